@@ -1,0 +1,138 @@
+//! From prepared pages and questions to multi-vectors.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::page::PageError;
+use crate::patch::{Prepare, Prepared};
+use crate::units::ByteSize;
+use crate::vectors::{MultiVector, PageVectors, Profile};
+
+/// Which model embeds, and where.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// `built-in`, a hub id such as `vidore/colqwen2.5-v0.2`, or a folder.
+    pub model: String,
+    /// Where tensors live.
+    pub device: Device,
+    /// Visual tokens a page may take; none means what the model card or checkpoint says.
+    pub max_visual_tokens: Option<u32>,
+}
+
+/// Where tensors live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Device {
+    /// Metal or CUDA where there is one, else the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// An NVIDIA GPU (needs the `cuda` feature).
+    Cuda,
+    /// An Apple GPU.
+    Metal,
+}
+
+/// What is known of a model without opening its weights.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Card {
+    /// What the vectors will be; names the collection.
+    pub profile: Profile,
+    /// How the model wants its pages.
+    pub prepare: Prepare,
+    /// The most rows a page can have.
+    pub max_rows: u32,
+    /// Number of parameters.
+    pub parameters: u64,
+    /// Licence of the weights, and of the base they adapt.
+    pub licence: String,
+    /// Memory the model takes.
+    pub memory: Footprint,
+    /// Where it will run, for people: `cpu (f32)`, `metal (bf16)`.
+    pub device: String,
+    /// Whether the device has memory of its own, and how much; none means the machine's memory.
+    pub device_memory: Option<ByteSize>,
+}
+
+/// Memory a model takes on its device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Footprint {
+    /// The weights.
+    pub weights: u64,
+    /// Activations that do not grow with the batch.
+    pub fixed: u64,
+    /// Activations for each unit of [`Prepare::cost`] in a batch.
+    pub per_cost: u64,
+}
+
+/// Why a model cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No such model.
+    #[error("`{0}` is neither a folder, nor a hub id, nor a built-in model")]
+    Unknown(String),
+    /// A file of the model is missing or cannot be read.
+    #[error("{}: {why}", .file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The hub could not be reached, or refused.
+    #[error("the model `{model}` cannot be fetched: {why}")]
+    Hub {
+        /// Hub id.
+        model: String,
+        /// What went wrong; never holds a token.
+        why: String,
+    },
+    /// The configuration asks for something that we do not have.
+    #[error("{file}: {what} is not supported")]
+    Unsupported {
+        /// The file that asks for it.
+        file: String,
+        /// What it asks for.
+        what: String,
+    },
+    /// Tensors missing, unused, or of another shape than the configuration says.
+    #[error("the weights of `{model}` do not fit: {why}")]
+    Weights {
+        /// The model.
+        model: String,
+        /// The first few tensors and what is wrong with them.
+        why: String,
+    },
+    /// The device is not there or not built in.
+    #[error("device `{0}` cannot be used: {1}")]
+    Device(&'static str, String),
+    /// The batch did not fit into the device's memory; a smaller one may.
+    #[error("out of memory on {0}")]
+    OutOfMemory(String),
+    /// A page prepared for another model.
+    #[error("a page prepared for another model")]
+    WrongInput,
+    /// The model library failed.
+    #[error("the model failed: {0}")]
+    Model(String),
+}
+
+/// Makes multi-vectors. Opened on the thread that uses it, so it need not be `Send`.
+pub trait Embedder {
+    /// Embeds a batch; same order, same length. A row that is not finite fails its page only.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] apart from everything else: the caller halves the batch.
+    fn embed_pages(
+        &mut self,
+        pages: &[Prepared],
+    ) -> Result<Vec<Result<PageVectors, PageError>>, Error>;
+
+    /// Embeds a question.
+    ///
+    /// # Errors
+    /// When the model fails.
+    fn embed_query(&mut self, text: &str) -> Result<MultiVector, Error>;
+}

@@ -1,0 +1,36 @@
+//! # The house
+//!
+//! `ingest` makes shelves of PDF manuals searchable by page, from the pixels of the page: every page is rendered,
+//! embedded as an image into a *multi-vector* (n rows, late interaction), stored, and found again by MaxSim.
+//!
+//! Read the modules in this order; each uses only those before it (`tests/house.rs` keeps it so):
+//!
+//! | room | what it knows |
+//! |---|---|
+//! | [`page`] | what a page is: its id, its picture, what can go wrong with it |
+//! | [`vectors`] | multi-vectors, MaxSim, and the profile of the model that made them |
+//! | [`units`] | parse and print bytes, seconds, rates |
+//! | [`patch`] | from a picture to what a model eats; pure maths, bit for bit the reference |
+//! | [`batch`] | grouping pages under a memory cap |
+//! | [`render`] | PDF and image files to page pictures, text, outline (PDFium in worker processes) |
+//! | [`embed`] | pages and questions to multi-vectors: the built-in model, ColQwen2, ColQwen2.5 |
+//! | [`store`] | where pages are kept and looked up: SQLite |
+//! | [`pipeline`] | render → prepare → embed → store, on bounded channels |
+//! | [`search`] | a question to ranked pages; fusion of ranked lists |
+//! | [`config`] | `config.toml`, checked once |
+//! | [`report`] | any error to advice and an exit code |
+//! | [`cli`] | the commands |
+
+pub mod batch;
+pub mod cli;
+pub mod config;
+pub mod embed;
+pub mod page;
+pub mod patch;
+pub mod pipeline;
+pub mod render;
+pub mod report;
+pub mod search;
+pub mod store;
+pub mod units;
+pub mod vectors;

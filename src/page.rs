@@ -1,0 +1,314 @@
+//! What a page is: its identity, its picture, and what can go wrong with it. Uses no other room.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// The name of a manual, unique within a store: its file name, or `parent/name.pdf` where two files share one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub struct ManualId(Arc<str>);
+
+impl ManualId {
+    /// Names a manual.
+    pub fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for ManualId {
+    fn from(name: String) -> Self {
+        Self(name.into())
+    }
+}
+
+impl From<ManualId> for String {
+    fn from(id: ManualId) -> Self {
+        id.0.as_ref().to_owned()
+    }
+}
+
+impl fmt::Display for ManualId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One page of one manual; pages count from 1, as PDF viewers do.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PageId {
+    /// The manual the page belongs to.
+    pub manual: ManualId,
+    /// The position of the page in its file, from 1.
+    pub number: u32,
+}
+
+/// The namespace of page ids: UUIDv5 of the DNS namespace and `ingest.pages`. It must never change: every store holds ids made with it.
+const NAMESPACE: Uuid = Uuid::from_u128(0x0ad1_c5ab_6a0b_5f0e_8b5e_7c44_8a3e_57d1);
+
+impl PageId {
+    /// Names a page.
+    pub fn new(manual: &ManualId, number: u32) -> Self {
+        Self {
+            manual: manual.clone(),
+            number,
+        }
+    }
+
+    /// The id of the page in every store: UUIDv5 (RFC 9562 §5.5) of `manual '\n' number`.
+    pub fn uuid(&self) -> Uuid {
+        Uuid::new_v5(
+            &NAMESPACE,
+            format!("{}\n{}", self.manual, self.number).as_bytes(),
+        )
+    }
+}
+
+impl fmt::Display for PageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, page {}", self.manual, self.number)
+    }
+}
+
+/// Width and height in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Size {
+    /// Pixels from left to right.
+    pub width: u32,
+    /// Pixels from top to bottom.
+    pub height: u32,
+}
+
+impl Size {
+    /// A size in pixels.
+    pub const fn new(width: u32, height: u32) -> Self {
+        Self { width, height }
+    }
+
+    /// The number of pixels.
+    pub const fn area(self) -> u64 {
+        self.width as u64 * self.height as u64
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}", self.width, self.height)
+    }
+}
+
+/// A picture of a page: 8-bit RGB, row-major, no padding; never empty.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PageImage {
+    size: Size,
+    rgb: Vec<u8>,
+}
+
+/// Pixels that do not make a picture of the size named.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{bytes} bytes do not make an RGB picture of {size} pixels")]
+pub struct PixelError {
+    size: Size,
+    bytes: usize,
+}
+
+impl PageImage {
+    /// A picture of `size` from `3 * width * height` bytes.
+    ///
+    /// # Errors
+    /// When the number of bytes does not fit the size, or the size is zero.
+    pub fn new(size: Size, rgb: Vec<u8>) -> Result<Self, PixelError> {
+        if size.area() == 0 || rgb.len() as u64 != size.area() * 3 {
+            return Err(PixelError {
+                size,
+                bytes: rgb.len(),
+            });
+        }
+        Ok(Self { size, rgb })
+    }
+
+    /// Width and height.
+    pub fn size(&self) -> Size {
+        self.size
+    }
+
+    /// The pixels, `3 * width * height` bytes.
+    pub fn rgb(&self) -> &[u8] {
+        &self.rgb
+    }
+
+    /// Gives the pixels away.
+    pub fn into_rgb(self) -> Vec<u8> {
+        self.rgb
+    }
+}
+
+impl fmt::Debug for PageImage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PageImage({})", self.size)
+    }
+}
+
+/// Why one page failed. The page's id travels beside it ([`Page`]).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PageError {
+    /// The renderer refused the page.
+    #[error("cannot be rendered: {0}")]
+    Render(String),
+    /// Rendering took longer than the deadline; the worker was stopped.
+    #[error("still not rendered after {seconds} s")]
+    Deadline {
+        /// The deadline.
+        seconds: u64,
+    },
+    /// The render worker died on this page.
+    #[error("the render worker died on it ({0})")]
+    WorkerDied(String),
+    /// The reference preprocessing refuses a page of this shape.
+    #[error("cannot be prepared for the model: {0}")]
+    Shape(String),
+    /// The model made a number that is not finite, twice.
+    #[error("the model made a vector that is not finite, also when embedded alone")]
+    NotFinite,
+    /// The store refused the page.
+    #[error("the store refused it: {0}")]
+    Store(String),
+}
+
+/// What travels between the stages of a run: a page's id and what became of it.
+pub type Page<T> = (PageId, Result<T, PageError>);
+
+/// A set of page numbers, such as `1-20,33`; the empty text or `all` means every page.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct PageSet {
+    /// Inclusive ranges, sorted and merged; `None` is every page.
+    ranges: Option<Vec<(u32, u32)>>,
+}
+
+/// A page set that cannot be read.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{0}` is no page range; write it like 1-20,33 (pages count from 1)")]
+pub struct PageSetError(String);
+
+impl PageSet {
+    /// Every page.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Exactly the pages named.
+    pub fn of(numbers: impl IntoIterator<Item = u32>) -> Self {
+        Self::merged(numbers.into_iter().map(|n| (n, n)).collect())
+    }
+
+    /// All pages from `first` on.
+    pub fn from(first: u32) -> Self {
+        Self {
+            ranges: Some(vec![(first, u32::MAX)]),
+        }
+    }
+
+    /// Whether this is every page.
+    pub fn is_all(&self) -> bool {
+        self.ranges.is_none()
+    }
+
+    /// Whether a page belongs to the set.
+    pub fn contains(&self, number: u32) -> bool {
+        match &self.ranges {
+            None => true,
+            Some(ranges) => ranges.iter().any(|&(a, b)| (a..=b).contains(&number)),
+        }
+    }
+
+    /// The pages of the set among `1..=count`, in order.
+    pub fn within(&self, count: u32) -> Vec<u32> {
+        (1..=count).filter(|&n| self.contains(n)).collect()
+    }
+
+    /// The inclusive ranges, sorted and disjoint; `None` is every page.
+    pub fn ranges(&self) -> Option<&[(u32, u32)]> {
+        self.ranges.as_deref()
+    }
+
+    fn merged(mut ranges: Vec<(u32, u32)>) -> Self {
+        ranges.sort_unstable();
+        let mut merged: Vec<(u32, u32)> = Vec::with_capacity(ranges.len());
+        for (a, b) in ranges {
+            match merged.last_mut() {
+                Some(last) if a <= last.1.saturating_add(1) => last.1 = last.1.max(b),
+                _ => merged.push((a, b)),
+            }
+        }
+        Self {
+            ranges: Some(merged),
+        }
+    }
+}
+
+impl FromStr for PageSet {
+    type Err = PageSetError;
+
+    fn from_str(text: &str) -> Result<Self, PageSetError> {
+        let text = text.trim();
+        if text.is_empty() || text == "all" {
+            return Ok(Self::all());
+        }
+        let bad = || PageSetError(text.to_owned());
+        let number = |s: &str| {
+            s.trim()
+                .parse::<u32>()
+                .ok()
+                .filter(|&n| n > 0)
+                .ok_or_else(bad)
+        };
+        let range = |part: &str| match part.split_once('-') {
+            None => number(part).map(|n| (n, n)),
+            Some((a, "")) => Ok((number(a)?, u32::MAX)),
+            Some((a, b)) => Ok((number(a)?, number(b)?)),
+        };
+        let ranges = text.split(',').map(range).collect::<Result<Vec<_>, _>>()?;
+        if ranges.iter().any(|(a, b)| a > b) {
+            return Err(bad());
+        }
+        Ok(Self::merged(ranges))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn page_ids_never_change() {
+        let id = PageId::new(&ManualId::new("pump.pdf"), 7);
+        assert_eq!(id.uuid().get_version_num(), 5);
+        assert_eq!(id.uuid(), PageId::new(&ManualId::new("pump.pdf"), 7).uuid());
+        assert_ne!(id.uuid(), PageId::new(&ManualId::new("pump.pdf"), 8).uuid());
+    }
+
+    #[test]
+    fn page_sets_are_read_merged_and_refused() {
+        let set: PageSet = "1-3, 33,4-5,40-".parse().unwrap();
+        assert_eq!(set.within(42), [1, 2, 3, 4, 5, 33, 40, 41, 42]);
+        assert!("all".parse::<PageSet>().unwrap().is_all());
+        for bad in ["0", "5-2", "a", "1,,2", "-4"] {
+            assert!(bad.parse::<PageSet>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_picture_has_the_size_it_claims() {
+        assert!(PageImage::new(Size::new(2, 2), vec![0; 12]).is_ok());
+        assert!(PageImage::new(Size::new(2, 2), vec![0; 11]).is_err());
+        assert!(PageImage::new(Size::new(0, 2), vec![]).is_err());
+    }
+}

@@ -1,0 +1,146 @@
+//! Bytes, seconds and rates: parsed and printed here and nowhere else.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// A number of bytes; reads `40 GB`, `16MiB`, `1024`, prints `3.2 GB`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct ByteSize(pub u64);
+
+/// A text that is no byte size.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{0}` is no size; write it like 40 GB or 512 MiB")]
+pub struct ByteSizeError(String);
+
+const UNITS: [(&str, u64); 8] = [
+    ("kib", 1 << 10),
+    ("mib", 1 << 20),
+    ("gib", 1 << 30),
+    ("kb", 1_000),
+    ("mb", 1_000_000),
+    ("gb", 1_000_000_000),
+    ("tb", 1_000_000_000_000),
+    ("b", 1),
+];
+
+impl FromStr for ByteSize {
+    type Err = ByteSizeError;
+
+    fn from_str(text: &str) -> Result<Self, ByteSizeError> {
+        let bad = || ByteSizeError(text.to_owned());
+        let lower = text.trim().to_ascii_lowercase();
+        let (number, factor) = UNITS
+            .iter()
+            .find_map(|(unit, factor)| {
+                lower
+                    .strip_suffix(unit)
+                    .map(|n| (n.trim_end().to_owned(), *factor))
+            })
+            .unwrap_or((lower, 1));
+        let value: f64 = number.parse().map_err(|_| bad())?;
+        if !(value.is_finite() && value >= 0.0) {
+            return Err(bad());
+        }
+        Ok(Self((value * factor as f64) as u64))
+    }
+}
+
+impl<'de> Deserialize<'de> for ByteSize {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Given {
+            Number(u64),
+            Text(String),
+        }
+        match Given::deserialize(deserializer)? {
+            Given::Number(bytes) => Ok(Self(bytes)),
+            Given::Text(text) => text.parse().map_err(serde::de::Error::custom),
+        }
+    }
+}
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.0 as f64;
+        match self.0 {
+            0..1_000 => write!(f, "{} B", self.0),
+            1_000..1_000_000 => write!(f, "{:.0} KB", bytes / 1e3),
+            1_000_000..1_000_000_000 => write!(f, "{:.0} MB", bytes / 1e6),
+            _ => write!(f, "{:.1} GB", bytes / 1e9),
+        }
+    }
+}
+
+/// A time for people: `840 ms`, `12.3 s`, `4 min 05 s`, `2 h 10 min`.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Seconds(pub f64);
+
+impl From<Duration> for Seconds {
+    fn from(duration: Duration) -> Self {
+        Self(duration.as_secs_f64())
+    }
+}
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = self.0.round() as u64;
+        match self.0 {
+            s if s < 1.0 => write!(f, "{:.0} ms", s * 1e3),
+            s if s < 100.0 => write!(f, "{s:.1} s"),
+            s if s < 3600.0 => write!(f, "{} min {:02} s", whole / 60, whole % 60),
+            _ => write!(f, "{} h {:02} min", whole / 3600, whole % 3600 / 60),
+        }
+    }
+}
+
+/// A throughput: pages over a time.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct PagesPerSecond(pub f64);
+
+impl PagesPerSecond {
+    /// `pages` in `time`; zero when no time passed.
+    pub fn over(pages: u32, time: Duration) -> Self {
+        Self(if time.is_zero() {
+            0.0
+        } else {
+            f64::from(pages) / time.as_secs_f64()
+        })
+    }
+}
+
+impl fmt::Display for PagesPerSecond {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            rate if rate < 0.1 => write!(f, "{rate:.3} pages/s"),
+            rate if rate < 10.0 => write!(f, "{rate:.2} pages/s"),
+            rate => write!(f, "{rate:.0} pages/s"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_and_printed() {
+        assert_eq!("40 GB".parse(), Ok(ByteSize(40_000_000_000)));
+        assert_eq!("1.5MiB".parse(), Ok(ByteSize(1_572_864)));
+        assert_eq!("12".parse(), Ok(ByteSize(12)));
+        assert!("forty".parse::<ByteSize>().is_err());
+        assert!("-1 GB".parse::<ByteSize>().is_err());
+        assert_eq!(ByteSize(3_200_000_000).to_string(), "3.2 GB");
+    }
+
+    #[test]
+    fn times_are_printed_for_people() {
+        assert_eq!(Seconds(0.84).to_string(), "840 ms");
+        assert_eq!(Seconds(245.0).to_string(), "4 min 05 s");
+        assert_eq!(Seconds(7800.0).to_string(), "2 h 10 min");
+    }
+}

@@ -1,0 +1,190 @@
+//! Multi-vectors, late interaction, and the profile of the model that made them.
+
+use std::num::NonZeroUsize;
+
+use half::f16;
+use serde::{Deserialize, Serialize};
+
+/// How far from 1 the length of a row may be: rows are rounded to f16 once, and a bf16 model divides by a bf16 norm.
+const LENGTH_TOLERANCE: f32 = 5e-3;
+
+/// `n` rows of `dim` floats, each finite and of length 1: one page, or one query, as the model sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MultiVector {
+    rows: Vec<f32>,
+    dim: NonZeroUsize,
+}
+
+/// Floats that do not make a multi-vector.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum ShapeError {
+    /// No row at all.
+    #[error("a multi-vector needs at least one row")]
+    Empty,
+    /// The last row is cut.
+    #[error("{floats} floats do not divide into rows of {dim}")]
+    Ragged {
+        /// Floats given.
+        floats: usize,
+        /// Width asked for.
+        dim: usize,
+    },
+    /// A row holds a NaN or an infinity.
+    #[error("row {row} is not finite")]
+    NotFinite {
+        /// The row, from 0.
+        row: usize,
+    },
+    /// A row is not of length 1.
+    #[error("row {row} has length {length}, not 1")]
+    NotUnit {
+        /// The row, from 0.
+        row: usize,
+        /// Its length.
+        length: f32,
+    },
+}
+
+impl MultiVector {
+    /// Checks and keeps `rows`, row-major.
+    ///
+    /// # Errors
+    /// When the rows are none, ragged, not finite, or not of length 1.
+    pub fn new(rows: Vec<f32>, dim: NonZeroUsize) -> Result<Self, ShapeError> {
+        if rows.is_empty() {
+            return Err(ShapeError::Empty);
+        }
+        if rows.len() % dim.get() != 0 {
+            return Err(ShapeError::Ragged {
+                floats: rows.len(),
+                dim: dim.get(),
+            });
+        }
+        for (row, values) in rows.chunks_exact(dim.get()).enumerate() {
+            let length = values.iter().map(|v| v * v).sum::<f32>().sqrt();
+            if !length.is_finite() {
+                return Err(ShapeError::NotFinite { row });
+            }
+            if (length - 1.0).abs() > LENGTH_TOLERANCE {
+                return Err(ShapeError::NotUnit { row, length });
+            }
+        }
+        Ok(Self { rows, dim })
+    }
+
+    /// The rows, each `dim` floats.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = &[f32]> {
+        self.rows.chunks_exact(self.dim.get())
+    }
+
+    /// All floats, row-major, `len() * dim()` of them.
+    pub fn as_slice(&self) -> &[f32] {
+        &self.rows
+    }
+
+    /// The number of rows; never 0.
+    #[expect(clippy::len_without_is_empty, reason = "a multi-vector is never empty")]
+    pub fn len(&self) -> usize {
+        self.rows.len() / self.dim
+    }
+
+    /// The width of a row.
+    pub fn dim(&self) -> usize {
+        self.dim.get()
+    }
+
+    /// The same rows rounded to what f16 can hold. Done once, before any store sees them, so that all stores agree.
+    #[must_use]
+    pub fn rounded_to_f16(mut self) -> Self {
+        for value in &mut self.rows {
+            *value = f16::from_f32(*value).to_f32();
+        }
+        self
+    }
+}
+
+/// Late interaction: the sum over query rows of the best dot product with any page row.
+/// ColBERT (Khattab & Zaharia 2020), eq. 3. This is the plain definition; stores may own faster ones that must equal it.
+///
+/// # Panics
+/// When the widths differ; stores compare profiles before they come here.
+pub fn max_sim(query: &MultiVector, page: &MultiVector) -> f32 {
+    assert_eq!(query.dim(), page.dim(), "a query of another model");
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f32>();
+    query
+        .rows()
+        .map(|q| {
+            page.rows()
+                .map(|p| dot(q, p))
+                .fold(f32::NEG_INFINITY, f32::max)
+        })
+        .sum()
+}
+
+/// Where on the page the rows of a multi-vector look: a grid laid over the whole page, and one cell (or none) a row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PatchMap {
+    /// Cells from left to right.
+    pub columns: u16,
+    /// Cells from top to bottom.
+    pub rows: u16,
+    /// For each row of the multi-vector its cell, `y * columns + x`; [`PatchMap::NOWHERE`] for prompt tokens.
+    pub cells: Vec<u16>,
+}
+
+impl PatchMap {
+    /// The cell of a row that looks at no place of the page.
+    pub const NOWHERE: u16 = u16::MAX;
+}
+
+/// A page as a model saw it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PageVectors {
+    /// The rows.
+    pub vectors: MultiVector,
+    /// Where each row looks; `places.cells.len() == vectors.len()`.
+    pub places: PatchMap,
+}
+
+/// What made the vectors: two profiles with the same id may share a collection, others never.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Profile {
+    /// Short hex digest of model config, prompts, pixel budget and weights; never of device or dtype.
+    pub id: String,
+    /// The model's name for people, such as `built-in` or `vidore/colqwen2.5-v0.2`.
+    pub model: String,
+    /// The width of a vector.
+    pub dim: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TWO: NonZeroUsize = NonZeroUsize::new(2).unwrap();
+
+    #[test]
+    fn only_whole_finite_unit_rows_pass() {
+        assert!(MultiVector::new(vec![1.0, 0.0, 0.6, 0.8], TWO).is_ok());
+        assert_eq!(MultiVector::new(vec![], TWO), Err(ShapeError::Empty));
+        assert!(matches!(
+            MultiVector::new(vec![1.0, 0.0, 1.0], TWO),
+            Err(ShapeError::Ragged { .. })
+        ));
+        assert_eq!(
+            MultiVector::new(vec![1.0, f32::NAN], TWO),
+            Err(ShapeError::NotFinite { row: 0 })
+        );
+        assert!(matches!(
+            MultiVector::new(vec![1.0, 0.0, 1.0, 1.0], TWO),
+            Err(ShapeError::NotUnit { row: 1, .. })
+        ));
+    }
+
+    #[test]
+    fn max_sim_by_hand() {
+        let page = MultiVector::new(vec![1.0, 0.0, 0.6, 0.8], TWO).unwrap();
+        let query = MultiVector::new(vec![0.0, 1.0, 1.0, 0.0], TWO).unwrap();
+        assert!((max_sim(&query, &page) - 1.8).abs() < 1e-6);
+    }
+}

@@ -1,0 +1,1 @@
+//! What only this store has: versions, locks, full disks, foreign files.

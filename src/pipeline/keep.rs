@@ -3,7 +3,7 @@
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
-use crate::store::{Store, StoredPage, Vectors, Verdict};
+use crate::store::{StoredPage, Vectors, Verdict, Writer};
 
 use super::{Error, Event, Run, Sheet, Stage};
 
@@ -13,7 +13,7 @@ const KEPT_AT_ONCE: usize = 64;
 /// Takes the receiver for itself: when the store fails, the stages before must see that nobody listens.
 pub(super) fn run(
     run: &Run<'_>,
-    store: &(dyn Store + Send + Sync),
+    store: &(dyn Writer + Sync),
     input: Receiver<Vec<Sheet>>,
 ) -> Result<(), Error> {
     while let Ok(mut sheets) = input.recv() {
@@ -30,11 +30,7 @@ pub(super) fn run(
     Ok(())
 }
 
-fn upsert(
-    run: &Run<'_>,
-    store: &(dyn Store + Send + Sync),
-    sheets: Vec<Sheet>,
-) -> Result<(), Error> {
+fn upsert(run: &Run<'_>, store: &(dyn Writer + Sync), sheets: Vec<Sheet>) -> Result<(), Error> {
     let start = Instant::now();
     let (jobs, pages): (Vec<usize>, Vec<StoredPage>) =
         sheets.into_iter().map(|s| (s.job, s.record)).unzip();

@@ -12,7 +12,7 @@ use crate::batch::Limits;
 use crate::embed::{self, Embedder};
 use crate::patch::{Prepare, Prepared};
 use crate::render::{self, Renderer};
-use crate::store::{self, Store, StoredPage};
+use crate::store::{self, StoredPage, Writer};
 
 mod keep;
 mod ledger;
@@ -39,7 +39,7 @@ pub struct Parts<'a> {
     /// Opens the model, when the first page must be embedded.
     pub embedder: Recipe<'a, dyn Embedder, embed::Error>,
     /// Where pages go.
-    pub store: &'a (dyn Store + Send + Sync),
+    pub store: &'a (dyn Writer + Sync),
 }
 
 /// How a run works.

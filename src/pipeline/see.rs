@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::page::PageSet;
 use crate::render::{Error as RenderError, Manual, Rendered, Renderer};
-use crate::store::{ManualCard, Store, StoredPage, Vectors};
+use crate::store::{ManualCard, StoredPage, Vectors, Writer};
 
 use super::{Error, Event, Job, Recipe, Run, Sheet, Stage};
 
@@ -15,7 +15,7 @@ pub(super) type Seen = (Sheet, Rendered);
 pub(super) fn run(
     run: &Run<'_>,
     recipe: Recipe<'_, dyn Renderer, RenderError>,
-    store: &(dyn Store + Send + Sync),
+    store: &(dyn Writer + Sync),
     out: &SyncSender<Seen>,
 ) -> Result<(), Error> {
     let mut recipe = Some(recipe);
@@ -59,7 +59,7 @@ pub(super) fn run(
 /// Everything asked for is stored; only the path may be new.
 fn unchanged(
     run: &Run<'_>,
-    store: &(dyn Store + Send + Sync),
+    store: &(dyn Writer + Sync),
     index: usize,
     job: &Job,
     pages: u32,
@@ -91,7 +91,7 @@ enum Downstream {
 /// One manual on the desk.
 struct Desk<'a> {
     run: &'a Run<'a>,
-    store: &'a (dyn Store + Send + Sync),
+    store: &'a (dyn Writer + Sync),
     index: usize,
     job: &'a Job,
     out: &'a SyncSender<Seen>,

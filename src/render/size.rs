@@ -4,10 +4,10 @@ use crate::page::Size;
 
 /// The size of a page of so many points at a resolution, made smaller where it would have more than `max_pixels`.
 ///
-/// Below the cap it is what pypdfium2 draws at `scale = dpi / 72`: rounded up. `None` when a side is no length.
+/// Below the cap a part of a pixel counts as a whole one. `None` when a side is no length.
 pub(super) fn of_points(width: f32, height: f32, dpi: u32, max_pixels: u64) -> Option<Size> {
-    let scale = f64::from(dpi) / 72.0;
-    let (width, height) = (f64::from(width) * scale, f64::from(height) * scale);
+    let pixels = |points: f32| f64::from(points) * f64::from(dpi) / 72.0;
+    let (width, height) = (pixels(width), pixels(height));
     if !(width.is_finite() && height.is_finite() && width > 0.0 && height > 0.0) {
         return None;
     }

@@ -104,6 +104,7 @@ impl From<embed::Error> for Report {
                 "is this machine online? HF_ENDPOINT, HF_TOKEN and HF_HOME are heeded; a folder with the files works too: --model PATH",
             ),
             embed::Error::File { .. } => report.hint("if the file is cut short, delete it and fetch the model again"),
+            embed::Error::Changed { .. } => report.hint("store the manuals again with the present model: `ingest FILE.pdf`"),
             embed::Error::Device(..) => report.hint("`--device auto` takes what is there; `ingest check` shows it"),
             embed::Error::OutOfMemory(_) => report.hint("not even one page fits: try `--device cpu`, or fewer `embed.max_visual_tokens`"),
             _ => report,

@@ -41,11 +41,19 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EmbedArgs) -> Result<Exit
     let card = embed::card(&settings.embed)?;
     if let Some(query) = &args.query {
         let vectors = embed::open(&settings.embed)?.embed_query(query)?;
-        save(&args.out, &card, BTreeMap::from([("query".to_owned(), vectors)]))?;
+        save(
+            &args.out,
+            &card,
+            BTreeMap::from([("query".to_owned(), vectors)]),
+        )?;
         return Ok(ExitCode::SUCCESS);
     }
     let plan = kit::plan(&settings, &card)?;
-    let jobs = pipeline::survey(&args.which.request(&args.paths), None, &settings.render.profile())?;
+    let jobs = pipeline::survey(
+        &args.which.request(&args.paths),
+        None,
+        &settings.render.profile(),
+    )?;
     let shelf = Shelf::default();
     let parts = Parts {
         renderer: Box::new(|| render::open(&settings.render)),
@@ -54,9 +62,14 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EmbedArgs) -> Result<Exit
     };
     let how = how(&settings, &card, &plan, args.which.pages.clone());
     let never = AtomicBool::new(false);
-    let (tally, result) = watched(ui, |watch| pipeline::ingest(parts, &jobs, &how, &never, watch))?;
+    let (tally, result) = watched(ui, |watch| {
+        pipeline::ingest(parts, &jobs, &how, &never, watch)
+    })?;
     result?;
-    let pages = shelf.pages.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let pages = shelf
+        .pages
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     let count = pages.len();
     if count > 0 {
         save(&args.out, &card, pages)?;
@@ -81,13 +94,22 @@ impl Writer for Shelf {
     }
 
     fn upsert(&self, pages: &[StoredPage]) -> Result<Vec<Page<Verdict>>, store::Error> {
-        let mut shelf = self.pages.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut shelf = self
+            .pages
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         for page in pages {
             if let Vectors::New(seen) = &page.vectors {
-                shelf.insert(format!("{}/{}", page.id.manual, page.id.number), seen.vectors.clone());
+                shelf.insert(
+                    format!("{}/{}", page.id.manual, page.id.number),
+                    seen.vectors.clone(),
+                );
             }
         }
-        Ok(pages.iter().map(|page| (page.id.clone(), Ok(Verdict::Stored))).collect())
+        Ok(pages
+            .iter()
+            .map(|page| (page.id.clone(), Ok(Verdict::Stored)))
+            .collect())
     }
 
     fn remove(&self, _manual: &ManualId, _pages: &PageSet) -> Result<u64, store::Error> {
@@ -103,7 +125,10 @@ struct Rows {
 
 impl Rows {
     fn new(vectors: MultiVector) -> Self {
-        Self { shape: [vectors.len(), vectors.dim()], vectors }
+        Self {
+            shape: [vectors.len(), vectors.dim()],
+            vectors,
+        }
     }
 }
 
@@ -117,7 +142,12 @@ impl View for Rows {
     }
 
     fn data(&self) -> std::borrow::Cow<'_, [u8]> {
-        self.vectors.as_slice().iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>().into()
+        self.vectors
+            .as_slice()
+            .iter()
+            .flat_map(|v| v.to_le_bytes())
+            .collect::<Vec<u8>>()
+            .into()
     }
 
     fn data_len(&self) -> usize {
@@ -134,9 +164,14 @@ fn save(out: &Path, card: &Card, pages: BTreeMap<String, MultiVector>) -> Result
         ("profile".to_owned(), profile.id.clone()),
         ("dim".to_owned(), profile.dim.to_string()),
     ]);
-    let tensors = pages.into_iter().map(|(name, vectors)| (name, Rows::new(vectors)));
+    let tensors = pages
+        .into_iter()
+        .map(|(name, vectors)| (name, Rows::new(vectors)));
     let bytes = safetensors::serialize(tensors, Some(notes)).map_err(|e| failed(&e))?;
-    let folder = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = out
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| failed(&e))?;
     std::io::Write::write_all(&mut file, &bytes).map_err(|e| failed(&e))?;
     file.persist(out).map_err(|e| failed(&e.error))?;

@@ -46,7 +46,11 @@ pub(super) struct Which {
 
 impl Which {
     pub(super) fn request(&self, paths: &[PathBuf]) -> Request {
-        Request { paths: paths.to_vec(), pages: self.pages.clone(), password: self.password.clone() }
+        Request {
+            paths: paths.to_vec(),
+            pages: self.pages.clone(),
+            password: self.password.clone(),
+        }
     }
 }
 
@@ -61,11 +65,28 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
     let request = args.which.request(&args.paths);
     let profile = settings.render.profile();
     if args.dry_run {
-        let store = store::open(&settings.store, Collection::Profile(&card.profile), Mode::Read).ok();
-        let catalogue = store.as_ref().map(|opened| opened.store.as_ref() as &dyn Catalogue);
-        return dry_run(ui, &settings, &plan, &pipeline::survey(&request, catalogue, &profile)?);
+        let store = store::open(
+            &settings.store,
+            Collection::Profile(&card.profile),
+            Mode::Read,
+        )
+        .ok();
+        let catalogue = store
+            .as_ref()
+            .map(|opened| opened.store.as_ref() as &dyn Catalogue);
+        return dry_run(
+            ui,
+            &settings,
+            &plan,
+            &pipeline::survey(&request, catalogue, &profile)?,
+        );
     }
-    let store = store::open(&settings.store, Collection::Profile(&card.profile), Mode::Write)?.store;
+    let store = store::open(
+        &settings.store,
+        Collection::Profile(&card.profile),
+        Mode::Write,
+    )?
+    .store;
     store.prepare(&card.profile)?;
     let jobs = pipeline::survey(&request, Some(store.as_ref() as &dyn Catalogue), &profile)?;
     let parts = Parts {
@@ -74,7 +95,9 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
         store: store.as_ref(),
     };
     let how = how(&settings, &card, &plan, args.which.pages.clone());
-    let (tally, result) = watched(ui, |watch| pipeline::ingest(parts, &jobs, &how, &STOP, watch))?;
+    let (tally, result) = watched(ui, |watch| {
+        pipeline::ingest(parts, &jobs, &how, &STOP, watch)
+    })?;
     if ui.json {
         ui.json(&tally)?;
     } else if !ui.quiet() {
@@ -87,13 +110,22 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
         Ok(()) => tally.exit_code(),
         Err(e) => {
             ui.report(&e.into());
-            if tally.total(|m| m.stored + m.unchanged) > 0 { 1 } else { 2 }
+            if tally.total(|m| m.stored + m.unchanged) > 0 {
+                1
+            } else {
+                2
+            }
         }
     };
     Ok(code.into())
 }
 
-pub(super) fn how(settings: &Settings, card: &Card, plan: &Plan, pages: PageSet) -> pipeline::Settings {
+pub(super) fn how(
+    settings: &Settings,
+    card: &Card,
+    plan: &Plan,
+    pages: PageSet,
+) -> pipeline::Settings {
     pipeline::Settings {
         prepare: card.prepare.clone(),
         render: settings.render.profile(),
@@ -104,7 +136,10 @@ pub(super) fn how(settings: &Settings, card: &Card, plan: &Plan, pages: PageSet)
 }
 
 /// Runs a flow under bars and Ctrl-C.
-pub(super) fn watched<T>(ui: &Ui, flow: impl FnOnce(&(dyn Fn(pipeline::Event) + Sync)) -> T) -> Result<T, Report> {
+pub(super) fn watched<T>(
+    ui: &Ui,
+    flow: impl FnOnce(&(dyn Fn(pipeline::Event) + Sync)) -> T,
+) -> Result<T, Report> {
     ctrlc::set_handler(|| {
         if STOP.swap(true, Ordering::Relaxed) {
             leave_at_once();
@@ -117,15 +152,24 @@ pub(super) fn watched<T>(ui: &Ui, flow: impl FnOnce(&(dyn Fn(pipeline::Event) + 
     Ok(done)
 }
 
-#[expect(clippy::exit, reason = "a second Ctrl-C: nothing is half-written, the store's transactions see to that")]
+#[expect(
+    clippy::exit,
+    reason = "a second Ctrl-C: nothing is half-written, the store's transactions see to that"
+)]
 fn leave_at_once() {
     std::process::exit(130);
 }
 
 fn announce(ui: &Ui, card: &Card, plan: &Plan) {
-    ui.say(format!("model {} on {}; licence: {}", card.profile.model, card.device, card.licence));
+    ui.say(format!(
+        "model {} on {}; licence: {}",
+        card.profile.model, card.device, card.licence
+    ));
     if plan.batch_size < plan.asked {
-        ui.say(format!("batches of {} instead of {}: {} allowed", plan.batch_size, plan.asked, plan.limit));
+        ui.say(format!(
+            "batches of {} instead of {}: {} allowed",
+            plan.batch_size, plan.asked, plan.limit
+        ));
     }
     ui.detail(format!("memory plan: {}", memory(plan)));
 }
@@ -161,7 +205,12 @@ fn dry_run(ui: &Ui, settings: &Settings, plan: &Plan, jobs: &Survey) -> Result<E
         manuals.push(match job {
             Err(misfit) => failed(misfit.path.display().to_string(), misfit.why.clone()),
             Ok(job) => match job.unchanged {
-                Some(pages) => PlannedManual { manual: job.source.manual.to_string(), pages, todo: 0, error: None },
+                Some(pages) => PlannedManual {
+                    manual: job.source.manual.to_string(),
+                    pages,
+                    todo: 0,
+                    error: None,
+                },
                 None => count(settings, &mut renderer, job)?,
             },
         });
@@ -169,25 +218,43 @@ fn dry_run(ui: &Ui, settings: &Settings, plan: &Plan, jobs: &Survey) -> Result<E
     let pages: u32 = manuals.iter().map(|m| m.todo).sum();
     let batches = (pages as usize).div_ceil(plan.batch_size);
     let code = u8::from(manuals.iter().any(|m| m.error.is_some()));
-    let planned = Planned { manuals, pages, batches, plan };
+    let planned = Planned {
+        manuals,
+        pages,
+        batches,
+        plan,
+    };
     if ui.json {
         ui.json(&planned)?;
     } else {
         let rows: Vec<_> = planned.manuals.iter().map(planned_row).collect();
         ui.data(table(&["manual", "pages", "to do", ""], &rows))?;
-        ui.data(format!("{pages} pages in {batches} batches of {}", plan.batch_size))?;
+        ui.data(format!(
+            "{pages} pages in {batches} batches of {}",
+            plan.batch_size
+        ))?;
         ui.data(format!("memory: {}", memory(plan)))?;
     }
     Ok(code.into())
 }
 
 fn failed(manual: String, why: String) -> PlannedManual {
-    PlannedManual { manual, pages: 0, todo: 0, error: Some(why) }
+    PlannedManual {
+        manual,
+        pages: 0,
+        todo: 0,
+        error: Some(why),
+    }
 }
 
 fn planned_row(manual: &PlannedManual) -> Vec<String> {
     let error = manual.error.clone().unwrap_or_default();
-    vec![manual.manual.clone(), manual.pages.to_string(), manual.todo.to_string(), error]
+    vec![
+        manual.manual.clone(),
+        manual.pages.to_string(),
+        manual.todo.to_string(),
+        error,
+    ]
 }
 
 fn count(
@@ -203,24 +270,52 @@ fn count(
     Ok(match renderer.open(&job.source) {
         Err(e) => failed(manual, e.to_string()),
         Ok(open) => {
-            let there = job.known.values().filter(|(origin, _)| *origin == job.origin).count() as u32;
-            PlannedManual { manual, pages: open.pages, todo: open.pages.saturating_sub(there), error: None }
+            let there = job
+                .known
+                .values()
+                .filter(|(origin, _)| *origin == job.origin)
+                .count() as u32;
+            PlannedManual {
+                manual,
+                pages: open.pages,
+                todo: open.pages.saturating_sub(there),
+                error: None,
+            }
         }
     })
 }
 
 /// The table at the end: a row a manual, and the sum.
 fn summary(tally: &Tally) -> String {
-    let header = ["manual", "pages", "stored", "unchanged", "failed", "render", "prepare", "embed", "store"];
+    let header = [
+        "manual",
+        "pages",
+        "stored",
+        "unchanged",
+        "failed",
+        "render",
+        "prepare",
+        "embed",
+        "store",
+    ];
     let rows: Vec<Vec<String>> = tally.manuals.iter().map(row).collect();
     let stored = tally.total(|m| m.stored);
-    let rate = if tally.wall > 0.0 { f64::from(stored) / tally.wall } else { 0.0 };
+    let rate = if tally.wall > 0.0 {
+        f64::from(stored) / tally.wall
+    } else {
+        0.0
+    };
     let mut lines = table(&header, &rows);
-    lines.push_str(&format!("\n{stored} pages stored in {}", Seconds(tally.wall)));
+    lines.push_str(&format!(
+        "\n{stored} pages stored in {}",
+        Seconds(tally.wall)
+    ));
     if stored > 0 {
         let model = tally.seconds(Stage::Embed);
         let share = 100.0 * tally.model_waited / (tally.model_waited + model).max(1e-9);
-        lines.push_str(&format!(" ({rate:.2} pages/s; the model waited {share:.0} % of its time)"));
+        lines.push_str(&format!(
+            " ({rate:.2} pages/s; the model waited {share:.0} % of its time)"
+        ));
     }
     lines
 }
@@ -229,7 +324,16 @@ fn row(manual: &pipeline::ManualTally) -> Vec<String> {
     let mut row = vec![manual.manual.clone()];
     let failed = manual.failed.len() as u32;
     row.extend([manual.pages, manual.stored, manual.unchanged].map(|n| n.to_string()));
-    row.push(if manual.error.is_some() { "all".into() } else { failed.to_string() });
-    row.extend(Stage::ALL.map(|stage| format!("{:.1} s", manual.seconds.get(&stage).copied().unwrap_or(0.0))));
+    row.push(if manual.error.is_some() {
+        "all".into()
+    } else {
+        failed.to_string()
+    });
+    row.extend(Stage::ALL.map(|stage| {
+        format!(
+            "{:.1} s",
+            manual.seconds.get(&stage).copied().unwrap_or(0.0)
+        )
+    }));
     row
 }

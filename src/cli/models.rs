@@ -19,7 +19,7 @@ struct Row {
     model: String,
     parameters: u64,
     dim: u32,
-    memory: ByteSize,
+    weights: ByteSize,
     fits: bool,
     licence: String,
 }
@@ -27,14 +27,14 @@ struct Row {
 pub(super) fn run(ui: &mut Ui, common: &Common, _args: &ModelsArgs) -> Result<(), Report> {
     let settings = common.settings()?;
     let limit = (kit::machine_memory() as f64 * settings.limits.memory_fraction) as u64;
-    let rows: Vec<Row> = embed::models(settings.embed.device)
+    let rows: Vec<Row> = embed::models()
         .into_iter()
         .map(|known| Row {
-            fits: known.memory.0 <= limit,
+            fits: known.download.0 <= limit,
             model: known.model,
             parameters: known.parameters,
             dim: known.dim,
-            memory: known.memory,
+            weights: known.download,
             licence: known.licence,
         })
         .collect();
@@ -44,8 +44,18 @@ pub(super) fn run(ui: &mut Ui, common: &Common, _args: &ModelsArgs) -> Result<()
     let cells = |r: &Row| {
         let parameters = format!("{:.1} M", r.parameters as f64 / 1e6);
         let fits = if r.fits { "yes" } else { "no" };
-        vec![r.model.clone(), parameters, r.dim.to_string(), r.memory.to_string(), fits.into(), r.licence.clone()]
+        vec![
+            r.model.clone(),
+            parameters,
+            r.dim.to_string(),
+            r.weights.to_string(),
+            fits.into(),
+            r.licence.clone(),
+        ]
     };
     let rows: Vec<_> = rows.iter().map(cells).collect();
-    ui.data(table(&["model", "parameters", "width", "weights", "fits", "licence"], &rows))
+    ui.data(table(
+        &["model", "parameters", "width", "weights", "fits", "licence"],
+        &rows,
+    ))
 }

@@ -58,18 +58,44 @@ impl ModeArgs {
 pub(super) fn run(ui: &mut Ui, common: &Common, args: &SearchArgs) -> Result<(), Report> {
     let settings = common.settings()?;
     let (store, profile) = kit::open_to_read(&settings, common.model.as_deref())?;
-    let scope = Scope { manual: args.manual.as_deref().map(|m| manual(&*store, m)).transpose()?, pages: args.pages.clone() };
-    let (mode, count) = (args.mode.or(settings.search.mode), args.count.unwrap_or(settings.search.count));
+    let scope = Scope {
+        manual: args
+            .manual
+            .as_deref()
+            .map(|m| manual(&*store, m))
+            .transpose()?,
+        pages: args.pages.clone(),
+    };
+    let (mode, count) = (
+        args.mode.or(settings.search.mode),
+        args.count.unwrap_or(settings.search.count),
+    );
     if count == 0 {
         return Err(Report::usage("-k 0 asks for no page"));
     }
-    let mut model = Lazy { open: Some(|| kit::model_of(&settings, &profile)), model: None };
+    let mut model = Lazy {
+        open: Some(|| kit::model_of(&settings, &profile)),
+        model: None,
+    };
     let mut answer = |text: &str| {
-        crate::search::search(&*store, || model.get(), &Question { text, mode, scope: &scope, count })
+        crate::search::search(
+            &*store,
+            || model.get(),
+            &Question {
+                text,
+                mode,
+                scope: &scope,
+                count,
+            },
+        )
     };
     if args.question != "-" {
         let found = answer(&args.question)?;
-        return if ui.json { ui.json(&found) } else { print(ui, &found) };
+        return if ui.json {
+            ui.json(&found)
+        } else {
+            print(ui, &found)
+        };
     }
     for line in std::io::stdin().lock().lines() {
         let line = line?;
@@ -98,7 +124,10 @@ impl<F: FnOnce() -> Result<Box<dyn Embedder>, embed::Error>> Lazy<F> {
         if let Some(open) = self.open.take() {
             self.model = Some(open()?);
         }
-        self.model.as_deref_mut().ok_or_else(|| embed::Error::Model("it could not be opened before".into()))
+        match &mut self.model {
+            Some(model) => Ok(model.as_mut()),
+            None => Err(embed::Error::Model("it could not be opened before".into())),
+        }
     }
 }
 
@@ -111,11 +140,15 @@ pub(super) fn manual(store: &dyn Store, name: &str) -> Result<ManualId, Report> 
         return Ok(ManualId::new(known));
     }
     let report = Report::plain(format!("there is no manual `{name}` in the store"));
-    let near = names.iter().min_by_key(|known| strsim::damerau_levenshtein(known, name));
-    Err(match near.filter(|near| strsim::damerau_levenshtein(near, name) <= 2 + name.len() / 3) {
-        Some(near) => report.hint(format!("did you mean `{near}`?")),
-        None => report.hint("`ingest list` names what is stored"),
-    })
+    let near = names
+        .iter()
+        .min_by_key(|known| strsim::damerau_levenshtein(known, name));
+    Err(
+        match near.filter(|near| strsim::damerau_levenshtein(near, name) <= 2 + name.len() / 3) {
+            Some(near) => report.hint(format!("did you mean `{near}`?")),
+            None => report.hint("`ingest list` names what is stored"),
+        },
+    )
 }
 
 fn print(ui: &Ui, found: &[Found]) -> Result<(), Report> {
@@ -123,10 +156,25 @@ fn print(ui: &Ui, found: &[Found]) -> Result<(), Report> {
         ui.say("nothing found");
     }
     for (rank, hit) in found.iter().enumerate() {
-        let label = hit.label.as_ref().filter(|label| **label != hit.page.to_string());
-        let label = label.map(|label| format!(" (labelled {label})")).unwrap_or_default();
-        let section = hit.section.as_ref().map(|section| format!(" · {section}")).unwrap_or_default();
-        ui.data(format!("{}. {} page {}{label}{section}  [{:.3}]", rank + 1, hit.manual, hit.page, hit.score))?;
+        let label = hit
+            .label
+            .as_ref()
+            .filter(|label| **label != hit.page.to_string());
+        let label = label
+            .map(|label| format!(" (labelled {label})"))
+            .unwrap_or_default();
+        let section = hit
+            .section
+            .as_ref()
+            .map(|section| format!(" · {section}"))
+            .unwrap_or_default();
+        ui.data(format!(
+            "{}. {} page {}{label}{section}  [{:.3}]",
+            rank + 1,
+            hit.manual,
+            hit.page,
+            hit.score
+        ))?;
         if !hit.snippet.is_empty() {
             ui.data(format!("   {}", hit.snippet))?;
         }

@@ -19,7 +19,11 @@ pub(super) struct CompletionsArgs {
 #[derive(clap::Args, Debug)]
 pub(super) struct ManArgs {}
 
-pub(super) fn completions(ui: &Ui, mut command: Command, args: &CompletionsArgs) -> Result<(), Report> {
+pub(super) fn completions(
+    ui: &Ui,
+    mut command: Command,
+    args: &CompletionsArgs,
+) -> Result<(), Report> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, "ingest", &mut script);
     ui.bytes(&script)

@@ -36,10 +36,17 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &ShowArgs) -> Result<(), R
     let settings = common.settings()?;
     let (store, profile) = kit::open_to_read(&settings, common.model.as_deref())?;
     let manual = super::search::manual(&*store, &args.manual)?;
-    let scope = Scope { manual: Some(manual.clone()), pages: PageSet::of([args.page]) };
+    let scope = Scope {
+        manual: Some(manual.clone()),
+        pages: PageSet::of([args.page]),
+    };
     let page = store.scan(&scope)?.next().transpose()?;
-    let page = page.ok_or_else(|| Report::plain(format!("{} is not stored", PageId::new(&manual, args.page))))?;
-    let Some(out) = &args.out else { return describe(ui, &page) };
+    let page = page.ok_or_else(|| {
+        Report::plain(format!("{} is not stored", PageId::new(&manual, args.page)))
+    })?;
+    let Some(out) = &args.out else {
+        return describe(ui, &page);
+    };
     let mut picture = render_again(&settings, &*store, &page, args.password.clone())?;
     if let (Some(question), Vectors::New(seen)) = (&args.query, &page.vectors) {
         let query = kit::model_of(&settings, &profile)?.embed_query(question)?;
@@ -66,7 +73,11 @@ fn describe(ui: &Ui, page: &StoredPage) -> Result<(), Report> {
             ui.data(format!("{name}: {value}"))?;
         }
     }
-    ui.data(format!("vectors: {rows}{}\n\n{}", if page.blank { " (blank)" } else { "" }, page.text.trim_end()))
+    ui.data(format!(
+        "vectors: {rows}{}\n\n{}",
+        if page.blank { " (blank)" } else { "" },
+        page.text.trim_end()
+    ))
 }
 
 /// The picture, from the file that the manual was stored from; the page must still be the one that is stored.
@@ -77,13 +88,21 @@ fn render_again(
     password: Option<String>,
 ) -> Result<PageImage, Report> {
     let shelf = store.manuals()?;
-    let card = shelf.into_iter().map(|s| s.card).find(|card| card.id == page.id.manual);
+    let card = shelf
+        .into_iter()
+        .map(|s| s.card)
+        .find(|card| card.id == page.id.manual);
     let path = card.map(|card| card.path).unwrap_or_default();
     let failed = |why: String| {
-        Report::plain(format!("{}: {why}", path.display())).hint("if it moved or changed: `ingest FILE.pdf` again")
+        Report::plain(format!("{}: {why}", path.display()))
+            .hint("if it moved or changed: `ingest FILE.pdf` again")
     };
     let mut renderer = render::open(&settings.render).map_err(pipeline::Error::from)?;
-    let source = Source { manual: page.id.manual.clone(), path: path.clone(), password };
+    let source = Source {
+        manual: page.id.manual.clone(),
+        path: path.clone(),
+        password,
+    };
     renderer.open(&source).map_err(|e| failed(e.to_string()))?;
     let which = PageSet::of([page.id.number]);
     let mut pages = renderer.pages(&which).map_err(|e| failed(e.to_string()))?;
@@ -98,7 +117,12 @@ fn write(ui: &Ui, picture: &PageImage, out: &std::path::Path) -> Result<(), Repo
     let mut png = Vec::new();
     let size = picture.size();
     PngEncoder::new(&mut png)
-        .write_image(picture.rgb(), size.width, size.height, ExtendedColorType::Rgb8)
+        .write_image(
+            picture.rgb(),
+            size.width,
+            size.height,
+            ExtendedColorType::Rgb8,
+        )
         .map_err(|e| Report::failure(&e))?;
     if out.as_os_str() == "-" {
         return ui.bytes(&png);

@@ -20,9 +20,15 @@ pub(super) struct Ui {
 
 impl Ui {
     pub(super) fn new(common: &Common) -> Self {
-        let ui = Self { json: common.json, quiet: common.quiet, verbose: common.verbose, bars: MultiProgress::new() };
+        let ui = Self {
+            json: common.json,
+            quiet: common.quiet,
+            verbose: common.verbose,
+            bars: MultiProgress::new(),
+        };
         if common.quiet || !io::stderr().is_terminal() {
-            ui.bars.set_draw_target(indicatif::ProgressDrawTarget::hidden());
+            ui.bars
+                .set_draw_target(indicatif::ProgressDrawTarget::hidden());
         }
         ui
     }
@@ -67,7 +73,8 @@ impl Ui {
 
     /// Talk that is never kept back: something failed.
     pub(super) fn warn(&self, line: impl Display) {
-        self.bars.suspend(|| drop(writeln!(io::stderr().lock(), "{line}")));
+        self.bars
+            .suspend(|| drop(writeln!(io::stderr().lock(), "{line}")));
     }
 
     pub(super) fn report(&self, report: &Report) {

@@ -126,6 +126,12 @@ pub enum Error {
     /// The batch did not fit into the device's memory; a smaller one may.
     #[error("out of memory on {0}")]
     OutOfMemory(String),
+    /// The model is not the one that filled the store.
+    #[error("the model `{model}` has changed since pages were stored with it")]
+    Changed {
+        /// The model.
+        model: String,
+    },
     /// A page prepared for another model.
     #[error("a page prepared for another model")]
     WrongInput,

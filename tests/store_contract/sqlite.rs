@@ -271,6 +271,19 @@ fn models_live_side_by_side() {
 }
 
 #[test]
+fn words_are_found_by_stem_and_without_accents() {
+    let folder = tempfile::tempdir().unwrap();
+    let opened = prepared(&config(&folder.path().join("library.db")), &profile());
+    let store = opened.store.as_ref();
+    enter(store, "pump.pdf");
+    let blocked = page("pump.pdf", 1, "The pump is blocked.");
+    let naive = page("pump.pdf", 2, "Naïve settings are refused.");
+    put(store, &[blocked, naive]);
+    assert_eq!(found(store, "blocking pumps"), [1]);
+    assert_eq!(found(store, "NAIVE"), [2]);
+}
+
+#[test]
 fn damaged_vectors_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(&folder.path().join("library.db"));

@@ -6,8 +6,6 @@
 mod catalogue;
 mod lookup;
 mod schema;
-#[cfg(test)]
-mod tests;
 mod words;
 mod write;
 

@@ -1,14 +1,18 @@
 //! What every store must do. Each store runs the same list: a new one adds one test at the end.
 
-use std::num::NonZeroUsize;
+mod making;
+mod sqlite;
+mod words;
 
 use ingest::page::{ManualId, PageError, PageId, PageSet};
-use ingest::store::{
-    Config, ManualCard, Mode, Scope, Store, StoredPage, Vectors, Verdict, Which, open,
-};
-use ingest::vectors::{MultiVector, PageVectors, PatchMap, Profile, max_sim};
+use ingest::store::{Scope, Store, StoredPage, Vectors, Verdict};
+use ingest::vectors::{Profile, max_sim};
 
-const DIM: usize = 24;
+use words::{no_question_is_a_syntax_error, words_find_identifiers};
+
+use making::{
+    DIM, all, config, enter, found, numbers, page, prepared, profile, put, rows, scope, vectors,
+};
 
 /// Opens a store of its own for each check, empty and prepared; opens the same one again when asked twice.
 type Opener<'a> = &'a dyn Fn(&str) -> Box<dyn Store>;
@@ -29,101 +33,6 @@ fn keeps_the_contract(fresh: Opener<'_>) {
     another_width_is_refused(fresh("width").as_ref());
     the_catalogue_counts(fresh("catalogue").as_ref());
     closing_loses_nothing(fresh);
-}
-
-fn profile() -> Profile {
-    Profile {
-        id: "p24".to_owned(),
-        model: "tiny".to_owned(),
-        dim: DIM as u32,
-    }
-}
-
-/// Unit rows that look random; the same for the same seed.
-fn rows(n: usize, dim: usize, seed: u64) -> MultiVector {
-    let mut state = seed.wrapping_add(7).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / 8_388_608.0 - 1.0
-    };
-    let mut all: Vec<f32> = Vec::new();
-    for _ in 0..n {
-        let row: Vec<f32> = (0..dim).map(|_| next()).collect();
-        let length = row.iter().map(|v| v * v).sum::<f32>().sqrt();
-        all.extend(row.iter().map(|v| v / length));
-    }
-    MultiVector::new(all, NonZeroUsize::new(dim).unwrap())
-        .unwrap()
-        .rounded_to_f16()
-}
-
-fn vectors(n: usize, dim: usize, seed: u64) -> PageVectors {
-    let mut cells: Vec<u16> = (0..n as u16).collect();
-    cells[0] = PatchMap::NOWHERE;
-    PageVectors {
-        vectors: rows(n, dim, seed),
-        places: PatchMap {
-            columns: 7,
-            rows: 11,
-            cells,
-        },
-    }
-}
-
-fn page(manual: &str, number: u32, text: &str) -> StoredPage {
-    let seed = u64::from(number) * 31 + manual.len() as u64;
-    StoredPage {
-        id: PageId::new(&ManualId::new(manual), number),
-        origin: format!("origin of {manual}"),
-        content: format!("content {number}"),
-        label: None,
-        section: None,
-        text: text.to_owned(),
-        blank: false,
-        thumbnail: vec![number as u8; 9],
-        vectors: Vectors::New(vectors(3 + number as usize % 30, DIM, seed)),
-    }
-}
-
-fn enter(store: &dyn Store, manual: &str) {
-    let card = ManualCard {
-        id: ManualId::new(manual),
-        path: format!("/shelf/{manual}").into(),
-        file: "0123abcd".to_owned(),
-        render: "150 dpi".to_owned(),
-        pages: 40,
-    };
-    store.enter(&card).unwrap();
-}
-
-fn put(store: &dyn Store, pages: &[StoredPage]) {
-    for (id, verdict) in store.upsert(pages).unwrap() {
-        assert_eq!(verdict, Ok(Verdict::Stored), "{id}");
-    }
-}
-
-fn numbers(store: &dyn Store, manual: &str) -> Vec<u32> {
-    let known = store.known(&ManualId::new(manual)).unwrap();
-    known.iter().map(|page| page.number).collect()
-}
-
-fn all(store: &dyn Store) -> Vec<StoredPage> {
-    let pages = store.scan(&Scope::default()).unwrap();
-    pages.collect::<Result<_, _>>().unwrap()
-}
-
-fn found(store: &dyn Store, words: &str) -> Vec<u32> {
-    let hits = store.text(words, &Scope::default(), 10).unwrap();
-    hits.iter().map(|hit| hit.id.number).collect()
-}
-
-fn scope(manual: Option<&str>, pages: &str) -> Scope {
-    Scope {
-        manual: manual.map(ManualId::new),
-        pages: pages.parse().unwrap(),
-    }
 }
 
 fn upserting_twice_keeps_one(store: &dyn Store) {
@@ -315,83 +224,6 @@ fn pages_and_manuals_can_be_removed(store: &dyn Store) {
     assert_eq!(found(store, "again"), [1]);
 }
 
-fn words_find_identifiers(store: &dyn Store) {
-    enter(store, "pump.pdf");
-    let texts = [
-        "Error E-104: the pump runs dry. Check the inlet valve.",
-        "Error E-105: the pump is blocked.",
-        "Set P1.07 to 3 bar. Never open the lid.",
-        "Ölstand prüfen; naïve settings are refused.",
-        "Reset: press and hold the alarm key for five seconds.",
-    ];
-    let pages: Vec<_> = (1..)
-        .zip(texts)
-        .map(|(n, t)| page("pump.pdf", n, t))
-        .collect();
-    put(store, &pages);
-    for (words, first) in [
-        ("E-104?", 1),
-        ("e-105", 2),
-        ("104", 1),
-        ("What does \"E-104\" mean", 1),
-        ("p1.07", 3),
-        ("how do I reset the alarm", 5),
-        ("ölstand", 4),
-        ("NAIVE", 4),
-        ("the inlet", 1),
-    ] {
-        assert_eq!(found(store, words).first(), Some(&first), "{words}");
-    }
-    let hits = store
-        .text("pump error inlet", &Scope::default(), 5)
-        .unwrap();
-    assert_eq!(hits.len(), 2);
-    assert!(hits[0].score > hits[1].score, "larger is better");
-    assert_eq!(store.text("pump", &Scope::default(), 1).unwrap().len(), 1);
-}
-
-fn no_question_is_a_syntax_error(store: &dyn Store) {
-    enter(store, "pump.pdf");
-    put(store, &[page("pump.pdf", 1, "near the pump and not far")]);
-    for words in [
-        "E-104?",
-        "\"",
-        "\"\"",
-        "*",
-        "pump*",
-        "NEAR(",
-        "NEAR(a b, 3)",
-        "a AND",
-        "OR",
-        "NOT x",
-        "text:pump",
-        "^a",
-        "{a b}:",
-        "(",
-        ")",
-        "-",
-        "a + b",
-        "'",
-        "';--",
-        "\\",
-        "\0",
-        "a\0\"b",
-        "%",
-        "_",
-        "",
-        "   ",
-        "🔧 ?",
-        "a\"b\"c",
-    ] {
-        let hits = store.text(words, &Scope::default(), 3);
-        assert!(hits.is_ok(), "{words:?}: {hits:?}");
-    }
-    let chapter = "word pump-17 ".repeat(5_000);
-    assert_eq!(found(store, &chapter), [1]);
-    assert_eq!(found(store, "pump*"), [1]);
-    assert_eq!(found(store, "not"), [1], "a stop word alone is a question");
-}
-
 fn what_goes_in_comes_out(store: &dyn Store) {
     enter(store, "b.pdf");
     enter(store, "a.pdf");
@@ -505,15 +337,7 @@ fn closing_loses_nothing(fresh: Opener<'_>) {
 }
 
 #[test]
-fn sqlite() {
+fn sqlite_keeps_the_contract() {
     let folder = tempfile::tempdir().unwrap();
-    keeps_the_contract(&|name| {
-        let config = Config {
-            url: folder.path().join(name).display().to_string(),
-            limit: None,
-        };
-        let opened = open(&config, Which::Profile(&profile()), Mode::Write).unwrap();
-        opened.store.prepare(&profile()).unwrap();
-        opened.store
-    });
+    keeps_the_contract(&|name| prepared(&config(&folder.path().join(name)), &profile()).store);
 }

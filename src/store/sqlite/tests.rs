@@ -1,1 +1,0 @@
-//! What only this store has: versions, locks, full disks, foreign files.

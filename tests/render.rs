@@ -236,10 +236,10 @@ fn a_page_that_never_ends_is_stopped_and_the_next_one_comes() {
 fn a_page_that_needs_too_much_memory_fails_alone() {
     let mut bench = Bench::with(&Config {
         workers: 1,
-        worker_memory: ByteSize(160 << 20),
+        worker_memory: ByteSize(128 << 20),
         ..config()
     });
-    let pages = bench.render("strokes.pdf", &pdf::strokes(800_000)).unwrap();
+    let pages = bench.render("strokes.pdf", &pdf::strokes(2_000_000)).unwrap();
     assert!(
         matches!(pages[0], Err(PageError::WorkerDied(_))),
         "{:?}",

@@ -16,7 +16,6 @@ use ingest::embed::{self};
 use ingest::page::PageSet;
 use ingest::patch::Prepare;
 use ingest::pipeline::{self, Event, Parts, Request, Settings, Stage, ingest, survey};
-use ingest::render::Renderer;
 use ingest::store::{self, Catalogue, Mode};
 
 use desk::{Desk, levels};

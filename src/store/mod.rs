@@ -352,5 +352,5 @@ pub trait Catalogue {
 }
 
 /// A store: all three.
-pub trait Store: Writer + Lookup + Catalogue {}
-impl<T: Writer + Lookup + Catalogue> Store for T {}
+pub trait Store: Writer + Lookup + Catalogue + Send + Sync {}
+impl<T: Writer + Lookup + Catalogue + Send + Sync> Store for T {}

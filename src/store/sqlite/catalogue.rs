@@ -29,7 +29,7 @@ impl Catalogue for Sqlite {
             return Ok(Vec::new());
         };
         let read = || {
-            self.connection
+            self.connection()
                 .prepare_cached(MANUALS)?
                 .query_map([collection.id], |row| shelved(row, collection.profile.dim))?
                 .collect()
@@ -42,7 +42,7 @@ impl Catalogue for Sqlite {
             return Ok(Vec::new());
         };
         let read = || {
-            self.connection
+            self.connection()
                 .prepare_cached(
                     "SELECT number, origin, content FROM page JOIN manual ON manual.id = page.manual
                      WHERE collection = ?1 AND name = ?2 ORDER BY number",
@@ -76,7 +76,8 @@ impl Sqlite {
         scope: &Scope,
     ) -> Result<Vec<(i64, PageId)>, Error> {
         let read = || {
-            let mut statement = self.connection.prepare_cached(
+            let connection = self.connection();
+            let mut statement = connection.prepare_cached(
                 "SELECT page.id, number, name FROM manual JOIN page ON page.manual = manual.id
                  WHERE collection = ?1 AND (?2 IS NULL OR name = ?2) ORDER BY name, number",
             )?;
@@ -108,7 +109,7 @@ impl Sqlite {
         id: PageId,
     ) -> Result<Option<StoredPage>, Error> {
         let read = || {
-            self.connection
+            self.connection()
                 .prepare_cached(PAGE)?
                 .query_row([row], |row| {
                     Ok((stored(row, &id)?, vectors(row, collection)?))

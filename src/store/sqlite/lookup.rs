@@ -52,7 +52,8 @@ impl Lookup for Sqlite {
             return Ok(Vec::new());
         };
         let read = || {
-            let mut statement = self.connection.prepare_cached(BEST)?;
+            let connection = self.connection();
+            let mut statement = connection.prepare_cached(BEST)?;
             let manual = scope.manual.as_ref().map(ManualId::as_str);
             let mut rows = statement.query((query, collection.id, manual))?;
             let mut best = Vec::new();
@@ -119,8 +120,8 @@ type Found = (i64, f32, PageId);
 
 impl Sqlite {
     fn hits(&self, found: impl Iterator<Item = Found>) -> Result<Vec<Hit>, Error> {
-        let mut statement = self
-            .connection
+        let connection = self.connection();
+        let mut statement = connection
             .prepare_cached("SELECT label, section, text FROM page WHERE id = ?1")
             .at(&self.at)?;
         let mut hit = |(row, score, id): Found| {

@@ -9,9 +9,9 @@ mod schema;
 mod words;
 mod write;
 
-use std::cell::RefCell;
 use std::fs::{File, TryLockError};
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, ErrorCode, Result as Sql};
 
@@ -22,10 +22,10 @@ use crate::vectors::Profile;
 
 /// A SQLite file, opened, with one of its collections.
 pub(super) struct Sqlite {
-    connection: Connection,
+    connection: Mutex<Connection>,
     source: Source,
     at: String,
-    collection: RefCell<Option<Collection>>,
+    collection: Mutex<Option<Collection>>,
     /// Held for the life of a store opened for writing; the system lets go of it when the process dies.
     _lock: Option<File>,
 }
@@ -63,17 +63,17 @@ impl Sqlite {
             return Err(missing(which, at));
         }
         Ok(Self {
-            connection,
+            connection: Mutex::new(connection),
             source,
             at,
-            collection: RefCell::new(found),
+            collection: Mutex::new(found),
             _lock: lock,
         })
     }
 
     /// The model whose pages are shown.
     pub(super) fn profile(&self) -> Option<Profile> {
-        self.collection.borrow().as_ref().map(|c| c.profile.clone())
+        self.collection().map(|c| c.profile)
     }
 
     /// The path, for people.
@@ -83,12 +83,17 @@ impl Sqlite {
 
     /// The models whose pages are in the file, the one used last first.
     pub(super) fn collections(&self) -> Result<Vec<Profile>, Error> {
-        let all = schema::collections(&self.connection).at(&self.at)?;
+        let all = schema::collections(&self.connection()).at(&self.at)?;
         Ok(all.into_iter().map(|c| c.profile).collect())
     }
 
     fn collection(&self) -> Option<Collection> {
-        self.collection.borrow().clone()
+        locked(&self.collection).clone()
+    }
+
+    /// The connection, for this thread alone until the guard goes.
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        locked(&self.connection)
     }
 
     fn prepared(&self) -> Result<Collection, Error> {
@@ -96,6 +101,11 @@ impl Sqlite {
             at: self.at.clone(),
         })
     }
+}
+
+/// A panic elsewhere leaves a connection sound: SQLite rolls its transaction back.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn missing(which: Which<'_>, at: String) -> Error {

@@ -28,8 +28,9 @@ impl Sqlite {
     /// Runs `work` in one transaction that takes the write lock first.
     fn within<T>(&self, work: impl FnOnce(&Connection) -> Sql<T>) -> Result<T, Error> {
         let run = || {
+            let connection = self.connection();
             let transaction =
-                Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
+                Transaction::new_unchecked(&connection, TransactionBehavior::Immediate)?;
             let done = work(&transaction)?;
             transaction.commit().map(|()| done)
         };
@@ -40,7 +41,7 @@ impl Sqlite {
 impl Writer for Sqlite {
     fn prepare(&self, profile: &Profile) -> Result<(), Error> {
         let wanted = Which::Profile(profile);
-        let found = schema::find(&self.connection, wanted).at(&self.at)?;
+        let found = schema::find(&self.connection(), wanted).at(&self.at)?;
         if let Some(Collection { profile: found, .. }) =
             found.filter(|f| f.profile.dim != profile.dim)
         {
@@ -53,7 +54,7 @@ impl Writer for Sqlite {
             schema::touch(connection, profile)?;
             schema::find(connection, wanted)
         })?;
-        self.collection.replace(made);
+        *super::locked(&self.collection) = made;
         Ok(())
     }
 

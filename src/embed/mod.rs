@@ -1,6 +1,21 @@
 //! From prepared pages and questions to multi-vectors.
+//!
+//! [`card`] tells what a model is without opening its weights, [`fetch`] brings them here, [`open`] loads them.
 
-use std::path::PathBuf;
+mod checkpoint;
+mod device;
+mod digest;
+mod hub;
+mod json;
+mod lora;
+mod map;
+pub mod qwen;
+mod weights;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+pub use hub::Watch;
 
 use serde::{Deserialize, Serialize};
 
@@ -111,12 +126,83 @@ pub enum Error {
     /// The batch did not fit into the device's memory; a smaller one may.
     #[error("out of memory on {0}")]
     OutOfMemory(String),
+    /// The model is not the one that filled the store.
+    #[error("the model `{model}` has changed since pages were stored with it")]
+    Changed {
+        /// The model.
+        model: String,
+    },
     /// A page prepared for another model.
     #[error("a page prepared for another model")]
     WrongInput,
     /// The model library failed.
     #[error("the model failed: {0}")]
     Model(String),
+}
+
+impl Error {
+    fn file(file: &Path, why: &impl fmt::Display) -> Self {
+        Self::File {
+            file: file.to_owned(),
+            why: why.to_string(),
+        }
+    }
+}
+
+/// The model that needs no download.
+pub const BUILT_IN: &str = "built-in";
+
+/// A model that we have a card of.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Known {
+    /// What to write for `--model`.
+    pub model: String,
+    /// The width of a vector.
+    pub dim: u32,
+    /// Number of parameters.
+    pub parameters: u64,
+    /// Bytes to download.
+    pub download: ByteSize,
+    /// Licence of the weights, and of the base they adapt.
+    pub licence: String,
+}
+
+/// The models that we know; every other folder or hub id of their families works too.
+pub fn models() -> Vec<Known> {
+    qwen::models()
+}
+
+/// What is known of a model without opening its weights. Small files of a hub model are fetched.
+///
+/// # Errors
+/// When there is no such model, or its files are missing, wrong or ask for something that we do not have.
+pub fn card(config: &Config) -> Result<Card, Error> {
+    match config.model.as_str() {
+        BUILT_IN => Err(Error::Unknown(BUILT_IN.to_owned())),
+        _ => qwen::card(config),
+    }
+}
+
+/// Fetches what is missing of a hub model, and tells how far it is. Does nothing for a folder.
+///
+/// # Errors
+/// When the hub cannot be reached or refuses.
+pub fn fetch(config: &Config, watch: Watch) -> Result<(), Error> {
+    match config.model.as_str() {
+        BUILT_IN => Ok(()),
+        _ => qwen::fetch(config, watch),
+    }
+}
+
+/// Opens a model on the device that the configuration names, fetching it where needed.
+///
+/// # Errors
+/// When there is no such model or device, or its weights do not fit its configuration.
+pub fn open(config: &Config) -> Result<Box<dyn Embedder>, Error> {
+    match config.model.as_str() {
+        BUILT_IN => Err(Error::Unknown(BUILT_IN.to_owned())),
+        _ => Ok(Box::new(qwen::open(config)?)),
+    }
 }
 
 /// Makes multi-vectors. Opened on the thread that uses it, so it need not be `Send`.

@@ -1,5 +1,11 @@
 //! From the picture of a page to what a model eats. Pure maths: no model library is named here.
 
+mod gray;
+mod grid;
+mod pixels;
+
+pub use pixels::{FRAMES, order};
+
 use crate::page::{PageImage, Size};
 
 /// How a model wants its pages.
@@ -92,26 +98,49 @@ pub enum PrepareError {
     Resize(Size, String),
 }
 
+impl PatchSpec {
+    /// The geometry and normalisation that Qwen2-VL and Qwen2.5-VL share, for a pixel budget.
+    pub const fn qwen(min_pixels: u64, max_pixels: u64) -> Self {
+        Self {
+            patch: 14,
+            merge: 2,
+            min_pixels,
+            max_pixels,
+            mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
+            std: [0.268_629_54, 0.261_302_58, 0.275_777_11],
+        }
+    }
+}
+
 impl Prepare {
     /// Prepares one page.
     ///
     /// # Errors
     /// When the reference refuses the page.
-    pub fn prepare(&self, _page: &PageImage) -> Result<Prepared, PrepareError> {
-        Err(PrepareError::Resize(Size::new(0, 0), String::new()))
+    pub fn prepare(&self, page: &PageImage) -> Result<Prepared, PrepareError> {
+        match self {
+            Self::Qwen(spec) => pixels::prepare(page, spec).map(Prepared::Qwen),
+            Self::Gray { pixels } => gray::prepare(page, *pixels).map(Prepared::Gray),
+        }
     }
 
     /// What a page of `px` pixels costs the model: patches for Qwen, pixels for the built-in model. Needs no picture.
     ///
     /// # Errors
     /// When the reference refuses the page.
-    pub fn cost(&self, _px: Size) -> Result<u64, PrepareError> {
-        Err(PrepareError::Resize(Size::new(0, 0), String::new()))
+    pub fn cost(&self, px: Size) -> Result<u64, PrepareError> {
+        match self {
+            Self::Qwen(spec) => Ok(spec.grid_from_px(px)?.patches() as u64),
+            Self::Gray { pixels } => Ok(gray::fit(px, *pixels).area()),
+        }
     }
 
     /// The most a page can cost, whatever its shape.
     pub fn max_cost(&self) -> u64 {
-        0
+        match self {
+            Self::Qwen(spec) => spec.max_patches(),
+            Self::Gray { pixels } => u64::from(*pixels),
+        }
     }
 }
 

@@ -1,0 +1,196 @@
+//! The tensors of a checkpoint by their canonical names: one file or shards, whoever exported them.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use safetensors::SafeTensors;
+
+use super::map::Map;
+use super::{Error, device};
+
+/// What exporters put before a name, and the name that we know it by; the first that fits is taken.
+const RENAMES: [(&str, &str); 13] = [
+    ("model.visual.", "visual."),
+    ("vlm.visual.", "visual."),
+    ("vlm.model.visual.", "visual."),
+    ("model.language_model.", "language_model."),
+    ("vlm.language_model.", "language_model."),
+    ("vlm.model.language_model.", "language_model."),
+    ("model.layers.", "language_model.layers."),
+    ("model.embed_tokens.", "language_model.embed_tokens."),
+    ("model.norm.", "language_model.norm."),
+    ("vlm.model.layers.", "language_model.layers."),
+    ("vlm.model.embed_tokens.", "language_model.embed_tokens."),
+    ("vlm.model.norm.", "language_model.norm."),
+    ("embedding_proj_layer.", "custom_text_proj."),
+];
+
+/// How many bad tensors an error names.
+const NAMED: usize = 4;
+
+/// The name that we know a tensor by; none for those that are never used.
+pub(super) fn canonical(found: &str) -> Option<String> {
+    let name = found.strip_prefix("base_model.model.").unwrap_or(found);
+    let name = name.replace(".base_layer.", ".");
+    if name.starts_with("lm_head.") || name.starts_with("vlm.lm_head.") {
+        return None;
+    }
+    let renamed = RENAMES.iter().find_map(|(old, new)| {
+        let rest = name.strip_prefix(old)?;
+        Some(format!("{new}{rest}"))
+    });
+    Some(renamed.unwrap_or(name))
+}
+
+/// Tensors in mapped files.
+pub(super) struct Checkpoint {
+    shards: Vec<(PathBuf, Map)>,
+    entries: HashMap<String, Entry>,
+}
+
+struct Entry {
+    shard: usize,
+    dtype: DType,
+    shape: Vec<usize>,
+    bytes: Range<usize>,
+}
+
+impl Checkpoint {
+    /// Opens the files of a checkpoint.
+    pub(super) fn open(files: &[PathBuf]) -> Result<Self, Error> {
+        let mut checkpoint = Self {
+            shards: Vec::new(),
+            entries: HashMap::new(),
+        };
+        for file in files {
+            checkpoint.add(file)?;
+        }
+        Ok(checkpoint)
+    }
+
+    fn add(&mut self, file: &Path) -> Result<(), Error> {
+        let map = Map::open(file)?;
+        // Checks that the file is as long as its header says: a download may have been cut.
+        SafeTensors::deserialize(&map).map_err(|error| Error::file(file, &error))?;
+        let (header, metadata) =
+            SafeTensors::read_metadata(&map).map_err(|error| Error::file(file, &error))?;
+        let start = header + size_of::<u64>();
+        for (found, info) in metadata.tensors() {
+            let Some(name) = canonical(&found) else {
+                continue;
+            };
+            let entry = Entry {
+                shard: self.shards.len(),
+                dtype: DType::try_from(info.dtype).map_err(|error| Error::file(file, &error))?,
+                shape: info.shape.clone(),
+                bytes: start + info.data_offsets.0..start + info.data_offsets.1,
+            };
+            if self.entries.insert(name, entry).is_some() {
+                return Err(Error::file(
+                    file,
+                    &format!("tensor `{found}` is there twice"),
+                ));
+            }
+        }
+        self.shards.push((file.to_owned(), map));
+        Ok(())
+    }
+
+    /// Names and shapes of all tensors.
+    pub(super) fn shapes(&self) -> impl Iterator<Item = (&str, &[usize])> {
+        let entries = self.entries.iter();
+        entries.map(|(name, entry)| (name.as_str(), entry.shape.as_slice()))
+    }
+
+    /// The shape of a tensor.
+    pub(super) fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.entries.get(name).map(|entry| entry.shape.as_slice())
+    }
+
+    /// Compares with what a model needs: nothing may be missing, left over or of another shape.
+    pub(super) fn check(&self, model: &str, schema: &[(String, Vec<usize>)]) -> Result<(), Error> {
+        let mut faults: Vec<String> = Vec::new();
+        for (name, shape) in schema {
+            match self.shape(name) {
+                None => faults.push(format!("`{name}` is missing")),
+                Some(found) if found != shape => {
+                    faults.push(format!("`{name}` has shape {found:?}, not {shape:?}"));
+                }
+                Some(_) => (),
+            }
+        }
+        let known: std::collections::HashSet<&str> =
+            schema.iter().map(|(name, _)| name.as_str()).collect();
+        let mut unused: Vec<&str> = self.shapes().map(|(name, _)| name).collect();
+        unused.retain(|name| !known.contains(name));
+        unused.sort_unstable();
+        faults.extend(unused.iter().map(|name| format!("`{name}` is not used")));
+        misfit(model, &faults)
+    }
+
+    /// A tensor as it is in the file, on the CPU.
+    pub(super) fn load(&self, name: &str) -> Result<Tensor, Error> {
+        let entry = self
+            .entries
+            .get(name)
+            .ok_or_else(|| Error::Model(format!("tensor `{name}` was not asked for")))?;
+        let bytes = &self.shards[entry.shard].1[entry.bytes.clone()];
+        Tensor::from_raw_buffer(bytes, entry.dtype, &entry.shape, &Device::Cpu)
+            .map_err(device::failed)
+    }
+}
+
+/// An error that names the first few faults, if there are any.
+pub(super) fn misfit(model: &str, faults: &[String]) -> Result<(), Error> {
+    if faults.is_empty() {
+        return Ok(());
+    }
+    let mut why = faults[..faults.len().min(NAMED)].join(", ");
+    if faults.len() > NAMED {
+        why.push_str(&format!(" and {} more", faults.len() - NAMED));
+    }
+    Err(Error::Weights {
+        model: model.to_owned(),
+        why,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::canonical;
+
+    #[test]
+    fn names_of_all_exporters_are_known() {
+        for (found, name) in [
+            ("visual.merger.ln_q.weight", "visual.merger.ln_q.weight"),
+            (
+                "model.visual.blocks.0.norm1.weight",
+                "visual.blocks.0.norm1.weight",
+            ),
+            ("vlm.model.visual.x", "visual.x"),
+            (
+                "model.layers.3.mlp.up_proj.weight",
+                "language_model.layers.3.mlp.up_proj.weight",
+            ),
+            (
+                "model.language_model.norm.weight",
+                "language_model.norm.weight",
+            ),
+            (
+                "vlm.model.language_model.layers.0.x",
+                "language_model.layers.0.x",
+            ),
+            ("vlm.model.norm.weight", "language_model.norm.weight"),
+            ("embedding_proj_layer.bias", "custom_text_proj.bias"),
+            (
+                "base_model.model.model.layers.0.mlp.up_proj.base_layer.weight",
+                "language_model.layers.0.mlp.up_proj.weight",
+            ),
+        ] {
+            assert_eq!(canonical(found).as_deref(), Some(name));
+        }
+        assert_eq!(canonical("lm_head.weight"), None);
+    }
+}

@@ -1,0 +1,263 @@
+//! What `config.json` says of a ColQwen: both the nested layout of transformers 5 and the flat one before it.
+
+use serde::Serialize;
+
+use super::super::Error;
+use super::super::json::Json;
+
+/// Which vision tower a model has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Family {
+    /// Qwen2-VL: every layer looks at the whole page.
+    #[serde(rename = "qwen2_vl")]
+    Qwen2,
+    /// Qwen2.5-VL: most layers look inside a window.
+    #[serde(rename = "qwen2_5_vl")]
+    Qwen25,
+}
+
+/// The shape of a ColQwen.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Config {
+    /// Which vision tower.
+    pub family: Family,
+    /// The vision tower.
+    pub vision: Vision,
+    /// The language model.
+    pub text: Text,
+    /// The token that stands for a piece of the page.
+    pub image_token: u32,
+    /// Width of a vector.
+    pub dim: usize,
+}
+
+/// The shape of the vision tower; field names are the checkpoint's where they agree between families.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Vision {
+    /// Number of layers.
+    pub depth: usize,
+    /// Width of a patch.
+    pub hidden_size: usize,
+    /// Width inside the MLP.
+    pub intermediate_size: usize,
+    /// Attention heads.
+    pub num_heads: usize,
+    /// Side of a patch in pixels.
+    pub patch_size: usize,
+    /// Patches merged into one visual token along one axis.
+    pub spatial_merge_size: usize,
+    /// Frames of a patch.
+    pub temporal_patch_size: usize,
+    /// Width of a visual token.
+    pub out_hidden_size: usize,
+    /// Side of a window in visual tokens, and the layers that look at the whole page.
+    pub windows: Option<Windows>,
+}
+
+/// Windowed attention.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Windows {
+    /// Side of a window in visual tokens.
+    pub side: usize,
+    /// Layers that look at the whole page all the same.
+    pub full: Vec<usize>,
+}
+
+/// The shape of the language model.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Text {
+    /// Rows of the embedding table.
+    pub vocab_size: usize,
+    /// Width of a token.
+    pub hidden_size: usize,
+    /// Width inside the MLP.
+    pub intermediate_size: usize,
+    /// Number of layers.
+    pub num_hidden_layers: usize,
+    /// Query heads.
+    pub num_attention_heads: usize,
+    /// Key and value heads.
+    pub num_key_value_heads: usize,
+    /// Added to the variance before its root is taken.
+    pub rms_norm_eps: f64,
+    /// Base of the rotary frequencies.
+    pub rope_theta: f64,
+    /// How many rotary frequencies follow time, height and width.
+    pub mrope_section: [usize; 3],
+}
+
+impl Vision {
+    /// Width of one attention head.
+    pub fn head(&self) -> usize {
+        self.hidden_size / self.num_heads
+    }
+
+    /// Floats of an unfolded patch.
+    pub fn pixels(&self) -> usize {
+        3 * self.temporal_patch_size * self.patch_size * self.patch_size
+    }
+
+    /// Patches of one visual token.
+    pub fn unit(&self) -> usize {
+        self.spatial_merge_size * self.spatial_merge_size
+    }
+
+    /// Whether a layer looks at the whole page.
+    pub fn is_full(&self, layer: usize) -> bool {
+        self.windows
+            .as_ref()
+            .is_none_or(|w| w.full.contains(&layer))
+    }
+}
+
+impl Text {
+    /// Width of one attention head.
+    pub fn head(&self) -> usize {
+        self.hidden_size / self.num_attention_heads
+    }
+}
+
+impl Config {
+    /// Reads `config.json`.
+    ///
+    /// # Errors
+    /// When a size is missing, or the file asks for something that we do not have.
+    pub(in crate::embed) fn read(json: &Json) -> Result<Self, Error> {
+        // transformers' own `ColQwen2ForRetrieval` wraps the backbone.
+        let root = json.part("vlm_config").unwrap_or_else(|| json.clone());
+        let family = family(&root)?;
+        let text = text(&root)?;
+        let vision = vision(&root, family, text.hidden_size)?;
+        if vision.out_hidden_size != text.hidden_size {
+            return Err(root.unsupported(format!(
+                "visual tokens {} wide under text {} wide",
+                vision.out_hidden_size, text.hidden_size
+            )));
+        }
+        Ok(Self {
+            family,
+            vision,
+            text,
+            image_token: root.need(&["image_token_id"])? as u32,
+            dim: json.number(&["dim", "embedding_dim"]).unwrap_or(128),
+        })
+    }
+}
+
+fn family(root: &Json) -> Result<Family, Error> {
+    match root.text("model_type") {
+        Some("qwen2_vl" | "colqwen2") => Ok(Family::Qwen2),
+        Some("qwen2_5_vl" | "colqwen2_5") => Ok(Family::Qwen25),
+        other => Err(root.unsupported(format!("model_type {}", other.unwrap_or("(none)")))),
+    }
+}
+
+fn text(root: &Json) -> Result<Text, Error> {
+    let json = root.part("text_config").unwrap_or_else(|| root.clone());
+    expect(&json, "hidden_act", &["silu"])?;
+    if json.flag("use_sliding_window") {
+        return Err(json.unsupported("use_sliding_window"));
+    }
+    let rope = ["rope_parameters", "rope_scaling"]
+        .iter()
+        .find_map(|name| json.part(name).or_else(|| root.part(name)))
+        .ok_or_else(|| json.unsupported("a language model without rope_scaling"))?;
+    for name in ["type", "rope_type"] {
+        expect(&rope, name, &["mrope", "default"])?;
+    }
+    let heads = json.need(&["num_attention_heads"])?;
+    let theta = rope
+        .float("rope_theta")
+        .or_else(|| json.float("rope_theta"));
+    let text = Text {
+        vocab_size: json.need(&["vocab_size"])?,
+        hidden_size: json.need(&["hidden_size"])?,
+        intermediate_size: json.need(&["intermediate_size"])?,
+        num_hidden_layers: json.need(&["num_hidden_layers"])?,
+        num_attention_heads: heads,
+        num_key_value_heads: json.number(&["num_key_value_heads"]).unwrap_or(heads),
+        rms_norm_eps: json.float("rms_norm_eps").unwrap_or(1e-6),
+        rope_theta: theta.unwrap_or(1e6),
+        mrope_section: sections(&rope)?,
+    };
+    let head = text.head();
+    if 2 * text.mrope_section.iter().sum::<usize>() != head {
+        return Err(rope.unsupported(format!("mrope_section beside heads {head} wide")));
+    }
+    divides(&json, text.hidden_size, text.num_attention_heads)?;
+    divides(&json, text.num_attention_heads, text.num_key_value_heads)?;
+    Ok(text)
+}
+
+fn sections(rope: &Json) -> Result<[usize; 3], Error> {
+    rope.whole_numbers("mrope_section")
+        .and_then(|list| list.try_into().ok())
+        .ok_or_else(|| rope.unsupported("rope without an mrope_section of three"))
+}
+
+fn vision(root: &Json, family: Family, text_width: usize) -> Result<Vision, Error> {
+    let json = root
+        .part("vision_config")
+        .ok_or_else(|| root.unsupported("a model without vision_config"))?;
+    if json.number(&["in_channels", "in_chans"]).unwrap_or(3) != 3 {
+        return Err(json.unsupported("other than three colour channels"));
+    }
+    let patch = json
+        .number(&["patch_size", "spatial_patch_size"])
+        .unwrap_or(14);
+    let merge = json.number(&["spatial_merge_size"]).unwrap_or(2);
+    let (hidden, inter, out, windows) = match family {
+        Family::Qwen2 => {
+            expect(&json, "hidden_act", &["quick_gelu"])?;
+            let hidden = json.need(&["embed_dim"])?;
+            let inter = hidden * json.number(&["mlp_ratio"]).unwrap_or(4);
+            let out = json.number(&["hidden_size"]).unwrap_or(text_width);
+            (hidden, inter, out, None)
+        }
+        Family::Qwen25 => {
+            expect(&json, "hidden_act", &["silu"])?;
+            let out = json.number(&["out_hidden_size"]).unwrap_or(text_width);
+            let windows = Windows {
+                side: json.number(&["window_size"]).unwrap_or(112) / merge / patch,
+                full: json
+                    .whole_numbers("fullatt_block_indexes")
+                    .unwrap_or_else(|| vec![7, 15, 23, 31]),
+            };
+            let inter = json.need(&["intermediate_size"])?;
+            (json.need(&["hidden_size"])?, inter, out, Some(windows))
+        }
+    };
+    let vision = Vision {
+        depth: json.need(&["depth"])?,
+        hidden_size: hidden,
+        intermediate_size: inter,
+        num_heads: json.need(&["num_heads"])?,
+        patch_size: patch,
+        spatial_merge_size: merge,
+        temporal_patch_size: json.number(&["temporal_patch_size"]).unwrap_or(2),
+        out_hidden_size: out,
+        windows,
+    };
+    if vision.temporal_patch_size != crate::patch::FRAMES {
+        return Err(json.unsupported("a temporal_patch_size other than 2"));
+    }
+    divides(&json, hidden, vision.num_heads * 4)?;
+    Ok(vision)
+}
+
+/// A field, where it is there, must be one of a few.
+fn expect(json: &Json, field: &str, allowed: &[&str]) -> Result<(), Error> {
+    match json.text(field) {
+        Some(value) if !allowed.contains(&value) => {
+            Err(json.unsupported(format!("{field} = {value}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn divides(json: &Json, whole: usize, parts: usize) -> Result<(), Error> {
+    if parts == 0 || !whole.is_multiple_of(parts) {
+        return Err(json.unsupported(format!("a width of {whole} for {parts} heads")));
+    }
+    Ok(())
+}

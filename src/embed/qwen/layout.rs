@@ -1,0 +1,84 @@
+//! In which order the vision tower reads a page: window by window.
+//!
+//! Windows do not see each other, so their order is free. We put those of one size side by side, so that each size is
+//! one batched product; the reference reads them row by row. Tokens are put back into reading order at the end.
+
+use crate::patch::{self, PatchGrid};
+
+/// The order of the visual tokens of a page, and its windows.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Layout {
+    /// Visual tokens in the order of the tower.
+    pub(super) order: Vec<u32>,
+    /// Lengths of the windows in patches, in that order.
+    pub(super) windows: Vec<usize>,
+}
+
+impl Layout {
+    /// The layout of a grid under windows of `side` x `side` visual tokens; none is one window for the whole page.
+    pub(super) fn new(grid: PatchGrid, side: Option<usize>) -> Self {
+        let merge = grid.merge as usize;
+        let (rows, columns) = (grid.rows as usize / merge, grid.columns as usize / merge);
+        let side = side.unwrap_or(rows.max(columns)).max(1);
+        let mut windows: Vec<Vec<u32>> = Vec::new();
+        for top in (0..rows).step_by(side) {
+            for left in (0..columns).step_by(side) {
+                let (bottom, right) = ((top + side).min(rows), (left + side).min(columns));
+                let line = |y: usize| (left..right).map(move |x| (y * columns + x) as u32);
+                windows.push((top..bottom).flat_map(line).collect());
+            }
+        }
+        windows.sort_by_key(|window| std::cmp::Reverse(window.len()));
+        Self {
+            windows: windows.iter().map(|w| w.len() * merge * merge).collect(),
+            order: windows.concat(),
+        }
+    }
+
+    /// The rotary angles of each patch, `head / 2` of them: the first half by its row, the second by its column.
+    pub(super) fn angles(&self, grid: PatchGrid, head: usize) -> Vec<f32> {
+        let axis = head / 4;
+        let frequency = |i: usize| 1.0 / 10_000f32.powf(i as f32 / axis as f32);
+        let frequencies: Vec<f32> = (0..axis).map(frequency).collect();
+        let places: Vec<(usize, usize)> = patch::order(grid).collect();
+        let unit = (grid.merge * grid.merge) as usize;
+        let mut angles = Vec::with_capacity(places.len() * axis * 2);
+        for &token in &self.order {
+            for &(row, column) in &places[token as usize * unit..][..unit] {
+                angles.extend(frequencies.iter().map(|f| row as f32 * f));
+                angles.extend(frequencies.iter().map(|f| column as f32 * f));
+            }
+        }
+        angles
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grid(rows: u32, columns: u32) -> PatchGrid {
+        PatchGrid {
+            rows,
+            columns,
+            merge: 2,
+        }
+    }
+
+    #[test]
+    fn windows_of_one_size_stand_together() {
+        let layout = Layout::new(grid(4, 6), Some(2));
+        assert_eq!(layout.windows, [16, 8]);
+        assert_eq!(layout.order, [0, 1, 3, 4, 2, 5]);
+        let a4 = Layout::new(grid(64, 46), Some(4));
+        assert_eq!(a4.windows.len(), 8 * 6);
+        assert_eq!(a4.windows.iter().sum::<usize>(), 64 * 46);
+        assert_eq!((a4.windows[39], a4.windows[40]), (64, 48));
+    }
+
+    #[test]
+    fn without_windows_tokens_stay_in_reading_order() {
+        let layout = Layout::new(grid(4, 6), None);
+        assert_eq!((layout.order, layout.windows), ((0..6).collect(), vec![24]));
+    }
+}

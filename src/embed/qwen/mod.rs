@@ -1,0 +1,244 @@
+//! ColQwen2 and ColQwen2.5 (Faysse et al. 2024), equal to colpali-engine number by number; see `tests/parity.rs`.
+
+mod attention;
+mod config;
+mod footprint;
+mod layout;
+mod model;
+mod preprocessor;
+mod prompt;
+mod schema;
+mod sheet;
+mod text;
+mod vision;
+
+use std::path::PathBuf;
+
+use candle_core::Tensor;
+use rayon::prelude::*;
+use serde_json::json;
+
+pub use config::Config as Shape;
+pub use model::ColQwen;
+pub(super) use sheet::models;
+
+use super::device::Place;
+use super::hub::{Source, Watch};
+use super::json::Json;
+use super::weights::{Files, Weights};
+use super::{Card, Config, Error, digest};
+use crate::patch::{PatchSpec, Prepare};
+use crate::vectors::Profile;
+use prompt::Prompt;
+use sheet::Sheet;
+
+/// Called with the name, the number and the values of what a model computes on its way; tests compare them.
+pub type Tap<'a> = &'a mut dyn FnMut(&str, usize, &Tensor);
+
+/// What is known of a model before its weights are opened.
+struct Parts {
+    source: Source,
+    /// What the model adapts, if it is an adapter.
+    base: Option<(Json, Source)>,
+    sheet: Sheet,
+    shape: Shape,
+    spec: PatchSpec,
+}
+
+/// The card of a model.
+pub(super) fn card(config: &Config) -> Result<Card, Error> {
+    let parts = Parts::find(config)?;
+    let place = Place::open(config.device)?;
+    let on_gpu = !place.device.is_cpu();
+    let prepare = Prepare::Qwen(parts.spec.clone());
+    let tokens = prepare.max_cost() / parts.shape.vision.unit() as u64;
+    Ok(Card {
+        profile: parts.profile(config)?,
+        max_rows: tokens as u32 + parts.sheet.words().page_tokens(),
+        prepare,
+        parameters: schema::parameters(&parts.shape),
+        licence: parts.sheet.licences(),
+        memory: footprint::footprint(&parts.shape, &parts.spec, place.dtype, on_gpu),
+        device: place.name(),
+        device_memory: place.own_memory(),
+    })
+}
+
+/// Opens a model.
+///
+/// # Errors
+/// When a file is missing or wrong, or the device cannot be used.
+pub fn open(config: &Config) -> Result<ColQwen, Error> {
+    let place = Place::open(config.device)?;
+    let parts = Parts::find(config)?;
+    let prompt = Prompt::open(
+        &parts.tokenizer()?,
+        parts.sheet.words(),
+        parts.shape.image_token,
+    )?;
+    let files = parts.fetch(&mut |_, _, _| ())?;
+    let schema = schema::tensors(&parts.shape);
+    let weights = Weights::open(&config.model, &files, &schema, place)?;
+    ColQwen::load(&weights, &parts.shape, prompt)
+}
+
+/// Fetches all files of a model that are not here yet.
+pub(super) fn fetch(config: &Config, watch: Watch) -> Result<(), Error> {
+    let parts = Parts::find(config)?;
+    parts.tokenizer()?;
+    parts.fetch(watch).map(drop)
+}
+
+impl Parts {
+    fn find(config: &Config) -> Result<Self, Error> {
+        let source = Source::find(&config.model)?;
+        let sheet = Sheet::of(&config.model, &source)?;
+        let base = match source.optional("adapter_config.json")? {
+            None => None,
+            Some(file) => {
+                let adapter = Json::read(&file)?;
+                let named = adapter.text("base_model_name_or_path").map(str::to_owned);
+                let name = sheet.base.clone().or(named).unwrap_or_default();
+                let base = source.base(&name)?;
+                Some((adapter, base))
+            }
+        };
+        let backbone = base.as_ref().map_or(&source, |(_, base)| base);
+        let shape = Json::read(&backbone.file("config.json", &mut |_, _, _| ())?)?;
+        let shape = Shape::read(&shape)?;
+        let mut parts = Self {
+            spec: preprocessor::read(None, &shape.vision, None)?,
+            source,
+            base,
+            sheet,
+            shape,
+        };
+        let processor = parts.first(&["preprocessor_config.json", "processor_config.json"])?;
+        let processor = processor.map(|file| Json::read(&file)).transpose()?;
+        let tokens = config.max_visual_tokens.or(parts.sheet.max_visual_tokens);
+        parts.spec = preprocessor::read(processor.as_ref(), &parts.shape.vision, tokens)?;
+        Ok(parts)
+    }
+
+    /// The first of several files that the model, or else its base, has.
+    fn first(&self, names: &[&str]) -> Result<Option<PathBuf>, Error> {
+        let base = self.base.iter().map(|(_, base)| base);
+        for source in std::iter::once(&self.source).chain(base) {
+            for name in names {
+                if let Some(file) = source.optional(name)? {
+                    return Ok(Some(file));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn tokenizer(&self) -> Result<PathBuf, Error> {
+        match self.first(&["tokenizer.json"])? {
+            Some(file) => Ok(file),
+            None => self.source.file("tokenizer.json", &mut |_, _, _| ()),
+        }
+    }
+
+    /// The base's source and the names of its shards.
+    fn shards(&self) -> Result<(&Source, Vec<String>), Error> {
+        let source = self.base.as_ref().map_or(&self.source, |(_, base)| base);
+        Ok((source, shards(source)?))
+    }
+
+    fn fetch(&self, watch: Watch) -> Result<Files, Error> {
+        let (source, names) = self.shards()?;
+        let base = names
+            .iter()
+            .map(|name| source.file(name, watch))
+            .collect::<Result<_, _>>()?;
+        let adapter = match &self.base {
+            None => None,
+            Some((json, _)) => Some((json.clone(), self.source.file(ADAPTER, watch)?)),
+        };
+        Ok(Files { base, adapter })
+    }
+
+    /// The digests of all files of weights, those of the base first.
+    fn digests(&self) -> Result<Vec<String>, Error> {
+        let (source, names) = self.shards()?;
+        let mut files: Vec<(&Source, &str)> =
+            names.iter().map(|name| (source, name.as_str())).collect();
+        if self.base.is_some() {
+            files.push((&self.source, ADAPTER));
+        }
+        let mut known = Vec::new();
+        for (source, name) in files {
+            known.push(match source.known_digest(name) {
+                Some(digest) => Ok(digest),
+                None => Err(source.file(name, &mut |_, _, _| ())?),
+            });
+        }
+        known
+            .into_par_iter()
+            .map(|known| known.or_else(|file| digest::of_file(&file)))
+            .collect()
+    }
+
+    fn profile(&self, config: &Config) -> Result<Profile, Error> {
+        let adapter = self
+            .base
+            .as_ref()
+            .map(|(json, _)| ["r", "lora_alpha"].map(|name| json.float(name)));
+        let identity = json!({
+            "shape": &self.shape,
+            "words": self.sheet.words(),
+            "pixels": [self.spec.min_pixels, self.spec.max_pixels],
+            "mean": self.spec.mean,
+            "std": self.spec.std,
+            "adapter": adapter,
+            "weights": self.digests()?,
+        });
+        let digest = digest::of_bytes(identity.to_string().as_bytes());
+        Ok(Profile {
+            id: digest[..16].to_owned(),
+            model: self.name(config),
+            dim: self.shape.dim as u32,
+        })
+    }
+
+    /// The model's name for people: its card's, or its folder's, or its hub id.
+    fn name(&self, config: &Config) -> String {
+        let folder = match &self.source {
+            Source::Folder(folder) => folder.canonicalize().ok(),
+            Source::Hub(_) => None,
+        };
+        let folder = folder.and_then(|folder| Some(folder.file_name()?.to_str()?.to_owned()));
+        let sheet = self.sheet.model.clone();
+        sheet.or(folder).unwrap_or_else(|| config.model.clone())
+    }
+}
+
+/// The weights of an adapter.
+const ADAPTER: &str = "adapter_model.safetensors";
+/// The weights of a model that is not cut into shards.
+const WHOLE: &str = "model.safetensors";
+
+/// The names of a model's files of weights.
+fn shards(source: &Source) -> Result<Vec<String>, Error> {
+    if source.has(WHOLE) {
+        return Ok(vec![WHOLE.to_owned()]);
+    }
+    let Some(index) = source.optional("model.safetensors.index.json")? else {
+        return Ok(vec![WHOLE.to_owned()]);
+    };
+    let json = Json::read(&index)?;
+    let map = json
+        .part("weight_map")
+        .ok_or_else(|| Error::file(json.file(), &"`weight_map` is missing"))?;
+    let files = map.value().as_object().into_iter().flatten();
+    let names: Option<std::collections::BTreeSet<String>> = files
+        .map(|(_, file)| Some(file.as_str()?.to_owned()))
+        .collect();
+    let names = names.unwrap_or_default();
+    let plain = |name: &String| !name.contains(['/', '\\']) && name.ends_with(".safetensors");
+    if names.is_empty() || !names.iter().all(plain) {
+        return Err(Error::file(json.file(), &"`weight_map` names no shards"));
+    }
+    Ok(names.into_iter().collect())
+}

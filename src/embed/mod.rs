@@ -2,6 +2,7 @@
 //!
 //! [`card`] tells what a model is without opening its weights, [`fetch`] brings them here, [`open`] loads them.
 
+pub mod builtin;
 mod checkpoint;
 mod device;
 mod digest;
@@ -169,7 +170,9 @@ pub struct Known {
 
 /// The models that we know; every other folder or hub id of their families works too.
 pub fn models() -> Vec<Known> {
-    qwen::models()
+    let mut models = vec![builtin::known()];
+    models.extend(qwen::models());
+    models
 }
 
 /// What is known of a model without opening its weights. Small files of a hub model are fetched.
@@ -178,7 +181,7 @@ pub fn models() -> Vec<Known> {
 /// When there is no such model, or its files are missing, wrong or ask for something that we do not have.
 pub fn card(config: &Config) -> Result<Card, Error> {
     match config.model.as_str() {
-        BUILT_IN => Err(Error::Unknown(BUILT_IN.to_owned())),
+        BUILT_IN => Ok(builtin::card()),
         _ => qwen::card(config),
     }
 }
@@ -200,7 +203,7 @@ pub fn fetch(config: &Config, watch: Watch) -> Result<(), Error> {
 /// When there is no such model or device, or its weights do not fit its configuration.
 pub fn open(config: &Config) -> Result<Box<dyn Embedder>, Error> {
     match config.model.as_str() {
-        BUILT_IN => Err(Error::Unknown(BUILT_IN.to_owned())),
+        BUILT_IN => Ok(Box::new(builtin::open()?)),
         _ => Ok(Box::new(qwen::open(config)?)),
     }
 }

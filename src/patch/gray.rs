@@ -1,6 +1,7 @@
 //! The gray raster that the built-in model eats.
 
-use fast_image_resize::{FilterType, PixelType, ResizeAlg};
+use fast_image_resize::FilterType;
+use fast_image_resize::pixels::U8;
 
 use super::{GrayPage, PrepareError, pixels};
 use crate::page::{PageImage, Size};
@@ -10,8 +11,7 @@ pub(super) fn prepare(page: &PageImage, budget: u32) -> Result<GrayPage, Prepare
     let size = fit(page.size(), budget);
     let luma: Vec<u8> = page.rgb().chunks_exact(3).map(luma).collect();
     // The kernel grows with the shrinking: every pixel of the page counts.
-    let filter = ResizeAlg::Convolution(FilterType::CatmullRom);
-    let pixels = pixels::resize(&luma, page.size(), size, PixelType::U8, filter)?;
+    let pixels = pixels::resize::<U8>(&luma, page.size(), size, FilterType::CatmullRom)?;
     Ok(GrayPage { size, pixels })
 }
 

@@ -2,8 +2,9 @@
 //!
 //! Equals `Qwen2VLImageProcessor` of transformers 5 bit for bit; see `tests/parity.rs`.
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 
 use super::{PatchGrid, PatchSpec, Patches, PrepareError};
 use crate::page::{PageImage, Size};
@@ -15,8 +16,7 @@ pub const FRAMES: usize = 2;
 pub(super) fn prepare(page: &PageImage, spec: &PatchSpec) -> Result<Patches, PrepareError> {
     let size = spec.resized(page.size())?;
     let grid = spec.grid_from_px(page.size())?;
-    let filter = ResizeAlg::Convolution(FilterType::CatmullRom);
-    let rgb = resize(page.rgb(), page.size(), size, PixelType::U8x3, filter)?;
+    let rgb = resize::<U8x3>(page.rgb(), page.size(), size, FilterType::CatmullRom)?;
     Ok(Patches {
         grid,
         rows: unfold(&rgb, grid, spec),
@@ -24,37 +24,35 @@ pub(super) fn prepare(page: &PageImage, spec: &PatchSpec) -> Result<Patches, Pre
 }
 
 /// Resizes across, then down. The reference rounds to bytes between the two passes, so their order is part of the result.
-pub(super) fn resize(
+/// `P` is the kind of pixel: one is compiled, not all that the library knows.
+pub(super) fn resize<P: PixelTrait>(
     pixels: &[u8],
     from: Size,
     to: Size,
-    kind: PixelType,
-    filter: ResizeAlg,
+    filter: FilterType,
 ) -> Result<Vec<u8>, PrepareError> {
     let between = Size::new(to.width, from.height);
-    let wide = pass(pixels, from, between, kind, filter)?;
-    pass(&wide, between, to, kind, filter)
+    let wide = pass::<P>(pixels, from, between, filter)?;
+    pass::<P>(&wide, between, to, filter)
 }
 
-fn pass(
+fn pass<P: PixelTrait>(
     pixels: &[u8],
     from: Size,
     to: Size,
-    kind: PixelType,
-    filter: ResizeAlg,
+    filter: FilterType,
 ) -> Result<Vec<u8>, PrepareError> {
-    let failed = |why: String| PrepareError::Resize(from, why);
-    let source = ImageRef::new(from.width, from.height, pixels, kind)
-        .map_err(|error| failed(error.to_string()))?;
-    let mut resized = Image::new(to.width, to.height, kind);
+    let failed = |why: &dyn std::fmt::Display| PrepareError::Resize(from, why.to_string());
+    let mut resized = vec![0; to.area() as usize * size_of::<P>()];
+    let source =
+        TypedImageRef::<P>::from_buffer(from.width, from.height, pixels).map_err(|e| failed(&e))?;
+    let mut target =
+        TypedImage::<P>::from_buffer(to.width, to.height, &mut resized).map_err(|e| failed(&e))?;
+    let how = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter));
     Resizer::new()
-        .resize(
-            &source,
-            &mut resized,
-            &ResizeOptions::new().resize_alg(filter),
-        )
-        .map_err(|error| failed(error.to_string()))?;
-    Ok(resized.into_vec())
+        .resize_typed(&source, &mut target, &how)
+        .map_err(|e| failed(&e))?;
+    Ok(resized)
 }
 
 /// Every value that a byte of each channel can become. The mean and deviation are scaled, not the byte: so does the reference.

@@ -2,8 +2,9 @@
 
 use std::io::Cursor;
 
-use fast_image_resize::images::Image;
-use fast_image_resize::{PixelType, Resizer};
+use fast_image_resize::Resizer;
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
 use image::{DynamicImage, ImageDecoder, ImageReader, Limits, RgbImage};
 
 use super::size;
@@ -44,14 +45,15 @@ fn shrink(picture: RgbImage, max_pixels: u64) -> Result<RgbImage, String> {
     if target == size {
         return Ok(picture);
     }
-    let from = Image::from_vec_u8(size.width, size.height, picture.into_raw(), PixelType::U8x3)
+    let mut small = RgbImage::new(target.width, target.height);
+    let from = TypedImageRef::<U8x3>::from_buffer(size.width, size.height, &picture)
         .map_err(|e| e.to_string())?;
-    let mut to = Image::new(target.width, target.height, PixelType::U8x3);
+    let mut to = TypedImage::<U8x3>::from_buffer(target.width, target.height, &mut small)
+        .map_err(|e| e.to_string())?;
     Resizer::new()
-        .resize(&from, &mut to, None)
+        .resize_typed(&from, &mut to, None)
         .map_err(|e| e.to_string())?;
-    RgbImage::from_raw(target.width, target.height, to.into_vec())
-        .ok_or_else(|| "the picture does not fit its memory".into())
+    Ok(small)
 }
 
 #[cfg(test)]

@@ -1,0 +1,340 @@
+//! What becomes of each bad file, fixed in a table; the rest goes on, and each failure is one line on stderr.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::desk::{Desk, TINY, manual, outcome};
+use crate::support::pdf;
+
+/// What becomes of a manual: pages stored, blank ones among them, pages failed; or why it failed as a whole.
+enum Outcome {
+    Pages {
+        stored: u64,
+        blank: u64,
+        failed: &'static [(u64, &'static str)],
+    },
+    Manual(&'static str),
+}
+use Outcome::{Manual, Pages};
+
+const REFUSED: Outcome = Manual("not a readable PDF");
+
+fn stored(stored: u64) -> Outcome {
+    Pages {
+        stored,
+        blank: 0,
+        failed: &[],
+    }
+}
+
+fn table() -> Vec<(&'static str, Vec<u8>, Outcome)> {
+    let good = pdf::good(&["the first page", "the second page"]);
+    let cannot = "cannot be rendered";
+    vec![
+        ("good.pdf", good.clone(), stored(2)),
+        ("empty.pdf", vec![], REFUSED),
+        ("random.pdf", pdf::random(5000), REFUSED),
+        ("truncated.pdf", good[..good.len() / 3].to_vec(), REFUSED),
+        (
+            "page.html.pdf",
+            b"<!DOCTYPE html><html><body>Not found</body></html>".to_vec(),
+            REFUSED,
+        ),
+        ("zero-pages.pdf", pdf::zero_pages(), Manual("has no pages")),
+        (
+            "deep.pdf",
+            pdf::deep_tree(20_000),
+            Pages {
+                stored: 0,
+                blank: 0,
+                failed: &[(1, cannot)],
+            },
+        ),
+        (
+            "cyclic.pdf",
+            pdf::cyclic_tree(),
+            Pages {
+                stored: 1,
+                blank: 0,
+                failed: &[(2, cannot)],
+            },
+        ),
+        (
+            "strip.pdf",
+            pdf::sized(14_400, 10),
+            Pages {
+                stored: 0,
+                blank: 0,
+                failed: &[(1, "200 times longer")],
+            },
+        ),
+        ("huge.pdf", pdf::sized(14_400, 14_400), stored(1)),
+        (
+            "broken-stream.pdf",
+            pdf::broken_stream(),
+            Pages {
+                stored: 2,
+                blank: 1,
+                failed: &[],
+            },
+        ),
+        (
+            "form-bomb.pdf",
+            pdf::form_bomb(7),
+            Pages {
+                stored: 1,
+                blank: 0,
+                failed: &[(1, "not rendered after 3 s")],
+            },
+        ),
+        (
+            "strokes.pdf",
+            pdf::strokes(800_000),
+            Pages {
+                stored: 1,
+                blank: 0,
+                failed: &[(1, "not rendered after 3 s")],
+            },
+        ),
+        (
+            "picture.png",
+            b"\x89PNG\r\n\x1a\n torn".to_vec(),
+            Manual("not a readable picture"),
+        ),
+        (
+            "notes.txt",
+            b"just words".to_vec(),
+            Manual("neither a PDF nor a picture"),
+        ),
+    ]
+}
+
+#[test]
+fn each_bad_file_has_its_outcome_and_the_rest_goes_on() {
+    let desk = Desk::tiny();
+    let table = table();
+    for (name, bytes, _) in &table {
+        desk.write(name, bytes);
+    }
+    fs::copy(
+        manual("../tests/golden/pdf/locked.pdf"),
+        desk.path("locked.pdf"),
+    )
+    .unwrap();
+    fs::create_dir(desk.path("folder-without-pdfs")).unwrap();
+    let mut expected: Vec<(&str, Outcome)> = table
+        .into_iter()
+        .map(|(name, _, outcome)| (name, outcome))
+        .collect();
+    expected.push(("locked.pdf", Manual("protected by a password")));
+    expected.push(("missing.pdf", Manual("No such file")));
+    expected.push(("folder-without-pdfs", Manual("the folder holds no PDF")));
+    let names: Vec<&str> = expected.iter().map(|(name, _)| *name).collect();
+    let mut command = desk.command(&[&names[..], &["--json"]].concat());
+    let done: crate::desk::Done = command
+        .env("INGEST_RENDER_DEADLINE_S", "3")
+        .output()
+        .unwrap()
+        .into();
+    assert_eq!(done.code, 1, "{}", done.err);
+    let report = done.json();
+    for (name, wanted) in &expected {
+        check(&outcome(&report, name), wanted, name, &done.err);
+    }
+    let failures = done
+        .err
+        .lines()
+        .filter(|line| !line.starts_with("model "))
+        .count();
+    let wanted: usize = expected
+        .iter()
+        .map(|(_, o)| {
+            if let Pages { failed, .. } = o {
+                failed.len()
+            } else {
+                1
+            }
+        })
+        .sum();
+    assert_eq!(failures, wanted, "one line each:\n{}", done.err);
+}
+
+fn check(found: &serde_json::Value, wanted: &Outcome, name: &str, err: &str) {
+    match wanted {
+        Manual(why) => {
+            assert!(
+                found["error"].as_str().is_some_and(|e| e.contains(why)),
+                "{name}: {found}"
+            );
+            let line = err.lines().find(|line| line.contains(name));
+            assert!(
+                line.is_some_and(|line| line.contains(why)),
+                "{name}: {line:?}"
+            );
+        }
+        Pages {
+            stored,
+            blank,
+            failed,
+        } => {
+            assert_eq!(
+                (&found["stored"], &found["blank"]),
+                (&(*stored).into(), &(*blank).into()),
+                "{name}: {found}"
+            );
+            let pages = found["failed"].as_array().unwrap();
+            assert_eq!(pages.len(), failed.len(), "{name}: {found}");
+            for (page, (number, why)) in pages.iter().zip(*failed) {
+                assert_eq!(page["page"], *number, "{name}");
+                assert!(
+                    page["reason"].as_str().unwrap().contains(why),
+                    "{name}: {page}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn passwords_open_and_are_never_printed() {
+    let desk = Desk::tiny();
+    fs::copy(
+        manual("../tests/golden/pdf/locked.pdf"),
+        desk.path("locked.pdf"),
+    )
+    .unwrap();
+    let wrong = desk.run(&["locked.pdf", "--password", "wr0ng-w0rd", "-v"]);
+    assert_eq!(wrong.code, 2);
+    assert!(
+        wrong.err.contains("the one given does not open it") && !wrong.err.contains("wr0ng-w0rd"),
+        "{}",
+        wrong.err
+    );
+    assert_eq!(desk.run(&["locked.pdf", "--password", "secret"]).code, 0);
+}
+
+#[test]
+fn unreadable_files_and_twins() {
+    let desk = Desk::tiny();
+    let secret = desk.write("secret.pdf", &pdf::good(&["secret"]));
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0)).unwrap();
+    let everybody_may_read = fs::read(&secret).is_ok(); // root reads everything
+    desk.write("a/pump.pdf", &pdf::good(&["pump A"]));
+    desk.write("b/pump.pdf", &pdf::good(&["pump B"]));
+    let done = desk.run(&[
+        "secret.pdf",
+        "a/pump.pdf",
+        "a/pump.pdf",
+        "b/pump.pdf",
+        "--json",
+    ]);
+    let report = done.json();
+    let names: Vec<_> = report["manuals"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|m| m["manual"].as_str().unwrap())
+        .collect();
+    if everybody_may_read {
+        assert_eq!(names, ["secret.pdf", "pump.pdf", "b/pump.pdf"]);
+    } else {
+        assert_eq!(names[1..], ["pump.pdf", "b/pump.pdf"]);
+        assert!(
+            report["manuals"][0]["error"]
+                .as_str()
+                .unwrap()
+                .contains("cannot be read")
+        );
+    }
+}
+
+#[test]
+fn stores_that_cannot_be_used() {
+    let desk = Desk::tiny();
+    let pages: Vec<String> = (0..12).map(|n| format!("page number {n}")).collect();
+    let pages: Vec<&str> = pages.iter().map(String::as_str).collect();
+    desk.write("a.pdf", &pdf::good(&pages));
+    let full = desk
+        .command(&["a.pdf"])
+        .env("INGEST_STORE_LIMIT", "250 KB")
+        .output()
+        .unwrap();
+    let full = crate::desk::Done::from(full);
+    assert!(
+        full.code != 0 && full.err.contains("is full"),
+        "{}",
+        full.err
+    );
+    assert_eq!(
+        desk.run(&["a.pdf"]).code,
+        0,
+        "with room again, the same command goes on"
+    );
+
+    desk.write(
+        "words.db",
+        b"this is no database, and long enough to be looked at as one",
+    );
+    let foreign = desk.run(&["a.pdf", "--store", "words.db"]);
+    assert!(
+        foreign.code != 0 && foreign.err.contains("words.db"),
+        "{}",
+        foreign.err
+    );
+    assert_eq!(
+        fs::read(desk.path("words.db")).unwrap().len(),
+        59,
+        "left as it was"
+    );
+
+    let server = desk.run(&["a.pdf", "--store", "http://127.0.0.1:1"]);
+    assert!(
+        server.code != 0 && server.err.contains("server"),
+        "{}",
+        server.err
+    );
+}
+
+#[test]
+fn model_folders_that_cannot_be_used() {
+    let desk = Desk::tiny();
+    desk.write("a.pdf", &pdf::good(&["a page"]));
+    let model = desk.path("model");
+    let fresh = || {
+        drop(fs::remove_dir_all(&model));
+        fs::create_dir(&model).unwrap();
+        for file in fs::read_dir(TINY).unwrap() {
+            let file = file.unwrap();
+            fs::copy(file.path(), model.join(file.file_name())).unwrap();
+        }
+    };
+    let refused = |what: &str| {
+        let done = desk.run(&["a.pdf", "--model", "model"]);
+        assert!(
+            done.code != 0 && done.err.contains("error: "),
+            "{what}: {}",
+            done.err
+        );
+        assert_eq!(desk.run(&["list"]).code, 1, "{what}: nothing was stored");
+        done.err
+    };
+    fresh();
+    fs::remove_file(model.join("model.safetensors")).unwrap();
+    assert!(refused("missing weights").contains("model.safetensors"));
+    fresh();
+    let weights = fs::read(model.join("model.safetensors")).unwrap();
+    fs::write(
+        model.join("model.safetensors"),
+        &weights[..weights.len() / 2],
+    )
+    .unwrap();
+    assert!(refused("truncated weights").contains("model.safetensors"));
+    fresh();
+    fs::remove_file(model.join("tokenizer.json")).unwrap();
+    assert!(refused("missing tokenizer").contains("tokenizer.json"));
+    assert!(
+        desk.run(&["a.pdf", "--model", "no-such-folder"])
+            .err
+            .contains("no-such-folder")
+    );
+}

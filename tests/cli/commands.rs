@@ -1,0 +1,277 @@
+//! Transcripts of the commands, and what they promise about streams and exit codes.
+
+use crate::desk::{Desk, TINY};
+use crate::support::pdf;
+
+fn shelf() -> Desk {
+    let desk = Desk::tiny();
+    desk.write(
+        "pump.pdf",
+        &pdf::good(&["priming the pump", "bearing wear limits", "seal kit 4711"]),
+    );
+    desk.write("valve.pdf", &pdf::good(&["valve torque 25 Nm"]));
+    let done = desk.run(&["pump.pdf", "valve.pdf"]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    desk
+}
+
+/// Takes out what differs from run to run.
+fn settings(desk: &Desk) -> insta::Settings {
+    let mut settings = insta::Settings::clone_current();
+    let folder = desk.folder.path().canonicalize().unwrap();
+    settings.add_filter(&folder.display().to_string(), "[folder]");
+    settings.add_filter(TINY, "[tiny]");
+    settings.add_filter(r"\d+(\.\d+)? m?s\b", "[time]");
+    settings.add_filter(r"\d+\.\d+ pages/s", "[rate]");
+    settings.add_filter(r"waited \d+ %", "waited [n] %");
+    settings.add_filter(r"[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f-]+", "[id]");
+    settings.add_filter(r" {2,}", "  ");
+    settings
+}
+
+#[test]
+fn storing_twice() {
+    let desk = Desk::tiny();
+    desk.write(
+        "pump.pdf",
+        &pdf::good(&["priming the pump", "bearing wear limits"]),
+    );
+    desk.write("torn.pdf", b"%PDF-");
+    settings(&desk).bind(|| {
+        insta::assert_snapshot!(desk.run(&["pump.pdf", "torn.pdf"]).transcript(), @"");
+        insta::assert_snapshot!(desk.run(&["pump.pdf"]).transcript(), @"");
+        insta::assert_snapshot!(desk.run(&["pump.pdf", "--dry-run"]).transcript(), @"");
+    });
+}
+
+#[test]
+fn looking_for_pages() {
+    let desk = shelf();
+    settings(&desk).bind(|| {
+        insta::assert_snapshot!(desk.run(&["search", "seal kit", "--text", "-k", "2"]).transcript(), @"");
+        insta::assert_snapshot!(desk.run(&["search", "torque?", "--text", "--manual", "valve"]).transcript(), @"");
+        insta::assert_snapshot!(desk.run(&["search", "torque", "--manual", "valv.pdf"]).transcript(), @"");
+        insta::assert_snapshot!(desk.run(&["search", "E-104? \" NEAR( *", "--text"]).transcript(), @"");
+        insta::assert_snapshot!(desk.run(&["search", " "]).transcript(), @"");
+        insta::assert_snapshot!(desk.run(&["show", "pump", "2"]).transcript(), @"");
+        insta::assert_snapshot!(desk.run(&["show", "pump", "9"]).transcript(), @"");
+        insta::assert_snapshot!(desk.run(&["list"]).transcript(), @"");
+        insta::assert_snapshot!(desk.run(&["remove", "pump"]).transcript(), @"");
+        insta::assert_snapshot!(desk.run(&["list"]).transcript(), @"");
+    });
+}
+
+#[test]
+fn json_has_what_others_build_on() {
+    let desk = shelf();
+    let found = desk
+        .run(&["search", "seal kit", "--json", "-k", "4"])
+        .json();
+    let best = &found.as_array().unwrap()[0];
+    for key in [
+        "manual", "page", "label", "section", "score", "snippet", "id",
+    ] {
+        assert!(best.get(key).is_some(), "{key} is missing in {best}");
+    }
+    let scores: Vec<f64> = found
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|hit| hit["score"].as_f64().unwrap())
+        .collect();
+    assert!(
+        scores.len() == 4 && scores.is_sorted_by(|a, b| a >= b),
+        "best first: {scores:?}"
+    );
+    assert_eq!(desk.run(&["list", "--json"]).json()[0]["stored"], 3);
+    let models = desk.run(&["models", "--json"]).json();
+    assert!(
+        models
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|m| m["model"] == "vidore/colqwen2.5-v0.2" && m["dim"] == 128)
+    );
+    let check = desk.run(&["check", "--load", "--json"]);
+    assert_eq!(check.code, 0, "{}", check.out);
+    assert!(
+        check
+            .json()
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|part| part["ready"] == true)
+    );
+}
+
+#[test]
+fn questions_from_stdin_open_the_model_once_and_answer_in_order() {
+    let desk = shelf();
+    let answers = desk.ask(
+        &["seal kit".into(), "torque".into()],
+        &["--text", "-k", "1"],
+    );
+    assert_eq!(
+        (&answers[0][0]["page"], &answers[1][0]["manual"]),
+        (&3.into(), &"valve.pdf".into())
+    );
+}
+
+#[test]
+fn a_page_comes_back_as_a_picture_with_its_matches_marked() {
+    let desk = shelf();
+    assert_eq!(
+        desk.run(&["show", "pump", "1", "--out", "plain.png"]).code,
+        0
+    );
+    assert_eq!(
+        desk.run(&[
+            "show",
+            "pump",
+            "1",
+            "--out",
+            "marked.png",
+            "--query",
+            "pump"
+        ])
+        .code,
+        0
+    );
+    let read = |name| image::open(desk.path(name)).unwrap().to_rgb8();
+    let (plain, marked) = (read("plain.png"), read("marked.png"));
+    assert_eq!(plain.dimensions(), (1275, 1650));
+    assert_eq!(marked.dimensions(), plain.dimensions());
+    assert!(
+        plain != marked && plain.pixels().all(|p| p[0] == p[1]),
+        "marks are the only colour"
+    );
+    let out = desk
+        .command(&["show", "pump", "1", "--out", "-"])
+        .output()
+        .unwrap()
+        .stdout;
+    assert!(out.starts_with(b"\x89PNG"));
+    std::fs::rename(desk.path("pump.pdf"), desk.path("gone.pdf")).unwrap();
+    let gone = desk.run(&["show", "pump", "1", "--out", "x.png"]);
+    assert!(
+        gone.code == 1 && gone.err.contains("pump.pdf") && !desk.path("x.png").exists(),
+        "{}",
+        gone.err
+    );
+}
+
+#[test]
+fn raw_vectors_are_those_that_are_stored() {
+    let desk = shelf();
+    assert_eq!(
+        desk.run(&[
+            "embed",
+            "pump.pdf",
+            "--out",
+            "pages.safetensors",
+            "--pages",
+            "2-"
+        ])
+        .code,
+        0
+    );
+    assert_eq!(
+        desk.run(&["embed", "--query", "seal kit", "--out", "query.safetensors"])
+            .code,
+        0
+    );
+    let bytes = std::fs::read(desk.path("pages.safetensors")).unwrap();
+    let pages = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let mut names = pages.names();
+    names.sort();
+    assert_eq!(names, ["pump.pdf/2", "pump.pdf/3"]);
+    let page = pages.tensor("pump.pdf/3").unwrap();
+    assert_eq!(
+        (page.dtype(), page.shape()[1]),
+        (safetensors::Dtype::F32, 128)
+    );
+    let bytes = std::fs::read(desk.path("query.safetensors")).unwrap();
+    let query = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let floats = |data: &[u8]| -> Vec<f32> {
+        data.as_chunks::<4>()
+            .0
+            .iter()
+            .map(|b| f32::from_le_bytes(*b))
+            .collect()
+    };
+    let (page, query) = (
+        floats(page.data()),
+        floats(query.tensor("query").unwrap().data()),
+    );
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f32>();
+    let best = |q: &[f32]| page.chunks(128).map(|p| dot(q, p)).fold(f32::MIN, f32::max);
+    let by_hand = query.chunks(128).map(best).sum::<f32>() / (query.len() / 128) as f32;
+    let found = desk
+        .run(&["search", "seal kit", "--visual", "--json", "-k", "9"])
+        .json();
+    let hit = found
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|h| h["manual"] == "pump.pdf" && h["page"] == 3)
+        .unwrap()
+        .clone();
+    assert!(
+        (hit["score"].as_f64().unwrap() - f64::from(by_hand)).abs() < 1e-3,
+        "{hit} {by_hand}"
+    );
+}
+
+#[test]
+fn wrong_usage_is_64_and_help_is_0() {
+    let desk = Desk::tiny();
+    for args in [
+        &["--no-such-flag"][..],
+        &["search"],
+        &["a.pdf", "--pages", "0"],
+        &["search", "x", "--text", "--visual"],
+    ] {
+        let done = desk.run(args);
+        assert_eq!((done.code, done.out.as_str()), (64, ""), "{args:?}");
+    }
+    assert_eq!(desk.run(&["--help"]).code, 0);
+    desk.write("ingest.toml", b"[embed]\nmodle = \"x\"\n");
+    let done = desk.run(&["list"]);
+    assert!(
+        done.code == 64 && done.err.contains("did you mean `embed.model`?"),
+        "{}",
+        done.err
+    );
+}
+
+#[test]
+fn completions_and_man_page_name_the_commands() {
+    let desk = Desk::tiny();
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(
+            desk.run(&["completions", shell]).out.contains("search"),
+            "{shell}"
+        );
+    }
+    assert!(desk.run(&["man"]).out.starts_with(".ie") || desk.run(&["man"]).out.contains(".TH"));
+}
+
+#[test]
+fn settings_come_from_files_variables_and_flags() {
+    let desk = shelf();
+    let count = |desk: &Desk, args: &[&str]| {
+        let args = [&["search", "pump", "--text", "--json"], args].concat();
+        desk.run(&args).json().as_array().unwrap().len()
+    };
+    desk.write(
+        "many.pdf",
+        &pdf::good(&["pump one", "pump two", "pump three", "pump four"]),
+    );
+    assert_eq!(desk.run(&["many.pdf"]).code, 0);
+    assert_eq!(count(&desk, &[]), 5);
+    desk.write("ingest.toml", b"[search]\ncount = 2\n");
+    assert_eq!(count(&desk, &[]), 2);
+    desk.write("other.toml", b"[search]\ncount = 3\n");
+    assert_eq!(count(&desk, &["--config", "other.toml"]), 3);
+    assert_eq!(count(&desk, &["--config", "other.toml", "-k", "1"]), 1);
+}

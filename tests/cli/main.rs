@@ -1,0 +1,11 @@
+//! The program as a person uses it: commands, bad input, interruptions, and the two manuals with their questions.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+mod bad_input;
+mod commands;
+mod desk;
+mod interrupted;
+mod manuals;
+#[path = "../support/mod.rs"]
+mod support;

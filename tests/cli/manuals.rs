@@ -1,0 +1,120 @@
+//! The two manuals and their questions, with the defaults: built-in model, SQLite, no download.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use crate::desk::{Desk, manual};
+
+struct Question {
+    text: String,
+    manual: String,
+    pages: Vec<u64>,
+    paraphrase: bool,
+}
+
+fn questions() -> Vec<Question> {
+    let json: Value =
+        serde_json::from_str(&std::fs::read_to_string(manual("questions.json")).unwrap()).unwrap();
+    let question = |q: &Value| Question {
+        text: q["question"].as_str().unwrap().to_owned(),
+        manual: q["manual"].as_str().unwrap().to_owned(),
+        pages: q["pages"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|p| p.as_u64().unwrap())
+            .collect(),
+        paraphrase: q["kind"] == "paraphrase",
+    };
+    let questions: Vec<_> = json.as_array().unwrap().iter().map(question).collect();
+    assert!(questions.len() >= 30);
+    questions
+}
+
+/// Share of the questions with a right page among the first `k`.
+fn recall<'q>(answers: impl Iterator<Item = (&'q Question, &'q Value)>, k: usize) -> f64 {
+    let right = |(question, answer): (&Question, &Value)| {
+        let hits = answer.as_array().unwrap().iter().take(k);
+        hits.into_iter().any(|hit| {
+            hit["manual"] == question.manual.as_str()
+                && question.pages.contains(&hit["page"].as_u64().unwrap())
+        })
+    };
+    let found: Vec<bool> = answers.map(right).collect();
+    found.iter().filter(|f| **f).count() as f64 / found.len() as f64
+}
+
+#[test]
+fn both_manuals_are_stored_and_questions_find_their_pages() {
+    let desk = Desk::built_in();
+    let manuals = [
+        manual("heat-pump-service-manual.pdf"),
+        manual("alarm-panel-firmware-manual.pdf"),
+    ];
+    let done = desk.run(&[&manuals[0], &manuals[1], "--json"]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    let report = done.json();
+    let total = |key: &str| -> u64 {
+        (0..2)
+            .map(|m| report["manuals"][m][key].as_u64().unwrap())
+            .sum()
+    };
+    assert_eq!((total("pages"), total("stored")), (53, 53), "every page");
+
+    let questions = questions();
+    let texts: Vec<String> = questions.iter().map(|q| q.text.clone()).collect();
+    let mut recalls = Vec::new();
+    for mode in ["--visual", "--text", "--hybrid"] {
+        let answers = desk.ask(&texts, &[mode, "-k", "5"]);
+        let pairs = || questions.iter().zip(&answers);
+        let part = |paraphrase| recall(pairs().filter(|(q, _)| q.paraphrase == paraphrase), 5);
+        let (first, five) = (recall(pairs(), 1), recall(pairs(), 5));
+        println!(
+            "{mode}: recall@1 {first:.2}, recall@5 {five:.2} (lexical {:.2}, paraphrase {:.2})",
+            part(false),
+            part(true)
+        );
+        recalls.push(five);
+    }
+    assert!(
+        recalls[0] >= 0.60,
+        "from pixels alone: recall@5 {:.2}",
+        recalls[0]
+    );
+    assert!(
+        recalls[2] >= recalls[0].max(recalls[1]) - 0.10,
+        "hybrid: {recalls:?}"
+    );
+    the_readme_keeps_its_word(&desk);
+}
+
+/// The README's three example questions have the right page first.
+fn the_readme_keeps_its_word(desk: &Desk) {
+    let readme = std::fs::read_to_string(manual("../README.md")).unwrap();
+    let asked: Vec<String> = readme
+        .lines()
+        .filter_map(|line| {
+            line.trim()
+                .strip_prefix("ingest search \"")?
+                .split_once('"')
+                .map(|(q, _)| q.to_owned())
+        })
+        .collect::<HashSet<_>>()
+        .into_iter()
+        .collect();
+    assert!(asked.len() >= 3, "three example questions in the README");
+    let pages = readme
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("1. "))
+        .collect::<Vec<_>>();
+    for question in asked {
+        let out = desk.run(&["search", &question]).out;
+        let first = out.lines().next().unwrap().strip_prefix("1. ").unwrap();
+        let place = first.split("  [").next().unwrap();
+        assert!(
+            pages.iter().any(|line| line.starts_with(place)),
+            "{question}: {first}"
+        );
+    }
+}

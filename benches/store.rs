@@ -1,6 +1,9 @@
 //! MaxSim beside one sgemm of the same shape, and the SQLite store: insert, scan, and a search over 1,000 pages.
 #![expect(clippy::print_stderr, reason = "a benchmark talks")]
-#![expect(missing_docs, reason = "criterion's macros make undocumented items")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a benchmark that cannot go on should panic"
+)]
 
 use std::hint::black_box;
 use std::num::NonZeroUsize;

@@ -1,8 +1,8 @@
 //! The inner loop of MaxSim, once for each kind of processor; chosen at run time.
 //!
 //! A page is taken in tiles of 16 rows, unpacked from f16 and turned so that the 16 rows lie side by side in registers.
-//! A block of query rows then runs over the tile: one multiply-add a dimension and query row, no sums across lanes, and the
-//! maximum is lane by lane. The last tile repeats the last row, which changes no maximum.
+//! A block of query rows then runs over the tile: one multiply-add a dimension and query row, no sums across lanes, and
+//! the maximum is lane by lane. The last tile repeats the last row, which changes no maximum.
 #![expect(
     unsafe_code,
     reason = "SIMD intrinsics and the raw loads that feed them"

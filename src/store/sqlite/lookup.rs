@@ -101,7 +101,7 @@ impl Sweep<'_> {
         let mut statement = reader
             .prepare_cached("SELECT f16 FROM vectors WHERE page = ?1")
             .at(self.at)?;
-        let mut score = |(row, id): &(i64, PageId)| {
+        let score = |(row, id): &(i64, PageId)| {
             statement
                 .query_row([row], |row| {
                     Ok(self.question.score(row.get_ref(0)?.as_blob()?))
@@ -111,7 +111,7 @@ impl Sweep<'_> {
                 .transpose()
                 .map_err(|cause| Error::failed(self.at, &format!("{id} is damaged: {cause}")))
         };
-        pages.iter().map(|page| score(page)).collect()
+        pages.iter().map(score).collect()
     }
 }
 
@@ -124,7 +124,7 @@ impl Sqlite {
         let mut statement = connection
             .prepare_cached("SELECT label, section, text FROM page WHERE id = ?1")
             .at(&self.at)?;
-        let mut hit = |(row, score, id): Found| {
+        let hit = |(row, score, id): Found| {
             statement
                 .query_row([row], |row| {
                     Ok(Hit {
@@ -137,7 +137,7 @@ impl Sqlite {
                 })
                 .optional()
         };
-        let hits: Sql<Vec<_>> = found.map(|f| hit(f)).collect();
+        let hits: Sql<Vec<_>> = found.map(hit).collect();
         Ok(hits.at(&self.at)?.into_iter().flatten().collect())
     }
 }

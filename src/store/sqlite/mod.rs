@@ -1,4 +1,4 @@
-//! The embedded store: one SQLite file, the only files that name `rusqlite`. Every store that comes later is tested against this one.
+//! The embedded store: one SQLite file. Only this folder names `rusqlite`. Stores that come later are tested against it.
 //!
 //! One collection per model lives in the file. A run that writes holds a lock on `<file>.lock` for as long as it lives;
 //! readers need none (WAL).

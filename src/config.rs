@@ -12,7 +12,7 @@ use crate::{embed, render, search, store};
 /// The shipped `config.toml` is the defaults.
 const DEFAULTS: &str = include_str!("../config.toml");
 /// Keys that may be set but have no default.
-const OPTIONAL: [&str; 1] = ["embed.max_visual_tokens"];
+const OPTIONAL: [&str; 2] = ["embed.max_visual_tokens", "store.limit"];
 /// The project's own file, in the folder one works in.
 const PROJECT: &str = "ingest.toml";
 
@@ -106,8 +106,8 @@ impl Settings {
     /// When a file cannot be read, a key does not exist, or a value is of the wrong kind; says where it stands.
     pub fn resolve(sources: &Sources) -> Result<Self, Error> {
         let mut layers = Layers::new()?;
-        if let Some(folder) = crate_folder(Folder::Config) {
-            layers.file(&folder.join("config.toml"), false)?;
+        if let Some(file) = user_file() {
+            layers.file(&file, false)?;
         }
         layers.file(Path::new(PROJECT), false)?;
         if let Some(file) = &sources.file {
@@ -155,24 +155,11 @@ impl Settings {
     }
 }
 
-/// A folder of the platform that is ours.
-#[derive(Clone, Copy, Debug)]
-pub enum Folder {
-    /// Settings.
-    Config,
-    /// The library.
-    Data,
-}
-
-/// Our folder on this platform; none where there is no home.
-pub fn crate_folder(folder: Folder) -> Option<PathBuf> {
+/// The user's own file; none where there is no home.
+fn user_file() -> Option<PathBuf> {
     use etcetera::BaseStrategy;
     let base = etcetera::base_strategy::choose_native_strategy().ok()?;
-    let base = match folder {
-        Folder::Config => base.config_dir(),
-        Folder::Data => base.data_dir(),
-    };
-    Some(base.join("ingest"))
+    Some(base.config_dir().join("ingest/config.toml"))
 }
 
 struct Layers {

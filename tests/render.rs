@@ -239,7 +239,9 @@ fn a_page_that_needs_too_much_memory_fails_alone() {
         worker_memory: ByteSize(128 << 20),
         ..config()
     });
-    let pages = bench.render("strokes.pdf", &pdf::strokes(2_000_000)).unwrap();
+    let pages = bench
+        .render("strokes.pdf", &pdf::strokes(2_000_000))
+        .unwrap();
     assert!(
         matches!(pages[0], Err(PageError::WorkerDied(_))),
         "{:?}",

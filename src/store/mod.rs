@@ -86,8 +86,8 @@ pub fn place(config: &Config) -> Result<PathBuf, Error> {
     if !at.is_empty() {
         return Ok(at.into());
     }
-    let folders =
-        etcetera::choose_base_strategy().map_err(|cause| Error::open("", &cause.to_string()))?;
+    let folders = etcetera::base_strategy::choose_native_strategy()
+        .map_err(|cause| Error::open("", &cause.to_string()))?;
     Ok(etcetera::BaseStrategy::data_dir(&folders).join("ingest/library.db"))
 }
 

@@ -339,5 +339,9 @@ fn closing_loses_nothing(fresh: Opener<'_>) {
 #[test]
 fn sqlite_keeps_the_contract() {
     let folder = tempfile::tempdir().unwrap();
-    keeps_the_contract(&|name| prepared(&config(&folder.path().join(name)), &profile()).store);
+    let file = |name: &str| config(&folder.path().join(name));
+    keeps_the_contract(&|name| prepared(&file(name), &profile()).store);
+    for name in ["twice", "kept", "remove", "roundtrip"] {
+        sqlite::is_sound(&file(name));
+    }
 }

@@ -34,6 +34,25 @@ fn filled(config: &Config) {
     put(opened.store.as_ref(), &[page("pump.pdf", 1, "E-104")]);
 }
 
+/// SQLite finds no fault with the file, nor with the index of words.
+pub(crate) fn is_sound(config: &Config) {
+    let connection = Connection::open(&config.url).unwrap();
+    let sound: String = connection
+        .pragma_query_value(None, "integrity_check", |row| row.get(0))
+        .unwrap();
+    assert_eq!(sound, "ok");
+    let orphan = |_: &rusqlite::Row<'_>| panic!("an orphan");
+    connection
+        .pragma_query(None, "foreign_key_check", orphan)
+        .unwrap();
+    connection
+        .execute(
+            "INSERT INTO words (words, rank) VALUES ('integrity-check', 1)",
+            [],
+        )
+        .unwrap();
+}
+
 #[test]
 fn a_newer_version_is_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -125,6 +144,7 @@ fn a_full_store_keeps_what_it_had() {
         .remove(&ManualId::new("pump.pdf"), &"1-4".parse().unwrap())
         .unwrap();
     put(store, &[page("pump.pdf", 1, "room again")]);
+    is_sound(&config);
 }
 
 #[test]
@@ -278,9 +298,12 @@ fn words_are_found_by_stem_and_without_accents() {
     enter(store, "pump.pdf");
     let blocked = page("pump.pdf", 1, "The pump is blocked.");
     let naive = page("pump.pdf", 2, "Naïve settings are refused.");
-    put(store, &[blocked, naive]);
+    let cut = page("pump.pdf", 3, "before\0after the zero");
+    put(store, &[blocked, naive, cut.clone()]);
     assert_eq!(found(store, "blocking pumps"), [1]);
     assert_eq!(found(store, "NAIVE"), [2]);
+    assert_eq!(found(store, "zero"), [3]);
+    assert_eq!(all(store)[2], cut);
 }
 
 #[test]
@@ -351,4 +374,5 @@ fn a_killed_writer_loses_no_batch() {
         assert!((1..).zip(&stored).all(|(n, &stored)| n == stored));
         assert_eq!(all(opened.store.as_ref()).len(), stored.len());
     }
+    is_sound(&config);
 }

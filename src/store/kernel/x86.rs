@@ -134,27 +134,17 @@ unsafe fn turn(rows: &[*const u8; TILE], offset: usize, lines: &mut [Line; 8]) {
             let high = _mm_loadu_si128(rows[r + 8].add(offset).cast());
             *a = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(low), high);
         }
-        // Pairs of rows, dimensions 0-3 (even) and 4-7 (odd).
-        let mut b = [_mm256_setzero_si256(); 8];
-        for i in 0..4 {
-            b[2 * i] = _mm256_unpacklo_epi16(a[2 * i], a[2 * i + 1]);
-            b[2 * i + 1] = _mm256_unpackhi_epi16(a[2 * i], a[2 * i + 1]);
-        }
-        // Fours of rows; two dimensions each.
-        let mut c = [_mm256_setzero_si256(); 8];
-        for half in 0..2 {
-            for i in 0..2 {
-                let (x, y) = (b[4 * half + i], b[4 * half + i + 2]);
-                c[4 * half + 2 * i] = _mm256_unpacklo_epi32(x, y);
-                c[4 * half + 2 * i + 1] = _mm256_unpackhi_epi32(x, y);
+        // Zipping row i with row i + 4 three times is a transposition.
+        for _ in 0..3 {
+            let mut zipped = a;
+            for i in 0..4 {
+                zipped[2 * i] = _mm256_unpacklo_epi16(a[i], a[i + 4]);
+                zipped[2 * i + 1] = _mm256_unpackhi_epi16(a[i], a[i + 4]);
             }
+            a = zipped;
         }
-        // Eights of rows; one dimension each.
-        for i in 0..4 {
-            let low = _mm256_unpacklo_epi64(c[i], c[i + 4]);
-            let high = _mm256_unpackhi_epi64(c[i], c[i + 4]);
-            widen(low, &mut lines[2 * i]);
-            widen(high, &mut lines[2 * i + 1]);
+        for (line, eights) in lines.iter_mut().zip(a) {
+            widen(eights, line);
         }
     }
 }

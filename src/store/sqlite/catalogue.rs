@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 
 use half::f16;
+use half::slice::HalfFloatSliceExt;
 use rusqlite::{OptionalExtension, Result as Sql, Row};
 
 use super::{Collection, Named, Sqlite};
@@ -175,21 +176,23 @@ fn vectors(row: &Row<'_>, collection: &Collection) -> Sql<Result<PageVectors, St
     let Some(dim) = NonZeroUsize::new(collection.profile.dim as usize) else {
         return Ok(Err("its collection has width 0".to_owned()));
     };
-    let pairs = |bytes: &[u8]| -> Vec<u16> {
-        let (pairs, _) = bytes.as_chunks();
-        pairs.iter().map(|&pair| u16::from_le_bytes(pair)).collect()
-    };
-    let floats = pairs(floats)
-        .into_iter()
-        .map(|bits| f16::from_bits(bits).to_f32());
-    Ok(MultiVector::new(floats.collect(), dim)
+    let halves: Vec<f16> = pairs(floats).map(f16::from_bits).collect();
+    let mut floats = vec![0.0; halves.len()];
+    halves.convert_to_f32_slice(&mut floats);
+    Ok(MultiVector::new(floats, dim)
         .map(|vectors| PageVectors {
             vectors,
             places: PatchMap {
                 columns,
                 rows,
-                cells: pairs(cells),
+                cells: pairs(cells).collect(),
             },
         })
         .map_err(|cause| cause.to_string()))
+}
+
+/// The little-endian 16-bit numbers that bytes hold.
+fn pairs(bytes: &[u8]) -> impl Iterator<Item = u16> {
+    let (pairs, _) = bytes.as_chunks();
+    pairs.iter().map(|&pair| u16::from_le_bytes(pair))
 }

@@ -1,10 +1,10 @@
 //! Puts pages in. Each call is one transaction: it happens whole or not at all, also when the process is killed.
 
+use half::f16;
+use half::slice::HalfFloatSliceExt;
 use rusqlite::{
     Connection, OptionalExtension, Result as Sql, Transaction, TransactionBehavior, params,
 };
-
-use half::f16;
 
 use super::{Collection, Named, Sqlite, schema};
 use crate::page::{ManualId, Page, PageError, PageId, PageSet};
@@ -212,9 +212,7 @@ fn put_vectors(connection: &Connection, page: i64, new: &PageVectors) -> Sql<usi
 
 /// The rows as they lie in the file.
 fn f16_bytes(vectors: &MultiVector) -> Vec<u8> {
-    vectors
-        .as_slice()
-        .iter()
-        .flat_map(|&v| f16::from_f32(v).to_le_bytes())
-        .collect()
+    let mut halves = vec![f16::ZERO; vectors.as_slice().len()];
+    halves.convert_from_f32_slice(vectors.as_slice());
+    halves.into_iter().flat_map(f16::to_le_bytes).collect()
 }

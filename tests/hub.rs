@@ -1,0 +1,215 @@
+//! Models from the hub: a local server in its place, its cache in a folder of our own.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use ingest::embed::{self, Config, Device, Error};
+
+/// A hub with two models: a base, and an adapter of it.
+struct Hub {
+    address: String,
+    /// Requests answered so far.
+    requests: Arc<AtomicUsize>,
+    /// How many of the next answers with weights break off in the middle.
+    breaks: Arc<AtomicUsize>,
+}
+
+impl Hub {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let hub = Self {
+            address: format!("http://{}", listener.local_addr().unwrap()),
+            requests: Arc::default(),
+            breaks: Arc::default(),
+        };
+        let (requests, breaks) = (Arc::clone(&hub.requests), Arc::clone(&hub.breaks));
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (requests, breaks) = (Arc::clone(&requests), Arc::clone(&breaks));
+                thread::spawn(move || answer(stream.unwrap(), &requests, &breaks));
+            }
+        });
+        hub
+    }
+}
+
+/// Where the files of a repository are.
+fn folder(repository: &str) -> PathBuf {
+    let name = match repository {
+        "owner/base" => "colqwen2.5-tiny",
+        "owner/adapter" => "colqwen2.5-lora",
+        _ => "none",
+    };
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(name)
+}
+
+fn answer(stream: TcpStream, requests: &AtomicUsize, breaks: &AtomicUsize) {
+    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+    let Some(Ok(first)) = lines.next() else {
+        return;
+    };
+    let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
+    let mut start = 0;
+    for line in lines
+        .map_while(Result::ok)
+        .take_while(|line| !line.is_empty())
+    {
+        let line = line.to_ascii_lowercase();
+        if let Some(range) = line.strip_prefix("range: bytes=") {
+            start = range.split('-').next().unwrap().parse().unwrap();
+        }
+        if range_is_probe(&line) {
+            start = usize::MAX;
+        }
+    }
+    requests.fetch_add(1, Ordering::SeqCst);
+    let mut parts = path.trim_start_matches('/').splitn(5, '/');
+    let mut part = || parts.next().unwrap_or_default().to_owned();
+    let (repository, _, _, name) = (format!("{}/{}", part(), part()), part(), part(), part());
+    let body = fs::read(folder(&repository).join(&name)).map(|bytes| match name.as_str() {
+        "adapter_config.json" => String::from_utf8(bytes)
+            .unwrap()
+            .replace("../colqwen2.5-tiny", "owner/base")
+            .into_bytes(),
+        _ => bytes,
+    });
+    let mut stream = stream;
+    let Ok(body) = body else {
+        let _ = stream
+            .write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        return;
+    };
+    let total = body.len();
+    let (start, end) = if start == usize::MAX {
+        (0, 1)
+    } else {
+        (start, total)
+    };
+    let head = format!(
+        "HTTP/1.1 206 Partial Content\r\nx-repo-commit: 0123\r\netag: \"{name}-{total}\"\r\n\
+         Content-Range: bytes {start}-{}/{total}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        end - 1,
+        end - start
+    );
+    let _ = stream.write_all(head.as_bytes());
+    let breaks_off = name.ends_with(".safetensors")
+        && end == total
+        && breaks
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1))
+            .is_ok();
+    let end = if breaks_off {
+        start + (end - start) / 2
+    } else {
+        end
+    };
+    let _ = stream.write_all(&body[start..end]);
+}
+
+/// The hub's client asks for one byte to learn the size of a file.
+fn range_is_probe(line: &str) -> bool {
+    line == "range: bytes=0-0"
+}
+
+fn config(model: &str) -> Config {
+    Config {
+        model: model.to_owned(),
+        device: Device::Cpu,
+        max_visual_tokens: None,
+    }
+}
+
+/// Runs one of the tests below in a process of its own: the hub's variables belong to the process.
+fn alone(test: &str, hub: &Hub, home: &Path, offline: bool) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args([test, "--exact", "--ignored", "--nocapture"])
+        .env("HF_ENDPOINT", &hub.address)
+        .env("HF_HOME", home)
+        .env("XDG_CACHE_HOME", home)
+        .env_remove("HF_HUB_CACHE")
+        .env_remove("HF_TOKEN")
+        .env("HF_HUB_OFFLINE", if offline { "1" } else { "" });
+    let output = command.output().unwrap();
+    assert!(
+        output.status.success(),
+        "{test}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn an_adapter_is_fetched_with_its_base_once() {
+    let (hub, home) = (Hub::start(), tempfile::tempdir().unwrap());
+    alone("child_embeds", &hub, home.path(), false);
+    assert!(hub.requests.load(Ordering::SeqCst) > 8);
+    let before = hub.requests.load(Ordering::SeqCst);
+    alone("child_embeds", &hub, home.path(), true);
+    assert_eq!(
+        hub.requests.load(Ordering::SeqCst),
+        before,
+        "everything is cached"
+    );
+}
+
+#[test]
+fn a_download_that_breaks_off_is_an_error_and_is_taken_up_again() {
+    let (hub, home) = (Hub::start(), tempfile::tempdir().unwrap());
+    hub.breaks.store(1, Ordering::SeqCst);
+    alone("child_is_cut_off", &hub, home.path(), false);
+    alone("child_embeds", &hub, home.path(), false);
+}
+
+#[test]
+fn what_is_not_cached_is_missing_offline() {
+    let (hub, home) = (Hub::start(), tempfile::tempdir().unwrap());
+    alone("child_is_refused", &hub, home.path(), true);
+    assert_eq!(hub.requests.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+#[ignore = "run by the tests above"]
+fn child_embeds() {
+    let here = config(&folder("owner/adapter").display().to_string());
+    let mut seen = Vec::new();
+    embed::fetch(&config("owner/adapter"), &mut |name, done, total| {
+        seen.push((name.to_owned(), done == total));
+    })
+    .unwrap();
+    assert!(seen.is_empty() || seen.contains(&("model.safetensors".to_owned(), true)));
+    let hub = embed::card(&config("owner/adapter")).unwrap();
+    assert_eq!(hub.profile.model, "owner/adapter");
+    assert_eq!(hub.profile.id, embed::card(&here).unwrap().profile.id);
+    let question = |config| {
+        embed::open(config)
+            .unwrap()
+            .embed_query("torque of the M8 bolt")
+            .unwrap()
+    };
+    assert_eq!(question(&config("owner/adapter")), question(&here));
+}
+
+#[test]
+#[ignore = "run by the tests above"]
+fn child_is_cut_off() {
+    match embed::fetch(&config("owner/adapter"), &mut |_, _, _| ()) {
+        Err(Error::Hub { model, .. }) => assert_eq!(model, "owner/base/model.safetensors"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+#[ignore = "run by the tests above"]
+fn child_is_refused() {
+    match embed::card(&config("owner/adapter")) {
+        Err(Error::Hub { why, .. }) => assert!(why.contains("HF_HUB_OFFLINE"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+}

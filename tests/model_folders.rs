@@ -1,0 +1,378 @@
+//! Model folders of other exporters, and folders that are not whole: what loads, and what is refused by name.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device as Candle, Tensor, safetensors};
+use ingest::embed::{self, Config, Device, Error};
+use ingest::page::{PageError, PageImage, Size};
+use ingest::patch::Prepared;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+type Tensors = HashMap<String, Tensor>;
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(name)
+}
+
+/// A copy of a golden folder that can be spoiled.
+struct Folder(TempDir);
+
+impl Folder {
+    fn copy(name: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for file in fs::read_dir(golden(name)).unwrap() {
+            let file = file.unwrap();
+            fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
+        }
+        Self(folder)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Changes the tensors of a file.
+    fn tensors(self, file: &str, change: impl FnOnce(&mut Tensors)) -> Self {
+        let path = self.file(file);
+        let mut tensors = safetensors::load(&path, &Candle::Cpu).unwrap();
+        change(&mut tensors);
+        safetensors::save(&tensors, path).unwrap();
+        self
+    }
+
+    /// Renames all tensors.
+    fn renamed(self, name: impl Fn(&str) -> String) -> Self {
+        self.tensors("model.safetensors", |tensors| {
+            *tensors = tensors
+                .drain()
+                .map(|(old, tensor)| (name(&old), tensor))
+                .collect();
+        })
+    }
+
+    /// Cuts the weights into two shards.
+    fn sharded(self) -> Self {
+        let whole = self.file("model.safetensors");
+        let tensors = safetensors::load(&whole, &Candle::Cpu).unwrap();
+        let shard = |name: &str| format!("model-0000{}-of-00002.safetensors", 1 + name.len() % 2);
+        let map: HashMap<&String, String> =
+            tensors.keys().map(|name| (name, shard(name))).collect();
+        for file in [shard(""), shard("x")] {
+            let part: Tensors = tensors
+                .clone()
+                .into_iter()
+                .filter(|(name, _)| shard(name) == file)
+                .collect();
+            safetensors::save(&part, self.file(&file)).unwrap();
+        }
+        fs::write(
+            self.file("model.safetensors.index.json"),
+            json!({ "weight_map": map }).to_string(),
+        )
+        .unwrap();
+        fs::remove_file(whole).unwrap();
+        self
+    }
+
+    /// Changes a JSON file.
+    fn json(self, file: &str, change: impl FnOnce(&mut Value)) -> Self {
+        let path = self.file(file);
+        let mut json = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        change(&mut json);
+        fs::write(path, json.to_string()).unwrap();
+        self
+    }
+
+    /// Cuts a file short.
+    fn cut(self, file: &str) -> Self {
+        let bytes = fs::read(self.file(file)).unwrap();
+        fs::write(self.file(file), &bytes[..bytes.len() / 2]).unwrap();
+        self
+    }
+
+    fn config(&self) -> Config {
+        config(self.0.path())
+    }
+
+    /// What opening it says.
+    fn refusal(&self) -> Error {
+        embed::open(&self.config()).err().unwrap()
+    }
+}
+
+fn config(folder: &Path) -> Config {
+    Config {
+        model: folder.display().to_string(),
+        device: Device::Cpu,
+        max_visual_tokens: None,
+    }
+}
+
+fn page(config: &Config) -> Prepared {
+    let size = Size::new(120, 90);
+    let rgb = (0..120 * 90 * 3).map(|i| (i * 7 % 251) as u8).collect();
+    let page = PageImage::new(size, rgb).unwrap();
+    embed::card(config).unwrap().prepare.prepare(&page).unwrap()
+}
+
+/// The floats of a page.
+fn vectors(config: &Config) -> Vec<f32> {
+    let page = page(config);
+    let mut pages = embed::open(config).unwrap().embed_pages(&[page]).unwrap();
+    pages.remove(0).unwrap().vectors.as_slice().to_vec()
+}
+
+#[test]
+fn layouts_of_other_exporters_give_the_same_vectors() {
+    let plain = Folder::copy("colqwen2.5-tiny");
+    let expected = vectors(&plain.config());
+    let flat_names = |name: &str| match name.strip_prefix("language_model.") {
+        Some(rest) => format!("model.{rest}"),
+        None => name.to_owned(),
+    };
+    let wrapped = |name: &str| match name.strip_prefix("custom_text_proj.") {
+        Some(rest) => format!("embedding_proj_layer.{rest}"),
+        None => format!("vlm.model.{name}"),
+    };
+    let with_head = |tensors: &mut Tensors| {
+        let table = tensors["language_model.embed_tokens.weight"].clone();
+        tensors.insert("lm_head.weight".to_owned(), table);
+    };
+    for (what, folder) in [
+        ("shards", Folder::copy("colqwen2.5-tiny").sharded()),
+        (
+            "flat names",
+            Folder::copy("colqwen2.5-tiny").renamed(flat_names),
+        ),
+        (
+            "wrapped names",
+            Folder::copy("colqwen2.5-tiny").renamed(wrapped),
+        ),
+        (
+            "a head",
+            Folder::copy("colqwen2.5-tiny").tensors("model.safetensors", with_head),
+        ),
+        (
+            "a flat config",
+            Folder::copy("colqwen2.5-tiny").json("config.json", flatten),
+        ),
+    ] {
+        assert_eq!(vectors(&folder.config()), expected, "{what}");
+    }
+}
+
+/// The layout of `config.json` before transformers 5.
+fn flatten(config: &mut Value) {
+    let Some(Value::Object(mut text)) = config.as_object_mut().unwrap().remove("text_config")
+    else {
+        panic!("no text_config")
+    };
+    text.remove("model_type");
+    let rope = text.remove("rope_parameters").unwrap();
+    text.insert("rope_theta".to_owned(), rope["rope_theta"].clone());
+    text.insert(
+        "rope_scaling".to_owned(),
+        json!({"type": "mrope", "mrope_section": rope["mrope_section"]}),
+    );
+    config.as_object_mut().unwrap().extend(text);
+    let vision = config["vision_config"].as_object_mut().unwrap();
+    vision.remove("rope_parameters");
+    let channels = vision.remove("in_channels").unwrap();
+    vision.insert("in_chans".to_owned(), channels);
+}
+
+#[test]
+fn a_profile_names_the_vectors_and_nothing_else() {
+    let profile = |folder: &Folder| embed::card(&folder.config()).unwrap().profile.id;
+    let plain = Folder::copy("colqwen2.5-tiny");
+    let card = embed::card(&plain.config()).unwrap();
+    assert_eq!((card.profile.id.len(), card.profile.dim), (16, 128));
+    assert_eq!(profile(&Folder::copy("colqwen2.5-tiny")), card.profile.id);
+    assert_eq!(card.device, "cpu (f32)");
+    let budget = Config {
+        max_visual_tokens: Some(20),
+        ..plain.config()
+    };
+    let prefix = Folder::copy("colqwen2.5-tiny");
+    fs::write(prefix.file("ingest-card.toml"), "query_prefix = \"\"").unwrap();
+    let weights = Folder::copy("colqwen2.5-tiny").tensors("model.safetensors", |tensors| {
+        let bias = tensors["custom_text_proj.bias"].clone();
+        tensors.insert("custom_text_proj.bias".to_owned(), (bias + 0.1).unwrap());
+    });
+    let others = [
+        embed::card(&budget).unwrap().profile.id,
+        profile(&prefix),
+        profile(&weights),
+        profile(&Folder::copy("colqwen2-tiny")),
+    ];
+    for other in others {
+        assert_ne!(other, card.profile.id);
+    }
+}
+
+#[test]
+fn a_file_that_is_missing_or_cut_is_named() {
+    let shard = "model-00001-of-00002.safetensors";
+    let missing = Folder::copy("colqwen2.5-tiny").sharded();
+    fs::remove_file(missing.file(shard)).unwrap();
+    let bare = Folder::copy("colqwen2.5-tiny");
+    fs::remove_file(bare.file("tokenizer.json")).unwrap();
+    for (folder, named) in [
+        (missing, shard),
+        (Folder::copy("colqwen2.5-tiny").sharded().cut(shard), shard),
+        (
+            Folder::copy("colqwen2.5-tiny").cut("model.safetensors"),
+            "model.safetensors",
+        ),
+        (
+            Folder::copy("colqwen2.5-tiny").cut("config.json"),
+            "config.json",
+        ),
+        (
+            Folder::copy("colqwen2.5-tiny").cut("tokenizer.json"),
+            "tokenizer.json",
+        ),
+        (bare, "tokenizer.json"),
+    ] {
+        match folder.refusal() {
+            Error::File { file, .. } => assert!(file.ends_with(named), "{}", file.display()),
+            other => panic!("{named}: {other}"),
+        }
+    }
+}
+
+#[test]
+fn weights_that_do_not_fit_are_named() {
+    const NORM: &str = "language_model.norm.weight";
+    let less = |tensors: &mut Tensors| drop(tensors.remove(NORM));
+    let more = |tensors: &mut Tensors| {
+        let copy = tensors[NORM].clone();
+        tensors.insert("visual.blocks.9.norm1.weight".to_owned(), copy);
+    };
+    let other = |tensors: &mut Tensors| {
+        let half = tensors[NORM].narrow(0, 0, 32).unwrap();
+        tensors.insert(NORM.to_owned(), half);
+    };
+    let model = |change: fn(&mut Tensors)| {
+        Folder::copy("colqwen2.5-tiny").tensors("model.safetensors", change)
+    };
+    for (folder, words) in [
+        (model(less), "`language_model.norm.weight` is missing"),
+        (model(more), "`visual.blocks.9.norm1.weight` is not used"),
+        (model(other), "has shape [32], not [64]"),
+    ] {
+        let Error::Weights { why, .. } = folder.refusal() else {
+            panic!("{words}")
+        };
+        assert!(why.contains(words), "{why}");
+    }
+}
+
+/// An adapter that can be spoiled, beside its base.
+fn adapter(change: impl FnOnce(&mut Tensors)) -> Folder {
+    let base = golden("colqwen2.5-tiny").display().to_string();
+    Folder::copy("colqwen2.5-lora")
+        .json("adapter_config.json", |json| {
+            json["base_model_name_or_path"] = json!(base)
+        })
+        .tensors("adapter_model.safetensors", change)
+}
+
+#[test]
+fn an_adapter_is_used_whole_or_refused() {
+    let key = "base_model.model.custom_text_proj.lora_A.weight";
+    let strange = adapter(|tensors| {
+        let copy = tensors[key].clone();
+        tensors.insert(
+            "base_model.model.visual.nowhere.lora_A.weight".to_owned(),
+            copy,
+        );
+    });
+    let half = adapter(|tensors| drop(tensors.remove(key)));
+    for (folder, words) in [
+        (
+            strange,
+            "`visual.nowhere.lora_A.weight` of the adapter is not used",
+        ),
+        (
+            half,
+            "half of the adapter of `custom_text_proj.weight` is missing",
+        ),
+    ] {
+        let Error::Weights { why, .. } = folder.refusal() else {
+            panic!("{words}")
+        };
+        assert!(why.contains(words), "{why}");
+    }
+    let dora = adapter(|_| ()).json("adapter_config.json", |json| json["use_dora"] = json!(true));
+    assert!(matches!(dora.refusal(), Error::Unsupported { what, .. } if what == "use_dora = true"));
+    // Older adapters name the language model otherwise.
+    let old = adapter(|tensors| {
+        let old = |name: String| name.replace("language_model.layers", "model.layers");
+        *tensors = tensors
+            .drain()
+            .map(|(name, tensor)| (old(name), tensor))
+            .collect();
+    });
+    assert_eq!(vectors(&old.config()), vectors(&adapter(|_| ()).config()));
+}
+
+#[test]
+fn what_we_do_not_have_is_refused_by_name() {
+    for (file, field, value) in [
+        ("config.json", "model_type", json!("qwen3_vl")),
+        (
+            "config.json",
+            "vision_config",
+            json!({"hidden_act": "gelu"}),
+        ),
+        (
+            "config.json",
+            "text_config",
+            json!({"use_sliding_window": true}),
+        ),
+        ("processor_config.json", "resample", json!(2)),
+    ] {
+        let folder = Folder::copy("colqwen2.5-tiny").json(file, |json| {
+            if file == "processor_config.json" {
+                *json = json["image_processor"].clone();
+            }
+            match (&mut json[field], &value) {
+                (Value::Object(part), Value::Object(new)) => part.extend(new.clone()),
+                (part, _) => *part = value.clone(),
+            }
+        });
+        match folder.refusal() {
+            Error::Unsupported { file: named, .. } => assert!(named.ends_with(file), "{named}"),
+            other => panic!("{field}: {other}"),
+        }
+    }
+    let unknown = |model: &str| Config {
+        model: model.to_owned(),
+        ..config(Path::new(""))
+    };
+    assert!(matches!(
+        embed::card(&unknown("./no/such/folder")),
+        Err(Error::Unknown(_))
+    ));
+}
+
+#[test]
+fn a_page_that_is_not_finite_fails_alone() {
+    let broken = Folder::copy("colqwen2.5-tiny").tensors("model.safetensors", |tensors| {
+        let scale = Tensor::full(f32::NAN, 64, &Candle::Cpu).unwrap();
+        tensors.insert("language_model.norm.weight".to_owned(), scale);
+    });
+    let config = broken.config();
+    let mut embedder = embed::open(&config).unwrap();
+    let pages = embedder
+        .embed_pages(&[page(&config), page(&config)])
+        .unwrap();
+    assert!(pages.iter().all(|page| page == &Err(PageError::NotFinite)));
+    assert!(embedder.embed_query("a question").is_err());
+}

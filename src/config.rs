@@ -1,1 +1,391 @@
-//! Not yet furnished.
+//! `config.toml`: read, laid over each other, checked once. Below [`Settings`] nobody checks again.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::{Table, Value};
+
+use crate::units::ByteSize;
+use crate::{embed, render, search, store};
+
+/// The shipped `config.toml` is the defaults.
+const DEFAULTS: &str = include_str!("../config.toml");
+/// Keys that may be set but have no default.
+const OPTIONAL: [&str; 2] = ["embed.max_visual_tokens", "store.limit"];
+/// The project's own file, in the folder one works in.
+const PROJECT: &str = "ingest.toml";
+
+/// What may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Pages a batch holds; 0 lets the device decide.
+    pub batch_size: usize,
+    /// Share of the device's memory.
+    pub memory_fraction: f64,
+    /// Bytes; 0 is no limit.
+    pub memory_limit: ByteSize,
+}
+
+/// Everything that can be set, as meant.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Where pages are kept.
+    pub store: store::Config,
+    /// Which model.
+    pub embed: embed::Config,
+    /// How pages are rendered.
+    pub render: render::Config,
+    /// What may be used.
+    pub limits: Limits,
+    /// How to search.
+    pub search: search::Config,
+    /// Named overrides of `limits`; already applied.
+    #[serde(default, rename = "profile")]
+    profiles: BTreeMap<String, Table>,
+}
+
+/// A setting that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file that cannot be read.
+    #[error("{}: {why}", .file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A key that does not exist.
+    #[error("{origin}: there is no setting `{key}`{}", nearest.as_ref().map(|n| format!("; did you mean `{n}`?")).unwrap_or_default())]
+    Unknown {
+        /// The file or variable.
+        origin: String,
+        /// The key.
+        key: String,
+        /// The most similar key there is.
+        nearest: Option<String>,
+    },
+    /// A value of the wrong kind.
+    #[error("{origin}: {why}")]
+    Value {
+        /// The file, variable or flag.
+        origin: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A profile that does not exist.
+    #[error("there is no profile `{name}`; known: {known}")]
+    Profile {
+        /// The name given.
+        name: String,
+        /// Those there are.
+        known: String,
+    },
+}
+
+/// Where settings come from, beside the defaults; later ones win.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// `--config FILE`.
+    pub file: Option<PathBuf>,
+    /// `--profile NAME`.
+    pub profile: Option<String>,
+    /// `INGEST_*` variables.
+    pub env: Vec<(String, String)>,
+    /// Flags: dotted key and value.
+    pub flags: Vec<(&'static str, Value)>,
+}
+
+impl Settings {
+    /// Defaults < user file < project file < `--config` < profile < environment < flags.
+    ///
+    /// # Errors
+    /// When a file cannot be read, a key does not exist, or a value is of the wrong kind; says where it stands.
+    pub fn resolve(sources: &Sources) -> Result<Self, Error> {
+        let mut layers = Layers::new()?;
+        if let Some(file) = user_file() {
+            layers.file(&file, false)?;
+        }
+        layers.file(Path::new(PROJECT), false)?;
+        if let Some(file) = &sources.file {
+            layers.file(file, true)?;
+        }
+        if let Some(name) = &sources.profile {
+            layers.profile(name)?;
+        }
+        for (name, value) in &sources.env {
+            layers.variable(name, value)?;
+        }
+        for (key, value) in &sources.flags {
+            let (room, key) = key.split_once('.').unwrap_or((key, ""));
+            layers.lay(
+                format!("--{}", key.replace('_', "-")),
+                nested(room, key, value.clone()),
+            )?;
+        }
+        layers.settings("settings").and_then(Self::checked)
+    }
+
+    fn checked(self) -> Result<Self, Error> {
+        let wrong = |key: &str, why: &str| Error::Value {
+            origin: key.into(),
+            why: why.into(),
+        };
+        let share = self.limits.memory_fraction;
+        if !(share > 0.0 && share <= 1.0) {
+            return Err(wrong(
+                "limits.memory_fraction",
+                "must be above 0 and at most 1",
+            ));
+        }
+        if !(36..=600).contains(&self.render.dpi) {
+            return Err(wrong("render.dpi", "must lie between 36 and 600"));
+        }
+        if self.render.max_megapixels == 0 || self.render.deadline_s == 0 || self.search.count == 0
+        {
+            return Err(wrong(
+                "render.max_megapixels, render.deadline_s, search.count",
+                "must be at least 1",
+            ));
+        }
+        Ok(self)
+    }
+}
+
+/// The user's own file; none where there is no home.
+fn user_file() -> Option<PathBuf> {
+    use etcetera::BaseStrategy;
+    let base = etcetera::base_strategy::choose_native_strategy().ok()?;
+    Some(base.config_dir().join("ingest/config.toml"))
+}
+
+struct Layers {
+    table: Table,
+    known: Vec<String>,
+}
+
+impl Layers {
+    fn new() -> Result<Self, Error> {
+        let table: Table = DEFAULTS
+            .parse()
+            .map_err(|e| file_error(Path::new("config.toml"), &e))?;
+        let mut known: Vec<String> = keys(&table).map(|(key, _)| key).collect();
+        known.extend(OPTIONAL.iter().map(ToString::to_string));
+        Ok(Self { table, known })
+    }
+
+    fn file(&mut self, path: &Path, must_exist: bool) -> Result<(), Error> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && !must_exist => return Ok(()),
+            Err(e) => return Err(file_error(path, &e)),
+        };
+        let table: Table = text.parse().map_err(|e| file_error(path, &e))?;
+        self.lay(path.display().to_string(), table)
+    }
+
+    fn profile(&mut self, name: &str) -> Result<(), Error> {
+        let profiles = self.table.get("profile").and_then(Value::as_table);
+        let chosen = profiles
+            .and_then(|p| p.get(name))
+            .and_then(Value::as_table)
+            .cloned();
+        let known = || {
+            profiles
+                .map(|p| p.keys().cloned().collect::<Vec<_>>().join(", "))
+                .unwrap_or_default()
+        };
+        let chosen = chosen.ok_or_else(|| Error::Profile {
+            name: name.into(),
+            known: known(),
+        })?;
+        self.lay(
+            format!("profile {name}"),
+            Table::from_iter([("limits".to_owned(), Value::Table(chosen))]),
+        )
+    }
+
+    /// `INGEST_EMBED_MODEL=…` sets `embed.model`; variables that name no section of ours are not ours.
+    fn variable(&mut self, name: &str, value: &str) -> Result<(), Error> {
+        let Some(rest) = name.strip_prefix("INGEST_").map(str::to_ascii_lowercase) else {
+            return Ok(());
+        };
+        let Some((room, key)) = rest.split_once('_') else {
+            return Ok(());
+        };
+        if !self.table.get(room).is_some_and(Value::is_table) || room == "profile" {
+            return Ok(());
+        }
+        let number = value
+            .parse()
+            .map(Value::Integer)
+            .or_else(|_| value.parse().map(Value::Float));
+        self.lay(
+            name.into(),
+            nested(
+                room,
+                key,
+                number.unwrap_or_else(|_| Value::String(value.into())),
+            ),
+        )
+    }
+
+    fn lay(&mut self, origin: String, layer: Table) -> Result<(), Error> {
+        for (key, _) in keys(&layer) {
+            if !self.knows(&key) {
+                let nearest = self.nearest(&key);
+                return Err(Error::Unknown {
+                    origin,
+                    key,
+                    nearest,
+                });
+            }
+        }
+        merge(&mut self.table, layer);
+        self.settings(&origin).map(drop)
+    }
+
+    /// A profile of one's own may set what the shipped one does.
+    fn knows(&self, key: &str) -> bool {
+        let own = key
+            .strip_prefix("profile.")
+            .and_then(|rest| rest.split_once('.'));
+        self.known
+            .iter()
+            .any(|known| known == key || own.is_some_and(|(_, k)| *known == format!("limits.{k}")))
+    }
+
+    fn nearest(&self, key: &str) -> Option<String> {
+        let close = |known: &&String| strsim::damerau_levenshtein(known, key);
+        self.known
+            .iter()
+            .min_by_key(close)
+            .filter(|known| close(known) <= 1 + key.len() / 3)
+            .cloned()
+    }
+
+    fn settings(&self, origin: &str) -> Result<Settings, Error> {
+        let value = Value::Table(self.table.clone());
+        value.try_into().map_err(|e: toml::de::Error| Error::Value {
+            origin: origin.into(),
+            why: e.message().into(),
+        })
+    }
+}
+
+fn file_error(file: &Path, why: &dyn std::fmt::Display) -> Error {
+    Error::File {
+        file: file.into(),
+        why: why.to_string().trim_end().to_owned(),
+    }
+}
+
+fn nested(room: &str, key: &str, value: Value) -> Table {
+    let inner = Table::from_iter([(key.to_owned(), value)]);
+    Table::from_iter([(room.to_owned(), Value::Table(inner))])
+}
+
+/// The leaves of a table with their dotted keys.
+fn keys(table: &Table) -> Box<dyn Iterator<Item = (String, &Value)> + '_> {
+    Box::new(table.iter().flat_map(|(key, value)| match value {
+        Value::Table(inner) => Box::new(keys(inner).map(move |(k, v)| (format!("{key}.{k}"), v))),
+        leaf => Box::new(std::iter::once((key.clone(), leaf))) as Box<dyn Iterator<Item = _>>,
+    }))
+}
+
+fn merge(under: &mut Table, over: Table) {
+    for (key, value) in over {
+        match (under.get_mut(&key), value) {
+            (Some(Value::Table(below)), Value::Table(above)) => merge(below, above),
+            (_, value) => {
+                under.insert(key, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(toml: &str) -> Result<Settings, Error> {
+        let mut layers = Layers::new()?;
+        layers.lay("ingest.toml".into(), toml.parse().unwrap())?;
+        layers.settings("x")?.checked()
+    }
+
+    #[test]
+    fn the_shipped_file_is_the_defaults() {
+        let settings = with("").unwrap();
+        assert_eq!(
+            (settings.embed.model.as_str(), settings.render.dpi),
+            ("built-in", 150)
+        );
+        assert_eq!(settings.embed.max_visual_tokens, None);
+    }
+
+    #[test]
+    fn later_layers_win_and_unknown_keys_name_the_nearest() {
+        assert_eq!(with("[search]\ncount = 9").unwrap().search.count, 9);
+        let error = with("[embed]\nmodle = \"x\"").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "ingest.toml: there is no setting `embed.modle`; did you mean `embed.model`?"
+        );
+        assert!(
+            with("[search]\nmode = 3")
+                .unwrap_err()
+                .to_string()
+                .starts_with("ingest.toml: ")
+        );
+        assert!(with("[limits]\nmemory_fraction = 1.5").is_err());
+    }
+
+    #[test]
+    fn a_profile_is_laid_over_the_limits() {
+        let mut layers = Layers::new().unwrap();
+        layers.profile("studio").unwrap();
+        let limits = layers.settings("x").unwrap().limits;
+        assert_eq!(
+            (limits.batch_size, limits.memory_limit),
+            (32, ByteSize(40_000_000_000))
+        );
+        assert!(
+            layers
+                .profile("atelier")
+                .unwrap_err()
+                .to_string()
+                .contains("studio")
+        );
+        layers
+            .lay(
+                "ingest.toml".into(),
+                "[profile.mine]\nbatch_size = 7".parse().unwrap(),
+            )
+            .unwrap();
+        layers.profile("mine").unwrap();
+        assert_eq!(layers.settings("x").unwrap().limits.batch_size, 7);
+    }
+
+    #[test]
+    fn variables_set_what_they_name() {
+        let mut layers = Layers::new().unwrap();
+        layers.variable("INGEST_EMBED_MODEL", "tiny").unwrap();
+        layers
+            .variable("INGEST_RENDER_MAX_MEGAPIXELS", "8")
+            .unwrap();
+        layers.variable("INGEST_ACCEPT", "1").unwrap();
+        let settings = layers.settings("x").unwrap();
+        assert_eq!(
+            (
+                settings.embed.model.as_str(),
+                settings.render.max_megapixels
+            ),
+            ("tiny", 8)
+        );
+        assert!(layers.variable("INGEST_EMBED_MODLE", "tiny").is_err());
+    }
+}

@@ -17,6 +17,7 @@
 //! | [`store`] | where pages are kept and looked up: SQLite |
 //! | [`pipeline`] | render → prepare → embed → store, on bounded channels |
 //! | [`search`] | a question to ranked pages; fusion of ranked lists |
+//! | [`heatmap`] | where a page matched |
 //! | [`config`] | `config.toml`, checked once |
 //! | [`report`] | any error to advice and an exit code |
 //! | [`cli`] | the commands |
@@ -25,6 +26,7 @@ pub mod batch;
 pub mod cli;
 pub mod config;
 pub mod embed;
+pub mod heatmap;
 pub mod page;
 pub mod patch;
 pub mod pipeline;

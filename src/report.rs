@@ -1,1 +1,152 @@
-//! Not yet furnished.
+//! Any error to advice and an exit code: the only place that words advice.
+
+use std::error::Error as StdError;
+
+use crate::{config, embed, pipeline, search, store};
+
+/// Wrong usage (`EX_USAGE` of sysexits.h).
+pub const USAGE: u8 = 64;
+
+/// What a person is told when a command cannot go on.
+#[derive(Debug)]
+pub struct Report {
+    /// What happened, to what.
+    pub message: String,
+    /// What to do.
+    pub hints: Vec<String>,
+    /// The exit code.
+    pub exit: u8,
+}
+
+impl Report {
+    /// A failure of something outside of the command line.
+    pub fn failure(error: &dyn StdError) -> Self {
+        let mut message = error.to_string();
+        let mut cause = error.source();
+        while let Some(inner) = cause {
+            let text = inner.to_string();
+            if !message.contains(&text) {
+                message = format!("{message}: {text}");
+            }
+            cause = inner.source();
+        }
+        Self {
+            message,
+            hints: Vec::new(),
+            exit: 1,
+        }
+    }
+
+    /// A failure in one sentence.
+    pub fn plain(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            hints: Vec::new(),
+            exit: 1,
+        }
+    }
+
+    /// Something asked for that makes no sense.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self {
+            exit: USAGE,
+            ..Self::plain(message)
+        }
+    }
+
+    /// Adds a line of advice.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+}
+
+impl From<config::Error> for Report {
+    fn from(e: config::Error) -> Self {
+        let report = Self {
+            exit: USAGE,
+            ..Self::failure(&e)
+        };
+        match e {
+            config::Error::Unknown { nearest: None, .. } => report.hint(
+                "`config.toml` at the top of the source tree lists and explains every setting",
+            ),
+            _ => report,
+        }
+    }
+}
+
+impl From<store::Error> for Report {
+    fn from(e: store::Error) -> Self {
+        let report = Self::failure(&e);
+        match e {
+            store::Error::Locked { .. } => report.hint("wait for the other run, or give this one its own `--store FILE`"),
+            store::Error::TooNew { .. } => report.hint("update `ingest`, or give another `--store FILE`"),
+            store::Error::Full { .. } => {
+                report.hint("make room and run the same command again: what is stored stays, the rest is added")
+            }
+            store::Error::NoCollection { .. } => {
+                report.hint("store some manuals first: `ingest FILE.pdf`, with the same `--model` if you gave one")
+            }
+            store::Error::Width { .. } => report.hint("give another `--store FILE`, or the model that filled this one"),
+            _ => report,
+        }
+    }
+}
+
+impl From<embed::Error> for Report {
+    fn from(e: embed::Error) -> Self {
+        let report = Self::failure(&e);
+        match e {
+            embed::Error::Unknown(_) => report.hint("`ingest models` lists the known ones; a folder must hold a config.json"),
+            embed::Error::Hub { .. } => report.hint(
+                "is this machine online? HF_ENDPOINT, HF_TOKEN and HF_HOME are heeded; a folder with the files works too: --model PATH",
+            ),
+            embed::Error::File { .. } => report.hint("if the file is cut short, delete it and fetch the model again"),
+            embed::Error::Changed { .. } => report.hint("store the manuals again with the present model: `ingest FILE.pdf`"),
+            embed::Error::Device(..) => report.hint("`--device auto` takes what is there; `ingest check` shows it"),
+            embed::Error::OutOfMemory(_) => report.hint("not even one page fits: try `--device cpu`, or fewer `embed.max_visual_tokens`"),
+            _ => report,
+        }
+    }
+}
+
+impl From<pipeline::Error> for Report {
+    fn from(e: pipeline::Error) -> Self {
+        match e {
+            pipeline::Error::Render(e) => Self::failure(&e).hint(
+                "PDFIUM_LIBRARY=/path/to/libpdfium names another copy; `ingest check` tries it",
+            ),
+            pipeline::Error::Embed(e) => e.into(),
+            pipeline::Error::Store(e) => e.into(),
+        }
+    }
+}
+
+impl From<pipeline::PlanError> for Report {
+    fn from(e: pipeline::PlanError) -> Self {
+        Self::failure(&e).hint(
+            "raise limits.memory_fraction or limits.memory_limit, or lower embed.max_visual_tokens",
+        )
+    }
+}
+
+impl From<search::Error> for Report {
+    fn from(e: search::Error) -> Self {
+        match e {
+            search::Error::Embed(e) => e.into(),
+            search::Error::Store(e) => e.into(),
+            e @ search::Error::Empty => Self {
+                exit: USAGE,
+                ..Self::failure(&e)
+            },
+        }
+    }
+}
+
+impl From<std::io::Error> for Report {
+    fn from(e: std::io::Error) -> Self {
+        Self::failure(&e)
+    }
+}

@@ -1,1 +1,231 @@
-//! Not yet furnished.
+//! From a question to ranked pages: visual, by text, or both fused.
+
+use serde::{Deserialize, Serialize};
+
+use crate::embed::{self, Embedder};
+use crate::page::PageId;
+use crate::store::{self, Hit, Lookup, Scope};
+
+/// How to search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// MaxSim over the page vectors.
+    Visual,
+    /// BM25 over the text layer.
+    Text,
+    /// Both, fused.
+    Hybrid,
+}
+
+/// Defaults of a search.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// How to search.
+    pub mode: Mode,
+    /// Pages to show.
+    pub count: usize,
+}
+
+/// A question.
+#[derive(Clone, Debug)]
+pub struct Question<'a> {
+    /// The words.
+    pub text: &'a str,
+    /// How to search.
+    pub mode: Mode,
+    /// Where.
+    pub scope: &'a Scope,
+    /// Pages wanted.
+    pub count: usize,
+}
+
+/// A page found.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Found {
+    /// The manual's name.
+    pub manual: String,
+    /// The page, from 1.
+    pub page: u32,
+    /// Its printed label.
+    pub label: Option<String>,
+    /// The section it lies in.
+    pub section: Option<String>,
+    /// MaxSim a query vector, BM25, or the fused score, by mode; comparable within one answer only.
+    pub score: f32,
+    /// A line of its text around the words asked for.
+    pub snippet: String,
+    /// The page's id in every store.
+    pub id: String,
+}
+
+/// Why a question has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The model failed.
+    #[error(transparent)]
+    Embed(#[from] embed::Error),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// Nothing to look for.
+    #[error("the question is empty")]
+    Empty,
+}
+
+/// Constant of reciprocal rank fusion (Cormack, Clarke & Büttcher 2009).
+const RRF_K: f32 = 60.0;
+/// Each ranked list is asked for so many pages before they are fused.
+const DEPTH: usize = 100;
+/// Characters of a snippet.
+const SNIPPET: usize = 120;
+
+/// Answers a question; best page first. `embedder` is opened only when the mode needs it.
+///
+/// # Errors
+/// When the model or the store fails, or the question is empty.
+pub fn search<'e>(
+    store: &dyn Lookup,
+    embedder: impl FnOnce() -> Result<&'e mut dyn Embedder, embed::Error>,
+    question: &Question<'_>,
+) -> Result<Vec<Found>, Error> {
+    let text = question.text.trim();
+    if text.is_empty() {
+        return Err(Error::Empty);
+    }
+    let (scope, depth) = (question.scope, question.count.max(DEPTH));
+    let visual = |k| -> Result<Vec<Hit>, Error> {
+        let query = embedder()?.embed_query(text)?;
+        let mut hits = store.visual(&query, scope, k)?;
+        hits.iter_mut()
+            .for_each(|hit| hit.score /= query.len() as f32);
+        Ok(hits)
+    };
+    let hits = match question.mode {
+        Mode::Visual => visual(question.count)?,
+        Mode::Text => store.text(text, scope, question.count)?,
+        Mode::Hybrid => fuse(
+            &[visual(depth)?, store.text(text, scope, depth)?],
+            question.count,
+        ),
+    };
+    Ok(hits.into_iter().map(|hit| found(hit, text)).collect())
+}
+
+/// Reciprocal rank fusion: a page scores `Σ 1 / (60 + rank)` over the lists that hold it, rank from 1; the best
+/// possible score is scaled to 1. Ties are broken by page.
+pub fn fuse(lists: &[Vec<Hit>], count: usize) -> Vec<Hit> {
+    let best = lists.len() as f32 / (RRF_K + 1.0);
+    let mut fused: Vec<Hit> = Vec::new();
+    let mut at = std::collections::HashMap::<PageId, usize>::new();
+    for list in lists {
+        for (rank, hit) in list.iter().enumerate() {
+            let score = 1.0 / (RRF_K + 1.0 + rank as f32) / best;
+            match at.get(&hit.id) {
+                Some(&i) => fused[i].score += score,
+                None => {
+                    at.insert(hit.id.clone(), fused.len());
+                    fused.push(Hit {
+                        score,
+                        ..hit.clone()
+                    });
+                }
+            }
+        }
+    }
+    fused.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.id.cmp(&b.id)));
+    fused.truncate(count);
+    fused
+}
+
+fn found(hit: Hit, question: &str) -> Found {
+    Found {
+        snippet: snippet(&hit.text, question),
+        id: hit.id.uuid().to_string(),
+        manual: hit.id.manual.to_string(),
+        page: hit.id.number,
+        label: hit.label,
+        section: hit.section,
+        score: hit.score,
+    }
+}
+
+/// The line of a page's text that holds the most words of the question, cut to a screen line.
+fn snippet(text: &str, question: &str) -> String {
+    let words: Vec<String> = words_of(question).filter(|w| w.len() > 2).collect();
+    let hits = |line: &str| {
+        let line: Vec<String> = words_of(line).collect();
+        words
+            .iter()
+            .filter(|w| line.contains(w))
+            .map(|w| w.len())
+            .sum::<usize>()
+    };
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let best = lines
+        .clone()
+        .rev()
+        .max_by_key(|line| hits(line))
+        .filter(|line| hits(line) > 0);
+    let line = best
+        .or_else(|| lines.clone().find(|line| line.len() > 20))
+        .or_else(|| lines.clone().next());
+    shorten(line.unwrap_or_default())
+}
+
+fn words_of(text: &str) -> impl Iterator<Item = String> + '_ {
+    text.split(|c: char| !c.is_alphanumeric())
+        .filter(|w| !w.is_empty())
+        .map(str::to_lowercase)
+}
+
+fn shorten(line: &str) -> String {
+    let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.chars().count() <= SNIPPET {
+        return line;
+    }
+    let cut: String = line.chars().take(SNIPPET - 1).collect();
+    format!("{}…", cut.trim_end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::page::ManualId;
+
+    fn hit(page: u32) -> Hit {
+        let id = PageId::new(&ManualId::new("m"), page);
+        Hit {
+            id,
+            score: 0.0,
+            label: None,
+            section: None,
+            text: String::new(),
+        }
+    }
+
+    fn order(hits: &[Hit]) -> Vec<u32> {
+        hits.iter().map(|hit| hit.id.number).collect()
+    }
+
+    #[test]
+    fn fusion_by_hand() {
+        // 1/61 + 1/62 beats 1/61 beats 1/62: page 2 is in both lists, page 1 leads one, page 3 is second in one.
+        let fused = fuse(&[vec![hit(1), hit(2)], vec![hit(2), hit(3)]], 9);
+        assert_eq!(order(&fused), [2, 1, 3]);
+        assert!((fused[0].score - (1.0 / 61.0 + 1.0 / 62.0) / (2.0 / 61.0)).abs() < 1e-6);
+        assert_eq!(order(&fuse(&[vec![hit(7)], vec![hit(7)]], 1)), [7]);
+    }
+
+    #[test]
+    fn a_snippet_shows_the_words_asked_for() {
+        let text = "Contents\n\n To reset the alarm panel, hold   both keys for five seconds. \nSafety first";
+        assert_eq!(
+            snippet(text, "How do I reset the panel?"),
+            "To reset the alarm panel, hold both keys for five seconds."
+        );
+        assert_eq!(snippet("", "x"), "");
+        assert!(snippet(&"long ".repeat(80), "nothing").ends_with('…'));
+    }
+}

@@ -3,7 +3,7 @@
 
     python benches/peer/embed.py [COMMAND...]
 
-Needs torch. COMMAND runs our side, `cargo bench --bench layers` where none is given. Both sides: random weights,
+Needs torch. COMMAND runs our side, the example `peer-embed` where none is given. Both sides: random weights,
 3,072 patches, 779 tokens, CPU time of one thread, best of three, f32 and (where the CPU multiplies it) torch's bf16.
 """
 import json, os, pathlib, subprocess, sys, time
@@ -80,7 +80,7 @@ def main():
     times = {"torch f32": torchs(torch.float32)}
     if "avx512_bf16" in flags or "amx_bf16" in flags:                       # elsewhere it is hundreds of times slower
         times["torch bf16"] = torchs(torch.bfloat16)
-    command = sys.argv[1:] or ["cargo", "bench", "--quiet", "--bench", "layers"]
+    command = sys.argv[1:] or ["cargo", "run", "--quiet", "--release", "--example", "peer-embed"]
     out = subprocess.run(command, cwd=ROOT, env=os.environ | {"RAYON_NUM_THREADS": "1"}, check=True,
                          capture_output=True, text=True).stdout
     ours = [json.loads(line) for line in out.splitlines() if line.startswith("{")]

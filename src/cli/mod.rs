@@ -1,9 +1,184 @@
-//! The commands.
+//! The commands: what was typed, dispatched. One file a subcommand.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Runs the program.
-pub fn run(_args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    ExitCode::SUCCESS
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::config::{Settings, Sources};
+use crate::embed::Device;
+use crate::report::{Report, USAGE};
+
+mod check;
+mod embed;
+mod ingest;
+mod kit;
+mod list;
+mod models;
+mod progress;
+mod remove;
+mod search;
+mod shell;
+mod show;
+mod table;
+mod ui;
+
+use ui::Ui;
+
+/// Make shelves of PDF manuals searchable by page, from the pixels of the page
+///
+/// `ingest manuals/*.pdf` stores every page, `ingest search "…"` finds the page that answers.
+#[derive(Parser, Debug)]
+#[command(
+    name = "ingest",
+    version,
+    arg_required_else_help = true,
+    subcommand_negates_reqs = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    ingest: ingest::IngestArgs,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Search(search::SearchArgs),
+    Show(show::ShowArgs),
+    List(list::ListArgs),
+    Remove(remove::RemoveArgs),
+    Embed(embed::EmbedArgs),
+    Models(models::ModelsArgs),
+    Check(check::CheckArgs),
+    Completions(shell::CompletionsArgs),
+    Man(shell::ManArgs),
+    /// Render pages for another process of this program
+    #[command(hide = true)]
+    RenderWorker,
+}
+
+/// What every command heeds.
+#[derive(clap::Args, Debug)]
+struct Common {
+    /// Where pages are kept: a SQLite file
+    #[arg(long, global = true, value_name = "FILE")]
+    store: Option<String>,
+    /// `built-in`, a hub id such as vidore/colqwen2.5-v0.2, or a folder with a checkpoint
+    #[arg(long, global = true, value_name = "MODEL")]
+    model: Option<String>,
+    /// Where the model runs
+    #[arg(long, global = true, value_enum)]
+    device: Option<Device>,
+    /// Pages a batch holds; shrinks before memory runs out
+    #[arg(long, global = true, value_name = "PAGES")]
+    batch_size: Option<u32>,
+    /// Named limits of the configuration, such as `studio`
+    #[arg(long, global = true, value_name = "NAME")]
+    profile: Option<String>,
+    /// A configuration file to lay over the others
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print data as JSON
+    #[arg(long, global = true)]
+    json: bool,
+    /// Say nothing but what failed
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    /// Say more
+    #[arg(long, short, global = true)]
+    verbose: bool,
+}
+
+impl Common {
+    fn settings(&self) -> Result<Settings, Report> {
+        let mut flags: Vec<(&'static str, toml::Value)> = Vec::new();
+        let mut flag =
+            |key, value: Option<toml::Value>| flags.extend(value.map(|value| (key, value)));
+        flag("store.url", self.store.clone().map(Into::into));
+        flag("embed.model", self.model.clone().map(Into::into));
+        let device = self.device.and_then(|d| toml::Value::try_from(d).ok());
+        flag("embed.device", device);
+        flag("limits.batch_size", self.batch_size.map(Into::into));
+        let env = std::env::vars_os()
+            .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+        Ok(Settings::resolve(&Sources {
+            file: self.config.clone(),
+            profile: self.profile.clone(),
+            env: env
+                .filter(|(name, _)| name.starts_with("INGEST_"))
+                .collect(),
+            flags,
+        })?)
+    }
+}
+
+/// Runs the program: parses, dispatches, tells what went wrong, returns the exit code.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(e) => {
+            let code = if e.use_stderr() { USAGE } else { 0 };
+            drop(e.print());
+            return code.into();
+        }
+    };
+    let mut ui = Ui::new(&cli.common);
+    match dispatch(&mut ui, cli) {
+        Ok(code) => code,
+        Err(report) => {
+            ui.report(&report);
+            report.exit.into()
+        }
+    }
+}
+
+fn dispatch(ui: &mut Ui, cli: Cli) -> Result<ExitCode, Report> {
+    let common = &cli.common;
+    let done = |result: Result<(), Report>| result.map(|()| ExitCode::SUCCESS);
+    if cli.command.is_some() && !cli.ingest.paths.is_empty() {
+        let stray = cli.ingest.paths[0].display();
+        return Err(Report::usage(format!(
+            "`{stray}` stands before a command; commands come first"
+        )));
+    }
+    match cli.command {
+        None => ingest::run(ui, common, &cli.ingest),
+        Some(Command::Search(args)) => done(search::run(ui, common, &args)),
+        Some(Command::Show(args)) => done(show::run(ui, common, &args)),
+        Some(Command::List(args)) => done(list::run(ui, common, &args)),
+        Some(Command::Remove(args)) => done(remove::run(ui, common, &args)),
+        Some(Command::Embed(args)) => embed::run(ui, common, &args),
+        Some(Command::Models(args)) => done(models::run(ui, common, &args)),
+        Some(Command::Check(args)) => check::run(ui, common, &args),
+        Some(Command::Completions(args)) => done(shell::completions(ui, Cli::command(), &args)),
+        Some(Command::Man(_)) => done(shell::man(ui, Cli::command())),
+        Some(Command::RenderWorker) => Ok(crate::render::worker::serve()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn files_and_commands_live_side_by_side() {
+        let cli = Cli::try_parse_from(["ingest", "a.pdf", "b.pdf", "--batch-size", "8"]).unwrap();
+        assert_eq!(
+            (cli.ingest.paths.len(), cli.common.batch_size),
+            (2, Some(8))
+        );
+        let cli = Cli::try_parse_from(["ingest", "search", "reset the panel", "--store", "x.db"])
+            .unwrap();
+        assert!(matches!(cli.command, Some(Command::Search(_))));
+        assert!(Cli::try_parse_from(["ingest", "--no-such-flag"]).is_err());
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //! [`card`] tells what a model is without opening its weights, [`fetch`] brings them here, [`open`] loads them.
 
+pub mod builtin;
 mod checkpoint;
 mod device;
 mod digest;
@@ -126,6 +127,12 @@ pub enum Error {
     /// The batch did not fit into the device's memory; a smaller one may.
     #[error("out of memory on {0}")]
     OutOfMemory(String),
+    /// The model is not the one that filled the store.
+    #[error("the model `{model}` has changed since pages were stored with it")]
+    Changed {
+        /// The model.
+        model: String,
+    },
     /// A page prepared for another model.
     #[error("a page prepared for another model")]
     WrongInput,
@@ -163,7 +170,9 @@ pub struct Known {
 
 /// The models that we know; every other folder or hub id of their families works too.
 pub fn models() -> Vec<Known> {
-    qwen::models()
+    let mut models = vec![builtin::known()];
+    models.extend(qwen::models());
+    models
 }
 
 /// What is known of a model without opening its weights. Small files of a hub model are fetched.
@@ -172,7 +181,7 @@ pub fn models() -> Vec<Known> {
 /// When there is no such model, or its files are missing, wrong or ask for something that we do not have.
 pub fn card(config: &Config) -> Result<Card, Error> {
     match config.model.as_str() {
-        BUILT_IN => Err(Error::Unknown(BUILT_IN.to_owned())),
+        BUILT_IN => Ok(builtin::card()),
         _ => qwen::card(config),
     }
 }
@@ -194,7 +203,7 @@ pub fn fetch(config: &Config, watch: Watch) -> Result<(), Error> {
 /// When there is no such model or device, or its weights do not fit its configuration.
 pub fn open(config: &Config) -> Result<Box<dyn Embedder>, Error> {
     match config.model.as_str() {
-        BUILT_IN => Err(Error::Unknown(BUILT_IN.to_owned())),
+        BUILT_IN => Ok(Box::new(builtin::open()?)),
         _ => Ok(Box::new(qwen::open(config)?)),
     }
 }

@@ -3,6 +3,20 @@
 //! PDFium takes one call at a time in a process and cannot be interrupted, so it lives in worker processes of our own
 //! executable; a page that hangs or kills its worker is one failed page.
 
+mod kind;
+mod lane;
+mod library;
+mod memory;
+mod pdfium;
+mod picture;
+mod pool;
+mod process;
+mod protocol;
+mod queue;
+mod size;
+mod text;
+pub mod worker;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +24,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::page::{ManualId, Page, PageImage, PageSet};
 use crate::units::ByteSize;
+
+pub use library::{library, licences};
 
 /// How pages are rendered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -153,4 +169,41 @@ pub trait Renderer {
         &mut self,
         which: &PageSet,
     ) -> Result<Box<dyn Iterator<Item = Page<Rendered>> + '_>, Error>;
+}
+
+/// What differs between the program, its tests and its benchmarks.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The executable to run as `render-worker`; by default `INGEST_WORKER_EXE`, else the one that is running.
+    pub worker: Option<PathBuf>,
+    /// Whether the text layer is read.
+    pub text: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let worker = std::env::var_os("INGEST_WORKER_EXE").map(PathBuf::from);
+        Self { worker, text: true }
+    }
+}
+
+/// Opens the renderer. Workers are started when they are needed.
+///
+/// # Errors
+/// [`Error::Library`] when PDFium cannot be unpacked.
+pub fn open(config: &Config) -> Result<Box<dyn Renderer>, Error> {
+    open_with(config, &Options::default())
+}
+
+/// Opens the renderer in a special setting.
+///
+/// # Errors
+/// [`Error::Library`] when PDFium cannot be unpacked.
+pub fn open_with(config: &Config, options: &Options) -> Result<Box<dyn Renderer>, Error> {
+    Ok(Box::new(pool::Pool::new(config, options)?))
+}
+
+/// The most pages that are rendered and not yet taken: what the render stage may hold in memory.
+pub fn ahead(config: &Config) -> usize {
+    pool::ahead(pool::workers(config))
 }

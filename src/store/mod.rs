@@ -1,10 +1,15 @@
 //! Where pages are kept and looked up.
 
+mod kernel;
+pub mod maxsim;
+mod sqlite;
+
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::page::{ManualId, Page, PageId, PageSet};
+use crate::units::ByteSize;
 use crate::vectors::{MultiVector, PageVectors, Profile};
 
 /// Which store, and where.
@@ -13,6 +18,77 @@ use crate::vectors::{MultiVector, PageVectors, Profile};
 pub struct Config {
     /// Path of a SQLite file; empty means the platform's data folder.
     pub url: String,
+    /// The largest size the file may grow to; beyond it the store is full. None: as large as the disk allows.
+    #[serde(default)]
+    pub limit: Option<ByteSize>,
+}
+
+/// What a store is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// To find and list pages; any number of readers, also beside a writer.
+    Read,
+    /// To change it; one run at a time, the file is made when it is not there.
+    Write,
+}
+
+/// Which collection of a store: each holds the pages of one model.
+#[derive(Clone, Copy, Debug)]
+pub enum Which<'a> {
+    /// The one that was used last.
+    Last,
+    /// That of a model, by its name or the id of its profile; of several the one used last.
+    Model(&'a str),
+    /// That of exactly this profile.
+    Profile(&'a Profile),
+}
+
+/// A store, ready, and whose pages it shows.
+pub struct Opened {
+    /// The store.
+    pub store: Box<dyn Store>,
+    /// The model of its collection; none only when opened for writing and nothing is there yet.
+    pub profile: Option<Profile>,
+    /// Path or URL, for people.
+    pub at: String,
+}
+
+/// Opens the store that the configuration names.
+///
+/// # Errors
+/// When it cannot be opened, another run writes to it, or (for reading) it holds no such collection.
+pub fn open(config: &Config, which: Which<'_>, mode: Mode) -> Result<Opened, Error> {
+    let store = sqlite::Sqlite::open(&place(config)?, config.limit, which, mode)?;
+    Ok(Opened {
+        profile: store.profile(),
+        at: store.at().to_owned(),
+        store: Box::new(store),
+    })
+}
+
+/// The models whose pages a store holds, the one used last first.
+///
+/// # Errors
+/// When the store cannot be read, or nothing was ever stored ([`Error::Empty`]).
+pub fn collections(config: &Config) -> Result<Vec<Profile>, Error> {
+    sqlite::Sqlite::open(&place(config)?, None, Which::Last, Mode::Read)?.collections()
+}
+
+/// The file that the configuration names.
+///
+/// # Errors
+/// When it names a server, or the platform tells no data folder.
+pub fn place(config: &Config) -> Result<PathBuf, Error> {
+    let at = config.url.trim();
+    if at.starts_with("http://") || at.starts_with("https://") {
+        return Err(Error::Scheme { at: at.to_owned() });
+    }
+    if !at.is_empty() {
+        return Ok(at.into());
+    }
+    let folders = etcetera::base_strategy::choose_native_strategy()
+        .map_err(|cause| Error::open("", &cause.to_string()))?;
+    Ok(etcetera::BaseStrategy::data_dir(&folders).join("ingest/library.db"))
 }
 
 /// The record of a manual: everything that is not about one page.
@@ -131,6 +207,18 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
+    /// The address names a kind of store that this version does not have.
+    #[error("{at} is the address of a server; this version keeps pages in SQLite files only")]
+    Scheme {
+        /// The address.
+        at: String,
+    },
+    /// Nothing was ever stored, or the file is not there yet.
+    #[error("nothing has been stored in {at} yet")]
+    Empty {
+        /// Path or URL.
+        at: String,
+    },
     /// Another run writes to it.
     #[error("the store {at} is in use by another run")]
     Locked {
@@ -179,6 +267,22 @@ pub enum Error {
         /// What it said.
         why: String,
     },
+}
+
+impl Error {
+    fn open(at: &str, why: &str) -> Self {
+        Self::Open {
+            at: at.to_owned(),
+            why: why.to_owned(),
+        }
+    }
+
+    fn failed(at: &str, why: &str) -> Self {
+        Self::Failed {
+            at: at.to_owned(),
+            why: why.to_owned(),
+        }
+    }
 }
 
 /// Puts pages in.
@@ -248,5 +352,5 @@ pub trait Catalogue {
 }
 
 /// A store: all three.
-pub trait Store: Writer + Lookup + Catalogue {}
-impl<T: Writer + Lookup + Catalogue> Store for T {}
+pub trait Store: Writer + Lookup + Catalogue + Send + Sync {}
+impl<T: Writer + Lookup + Catalogue + Send + Sync> Store for T {}

@@ -202,15 +202,16 @@ impl Parts {
         })
     }
 
-    /// The model's name for people: its card's, or its folder's, or its hub id.
+    /// What opens this model again, from any folder: its hub id, or the full path of its folder.
     fn name(&self, config: &Config) -> String {
-        let folder = match &self.source {
-            Source::Folder(folder) => folder.canonicalize().ok(),
-            Source::Hub(_) => None,
-        };
-        let folder = folder.and_then(|folder| Some(folder.file_name()?.to_str()?.to_owned()));
-        let sheet = self.sheet.model.clone();
-        sheet.or(folder).unwrap_or_else(|| config.model.clone())
+        match &self.source {
+            Source::Folder(folder) => folder
+                .canonicalize()
+                .unwrap_or_else(|_| folder.clone())
+                .display()
+                .to_string(),
+            Source::Hub(_) => config.model.clone(),
+        }
     }
 }
 

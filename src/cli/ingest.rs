@@ -1,0 +1,339 @@
+//! `ingest FILE…`: the main job.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::Serialize;
+
+use crate::config::Settings;
+use crate::embed::{self, Card};
+use crate::page::PageSet;
+use crate::pipeline::{self, Parts, Plan, Request, Stage, Survey, Tally};
+use crate::render::{self, Renderer};
+use crate::report::Report;
+use crate::store::{self, Catalogue, Mode, Which as Collection};
+use crate::units::Seconds;
+
+use super::progress::Progress;
+use super::table::table;
+use super::ui::Ui;
+use super::{Common, kit};
+
+/// Store every page of the given manuals as multi-vectors
+#[derive(clap::Args, Debug)]
+pub(super) struct IngestArgs {
+    /// PDF, picture or folder to read (can be repeated)
+    #[arg(required = true, value_name = "FILE")]
+    pub(super) paths: Vec<PathBuf>,
+    #[command(flatten)]
+    which: Which,
+    /// Only tell what would be done: pages, batches, memory, time
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Which pages, and how to open them.
+#[derive(clap::Args, Debug)]
+pub(super) struct Which {
+    /// Only these pages, such as 1-20,33
+    #[arg(long, default_value = "all", hide_default_value = true)]
+    pub(super) pages: PageSet,
+    /// Password of protected files
+    #[arg(long, value_name = "WORD")]
+    pub(super) password: Option<String>,
+}
+
+impl Which {
+    pub(super) fn request(&self, paths: &[PathBuf]) -> Request {
+        Request {
+            paths: paths.to_vec(),
+            pages: self.pages.clone(),
+            password: self.password.clone(),
+        }
+    }
+}
+
+/// Set by the first Ctrl-C: finish the batch in hand. The second ends the process at once.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<ExitCode, Report> {
+    let settings = common.settings()?;
+    let card = embed::card(&settings.embed)?;
+    let plan = kit::plan(&settings, &card)?;
+    announce(ui, &card, &plan);
+    let request = args.which.request(&args.paths);
+    let profile = settings.render.profile();
+    if args.dry_run {
+        let store = store::open(
+            &settings.store,
+            Collection::Profile(&card.profile),
+            Mode::Read,
+        )
+        .ok();
+        let catalogue = store
+            .as_ref()
+            .map(|opened| opened.store.as_ref() as &dyn Catalogue);
+        return dry_run(
+            ui,
+            &settings,
+            &plan,
+            &pipeline::survey(&request, catalogue, &profile)?,
+        );
+    }
+    let store = store::open(
+        &settings.store,
+        Collection::Profile(&card.profile),
+        Mode::Write,
+    )?
+    .store;
+    store.prepare(&card.profile)?;
+    let jobs = pipeline::survey(&request, Some(store.as_ref() as &dyn Catalogue), &profile)?;
+    let parts = Parts {
+        renderer: Box::new(|| render::open(&settings.render)),
+        embedder: Box::new(|| embed::open(&settings.embed)),
+        store: store.as_ref(),
+    };
+    let how = how(&settings, &card, &plan, args.which.pages.clone());
+    let (tally, result) = watched(ui, |watch| {
+        pipeline::ingest(parts, &jobs, &how, &STOP, watch)
+    })?;
+    if ui.json {
+        ui.json(&tally)?;
+    } else if !ui.quiet() {
+        ui.data(summary(&tally))?;
+    }
+    if tally.stopped {
+        ui.warn("stopped; the same command goes on where it ended");
+    }
+    let code = match result {
+        Ok(()) => tally.exit_code(),
+        Err(e) => {
+            ui.report(&e.into());
+            if tally.total(|m| m.stored + m.unchanged) > 0 {
+                1
+            } else {
+                2
+            }
+        }
+    };
+    Ok(code.into())
+}
+
+pub(super) fn how(
+    settings: &Settings,
+    card: &Card,
+    plan: &Plan,
+    pages: PageSet,
+) -> pipeline::Settings {
+    pipeline::Settings {
+        prepare: card.prepare.clone(),
+        render: settings.render.profile(),
+        pages,
+        limits: plan.limits,
+        queue: kit::RENDERED_AHEAD,
+    }
+}
+
+/// Runs a flow under bars and Ctrl-C.
+pub(super) fn watched<T>(
+    ui: &Ui,
+    flow: impl FnOnce(&(dyn Fn(pipeline::Event) + Sync)) -> T,
+) -> Result<T, Report> {
+    ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::Relaxed) {
+            leave_at_once();
+        }
+    })
+    .map_err(|e| Report::plain(format!("Ctrl-C cannot be watched: {e}")))?;
+    let progress = Progress::new(ui);
+    let done = flow(&|event| progress.on(&event));
+    progress.finish();
+    Ok(done)
+}
+
+#[expect(
+    clippy::exit,
+    reason = "a second Ctrl-C: nothing is half-written, the store's transactions see to that"
+)]
+fn leave_at_once() {
+    std::process::exit(130);
+}
+
+fn announce(ui: &Ui, card: &Card, plan: &Plan) {
+    ui.say(format!(
+        "model {} on {}; licence: {}",
+        card.profile.model, card.device, card.licence
+    ));
+    if plan.batch_size < plan.asked {
+        ui.say(format!(
+            "batches of {} instead of {}: {} allowed",
+            plan.batch_size, plan.asked, plan.limit
+        ));
+    }
+    ui.detail(format!("memory plan: {}", memory(plan)));
+}
+
+fn memory(plan: &Plan) -> String {
+    format!(
+        "weights {} + activations {} + pictures {} + queues {} = {} of {} allowed",
+        plan.weights, plan.activations, plan.pictures, plan.queues, plan.total, plan.limit
+    )
+}
+
+#[derive(Serialize)]
+struct Planned<'a> {
+    manuals: Vec<PlannedManual>,
+    pages: u32,
+    batches: usize,
+    plan: &'a Plan,
+}
+
+#[derive(Serialize)]
+struct PlannedManual {
+    manual: String,
+    pages: u32,
+    todo: u32,
+    error: Option<String>,
+}
+
+/// Opens what must be opened and counts; embeds and stores nothing.
+fn dry_run(ui: &Ui, settings: &Settings, plan: &Plan, jobs: &Survey) -> Result<ExitCode, Report> {
+    let mut renderer: Option<Box<dyn Renderer>> = None;
+    let mut manuals = Vec::new();
+    for job in jobs {
+        manuals.push(match job {
+            Err(misfit) => failed(misfit.path.display().to_string(), misfit.why.clone()),
+            Ok(job) => match job.unchanged {
+                Some(pages) => PlannedManual {
+                    manual: job.source.manual.to_string(),
+                    pages,
+                    todo: 0,
+                    error: None,
+                },
+                None => count(settings, &mut renderer, job)?,
+            },
+        });
+    }
+    let pages: u32 = manuals.iter().map(|m| m.todo).sum();
+    let batches = (pages as usize).div_ceil(plan.batch_size);
+    let code = u8::from(manuals.iter().any(|m| m.error.is_some()));
+    let planned = Planned {
+        manuals,
+        pages,
+        batches,
+        plan,
+    };
+    if ui.json {
+        ui.json(&planned)?;
+    } else {
+        let rows: Vec<_> = planned.manuals.iter().map(planned_row).collect();
+        ui.data(table(&["manual", "pages", "to do", ""], &rows))?;
+        ui.data(format!(
+            "{pages} pages in {batches} batches of {}",
+            plan.batch_size
+        ))?;
+        ui.data(format!("memory: {}", memory(plan)))?;
+    }
+    Ok(code.into())
+}
+
+fn failed(manual: String, why: String) -> PlannedManual {
+    PlannedManual {
+        manual,
+        pages: 0,
+        todo: 0,
+        error: Some(why),
+    }
+}
+
+fn planned_row(manual: &PlannedManual) -> Vec<String> {
+    let error = manual.error.clone().unwrap_or_default();
+    vec![
+        manual.manual.clone(),
+        manual.pages.to_string(),
+        manual.todo.to_string(),
+        error,
+    ]
+}
+
+fn count(
+    settings: &Settings,
+    renderer: &mut Option<Box<dyn Renderer>>,
+    job: &pipeline::Job,
+) -> Result<PlannedManual, Report> {
+    let renderer = match renderer {
+        Some(renderer) => renderer,
+        none => none.insert(render::open(&settings.render).map_err(pipeline::Error::from)?),
+    };
+    let manual = job.source.manual.to_string();
+    Ok(match renderer.open(&job.source) {
+        Err(e) => failed(manual, e.to_string()),
+        Ok(open) => {
+            let there = job
+                .known
+                .values()
+                .filter(|(origin, _)| *origin == job.origin)
+                .count() as u32;
+            PlannedManual {
+                manual,
+                pages: open.pages,
+                todo: open.pages.saturating_sub(there),
+                error: None,
+            }
+        }
+    })
+}
+
+/// The table at the end: a row a manual, and the sum.
+fn summary(tally: &Tally) -> String {
+    let header = [
+        "manual",
+        "pages",
+        "stored",
+        "unchanged",
+        "failed",
+        "render",
+        "prepare",
+        "embed",
+        "store",
+    ];
+    let rows: Vec<Vec<String>> = tally.manuals.iter().map(row).collect();
+    let stored = tally.total(|m| m.stored);
+    let rate = if tally.wall > 0.0 {
+        f64::from(stored) / tally.wall
+    } else {
+        0.0
+    };
+    let mut lines = table(&header, &rows);
+    lines.push_str(&format!(
+        "\n{stored} pages stored in {}",
+        Seconds(tally.wall)
+    ));
+    if stored > 0 {
+        let model = tally.seconds(Stage::Embed);
+        let share = 100.0 * tally.model_waited / (tally.model_waited + model).max(1e-9);
+        lines.push_str(&format!(
+            " ({rate:.2} pages/s; the model waited {share:.0} % of its time)"
+        ));
+    }
+    lines
+}
+
+fn row(manual: &pipeline::ManualTally) -> Vec<String> {
+    let mut row = vec![manual.manual.clone()];
+    let failed = manual.failed.len() as u32;
+    row.extend([manual.pages, manual.stored, manual.unchanged].map(|n| n.to_string()));
+    row.push(if manual.error.is_some() {
+        "all".into()
+    } else {
+        failed.to_string()
+    });
+    row.extend(Stage::ALL.map(|stage| {
+        format!(
+            "{:.1} s",
+            manual.seconds.get(&stage).copied().unwrap_or(0.0)
+        )
+    }));
+    row
+}

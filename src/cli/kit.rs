@@ -1,0 +1,86 @@
+//! From settings to opened parts.
+
+use crate::config::Settings;
+use crate::embed::{self, Card, Embedder};
+use crate::pipeline::{self, Plan, Room};
+use crate::report::Report;
+use crate::store::{self, Mode, Store, Which};
+use crate::units::ByteSize;
+use crate::vectors::Profile;
+
+/// Pages in flight between rendering and preparing.
+pub(super) const RENDERED_AHEAD: usize = 4;
+
+/// Opens the store to read: the collection of `model`, or the one that was last written to.
+pub(super) fn open_to_read(
+    settings: &Settings,
+    model: Option<&str>,
+) -> Result<(Box<dyn Store>, Profile), Report> {
+    let card = model.map(|_| embed::card(&settings.embed)).transpose()?;
+    let which = card
+        .as_ref()
+        .map_or(Which::Last, |card| Which::Profile(&card.profile));
+    let opened = store::open(&settings.store, which, Mode::Read)?;
+    let profile = opened
+        .profile
+        .ok_or(store::Error::Empty { at: opened.at })?;
+    Ok((opened.store, profile))
+}
+
+/// Opens the model that filled a collection; refuses another.
+pub(super) fn model_of(
+    settings: &Settings,
+    profile: &Profile,
+) -> Result<Box<dyn Embedder>, embed::Error> {
+    let config = embed::Config {
+        model: profile.model.clone(),
+        ..settings.embed.clone()
+    };
+    let card = embed::card(&config)?;
+    if card.profile.id != profile.id {
+        return Err(embed::Error::Changed {
+            model: profile.model.clone(),
+        });
+    }
+    embed::open(&config)
+}
+
+/// The memory plan of a run.
+pub(super) fn plan(settings: &Settings, card: &Card) -> Result<Plan, Report> {
+    let limits = settings.limits;
+    let device_memory = card
+        .device_memory
+        .map_or_else(machine_memory, |bytes| bytes.0);
+    let share = (device_memory as f64 * limits.memory_fraction) as u64;
+    let memory = if limits.memory_limit.0 == 0 {
+        share
+    } else {
+        share.min(limits.memory_limit.0)
+    };
+    let on_cpu = card.device.starts_with("cpu");
+    let batch_size = match limits.batch_size {
+        0 if on_cpu => 2,
+        0 => 32,
+        asked => asked,
+    };
+    let room = Room {
+        batch_size,
+        memory: ByteSize(memory),
+        picture: ByteSize(u64::from(settings.render.max_megapixels) * 3_000_000),
+        pictures: RENDERED_AHEAD + rayon::current_num_threads(),
+    };
+    Ok(pipeline::plan(card, &room)?)
+}
+
+/// Bytes of memory of this machine.
+pub(super) fn machine_memory() -> u64 {
+    let Ok(mut system) = sysinfo::System::new() else {
+        return 0;
+    };
+    system.refresh_memory();
+    // A container's limit counts where it is lower than the machine's.
+    let total = system.total_memory();
+    system
+        .cgroup_limits()
+        .map_or(total, |limits| limits.total_memory.min(total))
+}

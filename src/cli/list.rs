@@ -1,0 +1,38 @@
+//! `ingest list`: what is stored.
+
+use crate::report::Report;
+use crate::units::ByteSize;
+
+use super::table::table;
+use super::ui::Ui;
+use super::{Common, kit};
+
+/// List the manuals that are stored
+#[derive(clap::Args, Debug)]
+pub(super) struct ListArgs {}
+
+pub(super) fn run(ui: &mut Ui, common: &Common, _args: &ListArgs) -> Result<(), Report> {
+    let settings = common.settings()?;
+    let shelf = kit::open_to_read(&settings, common.model.as_deref())?
+        .0
+        .manuals()?;
+    if ui.json {
+        return ui.json(&shelf);
+    }
+    let row = |s: &crate::store::Shelved| {
+        let pages = format!("{} of {}", s.stored, s.card.pages);
+        let name = s.card.id.to_string();
+        vec![
+            name,
+            pages,
+            s.blank.to_string(),
+            ByteSize(s.bytes).to_string(),
+            s.card.path.display().to_string(),
+        ]
+    };
+    let rows: Vec<_> = shelf.iter().map(row).collect();
+    ui.data(table(
+        &["manual", "pages", "blank", "vectors", "path"],
+        &rows,
+    ))
+}

@@ -1,0 +1,57 @@
+//! A bar a stage, with rate and time left; and a line for each failure.
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::pipeline::{Event, Stage};
+use crate::units::Seconds;
+
+use super::ui::Ui;
+
+/// Shows a run under way.
+pub(super) struct Progress<'a> {
+    ui: &'a Ui,
+    bars: [ProgressBar; 4],
+}
+
+impl<'a> Progress<'a> {
+    pub(super) fn new(ui: &'a Ui) -> Self {
+        let style = "{prefix:>8} {bar:30} {pos:>5}/{len} {per_sec:>12} {eta:>6} left";
+        let style =
+            ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bars = Stage::ALL.map(|stage| {
+            let bar = ui.bars().add(ProgressBar::new(0).with_style(style.clone()));
+            bar.set_prefix(stage.name());
+            bar
+        });
+        Self { ui, bars }
+    }
+
+    pub(super) fn on(&self, event: &Event) {
+        match event {
+            Event::Opened { manual, todo } => {
+                self.ui.detail(format!("{manual}: {todo} pages to do"));
+                self.bars
+                    .iter()
+                    .for_each(|bar| bar.inc_length(u64::from(*todo)));
+            }
+            Event::Done(stage, pages) => self.bars[*stage as usize].inc(u64::from(*pages)),
+            Event::Loading => self.ui.detail("opening the model"),
+            Event::Loaded(time) => self
+                .ui
+                .detail(format!("model open after {}", Seconds::from(*time))),
+            Event::PageFailed {
+                manual,
+                number,
+                error,
+            } => self.ui.warn(format!("{manual}, page {number}: {error}")),
+            Event::ManualFailed { path, why } => self.ui.warn(format!("{}: {why}", path.display())),
+            Event::Shrunk(pages) => self
+                .ui
+                .say(format!("out of memory: from now on batches of {pages}")),
+        }
+    }
+
+    pub(super) fn finish(&self) {
+        self.bars.iter().for_each(ProgressBar::finish_and_clear);
+    }
+}

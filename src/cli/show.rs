@@ -1,0 +1,133 @@
+//! `ingest show`: a page as a picture, and where it matched.
+
+use std::path::PathBuf;
+
+use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
+
+use crate::config::Settings;
+use crate::page::{PageId, PageImage, PageSet};
+use crate::render::{self, Source};
+use crate::report::Report;
+use crate::store::{Scope, Store, StoredPage, Vectors};
+use crate::{heatmap, pipeline};
+
+use super::ui::Ui;
+use super::{Common, kit};
+
+/// Show a stored page: what is known of it, or its picture
+#[derive(clap::Args, Debug)]
+pub(super) struct ShowArgs {
+    /// The manual's name, as `ingest list` shows it
+    manual: String,
+    /// The page, from 1
+    page: u32,
+    /// Write the page as a PNG file; `-` is stdout
+    #[arg(long, short, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Mark where the page matches this question
+    #[arg(long, requires = "out")]
+    query: Option<String>,
+    /// Password of a protected file
+    #[arg(long, value_name = "WORD")]
+    password: Option<String>,
+}
+
+pub(super) fn run(ui: &mut Ui, common: &Common, args: &ShowArgs) -> Result<(), Report> {
+    let settings = common.settings()?;
+    let (store, profile) = kit::open_to_read(&settings, common.model.as_deref())?;
+    let manual = super::search::manual(&*store, &args.manual)?;
+    let scope = Scope {
+        manual: Some(manual.clone()),
+        pages: PageSet::of([args.page]),
+    };
+    let page = store.scan(&scope)?.next().transpose()?;
+    let page = page.ok_or_else(|| {
+        Report::plain(format!("{} is not stored", PageId::new(&manual, args.page)))
+    })?;
+    let Some(out) = &args.out else {
+        return describe(ui, &page);
+    };
+    let mut picture = render_again(&settings, &*store, &page, args.password.clone())?;
+    if let (Some(question), Vectors::New(seen)) = (&args.query, &page.vectors) {
+        let query = kit::model_of(&settings, &profile)?.embed_query(question)?;
+        picture = heatmap::overlay(picture, seen, &query);
+    }
+    write(ui, &picture, out)
+}
+
+fn describe(ui: &Ui, page: &StoredPage) -> Result<(), Report> {
+    let rows = match &page.vectors {
+        Vectors::New(seen) => seen.vectors.len(),
+        Vectors::Kept => 0,
+    };
+    if ui.json {
+        let (manual, number) = (page.id.manual.as_str(), page.id.number);
+        return ui.json(&serde_json::json!({
+            "manual": manual, "page": number, "id": page.id.uuid().to_string(), "label": page.label,
+            "section": page.section, "blank": page.blank, "vectors": rows, "text": page.text,
+        }));
+    }
+    ui.data(&page.id)?;
+    for (name, value) in [("label", &page.label), ("section", &page.section)] {
+        if let Some(value) = value {
+            ui.data(format!("{name}: {value}"))?;
+        }
+    }
+    ui.data(format!(
+        "vectors: {rows}{}\n\n{}",
+        if page.blank { " (blank)" } else { "" },
+        page.text.trim_end()
+    ))
+}
+
+/// The picture, from the file that the manual was stored from; the page must still be the one that is stored.
+fn render_again(
+    settings: &Settings,
+    store: &dyn Store,
+    page: &StoredPage,
+    password: Option<String>,
+) -> Result<PageImage, Report> {
+    let shelf = store.manuals()?;
+    let card = shelf
+        .into_iter()
+        .map(|s| s.card)
+        .find(|card| card.id == page.id.manual);
+    let path = card.map(|card| card.path).unwrap_or_default();
+    let failed = |why: String| {
+        Report::plain(format!("{}: {why}", path.display()))
+            .hint("if it moved or changed: `ingest FILE.pdf` again")
+    };
+    let mut renderer = render::open(&settings.render).map_err(pipeline::Error::from)?;
+    let source = Source {
+        manual: page.id.manual.clone(),
+        path: path.clone(),
+        password,
+    };
+    renderer.open(&source).map_err(|e| failed(e.to_string()))?;
+    let which = PageSet::of([page.id.number]);
+    let mut pages = renderer.pages(&which).map_err(|e| failed(e.to_string()))?;
+    match pages.next() {
+        Some((_, Ok(rendered))) => Ok(rendered.image),
+        Some((_, Err(e))) => Err(failed(format!("page {} {e}", page.id.number))),
+        None => Err(failed(format!("it has no page {}", page.id.number))),
+    }
+}
+
+fn write(ui: &Ui, picture: &PageImage, out: &std::path::Path) -> Result<(), Report> {
+    let mut png = Vec::new();
+    let size = picture.size();
+    PngEncoder::new(&mut png)
+        .write_image(
+            picture.rgb(),
+            size.width,
+            size.height,
+            ExtendedColorType::Rgb8,
+        )
+        .map_err(|e| Report::failure(&e))?;
+    if out.as_os_str() == "-" {
+        return ui.bytes(&png);
+    }
+    std::fs::write(out, png).map_err(|e| Report::plain(format!("{}: {e}", out.display())))?;
+    ui.say(format!("{} written", out.display()));
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! stdout is data, stderr is talk; bars only on a terminal.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+
+use indicatif::MultiProgress;
+use serde::Serialize;
+
+use crate::report::Report;
+
+use super::Common;
+
+/// Where commands print.
+pub(super) struct Ui {
+    pub(super) json: bool,
+    quiet: bool,
+    verbose: bool,
+    bars: MultiProgress,
+}
+
+impl Ui {
+    pub(super) fn new(common: &Common) -> Self {
+        let ui = Self {
+            json: common.json,
+            quiet: common.quiet,
+            verbose: common.verbose,
+            bars: MultiProgress::new(),
+        };
+        if common.quiet || !io::stderr().is_terminal() {
+            ui.bars
+                .set_draw_target(indicatif::ProgressDrawTarget::hidden());
+        }
+        ui
+    }
+
+    /// A line of data.
+    ///
+    /// # Errors
+    /// When stdout cannot be written; a reader that has gone away (`| head`) is no error.
+    pub(super) fn data(&self, line: impl Display) -> Result<(), Report> {
+        self.bytes(format!("{line}\n").as_bytes())
+    }
+
+    /// Data as it is.
+    pub(super) fn bytes(&self, bytes: &[u8]) -> Result<(), Report> {
+        let mut out = io::stdout().lock();
+        match out.write_all(bytes).and_then(|()| out.flush()) {
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            Err(e) => Err(Report::plain(format!("stdout cannot be written: {e}"))),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// A record as one JSON document.
+    pub(super) fn json(&self, record: &impl Serialize) -> Result<(), Report> {
+        let text = serde_json::to_string_pretty(record).map_err(|e| Report::failure(&e))?;
+        self.data(text)
+    }
+
+    /// Talk; not when quiet.
+    pub(super) fn say(&self, line: impl Display) {
+        if !self.quiet {
+            self.warn(line);
+        }
+    }
+
+    /// Talk for those who asked for more.
+    pub(super) fn detail(&self, line: impl Display) {
+        if self.verbose {
+            self.say(line);
+        }
+    }
+
+    /// Talk that is never kept back: something failed.
+    pub(super) fn warn(&self, line: impl Display) {
+        self.bars
+            .suspend(|| drop(writeln!(io::stderr().lock(), "{line}")));
+    }
+
+    pub(super) fn report(&self, report: &Report) {
+        self.warn(format!("error: {}", report.message));
+        if !report.hints.is_empty() {
+            self.warn("");
+        }
+        for hint in &report.hints {
+            self.warn(format!("hint: {hint}"));
+        }
+    }
+
+    pub(super) fn quiet(&self) -> bool {
+        self.quiet
+    }
+
+    pub(super) fn bars(&self) -> &MultiProgress {
+        &self.bars
+    }
+}

@@ -1,0 +1,108 @@
+//! The one call into the matrix kernel, behind a function that checks every bound.
+#![allow(
+    unsafe_code,
+    reason = "the kernel takes raw pointers; this file checks what they may reach"
+)]
+
+use gemm::Parallelism;
+
+/// Rows of floats that may overlap: row `i` begins at `i * stride`. A convolution is a product with overlapping rows.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a> {
+    /// The floats.
+    pub(super) data: &'a [f32],
+    /// From the beginning of a row to the beginning of the next.
+    pub(super) stride: usize,
+}
+
+/// A matrix, row-major without gaps.
+#[derive(Clone, Copy)]
+pub(super) struct Matrix<'a> {
+    /// The floats.
+    pub(super) data: &'a [f32],
+    /// Width of a row.
+    pub(super) columns: usize,
+}
+
+/// Adds `left` times `right` to `sum`, whose rows are as wide as those of `right`.
+///
+/// # Panics
+/// When a matrix does not hold what the shapes ask for.
+pub(super) fn add_product(sum: &mut [f32], left: Rows<'_>, right: Matrix<'_>) {
+    let n = right.columns;
+    let (m, k) = (sum.len() / n, right.data.len() / n);
+    if m == 0 || k == 0 {
+        return;
+    }
+    assert!(
+        sum.len() == m * n && right.data.len() == k * n,
+        "a ragged matrix"
+    );
+    assert!(
+        left.data.len() >= (m - 1) * left.stride + k,
+        "rows past the end"
+    );
+    let across = |width: usize| isize::try_from(width).unwrap_or(isize::MAX);
+    // SAFETY: the three slices are live for the call; `sum` holds m rows of n and is borrowed mutably, so nothing else
+    // reaches it; `right` holds k rows of n; the last float read of `left` is (m - 1) * stride + k - 1, checked above.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            sum.as_mut_ptr(),
+            1,
+            across(n),
+            true,
+            left.data.as_ptr(),
+            1,
+            across(left.stride),
+            right.data.as_ptr(),
+            1,
+            across(n),
+            1.0_f32,
+            1.0_f32,
+            false,
+            false,
+            false,
+            Parallelism::None,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overlapping_rows_by_hand() {
+        let mut sum = vec![100.0, 0.0, 0.0, 0.0];
+        let left = Rows {
+            data: &[1.0, 2.0, 3.0],
+            stride: 1,
+        };
+        let right = Matrix {
+            data: &[1.0, 10.0, 2.0, 20.0],
+            columns: 2,
+        };
+        add_product(&mut sum, left, right); // rows 1 2 and 2 3
+        assert_eq!(sum, [105.0, 50.0, 8.0, 80.0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "rows past the end")]
+    fn short_rows_are_refused() {
+        let left = Rows {
+            data: &[1.0, 2.0],
+            stride: 1,
+        };
+        add_product(
+            &mut [0.0, 0.0],
+            left,
+            Matrix {
+                data: &[1.0, 2.0],
+                columns: 1,
+            },
+        );
+    }
+}

@@ -1,0 +1,139 @@
+//! The model that needs no download: it reads printed words from the pixels of a page.
+//!
+//! A page becomes one vector for each printed cell of 16 x 48 pixels, a question one vector for each of its words; both
+//! towers were trained so that a word and the cells it is printed in come out alike. It knows spelling, not meaning.
+//! `train/HOW.md` tells how the weights were made.
+
+mod gemm;
+mod ink;
+mod map;
+mod page;
+mod weights;
+mod word;
+mod words;
+
+use std::num::NonZeroUsize;
+
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use self::ink::Ink;
+use self::page::DIM;
+use self::weights::Weights;
+use super::{BUILT_IN, Card, Embedder, Error, Footprint, Known};
+use crate::page::PageError;
+use crate::patch::{GrayPage, Prepare, Prepared};
+use crate::units::ByteSize;
+use crate::vectors::{MultiVector, PageVectors, PatchMap, Profile};
+
+/// Pixels of a prepared page: an A4 page at 107 dpi.
+const PIXELS: u32 = 1_100_000;
+/// Cells a page of that many pixels can have, unless it is a ribbon.
+const MAX_ROWS: u32 = 1_600;
+/// Bytes of features alive for a pixel of a page: two maps of 48 floats a 4 x 4 pixels and two of 128 floats a 16 x 4 pixels.
+const BYTES_PER_PIXEL: u64 = 48;
+/// Changes when the same weights would make other vectors.
+const VERSION: &str = "built-in 1";
+const WIDTH: NonZeroUsize = NonZeroUsize::new(DIM).unwrap();
+
+/// The model's line in the list of models.
+pub(super) fn known() -> Known {
+    let card = card();
+    Known {
+        model: BUILT_IN.into(),
+        dim: card.profile.dim,
+        parameters: card.parameters,
+        download: ByteSize(0),
+        licence: card.licence,
+    }
+}
+
+/// What is known of the model without reading its weights. It has one size of page and runs on the CPU, whatever the
+/// configuration says.
+pub fn card() -> Card {
+    let digest = Sha256::new()
+        .chain_update(VERSION)
+        .chain_update(weights::FILE)
+        .finalize();
+    let floats = weights::FILE.len() as u64 / 2;
+    Card {
+        profile: Profile {
+            id: digest[..6].iter().map(|b| format!("{b:02x}")).collect(),
+            model: BUILT_IN.into(),
+            dim: DIM as u32,
+        },
+        prepare: Prepare::Gray { pixels: PIXELS },
+        max_rows: MAX_ROWS,
+        parameters: floats,
+        licence: "MIT OR Apache-2.0".into(),
+        memory: Footprint {
+            weights: floats * 4,
+            fixed: 16 << 20,
+            per_cost: BYTES_PER_PIXEL,
+        },
+        device: "cpu (f32)".into(),
+        device_memory: None,
+    }
+}
+
+/// Reads the weights and makes the model.
+///
+/// # Errors
+/// When the weights that are part of the program do not fit it.
+pub fn open() -> Result<BuiltIn, Error> {
+    Ok(BuiltIn {
+        weights: Weights::read(weights::FILE)?,
+    })
+}
+
+/// The model, ready to use.
+pub struct BuiltIn {
+    weights: Weights,
+}
+
+impl BuiltIn {
+    fn page(&self, page: &GrayPage) -> Result<PageVectors, PageError> {
+        let ink = Ink::of(page);
+        let too_long = || {
+            PageError::Shape(format!(
+                "a picture of {} pixels has too many cells",
+                page.size
+            ))
+        };
+        let number = |n: usize| u16::try_from(n).map_err(|_| too_long());
+        let mut cells: Vec<usize> = (0..ink.printed.len()).filter(|i| ink.printed[*i]).collect();
+        if cells.is_empty() {
+            cells.push(0); // a page needs a row, and white paper looks like no word
+        }
+        let places = PatchMap {
+            columns: number(ink.columns)?,
+            rows: number(ink.rows)?,
+            cells: cells.iter().map(|c| number(*c)).collect::<Result<_, _>>()?,
+        };
+        let rows = page::vectors(&self.weights.page, &ink, &cells);
+        let vectors = MultiVector::new(rows, WIDTH).map_err(|_| PageError::NotFinite)?;
+        Ok(PageVectors { vectors, places })
+    }
+}
+
+impl Embedder for BuiltIn {
+    fn embed_pages(
+        &mut self,
+        pages: &[Prepared],
+    ) -> Result<Vec<Result<PageVectors, PageError>>, Error> {
+        let one = |prepared: &Prepared| match prepared {
+            Prepared::Gray(page) => Ok(self.page(page)),
+            Prepared::Qwen(_) => Err(Error::WrongInput),
+        };
+        pages.par_iter().map(one).collect()
+    }
+
+    fn embed_query(&mut self, text: &str) -> Result<MultiVector, Error> {
+        let words = words::of_question(text);
+        let rows: Vec<f32> = words
+            .iter()
+            .flat_map(|w| word::vector(&self.weights.word, w))
+            .collect();
+        MultiVector::new(rows, WIDTH).map_err(|e| Error::Model(e.to_string()))
+    }
+}

@@ -1,0 +1,339 @@
+//! The page tower: from ink to one vector a printed cell.
+//!
+//! Only bands of lines with print are computed. A cell sees at most twenty pixels above and below its own row, so a band
+//! with that much of the page around it gives the same numbers as the whole page would. Along the line everything is
+//! computed: a cell reads its word there.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::gemm::{Rows, add_product};
+use super::ink::{CELL_HEIGHT, Ink};
+use super::map::{Grid, Map, begin, pointwise, relu};
+use super::weights::{Block, Layer, PageWeights};
+
+/// Floats of a vector.
+pub(super) const DIM: usize = 128;
+/// Places that go through a block together: their hidden layer stays in the cache.
+const TILE: usize = 384;
+/// Rows at a quarter of the page's size in a row of cells.
+const QUARTERS: usize = CELL_HEIGHT / 4;
+/// Rows at a quarter that a band takes along above and below: two for the fold, two for the early blocks.
+const HALO: usize = 4;
+/// Places along a line in a third of a cell.
+const THIRD: usize = 4;
+
+/// The vectors of the cells asked for, one after the other, each of length 1; `cells` ascend.
+pub(super) fn vectors(weights: &PageWeights, ink: &Ink, cells: &[usize]) -> Vec<f32> {
+    let mut wanted: Vec<usize> = cells.iter().map(|c| c / ink.columns).collect();
+    wanted.dedup();
+    let mut bands: Vec<Range<usize>> = Vec::new();
+    for row in wanted {
+        match bands.last_mut() {
+            Some(last) if last.end == row => last.end = row + 1,
+            _ => bands.push(row..row + 1),
+        }
+    }
+    bands
+        .into_par_iter()
+        .map(|band| vectors_of_band(weights, ink, cells, band))
+        .collect::<Vec<_>>()
+        .concat()
+}
+
+fn vectors_of_band(
+    weights: &PageWeights,
+    ink: &Ink,
+    cells: &[usize],
+    band: Range<usize>,
+) -> Vec<f32> {
+    let hidden = thirds(
+        weights,
+        &lines(weights, &quarter(weights, ink, &band), &band),
+    );
+    let width = weights.gather.outputs();
+    let pitch = hidden.len() / width / band.len();
+    let first = band.start * ink.columns;
+    let of_band: Vec<usize> = cells
+        .iter()
+        .filter(|c| band.contains(&(*c / ink.columns)))
+        .map(|c| c - first)
+        .collect();
+    let mut mean = vec![0.0; of_band.len() * width];
+    for (to, cell) in mean.chunks_exact_mut(width).zip(&of_band) {
+        let at = (cell / ink.columns * pitch + cell % ink.columns * 3) * width;
+        for third in hidden[at..at + 3 * width].chunks_exact(width) {
+            for (m, t) in to.iter_mut().zip(third) {
+                *m += t / 3.0;
+            }
+        }
+    }
+    let mut out = vec![0.0; of_band.len() * weights.out.outputs()];
+    pointwise(&mut out, &mean, &weights.out, false);
+    out.chunks_exact_mut(DIM).for_each(unit);
+    out
+}
+
+/// Scales a vector to length 1.
+pub(super) fn unit(vector: &mut [f32]) {
+    let length = vector.iter().map(|v| v * v).sum::<f32>().sqrt().max(1e-12);
+    for v in vector {
+        *v /= length;
+    }
+}
+
+/// Features at a quarter of the page's size, for the rows of a band and its halo.
+fn quarter(weights: &PageWeights, ink: &Ink, band: &Range<usize>) -> Quarter {
+    let rows = ink.rows * QUARTERS;
+    let first = (band.start * QUARTERS).saturating_sub(HALO);
+    let last = (band.end * QUARTERS + HALO).min(rows);
+    let half = edges(&weights.edges, ink, 2 * first, 2 * last);
+    let grid = Grid {
+        rows: last - first,
+        columns: ink.width() / 4,
+        pad: 1,
+        margin: 2,
+    };
+    let mut map = strokes(&weights.strokes, &half, grid);
+    for block in &weights.early {
+        map = residual(block, &map);
+    }
+    Quarter { map, first }
+}
+
+/// A map at a quarter of the page's size and the row of the page that it begins with.
+struct Quarter {
+    map: Map,
+    first: usize,
+}
+
+/// First layer, pixels to half size. Row 0 of the result is row `from - 1`: what is outside the page stays zero.
+fn edges(layer: &Layer, ink: &Ink, from: usize, to: usize) -> Map {
+    let (width, height) = (ink.width(), ink.rows * CELL_HEIGHT);
+    let grid = Grid {
+        rows: to - from + 1,
+        columns: width / 2,
+        pad: 2,
+        margin: 0,
+    };
+    let mut map = Map::zeros(grid, layer.outputs());
+    let blank = vec![0.0; width];
+    for row in usize::from(from == 0)..grid.rows {
+        let y = 2 * (from + row) - 2; // middle line of the window
+        let line = |y: usize| &ink.pixels[y * width..(y + 1) * width];
+        let lines = [
+            if y == 0 { &blank[..] } else { line(y - 1) },
+            line(y),
+            if y + 1 == height {
+                &blank[..]
+            } else {
+                line(y + 1)
+            },
+        ];
+        edge_row(layer, lines, map.row_mut(row));
+    }
+    map
+}
+
+fn edge_row(layer: &Layer, lines: [&[f32]; 3], out: &mut [f32]) {
+    let n = layer.outputs();
+    begin(out, layer);
+    for (x, place) in out.chunks_exact_mut(n).enumerate() {
+        for (down, line) in lines.iter().enumerate() {
+            let tap = layer.tap(down).data;
+            for (along, weights) in tap.chunks_exact(n).enumerate() {
+                let at = (2 * x + along).wrapping_sub(1);
+                let Some(&v) = line.get(at).filter(|v| **v != 0.0) else {
+                    continue;
+                };
+                for (p, w) in place.iter_mut().zip(weights) {
+                    *p += v * w;
+                }
+            }
+        }
+        relu(place);
+    }
+}
+
+/// Second layer, half size to a quarter; row 0 of `half` is the row above the window's middle.
+fn strokes(layer: &Layer, half: &Map, grid: Grid) -> Map {
+    let mut map = Map::zeros(grid, layer.outputs());
+    for row in 0..grid.rows {
+        let out = map.row_mut(row);
+        begin(out, layer);
+        for down in 0..layer.down {
+            let place = half.grid.place(2 * row + down, 0) - 1;
+            add_product(
+                out,
+                Rows {
+                    data: half.from(place),
+                    stride: 2 * half.channels,
+                },
+                layer.tap(down),
+            );
+        }
+        relu(out);
+    }
+    map
+}
+
+/// A residual block, tile by tile.
+fn residual(block: &Block, map: &Map) -> Map {
+    let (grid, c) = (map.grid, map.channels);
+    let mut next = Map::zeros(grid, c);
+    let begin_place = grid.place(0, 0);
+    next.body_mut()
+        .par_chunks_mut(TILE * c)
+        .enumerate()
+        .for_each(|(i, out)| {
+            let first = i * TILE;
+            let places = out.len() / c;
+            let mut seen = vec![0.0; places * c];
+            begin(&mut seen, &block.look);
+            for down in 0..block.look.down {
+                let place = begin_place + first + down * grid.pitch()
+                    - block.look.down / 2 * grid.pitch()
+                    - block.look.along / 2;
+                add_product(
+                    &mut seen,
+                    Rows {
+                        data: map.from(place),
+                        stride: c,
+                    },
+                    block.look.tap(down),
+                );
+            }
+            relu(&mut seen);
+            let mut hidden = vec![0.0; places * block.up.outputs()];
+            pointwise(&mut hidden, &seen, &block.up, true);
+            pointwise(out, &hidden, &block.down, false);
+            for (o, x) in out.iter_mut().zip(map.from(begin_place + first)) {
+                *o += x;
+            }
+            Map::clear_gaps(grid, c, first, out);
+        });
+    next
+}
+
+/// One row of features for every row of cells in the band.
+fn lines(weights: &PageWeights, quarter: &Quarter, band: &Range<usize>) -> Map {
+    let (layer, from) = (&weights.fold, &quarter.map);
+    let reach = weights
+        .late
+        .iter()
+        .map(|b| b.look.along / 2)
+        .max()
+        .unwrap_or(0);
+    let grid = Grid {
+        rows: band.len(),
+        columns: from.grid.columns,
+        pad: reach.max(1),
+        margin: 0,
+    };
+    let mut map = Map::zeros(grid, layer.outputs());
+    for (row, line) in band.clone().enumerate() {
+        let out = map.row_mut(row);
+        begin(out, layer);
+        for down in 0..layer.down {
+            // The window begins two rows above the line of cells; the margin above the page is zero.
+            let place =
+                from.grid.place(line * QUARTERS - quarter.first, 0) + down * from.grid.pitch();
+            let place = place - 2 * from.grid.pitch() - layer.along / 2;
+            add_product(
+                out,
+                Rows {
+                    data: from.from(place),
+                    stride: from.channels,
+                },
+                layer.tap(down),
+            );
+        }
+        relu(out);
+    }
+    for block in &weights.late {
+        map = residual(block, &map);
+    }
+    map
+}
+
+/// Hidden state of every third of a cell; rows are as long as the padded line, the last thirds of each are of no use.
+fn thirds(weights: &PageWeights, lines: &Map) -> Vec<f32> {
+    let layer = &weights.gather;
+    let side = (layer.along - THIRD) / 2;
+    let grid = Grid {
+        pad: side.next_multiple_of(THIRD),
+        ..lines.grid
+    };
+    let mut narrow = Map::zeros(grid, weights.narrow.outputs());
+    for row in 0..grid.rows {
+        let at = lines.grid.place(row, 0);
+        let dense = &lines.from(at)[..grid.columns * lines.channels];
+        pointwise(narrow.row_mut(row), dense, &weights.narrow, false);
+    }
+    let count = grid.rows * grid.pitch() / THIRD;
+    let width = layer.outputs();
+    let mut hidden = vec![0.0; count * width];
+    narrow
+        .data
+        .resize(narrow.data.len() + layer.along * narrow.channels, 0.0);
+    hidden
+        .par_chunks_mut(TILE * width)
+        .enumerate()
+        .for_each(|(i, out)| {
+            begin(out, layer);
+            let place = grid.place(0, 0) - side + i * TILE * THIRD;
+            add_product(
+                out,
+                Rows {
+                    data: narrow.from(place),
+                    stride: THIRD * narrow.channels,
+                },
+                layer.tap(0),
+            );
+            relu(out);
+            let mut more = vec![0.0; out.len()];
+            for mix in &weights.mix {
+                pointwise(&mut more, out, mix, true);
+                for (o, m) in out.iter_mut().zip(&more) {
+                    *o += m;
+                }
+            }
+        });
+    hidden
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::embed::builtin::weights::{FILE, Weights};
+    use crate::page::Size;
+    use crate::patch::GrayPage;
+
+    /// Two lines of scribble, far apart.
+    fn scribble() -> Ink {
+        let size = Size::new(300, 400);
+        let mut pixels = vec![255; 300 * 400];
+        for (i, p) in pixels.iter_mut().enumerate() {
+            let (x, y) = (i % 300, i / 300);
+            if ((3..14).contains(&y) || (250..262).contains(&y)) && (x * 7 + y * x / 3) % 11 < 4 {
+                *p = 20;
+            }
+        }
+        Ink::of(&GrayPage { size, pixels })
+    }
+
+    #[test]
+    fn leaving_out_blank_bands_changes_no_bit() {
+        let weights = Weights::read(FILE).unwrap().page;
+        let ink = scribble();
+        let all: Vec<usize> = (0..ink.printed.len()).collect();
+        let some: Vec<usize> = all.iter().copied().filter(|i| ink.printed[*i]).collect();
+        assert!(some.len() > 5 && some.len() < all.len() / 2);
+        let whole = vectors(&weights, &ink, &all);
+        let part = vectors(&weights, &ink, &some);
+        for (row, cell) in part.chunks_exact(DIM).zip(some) {
+            assert_eq!(row, &whole[cell * DIM..(cell + 1) * DIM], "cell {cell}");
+        }
+    }
+}

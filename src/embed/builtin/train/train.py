@@ -1,0 +1,253 @@
+"""Trains both towers on the shards that `pool.py` draws.
+
+    python train.py POOL HELDOUT words.tsv OUT.pt MINUTES [RATE [START.pt]]
+
+The rate follows the clock, cosine to 0, so the run ends when it was told to; batches grow as it goes. One thread while
+anything else wants the machine, two when it is idle.
+"""
+import glob
+import io
+import json
+import math
+import os
+import random
+import sys
+import time
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+import net
+import words
+
+SEED = 20261
+NEGATIVES = 96  # a crop
+BATCHES = ((0.85, 8), (2.0, 12))  # up to this share of the time, so many crops
+EVERY = int(os.environ.get("EVERY", "100"))
+
+
+class Shards:
+    """The shards on disk, newest included; pixels stay mapped."""
+
+    def __init__(self, folder):
+        self.folder, self.open, self.seen = folder, [], set()
+
+    def refresh(self):
+        for path in sorted(set(glob.glob(os.path.join(self.folder, "*.json"))) - self.seen):
+            self.seen.add(path)
+            base = path[:-5]
+            arrays = [np.load(base + ".%s.npy" % n, mmap_mode="r") for n in ("pixels", "chars", "start", "last")]
+            with open(path, encoding="utf-8") as f:
+                self.open.append((arrays, json.load(f)))
+
+    def batch(self, r, n):
+        picked = [(s, r.randrange(len(s[1]))) for s in (r.choice(self.open) for _ in range(n))]
+        arrays = [np.stack([s[0][k][i] for s, i in picked]) for k in range(4)]
+        return arrays, [s[1][i] for s, i in picked]
+
+
+def rough(r, pixels):
+    """Noise, inversion and contrast, different each time a crop is used."""
+    out = pixels.astype(np.float32)
+    g = np.random.default_rng(r.getrandbits(32))
+    for a in out:
+        if r.random() < 0.15:
+            a += g.standard_normal(a.shape, np.float32) * r.uniform(1, 11)
+        if r.random() < 0.2:
+            a += r.uniform(-10, 0)
+        if r.random() < 0.04:
+            np.subtract(255, a, out=a)
+    np.clip(out, 0, 255, out=out)
+    return ink(out)
+
+
+def ink(pixels):
+    """Gray bytes to network input: 0 is white paper."""
+    return torch.from_numpy(1 - np.asarray(pixels, np.float32) / 255)[:, None].contiguous(memory_format=torch.channels_last)
+
+
+def others():
+    """How many other threads of this machine want to run just now."""
+    with open("/proc/loadavg", encoding="ascii") as f:
+        return int(f.read().split()[3].split("/")[0]) - 1
+
+
+class Lexicon:
+    """Feature lists of words, kept; and wrong words to tell the right ones from."""
+
+    def __init__(self, counts):
+        v = words.Vocabulary(counts)
+        self.known = {}
+        self.all = sorted({words.fold(w) for w in v.plain + v.common if words.wanted(words.fold(w))})
+
+    def ids(self, w):
+        f = self.known.get(w)
+        if f is None:
+            f = self.known[w] = net.features(w)
+            if len(self.known) > 300_000:
+                self.known.clear()
+        return f
+
+    def wrong(self, r, right, n):
+        """Half words of the dictionary, half right words with a letter changed, lost, doubled or swapped."""
+        out = set()
+        while len(out) < n:
+            if r.random() < 0.5:
+                out.add(r.choice(self.all))
+                continue
+            w = r.choice(right)
+            i = r.randrange(len(w))
+            x = r.random()
+            c = r.choice(words.LETTERS[:26] if w[i].isalpha() else words.LETTERS[26:])
+            if x < 0.5:
+                w = w[:i] + c + w[i + 1:]
+            elif x < 0.65:
+                w = w[:i] + w[i + 1:]
+            elif x < 0.75:
+                w = w[:i] + c + w[i:]
+            elif x < 0.85:
+                w = w[: max(2, r.randrange(len(w)))]
+            else:
+                w = w + r.choice(["s", "ed", "ing", "er", "1", "0"])
+            if w:
+                out.add(w)
+        return sorted(out - set(right))
+
+
+def targets(found, cells_a_crop, which=1):
+    """Distinct words of a batch and the (word, cell) pairs that belong together; `which` 3 for thirds of cells."""
+    uniq = sorted({t[0] for crop in found for t in crop})
+    at = {w: i for i, w in enumerate(uniq)}
+    pairs = sorted({(at[t[0]], b * cells_a_crop + c) for b, crop in enumerate(found) for t in crop for c in t[which]})
+    return uniq, torch.tensor(pairs)
+
+
+def naming_loss(cells, q, pairs, scale):
+    """Cells find their words among all words; a cell with two words owes half to each."""
+    some, row = torch.unique(pairs[:, 1], return_inverse=True)
+    log_word = F.log_softmax(cells[some] @ q.t() * scale, 1)
+    share = torch.bincount(row).float()[row]
+    return -(log_word[row, pairs[:, 0]] / share).sum() / len(some)
+
+
+def finding_loss(cells, q, pairs, scale):
+    """Words find one of their cells among all cells."""
+    s = q[: int(pairs[:, 0].max()) + 1] @ cells.t() * scale
+    mask = torch.zeros_like(s, dtype=torch.bool)
+    mask[pairs[:, 0], pairs[:, 1]] = True
+    return (torch.logsumexp(s, 1) - torch.logsumexp(s.masked_fill(~mask, -1e4), 1)).mean()
+
+
+def flat(x):
+    """A map of vectors to rows."""
+    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
+
+
+class Exam:
+    """The held-out crops: 43 of them are 4,128 cells."""
+
+    def __init__(self, folder, lexicon):
+        s = Shards(folder)
+        s.refresh()
+        arrays, found = s.open[0]
+        self.x, self.found = ink(arrays[0][:43]), found[:43]
+        self.words, pairs = targets(self.found, 96)
+        self.mask = torch.zeros(len(self.words), 43 * 96, dtype=torch.bool)
+        self.mask[pairs[:, 0], pairs[:, 1]] = True
+        self.packed = net.pack([lexicon.ids(w) for w in self.words])
+        em = {}
+        for crop in self.found:
+            for t, _, e, _ in crop:
+                em[t] = max(em.get(t, 0), e)
+        self.em = torch.tensor([em[w] for w in self.words])
+
+    def take(self, page, word):
+        """Share of words whose best cell is right: all, and by type size."""
+        page.eval(), word.eval()
+        with torch.no_grad():
+            cells = torch.cat([flat(page.cells(page.thirds(page.features(x)))) for x in self.x.split(8)])
+            best = (word(*self.packed) @ cells.t()).argmax(1, keepdim=True)
+        page.train(), word.train()
+        hit = self.mask.gather(1, best)[:, 0].float()
+        cuts = [0, 11.5, 15, 20, 26, 99]
+        by = [hit[(self.em >= a) & (self.em < b)].mean().item() for a, b in zip(cuts, cuts[1:])]
+        return hit.mean().item(), by
+
+
+def save(path, page, word, read, log_scale, note):
+    """Writes a checkpoint beside the old one, then swaps."""
+    buffer = io.BytesIO()
+    torch.save({"page": page.state_dict(), "word": word.state_dict(), "read": read.state_dict(), "scale": log_scale.data, "note": note}, buffer)
+    with open(path + ".part", "wb") as f:
+        f.write(buffer.getvalue())
+    os.rename(path + ".part", path)
+
+
+def main():
+    pool, heldout, counts, out, minutes = sys.argv[1:5] + [float(sys.argv[5])]
+    rate = float(sys.argv[6]) if len(sys.argv) > 6 else 4e-3
+    torch.set_num_threads(1)
+    torch.manual_seed(SEED)
+    r = random.Random(SEED + len(sys.argv))
+    page, word, read = net.Page().to(memory_format=torch.channels_last), net.Word(), net.Reader()
+    log_scale = torch.nn.Parameter(torch.tensor(2.7))
+    start = sys.argv[7] if len(sys.argv) > 7 else None
+    if start:
+        c = torch.load(start)
+        page.load_state_dict(c["page"]), word.load_state_dict(c["word"]), read.load_state_dict(c["read"])
+        log_scale.data = c["scale"]
+    modules = [page, word, read]
+    heavy = [p for m in modules for p in m.parameters() if p.dim() > 1]
+    light = [p for m in modules for p in m.parameters() if p.dim() <= 1] + [log_scale]
+    opt = torch.optim.AdamW([{"params": heavy, "weight_decay": 0.02}, {"params": light, "weight_decay": 0.0}], lr=rate, betas=(0.9, 0.98))
+    print("parameters: page %d, word %d" % (sum(p.numel() for p in page.parameters()), sum(p.numel() for p in word.parameters())), flush=True)
+    lexicon = Lexicon(counts)
+    shards, exam = Shards(pool), Exam(heldout, lexicon)
+    shards.refresh()
+    began, step, mean, curve, busy = time.time(), 0, None, [], 1.0
+    while (gone := (time.time() - began) / (minutes * 60)) < 1:
+        batch = next(n for share, n in BATCHES if gone < share)
+        busy = 0.8 * busy + 0.2 * others()
+        torch.set_num_threads(2 if busy < 0.6 else 1)
+        now = rate * min(1, (step + 1) / (40 if start else 150)) * 0.5 * (1 + math.cos(math.pi * gone))
+        for g in opt.param_groups:
+            g["lr"] = now
+        arrays, found = shards.batch(r, batch)
+        x = rough(r, arrays[0])
+        uniq, pairs = targets(found, 96)
+        _, fine = targets(found, 288, 3)
+        q = word(*net.pack([lexicon.ids(w) for w in uniq + lexicon.wrong(r, uniq, NEGATIVES * batch)]))
+        f = page.features(x)
+        h = page.thirds(f)
+        cells, scale = flat(page.cells(h)), log_scale.clamp(max=4.0).exp()
+        to_word, to_cell = naming_loss(cells, q, pairs, scale), finding_loss(cells, q, pairs, scale)
+        third = naming_loss(F.normalize(flat(page.out(h)), dim=1), q, fine, scale)
+        letters, right = read(f, *(torch.from_numpy(a) for a in arrays[1:]))
+        loss = to_word + to_cell + third + letters * max(0.3, (1.0 if start else 2.0) - 2.0 * gone)
+        opt.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_([p for m in modules for p in m.parameters()], 2.0)
+        opt.step()
+        step += 1
+        seen = np.array([to_word.item(), to_cell.item(), third.item(), letters.item(), right])
+        mean = seen if mean is None else 0.95 * mean + 0.05 * seen
+        if step % 50 == 0:
+            shards.refresh()
+        if step % EVERY == 0:
+            score, by = exam.take(page, word)
+            curve.append((step, round(score, 4)))
+            print(
+                "%5d %5.0fs word %.2f cell %.2f third %.2f letters %.2f (%.3f) scale %.1f shards %d batch %d busy %.1f right %.3f by size %s"
+                % (step, time.time() - began, *mean, log_scale.exp().item(), len(shards.open), batch, busy, score, " ".join("%.2f" % b for b in by)),
+                flush=True,
+            )
+            save(out, page, word, read, log_scale, {"curve": curve, "steps": step, "seconds": time.time() - began})
+    score, by = exam.take(page, word)
+    curve.append((step, round(score, 4)))
+    save(out, page, word, read, log_scale, {"curve": curve, "steps": step, "seconds": time.time() - began})
+    print("end", step, score, by, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,267 @@
+//! What a run did: counted once, where it happens, and told to whoever watches.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::page::{ManualId, PageError};
+
+/// A stage of the pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// PDF page to picture and text.
+    Render,
+    /// Picture to what the model eats; digest and thumbnail.
+    Prepare,
+    /// Model.
+    Embed,
+    /// Store.
+    Store,
+}
+
+impl Stage {
+    /// All stages, in order.
+    pub const ALL: [Self; 4] = [Self::Render, Self::Prepare, Self::Embed, Self::Store];
+
+    /// The stage's name.
+    pub fn name(self) -> &'static str {
+        ["render", "prepare", "embed", "store"][self as usize]
+    }
+}
+
+/// Something that happened in a run, in the order in which it happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A manual was opened; so many of its pages must be worked on.
+    Opened {
+        /// The manual.
+        manual: ManualId,
+        /// Pages to work on.
+        todo: u32,
+    },
+    /// A stage is done with so many more pages.
+    Done(Stage, u32),
+    /// The model's weights are being opened.
+    Loading,
+    /// The model is ready.
+    Loaded(Duration),
+    /// A page failed.
+    PageFailed {
+        /// The manual.
+        manual: ManualId,
+        /// The page.
+        number: u32,
+        /// Why.
+        error: PageError,
+    },
+    /// A manual failed as a whole.
+    ManualFailed {
+        /// As it was named on the command line.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// Out of memory: from now on batches hold so many pages.
+    Shrunk(usize),
+}
+
+/// A page that failed and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// The page, from 1.
+    pub page: u32,
+    /// Why.
+    pub reason: String,
+}
+
+/// What became of one manual.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ManualTally {
+    /// Its name; its path where it never got one.
+    pub manual: String,
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Pages asked for.
+    pub pages: u32,
+    /// Pages put into the store by this run.
+    pub stored: u32,
+    /// Pages that were there already.
+    pub unchanged: u32,
+    /// Of the stored ones, those that kept their vectors because pixels and text had not changed.
+    pub kept: u32,
+    /// Of the stored ones, blank ones.
+    pub blank: u32,
+    /// Pages that wait for their store.
+    pub waiting: u32,
+    /// Pages that failed.
+    pub failed: Vec<Failure>,
+    /// Why the manual failed as a whole.
+    pub error: Option<String>,
+    /// Working seconds of each stage.
+    pub seconds: BTreeMap<Stage, f64>,
+}
+
+/// What a run did.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Tally {
+    /// One record a manual, in the order given.
+    pub manuals: Vec<ManualTally>,
+    /// Seconds from start to end.
+    pub wall: f64,
+    /// Seconds to open the model.
+    pub load: f64,
+    /// Seconds the model waited for pages, after it was open and before the last page came.
+    pub model_waited: f64,
+    /// Whether the run was stopped before its end.
+    pub stopped: bool,
+}
+
+impl Tally {
+    /// Sums a count over the manuals.
+    pub fn total(&self, count: impl Fn(&ManualTally) -> u32) -> u32 {
+        self.manuals.iter().map(count).sum()
+    }
+
+    /// Whether anything failed or still waits.
+    pub fn failed(&self) -> bool {
+        self.stopped
+            || self
+                .manuals
+                .iter()
+                .any(|m| m.error.is_some() || !m.failed.is_empty() || m.waiting > 0)
+    }
+
+    /// The exit code: 0 nothing failed, 1 something did, 2 something did and nothing asked for is in the store.
+    pub fn exit_code(&self) -> u8 {
+        let there = self.total(|m| m.stored + m.unchanged + m.waiting);
+        match (self.failed(), there) {
+            (false, _) => 0,
+            (true, 0) => 2,
+            (true, _) => 1,
+        }
+    }
+
+    /// Working seconds of a stage over all manuals.
+    pub fn seconds(&self, stage: Stage) -> f64 {
+        self.manuals
+            .iter()
+            .filter_map(|m| m.seconds.get(&stage))
+            .sum()
+    }
+}
+
+/// The tally of a run under way, and who watches it.
+pub(super) struct Ledger<'a> {
+    tally: Mutex<Tally>,
+    watch: &'a (dyn Fn(Event) + Sync),
+}
+
+impl<'a> Ledger<'a> {
+    pub(super) fn new(manuals: Vec<ManualTally>, watch: &'a (dyn Fn(Event) + Sync)) -> Self {
+        Self {
+            tally: Mutex::new(Tally {
+                manuals,
+                ..Tally::default()
+            }),
+            watch,
+        }
+    }
+
+    pub(super) fn tell(&self, event: Event) {
+        (self.watch)(event);
+    }
+
+    /// Changes the run's record.
+    pub(super) fn note(&self, change: impl FnOnce(&mut Tally)) {
+        change(
+            &mut self
+                .tally
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        );
+    }
+
+    /// Changes a manual's record.
+    pub(super) fn manual(&self, index: usize, change: impl FnOnce(&mut ManualTally)) {
+        self.note(|tally| change(&mut tally.manuals[index]));
+    }
+
+    /// Adds working time of a stage to a manual.
+    pub(super) fn spend(&self, index: usize, stage: Stage, time: Duration) {
+        self.manual(index, |m| {
+            *m.seconds.entry(stage).or_default() += time.as_secs_f64()
+        });
+    }
+
+    pub(super) fn page_failed(&self, index: usize, id: &crate::page::PageId, error: PageError) {
+        self.manual(index, |m| {
+            m.failed.push(Failure {
+                page: id.number,
+                reason: error.to_string(),
+            })
+        });
+        self.tell(Event::PageFailed {
+            manual: id.manual.clone(),
+            number: id.number,
+            error,
+        });
+    }
+
+    pub(super) fn manual_failed(&self, index: usize, why: &str) {
+        let mut path = PathBuf::new();
+        self.manual(index, |m| {
+            m.error = Some(why.to_owned());
+            path.clone_from(&m.path);
+        });
+        self.tell(Event::ManualFailed {
+            path,
+            why: why.to_owned(),
+        });
+    }
+
+    pub(super) fn close(self) -> Tally {
+        let mut tally = self
+            .tally
+            .into_inner()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        for manual in &mut tally.manuals {
+            manual.failed.sort_by_key(|f| f.page);
+        }
+        tally
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(stored: u32, failed: bool) -> Tally {
+        let failed = if failed {
+            vec![Failure {
+                page: 1,
+                reason: "torn".into(),
+            }]
+        } else {
+            vec![]
+        };
+        Tally {
+            manuals: vec![ManualTally {
+                stored,
+                failed,
+                ..ManualTally::default()
+            }],
+            ..Tally::default()
+        }
+    }
+
+    #[test]
+    fn the_exit_code_remembers() {
+        assert_eq!(tally(0, false).exit_code(), 0);
+        assert_eq!(tally(3, true).exit_code(), 1);
+        assert_eq!(tally(0, true).exit_code(), 2);
+    }
+}

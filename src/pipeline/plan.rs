@@ -1,0 +1,110 @@
+//! The memory plan: how many pages a batch may hold, settled before anything runs.
+
+use serde::Serialize;
+
+use crate::batch::Limits;
+use crate::embed::Card;
+use crate::patch::Prepare;
+use crate::units::ByteSize;
+
+/// What may be used.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// Pages a batch should hold.
+    pub batch_size: usize,
+    /// Memory for everything together.
+    pub memory: ByteSize,
+    /// Bytes of the largest rendered page, and how many of them may be in flight.
+    pub picture: ByteSize,
+    /// Rendered pages in flight.
+    pub pictures: usize,
+}
+
+/// Where the bytes go, at most.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Plan {
+    /// Pages a batch holds.
+    pub batch_size: usize,
+    /// What was asked for, if that was more.
+    pub asked: usize,
+    /// Weights of the model.
+    pub weights: ByteSize,
+    /// Activations of the fullest batch.
+    pub activations: ByteSize,
+    /// Rendered pages in flight.
+    pub pictures: ByteSize,
+    /// Prepared pages and vectors in flight: the batch in the model, the one behind it, the one before it.
+    pub queues: ByteSize,
+    /// The sum.
+    pub total: ByteSize,
+    /// What was allowed.
+    pub limit: ByteSize,
+    /// Most cost of a batch.
+    #[serde(skip)]
+    pub limits: Limits,
+}
+
+/// Not even one page fits.
+#[derive(Debug, thiserror::Error, PartialEq)]
+#[error("one page needs {needed} ({weights} of it weights), more than the {limit} allowed")]
+pub struct PlanError {
+    /// What a batch of one needs.
+    pub needed: ByteSize,
+    /// Of it weights.
+    pub weights: ByteSize,
+    /// What is allowed.
+    pub limit: ByteSize,
+}
+
+/// The largest batch up to `room.batch_size` whose weights, activations and queues stay under `room.memory`.
+///
+/// # Errors
+/// When a single page does not fit.
+pub fn plan(card: &Card, room: &Room) -> Result<Plan, PlanError> {
+    let asked = room.batch_size.max(1);
+    let fitting = (1..=asked)
+        .rev()
+        .map(|batch| at(card, room, batch))
+        .find(|plan| plan.total <= room.memory);
+    fitting.ok_or_else(|| {
+        let one = at(card, room, 1);
+        PlanError {
+            needed: one.total,
+            weights: one.weights,
+            limit: room.memory,
+        }
+    })
+}
+
+fn at(card: &Card, room: &Room, batch: usize) -> Plan {
+    let cost = card.prepare.max_cost() * batch as u64;
+    let activations = card.memory.fixed + card.memory.per_cost * cost;
+    let pictures = room.picture.0 * room.pictures as u64;
+    let rows = u64::from(card.max_rows) * u64::from(card.profile.dim) * size_of::<f32>() as u64;
+    let queues = 3 * batch as u64 * (prepared_bytes(&card.prepare) + rows);
+    Plan {
+        batch_size: batch,
+        asked: room.batch_size,
+        weights: ByteSize(card.memory.weights),
+        activations: ByteSize(activations),
+        pictures: ByteSize(pictures),
+        queues: ByteSize(queues),
+        total: ByteSize(card.memory.weights + activations + pictures + queues),
+        limit: room.memory,
+        limits: Limits { pages: batch, cost },
+    }
+}
+
+/// Bytes of the largest prepared page.
+fn prepared_bytes(prepare: &Prepare) -> u64 {
+    match prepare {
+        Prepare::Qwen(spec) => {
+            prepare.max_cost()
+                * 3
+                * 2
+                * u64::from(spec.patch * spec.patch)
+                * size_of::<f32>() as u64
+        }
+        Prepare::Gray { .. } => prepare.max_cost(),
+    }
+}

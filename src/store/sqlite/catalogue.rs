@@ -1,0 +1,198 @@
+//! Tells what is in. Pages are read one by one, so that a library of any size passes through a small memory.
+
+use std::num::NonZeroUsize;
+
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+use rusqlite::{OptionalExtension, Result as Sql, Row};
+
+use super::{Collection, Named, Sqlite};
+use crate::page::{ManualId, PageId};
+use crate::store::{
+    Catalogue, Error, Fingerprint, ManualCard, Scope, Shelved, StoredPage, Vectors,
+};
+use crate::vectors::{MultiVector, PageVectors, PatchMap};
+
+const MANUALS: &str = "
+SELECT name, path, file, render, pages, count(page.id), coalesce(sum(blank), 0), coalesce(sum(rows), 0)
+FROM manual LEFT JOIN page ON page.manual = manual.id
+WHERE collection = ?1 GROUP BY manual.id ORDER BY name";
+
+const PAGE: &str = "
+SELECT origin, content, label, section, text, blank, jpeg, grid_columns, grid_rows, places, f16
+FROM page JOIN vectors ON vectors.page = page.id JOIN thumbnail ON thumbnail.page = page.id
+WHERE page.id = ?1";
+
+impl Catalogue for Sqlite {
+    fn manuals(&self) -> Result<Vec<Shelved>, Error> {
+        let Some(collection) = self.collection() else {
+            return Ok(Vec::new());
+        };
+        let read = || {
+            self.connection()
+                .prepare_cached(MANUALS)?
+                .query_map([collection.id], |row| shelved(row, collection.profile.dim))?
+                .collect()
+        };
+        Sql::at(read(), &self.at)
+    }
+
+    fn known(&self, manual: &ManualId) -> Result<Vec<Fingerprint>, Error> {
+        let Some(collection) = self.collection() else {
+            return Ok(Vec::new());
+        };
+        let read = || {
+            self.connection()
+                .prepare_cached(
+                    "SELECT number, origin, content FROM page JOIN manual ON manual.id = page.manual
+                     WHERE collection = ?1 AND name = ?2 ORDER BY number",
+                )?
+                .query_map((collection.id, manual.as_str()), fingerprint)?
+                .collect()
+        };
+        Sql::at(read(), &self.at)
+    }
+
+    fn scan(
+        &self,
+        scope: &Scope,
+    ) -> Result<Box<dyn Iterator<Item = Result<StoredPage, Error>> + '_>, Error> {
+        let Some(collection) = self.collection() else {
+            return Ok(Box::new(std::iter::empty()));
+        };
+        let ids = self.within_scope(&collection, scope)?;
+        // A page removed since then is no page any more.
+        Ok(Box::new(ids.into_iter().filter_map(move |(row, id)| {
+            self.read(&collection, row, id).transpose()
+        })))
+    }
+}
+
+impl Sqlite {
+    /// The pages of a scope, in order of manual and number, with their row ids.
+    pub(super) fn within_scope(
+        &self,
+        collection: &Collection,
+        scope: &Scope,
+    ) -> Result<Vec<(i64, PageId)>, Error> {
+        let read = || {
+            let connection = self.connection();
+            let mut statement = connection.prepare_cached(
+                "SELECT page.id, number, name FROM manual JOIN page ON page.manual = manual.id
+                 WHERE collection = ?1 AND (?2 IS NULL OR name = ?2) ORDER BY name, number",
+            )?;
+            let wanted = scope.manual.as_ref().map(ManualId::as_str);
+            let mut rows = statement.query((collection.id, wanted))?;
+            let mut found: Vec<(i64, PageId)> = Vec::new();
+            while let Some(row) = rows.next()? {
+                let number = row.get(1)?;
+                if !scope.pages.contains(number) {
+                    continue;
+                }
+                let name = row.get_ref(2)?.as_str()?;
+                let manual = match found.last() {
+                    Some((_, last)) if last.manual.as_str() == name => last.manual.clone(),
+                    _ => ManualId::new(name),
+                };
+                found.push((row.get(0)?, PageId { manual, number }));
+            }
+            Ok(found)
+        };
+        Sql::at(read(), &self.at)
+    }
+
+    /// Everything stored of a page; none when it is not there.
+    fn read(
+        &self,
+        collection: &Collection,
+        row: i64,
+        id: PageId,
+    ) -> Result<Option<StoredPage>, Error> {
+        let read = || {
+            self.connection()
+                .prepare_cached(PAGE)?
+                .query_row([row], |row| {
+                    Ok((stored(row, &id)?, vectors(row, collection)?))
+                })
+                .optional()
+        };
+        let Some((page, vectors)) = read().at(&self.at)? else {
+            return Ok(None);
+        };
+        let vectors =
+            vectors.map_err(|why| Error::failed(&self.at, &format!("{id} is damaged: {why}")))?;
+        Ok(Some(StoredPage {
+            vectors: Vectors::New(vectors),
+            ..page
+        }))
+    }
+}
+
+fn shelved(row: &Row<'_>, dim: u32) -> Sql<Shelved> {
+    let rows: i64 = row.get(7)?;
+    Ok(Shelved {
+        card: ManualCard {
+            id: ManualId::new(row.get_ref(0)?.as_str()?),
+            path: row.get::<_, String>(1)?.into(),
+            file: row.get(2)?,
+            render: row.get(3)?,
+            pages: row.get(4)?,
+        },
+        stored: row.get(5)?,
+        blank: row.get(6)?,
+        bytes: rows.unsigned_abs() * u64::from(dim) * size_of::<f16>() as u64,
+    })
+}
+
+fn fingerprint(row: &Row<'_>) -> Sql<Fingerprint> {
+    Ok(Fingerprint {
+        number: row.get(0)?,
+        origin: row.get(1)?,
+        content: row.get(2)?,
+    })
+}
+
+/// A page without its vectors.
+fn stored(row: &Row<'_>, id: &PageId) -> Sql<StoredPage> {
+    Ok(StoredPage {
+        id: id.clone(),
+        origin: row.get(0)?,
+        content: row.get(1)?,
+        label: row.get(2)?,
+        section: row.get(3)?,
+        text: row.get(4)?,
+        blank: row.get(5)?,
+        thumbnail: row.get(6)?,
+        vectors: Vectors::Kept,
+    })
+}
+
+/// The vectors of a page, checked anew: a file may have been damaged.
+fn vectors(row: &Row<'_>, collection: &Collection) -> Sql<Result<PageVectors, String>> {
+    let columns = row.get(7)?;
+    let rows = row.get(8)?;
+    let cells = row.get_ref(9)?.as_blob()?;
+    let floats = row.get_ref(10)?.as_blob()?;
+    let Some(dim) = NonZeroUsize::new(collection.profile.dim as usize) else {
+        return Ok(Err("its collection has width 0".to_owned()));
+    };
+    let halves: Vec<f16> = pairs(floats).map(f16::from_bits).collect();
+    let mut floats = vec![0.0; halves.len()];
+    halves.convert_to_f32_slice(&mut floats);
+    Ok(MultiVector::new(floats, dim)
+        .map(|vectors| PageVectors {
+            vectors,
+            places: PatchMap {
+                columns,
+                rows,
+                cells: pairs(cells).collect(),
+            },
+        })
+        .map_err(|cause| cause.to_string()))
+}
+
+/// The little-endian 16-bit numbers that bytes hold.
+fn pairs(bytes: &[u8]) -> impl Iterator<Item = u16> {
+    let (pairs, _) = bytes.as_chunks();
+    pairs.iter().map(|&pair| u16::from_le_bytes(pair))
+}

@@ -1,0 +1,218 @@
+//! Puts pages in. Each call is one transaction: it happens whole or not at all, also when the process is killed.
+
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+use rusqlite::{
+    Connection, OptionalExtension, Result as Sql, Transaction, TransactionBehavior, params,
+};
+
+use super::{Collection, Named, Sqlite, schema};
+use crate::page::{ManualId, Page, PageError, PageId, PageSet};
+use crate::store::{Error, ManualCard, StoredPage, Vectors, Verdict, Which, Writer};
+use crate::vectors::{MultiVector, PageVectors, Profile};
+
+const PUT_PAGE: &str = "
+INSERT INTO page (uuid, manual, number, origin, content, blank, rows, label, section, text)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+ON CONFLICT (manual, number) DO UPDATE SET origin = excluded.origin, content = excluded.content,
+    blank = excluded.blank, rows = excluded.rows, label = excluded.label, section = excluded.section,
+    text = excluded.text
+RETURNING id";
+
+const PUT_MANUAL: &str = "
+INSERT INTO manual (collection, name, path, file, render, pages) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+ON CONFLICT (collection, name) DO UPDATE SET path = excluded.path, file = excluded.file,
+    render = excluded.render, pages = excluded.pages";
+
+impl Sqlite {
+    /// Runs `work` in one transaction that takes the write lock first.
+    fn within<T>(&self, work: impl FnOnce(&Connection) -> Sql<T>) -> Result<T, Error> {
+        let run = || {
+            let connection = self.connection();
+            let transaction =
+                Transaction::new_unchecked(&connection, TransactionBehavior::Immediate)?;
+            let done = work(&transaction)?;
+            transaction.commit().map(|()| done)
+        };
+        run().at(&self.at)
+    }
+}
+
+impl Writer for Sqlite {
+    fn prepare(&self, profile: &Profile) -> Result<(), Error> {
+        let wanted = Which::Profile(profile);
+        let found = schema::find(&self.connection(), wanted).at(&self.at)?;
+        if let Some(Collection { profile: found, .. }) =
+            found.filter(|f| f.profile.dim != profile.dim)
+        {
+            return Err(Error::Width {
+                found: found.dim,
+                made: profile.dim,
+            });
+        }
+        let made = self.within(|connection| {
+            schema::touch(connection, profile)?;
+            schema::find(connection, wanted)
+        })?;
+        *super::locked(&self.collection) = made;
+        Ok(())
+    }
+
+    fn enter(&self, card: &ManualCard) -> Result<(), Error> {
+        let collection = self.prepared()?;
+        let path = card.path.to_string_lossy();
+        self.within(|connection| {
+            connection.prepare_cached(PUT_MANUAL)?.execute(params![
+                collection.id,
+                card.id.as_str(),
+                path,
+                card.file,
+                card.render,
+                card.pages
+            ])
+        })
+        .map(|_| ())
+    }
+
+    fn upsert(&self, pages: &[StoredPage]) -> Result<Vec<Page<Verdict>>, Error> {
+        let collection = self.prepared()?;
+        self.within(|connection| {
+            let put =
+                |page: &StoredPage| Ok((page.id.clone(), put(connection, &collection, page)?));
+            pages.iter().map(put).collect()
+        })
+    }
+
+    fn remove(&self, manual: &ManualId, pages: &PageSet) -> Result<u64, Error> {
+        let Some(collection) = self.collection() else {
+            return Ok(0);
+        };
+        self.within(|connection| {
+            let Some(id) = manual_id(connection, &collection, manual)? else {
+                return Ok(0);
+            };
+            let mut gone = 0;
+            for &(first, last) in pages.ranges().unwrap_or(&[(0, u32::MAX)]) {
+                gone += connection
+                    .prepare_cached("DELETE FROM page WHERE manual = ?1 AND number BETWEEN ?2 AND ?3")?
+                    .execute((id, first, last))? as u64;
+            }
+            connection.execute(
+                "DELETE FROM manual WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM page WHERE manual = ?1)",
+                [id],
+            )?;
+            Ok(gone)
+        })
+    }
+}
+
+fn manual_id(connection: &Connection, within: &Collection, manual: &ManualId) -> Sql<Option<i64>> {
+    connection
+        .prepare_cached("SELECT id FROM manual WHERE collection = ?1 AND name = ?2")?
+        .query_row((within.id, manual.as_str()), |row| row.get(0))
+        .optional()
+}
+
+/// Puts one page in, or says why this page cannot be.
+fn put(
+    connection: &Connection,
+    collection: &Collection,
+    page: &StoredPage,
+) -> Sql<Result<Verdict, PageError>> {
+    let refuse = |why: String| Ok(Err(PageError::Store(why)));
+    let Some(manual) = manual_id(connection, collection, &page.id.manual)? else {
+        return refuse("its manual was never entered".to_owned());
+    };
+    let rows = match &page.vectors {
+        Vectors::New(new) => match flaw(new, collection.profile.dim) {
+            Some(why) => return refuse(why),
+            None => new.vectors.len(),
+        },
+        Vectors::Kept => match rows_kept(connection, manual, page.id.number)? {
+            None => return refuse("no vectors are stored that it could keep".to_owned()),
+            Some(rows) => rows,
+        },
+    };
+    let id = put_page(connection, manual, page, rows)?;
+    put_thumbnail(connection, id, &page.thumbnail)?;
+    if let Vectors::New(new) = &page.vectors {
+        put_vectors(connection, id, new)?;
+    }
+    Ok(Ok(Verdict::Stored))
+}
+
+/// What is wrong with vectors for a collection of width `dim`.
+fn flaw(new: &PageVectors, dim: u32) -> Option<String> {
+    let (made, places) = (new.vectors.dim(), new.places.cells.len());
+    if made != dim as usize {
+        return Some(format!(
+            "its vectors have width {made}, the collection's {dim}"
+        ));
+    }
+    (places != new.vectors.len()).then(|| {
+        format!(
+            "it has {} vectors but places for {places}",
+            new.vectors.len()
+        )
+    })
+}
+
+fn rows_kept(connection: &Connection, manual: i64, number: u32) -> Sql<Option<usize>> {
+    connection
+        .prepare_cached("SELECT rows FROM page WHERE manual = ?1 AND number = ?2")?
+        .query_row((manual, number), |row| row.get::<_, u32>(0))
+        .optional()
+        .map(|rows| rows.map(|n| n as usize))
+}
+
+fn put_page(connection: &Connection, manual: i64, page: &StoredPage, rows: usize) -> Sql<i64> {
+    connection.prepare_cached(PUT_PAGE)?.query_row(
+        params![
+            PageId::uuid(&page.id).as_bytes(),
+            manual,
+            page.id.number,
+            page.origin,
+            page.content,
+            page.blank,
+            rows as i64,
+            page.label,
+            page.section,
+            page.text
+        ],
+        |row| row.get(0),
+    )
+}
+
+fn put_thumbnail(connection: &Connection, page: i64, jpeg: &[u8]) -> Sql<usize> {
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO thumbnail (page, jpeg) VALUES (?1, ?2)")?
+        .execute((page, jpeg))
+}
+
+fn put_vectors(connection: &Connection, page: i64, new: &PageVectors) -> Sql<usize> {
+    let places: Vec<u8> = new
+        .places
+        .cells
+        .iter()
+        .flat_map(|c| c.to_le_bytes())
+        .collect();
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO vectors (page, grid_columns, grid_rows, places, f16)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![
+            page,
+            new.places.columns,
+            new.places.rows,
+            places,
+            f16_bytes(&new.vectors)
+        ])
+}
+
+/// The rows as they lie in the file.
+fn f16_bytes(vectors: &MultiVector) -> Vec<u8> {
+    let mut halves = vec![f16::ZERO; vectors.as_slice().len()];
+    halves.convert_from_f32_slice(vectors.as_slice());
+    halves.into_iter().flat_map(f16::to_le_bytes).collect()
+}

@@ -1,0 +1,123 @@
+//! The built-in model against numbers that torch computed from the same weights (`src/embed/builtin/train/golden.py`).
+
+use ingest::embed::{Embedder, builtin};
+use ingest::page::Size;
+use ingest::patch::{GrayPage, Prepared};
+use safetensors::SafeTensors;
+
+const GOLDEN: &[u8] = include_bytes!("golden/builtin/crop.safetensors");
+const DIM: usize = 128;
+
+struct Golden {
+    page: GrayPage,
+    /// Vectors of all cells.
+    cells: Vec<f32>,
+    /// Every word of the crop with the cells it is printed in.
+    words: Vec<(String, Vec<usize>)>,
+    /// Vectors of the words.
+    asked: Vec<f32>,
+}
+
+fn golden() -> Golden {
+    let file = SafeTensors::deserialize(GOLDEN).unwrap();
+    let floats = |name: &str| -> Vec<f32> {
+        let (four, _) = file.tensor(name).unwrap().data().as_chunks::<4>();
+        four.iter().map(|b| f32::from_le_bytes(*b)).collect()
+    };
+    let pixels = file.tensor("pixels").unwrap();
+    let size = Size::new(pixels.shape()[1] as u32, pixels.shape()[0] as u32);
+    let (_, header) = SafeTensors::read_metadata(GOLDEN).unwrap();
+    let words = &header.metadata().as_ref().unwrap()["words"];
+    Golden {
+        page: GrayPage {
+            size,
+            pixels: pixels.data().to_vec(),
+        },
+        cells: floats("cells"),
+        words: serde_json::from_str(words).unwrap(),
+        asked: floats("words"),
+    }
+}
+
+fn farthest(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter()
+        .zip(b)
+        .map(|(x, y)| (x - y).abs())
+        .fold(0.0, f32::max)
+}
+
+#[test]
+fn pages_equal_torch() {
+    let golden = golden();
+    let mut model = builtin::open().unwrap();
+    let made = model
+        .embed_pages(&[Prepared::Gray(golden.page)])
+        .unwrap()
+        .remove(0)
+        .unwrap();
+    assert_eq!((made.places.columns, made.places.rows), (9, 8));
+    assert!(made.vectors.len() > 40);
+    for (row, cell) in made.vectors.rows().zip(&made.places.cells) {
+        let at = usize::from(*cell) * DIM;
+        let off = farthest(row, &golden.cells[at..at + DIM]);
+        assert!(off < 1e-3, "cell {cell} is off by {off}");
+    }
+}
+
+#[test]
+fn words_equal_torch() {
+    let golden = golden();
+    let mut model = builtin::open().unwrap();
+    for ((word, _), expected) in golden.words.iter().zip(golden.asked.chunks_exact(DIM)) {
+        let made = model.embed_query(word).unwrap();
+        let off = farthest(&made.as_slice()[..DIM], expected);
+        assert!(off < 1e-3, "`{word}` is off by {off}");
+    }
+}
+
+#[test]
+fn printed_words_are_found_where_they_stand() {
+    let golden = golden();
+    let mut model = builtin::open().unwrap();
+    let made = model
+        .embed_pages(&[Prepared::Gray(golden.page)])
+        .unwrap()
+        .remove(0)
+        .unwrap();
+    let mut found = 0;
+    for (word, cells) in &golden.words {
+        let asked = model.embed_query(word).unwrap();
+        let score = |row: &[f32]| {
+            row.iter()
+                .zip(asked.as_slice())
+                .map(|(a, b)| a * b)
+                .sum::<f32>()
+        };
+        let best = made
+            .vectors
+            .rows()
+            .zip(&made.places.cells)
+            .max_by(|a, b| score(a.0).total_cmp(&score(b.0)));
+        found += usize::from(best.is_some_and(|(_, cell)| cells.contains(&usize::from(*cell))));
+    }
+    assert!(
+        found * 10 >= golden.words.len() * 8,
+        "{found} of {}",
+        golden.words.len()
+    );
+}
+
+#[test]
+fn blank_and_tiny_pages_have_a_row() {
+    let mut model = builtin::open().unwrap();
+    let blank = |w: u32, h: u32| {
+        Prepared::Gray(GrayPage {
+            size: Size::new(w, h),
+            pixels: vec![255; (w * h) as usize],
+        })
+    };
+    for page in model.embed_pages(&[blank(881, 1247), blank(1, 1)]).unwrap() {
+        assert_eq!(page.unwrap().vectors.len(), 1);
+    }
+}

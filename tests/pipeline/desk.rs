@@ -1,0 +1,248 @@
+//! A folder of manuals that are files of gray levels, with a renderer and a model that can be computed by hand.
+
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::sleep;
+use std::time::Duration;
+
+use ingest::batch::Limits;
+use ingest::embed::{self, Embedder};
+use ingest::page::{ManualId, Page, PageError, PageId, PageImage, PageSet, Size};
+use ingest::patch::{Prepare, Prepared};
+use ingest::pipeline::{self, Event, Parts, Request, Settings, Tally, ingest, survey};
+use ingest::render::{self, Manual, Rendered, Renderer, Source};
+use ingest::store::{self, Catalogue, Mode, Scope, Store, Which};
+use ingest::vectors::{MultiVector, PageVectors, PatchMap, Profile};
+
+const DIM: NonZeroUsize = NonZeroUsize::new(128).unwrap();
+
+/// Renders files of gray levels.
+#[derive(Default)]
+pub(crate) struct Paper {
+    manual: Option<(ManualId, Vec<String>)>,
+    delay: Duration,
+}
+
+impl Renderer for Paper {
+    fn open(&mut self, source: &Source) -> Result<Manual, render::Error> {
+        let text = fs::read_to_string(&source.path)?;
+        if text.starts_with("torn") {
+            return Err(render::Error::Format);
+        }
+        let pages: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+        let manual = Manual {
+            pages: pages.len() as u32,
+            ..Manual::default()
+        };
+        self.manual = Some((source.manual.clone(), pages));
+        Ok(manual)
+    }
+
+    fn pages(
+        &mut self,
+        which: &PageSet,
+    ) -> Result<Box<dyn Iterator<Item = Page<Rendered>> + '_>, render::Error> {
+        let (manual, pages) = self.manual.as_ref().unwrap();
+        let delay = self.delay;
+        let which = which.within(pages.len() as u32);
+        Ok(Box::new(which.into_iter().map(move |number| {
+            sleep(delay);
+            (
+                PageId::new(manual, number),
+                gray_page(&pages[number as usize - 1]),
+            )
+        })))
+    }
+}
+
+pub(crate) fn gray_page(level: &str) -> Result<Rendered, PageError> {
+    let level: u8 = level
+        .parse()
+        .map_err(|_| PageError::Render("torn out".into()))?;
+    let size = Size::new(48, 64);
+    let image = PageImage::new(size, vec![level; size.area() as usize * 3]).unwrap();
+    Ok(Rendered {
+        image,
+        text: format!("gray {level}"),
+        blank: false,
+    })
+}
+
+/// Embeds a page by its brightness.
+pub(crate) struct ByBrightness {
+    delay: Duration,
+    most: usize,
+    seen: Arc<AtomicUsize>,
+}
+
+pub(crate) fn unit(k: usize) -> MultiVector {
+    let mut row = vec![0.0; DIM.get()];
+    row[k] = 1.0;
+    MultiVector::new(row, DIM).unwrap()
+}
+
+impl Embedder for ByBrightness {
+    fn embed_pages(
+        &mut self,
+        pages: &[Prepared],
+    ) -> Result<Vec<Result<PageVectors, PageError>>, embed::Error> {
+        if pages.len() > self.most {
+            return Err(embed::Error::OutOfMemory("the fake device".into()));
+        }
+        sleep(self.delay * pages.len() as u32);
+        self.seen.fetch_add(pages.len(), Ordering::Relaxed);
+        Ok(pages.iter().map(|page| by_brightness(page)).collect())
+    }
+
+    fn embed_query(&mut self, text: &str) -> Result<MultiVector, embed::Error> {
+        Ok(unit(
+            text.rsplit(' ').next().unwrap().parse::<usize>().unwrap() / 2,
+        ))
+    }
+}
+
+pub(crate) fn by_brightness(page: &Prepared) -> Result<PageVectors, PageError> {
+    let Prepared::Gray(page) = page else {
+        panic!("prepared for another model")
+    };
+    let mean = page.pixels.iter().map(|&p| usize::from(p)).sum::<usize>() / page.pixels.len();
+    match mean {
+        255 => Err(PageError::NotFinite),
+        mean => Ok(PageVectors {
+            vectors: unit(mean / 2),
+            places: PatchMap {
+                columns: 1,
+                rows: 1,
+                cells: vec![0],
+            },
+        }),
+    }
+}
+
+/// A folder with manuals and a store.
+pub(crate) struct Desk {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) seen: Arc<AtomicUsize>,
+    pub(crate) stop: AtomicBool,
+    pub(crate) delays: (Duration, Duration),
+    pub(crate) batch: usize,
+    pub(crate) most: usize,
+    pub(crate) limit: Option<u64>,
+}
+
+impl Desk {
+    pub(crate) fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            seen: Arc::default(),
+            stop: AtomicBool::new(false),
+            delays: (Duration::ZERO, Duration::ZERO),
+            batch: 4,
+            most: usize::MAX,
+            limit: None,
+        }
+    }
+
+    pub(crate) fn write(&self, name: &str, pages: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, pages).unwrap();
+        path
+    }
+
+    pub(crate) fn store(&self, mode: Mode) -> Box<dyn Store> {
+        let profile = Profile {
+            id: "fake".into(),
+            model: "by-brightness".into(),
+            dim: 128,
+        };
+        let url = self.folder.path().join("library.db").display().to_string();
+        let config = store::Config {
+            url,
+            limit: self.limit.map(ingest::units::ByteSize),
+        };
+        let opened = store::open(&config, Which::Profile(&profile), mode).unwrap();
+        if mode == Mode::Write {
+            opened.store.prepare(&profile).unwrap();
+        }
+        opened.store
+    }
+
+    pub(crate) fn run(&self, paths: &[&Path]) -> Tally {
+        let (tally, result) = self.try_run(paths, &|_| ());
+        result.unwrap();
+        tally
+    }
+
+    pub(crate) fn try_run(
+        &self,
+        paths: &[&Path],
+        watch: &(dyn Fn(Event) + Sync),
+    ) -> (Tally, Result<(), pipeline::Error>) {
+        let store = self.store(Mode::Write);
+        let request = Request {
+            paths: paths.iter().map(|p| p.to_path_buf()).collect(),
+            ..Request::default()
+        };
+        let jobs = survey(&request, Some(&*store as &dyn Catalogue), "paper").unwrap();
+        let (render, embed) = self.delays;
+        let parts = Parts {
+            renderer: Box::new(move || {
+                Ok(Box::new(Paper {
+                    delay: render,
+                    ..Paper::default()
+                }))
+            }),
+            embedder: Box::new(move || {
+                Ok(Box::new(ByBrightness {
+                    delay: embed,
+                    most: self.most,
+                    seen: self.seen.clone(),
+                }))
+            }),
+            store: &*store,
+        };
+        let settings = Settings {
+            prepare: Prepare::Gray { pixels: 4096 },
+            render: "paper".into(),
+            pages: PageSet::all(),
+            limits: Limits {
+                pages: self.batch,
+                cost: u64::MAX,
+            },
+            queue: 2,
+        };
+        ingest(parts, &jobs, &settings, &self.stop, watch)
+    }
+
+    pub(crate) fn pages(&self) -> Vec<String> {
+        let store = self.store(Mode::Read);
+        let pages: Vec<_> = store
+            .scan(&Scope::default())
+            .unwrap()
+            .map(|page| page.unwrap())
+            .collect();
+        pages
+            .iter()
+            .map(|page| format!("{} {}", page.id.manual, page.text))
+            .collect()
+    }
+
+    pub(crate) fn best(&self, gray: usize) -> String {
+        let hits = self
+            .store(Mode::Read)
+            .visual(&unit(gray / 2), &Scope::default(), 1)
+            .unwrap();
+        hits[0].id.to_string()
+    }
+}
+
+pub(crate) fn levels(count: usize) -> String {
+    (0..count)
+        .map(|n| (n * 2).to_string())
+        .collect::<Vec<_>>()
+        .join(" ")
+}

@@ -1,0 +1,304 @@
+//! Files good and bad through real workers: what becomes of each is fixed here.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use ingest::page::{ManualId, PageError, PageSet, Size};
+use ingest::render::{Config, Error, Manual, Options, Rendered, Renderer, Source, open_with};
+use ingest::units::ByteSize;
+use support::pdf;
+
+type Outcome = Result<Rendered, PageError>;
+
+/// A folder of files and a renderer.
+struct Bench {
+    folder: tempfile::TempDir,
+    renderer: Box<dyn Renderer>,
+}
+
+fn config() -> Config {
+    Config {
+        dpi: 150,
+        max_megapixels: 16,
+        workers: 2,
+        deadline_s: 20,
+        worker_memory: ByteSize(2 << 30),
+    }
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::with(&config())
+    }
+
+    fn with(config: &Config) -> Self {
+        let options = Options {
+            worker: Some(PathBuf::from(env!("CARGO_BIN_EXE_ingest"))),
+            text: true,
+        };
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            renderer: open_with(config, &options).unwrap(),
+        }
+    }
+
+    fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    fn open(&mut self, path: &Path, password: Option<&str>) -> Result<Manual, Error> {
+        self.renderer.open(&Source {
+            manual: ManualId::new("test.pdf"),
+            path: path.to_owned(),
+            password: password.map(str::to_owned),
+        })
+    }
+
+    fn pages(&mut self, which: &PageSet) -> Vec<(u32, Outcome)> {
+        let pages = self.renderer.pages(which).unwrap();
+        pages.map(|(id, page)| (id.number, page)).collect()
+    }
+
+    /// What becomes of every page of a file.
+    fn render(&mut self, name: &str, bytes: &[u8]) -> Result<Vec<Outcome>, Error> {
+        let path = self.file(name, bytes);
+        let manual = self.open(&path, None)?;
+        let pages = self.pages(&PageSet::all());
+        let numbers: Vec<u32> = pages.iter().map(|(number, _)| *number).collect();
+        assert_eq!(numbers, (1..=manual.pages).collect::<Vec<_>>());
+        Ok(pages.into_iter().map(|(_, page)| page).collect())
+    }
+}
+
+/// The only page, which is good.
+fn only(pages: Vec<Outcome>) -> Rendered {
+    let [page] = <[Outcome; 1]>::try_from(pages).unwrap();
+    page.unwrap()
+}
+
+/// Whether some pixel in the last quarter of the rows is not white.
+fn reaches_its_foot(page: &Rendered) -> bool {
+    let rgb = page.image.rgb();
+    rgb[rgb.len() / 4 * 3..].iter().any(|v| *v != 255)
+}
+
+#[test]
+fn good_pages_come_in_order_whole_and_with_their_text() {
+    let texts: Vec<String> = (1..=9).map(|n| format!("page number {n}")).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let pages = Bench::new().render("good.pdf", &pdf::good(&texts)).unwrap();
+    for (page, text) in pages.into_iter().zip(texts) {
+        let page = page.unwrap();
+        assert_eq!(page.text, text);
+        assert_eq!(page.image.size(), Size::new(1275, 1650));
+        assert!(!page.blank && reaches_its_foot(&page));
+    }
+}
+
+#[test]
+fn a_chosen_page_comes_alone_and_a_file_can_be_read_twice() {
+    let mut bench = Bench::new();
+    let path = bench.file("good.pdf", &pdf::good(&["one", "two", "three"]));
+    bench.open(&path, None).unwrap();
+    for _ in 0..2 {
+        let pages = bench.pages(&PageSet::of([2, 7]));
+        assert_eq!(pages.len(), 1);
+        assert_eq!(pages[0].1.as_ref().unwrap().text, "two");
+    }
+    assert!(bench.pages(&PageSet::of([9])).is_empty());
+}
+
+#[test]
+fn pages_not_wanted_any_more_stop_nobody() {
+    let mut bench = Bench::new();
+    let path = bench.file("good.pdf", &pdf::good(&["one"; 30]));
+    bench.open(&path, None).unwrap();
+    let first = bench.renderer.pages(&PageSet::all()).unwrap().next();
+    assert!(first.unwrap().1.is_ok());
+    assert_eq!(bench.pages(&PageSet::all()).len(), 30);
+}
+
+#[test]
+fn files_that_are_no_pdf_are_refused() {
+    let good = pdf::good(&["cut"]);
+    let cases: [(&str, &[u8]); 6] = [
+        ("empty.pdf", b""),
+        ("random.pdf", &pdf::random(5000)),
+        (
+            "header.pdf",
+            &[b"%PDF-1.7\n", &pdf::random(5000)[..]].concat(),
+        ),
+        ("torn.pdf", &good[..good.len() / 3]),
+        (
+            "page.pdf",
+            b"<!DOCTYPE html><html><body>Not found</body></html>",
+        ),
+        ("text.PDF", b"just words"),
+    ];
+    let mut bench = Bench::new();
+    for (name, bytes) in cases {
+        let outcome = bench.render(name, bytes);
+        assert!(matches!(outcome, Err(Error::Format)), "{name}: {outcome:?}");
+    }
+    let other = bench.render("notes.txt", b"just words");
+    assert!(matches!(other, Err(Error::Kind)), "{other:?}");
+    assert_eq!(bench.render("good.pdf", &good).unwrap().len(), 1);
+}
+
+#[test]
+fn missing_files_and_folders_are_errors_of_the_system() {
+    let mut bench = Bench::new();
+    let folder = bench.folder.path().to_owned();
+    for path in [folder.join("none.pdf"), folder] {
+        assert!(matches!(bench.open(&path, None), Err(Error::Io(_))));
+    }
+}
+
+#[test]
+fn a_password_is_asked_for_and_used() {
+    let locked = Path::new("tests/golden/pdf/locked.pdf");
+    let mut bench = Bench::new();
+    let refused = |given| move |e| matches!(e, Error::Password { given: g } if g == given);
+    assert!(bench.open(locked, None).is_err_and(refused(false)));
+    assert!(bench.open(locked, Some("wrong")).is_err_and(refused(true)));
+    assert!(bench.open(locked, Some("a\0b")).is_err_and(refused(true)));
+    assert_eq!(bench.open(locked, Some("secret")).unwrap().pages, 1);
+    let page = bench.pages(&PageSet::all()).remove(0).1.unwrap();
+    assert_eq!(page.text, "behind the lock");
+}
+
+#[test]
+fn odd_page_trees_cost_their_pages_only() {
+    let mut bench = Bench::new();
+    let none = bench.render("none.pdf", &pdf::zero_pages());
+    assert!(matches!(none, Err(Error::Empty)), "{none:?}");
+    let deep = bench.render("deep.pdf", &pdf::deep_tree(20_000)).unwrap();
+    assert!(matches!(deep[..], [Err(PageError::Render(_))]), "{deep:?}");
+    let cyclic = bench.render("cyclic.pdf", &pdf::cyclic_tree()).unwrap();
+    assert_eq!(cyclic[0].as_ref().unwrap().text, "the only page");
+    assert!(
+        matches!(cyclic[1..], [Err(PageError::Render(_))]),
+        "{cyclic:?}"
+    );
+    let [first, second] = &bench.render("null.pdf", &pdf::null_kid()).unwrap()[..] else {
+        panic!("two pages expected");
+    };
+    assert!(matches!(first, Err(PageError::Render(_))), "{first:?}");
+    assert_eq!(second.as_ref().unwrap().text, "the second page");
+}
+
+#[test]
+fn odd_sizes_stay_below_the_cap() {
+    let mut bench = Bench::new();
+    let strip = only(bench.render("strip.pdf", &pdf::sized(14_400, 10)).unwrap());
+    assert_eq!(strip.image.size(), Size::new(30_000, 21));
+    let huge = only(
+        bench
+            .render("huge.pdf", &pdf::sized(14_400, 14_400))
+            .unwrap(),
+    );
+    assert_eq!(huge.image.size(), Size::new(4000, 4000));
+    assert!(reaches_its_foot(&huge) && !huge.blank);
+}
+
+#[test]
+fn a_broken_content_stream_is_a_blank_page() {
+    let pages = Bench::new()
+        .render("broken.pdf", &pdf::broken_stream())
+        .unwrap();
+    let blank: Vec<bool> = pages.into_iter().map(|p| p.unwrap().blank).collect();
+    assert_eq!(blank, [true, false]);
+}
+
+#[test]
+fn a_page_that_never_ends_is_stopped_and_the_next_one_comes() {
+    let mut bench = Bench::with(&Config {
+        deadline_s: 2,
+        ..config()
+    });
+    for (name, bytes) in [
+        ("forms.pdf", pdf::form_bomb(7)),
+        ("strokes.pdf", pdf::strokes(800_000)),
+    ] {
+        let started = Instant::now();
+        let pages = bench.render(name, &bytes).unwrap();
+        assert_eq!(pages[0], Err(PageError::Deadline { seconds: 2 }), "{name}");
+        assert_eq!(pages[1].as_ref().unwrap().text, "the second page");
+        assert!(started.elapsed() < Duration::from_secs(8), "{name}");
+    }
+}
+
+#[test]
+fn a_page_that_needs_too_much_memory_fails_alone() {
+    let mut bench = Bench::with(&Config {
+        workers: 1,
+        worker_memory: ByteSize(128 << 20),
+        ..config()
+    });
+    let pages = bench
+        .render("strokes.pdf", &pdf::strokes(2_000_000))
+        .unwrap();
+    assert!(
+        matches!(pages[0], Err(PageError::WorkerDied(_))),
+        "{:?}",
+        pages[0]
+    );
+    assert_eq!(pages[1].as_ref().unwrap().text, "the second page");
+}
+
+#[test]
+fn turned_and_cut_pages_keep_their_text() {
+    let pages = Bench::new().render("turned.pdf", &pdf::turned()).unwrap();
+    let expected = [
+        (1275, 1650),
+        (1650, 1275),
+        (1275, 1650),
+        (1650, 1275),
+        (1275, 1650),
+    ];
+    for (page, (width, height)) in pages.into_iter().zip(expected) {
+        let page = page.unwrap();
+        assert_eq!(page.text, "turned page");
+        assert_eq!(page.image.size(), Size::new(width, height));
+        assert!(!page.blank);
+    }
+}
+
+#[test]
+fn labels_and_outline_are_read_and_circles_end() {
+    let mut bench = Bench::new();
+    let path = bench.file("labelled.pdf", &pdf::labelled());
+    let manual = bench.open(&path, None).unwrap();
+    assert_eq!(manual.labels, ["i", "ii", "1", "2"]);
+    let outline: Vec<(&str, u32, u32)> = manual
+        .outline
+        .iter()
+        .map(|b| (b.title.as_str(), b.level, b.page))
+        .collect();
+    assert_eq!(
+        outline,
+        [("Preface", 0, 1), ("Alarms", 1, 3), ("Wiring", 0, 4)]
+    );
+}
+
+#[test]
+fn pictures_are_manuals_of_one_page() {
+    let mut bench = Bench::new();
+    let picture = image::RgbImage::from_fn(300, 200, |x, y| image::Rgb([x as u8, y as u8, 7]));
+    for name in ["a.png", "a.tif", "photo.jpeg"] {
+        let path = bench.folder.path().join(name);
+        picture.save(&path).unwrap();
+        assert_eq!(bench.open(&path, None).unwrap().pages, 1, "{name}");
+        let page = bench.pages(&PageSet::all()).remove(0).1.unwrap();
+        assert_eq!(page.image.size(), Size::new(300, 200));
+        assert!(page.text.is_empty() && !page.blank);
+        assert!(name == "photo.jpeg" || page.image.rgb() == picture.as_raw());
+    }
+    let torn = &std::fs::read(bench.folder.path().join("a.png")).unwrap()[..400];
+    let refused = bench.render("torn.png", torn);
+    assert!(matches!(refused, Err(Error::Picture(_))), "{refused:?}");
+}

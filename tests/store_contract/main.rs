@@ -1,0 +1,347 @@
+//! What every store must do. Each store runs the same list: a new one adds one test at the end.
+
+mod making;
+mod sqlite;
+mod words;
+
+use ingest::page::{ManualId, PageError, PageId, PageSet};
+use ingest::store::{Scope, Store, StoredPage, Vectors, Verdict};
+use ingest::vectors::{Profile, max_sim};
+
+use words::{no_question_is_a_syntax_error, words_find_identifiers};
+
+use making::{
+    DIM, all, config, enter, found, numbers, page, prepared, profile, put, rows, scope, vectors,
+};
+
+/// Opens a store of its own for each check, empty and prepared; opens the same one again when asked twice.
+type Opener<'a> = &'a dyn Fn(&str) -> Box<dyn Store>;
+
+/// Everything a store promises.
+fn keeps_the_contract(fresh: Opener<'_>) {
+    upserting_twice_keeps_one(fresh("twice").as_ref());
+    nearest_follows_max_sim(fresh("nearest").as_ref());
+    equal_scores_rank_by_page(fresh("ties").as_ref());
+    a_scope_narrows_both_searches(fresh("scope").as_ref());
+    one_bad_page_is_named(fresh("bad").as_ref());
+    kept_vectors_outlive_new_metadata(fresh("kept").as_ref());
+    pages_and_manuals_can_be_removed(fresh("remove").as_ref());
+    words_find_identifiers(fresh("words").as_ref());
+    no_question_is_a_syntax_error(fresh("syntax").as_ref());
+    what_goes_in_comes_out(fresh("roundtrip").as_ref());
+    hits_are_complete(fresh("hits").as_ref());
+    another_width_is_refused(fresh("width").as_ref());
+    the_catalogue_counts(fresh("catalogue").as_ref());
+    closing_loses_nothing(fresh);
+}
+
+fn upserting_twice_keeps_one(store: &dyn Store) {
+    enter(store, "pump.pdf");
+    put(
+        store,
+        &[page("pump.pdf", 1, "old"), page("pump.pdf", 2, "two")],
+    );
+    put(store, &[page("pump.pdf", 1, "new")]);
+    assert_eq!(numbers(store, "pump.pdf"), [1, 2]);
+    assert_eq!(all(store)[0].text, "new");
+    assert!(found(store, "old").is_empty());
+    assert_eq!(found(store, "new"), [1]);
+    // Twice in one call: the last one stays.
+    put(
+        store,
+        &[page("pump.pdf", 3, "first"), page("pump.pdf", 3, "last")],
+    );
+    assert_eq!(numbers(store, "pump.pdf"), [1, 2, 3]);
+    assert_eq!(all(store)[2].text, "last");
+}
+
+fn nearest_follows_max_sim(store: &dyn Store) {
+    enter(store, "a.pdf");
+    enter(store, "b.pdf");
+    let pages: Vec<StoredPage> = (1..=90)
+        .map(|n| page(if n % 3 == 0 { "b.pdf" } else { "a.pdf" }, n, ""))
+        .collect();
+    put(store, &pages);
+    for seed in 0..5 {
+        let query = rows(1 + 4 * seed as usize, DIM, 900 + seed);
+        let mut expected: Vec<(f32, &PageId)> = pages
+            .iter()
+            .map(|page| match &page.vectors {
+                Vectors::New(new) => (max_sim(&query, &new.vectors), &page.id),
+                Vectors::Kept => unreachable!(),
+            })
+            .collect();
+        expected.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
+        let hits = store.visual(&query, &Scope::default(), 12).unwrap();
+        assert_eq!(hits.len(), 12);
+        for (hit, (score, id)) in hits.iter().zip(expected) {
+            assert_eq!(&hit.id, id);
+            assert!(
+                (hit.score - score).abs() < 1e-3,
+                "{} is not {score}",
+                hit.score
+            );
+        }
+    }
+}
+
+fn equal_scores_rank_by_page(store: &dyn Store) {
+    let same = |manual: &str, number| StoredPage {
+        vectors: Vectors::New(vectors(4, DIM, 5)),
+        ..page(manual, number, "same words")
+    };
+    enter(store, "b.pdf");
+    enter(store, "a.pdf");
+    put(
+        store,
+        &[same("b.pdf", 1), same("a.pdf", 10), same("a.pdf", 2)],
+    );
+    let expected = ["a.pdf, page 2", "a.pdf, page 10", "b.pdf, page 1"];
+    let visual = store
+        .visual(&rows(2, DIM, 1), &Scope::default(), 3)
+        .unwrap();
+    let text = store.text("same", &Scope::default(), 3).unwrap();
+    for hits in [visual, text] {
+        let ids: Vec<String> = hits.iter().map(|hit| hit.id.to_string()).collect();
+        assert_eq!(ids, expected);
+    }
+}
+
+fn a_scope_narrows_both_searches(store: &dyn Store) {
+    for manual in ["a.pdf", "b.pdf"] {
+        enter(store, manual);
+        let pages: Vec<_> = (1..=9).map(|n| page(manual, n, "valve")).collect();
+        put(store, &pages);
+    }
+    let query = rows(3, DIM, 4);
+    for (manual, pages, expected) in [
+        (None, "all", 18),
+        (Some("a.pdf"), "all", 9),
+        (Some("b.pdf"), "2-3,9", 3),
+        (None, "8-", 4),
+        (Some("c.pdf"), "all", 0),
+    ] {
+        let scope = scope(manual, pages);
+        let visual = store.visual(&query, &scope, 100).unwrap();
+        let text = store.text("valve", &scope, 100).unwrap();
+        for hits in [&visual, &text] {
+            assert_eq!(hits.len(), expected, "{scope:?}");
+            for hit in hits {
+                assert!(manual.is_none_or(|m| m == hit.id.manual.as_str()));
+                assert!(scope.pages.contains(hit.id.number));
+            }
+        }
+        assert_eq!(store.scan(&scope).unwrap().count(), expected);
+    }
+    let few = store.text("valve", &scope(None, "5-9"), 2).unwrap();
+    assert_eq!(few.len(), 2, "a scope must not eat the best k");
+}
+
+fn one_bad_page_is_named(store: &dyn Store) {
+    enter(store, "pump.pdf");
+    let wide = StoredPage {
+        vectors: Vectors::New(vectors(4, DIM + 8, 1)),
+        ..page("pump.pdf", 2, "")
+    };
+    let rootless = page("stranger.pdf", 3, "");
+    let hollow = StoredPage {
+        vectors: Vectors::Kept,
+        ..page("pump.pdf", 4, "")
+    };
+    let mut astray = page("pump.pdf", 5, "");
+    if let Vectors::New(new) = &mut astray.vectors {
+        new.places.cells.pop();
+    }
+    let pages = [
+        page("pump.pdf", 1, ""),
+        wide,
+        rootless,
+        hollow,
+        astray,
+        page("pump.pdf", 6, ""),
+    ];
+    let verdicts = store.upsert(&pages).unwrap();
+    for ((id, verdict), page) in verdicts.iter().zip(&pages) {
+        assert_eq!(*id, page.id);
+        match id.number {
+            1 | 6 => assert_eq!(*verdict, Ok(Verdict::Stored)),
+            _ => assert!(matches!(verdict, Err(PageError::Store(_))), "{verdict:?}"),
+        }
+    }
+    assert_eq!(verdicts.len(), 6);
+    assert_eq!(numbers(store, "pump.pdf"), [1, 6]);
+    assert!(numbers(store, "stranger.pdf").is_empty());
+}
+
+fn kept_vectors_outlive_new_metadata(store: &dyn Store) {
+    enter(store, "pump.pdf");
+    let first = page("pump.pdf", 1, "before");
+    put(store, std::slice::from_ref(&first));
+    let second = StoredPage {
+        origin: "another file".to_owned(),
+        content: "as before".to_owned(),
+        label: Some("iv".to_owned()),
+        section: Some("Valves".to_owned()),
+        text: "after".to_owned(),
+        thumbnail: vec![1, 2],
+        vectors: Vectors::Kept,
+        ..first.clone()
+    };
+    put(store, std::slice::from_ref(&second));
+    let expected = StoredPage {
+        vectors: first.vectors,
+        ..second
+    };
+    assert_eq!(all(store), [expected]);
+    assert_eq!(found(store, "after"), [1]);
+    assert!(found(store, "before").is_empty());
+}
+
+fn pages_and_manuals_can_be_removed(store: &dyn Store) {
+    for manual in ["a.pdf", "b.pdf"] {
+        enter(store, manual);
+        let pages: Vec<_> = (1..=6).map(|n| page(manual, n, "valve")).collect();
+        put(store, &pages);
+    }
+    let a = ManualId::new("a.pdf");
+    assert_eq!(store.remove(&a, &"2-3,6,9-".parse().unwrap()).unwrap(), 3);
+    assert_eq!(numbers(store, "a.pdf"), [1, 4, 5]);
+    assert_eq!(store.remove(&a, &PageSet::from(5)).unwrap(), 1);
+    assert_eq!(store.text("valve", &Scope::default(), 99).unwrap().len(), 8);
+    assert_eq!(store.remove(&a, &PageSet::all()).unwrap(), 2);
+    assert_eq!(store.remove(&a, &PageSet::all()).unwrap(), 0);
+    let left: Vec<_> = store.manuals().unwrap();
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].card.id.as_str(), "b.pdf");
+    assert_eq!(all(store).len(), 6);
+    let hits = store
+        .visual(&rows(3, DIM, 1), &Scope::default(), 99)
+        .unwrap();
+    assert_eq!(hits.len(), 6);
+    // A manual that comes back starts anew.
+    enter(store, "a.pdf");
+    put(store, &[page("a.pdf", 1, "again")]);
+    assert_eq!(found(store, "again"), [1]);
+}
+
+fn what_goes_in_comes_out(store: &dyn Store) {
+    enter(store, "b.pdf");
+    enter(store, "a.pdf");
+    let mut pages: Vec<StoredPage> = (1..=12).map(|n| page("a.pdf", n, "text\n\tß")).collect();
+    pages.push(StoredPage {
+        label: Some("xii".to_owned()),
+        section: Some("2.1 Wiring".to_owned()),
+        blank: true,
+        thumbnail: Vec::new(),
+        text: String::new(),
+        ..page("b.pdf", 1, "")
+    });
+    let mut shuffled = pages.clone();
+    shuffled.reverse();
+    put(store, &shuffled);
+    assert_eq!(all(store), pages);
+    let known = store.known(&ManualId::new("a.pdf")).unwrap();
+    assert_eq!(known.len(), 12);
+    assert_eq!(known[4].origin, "origin of a.pdf");
+    assert_eq!(known[4].content, "content 5");
+    // A store can be changed while it is scanned.
+    let mut scan = store.scan(&Scope::default()).unwrap();
+    assert!(scan.next().is_some());
+    store
+        .remove(&ManualId::new("b.pdf"), &PageSet::all())
+        .unwrap();
+    assert_eq!(scan.count(), 11);
+}
+
+fn hits_are_complete(store: &dyn Store) {
+    enter(store, "pump.pdf");
+    let page = StoredPage {
+        label: Some("A-3".to_owned()),
+        section: Some("Faults".to_owned()),
+        ..page("pump.pdf", 7, "Error E-104")
+    };
+    put(store, std::slice::from_ref(&page));
+    let visual = store
+        .visual(&rows(2, DIM, 1), &Scope::default(), 5)
+        .unwrap();
+    let text = store.text("error", &Scope::default(), 5).unwrap();
+    for hits in [visual, text] {
+        assert_eq!(hits.len(), 1);
+        assert_eq!(hits[0].id, page.id);
+        assert_eq!(hits[0].label, page.label);
+        assert_eq!(hits[0].section, page.section);
+        assert_eq!(hits[0].text, page.text);
+    }
+}
+
+fn another_width_is_refused(store: &dyn Store) {
+    use ingest::store::Error::Width;
+    let wide = rows(2, DIM + 1, 1);
+    let refused = store.visual(&wide, &Scope::default(), 5);
+    assert!(matches!(
+        refused,
+        Err(Width {
+            found: 24,
+            made: 25
+        })
+    ));
+    let other = Profile {
+        dim: 25,
+        ..profile()
+    };
+    let refused = store.prepare(&other);
+    assert!(matches!(
+        refused,
+        Err(Width {
+            found: 24,
+            made: 25
+        })
+    ));
+}
+
+fn the_catalogue_counts(store: &dyn Store) {
+    assert!(store.manuals().unwrap().is_empty());
+    assert!(
+        store
+            .visual(&rows(1, DIM, 1), &Scope::default(), 5)
+            .unwrap()
+            .is_empty()
+    );
+    enter(store, "b.pdf");
+    enter(store, "a.pdf");
+    let blank = StoredPage {
+        blank: true,
+        ..page("a.pdf", 2, "")
+    };
+    put(store, &[page("a.pdf", 1, ""), blank]);
+    enter(store, "a.pdf");
+    let manuals = store.manuals().unwrap();
+    let names: Vec<&str> = manuals.iter().map(|m| m.card.id.as_str()).collect();
+    assert_eq!(names, ["a.pdf", "b.pdf"]);
+    let a = &manuals[0];
+    assert_eq!((a.stored, a.blank, a.card.pages), (2, 1, 40));
+    assert_eq!(a.bytes, (4 + 5) * DIM as u64 * 2);
+    assert_eq!(a.card.path, std::path::Path::new("/shelf/a.pdf"));
+    assert_eq!((manuals[1].stored, manuals[1].bytes), (0, 0));
+}
+
+fn closing_loses_nothing(fresh: Opener<'_>) {
+    let store = fresh("reopen");
+    enter(store.as_ref(), "pump.pdf");
+    put(store.as_ref(), &[page("pump.pdf", 1, "E-104")]);
+    let before = (all(store.as_ref()), store.manuals().unwrap());
+    drop(store);
+    let store = fresh("reopen");
+    assert_eq!((all(store.as_ref()), store.manuals().unwrap()), before);
+    assert_eq!(found(store.as_ref(), "e-104"), [1]);
+}
+
+#[test]
+fn sqlite_keeps_the_contract() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| config(&folder.path().join(name));
+    keeps_the_contract(&|name| prepared(&file(name), &profile()).store);
+    for name in ["twice", "kept", "remove", "roundtrip"] {
+        sqlite::is_sound(&file(name));
+    }
+}

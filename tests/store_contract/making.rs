@@ -1,0 +1,120 @@
+//! Pages to store, small enough to work out by hand.
+
+use std::num::NonZeroUsize;
+
+use ingest::page::{ManualId, PageId};
+use ingest::store::{
+    Config, ManualCard, Mode, Opened, Scope, Store, StoredPage, Vectors, Verdict, Which, open,
+};
+use ingest::vectors::{MultiVector, PageVectors, PatchMap, Profile};
+
+pub(crate) const DIM: usize = 24;
+
+pub(crate) fn profile() -> Profile {
+    Profile {
+        id: "p24".to_owned(),
+        model: "tiny".to_owned(),
+        dim: DIM as u32,
+    }
+}
+
+/// Unit rows that look random; the same for the same seed.
+pub(crate) fn rows(n: usize, dim: usize, seed: u64) -> MultiVector {
+    let mut state = seed.wrapping_add(7).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / 8_388_608.0 - 1.0
+    };
+    let mut all: Vec<f32> = Vec::new();
+    for _ in 0..n {
+        let row: Vec<f32> = (0..dim).map(|_| next()).collect();
+        let length = row.iter().map(|v| v * v).sum::<f32>().sqrt();
+        all.extend(row.iter().map(|v| v / length));
+    }
+    MultiVector::new(all, NonZeroUsize::new(dim).unwrap())
+        .unwrap()
+        .rounded_to_f16()
+}
+
+pub(crate) fn vectors(n: usize, dim: usize, seed: u64) -> PageVectors {
+    let mut cells: Vec<u16> = (0..n as u16).collect();
+    cells[0] = PatchMap::NOWHERE;
+    PageVectors {
+        vectors: rows(n, dim, seed),
+        places: PatchMap {
+            columns: 7,
+            rows: 11,
+            cells,
+        },
+    }
+}
+
+pub(crate) fn page(manual: &str, number: u32, text: &str) -> StoredPage {
+    let seed = u64::from(number) * 31 + manual.len() as u64;
+    StoredPage {
+        id: PageId::new(&ManualId::new(manual), number),
+        origin: format!("origin of {manual}"),
+        content: format!("content {number}"),
+        label: None,
+        section: None,
+        text: text.to_owned(),
+        blank: false,
+        thumbnail: vec![number as u8; 9],
+        vectors: Vectors::New(vectors(3 + number as usize % 30, DIM, seed)),
+    }
+}
+
+pub(crate) fn enter(store: &dyn Store, manual: &str) {
+    let card = ManualCard {
+        id: ManualId::new(manual),
+        path: format!("/shelf/{manual}").into(),
+        file: "0123abcd".to_owned(),
+        render: "150 dpi".to_owned(),
+        pages: 40,
+    };
+    store.enter(&card).unwrap();
+}
+
+pub(crate) fn config(url: &std::path::Path) -> Config {
+    Config {
+        url: url.display().to_string(),
+        limit: None,
+    }
+}
+
+/// Opens a file for writing and makes it ready for pages of `profile`.
+pub(crate) fn prepared(config: &Config, profile: &Profile) -> Opened {
+    let opened = open(config, Which::Profile(profile), Mode::Write).unwrap();
+    opened.store.prepare(profile).unwrap();
+    opened
+}
+
+pub(crate) fn put(store: &dyn Store, pages: &[StoredPage]) {
+    for (id, verdict) in store.upsert(pages).unwrap() {
+        assert_eq!(verdict, Ok(Verdict::Stored), "{id}");
+    }
+}
+
+pub(crate) fn numbers(store: &dyn Store, manual: &str) -> Vec<u32> {
+    let known = store.known(&ManualId::new(manual)).unwrap();
+    known.iter().map(|page| page.number).collect()
+}
+
+pub(crate) fn all(store: &dyn Store) -> Vec<StoredPage> {
+    let pages = store.scan(&Scope::default()).unwrap();
+    pages.collect::<Result<_, _>>().unwrap()
+}
+
+pub(crate) fn found(store: &dyn Store, words: &str) -> Vec<u32> {
+    let hits = store.text(words, &Scope::default(), 10).unwrap();
+    hits.iter().map(|hit| hit.id.number).collect()
+}
+
+pub(crate) fn scope(manual: Option<&str>, pages: &str) -> Scope {
+    Scope {
+        manual: manual.map(ManualId::new),
+        pages: pages.parse().unwrap(),
+    }
+}

@@ -39,6 +39,7 @@ pub(super) struct EmbedArgs {
 pub(super) fn run(ui: &mut Ui, common: &Common, args: &EmbedArgs) -> Result<ExitCode, Report> {
     let settings = common.settings()?;
     let card = embed::card(&settings.embed)?;
+    super::progress::fetch(ui, &settings.embed)?;
     if let Some(query) = &args.query {
         let vectors = embed::open(&settings.embed)?.embed_query(query)?;
         save(

@@ -14,7 +14,7 @@ use crate::store::{self, Catalogue, Mode, Which as Collection};
 use crate::units::Seconds;
 
 use super::dry_run::{self, DryRun};
-use super::progress::Progress;
+use super::progress::{self, Progress};
 use super::table::table;
 use super::ui::Ui;
 use super::{Common, kit, rates};
@@ -82,6 +82,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
         }
         .tell(ui, &jobs);
     }
+    progress::fetch(ui, &settings.embed)?;
     let store = store::open(
         &settings.store,
         Collection::Profile(&card.profile),

@@ -2,10 +2,38 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::embed;
 use crate::pipeline::{Event, Stage};
 use crate::units::Seconds;
 
 use super::ui::Ui;
+
+/// Fetches what is missing of a hub model, under a bar a file.
+pub(super) fn fetch(ui: &Ui, config: &embed::Config) -> Result<(), embed::Error> {
+    let style = "{prefix} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
+    let style =
+        ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let mut file: Option<(String, ProgressBar)> = None;
+    let fetched = embed::fetch(config, &mut |name, done, total| {
+        if file.as_ref().is_none_or(|(known, _)| known != name) {
+            ui.say(format!("fetching {name}"));
+            let bar = ui
+                .bars()
+                .add(ProgressBar::new(total).with_style(style.clone()));
+            bar.set_prefix(name.to_owned());
+            if let Some((_, before)) = file.replace((name.to_owned(), bar)) {
+                before.finish_and_clear();
+            }
+        }
+        if let Some((_, bar)) = &file {
+            bar.set_position(done);
+        }
+    });
+    if let Some((_, bar)) = file {
+        bar.finish_and_clear();
+    }
+    fetched
+}
 
 /// Shows a run under way.
 pub(super) struct Progress<'a> {

@@ -1,0 +1,35 @@
+//! Patch maths: an A4 page at 150 dpi as a Qwen vision tower eats it, and as the built-in model does.
+
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use ingest::page::{PageImage, Size};
+use ingest::patch::{PatchSpec, Prepare};
+
+fn page() -> PageImage {
+    let size = Size::new(1240, 1754);
+    let noise = (0..size.area() as u32 * 3).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8);
+    PageImage::new(size, noise.collect()).expect("the pixels fit the size")
+}
+
+fn prepare(criterion: &mut Criterion) {
+    let page = page();
+    let mut group = criterion.benchmark_group("prepare an A4 page at 150 dpi");
+    group.throughput(Throughput::Elements(1));
+    let ways = [
+        (
+            "qwen, 768 tokens",
+            Prepare::Qwen(PatchSpec::qwen(3136, 768 * 28 * 28)),
+        ),
+        ("gray, 1.1 megapixels", Prepare::Gray { pixels: 1_100_000 }),
+    ];
+    for (name, way) in ways {
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| way.prepare(black_box(&page)))
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, prepare);
+criterion_main!(benches);

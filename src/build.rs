@@ -2,11 +2,17 @@
 //!
 //! `PDFIUM_LIBRARY=/path` takes another library instead and downloads nothing. No code of the wheel is run.
 
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "cargo reads the one and shows the other"
+)]
+
 use std::env;
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use sha2::{Digest, Sha256};
 
@@ -56,7 +62,18 @@ const WHEELS: [Wheel; 3] = [
     },
 ];
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match embed() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Puts library and licences where the crate includes them from.
+fn embed() -> Result<()> {
     println!("cargo::rerun-if-changed=src/build.rs");
     println!("cargo::rerun-if-env-changed=PDFIUM_LIBRARY");
     let out = PathBuf::from(env::var("OUT_DIR")?);
@@ -135,16 +152,16 @@ fn download(wheel: &Wheel, folder: &Path) -> Result<PathBuf> {
 
 /// Runs Python, and says what to install when that fails.
 fn python(args: &[&str], paths: &[&Path], what: &str) -> Result<()> {
-    let remedy = "PDFium comes from PyPI at build time: Python 3 with pip and a network are needed \
-        (Debian: apt install python3-pip; macOS: xcode-select --install), \
+    let remedy = "\nPDFium comes from PyPI at build time: Python 3 with pip and a network are needed\n\
+        (Debian: apt install python3-pip; macOS: xcode-select --install),\n\
         or build with PDFIUM_LIBRARY=/path/to/libpdfium";
     let run = Command::new("python3").args(args).args(paths).output();
-    let run = run.map_err(|e| format!("{what}: python3 cannot be started ({e}). {remedy}"))?;
+    let run = run.map_err(|e| format!("{what}: python3 cannot be started ({e}).{remedy}"))?;
     if run.status.success() {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&run.stderr);
-    Err(format!("{what} failed:\n{}\n{remedy}", said.trim()).into())
+    Err(format!("{what} failed:\n{}{remedy}", said.trim()).into())
 }
 
 /// All licence texts of the wheel that concern the library, one after the other.

@@ -1,4 +1,5 @@
 //! Model folders of other exporters, and folders that are not whole: what loads, and what is refused by name.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 use std::collections::HashMap;
 use std::fs;

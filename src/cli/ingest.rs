@@ -4,21 +4,20 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde::Serialize;
-
 use crate::config::Settings;
 use crate::embed::{self, Card};
 use crate::page::PageSet;
-use crate::pipeline::{self, Parts, Plan, Request, Stage, Survey, Tally};
-use crate::render::{self, Renderer};
+use crate::pipeline::{self, Parts, Plan, Request, Stage, Tally};
+use crate::render;
 use crate::report::Report;
 use crate::store::{self, Catalogue, Mode, Which as Collection};
 use crate::units::Seconds;
 
+use super::dry_run::{self, DryRun};
 use super::progress::Progress;
 use super::table::table;
 use super::ui::Ui;
-use super::{Common, kit};
+use super::{Common, kit, rates};
 
 /// Store every page of the given manuals as multi-vectors
 #[derive(clap::Args, Debug)]
@@ -74,12 +73,14 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
         let catalogue = store
             .as_ref()
             .map(|opened| opened.store.as_ref() as &dyn Catalogue);
-        return dry_run(
-            ui,
-            &settings,
-            &plan,
-            &pipeline::survey(&request, catalogue, &profile)?,
-        );
+        let jobs = pipeline::survey(&request, catalogue, &profile)?;
+        return DryRun {
+            settings: &settings,
+            card: &card,
+            plan: &plan,
+            pages: &args.which.pages,
+        }
+        .tell(ui, &jobs);
     }
     let store = store::open(
         &settings.store,
@@ -102,6 +103,10 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
         ui.json(&tally)?;
     } else if !ui.quiet() {
         ui.data(summary(&tally))?;
+    }
+    let stored = tally.total(|m| m.stored);
+    if stored > 0 {
+        rates::remember(&card, f64::from(stored) / tally.wall);
     }
     if tally.stopped {
         ui.warn("stopped; the same command goes on where it ended");
@@ -171,118 +176,7 @@ fn announce(ui: &Ui, card: &Card, plan: &Plan) {
             plan.batch_size, plan.asked, plan.limit
         ));
     }
-    ui.detail(format!("memory plan: {}", memory(plan)));
-}
-
-fn memory(plan: &Plan) -> String {
-    format!(
-        "weights {} + activations {} + pictures {} + queues {} = {} of {} allowed",
-        plan.weights, plan.activations, plan.pictures, plan.queues, plan.total, plan.limit
-    )
-}
-
-#[derive(Serialize)]
-struct Planned<'a> {
-    manuals: Vec<PlannedManual>,
-    pages: u32,
-    batches: usize,
-    plan: &'a Plan,
-}
-
-#[derive(Serialize)]
-struct PlannedManual {
-    manual: String,
-    pages: u32,
-    todo: u32,
-    error: Option<String>,
-}
-
-/// Opens what must be opened and counts; embeds and stores nothing.
-fn dry_run(ui: &Ui, settings: &Settings, plan: &Plan, jobs: &Survey) -> Result<ExitCode, Report> {
-    let mut renderer: Option<Box<dyn Renderer>> = None;
-    let mut manuals = Vec::new();
-    for job in jobs {
-        manuals.push(match job {
-            Err(misfit) => failed(misfit.path.display().to_string(), misfit.why.clone()),
-            Ok(job) => match job.unchanged {
-                Some(pages) => PlannedManual {
-                    manual: job.source.manual.to_string(),
-                    pages,
-                    todo: 0,
-                    error: None,
-                },
-                None => count(settings, &mut renderer, job)?,
-            },
-        });
-    }
-    let pages: u32 = manuals.iter().map(|m| m.todo).sum();
-    let batches = (pages as usize).div_ceil(plan.batch_size);
-    let code = u8::from(manuals.iter().any(|m| m.error.is_some()));
-    let planned = Planned {
-        manuals,
-        pages,
-        batches,
-        plan,
-    };
-    if ui.json {
-        ui.json(&planned)?;
-    } else {
-        let rows: Vec<_> = planned.manuals.iter().map(planned_row).collect();
-        ui.data(table(&["manual", "pages", "to do", ""], &rows))?;
-        ui.data(format!(
-            "{pages} pages in {batches} batches of {}",
-            plan.batch_size
-        ))?;
-        ui.data(format!("memory: {}", memory(plan)))?;
-    }
-    Ok(code.into())
-}
-
-fn failed(manual: String, why: String) -> PlannedManual {
-    PlannedManual {
-        manual,
-        pages: 0,
-        todo: 0,
-        error: Some(why),
-    }
-}
-
-fn planned_row(manual: &PlannedManual) -> Vec<String> {
-    let error = manual.error.clone().unwrap_or_default();
-    vec![
-        manual.manual.clone(),
-        manual.pages.to_string(),
-        manual.todo.to_string(),
-        error,
-    ]
-}
-
-fn count(
-    settings: &Settings,
-    renderer: &mut Option<Box<dyn Renderer>>,
-    job: &pipeline::Job,
-) -> Result<PlannedManual, Report> {
-    let renderer = match renderer {
-        Some(renderer) => renderer,
-        none => none.insert(render::open(&settings.render).map_err(pipeline::Error::from)?),
-    };
-    let manual = job.source.manual.to_string();
-    Ok(match renderer.open(&job.source) {
-        Err(e) => failed(manual, e.to_string()),
-        Ok(open) => {
-            let there = job
-                .known
-                .values()
-                .filter(|(origin, _)| *origin == job.origin)
-                .count() as u32;
-            PlannedManual {
-                manual,
-                pages: open.pages,
-                todo: open.pages.saturating_sub(there),
-                error: None,
-            }
-        }
-    })
+    ui.detail(format!("memory plan: {}", dry_run::memory(plan)));
 }
 
 /// The table at the end: a row a manual, and the sum.

@@ -11,12 +11,14 @@ use crate::embed::Device;
 use crate::report::{Report, USAGE};
 
 mod check;
+mod dry_run;
 mod embed;
 mod ingest;
 mod kit;
 mod list;
 mod models;
 mod progress;
+mod rates;
 mod remove;
 mod search;
 mod shell;

@@ -108,3 +108,71 @@ fn prepared_bytes(prepare: &Prepare) -> u64 {
         Prepare::Gray { .. } => prepare.max_cost(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::embed::Footprint;
+    use crate::patch::PatchSpec;
+    use crate::vectors::Profile;
+
+    /// A model of the size of ColQwen2.5-3B in bf16: 7.5 GB of weights; pages of up to 3,072 patches.
+    fn large() -> Card {
+        let profile = Profile {
+            id: "large".into(),
+            model: "large".into(),
+            dim: 128,
+        };
+        let memory = Footprint {
+            weights: 7_510_000_000,
+            fixed: 3_000_000_000,
+            per_cost: 4_833,
+        };
+        Card {
+            profile,
+            prepare: Prepare::Qwen(PatchSpec::qwen(3136, 768 * 28 * 28)),
+            max_rows: 779,
+            parameters: 3_755_000_000,
+            licence: String::new(),
+            memory,
+            device: "metal (bf16)".into(),
+            device_memory: None,
+        }
+    }
+
+    fn room(batch_size: usize, memory: u64) -> Room {
+        Room {
+            batch_size,
+            memory: ByteSize(memory),
+            picture: ByteSize(48_000_000),
+            pictures: 36,
+        }
+    }
+
+    #[test]
+    fn colqwen_at_batch_32_stays_under_40_gb() {
+        let plan = plan(&large(), &room(32, 40_000_000_000)).unwrap();
+        assert_eq!((plan.batch_size, plan.limits.cost), (32, 32 * 3072));
+        let parts = [plan.weights, plan.activations, plan.pictures, plan.queues]
+            .iter()
+            .map(|b| b.0)
+            .sum::<u64>();
+        assert!(plan.total.0 == parts && parts > 12_000_000_000, "{plan:?}");
+    }
+
+    #[test]
+    fn the_batch_shrinks_before_the_cap_breaks() {
+        let plan = plan(&large(), &room(32, 13_000_000_000)).unwrap();
+        assert!(
+            (1..32).contains(&plan.batch_size) && plan.total <= plan.limit,
+            "{plan:?}"
+        );
+        let next = at(&large(), &room(32, 0), plan.batch_size + 1);
+        assert!(next.total.0 > 13_000_000_000, "the largest that fits");
+        let error = super::plan(&large(), &room(32, 9_000_000_000)).unwrap_err();
+        assert!(
+            error.to_string().contains("7.5 GB of it weights"),
+            "{error}"
+        );
+    }
+}

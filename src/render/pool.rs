@@ -61,13 +61,17 @@ impl Pool {
         })
     }
 
-    /// A worker that is alive, as far as one can know.
+    /// A worker that waits for work, if there is one; those that died waiting are forgotten.
+    fn idle(&mut self) -> Option<Worker> {
+        self.idle.retain_mut(Worker::is_alive);
+        self.idle.pop()
+    }
+
+    /// A worker, started if need be.
     fn worker(&mut self) -> Result<Worker, Error> {
-        match self.idle.pop() {
-            Some(worker) => Ok(worker),
-            None => Ok(Worker::start(&self.recipe)
-                .map_err(|e| Error::Worker(format!("it cannot be started: {e}")))?),
-        }
+        self.idle()
+            .map_or_else(|| Worker::start(&self.recipe), Ok)
+            .map_err(|e| Error::Worker(format!("it cannot be started: {e}")))
     }
 }
 
@@ -93,10 +97,10 @@ impl Renderer for Pool {
             number: self.opened,
         };
         let mut worker = self.worker()?;
-        let manual = file
-            .open_in(&mut worker, true, || false)
-            .map_err(|e| self.opening(e))??;
+        let opened = file.open_in(&mut worker, true, || false);
+        let opened = opened.map_err(|lost| self.opening(lost))?;
         self.idle.push(worker);
+        let manual = opened?;
         file.pages = manual.pages;
         if manual.pages == 0 {
             return Err(Error::Empty);
@@ -114,18 +118,19 @@ impl Renderer for Pool {
         let numbers = which.within(file.pages);
         let drivers = self.limit.min(numbers.len());
         let queue = Arc::new(Queue::new(numbers, ahead(drivers), drivers));
-        let first = if drivers > 0 {
-            Some(self.worker()?)
-        } else {
-            None
-        };
-        let mut ready: Vec<Option<Worker>> = vec![first];
-        ready.extend(std::iter::repeat_with(|| self.idle.pop()).take(drivers.saturating_sub(1)));
+        // The first is started here, so that its failure is the caller's; the others as their lanes begin.
+        let mut ready = Vec::new();
+        for lane in 0..drivers {
+            ready.push(match lane {
+                0 => Some(self.worker()?),
+                _ => self.idle(),
+            });
+        }
         let start = |worker| {
             let (recipe, file, queue) = (self.recipe.clone(), file.clone(), queue.clone());
             thread::spawn(move || Lane::new(&recipe, &file, &queue, worker).run())
         };
-        let drivers = ready.into_iter().take(drivers).map(start).collect();
+        let drivers = ready.into_iter().map(start).collect();
         Ok(Box::new(Pages {
             idle: &mut self.idle,
             manual: file.manual.clone(),

@@ -74,6 +74,11 @@ impl Worker {
         started.map(|()| worker)
     }
 
+    /// Whether the process is still there.
+    pub(super) fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Sends a request; at most [`SLOTS`](super::memory::SLOTS) may be unanswered.
     pub(super) fn ask(&mut self, request: &Request) -> Result<(), Lost> {
         send(&mut self.line, request).map_err(|_| self.died())

@@ -329,7 +329,7 @@ pub trait Lookup {
 
 /// Tells what is in.
 pub trait Catalogue {
-    /// All manuals, by name.
+    /// All manuals that have pages, by name.
     ///
     /// # Errors
     /// When the store fails.

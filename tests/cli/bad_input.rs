@@ -11,7 +11,7 @@ enum Outcome {
     Pages {
         stored: u64,
         blank: u64,
-        failed: &'static [(u64, &'static str)],
+        failed: Vec<(u64, &'static str)>,
     },
     Manual(&'static str),
 }
@@ -23,7 +23,7 @@ fn stored(stored: u64) -> Outcome {
     Pages {
         stored,
         blank: 0,
-        failed: &[],
+        failed: vec![],
     }
 }
 
@@ -47,7 +47,7 @@ fn table() -> Vec<(&'static str, Vec<u8>, Outcome)> {
             Pages {
                 stored: 0,
                 blank: 0,
-                failed: &[(1, cannot)],
+                failed: vec![(1, cannot)],
             },
         ),
         (
@@ -56,7 +56,7 @@ fn table() -> Vec<(&'static str, Vec<u8>, Outcome)> {
             Pages {
                 stored: 1,
                 blank: 0,
-                failed: &[(2, cannot)],
+                failed: vec![(2, cannot)],
             },
         ),
         (
@@ -65,7 +65,7 @@ fn table() -> Vec<(&'static str, Vec<u8>, Outcome)> {
             Pages {
                 stored: 0,
                 blank: 0,
-                failed: &[(1, "200 times longer")],
+                failed: vec![(1, "200 times longer")],
             },
         ),
         ("huge.pdf", pdf::sized(14_400, 14_400), stored(1)),
@@ -75,7 +75,7 @@ fn table() -> Vec<(&'static str, Vec<u8>, Outcome)> {
             Pages {
                 stored: 2,
                 blank: 1,
-                failed: &[],
+                failed: vec![],
             },
         ),
         (
@@ -84,7 +84,7 @@ fn table() -> Vec<(&'static str, Vec<u8>, Outcome)> {
             Pages {
                 stored: 1,
                 blank: 0,
-                failed: &[(1, "not rendered after 3 s")],
+                failed: vec![(1, "not rendered after 3 s")],
             },
         ),
         (
@@ -93,7 +93,7 @@ fn table() -> Vec<(&'static str, Vec<u8>, Outcome)> {
             Pages {
                 stored: 1,
                 blank: 0,
-                failed: &[(1, "not rendered after 3 s")],
+                failed: vec![(1, "not rendered after 3 s")],
             },
         ),
         (
@@ -184,7 +184,7 @@ fn check(found: &serde_json::Value, wanted: &Outcome, name: &str, err: &str) {
             );
             let pages = found["failed"].as_array().unwrap();
             assert_eq!(pages.len(), failed.len(), "{name}: {found}");
-            for (page, (number, why)) in pages.iter().zip(*failed) {
+            for (page, (number, why)) in pages.iter().zip(failed) {
                 assert_eq!(page["page"], *number, "{name}");
                 assert!(
                     page["reason"].as_str().unwrap().contains(why),
@@ -315,7 +315,12 @@ fn model_folders_that_cannot_be_used() {
             "{what}: {}",
             done.err
         );
-        assert_eq!(desk.run(&["list"]).code, 1, "{what}: nothing was stored");
+        let list = desk.run(&["list", "--json"]);
+        assert!(
+            list.code == 1 || list.out.trim() == "[]",
+            "{what}: something was stored: {}",
+            list.out
+        );
         done.err
     };
     fresh();

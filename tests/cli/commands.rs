@@ -25,6 +25,8 @@ fn settings(desk: &Desk) -> insta::Settings {
     settings.add_filter(r"\d+\.\d+ pages/s", "[rate]");
     settings.add_filter(r"waited \d+ %", "waited [n] %");
     settings.add_filter(r"[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f-]+", "[id]");
+    settings.add_filter(r"time: .*", "time: [expected]");
+    settings.add_filter(r"memory: .*", "memory: [plan]");
     settings.add_filter(r" {2,}", "  ");
     settings
 }
@@ -38,9 +40,31 @@ fn storing_twice() {
     );
     desk.write("torn.pdf", b"%PDF-");
     settings(&desk).bind(|| {
-        insta::assert_snapshot!(desk.run(&["pump.pdf", "torn.pdf"]).transcript(), @"");
-        insta::assert_snapshot!(desk.run(&["pump.pdf"]).transcript(), @"");
-        insta::assert_snapshot!(desk.run(&["pump.pdf", "--dry-run"]).transcript(), @"");
+        insta::assert_snapshot!(desk.run(&["pump.pdf", "torn.pdf"]).transcript(), @r#"
+        manual  pages  stored  unchanged  failed  render  prepare  embed  store
+        pump.pdf  2  2  0  0  [time]  [time]  [time]  [time]
+        torn.pdf  0  0  0  all  [time]  [time]  [time]  [time]
+        2 pages stored in [time] ([rate]; the model waited [n] % of its time)
+        model [tiny] on cpu (f32); licence: unknown, see the model's own page
+        [folder]/torn.pdf: not a readable PDF
+        [exit 1]
+        "#);
+        insta::assert_snapshot!(desk.run(&["pump.pdf"]).transcript(), @r#"
+        manual  pages  stored  unchanged  failed  render  prepare  embed  store
+        pump.pdf  2  0  2  0  [time]  [time]  [time]  [time]
+        0 pages stored in [time]
+        model [tiny] on cpu (f32); licence: unknown, see the model's own page
+        [exit 0]
+        "#);
+        insta::assert_snapshot!(desk.run(&["pump.pdf", "--dry-run"]).transcript(), @r#"
+        manual  pages  to do
+        pump.pdf  2  0
+        0 pages in 0 batches of 2
+        time: [expected]
+        memory: [plan]
+        model [tiny] on cpu (f32); licence: unknown, see the model's own page
+        [exit 0]
+        "#);
     });
 }
 
@@ -48,16 +72,56 @@ fn storing_twice() {
 fn looking_for_pages() {
     let desk = shelf();
     settings(&desk).bind(|| {
-        insta::assert_snapshot!(desk.run(&["search", "seal kit", "--text", "-k", "2"]).transcript(), @"");
-        insta::assert_snapshot!(desk.run(&["search", "torque?", "--text", "--manual", "valve"]).transcript(), @"");
-        insta::assert_snapshot!(desk.run(&["search", "torque", "--manual", "valv.pdf"]).transcript(), @"");
-        insta::assert_snapshot!(desk.run(&["search", "E-104? \" NEAR( *", "--text"]).transcript(), @"");
-        insta::assert_snapshot!(desk.run(&["search", " "]).transcript(), @"");
-        insta::assert_snapshot!(desk.run(&["show", "pump", "2"]).transcript(), @"");
-        insta::assert_snapshot!(desk.run(&["show", "pump", "9"]).transcript(), @"");
-        insta::assert_snapshot!(desk.run(&["list"]).transcript(), @"");
-        insta::assert_snapshot!(desk.run(&["remove", "pump"]).transcript(), @"");
-        insta::assert_snapshot!(desk.run(&["list"]).transcript(), @"");
+        insta::assert_snapshot!(desk.run(&["search", "seal kit", "--text", "-k", "2"]).transcript(), @r#"
+        1. pump.pdf page 3  [1.750]
+          seal kit 4711
+        [exit 0]
+        "#);
+        insta::assert_snapshot!(desk.run(&["search", "torque?", "--text", "--manual", "valve"]).transcript(), @r#"
+        1. valve.pdf page 1  [0.774]
+          valve torque 25 Nm
+        [exit 0]
+        "#);
+        insta::assert_snapshot!(desk.run(&["search", "torque", "--manual", "valv.pdf"]).transcript(), @r#"
+        error: there is no manual `valv.pdf` in the store
+
+        hint: did you mean `valve.pdf`?
+        [exit 1]
+        "#);
+        insta::assert_snapshot!(desk.run(&["search", "E-104? \" NEAR( *", "--text"]).transcript(), @r#"
+        nothing found
+        [exit 0]
+        "#);
+        insta::assert_snapshot!(desk.run(&["search", " "]).transcript(), @r#"
+        error: the question is empty
+        [exit 64]
+        "#);
+        insta::assert_snapshot!(desk.run(&["show", "pump", "2"]).transcript(), @r#"
+        pump.pdf, page 2
+        vectors: 58
+
+        bearing wear limits
+        [exit 0]
+        "#);
+        insta::assert_snapshot!(desk.run(&["show", "pump", "9"]).transcript(), @r#"
+        error: pump.pdf, page 9 is not stored
+        [exit 1]
+        "#);
+        insta::assert_snapshot!(desk.run(&["list"]).transcript(), @r#"
+        manual  pages  blank  vectors  path
+        pump.pdf  3 of 3  0  45 KB  [folder]/pump.pdf
+        valve.pdf  1 of 1  0  15 KB  [folder]/valve.pdf
+        [exit 0]
+        "#);
+        insta::assert_snapshot!(desk.run(&["remove", "pump"]).transcript(), @r#"
+        3 pages of pump.pdf removed
+        [exit 0]
+        "#);
+        insta::assert_snapshot!(desk.run(&["list"]).transcript(), @r#"
+        manual  pages  blank  vectors  path
+        valve.pdf  1 of 1  0  15 KB  [folder]/valve.pdf
+        [exit 0]
+        "#);
     });
 }
 

@@ -82,6 +82,8 @@ impl Desk {
         command
             .env("XDG_CONFIG_HOME", home.join("config"))
             .env("XDG_DATA_HOME", home.join("data"));
+        let cache = concat!(env!("CARGO_TARGET_TMPDIR"), "/cache");
+        command.env("XDG_CACHE_HOME", cache);
         command
             .env("INGEST_STORE_URL", "library.db")
             .env("INGEST_EMBED_MODEL", &self.model);

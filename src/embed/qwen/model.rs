@@ -217,10 +217,6 @@ impl Embedder for ColQwen {
         &mut self,
         pages: &[Prepared],
     ) -> Result<Vec<Result<PageVectors, PageError>>, Error> {
-        let patches = |page| match page {
-            &Prepared::Qwen(ref patches) => Ok(patches),
-            Prepared::Gray(_) => Err(Error::WrongInput),
-        };
         let pages = pages.iter().map(patches).collect::<Result<Vec<_>, _>>()?;
         let rows = self.pages(&pages, &mut |_, _, _| ())?;
         let finish = |(page, rows)| self.finish(page, rows);
@@ -231,5 +227,12 @@ impl Embedder for ColQwen {
         let rows = self.query(text, &mut |_, _, _| ())?;
         self.checked(rows)
             .map_err(|error| Error::Model(error.to_string()))
+    }
+}
+
+fn patches(page: &Prepared) -> Result<&Patches, Error> {
+    match page {
+        Prepared::Qwen(patches) => Ok(patches),
+        Prepared::Gray(_) => Err(Error::WrongInput),
     }
 }

@@ -15,7 +15,7 @@ use crate::vectors::{MultiVector, PageVectors, PatchMap};
 
 const MANUALS: &str = "
 SELECT name, path, file, render, pages, count(page.id), coalesce(sum(blank), 0), coalesce(sum(rows), 0)
-FROM manual LEFT JOIN page ON page.manual = manual.id
+FROM manual JOIN page ON page.manual = manual.id
 WHERE collection = ?1 GROUP BY manual.id ORDER BY name";
 
 const PAGE: &str = "

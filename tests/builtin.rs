@@ -1,4 +1,8 @@
 //! The built-in model against numbers that torch computed from the same weights (`src/embed/builtin/train/golden.py`).
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should panic"
+)]
 
 use ingest::embed::{Embedder, builtin};
 use ingest::page::Size;
@@ -102,7 +106,7 @@ fn printed_words_are_found_where_they_stand() {
         found += usize::from(best.is_some_and(|(_, cell)| cells.contains(&usize::from(*cell))));
     }
     assert!(
-        found * 10 >= golden.words.len(),
+        found * 10 >= golden.words.len() * 6,
         "{found} of {}",
         golden.words.len()
     );

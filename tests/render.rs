@@ -1,5 +1,7 @@
 //! Files good and bad through real workers: what becomes of each is fixed here.
 
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 mod support;
 
 use std::path::{Path, PathBuf};

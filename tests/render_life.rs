@@ -1,5 +1,7 @@
 //! How workers live and die: with their parent, and not by the terminal. And our own manuals through them.
 
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 mod support;
 
 use std::path::{Path, PathBuf};

@@ -103,9 +103,7 @@ impl Desk {
                 Ok(()) => Reply::Opened(self.contents(contents)),
                 Err(refusal) => Reply::Refused(refusal),
             },
-            Request::Page { number, slot } => self
-                .page(number, slot)
-                .unwrap_or_else(|why| Reply::Failed(why)),
+            Request::Page { number, slot } => self.page(number, slot).unwrap_or_else(Reply::Failed),
         }
     }
 

@@ -1,8 +1,5 @@
 //! The built-in model against numbers that torch computed from the same weights (`src/embed/builtin/train/golden.py`).
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on should panic"
-)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 use ingest::embed::{Embedder, builtin};
 use ingest::page::Size;

@@ -39,6 +39,8 @@ pub struct Question<'a> {
     pub scope: &'a Scope,
     /// Pages wanted.
     pub count: usize,
+    /// What the visual list weighs in a hybrid search ([`embed::Card::visual_weight`]).
+    pub visual_weight: f32,
 }
 
 /// A page found.
@@ -106,22 +108,25 @@ pub fn search<'e>(
         Mode::Visual => visual(question.count)?,
         Mode::Text => store.text(text, scope, question.count)?,
         Mode::Hybrid => fuse(
-            &[visual(depth)?, store.text(text, scope, depth)?],
+            &[
+                (question.visual_weight, visual(depth)?),
+                (1.0, store.text(text, scope, depth)?),
+            ],
             question.count,
         ),
     };
     Ok(hits.into_iter().map(|hit| found(hit, text)).collect())
 }
 
-/// Reciprocal rank fusion: a page scores `Σ 1 / (60 + rank)` over the lists that hold it, rank from 1; the best
+/// Reciprocal rank fusion: a page scores `Σ weight / (60 + rank)` over the lists that hold it, rank from 1; the best
 /// possible score is scaled to 1. Ties are broken by page.
-pub fn fuse(lists: &[Vec<Hit>], count: usize) -> Vec<Hit> {
-    let best = lists.len() as f32 / (RRF_K + 1.0);
+pub fn fuse(lists: &[(f32, Vec<Hit>)], count: usize) -> Vec<Hit> {
+    let best = lists.iter().map(|(weight, _)| weight).sum::<f32>() / (RRF_K + 1.0);
     let mut fused: Vec<Hit> = Vec::new();
     let mut at = std::collections::HashMap::<PageId, usize>::new();
-    for list in lists {
+    for (weight, list) in lists {
         for (rank, hit) in list.iter().enumerate() {
-            let score = 1.0 / (RRF_K + 1.0 + rank as f32) / best;
+            let score = weight / (RRF_K + 1.0 + rank as f32) / best;
             match at.get(&hit.id) {
                 Some(&i) => fused[i].score += score,
                 None => {
@@ -212,10 +217,22 @@ mod tests {
     #[test]
     fn fusion_by_hand() {
         // 1/61 + 1/62 beats 1/61 beats 1/62: page 2 is in both lists, page 1 leads one, page 3 is second in one.
-        let fused = fuse(&[vec![hit(1), hit(2)], vec![hit(2), hit(3)]], 9);
+        let fused = fuse(
+            &[(1.0, vec![hit(1), hit(2)]), (1.0, vec![hit(2), hit(3)])],
+            9,
+        );
         assert_eq!(order(&fused), [2, 1, 3]);
         assert!((fused[0].score - (1.0 / 61.0 + 1.0 / 62.0) / (2.0 / 61.0)).abs() < 1e-6);
-        assert_eq!(order(&fuse(&[vec![hit(7)], vec![hit(7)]], 1)), [7]);
+        let doubtful = fuse(&[(0.5, vec![hit(1)]), (1.0, vec![hit(2)])], 9);
+        assert_eq!(
+            order(&doubtful),
+            [2, 1],
+            "a list of half the weight gives way"
+        );
+        assert_eq!(
+            order(&fuse(&[(1.0, vec![hit(7)]), (1.0, vec![hit(7)])], 1)),
+            [7]
+        );
     }
 
     #[test]

@@ -27,22 +27,29 @@ pub(super) fn open_to_read(
     Ok((opened.store, profile))
 }
 
+/// The card of the model that filled a collection.
+pub(super) fn card_of(settings: &Settings, profile: &Profile) -> Result<Card, embed::Error> {
+    embed::card(&config_of(settings, profile))
+}
+
+fn config_of(settings: &Settings, profile: &Profile) -> embed::Config {
+    embed::Config {
+        model: profile.model.clone(),
+        ..settings.embed.clone()
+    }
+}
+
 /// Opens the model that filled a collection; refuses another.
 pub(super) fn model_of(
     settings: &Settings,
     profile: &Profile,
 ) -> Result<Box<dyn Embedder>, embed::Error> {
-    let config = embed::Config {
-        model: profile.model.clone(),
-        ..settings.embed.clone()
-    };
-    let card = embed::card(&config)?;
-    if card.profile.id != profile.id {
+    if card_of(settings, profile)?.profile.id != profile.id {
         return Err(embed::Error::Changed {
             model: profile.model.clone(),
         });
     }
-    embed::open(&config)
+    embed::open(&config_of(settings, profile))
 }
 
 /// The memory plan of a run.

@@ -77,6 +77,10 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &SearchArgs) -> Result<(),
         open: Some(|| kit::model_of(&settings, &profile)),
         model: None,
     };
+    let visual_weight = match mode {
+        Mode::Hybrid => kit::card_of(&settings, &profile)?.visual_weight,
+        Mode::Visual | Mode::Text => 1.0,
+    };
     let mut answer = |text: &str| {
         crate::search::search(
             &*store,
@@ -86,6 +90,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &SearchArgs) -> Result<(),
                 mode,
                 scope: &scope,
                 count,
+                visual_weight,
             },
         )
     };

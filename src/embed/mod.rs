@@ -70,6 +70,8 @@ pub struct Card {
     pub device: String,
     /// Whether the device has memory of its own, and how much; none means the machine's memory.
     pub device_memory: Option<ByteSize>,
+    /// What the model's ranked list weighs beside that of the text layer when both are fused; 1 is as much.
+    pub visual_weight: f32,
 }
 
 /// Memory a model takes on its device.

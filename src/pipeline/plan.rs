@@ -137,6 +137,7 @@ mod tests {
             memory,
             device: "metal (bf16)".into(),
             device_memory: None,
+            visual_weight: 1.0,
         }
     }
 

@@ -61,6 +61,7 @@ pub(super) fn card(config: &Config) -> Result<Card, Error> {
         memory: footprint::footprint(&parts.shape, &parts.spec, place.dtype, on_gpu),
         device: place.name(),
         device_memory: place.own_memory(),
+        visual_weight: 1.0,
     })
 }
 

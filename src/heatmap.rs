@@ -63,9 +63,9 @@ fn bilinear(map: &[f32], (columns, rows): (usize, usize), x: f32, y: f32) -> f32
     top * (1.0 - fy) + bottom * fy
 }
 
-/// Lays yellow to red over a pixel; the lower half of the scale stays clear, or every page would glow.
+/// Lays yellow to red over a pixel; the lower part of the scale stays clear, or every page would glow.
 fn tint(pixel: &mut [u8], heat: f32) {
-    let strength = ((heat - 0.5) * 2.0).clamp(0.0, 1.0);
+    let strength = ((heat - 0.6) / 0.4).clamp(0.0, 1.0);
     let alpha = ALPHA * strength;
     let colour = [255.0, 220.0 * (1.0 - strength), 0.0];
     for (value, over) in pixel.iter_mut().zip(colour) {

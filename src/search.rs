@@ -158,13 +158,24 @@ fn found(hit: Hit, question: &str) -> Found {
 
 /// The line of a page's text that holds the most words of the question, cut to a screen line.
 fn snippet(text: &str, question: &str) -> String {
-    let words: Vec<String> = words_of(question).filter(|w| w.len() > 2).collect();
+    let words: Vec<String> = words_of(question)
+        .filter(|w| w.len() > 2 || w.bytes().any(|b| b.is_ascii_digit()))
+        .collect();
+    // Long words tell more than short ones, and numbers (`E-104`, `Q4`) most.
+    let worth = |w: &String| {
+        w.len()
+            * if w.bytes().any(|b| b.is_ascii_digit()) {
+                4
+            } else {
+                1
+            }
+    };
     let hits = |line: &str| {
         let line: Vec<String> = words_of(line).collect();
         words
             .iter()
             .filter(|w| line.contains(w))
-            .map(|w| w.len())
+            .map(worth)
             .sum::<usize>()
     };
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -241,6 +252,11 @@ mod tests {
         assert_eq!(
             snippet(text, "How do I reset the panel?"),
             "To reset the alarm panel, hold both keys for five seconds."
+        );
+        let codes = "12 Fault codes\nE-107 low pressure\nE-108 no flow";
+        assert_eq!(
+            snippet(codes, "What does fault code E-108 mean?"),
+            "E-108 no flow"
         );
         assert_eq!(snippet("", "x"), "");
         assert!(snippet(&"long ".repeat(80), "nothing").ends_with('…'));

@@ -54,7 +54,7 @@ impl MultiVector {
         if rows.is_empty() {
             return Err(ShapeError::Empty);
         }
-        if rows.len() % dim.get() != 0 {
+        if !rows.len().is_multiple_of(dim.get()) {
             return Err(ShapeError::Ragged {
                 floats: rows.len(),
                 dim: dim.get(),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
-use crate::page::PageError;
+use crate::page::{PageError, PageId};
 use crate::patch::Prepared;
 
 use super::see::Seen;
@@ -35,7 +35,7 @@ pub(super) fn run(run: &Run<'_>, input: &Receiver<Seen>, out: &SyncSender<Ready>
                         return;
                     }
                 }
-                Err((sheet, error)) => run.ledger.page_failed(sheet.job, &sheet.record.id, error),
+                Err((job, id, error)) => run.ledger.page_failed(job, &id, error),
             }
         }
     }
@@ -46,7 +46,7 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     (work(), start.elapsed())
 }
 
-fn prepare(run: &Run<'_>, (mut sheet, seen): Seen) -> Result<Ready, (Sheet, PageError)> {
+fn prepare(run: &Run<'_>, (mut sheet, seen): Seen) -> Result<Ready, (usize, PageId, PageError)> {
     let size = seen.image.size();
     let shape = [size.width.to_le_bytes(), size.height.to_le_bytes()].concat();
     sheet.record.content = digest(&[&shape, seen.image.rgb(), seen.text.as_bytes()]);
@@ -61,6 +61,6 @@ fn prepare(run: &Run<'_>, (mut sheet, seen): Seen) -> Result<Ready, (Sheet, Page
     }
     match run.settings.prepare.prepare(&seen.image) {
         Ok(prepared) => Ok((sheet, Some(prepared))),
-        Err(e) => Err((sheet, PageError::Shape(e.to_string()))),
+        Err(e) => Err((sheet.job, sheet.record.id, PageError::Shape(e.to_string()))),
     }
 }

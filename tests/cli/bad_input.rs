@@ -217,7 +217,7 @@ fn passwords_open_and_are_never_printed() {
 fn unreadable_files_and_twins() {
     let desk = Desk::tiny();
     let secret = desk.write("secret.pdf", &pdf::good(&["secret"]));
-    fs::set_permissions(&secret, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o000)).unwrap();
     let everybody_may_read = fs::read(&secret).is_ok(); // root reads everything
     desk.write("a/pump.pdf", &pdf::good(&["pump A"]));
     desk.write("b/pump.pdf", &pdf::good(&["pump B"]));

@@ -46,6 +46,7 @@ fn recall<'q>(answers: impl Iterator<Item = (&'q Question, &'q Value)>, k: usize
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "the figures are quoted in the README")]
 fn both_manuals_are_stored_and_questions_find_their_pages() {
     let desk = Desk::built_in();
     let manuals = [

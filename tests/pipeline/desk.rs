@@ -94,7 +94,7 @@ impl Embedder for ByBrightness {
         }
         sleep(self.delay * pages.len() as u32);
         self.seen.fetch_add(pages.len(), Ordering::Relaxed);
-        Ok(pages.iter().map(|page| by_brightness(page)).collect())
+        Ok(pages.iter().map(by_brightness).collect())
     }
 
     fn embed_query(&mut self, text: &str) -> Result<MultiVector, embed::Error> {

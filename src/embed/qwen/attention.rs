@@ -180,11 +180,11 @@ mod tests {
                             .map(|j| (dot(&q[head][row], &k[j]) / scale).exp())
                             .collect();
                         let sum: f32 = shares.iter().sum();
-                        for c in 0..v[0].len() {
+                        out[row].extend((0..v[0].len()).map(|c| {
                             let seen: f32 =
                                 (start..end).zip(&shares).map(|(j, s)| s * v[j][c]).sum();
-                            out[row].push(seen / sum);
-                        }
+                            seen / sum
+                        }));
                     }
                 }
             }

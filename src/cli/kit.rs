@@ -3,6 +3,7 @@
 use crate::config::Settings;
 use crate::embed::{self, Card, Embedder};
 use crate::pipeline::{self, Plan, Room};
+use crate::render;
 use crate::report::Report;
 use crate::store::{self, Mode, Store, Which};
 use crate::units::ByteSize;
@@ -74,7 +75,7 @@ pub(super) fn plan(settings: &Settings, card: &Card) -> Result<Plan, Report> {
         batch_size,
         memory: ByteSize(memory),
         picture: ByteSize(u64::from(settings.render.max_megapixels) * 3_000_000),
-        pictures: RENDERED_AHEAD + rayon::current_num_threads(),
+        pictures: render::ahead(&settings.render) + RENDERED_AHEAD + rayon::current_num_threads(),
     };
     Ok(pipeline::plan(card, &room)?)
 }

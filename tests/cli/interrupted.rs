@@ -114,7 +114,12 @@ fn ctrl_c_finishes_the_batch_in_hand() {
     let desk = Desk::built_in();
     let source = manual("heat-pump-service-manual.pdf");
     let child = desk.start(&[&source, "--json"]);
-    sleep(Duration::from_millis(1500));
+    let patience = Instant::now();
+    while !desk.path("library.db").exists() {
+        assert!(patience.elapsed() < Duration::from_secs(60));
+        sleep(Duration::from_millis(10));
+    }
+    sleep(Duration::from_millis(1000));
     signal(&child, "-INT");
     let done: Done = child.wait_with_output().unwrap().into();
     assert!([1, 2].contains(&done.code), "{} {}", done.code, done.err);

@@ -86,7 +86,7 @@ impl From<store::Error> for Report {
             store::Error::Full { .. } => {
                 report.hint("make room and run the same command again: what is stored stays, the rest is added")
             }
-            store::Error::NoCollection { .. } => {
+            store::Error::Empty { .. } | store::Error::NoCollection { .. } => {
                 report.hint("store some manuals first: `ingest FILE.pdf`, with the same `--model` if you gave one")
             }
             store::Error::Width { .. } => report.hint("give another `--store FILE`, or the model that filled this one"),

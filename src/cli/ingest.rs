@@ -1,6 +1,6 @@
 //! `ingest FILE…`: the main job.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -57,6 +57,7 @@ impl Which {
 static STOP: AtomicBool = AtomicBool::new(false);
 
 pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<ExitCode, Report> {
+    misspelt(&args.paths[0])?;
     let settings = common.settings()?;
     let card = embed::card(&settings.embed)?;
     let plan = kit::plan(&settings, &card)?;
@@ -124,6 +125,21 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
         }
     };
     Ok(code.into())
+}
+
+/// A first word that is no file but nearly a command was meant as one.
+fn misspelt(first: &Path) -> Result<(), Report> {
+    let word = first.to_string_lossy();
+    let command = super::commands()
+        .into_iter()
+        .find(|name| strsim::damerau_levenshtein(name, &word) <= 2);
+    match command {
+        Some(command) if !first.exists() => {
+            Err(Report::usage(format!("there is no file `{word}`"))
+                .hint(format!("did you mean `ingest {command}`?")))
+        }
+        _ => Ok(()),
+    }
 }
 
 pub(super) fn how(

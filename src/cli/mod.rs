@@ -118,6 +118,13 @@ impl Common {
     }
 }
 
+/// The names of the commands.
+fn commands() -> Vec<String> {
+    let command = Cli::command();
+    let shown = command.get_subcommands().filter(|c| !c.is_hide_set());
+    shown.map(|c| c.get_name().to_owned()).collect()
+}
+
 /// Runs the program: parses, dispatches, tells what went wrong, returns the exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {

@@ -19,7 +19,8 @@ struct Row {
     model: String,
     parameters: u64,
     dim: u32,
-    weights: ByteSize,
+    download: ByteSize,
+    memory: ByteSize,
     fits: bool,
     licence: String,
 }
@@ -27,14 +28,16 @@ struct Row {
 pub(super) fn run(ui: &mut Ui, common: &Common, _args: &ModelsArgs) -> Result<(), Report> {
     let settings = common.settings()?;
     let limit = (kit::machine_memory() as f64 * settings.limits.memory_fraction) as u64;
+    let bytes = embed::bytes_per_parameter(settings.embed.device)?;
     let rows: Vec<Row> = embed::models()
         .into_iter()
         .map(|known| Row {
-            fits: known.download.0 <= limit,
+            fits: known.parameters * bytes <= limit,
             model: known.model,
             parameters: known.parameters,
             dim: known.dim,
-            weights: known.download,
+            download: known.download,
+            memory: ByteSize(known.parameters * bytes),
             licence: known.licence,
         })
         .collect();
@@ -48,14 +51,23 @@ pub(super) fn run(ui: &mut Ui, common: &Common, _args: &ModelsArgs) -> Result<()
             r.model.clone(),
             parameters,
             r.dim.to_string(),
-            r.weights.to_string(),
+            r.download.to_string(),
+            r.memory.to_string(),
             fits.into(),
             r.licence.clone(),
         ]
     };
     let rows: Vec<_> = rows.iter().map(cells).collect();
     ui.data(table(
-        &["model", "parameters", "width", "weights", "fits", "licence"],
+        &[
+            "model",
+            "parameters",
+            "width",
+            "download",
+            "memory",
+            "fits",
+            "licence",
+        ],
         &rows,
     ))
 }

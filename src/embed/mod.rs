@@ -170,6 +170,14 @@ pub struct Known {
     pub licence: String,
 }
 
+/// Bytes that a parameter of a checkpoint takes on a device: bf16 on GPUs, f32 on the CPU.
+///
+/// # Errors
+/// When the device is not there or not built in.
+pub fn bytes_per_parameter(device: Device) -> Result<u64, Error> {
+    Ok(device::Place::open(device)?.dtype.size_in_bytes() as u64)
+}
+
 /// The models that we know; every other folder or hub id of their families works too.
 pub fn models() -> Vec<Known> {
     let mut models = vec![builtin::known()];

@@ -299,6 +299,12 @@ fn wrong_usage_is_64_and_help_is_0() {
         assert_eq!((done.code, done.out.as_str()), (64, ""), "{args:?}");
     }
     assert_eq!(desk.run(&["--help"]).code, 0);
+    let typo = desk.run(&["serch", "words"]);
+    assert!(
+        typo.code == 64 && typo.err.contains("did you mean `ingest search`?"),
+        "{}",
+        typo.err
+    );
     desk.write("ingest.toml", b"[embed]\nmodle = \"x\"\n");
     let done = desk.run(&["list"]);
     assert!(

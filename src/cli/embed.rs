@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
 
 use safetensors::{Dtype, View};
 
@@ -16,7 +15,7 @@ use crate::report::Report;
 use crate::store::{self, ManualCard, StoredPage, Vectors, Verdict, Writer};
 use crate::vectors::{MultiVector, Profile};
 
-use super::ingest::{Which, how, watched};
+use super::ingest::{STOP, Which, how, watched};
 use super::ui::Ui;
 use super::{Common, kit};
 
@@ -62,11 +61,14 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EmbedArgs) -> Result<Exit
         store: &shelf,
     };
     let how = how(&settings, &card, &plan, args.which.pages.clone());
-    let never = AtomicBool::new(false);
     let (tally, result) = watched(ui, |watch| {
-        pipeline::ingest(parts, &jobs, &how, &never, watch)
+        pipeline::ingest(parts, &jobs, &how, &STOP, watch)
     })?;
     result?;
+    if tally.stopped {
+        ui.warn("stopped; nothing was written");
+        return Ok(tally.exit_code().into());
+    }
     let pages = shelf
         .pages
         .into_inner()

@@ -54,7 +54,7 @@ impl Which {
 }
 
 /// Set by the first Ctrl-C: finish the batch in hand. The second ends the process at once.
-static STOP: AtomicBool = AtomicBool::new(false);
+pub(super) static STOP: AtomicBool = AtomicBool::new(false);
 
 pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<ExitCode, Report> {
     misspelt(&args.paths[0])?;

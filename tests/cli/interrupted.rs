@@ -141,6 +141,23 @@ fn ctrl_c_finishes_the_batch_in_hand() {
 }
 
 #[test]
+fn ctrl_c_stops_raw_vectors_and_writes_nothing() {
+    let desk = Desk::built_in();
+    let source = manual("heat-pump-service-manual.pdf");
+    let child = desk.start(&["embed", &source, "--out", "pages.safetensors"]);
+    sleep(Duration::from_millis(1500));
+    signal(&child, "-INT");
+    let done: Done = child.wait_with_output().unwrap().into();
+    assert!(
+        [1, 2].contains(&done.code) && done.err.contains("nothing was written"),
+        "{} {}",
+        done.code,
+        done.err
+    );
+    assert!(!desk.path("pages.safetensors").exists());
+}
+
+#[test]
 fn a_second_run_is_told_that_the_store_is_in_use() {
     let desk = Desk::built_in();
     let source = manual("heat-pump-service-manual.pdf");

@@ -14,7 +14,7 @@ use half::f16;
 use ingest::page::{ManualId, PageId, PageSet};
 use ingest::store::maxsim::Question;
 use ingest::store::{
-    Config, ManualCard, Mode, Opened, Scope, Store, StoredPage, Vectors, Which, open,
+    Address, Config, ManualCard, Mode, Opened, Scope, Store, StoredPage, Vectors, Want, Which, open,
 };
 use ingest::vectors::{MultiVector, PageVectors, PatchMap, Profile};
 
@@ -178,10 +178,7 @@ fn enter(store: &dyn Store) {
 }
 
 fn library(folder: &tempfile::TempDir) -> Opened {
-    let config = Config {
-        url: folder.path().join("library.db").display().to_string(),
-        limit: None,
-    };
+    let config = Config::at(Address::File(folder.path().join("library.db")));
     let opened = open(&config, Which::Last, Mode::Write).unwrap();
     opened.store.prepare(&profile()).unwrap();
     enter(opened.store.as_ref());
@@ -214,12 +211,16 @@ fn sqlite(c: &mut Criterion) {
     let query = rows(QUERY_ROWS, 0);
     group.throughput(Throughput::Elements(1_000));
     group.bench_function("search 1000", |b| {
-        b.iter(|| store.visual(&query, &Scope::default(), 10).unwrap());
+        b.iter(|| {
+            store
+                .visual(&query, &Scope::default(), Want::best(10))
+                .unwrap()
+        });
     });
     group.bench_function("words 1000", |b| {
         b.iter(|| {
             store
-                .text("blocked pump 17", &Scope::default(), 10)
+                .text("blocked pump 17", &Scope::default(), Want::best(10))
                 .unwrap()
         });
     });

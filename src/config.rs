@@ -12,7 +12,7 @@ use crate::{embed, render, search, store};
 /// The shipped `config.toml` is the defaults.
 const DEFAULTS: &str = include_str!("../config.toml");
 /// Keys that may be set but have no default.
-const OPTIONAL: [&str; 2] = ["embed.max_visual_tokens", "store.limit"];
+const OPTIONAL: [&str; 1] = ["embed.max_visual_tokens"];
 /// The project's own file, in the folder one works in.
 const PROJECT: &str = "ingest.toml";
 
@@ -151,7 +151,10 @@ impl Settings {
                 "must be at least 1",
             ));
         }
-        Ok(self)
+        match self.store.flaw() {
+            Some((key, why)) => Err(wrong(&format!("store.{key}"), why)),
+            None => Ok(self),
+        }
     }
 }
 
@@ -174,6 +177,7 @@ impl Layers {
             .map_err(|e| file_error(Path::new("config.toml"), &e))?;
         let mut known: Vec<String> = keys(&table).map(|(key, _)| key).collect();
         known.extend(OPTIONAL.iter().map(ToString::to_string));
+        known.extend(store::OPTIONAL.iter().map(|key| format!("store.{key}")));
         Ok(Self { table, known })
     }
 

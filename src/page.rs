@@ -211,14 +211,24 @@ impl PageSet {
 
     /// All pages from `first` on.
     pub fn from(first: u32) -> Self {
+        Self::between(first, u32::MAX)
+    }
+
+    /// All pages from `first` to `last`.
+    pub fn between(first: u32, last: u32) -> Self {
         Self {
-            ranges: Some(vec![(first, u32::MAX)]),
+            ranges: Some(vec![(first, last)]),
         }
     }
 
     /// Whether this is every page.
     pub fn is_all(&self) -> bool {
         self.ranges.is_none()
+    }
+
+    /// Whether no page belongs to the set.
+    pub fn is_empty(&self) -> bool {
+        self.ranges.as_ref().is_some_and(Vec::is_empty)
     }
 
     /// Whether a page belongs to the set.

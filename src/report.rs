@@ -89,6 +89,23 @@ impl From<store::Error> for Report {
             store::Error::Empty { .. } | store::Error::NoCollection { .. } => {
                 report.hint("store some manuals first: `ingest FILE.pdf`, with the same `--model` if you gave one")
             }
+            store::Error::Away { why, .. } if why.contains("certificate") => {
+                report.hint("`store.ca_file` names the certificate of your own authority")
+            }
+            store::Error::Away { .. } => {
+                report.hint("start it, or check `--store`; `ingest FILE… --offline` keeps pages until it is back")
+            }
+            store::Error::Key { .. } => report.hint("WEAVIATE_API_KEY, or the file that `store.key_file` names, holds the key"),
+            store::Error::KeyInTheClear { .. } => {
+                report.hint("use https://, or set `store.key_over_http = true` where nobody listens")
+            }
+            store::Error::TooOld { .. } => report.hint("update the server"),
+            store::Error::Differs { .. } => report.hint(
+                "set it as it is, or copy the pages, nothing is embedded again: `ingest sync --to-collection NEW`, then `store.collection`",
+            ),
+            store::Error::Foreign { .. } => {
+                report.hint("give the model that filled it, `--model`, or another collection, `store.collection`")
+            }
             store::Error::Width { .. } => report.hint("give another `--store FILE`, or the model that filled this one"),
             _ => report,
         }

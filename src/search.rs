@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::embed::{self, Embedder};
 use crate::page::PageId;
-use crate::store::{self, Hit, Lookup, Scope};
+use crate::store::{self, Hit, Lookup, Scope, Want};
 
 /// How to search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -37,8 +37,8 @@ pub struct Question<'a> {
     pub mode: Mode,
     /// Where.
     pub scope: &'a Scope,
-    /// Pages wanted.
-    pub count: usize,
+    /// How many pages, and how sure.
+    pub want: Want,
     /// What the visual list weighs in a hybrid search ([`embed::Card::visual_weight`]).
     pub visual_weight: f32,
 }
@@ -96,23 +96,27 @@ pub fn search<'e>(
     if text.is_empty() {
         return Err(Error::Empty);
     }
-    let (scope, depth) = (question.scope, question.count.max(DEPTH));
-    let visual = |k| -> Result<Vec<Hit>, Error> {
+    let (scope, want) = (question.scope, question.want);
+    let deep = Want {
+        count: want.count.max(DEPTH),
+        ..want
+    };
+    let visual = |want| -> Result<Vec<Hit>, Error> {
         let query = embedder()?.embed_query(text)?;
-        let mut hits = store.visual(&query, scope, k)?;
+        let mut hits = store.visual(&query, scope, want)?;
         hits.iter_mut()
             .for_each(|hit| hit.score /= query.len() as f32);
         Ok(hits)
     };
     let hits = match question.mode {
-        Mode::Visual => visual(question.count)?,
-        Mode::Text => store.text(text, scope, question.count)?,
+        Mode::Visual => visual(want)?,
+        Mode::Text => store.text(text, scope, want)?,
         Mode::Hybrid => fuse(
             &[
-                (question.visual_weight, visual(depth)?),
-                (1.0, store.text(text, scope, depth)?),
+                (question.visual_weight, visual(deep)?),
+                (1.0, store.text(text, scope, deep)?),
             ],
-            question.count,
+            want,
         ),
     };
     Ok(hits.into_iter().map(|hit| found(hit, text)).collect())
@@ -120,7 +124,7 @@ pub fn search<'e>(
 
 /// Reciprocal rank fusion: a page scores `Σ weight / (60 + rank)` over the lists that hold it, rank from 1; the best
 /// possible score is scaled to 1. Ties are broken by page.
-pub fn fuse(lists: &[(f32, Vec<Hit>)], count: usize) -> Vec<Hit> {
+pub fn fuse(lists: &[(f32, Vec<Hit>)], want: Want) -> Vec<Hit> {
     let best = lists.iter().map(|(weight, _)| weight).sum::<f32>() / (RRF_K + 1.0);
     let mut fused: Vec<Hit> = Vec::new();
     let mut at = std::collections::HashMap::<PageId, usize>::new();
@@ -140,8 +144,7 @@ pub fn fuse(lists: &[(f32, Vec<Hit>)], count: usize) -> Vec<Hit> {
         }
     }
     fused.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.id.cmp(&b.id)));
-    fused.truncate(count);
-    fused
+    want.first(fused, |hit| hit.id.manual.clone())
 }
 
 fn found(hit: Hit, question: &str) -> Found {
@@ -230,18 +233,21 @@ mod tests {
         // 1/61 + 1/62 beats 1/61 beats 1/62: page 2 is in both lists, page 1 leads one, page 3 is second in one.
         let fused = fuse(
             &[(1.0, vec![hit(1), hit(2)]), (1.0, vec![hit(2), hit(3)])],
-            9,
+            Want::best(9),
         );
         assert_eq!(order(&fused), [2, 1, 3]);
         assert!((fused[0].score - (1.0 / 61.0 + 1.0 / 62.0) / (2.0 / 61.0)).abs() < 1e-6);
-        let doubtful = fuse(&[(0.5, vec![hit(1)]), (1.0, vec![hit(2)])], 9);
+        let doubtful = fuse(&[(0.5, vec![hit(1)]), (1.0, vec![hit(2)])], Want::best(9));
         assert_eq!(
             order(&doubtful),
             [2, 1],
             "a list of half the weight gives way"
         );
         assert_eq!(
-            order(&fuse(&[(1.0, vec![hit(7)]), (1.0, vec![hit(7)])], 1)),
+            order(&fuse(
+                &[(1.0, vec![hit(7)]), (1.0, vec![hit(7)])],
+                Want::best(1)
+            )),
             [7]
         );
     }

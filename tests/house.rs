@@ -235,6 +235,8 @@ fn functions_fit_a_screen() {
 #[test]
 fn foreign_libraries_have_one_address() {
     for (library, home) in [
+        ("reqwest", "src/store/weaviate"),
+        ("prost", "src/store/weaviate"),
         ("pdfium_render", "src/render/"),
         ("rusqlite", "src/store/sqlite"),
         ("candle_core", "src/embed/"),

@@ -131,7 +131,7 @@ fn pdfium(settings: &Settings) -> Result<String, Report> {
 }
 
 fn place(settings: &Settings) -> Result<String, Report> {
-    let at = store::place(&settings.store)?;
+    let at = store::name(&settings.store)?;
     match store::open(&settings.store, Which::Last, store::Mode::Read) {
         Ok(opened) => {
             let pages: u32 = opened
@@ -146,7 +146,7 @@ fn place(settings: &Settings) -> Result<String, Report> {
                 .unwrap_or_default();
             Ok(format!("{}: {pages} pages, last model {model}", opened.at))
         }
-        Err(store::Error::Empty { .. }) => Ok(format!("{}: nothing stored yet", at.display())),
+        Err(store::Error::Empty { .. }) => Ok(format!("{at}: nothing stored yet")),
         Err(e) => Err(e.into()),
     }
 }

@@ -9,10 +9,10 @@ use safetensors::{Dtype, View};
 
 use crate::embed::{self, Card};
 use crate::page::{ManualId, Page, PageSet};
-use crate::pipeline::{self, Parts};
+use crate::pipeline::{self, Parts, Stage};
 use crate::render;
 use crate::report::Report;
-use crate::store::{self, ManualCard, StoredPage, Vectors, Verdict, Writer};
+use crate::store::{self, ManualCard, Pace, StoredPage, Vectors, Verdict, Writer};
 use crate::vectors::{MultiVector, Profile};
 
 use super::ingest::{STOP, Which, how, watched};
@@ -61,7 +61,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EmbedArgs) -> Result<Exit
         store: &shelf,
     };
     let how = how(&settings, &card, &plan, args.which.pages.clone());
-    let (tally, result) = watched(ui, |watch| {
+    let (tally, result) = watched(ui, &Stage::ALL, |watch| {
         pipeline::ingest(parts, &jobs, &how, &STOP, watch)
     })?;
     result?;
@@ -113,6 +113,14 @@ impl Writer for Shelf {
             .iter()
             .map(|page| (page.id.clone(), Ok(Verdict::Stored)))
             .collect())
+    }
+
+    fn pace(&self) -> Pace {
+        Pace::of_a_file()
+    }
+
+    fn deliver(&self) -> Result<Vec<Page<Verdict>>, store::Error> {
+        Ok(Vec::new())
     }
 
     fn remove(&self, _manual: &ManualId, _pages: &PageSet) -> Result<u64, store::Error> {

@@ -30,6 +30,9 @@ pub(super) struct IngestArgs {
     /// Only tell what would be done: pages, batches, memory, time
     #[arg(long)]
     dry_run: bool,
+    /// Do not ask the server: pages wait until `ingest sync` sends them
+    #[arg(long, conflicts_with = "dry_run")]
+    offline: bool,
 }
 
 /// Which pages, and how to open them.
@@ -84,13 +87,11 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
         .tell(ui, &jobs);
     }
     progress::fetch(ui, &settings.embed)?;
-    let store = store::open(
-        &settings.store,
-        Collection::Profile(&card.profile),
-        Mode::Write,
-    )?
-    .store;
-    store.prepare(&card.profile)?;
+    let mode = match args.offline {
+        true => Mode::Offline,
+        false => Mode::Write,
+    };
+    let store = kit::open_to_write(ui, &settings.store, &card.profile, mode)?;
     let jobs = pipeline::survey(&request, Some(store.as_ref() as &dyn Catalogue), &profile)?;
     let parts = Parts {
         renderer: Box::new(|| render::open(&settings.render)),
@@ -98,7 +99,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
         store: store.as_ref(),
     };
     let how = how(&settings, &card, &plan, args.which.pages.clone());
-    let (tally, result) = watched(ui, |watch| {
+    let (tally, result) = watched(ui, &Stage::ALL, |watch| {
         pipeline::ingest(parts, &jobs, &how, &STOP, watch)
     })?;
     if ui.json {
@@ -114,10 +115,11 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
         ui.warn("stopped; the same command goes on where it ended");
     }
     let code = match result {
+        Ok(()) if args.offline && !tally.failed() => 0,
         Ok(()) => tally.exit_code(),
         Err(e) => {
             ui.report(&e.into());
-            if tally.total(|m| m.stored + m.unchanged) > 0 {
+            if tally.total(|m| m.stored + m.unchanged + m.waiting) > 0 {
                 1
             } else {
                 2
@@ -160,6 +162,7 @@ pub(super) fn how(
 /// Runs a flow under bars and Ctrl-C.
 pub(super) fn watched<T>(
     ui: &Ui,
+    stages: &[Stage],
     flow: impl FnOnce(&(dyn Fn(pipeline::Event) + Sync)) -> T,
 ) -> Result<T, Report> {
     ctrlc::set_handler(|| {
@@ -168,7 +171,7 @@ pub(super) fn watched<T>(
         }
     })
     .map_err(|e| Report::plain(format!("Ctrl-C cannot be watched: {e}")))?;
-    let progress = Progress::new(ui);
+    let progress = Progress::new(ui, stages);
     let done = flow(&|event| progress.on(&event));
     progress.finish();
     Ok(done)
@@ -197,7 +200,7 @@ fn announce(ui: &Ui, card: &Card, plan: &Plan) {
 }
 
 /// The table at the end: a row a manual, and the sum.
-fn summary(tally: &Tally) -> String {
+pub(super) fn summary(tally: &Tally) -> String {
     let header = [
         "manual",
         "pages",
@@ -210,6 +213,7 @@ fn summary(tally: &Tally) -> String {
         "store",
     ];
     let rows: Vec<Vec<String>> = tally.manuals.iter().map(row).collect();
+    let waiting = tally.total(|m| m.waiting);
     let stored = tally.total(|m| m.stored);
     let rate = if tally.wall > 0.0 {
         f64::from(stored) / tally.wall
@@ -221,8 +225,13 @@ fn summary(tally: &Tally) -> String {
         "\n{stored} pages stored in {}",
         Seconds(tally.wall)
     ));
-    if stored > 0 {
-        let model = tally.seconds(Stage::Embed);
+    if waiting > 0 {
+        lines.push_str(&format!(
+            "\n{waiting} pages wait for their server; `ingest sync` sends them"
+        ));
+    }
+    let model = tally.seconds(Stage::Embed);
+    if stored > 0 && model > 0.0 {
         let share = 100.0 * tally.model_waited / (tally.model_waited + model).max(1e-9);
         lines.push_str(&format!(
             " ({rate:.2} pages/s; the model waited {share:.0} % of its time)"

@@ -9,6 +9,8 @@ use crate::store::{self, Mode, Store, Which};
 use crate::units::ByteSize;
 use crate::vectors::Profile;
 
+use super::ui::Ui;
+
 /// Pages in flight between rendering and preparing.
 pub(super) const RENDERED_AHEAD: usize = 4;
 
@@ -17,15 +19,57 @@ pub(super) fn open_to_read(
     settings: &Settings,
     model: Option<&str>,
 ) -> Result<(Box<dyn Store>, Profile), Report> {
+    open_this_to_read(settings, &settings.store, model)
+}
+
+/// The same with another store than the configured one.
+pub(super) fn open_this_to_read(
+    settings: &Settings,
+    config: &store::Config,
+    model: Option<&str>,
+) -> Result<(Box<dyn Store>, Profile), Report> {
     let card = model.map(|_| embed::card(&settings.embed)).transpose()?;
     let which = card
         .as_ref()
         .map_or(Which::Last, |card| Which::Profile(&card.profile));
-    let opened = store::open(&settings.store, which, Mode::Read)?;
+    let opened = store::open(config, which, Mode::Read)?;
     let profile = opened
         .profile
         .ok_or(store::Error::Empty { at: opened.at })?;
     Ok((opened.store, profile))
+}
+
+/// Opens a store for pages of a model, and sends what waited for it.
+pub(super) fn open_to_write(
+    ui: &Ui,
+    config: &store::Config,
+    profile: &Profile,
+    mode: Mode,
+) -> Result<Box<dyn Store>, Report> {
+    let opened = store::open(config, Which::Profile(profile), mode)?;
+    if let Some(note) = &opened.note {
+        ui.say(format!("{}: {note}", opened.at));
+    }
+    opened.store.prepare(profile)?;
+    deliver(ui, &*opened.store)?;
+    Ok(opened.store)
+}
+
+/// Sends what waits for a server; tells how many pages were refused.
+pub(super) fn deliver(ui: &Ui, store: &dyn Store) -> Result<usize, Report> {
+    let verdicts = store.deliver()?;
+    let mut refused = 0;
+    for (id, verdict) in &verdicts {
+        if let Err(why) = verdict {
+            ui.warn(format!("{id}, which waited: {why}"));
+            refused += 1;
+        }
+    }
+    match verdicts.len() - refused {
+        0 => {}
+        stored => ui.say(format!("{stored} pages that waited are stored now")),
+    }
+    Ok(refused)
 }
 
 /// The card of the model that filled a collection.

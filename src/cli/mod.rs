@@ -23,6 +23,7 @@ mod remove;
 mod search;
 mod shell;
 mod show;
+mod sync;
 mod table;
 mod ui;
 
@@ -53,6 +54,7 @@ enum Command {
     Show(show::ShowArgs),
     List(list::ListArgs),
     Remove(remove::RemoveArgs),
+    Sync(sync::SyncArgs),
     Embed(embed::EmbedArgs),
     Models(models::ModelsArgs),
     Check(check::CheckArgs),
@@ -66,8 +68,8 @@ enum Command {
 /// What every command heeds.
 #[derive(clap::Args, Debug)]
 struct Common {
-    /// Where pages are kept: a SQLite file
-    #[arg(long, global = true, value_name = "FILE")]
+    /// Where pages are kept: a SQLite file, or the http(s):// addresses of a Weaviate cluster, commas between
+    #[arg(long, global = true, value_name = "STORE")]
     store: Option<String>,
     /// `built-in`, a hub id such as vidore/colqwen2.5-v0.2, or a folder with a checkpoint
     #[arg(long, global = true, value_name = "MODEL")]
@@ -160,6 +162,7 @@ fn dispatch(ui: &mut Ui, cli: Cli) -> Result<ExitCode, Report> {
         Some(Command::Show(args)) => done(show::run(ui, common, &args)),
         Some(Command::List(args)) => done(list::run(ui, common, &args)),
         Some(Command::Remove(args)) => done(remove::run(ui, common, &args)),
+        Some(Command::Sync(args)) => sync::run(ui, common, &args),
         Some(Command::Embed(args)) => embed::run(ui, common, &args),
         Some(Command::Models(args)) => done(models::run(ui, common, &args)),
         Some(Command::Check(args)) => check::run(ui, common, &args),

@@ -38,20 +38,23 @@ pub(super) fn fetch(ui: &Ui, config: &embed::Config) -> Result<(), embed::Error>
 /// Shows a run under way.
 pub(super) struct Progress<'a> {
     ui: &'a Ui,
-    bars: [ProgressBar; 4],
+    bars: Vec<(Stage, ProgressBar)>,
 }
 
 impl<'a> Progress<'a> {
-    pub(super) fn new(ui: &'a Ui) -> Self {
+    pub(super) fn new(ui: &'a Ui, stages: &[Stage]) -> Self {
         let style = "{prefix:>8} {bar:30} {pos:>5}/{len} {per_sec:>12} {eta:>6} left";
         let style =
             ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bars = Stage::ALL.map(|stage| {
+        let bar = |&stage: &Stage| {
             let bar = ui.bars().add(ProgressBar::new(0).with_style(style.clone()));
             bar.set_prefix(stage.name());
-            bar
-        });
-        Self { ui, bars }
+            (stage, bar)
+        };
+        Self {
+            ui,
+            bars: stages.iter().map(bar).collect(),
+        }
     }
 
     pub(super) fn on(&self, event: &Event) {
@@ -60,9 +63,13 @@ impl<'a> Progress<'a> {
                 self.ui.detail(format!("{manual}: {todo} pages to do"));
                 self.bars
                     .iter()
-                    .for_each(|bar| bar.inc_length(u64::from(*todo)));
+                    .for_each(|(_, bar)| bar.inc_length(u64::from(*todo)));
             }
-            Event::Done(stage, pages) => self.bars[*stage as usize].inc(u64::from(*pages)),
+            Event::Done(stage, pages) => {
+                let bar = self.bars.iter().find(|(of, _)| of == stage);
+                bar.into_iter()
+                    .for_each(|(_, bar)| bar.inc(u64::from(*pages)));
+            }
             Event::Loading => self.ui.detail("opening the model"),
             Event::Loaded(time) => self
                 .ui
@@ -73,6 +80,7 @@ impl<'a> Progress<'a> {
                 error,
             } => self.ui.warn(format!("{manual}, page {number}: {error}")),
             Event::ManualFailed { path, why } => self.ui.warn(format!("{}: {why}", path.display())),
+            Event::Waiting(why) => self.ui.warn(format!("pages wait: {why}")),
             Event::Shrunk(pages) => self
                 .ui
                 .say(format!("out of memory: from now on batches of {pages}")),
@@ -80,6 +88,6 @@ impl<'a> Progress<'a> {
     }
 
     pub(super) fn finish(&self) {
-        self.bars.iter().for_each(ProgressBar::finish_and_clear);
+        self.bars.iter().for_each(|(_, bar)| bar.finish_and_clear());
     }
 }

@@ -6,7 +6,7 @@ use crate::embed::{self, Embedder};
 use crate::page::{ManualId, PageSet};
 use crate::report::Report;
 use crate::search::{Found, Mode, Question};
-use crate::store::{Scope, Store};
+use crate::store::{Scope, Store, Want};
 
 use super::ui::Ui;
 use super::{Common, kit};
@@ -25,6 +25,12 @@ pub(super) struct SearchArgs {
     /// Only these pages, such as 1-20,33
     #[arg(long, default_value = "all", hide_default_value = true)]
     pages: PageSet,
+    /// At most so many pages of one manual
+    #[arg(long, value_name = "PAGES")]
+    per_manual: Option<usize>,
+    /// Compare every page, also where the store has an index
+    #[arg(long)]
+    exact: bool,
     #[command(flatten)]
     mode: ModeArgs,
 }
@@ -70,9 +76,14 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &SearchArgs) -> Result<(),
         args.mode.or(settings.search.mode),
         args.count.unwrap_or(settings.search.count),
     );
-    if count == 0 {
-        return Err(Report::usage("-k 0 asks for no page"));
+    if count == 0 || args.per_manual == Some(0) {
+        return Err(Report::usage("-k 0 and --per-manual 0 ask for no page"));
     }
+    let want = Want {
+        count,
+        per_manual: args.per_manual,
+        exact: args.exact,
+    };
     let mut model = Lazy {
         open: Some(|| kit::model_of(&settings, &profile)),
         model: None,
@@ -89,7 +100,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &SearchArgs) -> Result<(),
                 text,
                 mode,
                 scope: &scope,
-                count,
+                want,
                 visual_weight,
             },
         )
@@ -138,8 +149,8 @@ impl<F: FnOnce() -> Result<Box<dyn Embedder>, embed::Error>> Lazy<F> {
 
 /// The manual of that name; its ending `.pdf` may be left out.
 pub(super) fn manual(store: &dyn Store, name: &str) -> Result<ManualId, Report> {
-    let shelf = store.manuals()?;
-    let names: Vec<&str> = shelf.iter().map(|s| s.card.id.as_str()).collect();
+    let shelf = store.cards()?;
+    let names: Vec<&str> = shelf.iter().map(|card| card.id.as_str()).collect();
     let fits = |known: &&&str| **known == name || known.strip_suffix(".pdf") == Some(name);
     if let Some(known) = names.iter().find(fits) {
         return Ok(ManualId::new(known));

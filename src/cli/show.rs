@@ -87,10 +87,9 @@ fn render_again(
     page: &StoredPage,
     password: Option<String>,
 ) -> Result<PageImage, Report> {
-    let shelf = store.manuals()?;
-    let card = shelf
+    let card = store
+        .cards()?
         .into_iter()
-        .map(|s| s.card)
         .find(|card| card.id == page.id.manual);
     let path = card.map(|card| card.path).unwrap_or_default();
     let failed = |why: String| {

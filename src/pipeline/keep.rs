@@ -1,54 +1,52 @@
-//! The store stage: one upsert a batch, a verdict a page.
+//! The store stage: pages into the store, a verdict a page.
 
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
 use crate::store::{StoredPage, Vectors, Verdict, Writer};
 
-use super::{Error, Event, Run, Sheet, Stage};
+use super::ledger::Ledger;
+use super::ship::ship;
+use super::{Error, Event, Sheet, Stage};
 
-/// Pages that keep their vectors are tiny: so many of them go into one transaction.
-const KEPT_AT_ONCE: usize = 64;
-
-/// Takes the receiver for itself: when the store fails, the stages before must see that nobody listens.
+/// Stores what comes, and at the end once more tries what could not be delivered.
 pub(super) fn run(
-    run: &Run<'_>,
+    ledger: &Ledger<'_>,
     store: &(dyn Writer + Sync),
     input: Receiver<Vec<Sheet>>,
 ) -> Result<(), Error> {
-    while let Ok(mut sheets) = input.recv() {
-        while sheets.len() < KEPT_AT_ONCE
-            && sheets.iter().all(|s| s.record.vectors == Vectors::Kept)
-        {
-            match input.try_recv() {
-                Ok(more) => sheets.extend(more),
-                Err(_) => break,
-            }
-        }
-        upsert(run, store, sheets)?;
+    let size = |sheet: &Sheet| sheet.record.bytes();
+    ship(store.pace(), input, size, |sheets| {
+        upsert(ledger, store, sheets)
+    })?;
+    for (id, verdict) in store.deliver()? {
+        ledger.settle(&id, verdict);
     }
     Ok(())
 }
 
-fn upsert(run: &Run<'_>, store: &(dyn Writer + Sync), sheets: Vec<Sheet>) -> Result<(), Error> {
+fn upsert(
+    ledger: &Ledger<'_>,
+    store: &(dyn Writer + Sync),
+    sheets: Vec<Sheet>,
+) -> Result<(), Error> {
     let start = Instant::now();
     let (jobs, pages): (Vec<usize>, Vec<StoredPage>) =
         sheets.into_iter().map(|s| (s.job, s.record)).unzip();
     let verdicts = store.upsert(&pages)?;
     let each = start.elapsed() / pages.len().max(1) as u32;
     for ((job, page), (id, verdict)) in jobs.into_iter().zip(&pages).zip(verdicts) {
-        run.ledger.spend(job, Stage::Store, each);
+        ledger.spend(job, Stage::Store, each);
         match verdict {
-            Ok(Verdict::Stored) => run.ledger.manual(job, |m| {
+            Ok(Verdict::Stored) => ledger.manual(job, |m| {
                 m.stored += 1;
                 m.kept += u32::from(page.vectors == Vectors::Kept);
                 m.blank += u32::from(page.blank);
             }),
-            Ok(Verdict::Waiting) => run.ledger.manual(job, |m| m.waiting += 1),
-            Err(error) => run.ledger.page_failed(job, &id, error),
+            Ok(Verdict::Waiting(why)) => ledger.waits(job, &why),
+            Err(error) => ledger.page_failed(job, &id, error),
         }
     }
-    run.ledger
-        .tell(Event::Done(Stage::Store, pages.len() as u32));
+    ledger.tell(Event::Done(Stage::Store, pages.len() as u32));
     Ok(())
 }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::page::{ManualId, PageError};
+use crate::page::{ManualId, PageError, PageId};
+use crate::store::Verdict;
 
 /// A stage of the pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -65,6 +66,8 @@ pub enum Event {
         /// Why.
         why: String,
     },
+    /// The store's server is away; pages wait for it.
+    Waiting(Arc<str>),
     /// Out of memory: from now on batches hold so many pages.
     Shrunk(usize),
 }
@@ -126,19 +129,16 @@ impl Tally {
         self.manuals.iter().map(count).sum()
     }
 
-    /// Whether anything failed or still waits.
+    /// Whether anything failed.
     pub fn failed(&self) -> bool {
-        self.stopped
-            || self
-                .manuals
-                .iter()
-                .any(|m| m.error.is_some() || !m.failed.is_empty() || m.waiting > 0)
+        let has_failed = |m: &ManualTally| m.error.is_some() || !m.failed.is_empty();
+        self.stopped || self.manuals.iter().any(has_failed)
     }
 
-    /// The exit code: 0 nothing failed, 1 something did, 2 something did and nothing asked for is in the store.
+    /// The exit code: 0 nothing failed or waits, 1 something did, 2 something did and nothing asked for is in the store.
     pub fn exit_code(&self) -> u8 {
         let there = self.total(|m| m.stored + m.unchanged + m.waiting);
-        match (self.failed(), there) {
+        match (self.failed() || self.total(|m| m.waiting) > 0, there) {
             (false, _) => 0,
             (true, 0) => 2,
             (true, _) => 1,
@@ -157,6 +157,8 @@ impl Tally {
 /// The tally of a run under way, and who watches it.
 pub(super) struct Ledger<'a> {
     tally: Mutex<Tally>,
+    /// Why pages wait, as told last.
+    why_waiting: Mutex<Arc<str>>,
     watch: &'a (dyn Fn(Event) + Sync),
 }
 
@@ -167,6 +169,7 @@ impl<'a> Ledger<'a> {
                 manuals,
                 ..Tally::default()
             }),
+            why_waiting: Mutex::new("".into()),
             watch,
         }
     }
@@ -197,7 +200,7 @@ impl<'a> Ledger<'a> {
         });
     }
 
-    pub(super) fn page_failed(&self, index: usize, id: &crate::page::PageId, error: PageError) {
+    pub(super) fn page_failed(&self, index: usize, id: &PageId, error: PageError) {
         self.manual(index, |m| {
             m.failed.push(Failure {
                 page: id.number,
@@ -209,6 +212,47 @@ impl<'a> Ledger<'a> {
             number: id.number,
             error,
         });
+    }
+
+    /// A page waits; the reason is told when it is a new one.
+    pub(super) fn waits(&self, index: usize, why: &Arc<str>) {
+        self.manual(index, |m| m.waiting += 1);
+        let mut told = self
+            .why_waiting
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if *told != *why {
+            told.clone_from(why);
+            self.tell(Event::Waiting(Arc::clone(why)));
+        }
+    }
+
+    /// A page that waited has its verdict.
+    pub(super) fn settle(&self, id: &PageId, verdict: Result<Verdict, PageError>) {
+        let mut job = None;
+        self.note(|tally| {
+            job = tally
+                .manuals
+                .iter()
+                .position(|m| m.manual == id.manual.as_str() && m.waiting > 0);
+            if let Some(job) = job {
+                let manual = &mut tally.manuals[job];
+                manual.waiting -= 1;
+                manual.stored += u32::from(verdict.is_ok());
+            }
+        });
+        if let (Some(job), Err(error)) = (job, verdict) {
+            self.page_failed(job, id, error);
+        }
+    }
+
+    /// Whether it is known that a page of a manual is not in the store: it failed, or some still wait.
+    pub(super) fn is_excused(&self, index: usize, page: u32) -> bool {
+        let mut excused = false;
+        self.manual(index, |m| {
+            excused = m.waiting > 0 || m.failed.iter().any(|f| f.page == page)
+        });
+        excused
     }
 
     pub(super) fn manual_failed(&self, index: usize, why: &str) {

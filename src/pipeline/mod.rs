@@ -19,13 +19,16 @@ mod ledger;
 mod plan;
 mod prepare;
 mod see;
+mod ship;
 mod survey;
+mod sync;
 mod thumbnail;
 mod understand;
 
 pub use ledger::{Event, Failure, ManualTally, Stage, Tally};
 pub use plan::{Plan, PlanError, Room, plan};
 pub use survey::{Job, Misfit, Request, Survey, survey};
+pub use sync::sync;
 
 use ledger::Ledger;
 
@@ -131,7 +134,7 @@ fn blank_tally(job: &Result<Job, Misfit>) -> ManualTally {
 }
 
 /// Runs the four stages. Queues hold one batch each, so that the model never waits for a batch to be put together, and
-/// at most three batches are in flight: one being prepared, one in the model, one on its way into the store.
+/// few batches are in flight: one being prepared, one in the model, and on the way into the store what its pace says.
 fn flow(parts: Parts<'_>, run: &Run<'_>) -> Result<(), Error> {
     let Parts {
         renderer,
@@ -146,7 +149,7 @@ fn flow(parts: Parts<'_>, run: &Run<'_>) -> Result<(), Error> {
         let render = scope.spawn(move || see::run(run, renderer, store, &rendered));
         scope.spawn(move || prepare::run(run, &to_prepare, &prepared));
         let embed = scope.spawn(move || understand::run(run, embedder, &to_embed, &embedded));
-        let kept = keep::run(run, store, to_store);
+        let kept = keep::run(run.ledger, store, to_store);
         let embed = joined(embed);
         let render = joined(render);
         kept.and(embed).and(render)

@@ -66,7 +66,7 @@ pub fn survey(
     render: &str,
 ) -> Result<Survey, store::Error> {
     let mut shelf = match store {
-        Some(store) => store.manuals()?.into_iter().map(|s| s.card).collect(),
+        Some(store) => store.cards()?,
         None => Vec::new(),
     };
     let mut found: Survey = Vec::new();

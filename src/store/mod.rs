@@ -1,27 +1,28 @@
 //! Where pages are kept and looked up.
 
+mod config;
+mod error;
 mod kernel;
 pub mod maxsim;
+mod outbox;
+mod record;
 mod sqlite;
+mod weaviate;
+mod words;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+pub use config::{Address, Config, Index, OPTIONAL, Quantiser};
+pub use error::Error;
+pub use record::{Fingerprint, ManualCard, Shelved, StoredPage, Vectors};
+
+use record::flaw;
 
 use crate::page::{ManualId, Page, PageId, PageSet};
-use crate::units::ByteSize;
-use crate::vectors::{MultiVector, PageVectors, Profile};
-
-/// Which store, and where.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Config {
-    /// Path of a SQLite file; empty means the platform's data folder.
-    pub url: String,
-    /// The largest size the file may grow to; beyond it the store is full. None: as large as the disk allows.
-    #[serde(default)]
-    pub limit: Option<ByteSize>,
-}
+use crate::vectors::{MultiVector, Profile};
 
 /// What a store is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub enum Mode {
     Read,
     /// To change it; one run at a time, the file is made when it is not there.
     Write,
+    /// To change it later: what is put in waits for its server, which is not asked. A file is opened as for writing.
+    Offline,
 }
 
 /// Which collection of a store: each holds the pages of one model.
@@ -51,19 +54,36 @@ pub struct Opened {
     pub profile: Option<Profile>,
     /// Path or URL, for people.
     pub at: String,
+    /// What a person should know about it before pages are stored.
+    pub note: Option<String>,
 }
 
 /// Opens the store that the configuration names.
 ///
 /// # Errors
-/// When it cannot be opened, another run writes to it, or (for reading) it holds no such collection.
+/// When it cannot be opened or reached, another run writes to it, or (for reading) it holds no such collection.
 pub fn open(config: &Config, which: Which<'_>, mode: Mode) -> Result<Opened, Error> {
-    let store = sqlite::Sqlite::open(&place(config)?, config.limit, which, mode)?;
-    Ok(Opened {
-        profile: store.profile(),
-        at: store.at().to_owned(),
-        store: Box::new(store),
-    })
+    match &config.url {
+        Address::File(_) => {
+            let store = sqlite::Sqlite::open(&place(config)?, config.limit, which, mode)?;
+            Ok(Opened {
+                profile: store.profile(),
+                at: store.at().to_owned(),
+                note: None,
+                store: Box::new(store),
+            })
+        }
+        Address::Servers(_) if mode == Mode::Read => {
+            let store = weaviate::Weaviate::open(config, which, mode)?;
+            Ok(Opened {
+                profile: store.profile(),
+                at: store.at().to_owned(),
+                note: None,
+                store: Box::new(store),
+            })
+        }
+        Address::Servers(_) => outbox::open(config, which, mode),
+    }
 }
 
 /// The models whose pages a store holds, the one used last first.
@@ -71,105 +91,42 @@ pub fn open(config: &Config, which: Which<'_>, mode: Mode) -> Result<Opened, Err
 /// # Errors
 /// When the store cannot be read, or nothing was ever stored ([`Error::Empty`]).
 pub fn collections(config: &Config) -> Result<Vec<Profile>, Error> {
-    sqlite::Sqlite::open(&place(config)?, None, Which::Last, Mode::Read)?.collections()
+    match &config.url {
+        Address::File(_) => {
+            sqlite::Sqlite::open(&place(config)?, None, Which::Last, Mode::Read)?.collections()
+        }
+        Address::Servers(_) => {
+            let store = weaviate::Weaviate::open(config, Which::Last, Mode::Read)?;
+            Ok(store.profile().into_iter().collect())
+        }
+    }
 }
 
-/// The file that the configuration names.
+/// The file or server that the configuration names, for people.
 ///
 /// # Errors
-/// When it names a server, or the platform tells no data folder.
-pub fn place(config: &Config) -> Result<PathBuf, Error> {
-    let at = config.url.trim();
-    if at.starts_with("http://") || at.starts_with("https://") {
-        return Err(Error::Scheme { at: at.to_owned() });
+/// When the platform tells no data folder.
+pub fn name(config: &Config) -> Result<String, Error> {
+    match &config.url {
+        Address::File(_) => place(config).map(|path| path.display().to_string()),
+        Address::Servers(_) => Ok(format!("{} {}", config.url, config.collection)),
     }
-    if !at.is_empty() {
-        return Ok(at.into());
+}
+
+fn place(config: &Config) -> Result<PathBuf, Error> {
+    match &config.url {
+        Address::File(path) if !path.as_os_str().is_empty() => Ok(path.clone()),
+        _ => config::in_data_folder("library.db"),
     }
-    let folders = etcetera::base_strategy::choose_native_strategy()
-        .map_err(|cause| Error::open("", &cause.to_string()))?;
-    Ok(etcetera::BaseStrategy::data_dir(&folders).join("ingest/library.db"))
-}
-
-/// The record of a manual: everything that is not about one page.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ManualCard {
-    /// Its name.
-    pub id: ManualId,
-    /// Where it was last seen.
-    pub path: PathBuf,
-    /// SHA-256 of the file, hex.
-    pub file: String,
-    /// How its pages were rendered ([`crate::render::Config::profile`]'s text).
-    pub render: String,
-    /// Pages in the file.
-    pub pages: u32,
-}
-
-/// A manual and how much of it is stored.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Shelved {
-    /// The manual.
-    #[serde(flatten)]
-    pub card: ManualCard,
-    /// Pages stored.
-    pub stored: u32,
-    /// Of these, blank ones.
-    pub blank: u32,
-    /// Bytes of their vectors.
-    pub bytes: u64,
-}
-
-/// What a store knows of a page without its vectors: enough to tell whether it must be made again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fingerprint {
-    /// The page's number.
-    pub number: u32,
-    /// The file and render profile it was made from: [`StoredPage::origin`].
-    pub origin: String,
-    /// Digest of its pixels and text.
-    pub content: String,
-}
-
-/// A page to be stored.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StoredPage {
-    /// Its id.
-    pub id: PageId,
-    /// Digest of file and render profile; a manual whose pages all carry the present one is unchanged.
-    pub origin: String,
-    /// Digest of pixels and text; a page with an equal one keeps its vectors.
-    pub content: String,
-    /// The printed label.
-    pub label: Option<String>,
-    /// The section it lies in.
-    pub section: Option<String>,
-    /// The text layer.
-    pub text: String,
-    /// Whether it shows nothing.
-    pub blank: bool,
-    /// A small JPEG, at most 40 KB.
-    pub thumbnail: Vec<u8>,
-    /// Its vectors.
-    pub vectors: Vectors,
-}
-
-/// The vectors of a page to be stored.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Vectors {
-    /// These; already rounded to f16.
-    New(PageVectors),
-    /// Those stored under the same id: pixels and text are as they were.
-    Kept,
 }
 
 /// What became of a page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It is in the store.
     Stored,
-    /// It waits in the outbox of a store that cannot be reached.
-    Waiting,
+    /// It waits in the outbox of a server; why. Nothing, when that was asked for ([`Mode::Offline`]).
+    Waiting(Arc<str>),
 }
 
 /// Where to look.
@@ -179,6 +136,70 @@ pub struct Scope {
     pub manual: Option<ManualId>,
     /// Only these pages.
     pub pages: PageSet,
+}
+
+/// How many pages to find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Want {
+    /// So many, the best ones.
+    pub count: usize,
+    /// Of one manual at most so many.
+    pub per_manual: Option<usize>,
+    /// Compare every page, also where the store has an index that is faster and may miss some.
+    pub exact: bool,
+}
+
+impl Want {
+    /// The best `count` pages.
+    pub const fn best(count: usize) -> Self {
+        Self {
+            count,
+            per_manual: None,
+            exact: false,
+        }
+    }
+
+    /// The first `count` of pages that come best first, at most `per_manual` of each manual.
+    pub(crate) fn first<T>(
+        self,
+        ranked: impl IntoIterator<Item = T>,
+        manual: impl Fn(&T) -> ManualId,
+    ) -> Vec<T> {
+        let mut of_manual: HashMap<ManualId, usize> = HashMap::new();
+        let most = self.per_manual.unwrap_or(usize::MAX);
+        let mut fits = |page: &T| {
+            let seen = of_manual.entry(manual(page)).or_default();
+            *seen += 1;
+            *seen <= most
+        };
+        ranked
+            .into_iter()
+            .filter(|page| fits(page))
+            .take(self.count)
+            .collect()
+    }
+}
+
+/// How a store likes to be fed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Bytes that one call should carry ([`StoredPage::bytes`]).
+    pub bytes: usize,
+    /// How long a page may be held back until so many bytes have come.
+    pub patience: Duration,
+    /// Calls at once.
+    pub lanes: usize,
+}
+
+impl Pace {
+    /// That of a file: what has come goes in at once. Pages that keep their vectors are tiny and share a transaction.
+    pub(crate) fn of_a_file() -> Self {
+        Self {
+            bytes: 1 << 20,
+            patience: Duration::ZERO,
+            lanes: 1,
+        }
+    }
 }
 
 /// A page found.
@@ -196,95 +217,6 @@ pub struct Hit {
     pub text: String,
 }
 
-/// Why a store cannot do what it was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The store cannot be opened.
-    #[error("the store {at} cannot be opened: {why}")]
-    Open {
-        /// Path or URL.
-        at: String,
-        /// What is wrong.
-        why: String,
-    },
-    /// The address names a kind of store that this version does not have.
-    #[error("{at} is the address of a server; this version keeps pages in SQLite files only")]
-    Scheme {
-        /// The address.
-        at: String,
-    },
-    /// Nothing was ever stored, or the file is not there yet.
-    #[error("nothing has been stored in {at} yet")]
-    Empty {
-        /// Path or URL.
-        at: String,
-    },
-    /// Another run writes to it.
-    #[error("the store {at} is in use by another run")]
-    Locked {
-        /// Path or URL.
-        at: String,
-    },
-    /// Written by a newer version of this program.
-    #[error("the store {at} has version {found}; this program knows up to {known}")]
-    TooNew {
-        /// Path or URL.
-        at: String,
-        /// Its version.
-        found: i64,
-        /// Ours.
-        known: i64,
-    },
-    /// No room left.
-    #[error("the store {at} is full: {why}")]
-    Full {
-        /// Path or URL.
-        at: String,
-        /// What the store said.
-        why: String,
-    },
-    /// Nothing was ever stored with this model.
-    #[error("the store {at} holds no pages of the model `{model}`")]
-    NoCollection {
-        /// Path or URL.
-        at: String,
-        /// The model asked for.
-        model: String,
-    },
-    /// Vectors of another width.
-    #[error("the collection holds vectors of width {found}, this model makes {made}")]
-    Width {
-        /// Stored.
-        found: u32,
-        /// Made.
-        made: u32,
-    },
-    /// The store failed.
-    #[error("the store {at} failed: {why}")]
-    Failed {
-        /// Path or URL.
-        at: String,
-        /// What it said.
-        why: String,
-    },
-}
-
-impl Error {
-    fn open(at: &str, why: &str) -> Self {
-        Self::Open {
-            at: at.to_owned(),
-            why: why.to_owned(),
-        }
-    }
-
-    fn failed(at: &str, why: &str) -> Self {
-        Self::Failed {
-            at: at.to_owned(),
-            why: why.to_owned(),
-        }
-    }
-}
-
 /// Puts pages in.
 pub trait Writer {
     /// Makes ready for pages of a model; creates what is not there.
@@ -299,10 +231,14 @@ pub trait Writer {
     /// When the store fails.
     fn enter(&self, card: &ManualCard) -> Result<(), Error>;
 
-    /// Inserts or replaces pages, all or none of a call's healthy ones; a bad page is named in its verdict.
+    /// How it likes to be fed.
+    fn pace(&self) -> Pace;
+
+    /// Inserts or replaces pages; a bad page is named in its verdict, the others are stored.
     ///
     /// # Errors
-    /// When the store as a whole fails; then nothing of this call is stored.
+    /// When the store as a whole fails. A file then holds nothing of this call; of a server's pages some may be
+    /// stored, and storing them again does no harm.
     fn upsert(&self, pages: &[StoredPage]) -> Result<Vec<Page<Verdict>>, Error>;
 
     /// Deletes pages of a manual; with every page gone the manual goes too. Returns how many were there.
@@ -310,26 +246,38 @@ pub trait Writer {
     /// # Errors
     /// When the store fails.
     fn remove(&self, manual: &ManualId, pages: &PageSet) -> Result<u64, Error>;
+
+    /// Sends what waits for a server, now; returns the pages that waited and got their verdict since this was last asked.
+    ///
+    /// # Errors
+    /// When the store fails; a server that is still away is no failure, its pages go on waiting.
+    fn deliver(&self) -> Result<Vec<Page<Verdict>>, Error>;
 }
 
 /// Finds pages.
 pub trait Lookup {
-    /// The best `k` pages by exact MaxSim, best first.
+    /// The best pages by MaxSim, best first, equal ones in order of manual and page.
     ///
     /// # Errors
     /// When the store fails or the query has another width.
-    fn visual(&self, query: &MultiVector, scope: &Scope, k: usize) -> Result<Vec<Hit>, Error>;
+    fn visual(&self, query: &MultiVector, scope: &Scope, want: Want) -> Result<Vec<Hit>, Error>;
 
-    /// The best `k` pages by BM25 over their text, best first; words are OR-ed and nothing in them is syntax.
+    /// The best pages by BM25 over their text, best first; words are OR-ed and nothing in them is syntax.
     ///
     /// # Errors
     /// When the store fails.
-    fn text(&self, words: &str, scope: &Scope, k: usize) -> Result<Vec<Hit>, Error>;
+    fn text(&self, words: &str, scope: &Scope, want: Want) -> Result<Vec<Hit>, Error>;
 }
 
 /// Tells what is in.
 pub trait Catalogue {
-    /// All manuals that have pages, by name.
+    /// The records of all manuals, by name, also of those without pages.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn cards(&self) -> Result<Vec<ManualCard>, Error>;
+
+    /// All manuals that have pages, by name, and how much of them is there.
     ///
     /// # Errors
     /// When the store fails.
@@ -354,3 +302,8 @@ pub trait Catalogue {
 /// A store: all three.
 pub trait Store: Writer + Lookup + Catalogue + Send + Sync {}
 impl<T: Writer + Lookup + Catalogue + Send + Sync> Store for T {}
+
+/// A panic elsewhere leaves what a store keeps behind a lock sound.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

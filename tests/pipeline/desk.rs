@@ -14,7 +14,7 @@ use ingest::page::{ManualId, Page, PageError, PageId, PageImage, PageSet, Size};
 use ingest::patch::{Prepare, Prepared};
 use ingest::pipeline::{self, Event, Parts, Request, Settings, Tally, ingest, survey};
 use ingest::render::{self, Manual, Rendered, Renderer, Source};
-use ingest::store::{self, Catalogue, Mode, Scope, Store, Which};
+use ingest::store::{self, Address, Catalogue, Mode, Scope, Store, Want, Which};
 use ingest::vectors::{MultiVector, PageVectors, PatchMap, Profile};
 
 const DIM: NonZeroUsize = NonZeroUsize::new(128).unwrap();
@@ -159,10 +159,10 @@ impl Desk {
             model: "by-brightness".into(),
             dim: 128,
         };
-        let url = self.folder.path().join("library.db").display().to_string();
+        let file = Address::File(self.folder.path().join("library.db"));
         let config = store::Config {
-            url,
             limit: self.limit.map(ingest::units::ByteSize),
+            ..store::Config::at(file)
         };
         let opened = store::open(&config, Which::Profile(&profile), mode).unwrap();
         if mode == Mode::Write {
@@ -234,7 +234,7 @@ impl Desk {
     pub(crate) fn best(&self, gray: usize) -> String {
         let hits = self
             .store(Mode::Read)
-            .visual(&unit(gray / 2), &Scope::default(), 1)
+            .visual(&unit(gray / 2), &Scope::default(), Want::best(1))
             .unwrap();
         hits[0].id.to_string()
     }

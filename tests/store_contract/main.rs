@@ -2,17 +2,22 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod making;
+mod narrow;
 mod sqlite;
+#[path = "../support/weaviate.rs"]
+mod support;
+mod weaviate;
 mod words;
 
 use ingest::page::{ManualId, PageError, PageId, PageSet};
-use ingest::store::{Scope, Store, StoredPage, Vectors, Verdict};
+use ingest::store::{Scope, Store, StoredPage, Vectors, Verdict, Want};
 use ingest::vectors::{Profile, max_sim};
 
+use narrow::{a_scope_narrows_both_searches, no_manual_crowds_the_others_out};
 use words::{no_question_is_a_syntax_error, words_find_identifiers};
 
 use making::{
-    DIM, all, config, enter, found, numbers, page, prepared, profile, put, rows, scope, vectors,
+    DIM, all, config, enter, found, numbers, page, prepared, profile, put, rows, vectors,
 };
 
 /// Opens a store of its own for each check, empty and prepared; opens the same one again when asked twice.
@@ -24,6 +29,7 @@ fn keeps_the_contract(fresh: Opener<'_>) {
     nearest_follows_max_sim(fresh("nearest").as_ref());
     equal_scores_rank_by_page(fresh("ties").as_ref());
     a_scope_narrows_both_searches(fresh("scope").as_ref());
+    no_manual_crowds_the_others_out(fresh("crowd").as_ref());
     one_bad_page_is_named(fresh("bad").as_ref());
     kept_vectors_outlive_new_metadata(fresh("kept").as_ref());
     pages_and_manuals_can_be_removed(fresh("remove").as_ref());
@@ -73,15 +79,18 @@ fn nearest_follows_max_sim(store: &dyn Store) {
             })
             .collect();
         expected.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
-        let hits = store.visual(&query, &Scope::default(), 12).unwrap();
-        assert_eq!(hits.len(), 12);
-        for (hit, (score, id)) in hits.iter().zip(expected) {
-            assert_eq!(&hit.id, id);
-            assert!(
-                (hit.score - score).abs() < 1e-3,
-                "{} is not {score}",
-                hit.score
-            );
+        for exact in [false, true] {
+            let want = Want {
+                exact,
+                ..Want::best(12)
+            };
+            let hits = store.visual(&query, &Scope::default(), want).unwrap();
+            assert_eq!(hits.len(), 12);
+            for (hit, (score, id)) in hits.iter().zip(&expected) {
+                assert_eq!(&&hit.id, id);
+                let distance = (hit.score - score).abs();
+                assert!(distance < 1e-3, "{} is not {score}", hit.score);
+            }
         }
     }
 }
@@ -99,43 +108,15 @@ fn equal_scores_rank_by_page(store: &dyn Store) {
     );
     let expected = ["a.pdf, page 2", "a.pdf, page 10", "b.pdf, page 1"];
     let visual = store
-        .visual(&rows(2, DIM, 1), &Scope::default(), 3)
+        .visual(&rows(2, DIM, 1), &Scope::default(), Want::best(3))
         .unwrap();
-    let text = store.text("same", &Scope::default(), 3).unwrap();
+    let text = store
+        .text("same", &Scope::default(), Want::best(3))
+        .unwrap();
     for hits in [visual, text] {
         let ids: Vec<String> = hits.iter().map(|hit| hit.id.to_string()).collect();
         assert_eq!(ids, expected);
     }
-}
-
-fn a_scope_narrows_both_searches(store: &dyn Store) {
-    for manual in ["a.pdf", "b.pdf"] {
-        enter(store, manual);
-        let pages: Vec<_> = (1..=9).map(|n| page(manual, n, "valve")).collect();
-        put(store, &pages);
-    }
-    let query = rows(3, DIM, 4);
-    for (manual, pages, expected) in [
-        (None, "all", 18),
-        (Some("a.pdf"), "all", 9),
-        (Some("b.pdf"), "2-3,9", 3),
-        (None, "8-", 4),
-        (Some("c.pdf"), "all", 0),
-    ] {
-        let scope = scope(manual, pages);
-        let visual = store.visual(&query, &scope, 100).unwrap();
-        let text = store.text("valve", &scope, 100).unwrap();
-        for hits in [&visual, &text] {
-            assert_eq!(hits.len(), expected, "{scope:?}");
-            for hit in hits {
-                assert!(manual.is_none_or(|m| m == hit.id.manual.as_str()));
-                assert!(scope.pages.contains(hit.id.number));
-            }
-        }
-        assert_eq!(store.scan(&scope).unwrap().count(), expected);
-    }
-    let few = store.text("valve", &scope(None, "5-9"), 2).unwrap();
-    assert_eq!(few.len(), 2, "a scope must not eat the best k");
 }
 
 fn one_bad_page_is_named(store: &dyn Store) {
@@ -208,7 +189,13 @@ fn pages_and_manuals_can_be_removed(store: &dyn Store) {
     assert_eq!(store.remove(&a, &"2-3,6,9-".parse().unwrap()).unwrap(), 3);
     assert_eq!(numbers(store, "a.pdf"), [1, 4, 5]);
     assert_eq!(store.remove(&a, &PageSet::from(5)).unwrap(), 1);
-    assert_eq!(store.text("valve", &Scope::default(), 99).unwrap().len(), 8);
+    assert_eq!(
+        store
+            .text("valve", &Scope::default(), Want::best(99))
+            .unwrap()
+            .len(),
+        8
+    );
     assert_eq!(store.remove(&a, &PageSet::all()).unwrap(), 2);
     assert_eq!(store.remove(&a, &PageSet::all()).unwrap(), 0);
     let left: Vec<_> = store.manuals().unwrap();
@@ -216,7 +203,7 @@ fn pages_and_manuals_can_be_removed(store: &dyn Store) {
     assert_eq!(left[0].card.id.as_str(), "b.pdf");
     assert_eq!(all(store).len(), 6);
     let hits = store
-        .visual(&rows(3, DIM, 1), &Scope::default(), 99)
+        .visual(&rows(3, DIM, 1), &Scope::default(), Want::best(99))
         .unwrap();
     assert_eq!(hits.len(), 6);
     // A manual that comes back starts anew.
@@ -263,9 +250,11 @@ fn hits_are_complete(store: &dyn Store) {
     };
     put(store, std::slice::from_ref(&page));
     let visual = store
-        .visual(&rows(2, DIM, 1), &Scope::default(), 5)
+        .visual(&rows(2, DIM, 1), &Scope::default(), Want::best(5))
         .unwrap();
-    let text = store.text("error", &Scope::default(), 5).unwrap();
+    let text = store
+        .text("error", &Scope::default(), Want::best(5))
+        .unwrap();
     for hits in [visual, text] {
         assert_eq!(hits.len(), 1);
         assert_eq!(hits[0].id, page.id);
@@ -278,7 +267,7 @@ fn hits_are_complete(store: &dyn Store) {
 fn another_width_is_refused(store: &dyn Store) {
     use ingest::store::Error::Width;
     let wide = rows(2, DIM + 1, 1);
-    let refused = store.visual(&wide, &Scope::default(), 5);
+    let refused = store.visual(&wide, &Scope::default(), Want::best(5));
     assert!(matches!(
         refused,
         Err(Width {
@@ -304,7 +293,7 @@ fn the_catalogue_counts(store: &dyn Store) {
     assert!(store.manuals().unwrap().is_empty());
     assert!(
         store
-            .visual(&rows(1, DIM, 1), &Scope::default(), 5)
+            .visual(&rows(1, DIM, 1), &Scope::default(), Want::best(5))
             .unwrap()
             .is_empty()
     );
@@ -321,6 +310,9 @@ fn the_catalogue_counts(store: &dyn Store) {
         1,
         "a manual is listed once it has pages"
     );
+    let cards = store.cards().unwrap();
+    assert_eq!(cards[0].id.as_str(), "a.pdf");
+    assert_eq!(cards[0].pages, 40);
     put(store, &[page("b.pdf", 7, "")]);
     let manuals = store.manuals().unwrap();
     let names: Vec<&str> = manuals.iter().map(|m| m.card.id.as_str()).collect();

@@ -1,10 +1,12 @@
 //! Pages to store, small enough to work out by hand.
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 
 use ingest::page::{ManualId, PageId};
 use ingest::store::{
-    Config, ManualCard, Mode, Opened, Scope, Store, StoredPage, Vectors, Verdict, Which, open,
+    Address, Config, ManualCard, Mode, Opened, Scope, Store, StoredPage, Vectors, Verdict, Want,
+    Which, open,
 };
 use ingest::vectors::{MultiVector, PageVectors, PatchMap, Profile};
 
@@ -77,14 +79,19 @@ pub(crate) fn enter(store: &dyn Store, manual: &str) {
     store.enter(&card).unwrap();
 }
 
-pub(crate) fn config(url: &std::path::Path) -> Config {
-    Config {
-        url: url.display().to_string(),
-        limit: None,
+pub(crate) fn config(url: &Path) -> Config {
+    Config::at(Address::File(url.to_owned()))
+}
+
+/// The path of a store that is a file.
+pub(crate) fn file(config: &Config) -> &Path {
+    match &config.url {
+        Address::File(path) => path,
+        Address::Servers(_) => panic!("a server"),
     }
 }
 
-/// Opens a file for writing and makes it ready for pages of `profile`.
+/// Opens a store for writing and makes it ready for pages of `profile`.
 pub(crate) fn prepared(config: &Config, profile: &Profile) -> Opened {
     let opened = open(config, Which::Profile(profile), Mode::Write).unwrap();
     opened.store.prepare(profile).unwrap();
@@ -108,7 +115,9 @@ pub(crate) fn all(store: &dyn Store) -> Vec<StoredPage> {
 }
 
 pub(crate) fn found(store: &dyn Store, words: &str) -> Vec<u32> {
-    let hits = store.text(words, &Scope::default(), 10).unwrap();
+    let hits = store
+        .text(words, &Scope::default(), Want::best(10))
+        .unwrap();
     hits.iter().map(|hit| hit.id.number).collect()
 }
 

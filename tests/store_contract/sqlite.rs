@@ -7,14 +7,14 @@ use std::process::{Command, Stdio};
 
 use ingest::page::ManualId;
 use ingest::store::{
-    Config, Error, Mode, Opened, Scope, StoredPage, Vectors, Which, collections, open,
+    Config, Error, Mode, Opened, Scope, StoredPage, Vectors, Want, Which, collections, open,
 };
 use ingest::units::ByteSize;
 use ingest::vectors::Profile;
 use rusqlite::Connection;
 
 use crate::making::{
-    DIM, all, config, enter, found, numbers, page, prepared, profile, put, rows, vectors,
+    DIM, all, config, enter, file, found, numbers, page, prepared, profile, put, rows, vectors,
 };
 
 fn opened(config: &Config, mode: Mode) -> Result<Opened, Error> {
@@ -36,7 +36,7 @@ fn filled(config: &Config) {
 
 /// SQLite finds no fault with the file, nor with the index of words.
 pub(crate) fn is_sound(config: &Config) {
-    let connection = Connection::open(&config.url).unwrap();
+    let connection = Connection::open(file(config)).unwrap();
     let sound: String = connection
         .pragma_query_value(None, "integrity_check", |row| row.get(0))
         .unwrap();
@@ -58,7 +58,7 @@ fn a_newer_version_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(&folder.path().join("library.db"));
     filled(&config);
-    Connection::open(&config.url)
+    Connection::open(file(&config))
         .unwrap()
         .pragma_update(None, "user_version", 99)
         .unwrap();
@@ -107,7 +107,7 @@ fn another_name_of_the_file_meets_the_same_lock() {
     let config = config(&folder.path().join("library.db"));
     let _first = prepared(&config, &profile());
     let alias = folder.path().join("alias.db");
-    std::os::unix::fs::symlink(&config.url, &alias).unwrap();
+    std::os::unix::fs::symlink(file(&config), &alias).unwrap();
     let refused = opened(&crate::making::config(&alias), Mode::Write);
     assert!(matches!(refused, Err(Error::Locked { .. })));
 }
@@ -135,10 +135,13 @@ fn a_full_store_keeps_what_it_had() {
     assert!((4..40).contains(&stored));
     assert_eq!(numbers(store, "pump.pdf").len() as u32, stored);
     assert_eq!(
-        store.text("full", &Scope::default(), 99).unwrap().len() as u32,
+        store
+            .text("full", &Scope::default(), Want::best(99))
+            .unwrap()
+            .len() as u32,
         stored
     );
-    assert!(fs::metadata(&config.url).unwrap().len() <= 1_000_000);
+    assert!(fs::metadata(file(&config)).unwrap().len() <= 1_000_000);
     // What was there can still be read, and removed to make room.
     store
         .remove(&ManualId::new("pump.pdf"), &"1-4".parse().unwrap())
@@ -200,22 +203,13 @@ fn opened_error(config: &Config) -> Error {
 }
 
 #[test]
-fn servers_are_not_known_here() {
-    let config = config(Path::new("https://shelf.example:8080"));
-    for mode in [Mode::Read, Mode::Write] {
-        let refused = refusal(&config, mode);
-        assert!(refused.starts_with("https://shelf.example:8080 is the address of a server"));
-    }
-}
-
-#[test]
 fn a_folder_that_cannot_be_written_to_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(&folder.path().join("100%?#.db"));
     filled(&config);
-    fs::remove_file(format!("{}.lock", config.url)).unwrap();
+    fs::remove_file(format!("{}.lock", file(&config).display())).unwrap();
     let locked = |locked| {
-        for path in [folder.path(), Path::new(&config.url)] {
+        for path in [folder.path(), file(&config)] {
             let mut rights = fs::metadata(path).unwrap().permissions();
             rights.set_readonly(locked);
             fs::set_permissions(path, rights).unwrap();
@@ -226,7 +220,9 @@ fn a_folder_that_cannot_be_written_to_is_read() {
     // Root may write everywhere; then this is a plain read.
     let reader = opened(&config, Mode::Read).unwrap();
     assert_eq!(found(reader.store.as_ref(), "e-104"), [1]);
-    let hits = reader.store.visual(&rows(2, DIM, 1), &Scope::default(), 3);
+    let hits = reader
+        .store
+        .visual(&rows(2, DIM, 1), &Scope::default(), Want::best(3));
     assert_eq!(hits.unwrap().len(), 1);
     if fs::File::create(folder.path().join("probe")).is_err() {
         assert!(matches!(
@@ -284,7 +280,7 @@ fn models_live_side_by_side() {
     let (last, store) = read(Which::Last).unwrap();
     assert_eq!(last, profile());
     let hits = store
-        .visual(&rows(3, DIM, 1), &Scope::default(), 9)
+        .visual(&rows(3, DIM, 1), &Scope::default(), Want::best(9))
         .unwrap();
     assert_eq!(hits.len(), 1);
     assert!(found(store.as_ref(), "wide").is_empty());
@@ -311,13 +307,13 @@ fn damaged_vectors_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(&folder.path().join("library.db"));
     filled(&config);
-    let connection = Connection::open(&config.url).unwrap();
+    let connection = Connection::open(file(&config)).unwrap();
     connection
         .execute("UPDATE vectors SET f16 = x'0102'", [])
         .unwrap();
     drop(connection);
     let store = opened(&config, Mode::Read).unwrap().store;
-    let visual = store.visual(&rows(1, DIM, 1), &Scope::default(), 3);
+    let visual = store.visual(&rows(1, DIM, 1), &Scope::default(), Want::best(3));
     let scanned = store.scan(&Scope::default()).unwrap().next().unwrap();
     for refused in [visual.err(), scanned.err()] {
         assert!(
@@ -357,7 +353,7 @@ fn a_killed_writer_loses_no_batch() {
                 "--ignored",
                 "--nocapture",
             ])
-            .env("STORE_TO_FILL", &config.url)
+            .env("STORE_TO_FILL", file(&config))
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

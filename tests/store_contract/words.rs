@@ -1,6 +1,6 @@
 //! The part of the contract that is about words.
 
-use ingest::store::{Scope, Store};
+use ingest::store::{Scope, Store, Want};
 
 use crate::making::{enter, found, page, put};
 
@@ -31,11 +31,17 @@ pub(crate) fn words_find_identifiers(store: &dyn Store) {
         assert_eq!(found(store, words).first(), Some(&first), "{words}");
     }
     let hits = store
-        .text("pump error inlet", &Scope::default(), 5)
+        .text("pump error inlet", &Scope::default(), Want::best(5))
         .unwrap();
     assert_eq!(hits.len(), 2);
     assert!(hits[0].score > hits[1].score, "larger is better");
-    assert_eq!(store.text("pump", &Scope::default(), 1).unwrap().len(), 1);
+    assert_eq!(
+        store
+            .text("pump", &Scope::default(), Want::best(1))
+            .unwrap()
+            .len(),
+        1
+    );
 }
 
 pub(crate) fn no_question_is_a_syntax_error(store: &dyn Store) {
@@ -71,7 +77,7 @@ pub(crate) fn no_question_is_a_syntax_error(store: &dyn Store) {
         "🔧 ?",
         "a\"b\"c",
     ] {
-        let hits = store.text(words, &Scope::default(), 3);
+        let hits = store.text(words, &Scope::default(), Want::best(3));
         assert!(hits.is_ok(), "{words:?}: {hits:?}");
     }
     let chapter = "word pump-17 ".repeat(5_000);

@@ -20,10 +20,25 @@ WHERE collection = ?1 GROUP BY manual.id ORDER BY name";
 
 const PAGE: &str = "
 SELECT origin, content, label, section, text, blank, jpeg, grid_columns, grid_rows, places, f16
-FROM page JOIN vectors ON vectors.page = page.id JOIN thumbnail ON thumbnail.page = page.id
+FROM page LEFT JOIN vectors ON vectors.page = page.id JOIN thumbnail ON thumbnail.page = page.id
 WHERE page.id = ?1";
 
 impl Catalogue for Sqlite {
+    fn cards(&self) -> Result<Vec<ManualCard>, Error> {
+        let Some(collection) = self.collection() else {
+            return Ok(Vec::new());
+        };
+        let read = || {
+            self.connection()
+                .prepare_cached(
+                    "SELECT name, path, file, render, pages FROM manual WHERE collection = ?1 ORDER BY name",
+                )?
+                .query_map([collection.id], card)?
+                .collect()
+        };
+        Sql::at(read(), &self.at)
+    }
+
     fn manuals(&self) -> Result<Vec<Shelved>, Error> {
         let Some(collection) = self.collection() else {
             return Ok(Vec::new());
@@ -101,6 +116,10 @@ impl Sqlite {
         Sql::at(read(), &self.at)
     }
 
+    fn damaged(&self, id: &PageId, why: &str) -> Error {
+        Error::failed(&self.at, &format!("{id} is damaged: {why}"))
+    }
+
     /// Everything stored of a page; none when it is not there.
     fn read(
         &self,
@@ -119,25 +138,32 @@ impl Sqlite {
         let Some((page, vectors)) = read().at(&self.at)? else {
             return Ok(None);
         };
-        let vectors =
-            vectors.map_err(|why| Error::failed(&self.at, &format!("{id} is damaged: {why}")))?;
-        Ok(Some(StoredPage {
-            vectors: Vectors::New(vectors),
-            ..page
-        }))
+        match vectors {
+            None if self.is_outbox => Ok(Some(page)),
+            None => Err(self.damaged(&id, "it has no vectors")),
+            Some(Err(why)) => Err(self.damaged(&id, &why)),
+            Some(Ok(vectors)) => Ok(Some(StoredPage {
+                vectors: Vectors::New(vectors),
+                ..page
+            })),
+        }
     }
+}
+
+fn card(row: &Row<'_>) -> Sql<ManualCard> {
+    Ok(ManualCard {
+        id: ManualId::new(row.get_ref(0)?.as_str()?),
+        path: row.get::<_, String>(1)?.into(),
+        file: row.get(2)?,
+        render: row.get(3)?,
+        pages: row.get(4)?,
+    })
 }
 
 fn shelved(row: &Row<'_>, dim: u32) -> Sql<Shelved> {
     let rows: i64 = row.get(7)?;
     Ok(Shelved {
-        card: ManualCard {
-            id: ManualId::new(row.get_ref(0)?.as_str()?),
-            path: row.get::<_, String>(1)?.into(),
-            file: row.get(2)?,
-            render: row.get(3)?,
-            pages: row.get(4)?,
-        },
+        card: card(row)?,
         stored: row.get(5)?,
         blank: row.get(6)?,
         bytes: rows.unsigned_abs() * u64::from(dim) * size_of::<f16>() as u64,
@@ -167,19 +193,21 @@ fn stored(row: &Row<'_>, id: &PageId) -> Sql<StoredPage> {
     })
 }
 
-/// The vectors of a page, checked anew: a file may have been damaged.
-fn vectors(row: &Row<'_>, collection: &Collection) -> Sql<Result<PageVectors, String>> {
-    let columns = row.get(7)?;
+/// The vectors of a page, checked anew: a file may have been damaged. None when it has none.
+fn vectors(row: &Row<'_>, collection: &Collection) -> Sql<Option<Result<PageVectors, String>>> {
+    let Some(columns) = row.get(7)? else {
+        return Ok(None);
+    };
     let rows = row.get(8)?;
     let cells = row.get_ref(9)?.as_blob()?;
     let floats = row.get_ref(10)?.as_blob()?;
     let Some(dim) = NonZeroUsize::new(collection.profile.dim as usize) else {
-        return Ok(Err("its collection has width 0".to_owned()));
+        return Ok(Some(Err("its collection has width 0".to_owned())));
     };
     let halves: Vec<f16> = pairs(floats).map(f16::from_bits).collect();
     let mut floats = vec![0.0; halves.len()];
     halves.convert_to_f32_slice(&mut floats);
-    Ok(MultiVector::new(floats, dim)
+    let made = MultiVector::new(floats, dim)
         .map(|vectors| PageVectors {
             vectors,
             places: PatchMap {
@@ -188,7 +216,8 @@ fn vectors(row: &Row<'_>, collection: &Collection) -> Sql<Result<PageVectors, St
                 cells: pairs(cells).collect(),
             },
         })
-        .map_err(|cause| cause.to_string()))
+        .map_err(|cause| cause.to_string());
+    Ok(Some(made))
 }
 
 /// The little-endian 16-bit numbers that bytes hold.

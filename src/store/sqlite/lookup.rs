@@ -4,10 +4,10 @@ use rayon::prelude::*;
 use rusqlite::{Connection, OptionalExtension, Result as Sql};
 
 use super::schema::Source;
-use super::{Named, Sqlite, words};
+use super::{Named, Sqlite};
 use crate::page::{ManualId, PageId};
 use crate::store::maxsim::Question;
-use crate::store::{Error, Hit, Lookup, Scope};
+use crate::store::{Error, Hit, Lookup, Scope, Want, words};
 use crate::vectors::MultiVector;
 
 /// Pages a thread takes at once, with a connection of its own.
@@ -20,7 +20,7 @@ WHERE words MATCH ?1 AND collection = ?2 AND (?3 IS NULL OR name = ?3)
 ORDER BY 2 DESC, name, number";
 
 impl Lookup for Sqlite {
-    fn visual(&self, query: &MultiVector, scope: &Scope, k: usize) -> Result<Vec<Hit>, Error> {
+    fn visual(&self, query: &MultiVector, scope: &Scope, want: Want) -> Result<Vec<Hit>, Error> {
         let collection = self.prepared()?;
         if query.dim() != collection.profile.dim as usize {
             return Err(Error::Width {
@@ -42,13 +42,14 @@ impl Lookup for Sqlite {
             .collect();
         // `pages` is in order of manual and number: equal scores rank by it.
         ranked.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        let best = ranked.into_iter().take(k);
-        self.hits(best.map(|(page, score)| (pages[page].0, score, pages[page].1.clone())))
+        let best = want.first(ranked, |&(page, _)| pages[page].1.manual.clone());
+        let found = |(page, score): (usize, f32)| (pages[page].0, score, pages[page].1.clone());
+        self.hits(best.into_iter().map(found))
     }
 
-    fn text(&self, words: &str, scope: &Scope, k: usize) -> Result<Vec<Hit>, Error> {
+    fn text(&self, words: &str, scope: &Scope, want: Want) -> Result<Vec<Hit>, Error> {
         let collection = self.prepared()?;
-        let Some(query) = words::query(words) else {
+        let Some(query) = query(words) else {
             return Ok(Vec::new());
         };
         let read = || {
@@ -56,18 +57,27 @@ impl Lookup for Sqlite {
             let mut statement = connection.prepare_cached(BEST)?;
             let manual = scope.manual.as_ref().map(ManualId::as_str);
             let mut rows = statement.query((query, collection.id, manual))?;
-            let mut best = Vec::new();
-            while let Some(row) = rows.next()?.filter(|_| best.len() < k) {
+            let mut found = Vec::new();
+            while let Some(row) = rows.next()? {
                 let number = row.get(3)?;
                 if scope.pages.contains(number) {
                     let id = PageId::new(&ManualId::new(row.get_ref(2)?.as_str()?), number);
-                    best.push((row.get(0)?, row.get::<_, f64>(1)? as f32, id));
+                    found.push((row.get(0)?, row.get::<_, f64>(1)? as f32, id));
                 }
             }
-            Ok(best)
+            Ok(found)
         };
-        self.hits(Sql::at(read(), &self.at)?.into_iter())
+        let best = want.first(Sql::at(read(), &self.at)?, |(_, _, id)| id.manual.clone());
+        self.hits(best.into_iter())
     }
+}
+
+/// The query of a question in the language of FTS5: its terms, OR-ed. Each is quoted, so nothing in it is syntax, and
+/// `"e-104"` is the phrase of the `e` and `104` that the tokenizer makes of it.
+fn query(question: &str) -> Option<String> {
+    let quoted = |term: String| format!("\"{}\"", term.replace('"', "\"\""));
+    let terms: Vec<String> = words::terms(question).into_iter().map(quoted).collect();
+    (!terms.is_empty()).then(|| terms.join(" OR "))
 }
 
 /// A pass over pages, on all cores.

@@ -6,17 +6,17 @@
 mod catalogue;
 mod lookup;
 mod schema;
-mod words;
+mod waiting;
 mod write;
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use rusqlite::{Connection, ErrorCode, Result as Sql};
 
 use self::schema::Source;
-use super::{Error, Mode, Which};
+use super::{Error, Mode, Which, locked};
 use crate::units::ByteSize;
 use crate::vectors::Profile;
 
@@ -26,6 +26,8 @@ pub(super) struct Sqlite {
     source: Source,
     at: String,
     collection: Mutex<Option<Collection>>,
+    /// Whether pages may wait in it without their vectors.
+    is_outbox: bool,
     /// Held for the life of a store opened for writing; the system lets go of it when the process dies.
     _lock: Option<File>,
 }
@@ -52,7 +54,7 @@ impl Sqlite {
                 let (source, connection) = Source::open(path, &at)?;
                 (None, source, connection)
             }
-            Mode::Write => {
+            Mode::Write | Mode::Offline => {
                 let lock = lock(path, &at)?;
                 let connection = schema::writer(path, limit, &at)?;
                 (Some(lock), Source::of(path), connection)
@@ -67,6 +69,7 @@ impl Sqlite {
             source,
             at,
             collection: Mutex::new(found),
+            is_outbox: false,
             _lock: lock,
         })
     }
@@ -101,11 +104,6 @@ impl Sqlite {
             at: self.at.clone(),
         })
     }
-}
-
-/// A panic elsewhere leaves a connection sound: SQLite rolls its transaction back.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn missing(which: Which<'_>, at: String) -> Error {

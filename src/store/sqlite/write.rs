@@ -8,7 +8,9 @@ use rusqlite::{
 
 use super::{Collection, Named, Sqlite, schema};
 use crate::page::{ManualId, Page, PageError, PageId, PageSet};
-use crate::store::{Error, ManualCard, StoredPage, Vectors, Verdict, Which, Writer};
+use crate::store::{
+    Error, ManualCard, Pace, StoredPage, Vectors, Verdict, Which, Writer, flaw, locked,
+};
 use crate::vectors::{MultiVector, PageVectors, Profile};
 
 const PUT_PAGE: &str = "
@@ -26,7 +28,7 @@ ON CONFLICT (collection, name) DO UPDATE SET path = excluded.path, file = exclud
 
 impl Sqlite {
     /// Runs `work` in one transaction that takes the write lock first.
-    fn within<T>(&self, work: impl FnOnce(&Connection) -> Sql<T>) -> Result<T, Error> {
+    pub(super) fn within<T>(&self, work: impl FnOnce(&Connection) -> Sql<T>) -> Result<T, Error> {
         let run = || {
             let connection = self.connection();
             let transaction =
@@ -54,7 +56,7 @@ impl Writer for Sqlite {
             schema::touch(connection, profile)?;
             schema::find(connection, wanted)
         })?;
-        *super::locked(&self.collection) = made;
+        *locked(&self.collection) = made;
         Ok(())
     }
 
@@ -74,17 +76,21 @@ impl Writer for Sqlite {
         .map(|_| ())
     }
 
+    fn pace(&self) -> Pace {
+        Pace::of_a_file()
+    }
+
     fn upsert(&self, pages: &[StoredPage]) -> Result<Vec<Page<Verdict>>, Error> {
         let collection = self.prepared()?;
         self.within(|connection| {
             let put =
-                |page: &StoredPage| Ok((page.id.clone(), put(connection, &collection, page)?));
+                |page: &StoredPage| Ok((page.id.clone(), self.put(connection, &collection, page)?));
             pages.iter().map(put).collect()
         })
     }
 
     fn remove(&self, manual: &ManualId, pages: &PageSet) -> Result<u64, Error> {
-        let Some(collection) = self.collection() else {
+        let Some(collection) = self.collection().filter(|_| !pages.is_empty()) else {
             return Ok(0);
         };
         self.within(|connection| {
@@ -104,6 +110,10 @@ impl Writer for Sqlite {
             Ok(gone)
         })
     }
+
+    fn deliver(&self) -> Result<Vec<Page<Verdict>>, Error> {
+        Ok(Vec::new())
+    }
 }
 
 fn manual_id(connection: &Connection, within: &Collection, manual: &ManualId) -> Sql<Option<i64>> {
@@ -113,48 +123,36 @@ fn manual_id(connection: &Connection, within: &Collection, manual: &ManualId) ->
         .optional()
 }
 
-/// Puts one page in, or says why this page cannot be.
-fn put(
-    connection: &Connection,
-    collection: &Collection,
-    page: &StoredPage,
-) -> Sql<Result<Verdict, PageError>> {
-    let refuse = |why: String| Ok(Err(PageError::Store(why)));
-    let Some(manual) = manual_id(connection, collection, &page.id.manual)? else {
-        return refuse("its manual was never entered".to_owned());
-    };
-    let rows = match &page.vectors {
-        Vectors::New(new) => match flaw(new, collection.profile.dim) {
-            Some(why) => return refuse(why),
-            None => new.vectors.len(),
-        },
-        Vectors::Kept => match rows_kept(connection, manual, page.id.number)? {
-            None => return refuse("no vectors are stored that it could keep".to_owned()),
-            Some(rows) => rows,
-        },
-    };
-    let id = put_page(connection, manual, page, rows)?;
-    put_thumbnail(connection, id, &page.thumbnail)?;
-    if let Vectors::New(new) = &page.vectors {
-        put_vectors(connection, id, new)?;
+impl Sqlite {
+    /// Puts one page in, or says why this page cannot be.
+    fn put(
+        &self,
+        connection: &Connection,
+        collection: &Collection,
+        page: &StoredPage,
+    ) -> Sql<Result<Verdict, PageError>> {
+        let refuse = |why: String| Ok(Err(PageError::Store(why)));
+        let Some(manual) = manual_id(connection, collection, &page.id.manual)? else {
+            return refuse("its manual was never entered".to_owned());
+        };
+        let rows = match &page.vectors {
+            Vectors::New(new) => match flaw(new, collection.profile.dim) {
+                Some(why) => return refuse(why),
+                None => new.vectors.len(),
+            },
+            Vectors::Kept => match rows_kept(connection, manual, page.id.number)? {
+                None if self.is_outbox => 0,
+                None => return refuse("no vectors are stored that it could keep".to_owned()),
+                Some(rows) => rows,
+            },
+        };
+        let id = put_page(connection, manual, page, rows)?;
+        put_thumbnail(connection, id, &page.thumbnail)?;
+        if let Vectors::New(new) = &page.vectors {
+            put_vectors(connection, id, new)?;
+        }
+        Ok(Ok(Verdict::Stored))
     }
-    Ok(Ok(Verdict::Stored))
-}
-
-/// What is wrong with vectors for a collection of width `dim`.
-fn flaw(new: &PageVectors, dim: u32) -> Option<String> {
-    let (made, places) = (new.vectors.dim(), new.places.cells.len());
-    if made != dim as usize {
-        return Some(format!(
-            "its vectors have width {made}, the collection's {dim}"
-        ));
-    }
-    (places != new.vectors.len()).then(|| {
-        format!(
-            "it has {} vectors but places for {places}",
-            new.vectors.len()
-        )
-    })
 }
 
 fn rows_kept(connection: &Connection, manual: i64, number: u32) -> Sql<Option<usize>> {

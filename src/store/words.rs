@@ -1,4 +1,4 @@
-//! From a question to a query of FTS5. Every word is quoted, so nothing in it is syntax.
+//! From a question to the words that are looked for.
 
 use std::collections::HashSet;
 
@@ -11,11 +11,11 @@ which who why will with would you your";
 /// More words than any question has; pasted chapters are cut here.
 const MOST_WORDS: usize = 256;
 
-/// The query of a question: its words and their parts, OR-ed; none when it has no word.
+/// The terms of a question, lower case: its words and their parts, without stop words; none when it has no word.
 ///
-/// The tokenizer splits `E-104` into `e` and `104`, in pages as in questions, so a quoted `"E-104"` is the phrase of
-/// both; the part `104` is asked for as well, and finds a page that spells the code otherwise.
-pub(super) fn query(question: &str) -> Option<String> {
+/// A store splits `E-104` into `e` and `104`, in pages as in questions; the part `104` is asked for as well, and finds
+/// a page that spells the code otherwise.
+pub(super) fn terms(question: &str) -> Vec<String> {
     let clean = |c: char| if c.is_control() { ' ' } else { c };
     let question: String = question.chars().map(clean).collect();
     let words: Vec<&str> = question
@@ -25,15 +25,13 @@ pub(super) fn query(question: &str) -> Option<String> {
     let telling: Vec<&str> = words.iter().copied().filter(|w| !is_stop_word(w)).collect();
     let words = if telling.is_empty() { words } else { telling };
     let mut seen = HashSet::new();
-    let quoted: Vec<String> = words
+    words
         .into_iter()
         .flat_map(|word| std::iter::once(word).chain(parts(word)))
         .map(|term| trimmed(term).to_lowercase())
         .filter(|term| seen.insert(term.clone()))
         .take(MOST_WORDS)
-        .map(|term| format!("\"{}\"", term.replace('"', "\"\"")))
-        .collect();
-    (!quoted.is_empty()).then(|| quoted.join(" OR "))
+        .collect()
 }
 
 fn has_letter(word: &str) -> bool {
@@ -57,30 +55,24 @@ fn parts(word: &str) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
-    use super::query;
+    use super::terms;
 
     #[test]
-    fn words_are_quoted_and_their_parts_added() {
+    fn words_come_with_their_parts() {
         let cases = [
-            (
-                "What does E-104 mean?",
-                Some(r#""e-104" OR "104" OR "mean""#),
-            ),
-            ("reset  the RESET", Some(r#""reset""#)),
-            (
-                "to be or not to be",
-                Some(r#""to" OR "be" OR "or" OR "not""#),
-            ),
-            ("NEAR(", Some(r#""near""#)),
-            (r#"say "no""#, Some(r#""say""#)),
-            (r#"a"b"#, Some(r#""a""b""#)),
-            ("heat-pump*", Some(r#""heat-pump" OR "heat" OR "pump""#)),
-            ("? * \" ( )", None),
-            ("\0\n", None),
-            ("", None),
+            ("What does E-104 mean?", vec!["e-104", "104", "mean"]),
+            ("reset  the RESET", vec!["reset"]),
+            ("to be or not to be", vec!["to", "be", "or", "not"]),
+            ("NEAR(", vec!["near"]),
+            (r#"say "no""#, vec!["say"]),
+            (r#"a"b"#, vec![r#"a"b"#]),
+            ("heat-pump*", vec!["heat-pump", "heat", "pump"]),
+            ("? * \" ( )", vec![]),
+            ("\0\n", vec![]),
+            ("", vec![]),
         ];
         for (question, expected) in cases {
-            assert_eq!(query(question).as_deref(), expected, "{question:?}");
+            assert_eq!(terms(question), expected, "{question:?}");
         }
     }
 }

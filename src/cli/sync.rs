@@ -1,0 +1,141 @@
+//! `ingest sync`: between stores, and from the outbox to its server.
+
+use std::process::ExitCode;
+
+use crate::pipeline::{self, Stage};
+use crate::report::Report;
+use crate::store::{self, Address, Config, Index, Mode, Quantiser, Which};
+
+use super::ingest::{STOP, summary, watched};
+use super::ui::Ui;
+use super::{Common, kit};
+
+/// Copy every page from one store into another, or send what waits for a server
+///
+/// Nothing is embedded again, and pages that are there already are not sent: a sync that was ended goes on. Without
+/// `--from` and `--to`, pages that waited for the configured server are sent.
+#[derive(clap::Args, Debug)]
+pub(super) struct SyncArgs {
+    /// Where pages come from: a SQLite file, or http(s):// [default: the configured store]
+    #[arg(long, value_name = "STORE")]
+    from: Option<String>,
+    /// The collection of a server they come from
+    #[arg(long, value_name = "NAME")]
+    from_collection: Option<String>,
+    /// Where pages go [default: the configured store]
+    #[arg(long, value_name = "STORE")]
+    to: Option<String>,
+    /// The collection of a server they go into
+    #[arg(long, value_name = "NAME")]
+    to_collection: Option<String>,
+    /// How a new collection is indexed
+    #[arg(long, value_enum)]
+    index: Option<Index>,
+    /// How a new collection's index is compressed
+    #[arg(long, value_enum)]
+    quantiser: Option<Quantiser>,
+}
+
+impl SyncArgs {
+    /// Whether another store than the configured one is named.
+    fn names_a_store(&self) -> bool {
+        [
+            &self.from,
+            &self.from_collection,
+            &self.to,
+            &self.to_collection,
+        ]
+        .iter()
+        .any(|name| name.is_some())
+    }
+
+    fn from(&self, settings: &Config) -> Result<Config, Report> {
+        let config = Config {
+            index: None,
+            quantiser: None,
+            replication: None,
+            shards: None,
+            ..settings.clone()
+        };
+        elsewhere(
+            config,
+            self.from.as_deref(),
+            self.from_collection.as_deref(),
+        )
+    }
+
+    fn to(&self, settings: &Config) -> Result<Config, Report> {
+        let config = Config {
+            index: self.index.or(settings.index),
+            quantiser: self.quantiser.or(settings.quantiser),
+            ..settings.clone()
+        };
+        elsewhere(config, self.to.as_deref(), self.to_collection.as_deref())
+    }
+}
+
+fn elsewhere(
+    mut config: Config,
+    url: Option<&str>,
+    collection: Option<&str>,
+) -> Result<Config, Report> {
+    if let Some(url) = url {
+        config.url = url.parse().map_err(|why: String| Report::usage(why))?;
+    }
+    if let Some(collection) = collection {
+        config.collection = collection.to_owned();
+    }
+    match config.flaw() {
+        None => Ok(config),
+        Some((key, why)) => Err(Report::usage(format!("store.{key} {why}"))),
+    }
+}
+
+pub(super) fn run(ui: &mut Ui, common: &Common, args: &SyncArgs) -> Result<ExitCode, Report> {
+    let settings = common.settings()?;
+    if !args.names_a_store() {
+        return deliver(ui, &settings.store);
+    }
+    let (from, to) = (args.from(&settings.store)?, args.to(&settings.store)?);
+    if store::name(&from)? == store::name(&to)? {
+        return Err(
+            Report::usage(format!("both stores are {}", store::name(&to)?))
+                .hint("name the other one with `--to`, or with `--from`"),
+        );
+    }
+    let (source, profile) = kit::open_this_to_read(&settings, &from, common.model.as_deref())?;
+    let target = kit::open_to_write(ui, &to, &profile, Mode::Write)?;
+    let (tally, result) = watched(ui, &[Stage::Store], |watch| {
+        pipeline::sync(&*source, &*target, &STOP, watch)
+    })?;
+    if ui.json {
+        ui.json(&tally)?;
+    } else if !ui.quiet() {
+        ui.data(summary(&tally))?;
+    }
+    if tally.stopped {
+        ui.warn("stopped; the same command goes on where it ended");
+    }
+    result.map_err(Report::from)?;
+    Ok(tally.exit_code().into())
+}
+
+/// Sends what waits for the configured server.
+fn deliver(ui: &mut Ui, config: &Config) -> Result<ExitCode, Report> {
+    if let Address::File(_) = config.url {
+        return Err(Report::usage("nothing waits for a file")
+            .hint("`--to` names the store that pages go to, `--from` the one they come from"));
+    }
+    let opened = store::open(config, Which::Last, Mode::Write)?;
+    let refused = match opened.profile {
+        None => {
+            ui.say("nothing waits");
+            0
+        }
+        Some(profile) => {
+            opened.store.prepare(&profile)?;
+            kit::deliver(ui, &*opened.store)?
+        }
+    };
+    Ok(ExitCode::from(u8::from(refused > 0)))
+}

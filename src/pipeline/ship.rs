@@ -1,0 +1,156 @@
+//! Feeds a store as it likes to be fed: calls of a good size, several at once, nothing held back for long.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::store::Pace;
+
+use super::joined;
+
+/// Pages that one call carries at most.
+const MOST: usize = 256;
+
+/// Sends what comes until nothing more does; the first failure ends it, and whoever sends to `input` finds nobody there.
+pub(super) fn ship<T: Send, E: Send>(
+    pace: Pace,
+    input: Receiver<Vec<T>>,
+    size: impl Fn(&T) -> usize,
+    send: impl Fn(Vec<T>) -> Result<(), E> + Sync,
+) -> Result<(), E> {
+    thread::scope(|scope| {
+        let (out, next) = sync_channel::<Vec<T>>(0);
+        // The lanes alone hold the end of the channel: with the last of them gone, `out` is closed.
+        let next = Arc::new(Mutex::new(next));
+        let lane = || {
+            let (next, send) = (Arc::clone(&next), &send);
+            scope.spawn(move || work(&next, send))
+        };
+        let lanes: Vec<_> = (0..pace.lanes.max(1)).map(|_| lane()).collect();
+        drop(next);
+        gather(pace, input, size, &out);
+        drop(out);
+        lanes.into_iter().map(joined).fold(Ok(()), Result::and)
+    })
+}
+
+/// One lane: sends batch after batch.
+fn work<T, E>(
+    next: &Mutex<Receiver<Vec<T>>>,
+    send: &impl Fn(Vec<T>) -> Result<(), E>,
+) -> Result<(), E> {
+    loop {
+        let batch = next.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        match batch {
+            Ok(batch) => send(batch)?,
+            Err(_) => return Ok(()),
+        }
+    }
+}
+
+/// Puts what comes together into batches. Takes `input` for itself: when nobody takes batches any more, it closes.
+fn gather<T>(
+    pace: Pace,
+    input: Receiver<Vec<T>>,
+    size: impl Fn(&T) -> usize,
+    out: &SyncSender<Vec<T>>,
+) {
+    let mut held: Vec<T> = Vec::new();
+    let (mut bytes, mut since) = (0, Instant::now());
+    loop {
+        let left = match held.is_empty() {
+            true => Duration::MAX,
+            false => pace.patience.saturating_sub(since.elapsed()),
+        };
+        match input.recv_timeout(left) {
+            Ok(more) => {
+                if held.is_empty() {
+                    since = Instant::now();
+                }
+                bytes += more.iter().map(&size).sum::<usize>();
+                held.extend(more);
+                if bytes < pace.bytes && held.len() < MOST {
+                    continue;
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                if !held.is_empty() {
+                    drop(out.send(held));
+                }
+                return;
+            }
+        }
+        if !held.is_empty() && out.send(std::mem::take(&mut held)).is_err() {
+            return;
+        }
+        bytes = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pace(bytes: usize, patience: Duration, lanes: usize) -> Pace {
+        Pace {
+            bytes,
+            patience,
+            lanes,
+        }
+    }
+
+    /// Ships numbers that are their own size; returns the calls.
+    fn calls(pace: Pace, feed: impl FnOnce(SyncSender<Vec<usize>>) + Send) -> Vec<Vec<usize>> {
+        let (out, input) = sync_channel(0);
+        let calls = Mutex::new(Vec::new());
+        thread::scope(|scope| {
+            scope.spawn(|| feed(out));
+            let send = |batch| {
+                calls.lock().unwrap().push(batch);
+                Ok::<(), ()>(())
+            };
+            ship(pace, input, |&n| n, send).unwrap();
+        });
+        calls.into_inner().unwrap()
+    }
+
+    #[test]
+    fn batches_are_joined_until_they_are_large_enough() {
+        let long = Duration::from_secs(60);
+        let calls = calls(pace(10, long, 1), |out| {
+            for batch in [vec![3, 3], vec![3], vec![3], vec![12], vec![1]] {
+                out.send(batch).unwrap();
+            }
+        });
+        assert_eq!(calls, [vec![3, 3, 3, 3], vec![12], vec![1]]);
+    }
+
+    #[test]
+    fn nothing_is_held_back_for_long() {
+        let (sent, seen) = std::sync::mpsc::channel();
+        let (out, input) = sync_channel(0);
+        thread::scope(|scope| {
+            let send = |batch: Vec<usize>| sent.send(batch).map_err(drop);
+            let shipping = scope
+                .spawn(move || ship(pace(10, Duration::from_millis(50), 2), input, |&n| n, send));
+            out.send(vec![1]).unwrap();
+            assert_eq!(seen.recv_timeout(Duration::from_secs(20)), Ok(vec![1]));
+            drop(out);
+            shipping.join().unwrap().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_failure_closes_the_way() {
+        let (out, input) = sync_channel(0);
+        thread::scope(|scope| {
+            let feeder =
+                scope.spawn(move || (0..1_000).take_while(|_| out.send(vec![9]).is_ok()).count());
+            let result = ship(pace(1, Duration::ZERO, 3), input, |&n| n, |_| Err("full"));
+            assert_eq!(result, Err("full"));
+            assert!(feeder.join().unwrap() < 20);
+        });
+    }
+}

@@ -1,0 +1,161 @@
+//! From one store to another: what differs travels, nothing is embedded again.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
+use std::time::Instant;
+
+use crate::page::{PageError, PageId, PageSet};
+use crate::store::{self, Fingerprint, ManualCard, Scope, Store};
+
+use super::ledger::Ledger;
+use super::{Error, Event, ManualTally, Sheet, Tally, joined, keep};
+
+/// Pages read ahead of the store that takes them.
+const AHEAD: usize = 8;
+
+/// Makes the manuals of `to` what they are in `from`; manuals that only `to` has stay. Pages with equal fingerprints
+/// are not sent, so a run that was ended goes on where it was. `stop`, once true, ends it after what is on its way.
+///
+/// At the end the pages of each manual are counted on both sides; one that is missing is a failed page.
+pub fn sync(
+    from: &dyn Store,
+    to: &dyn Store,
+    stop: &AtomicBool,
+    watch: &(dyn Fn(Event) + Sync),
+) -> (Tally, Result<(), Error>) {
+    let start = Instant::now();
+    let cards = match from.cards() {
+        Ok(cards) => cards,
+        Err(cause) => return (Tally::default(), Err(cause.into())),
+    };
+    let ledger = Ledger::new(cards.iter().map(blank_tally).collect(), watch);
+    let copy = Copy {
+        from,
+        to,
+        stop,
+        ledger: &ledger,
+    };
+    let result = copy.all(&cards);
+    let mut tally = ledger.close();
+    tally.manuals.retain(|manual| manual.pages > 0);
+    tally.wall = start.elapsed().as_secs_f64();
+    tally.stopped = stop.load(Ordering::Relaxed);
+    (tally, result)
+}
+
+fn blank_tally(card: &ManualCard) -> ManualTally {
+    ManualTally {
+        manual: card.id.to_string(),
+        path: card.path.clone(),
+        ..ManualTally::default()
+    }
+}
+
+/// A sync under way.
+#[derive(Clone, Copy)]
+struct Copy<'a> {
+    from: &'a dyn Store,
+    to: &'a dyn Store,
+    stop: &'a AtomicBool,
+    ledger: &'a Ledger<'a>,
+}
+
+impl Copy<'_> {
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    fn all(&self, cards: &[ManualCard]) -> Result<(), Error> {
+        let (out, input) = sync_channel(AHEAD);
+        thread::scope(|scope| {
+            let reading = scope.spawn(move || {
+                for (job, card) in cards.iter().enumerate() {
+                    if self.stopped() || !self.manual(job, card, &out)? {
+                        break;
+                    }
+                }
+                Ok(())
+            });
+            let kept = keep::run(self.ledger, self.to, input);
+            joined(reading).and(kept)
+        })?;
+        if !self.stopped() {
+            for (job, card) in cards.iter().enumerate() {
+                self.count(job, card)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands on the pages of a manual that the other store lacks; tells whether somebody still takes them.
+    fn manual(
+        &self,
+        job: usize,
+        card: &ManualCard,
+        out: &SyncSender<Vec<Sheet>>,
+    ) -> Result<bool, Error> {
+        let ours = self.from.known(&card.id)?;
+        if ours.is_empty() {
+            return Ok(true);
+        }
+        let theirs = self.to.known(&card.id)?;
+        let theirs: HashMap<u32, Fingerprint> =
+            theirs.into_iter().map(|page| (page.number, page)).collect();
+        let todo: Vec<u32> = ours
+            .iter()
+            .filter(|page| theirs.get(&page.number) != Some(page))
+            .map(|page| page.number)
+            .collect();
+        let is_extra = |n: &&u32| ours.iter().all(|page| page.number != **n);
+        let extra = PageSet::of(theirs.keys().filter(is_extra).copied());
+        self.to.enter(card)?;
+        self.to.remove(&card.id, &extra)?;
+        self.ledger.manual(job, |m| {
+            m.pages = ours.len() as u32;
+            m.unchanged = (ours.len() - todo.len()) as u32;
+        });
+        self.ledger.tell(Event::Opened {
+            manual: card.id.clone(),
+            todo: todo.len() as u32,
+        });
+        self.hand_on(job, card, PageSet::of(todo), out)
+    }
+
+    fn hand_on(
+        &self,
+        job: usize,
+        card: &ManualCard,
+        pages: PageSet,
+        out: &SyncSender<Vec<Sheet>>,
+    ) -> Result<bool, Error> {
+        let scope = Scope {
+            manual: Some(card.id.clone()),
+            pages,
+        };
+        for page in self.from.scan(&scope)? {
+            let sheet = Sheet { job, record: page? };
+            if out.send(vec![sheet]).is_err() {
+                return Ok(false);
+            }
+            if self.stopped() {
+                break;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Compares what both stores have of a manual; names what did not arrive.
+    fn count(&self, job: usize, card: &ManualCard) -> Result<(), store::Error> {
+        let arrived: Vec<Fingerprint> = self.to.known(&card.id)?;
+        for page in self.from.known(&card.id)? {
+            if !arrived.contains(&page) && !self.ledger.is_excused(job, page.number) {
+                let id = PageId::new(&card.id, page.number);
+                let why = PageError::Store("it did not arrive".to_owned());
+                self.ledger.page_failed(job, &id, why);
+            }
+        }
+        Ok(())
+    }
+}

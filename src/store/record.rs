@@ -1,0 +1,108 @@
+//! What is kept of manuals and pages.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::page::{ManualId, PageId};
+use crate::vectors::PageVectors;
+
+/// The record of a manual: everything that is not about one page.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManualCard {
+    /// Its name.
+    pub id: ManualId,
+    /// Where it was last seen.
+    pub path: PathBuf,
+    /// SHA-256 of the file, hex.
+    pub file: String,
+    /// How its pages were rendered ([`crate::render::Config::profile`]'s text).
+    pub render: String,
+    /// Pages in the file.
+    pub pages: u32,
+}
+
+/// A manual and how much of it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Shelved {
+    /// The manual.
+    #[serde(flatten)]
+    pub card: ManualCard,
+    /// Pages stored.
+    pub stored: u32,
+    /// Of these, blank ones.
+    pub blank: u32,
+    /// Bytes of their vectors.
+    pub bytes: u64,
+}
+
+/// What a store knows of a page without its vectors: enough to tell whether it must be made again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// The page's number.
+    pub number: u32,
+    /// The file and render profile it was made from: [`StoredPage::origin`].
+    pub origin: String,
+    /// Digest of its pixels and text.
+    pub content: String,
+}
+
+/// A page to be stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredPage {
+    /// Its id.
+    pub id: PageId,
+    /// Digest of file and render profile; a manual whose pages all carry the present one is unchanged.
+    pub origin: String,
+    /// Digest of pixels and text; a page with an equal one keeps its vectors.
+    pub content: String,
+    /// The printed label.
+    pub label: Option<String>,
+    /// The section it lies in.
+    pub section: Option<String>,
+    /// The text layer.
+    pub text: String,
+    /// Whether it shows nothing.
+    pub blank: bool,
+    /// A small JPEG, at most 40 KB.
+    pub thumbnail: Vec<u8>,
+    /// Its vectors.
+    pub vectors: Vectors,
+}
+
+impl StoredPage {
+    /// Bytes it takes on its way to a server, about.
+    pub fn bytes(&self) -> usize {
+        let vectors = match &self.vectors {
+            Vectors::New(new) => size_of_val(new.vectors.as_slice()),
+            Vectors::Kept => 0,
+        };
+        // Pictures travel as base64.
+        vectors + self.text.len() + self.thumbnail.len().div_ceil(3) * 4
+    }
+}
+
+/// The vectors of a page to be stored.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Vectors {
+    /// These; already rounded to f16.
+    New(PageVectors),
+    /// Those stored under the same id: pixels and text are as they were.
+    Kept,
+}
+
+/// What is wrong with the vectors of a page for a collection of width `dim`.
+pub(super) fn flaw(new: &PageVectors, dim: u32) -> Option<String> {
+    let (made, places) = (new.vectors.dim(), new.places.cells.len());
+    if made != dim as usize {
+        return Some(format!(
+            "its vectors have width {made}, the collection's {dim}"
+        ));
+    }
+    (places != new.vectors.len()).then(|| {
+        format!(
+            "it has {} vectors but places for {places}",
+            new.vectors.len()
+        )
+    })
+}

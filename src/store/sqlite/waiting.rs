@@ -1,0 +1,87 @@
+//! A file as an outbox: pages whose vectors are elsewhere may wait in it, and so may removals.
+
+use std::path::Path;
+
+use rusqlite::params;
+
+use super::{Named, Sqlite};
+use crate::page::{ManualId, PageSet};
+use crate::store::{Catalogue, Error, Mode, Scope, Which};
+
+/// Removals that wait. They are older than the pages that wait: what is removed later takes those pages away.
+const GONE: &str = "
+CREATE TABLE IF NOT EXISTS gone (
+    collection INTEGER NOT NULL REFERENCES collection (id), manual TEXT NOT NULL, first INTEGER NOT NULL,
+    last INTEGER NOT NULL
+) STRICT;";
+
+impl Sqlite {
+    /// Opens a file as an outbox; makes it when it is not there.
+    pub(in crate::store) fn outbox(path: &Path, which: Which<'_>) -> Result<Self, Error> {
+        let mut file = Self::open(path, None, which, Mode::Write)?;
+        file.is_outbox = true;
+        file.connection().execute_batch(GONE).at(&file.at)?;
+        Ok(file)
+    }
+
+    /// Remembers that pages must be removed.
+    pub(in crate::store) fn put_off(
+        &self,
+        manual: &ManualId,
+        pages: &PageSet,
+    ) -> Result<(), Error> {
+        let collection = self.prepared()?;
+        self.within(|connection| {
+            for &(first, last) in pages.ranges().unwrap_or(&[(0, u32::MAX)]) {
+                connection.execute(
+                    "INSERT INTO gone (collection, manual, first, last) VALUES (?1, ?2, ?3, ?4)",
+                    params![collection.id, manual.as_str(), first, last],
+                )?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The oldest removal that waits, with the number it goes by.
+    pub(in crate::store) fn next_put_off(&self) -> Result<Option<(i64, ManualId, PageSet)>, Error> {
+        let collection = self.prepared()?;
+        let read = || {
+            self.connection()
+                .prepare_cached(
+                    "SELECT rowid, manual, first, last FROM gone WHERE collection = ?1 ORDER BY rowid LIMIT 1",
+                )?
+                .query_map([collection.id], |row| {
+                    let pages = PageSet::between(row.get(2)?, row.get(3)?);
+                    Ok((row.get(0)?, ManualId::new(row.get_ref(1)?.as_str()?), pages))
+                })?
+                .next()
+                .transpose()
+        };
+        rusqlite::Result::at(read(), &self.at)
+    }
+
+    /// Forgets a removal.
+    pub(in crate::store) fn is_done(&self, put_off: i64) -> Result<(), Error> {
+        self.within(|connection| connection.execute("DELETE FROM gone WHERE rowid = ?1", [put_off]))
+            .map(drop)
+    }
+
+    /// How many pages wait.
+    pub(in crate::store) fn len(&self) -> Result<usize, Error> {
+        match self.collection() {
+            None => Ok(0),
+            Some(collection) => Ok(self.within_scope(&collection, &Scope::default())?.len()),
+        }
+    }
+
+    /// Gives the room of what was delivered back to the disk, once nothing waits.
+    pub(in crate::store) fn shrink(&self) -> Result<(), Error> {
+        for card in self.cards()? {
+            // A manual whose pages all went their way.
+            self.within(|connection| {
+                connection.execute("DELETE FROM manual WHERE name = ?1", [card.id.as_str()])
+            })?;
+        }
+        self.connection().execute_batch("VACUUM").at(&self.at)
+    }
+}

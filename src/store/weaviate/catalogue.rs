@@ -1,0 +1,203 @@
+//! Tells what is in. Pages come a few at a time, so that a library of any size passes through a small memory.
+
+use super::object::{Fields, stored};
+use super::proto::{
+    AggregateReply, AggregateRequest, Aggregation, Filters, IntAggregation, MetadataRequest,
+    SearchReply, SearchRequest, SearchResult, SortBy,
+};
+use super::query::AT_ONCE;
+use super::schema::{self, TEXT, VECTOR};
+use super::{Weaviate, filter};
+use crate::page::{ManualId, PageId};
+use crate::store::{Catalogue, Error, Fingerprint, ManualCard, Scope, Shelved, StoredPage};
+
+/// Pages with vectors that are fetched at once: some MB.
+const SHARE: usize = 16;
+/// Everything that was stored of a page.
+const EVERYTHING: [&str; 12] = [
+    "manual",
+    "page_number",
+    "label",
+    "section",
+    TEXT,
+    "blank",
+    "origin",
+    "content",
+    "grid_columns",
+    "grid_rows",
+    "places",
+    "thumbnail",
+];
+
+impl Catalogue for Weaviate {
+    fn cards(&self) -> Result<Vec<ManualCard>, Error> {
+        if self.collection().is_none() {
+            return Ok(Vec::new());
+        }
+        let request = SearchRequest {
+            collection: schema::manuals(&self.config),
+            ..self.search(&["name", "path", "file", "render", "pages"], AT_ONCE)
+        };
+        let reply: SearchReply = self.call("Search", &request)?;
+        let cards = reply
+            .results
+            .iter()
+            .filter_map(|result| Fields::of(result).card());
+        let mut cards: Vec<ManualCard> = cards.collect();
+        cards.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(cards)
+    }
+
+    fn manuals(&self) -> Result<Vec<Shelved>, Error> {
+        let mut shelf = Vec::new();
+        for card in self.cards()? {
+            let pages = filter::manual(&card.id);
+            let (stored, rows) = self.sizes(pages.clone())?;
+            if stored > 0 {
+                let blank = self.count(filter::and(pages, filter::blank()))?;
+                shelf.push(Shelved {
+                    card,
+                    stored,
+                    blank: blank as u32,
+                    bytes: rows * u64::from(self.prepared()?.profile.dim) * 2,
+                });
+            }
+        }
+        Ok(shelf)
+    }
+
+    fn known(&self, manual: &ManualId) -> Result<Vec<Fingerprint>, Error> {
+        if self.collection().is_none() {
+            return Ok(Vec::new());
+        }
+        let properties = ["page_number", "origin", "content"];
+        let fingerprint = |result: &SearchResult| {
+            let fields = Fields::of(result);
+            Some(Fingerprint {
+                number: fields.int("page_number")?,
+                origin: fields.text("origin").unwrap_or_default(),
+                content: fields.text("content").unwrap_or_default(),
+            })
+        };
+        let found = self.listed(&filter::manual(manual), &properties)?;
+        Ok(found.iter().filter_map(fingerprint).collect())
+    }
+
+    fn scan(
+        &self,
+        scope: &Scope,
+    ) -> Result<Box<dyn Iterator<Item = Result<StoredPage, Error>> + '_>, Error> {
+        Ok(Box::new(self.pages(scope)?))
+    }
+}
+
+impl Weaviate {
+    /// Pages of a scope with everything, in order of manual and number.
+    ///
+    /// Which pages there are is asked once; what is removed before its turn is no page any more.
+    pub(super) fn pages(
+        &self,
+        scope: &Scope,
+    ) -> Result<impl Iterator<Item = Result<StoredPage, Error>> + use<'_>, Error> {
+        let mut shares: Vec<(ManualId, Vec<u32>)> = Vec::new();
+        for card in self.cards()? {
+            if scope.manual.as_ref().is_some_and(|only| *only != card.id) {
+                continue;
+            }
+            let found = self.listed(&filter::manual(&card.id), &["page_number"])?;
+            let numbers: Vec<u32> = found
+                .iter()
+                .filter_map(|result| Fields::of(result).int("page_number"))
+                .filter(|&n| scope.pages.contains(n))
+                .collect();
+            shares.extend(
+                numbers
+                    .chunks(SHARE)
+                    .map(|share| (card.id.clone(), share.to_vec())),
+            );
+        }
+        Ok(shares
+            .into_iter()
+            .flat_map(|(manual, numbers)| match self.share(&manual, &numbers) {
+                Ok(pages) => pages,
+                Err(cause) => vec![Err(cause)],
+            }))
+    }
+
+    fn share(
+        &self,
+        manual: &ManualId,
+        numbers: &[u32],
+    ) -> Result<Vec<Result<StoredPage, Error>>, Error> {
+        let request = SearchRequest {
+            metadata: Some(MetadataRequest {
+                vectors: vec![VECTOR.to_owned()],
+                ..MetadataRequest::default()
+            }),
+            filters: Some(filter::pages(manual, numbers)),
+            ..self.search(&EVERYTHING, numbers.len())
+        };
+        let reply: SearchReply = self.call("Search", &request)?;
+        let mut pages: Vec<(PageId, &SearchResult)> = reply
+            .results
+            .iter()
+            .filter_map(|result| Some((Fields::of(result).id()?, result)))
+            .collect();
+        pages.sort_by(|a, b| a.0.cmp(&b.0));
+        let page = |(id, result): (PageId, &SearchResult)| {
+            stored(result, id.clone())
+                .map_err(|why| Error::failed(&self.at, &format!("{id} is damaged: {why}")))
+        };
+        Ok(pages.into_iter().map(page).collect())
+    }
+
+    /// Some properties of all pages that a filter lets through, in order of their number.
+    fn listed(&self, filters: &Filters, properties: &[&str]) -> Result<Vec<SearchResult>, Error> {
+        let mut found: Vec<SearchResult> = Vec::new();
+        loop {
+            let last = found
+                .last()
+                .and_then(|result| Fields::of(result).int("page_number"));
+            let filters = match last {
+                None => filters.clone(),
+                Some(last) => filter::and(filters.clone(), filter::after(last)),
+            };
+            let request = SearchRequest {
+                filters: Some(filters),
+                sort_by: vec![SortBy {
+                    ascending: true,
+                    path: vec!["page_number".to_owned()],
+                }],
+                ..self.search(properties, AT_ONCE)
+            };
+            let reply: SearchReply = self.call("Search", &request)?;
+            let is_last = reply.results.len() < AT_ONCE;
+            found.extend(reply.results);
+            if is_last {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Pages that a filter lets through, and the vectors of all of them.
+    fn sizes(&self, filters: Filters) -> Result<(u32, u64), Error> {
+        let request = AggregateRequest {
+            collection: self.config.collection.clone(),
+            tenant: self.config.tenant.clone(),
+            objects_count: true,
+            aggregations: vec![Aggregation {
+                property: "rows".to_owned(),
+                int: Some(IntAggregation { sum: true }),
+            }],
+            filters: Some(filters),
+        };
+        let reply: AggregateReply = self.call("Aggregate", &request)?;
+        let Some(single) = reply.single_result else {
+            return Ok((0, 0));
+        };
+        let sums = single.aggregations.unwrap_or_default().aggregations;
+        let rows = sums.iter().find_map(|a| a.int.as_ref()?.sum).unwrap_or(0);
+        let count = single.objects_count.unwrap_or(0);
+        Ok((count as u32, rows as u64))
+    }
+}

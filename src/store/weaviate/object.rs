@@ -1,0 +1,242 @@
+//! Pages and manuals as objects of the server, and back.
+
+use std::num::NonZeroUsize;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::Value as JsonText;
+
+use super::proto::{
+    BatchObject, BatchProperties, Json, JsonValue, Kind, MULTI_FP32, Properties, SearchResult,
+    Struct, Vectors as WireVectors,
+};
+use super::schema::{TEXT, VECTOR};
+use crate::page::{ManualId, PageId};
+use crate::store::{ManualCard, StoredPage, Vectors};
+use crate::vectors::{MultiVector, PageVectors, PatchMap};
+
+/// A property and its value; none where it has none.
+type Property = (&'static str, Option<Json>);
+
+/// What a page that keeps its vectors changes.
+fn changing(page: &StoredPage) -> Vec<Property> {
+    let text = |text: &Option<String>| text.clone().map(Json::Text);
+    vec![
+        ("label", text(&page.label)),
+        ("section", text(&page.section)),
+        (TEXT, Some(Json::Text(page.text.clone()))),
+        ("blank", Some(Json::Bool(page.blank))),
+        ("origin", Some(Json::Text(page.origin.clone()))),
+        ("content", Some(Json::Text(page.content.clone()))),
+        ("thumbnail", blob(&page.thumbnail)),
+    ]
+}
+
+/// Bytes as base64; the server refuses an empty text for them.
+fn blob(bytes: &[u8]) -> Option<Json> {
+    (!bytes.is_empty()).then(|| Json::Text(BASE64.encode(bytes)))
+}
+
+/// The body of a PATCH that leaves the vectors as they are; null takes a property away.
+pub(super) fn patch(page: &StoredPage, collection: &str, tenant: &str) -> JsonText {
+    let json = |value: Option<Json>| match value {
+        Some(Json::Text(text)) => JsonText::String(text),
+        Some(Json::Bool(yes)) => yes.into(),
+        Some(Json::Number(number)) => number.into(),
+        Some(Json::Null(_)) | None => JsonText::Null,
+    };
+    let properties: serde_json::Map<_, _> = changing(page)
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), json(value)))
+        .collect();
+    let mut body = serde_json::json!({"class": collection, "properties": properties});
+    if !tenant.is_empty() {
+        body["tenant"] = tenant.into();
+    }
+    body
+}
+
+/// A page with its vectors.
+pub(super) fn page(page: &StoredPage, new: &PageVectors, model: &str) -> BatchObject {
+    let number = |n: u32| Some(Json::Number(n.into()));
+    let places: Vec<u8> = new
+        .places
+        .cells
+        .iter()
+        .flat_map(|c| c.to_le_bytes())
+        .collect();
+    let mut properties = changing(page);
+    properties.extend([
+        ("manual", Some(Json::Text(page.id.manual.to_string()))),
+        ("page_number", number(page.id.number)),
+        ("rows", number(new.vectors.len() as u32)),
+        ("grid_columns", number(new.places.columns.into())),
+        ("grid_rows", number(new.places.rows.into())),
+        ("places", blob(&places)),
+        ("model", Some(Json::Text(model.to_owned()))),
+    ]);
+    let mut object = object(page.id.uuid().to_string(), properties);
+    object.vectors = vec![wire_vectors(&new.vectors)];
+    object
+}
+
+/// The record of a manual.
+pub(super) fn manual(card: &ManualCard) -> BatchObject {
+    let text = |text: &str| Some(Json::Text(text.to_owned()));
+    let properties = vec![
+        ("name", text(card.id.as_str())),
+        ("path", text(&card.path.to_string_lossy())),
+        ("file", text(&card.file)),
+        ("render", text(&card.render)),
+        ("pages", Some(Json::Number(card.pages.into()))),
+    ];
+    object(manual_uuid(&card.id), properties)
+}
+
+/// The id of the record of a manual: that of a page 0, which no page has.
+pub(super) fn manual_uuid(manual: &ManualId) -> String {
+    PageId::new(manual, 0).uuid().to_string()
+}
+
+fn object(uuid: String, properties: Vec<Property>) -> BatchObject {
+    let field = |(name, value): Property| {
+        value.map(|kind| (name.to_owned(), JsonValue { kind: Some(kind) }))
+    };
+    let fields = properties.into_iter().filter_map(field).collect();
+    BatchObject {
+        uuid,
+        properties: Some(BatchProperties {
+            non_ref_properties: Some(Struct { fields }),
+        }),
+        ..BatchObject::default()
+    }
+}
+
+/// A multi-vector on the wire: u16 little-endian width, then the rows, f32 little-endian, row-major
+/// (`usecases/byteops/byteops.go`).
+pub(super) fn wire_vectors(vectors: &MultiVector) -> WireVectors {
+    let mut bytes = Vec::with_capacity(2 + size_of_val(vectors.as_slice()));
+    bytes.extend((vectors.dim() as u16).to_le_bytes());
+    bytes.extend(vectors.as_slice().iter().flat_map(|v| v.to_le_bytes()));
+    WireVectors {
+        name: VECTOR.to_owned(),
+        vector_bytes: bytes,
+        kind: MULTI_FP32,
+    }
+}
+
+/// The rows of an answer.
+fn rows(result: &SearchResult) -> Result<MultiVector, String> {
+    let sent = result
+        .metadata
+        .iter()
+        .flat_map(|m| &m.vectors)
+        .find(|v| v.name == VECTOR);
+    let bytes = sent.map(|v| v.vector_bytes.as_slice()).unwrap_or_default();
+    let (width, floats) = bytes.split_first_chunk().ok_or("it has no vectors")?;
+    let dim =
+        NonZeroUsize::new(u16::from_le_bytes(*width).into()).ok_or("its vectors have no width")?;
+    let (floats, rest) = floats.as_chunks();
+    if !rest.is_empty() {
+        return Err("its vectors are cut off".to_owned());
+    }
+    let rows = floats
+        .iter()
+        .map(|&bytes| f32::from_le_bytes(bytes))
+        .collect();
+    MultiVector::new(rows, dim).map_err(|cause| cause.to_string())
+}
+
+/// The properties of an answer.
+pub(super) struct Fields<'a>(Option<&'a Properties>);
+
+impl<'a> Fields<'a> {
+    pub(super) fn of(result: &'a SearchResult) -> Self {
+        let properties = result.properties.as_ref();
+        Self(properties.and_then(|p| p.non_ref_props.as_ref()))
+    }
+
+    fn kind(&self, name: &str) -> Option<&'a Kind> {
+        self.0?.fields.get(name)?.kind.as_ref()
+    }
+
+    pub(super) fn text(&self, name: &str) -> Option<String> {
+        match self.kind(name)? {
+            Kind::Text(text) => Some(text.clone()),
+            _ => None,
+        }
+    }
+
+    pub(super) fn int(&self, name: &str) -> Option<u32> {
+        match *self.kind(name)? {
+            Kind::Int(n) => n.try_into().ok(),
+            Kind::Number(n) => Some(n as u32),
+            _ => None,
+        }
+    }
+
+    fn is(&self, name: &str) -> bool {
+        matches!(self.kind(name), Some(Kind::Bool(true)))
+    }
+
+    fn blob(&self, name: &str) -> Option<Vec<u8>> {
+        match self.kind(name)? {
+            Kind::Blob(text) | Kind::Text(text) => BASE64.decode(text).ok(),
+            _ => None,
+        }
+    }
+
+    /// Which page the answer is about.
+    pub(super) fn id(&self) -> Option<PageId> {
+        let manual = ManualId::from(self.text("manual")?);
+        Some(PageId {
+            manual,
+            number: self.int("page_number")?,
+        })
+    }
+
+    /// The record of a manual.
+    pub(super) fn card(&self) -> Option<ManualCard> {
+        Some(ManualCard {
+            id: ManualId::from(self.text("name")?),
+            path: self.text("path")?.into(),
+            file: self.text("file")?,
+            render: self.text("render")?,
+            pages: self.int("pages")?,
+        })
+    }
+}
+
+/// Everything that was stored of a page, checked anew.
+pub(super) fn stored(result: &SearchResult, id: PageId) -> Result<StoredPage, String> {
+    let fields = Fields::of(result);
+    let vectors = rows(result)?;
+    let places = fields.blob("places").unwrap_or_default();
+    let (pairs, _) = places.as_chunks();
+    let cells: Vec<u16> = pairs.iter().map(|&pair| u16::from_le_bytes(pair)).collect();
+    if cells.len() != vectors.len() {
+        return Err(format!(
+            "it has {} vectors but places for {}",
+            vectors.len(),
+            cells.len()
+        ));
+    }
+    Ok(StoredPage {
+        id,
+        origin: fields.text("origin").unwrap_or_default(),
+        content: fields.text("content").unwrap_or_default(),
+        label: fields.text("label"),
+        section: fields.text("section"),
+        text: fields.text(TEXT).unwrap_or_default(),
+        blank: fields.is("blank"),
+        thumbnail: fields.blob("thumbnail").unwrap_or_default(),
+        vectors: Vectors::New(PageVectors {
+            vectors,
+            places: PatchMap {
+                columns: fields.int("grid_columns").unwrap_or_default() as u16,
+                rows: fields.int("grid_rows").unwrap_or_default() as u16,
+                cells,
+            },
+        }),
+    })
+}

@@ -1,0 +1,63 @@
+//! The part of the contract that is about searches that do not want everything.
+
+use ingest::store::{Scope, Store, Want};
+
+use crate::making::{DIM, enter, page, put, rows, scope};
+
+pub(crate) fn a_scope_narrows_both_searches(store: &dyn Store) {
+    for manual in ["a.pdf", "b.pdf"] {
+        enter(store, manual);
+        let pages: Vec<_> = (1..=9).map(|n| page(manual, n, "valve")).collect();
+        put(store, &pages);
+    }
+    let query = rows(3, DIM, 4);
+    for (manual, pages, expected) in [
+        (None, "all", 18),
+        (Some("a.pdf"), "all", 9),
+        (Some("b.pdf"), "2-3,9", 3),
+        (None, "8-", 4),
+        (Some("c.pdf"), "all", 0),
+    ] {
+        let scope = scope(manual, pages);
+        let visual = store.visual(&query, &scope, Want::best(100)).unwrap();
+        let text = store.text("valve", &scope, Want::best(100)).unwrap();
+        for hits in [&visual, &text] {
+            assert_eq!(hits.len(), expected, "{scope:?}");
+            for hit in hits {
+                assert!(manual.is_none_or(|m| m == hit.id.manual.as_str()));
+                assert!(scope.pages.contains(hit.id.number));
+            }
+        }
+        assert_eq!(store.scan(&scope).unwrap().count(), expected);
+    }
+    let few = store
+        .text("valve", &scope(None, "5-9"), Want::best(2))
+        .unwrap();
+    assert_eq!(few.len(), 2, "a scope must not eat the best k");
+}
+
+pub(crate) fn no_manual_crowds_the_others_out(store: &dyn Store) {
+    for manual in ["a.pdf", "b.pdf", "c.pdf"] {
+        enter(store, manual);
+        let pages: Vec<_> = (1..=5).map(|n| page(manual, n, "valve")).collect();
+        put(store, &pages);
+    }
+    let want = Want {
+        per_manual: Some(2),
+        ..Want::best(5)
+    };
+    let visual = store
+        .visual(&rows(3, DIM, 4), &Scope::default(), want)
+        .unwrap();
+    let text = store.text("valve", &Scope::default(), want).unwrap();
+    for hits in [visual, text] {
+        let of = |manual: &str| {
+            hits.iter()
+                .filter(|hit| hit.id.manual.as_str() == manual)
+                .count()
+        };
+        let mut counts = ["a.pdf", "b.pdf", "c.pdf"].map(of);
+        counts.sort_unstable();
+        assert_eq!(counts, [1, 2, 2]);
+    }
+}

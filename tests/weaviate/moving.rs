@@ -1,0 +1,169 @@
+//! Pages move between stores and lose nothing on the way.
+
+use ingest::store::{
+    Address, Config, Index, Mode, Quantiser, Scope, StoredPage, Want, Which, open,
+};
+
+use crate::making::{DIM, all, enter, page, prepared, profile, put, rows};
+use crate::server::shared;
+use crate::shelf::{Shelf, config, reader};
+
+/// Manual pages of every kind: blank, labelled, without a picture, with letters of many languages.
+fn pages(manual: &str, count: u32) -> Vec<StoredPage> {
+    let special = |n: u32, page: StoredPage| match n % 4 {
+        0 => StoredPage {
+            label: Some(format!("A-{n}")),
+            section: Some("3.1 Wörter \"und\" mehr".to_owned()),
+            ..page
+        },
+        1 => StoredPage {
+            blank: true,
+            thumbnail: Vec::new(),
+            ..page
+        },
+        _ => page,
+    };
+    (1..=count)
+        .map(|n| special(n, page(manual, n, &format!("Störung E-{n}\t日本語"))))
+        .collect()
+}
+
+#[test]
+fn to_a_server_and_back_nothing_changes() {
+    let shelf = Shelf::at(&shared().url());
+    let file = |name: &str| Config::at(Address::File(shelf.desk.path(name)));
+    let library = file("library.db");
+    let store = prepared(&library, &profile()).store;
+    for manual in ["a.pdf", "b.pdf"] {
+        enter(store.as_ref(), manual);
+        put(store.as_ref(), &pages(manual, 40));
+    }
+    let before = (all(store.as_ref()), store.manuals().unwrap());
+    drop(store);
+    let there = shelf.run(&["sync", "--from", "library.db", "--to", &shelf.url, "--json"]);
+    assert_eq!(there.code, 0, "{}", there.err);
+    assert_eq!(Shelf::total(&there.json(), "stored"), 80);
+    // Again: nothing travels.
+    let again = shelf
+        .run(&["sync", "--from", "library.db", "--json"])
+        .json();
+    assert_eq!(
+        (
+            Shelf::total(&again, "stored"),
+            Shelf::total(&again, "unchanged")
+        ),
+        (0, 80)
+    );
+    let back = shelf.run(&["sync", "--from", &shelf.url, "--to", "copy.db"]);
+    assert_eq!(back.code, 0, "{}", back.err);
+    let copy = reader(&file("copy.db")).store;
+    assert_eq!((all(copy.as_ref()), copy.manuals().unwrap()), before);
+}
+
+#[test]
+fn what_the_source_lost_the_target_loses_and_what_changed_goes_again() {
+    let shelf = Shelf::at(&shared().url());
+    let library = Config::at(Address::File(shelf.desk.path("library.db")));
+    let store = prepared(&library, &profile()).store;
+    enter(store.as_ref(), "a.pdf");
+    put(store.as_ref(), &pages("a.pdf", 6));
+    drop(store);
+    assert_eq!(shelf.run(&["sync", "--from", "library.db"]).code, 0);
+    let store = prepared(&library, &profile()).store;
+    store
+        .remove(
+            &ingest::page::ManualId::new("a.pdf"),
+            &"2,5-".parse().unwrap(),
+        )
+        .unwrap();
+    let changed = StoredPage {
+        content: "other pixels".to_owned(),
+        ..page("a.pdf", 3, "changed")
+    };
+    put(store.as_ref(), &[changed]);
+    drop(store);
+    let done = shelf.run(&["sync", "--from", "library.db", "--json"]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    let report = done.json();
+    assert_eq!(
+        (
+            Shelf::total(&report, "stored"),
+            Shelf::total(&report, "unchanged")
+        ),
+        (1, 2)
+    );
+    assert_eq!(
+        all(reader(&shelf.config()).store.as_ref()),
+        all(reader(&library).store.as_ref())
+    );
+}
+
+#[test]
+fn from_raw_to_every_other_index() {
+    let raw = config(&shared().url());
+    let store = prepared(&raw, &profile()).store;
+    enter(store.as_ref(), "a.pdf");
+    put(store.as_ref(), &pages("a.pdf", 80));
+    let exact = Want {
+        exact: true,
+        ..Want::best(10)
+    };
+    let query = rows(6, DIM, 77);
+    let truth = store.visual(&query, &Scope::default(), exact).unwrap();
+    let shelf = Shelf::at(&raw.url.to_string());
+    for (index, quantiser) in [
+        (Index::Raw, Quantiser::Rq8),
+        (Index::Raw, Quantiser::Bq),
+        (Index::Muvera, Quantiser::None),
+        (Index::Muvera, Quantiser::Rq8),
+        (Index::Muvera, Quantiser::Rq1),
+        (Index::Muvera, Quantiser::Bq),
+    ] {
+        let to = Config {
+            index: Some(index),
+            quantiser: Some(quantiser),
+            ..config(&shared().url())
+        };
+        let name = |value: serde_json::Value| value.as_str().unwrap().to_owned();
+        let (index, quantiser) = (
+            name(serde_json::json!(index)),
+            name(serde_json::json!(quantiser)),
+        );
+        let done = shelf.run(&[
+            "sync",
+            "--from-collection",
+            &raw.collection,
+            "--to-collection",
+            &to.collection,
+            "--index",
+            &index,
+            "--quantiser",
+            &quantiser,
+        ]);
+        assert_eq!(done.code, 0, "{index} {quantiser}: {}", done.err);
+        let moved = open(&to, Which::Last, Mode::Read).unwrap().store;
+        assert_eq!(all(moved.as_ref()), all(store.as_ref()));
+        // Scores are exact, whatever the index keeps.
+        for hit in moved
+            .visual(&query, &Scope::default(), Want::best(10))
+            .unwrap()
+        {
+            if let Some(same) = truth.iter().find(|t| t.id == hit.id) {
+                assert!((same.score - hit.score).abs() < 1e-4, "{index} {quantiser}");
+            }
+        }
+        assert_eq!(
+            moved.visual(&query, &Scope::default(), exact).unwrap(),
+            truth
+        );
+    }
+}
+
+#[test]
+fn one_store_is_not_copied_onto_itself() {
+    let shelf = Shelf::at(&shared().url());
+    let done = shelf.run(&["sync", "--to", &shelf.url]);
+    assert_eq!(done.code, 64, "{}", done.err);
+    let done = shelf.run(&["sync", "--store", "library.db"]);
+    assert_eq!(done.code, 64, "{}", done.err);
+}

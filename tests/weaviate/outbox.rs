@@ -1,0 +1,208 @@
+//! Nothing is lost: servers that go and come, runs that are killed, and runs without a server.
+
+use std::process::Child;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use ingest::page::ManualId;
+use ingest::store::{Mode, StoredPage, Vectors, Verdict, Which, open};
+
+use crate::desk::{Done, outcome};
+use crate::making::{enter, found, numbers, page, prepared, profile, put};
+use crate::server::{Server, shared};
+use crate::shelf::{Shelf, config};
+
+const ALL: [&str; 3] = ["m0.pdf", "m1.pdf", "m2.pdf"];
+const PAGES: u64 = 30;
+
+fn filled(shelf: Shelf) -> Shelf {
+    for manual in ALL {
+        shelf.manual(manual, 10);
+    }
+    shelf
+}
+
+/// What a run that nobody disturbed leaves behind.
+fn undisturbed() -> (u64, Vec<serde_json::Value>) {
+    let shelf = filled(Shelf::at(&shared().url()));
+    let done = shelf.run(&ALL);
+    assert_eq!(done.code, 0, "{}", done.err);
+    shelf.contents()
+}
+
+/// Waits until a run has entered a manual: its pages are on their way.
+fn wait_for(shelf: &Shelf, manual: &str) {
+    let start = Instant::now();
+    let is_entered = || {
+        let opened = open(&shelf.config(), Which::Last, Mode::Read).ok()?;
+        let cards = opened.store.cards().ok()?;
+        cards
+            .iter()
+            .find(|card| card.id.as_str() == manual)
+            .map(drop)
+    };
+    while is_entered().is_none() {
+        assert!(
+            start.elapsed() < Duration::from_secs(60),
+            "{manual} was never entered"
+        );
+        sleep(Duration::from_millis(10));
+    }
+}
+
+fn finish(child: Child) -> Done {
+    child.wait_with_output().unwrap().into()
+}
+
+#[test]
+fn offline_pages_wait_and_sync_sends_them() {
+    let mut server = Server::start();
+    let shelf = filled(Shelf::at(&server.url()));
+    server.kill();
+    let done = shelf.run(&[&ALL[..], &["--offline", "--json"]].concat());
+    assert_eq!(done.code, 0, "{}", done.err);
+    let report = done.json();
+    let waiting = Shelf::total(&report, "waiting");
+    assert_eq!((waiting, Shelf::total(&report, "stored")), (PAGES, 0));
+    // The same again: what waits is known, nothing is embedded twice.
+    let again = shelf.run(&[&ALL[..], &["--offline", "--json"]].concat());
+    assert_eq!(Shelf::total(&again.json(), "unchanged"), PAGES);
+    let sent = shelf.run(&["sync"]);
+    assert_eq!(sent.code, 1);
+    assert!(sent.err.contains("is away"), "{}", sent.err);
+    server.restart();
+    let sent = shelf.run(&["sync"]);
+    assert_eq!(sent.code, 0, "{}", sent.err);
+    assert!(
+        sent.err.contains("30 pages that waited are stored now"),
+        "{}",
+        sent.err
+    );
+    assert_eq!(shelf.contents(), undisturbed());
+    let sent = shelf.run(&["sync"]);
+    assert!(
+        sent.code == 0 && !sent.err.contains("waited"),
+        "{}",
+        sent.err
+    );
+}
+
+#[test]
+fn a_server_killed_during_the_run_and_back_after_it() {
+    let mut server = Server::start();
+    let shelf = filled(Shelf::at(&server.url()));
+    assert_eq!(shelf.run(&["m0.pdf"]).code, 0);
+    let run = shelf.start(&["m1.pdf", "m2.pdf", "--json"]);
+    wait_for(&shelf, "m1.pdf");
+    server.kill();
+    let done = finish(run);
+    assert_eq!(done.code, 1, "{}", done.err);
+    assert!(done.err.contains("pages wait: the server"), "{}", done.err);
+    let report = done.json();
+    let (stored, waiting) = (
+        Shelf::total(&report, "stored"),
+        Shelf::total(&report, "waiting"),
+    );
+    assert!(stored + waiting == 20 && waiting > 0, "{report}");
+    assert_eq!(outcome(&report, "m2.pdf")["failed"], serde_json::json!([]));
+    server.restart();
+    // The next run sends what waits.
+    let next = shelf.run(&ALL);
+    assert_eq!(next.code, 0, "{}", next.err);
+    assert_eq!(shelf.contents(), undisturbed());
+}
+
+#[test]
+fn a_server_killed_and_back_during_the_run() {
+    let mut server = Server::start();
+    let shelf = filled(Shelf::at(&server.url()));
+    shelf.manual("long.pdf", 60);
+    let run = shelf.start(&[
+        "long.pdf",
+        "m0.pdf",
+        "m1.pdf",
+        "m2.pdf",
+        "--json",
+        "--batch-size",
+        "1",
+    ]);
+    wait_for(&shelf, "long.pdf");
+    server.restart();
+    let done = finish(run);
+    let waiting = match done.code {
+        0 => 0,
+        _ => Shelf::total(&done.json(), "waiting"),
+    };
+    let report = done.json();
+    assert_eq!(
+        Shelf::total(&report, "stored") + waiting,
+        60 + PAGES,
+        "{report} {}",
+        done.err
+    );
+    let next = shelf.run(&["long.pdf", "m0.pdf", "m1.pdf", "m2.pdf"]);
+    assert_eq!(next.code, 0, "{}", next.err);
+    assert_eq!(shelf.contents().0, 60 + PAGES);
+}
+
+#[test]
+fn a_run_killed_many_times_leaves_every_page_once() {
+    let shelf = filled(Shelf::at(&shared().url()));
+    let start = Instant::now();
+    let calm = undisturbed();
+    let whole = start.elapsed().min(Duration::from_secs(20));
+    let mut moment = 7u32;
+    for _ in 0..8 {
+        moment = (moment * 37 + 11) % 100;
+        let mut run = shelf.start(&ALL);
+        sleep(whole.mul_f64(f64::from(moment) / 250.0));
+        run.kill().unwrap();
+        run.wait().unwrap();
+    }
+    let last = shelf.run(&ALL);
+    assert_eq!(last.code, 0, "{}", last.err);
+    assert_eq!(shelf.contents(), calm);
+}
+
+#[test]
+fn a_shorter_manual_loses_its_last_pages_and_one_can_be_removed() {
+    let shelf = filled(Shelf::at(&shared().url()));
+    assert_eq!(shelf.run(&ALL).code, 0);
+    shelf.manual("m1.pdf", 4);
+    assert_eq!(shelf.run(&ALL).code, 0);
+    assert_eq!(shelf.contents().0, 24);
+    let gone = shelf.run(&["remove", "m0"]);
+    assert!(
+        gone.err.contains("10 pages of m0.pdf removed"),
+        "{}",
+        gone.err
+    );
+    assert_eq!(shelf.contents().0, 14);
+}
+
+#[test]
+fn a_removal_while_the_server_is_away_happens_later() {
+    let mut server = Server::start();
+    let config = config(&server.url());
+    let store = prepared(&config, &profile()).store;
+    let pages: Vec<_> = (1..=6).map(|n| page("a.pdf", n, "")).collect();
+    enter(store.as_ref(), "a.pdf");
+    put(store.as_ref(), &pages);
+    server.kill();
+    let manual = ManualId::new("a.pdf");
+    store.remove(&manual, &"4-".parse().unwrap()).unwrap();
+    // Page 2 changes in words only, page 7 is new.
+    let changed = StoredPage {
+        text: "new words".to_owned(),
+        vectors: Vectors::Kept,
+        ..pages[1].clone()
+    };
+    let verdicts = store.upsert(&[changed, page("a.pdf", 7, "seven")]).unwrap();
+    for (_, verdict) in verdicts {
+        assert!(matches!(verdict, Ok(Verdict::Waiting(_))));
+    }
+    server.restart();
+    assert_eq!(store.deliver().unwrap().len(), 2);
+    assert_eq!(numbers(store.as_ref(), "a.pdf"), [1, 2, 3, 7]);
+    assert_eq!(found(store.as_ref(), "new words"), [2]);
+}

@@ -1,0 +1,130 @@
+//! A desk whose store is a server.
+
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use ingest::store::{Address, Config, Mode, Opened, Which, open};
+use serde_json::Value;
+
+use crate::desk::{Desk, Done};
+use crate::pdf;
+
+/// A name that no other test uses.
+pub(crate) fn new_name() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("Pages{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A collection of its own on a server.
+pub(crate) fn config(url: &str) -> Config {
+    Config {
+        collection: new_name(),
+        timeout_s: 60,
+        ..Config::at(url.parse::<Address>().unwrap())
+    }
+}
+
+/// Opens a collection to read it.
+pub(crate) fn reader(config: &Config) -> Opened {
+    open(config, Which::Last, Mode::Read).unwrap()
+}
+
+/// A client to ask servers by hand.
+pub(crate) fn client() -> reqwest::blocking::Client {
+    drop(rustls::crypto::ring::default_provider().install_default());
+    reqwest::blocking::Client::new()
+}
+
+pub(crate) struct Shelf {
+    pub(crate) desk: Desk,
+    pub(crate) url: String,
+    pub(crate) collection: String,
+    env: Vec<(&'static str, String)>,
+}
+
+impl Shelf {
+    /// Works with the tiny ColQwen2.5 and a collection of its own.
+    pub(crate) fn at(url: &str) -> Self {
+        Self {
+            desk: Desk::tiny(),
+            url: url.to_owned(),
+            collection: new_name(),
+            env: Vec::new(),
+        }
+    }
+
+    /// The settings of its store.
+    pub(crate) fn config(&self) -> Config {
+        Config {
+            collection: self.collection.clone(),
+            ..Config::at(self.url.parse().unwrap())
+        }
+    }
+
+    /// Adds an environment variable to every command.
+    pub(crate) fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.env.push((name, value.to_owned()));
+        self
+    }
+
+    /// Writes a manual whose pages say who they are.
+    pub(crate) fn manual(&self, name: &str, pages: u32) {
+        let texts: Vec<String> = (1..=pages)
+            .map(|n| format!("{name} part number {n}"))
+            .collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        self.desk.write(name, &pdf::good(&texts));
+    }
+
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.desk.command(args);
+        command
+            .env("INGEST_STORE_URL", &self.url)
+            .env("INGEST_STORE_COLLECTION", &self.collection)
+            .env_remove("WEAVIATE_API_KEY")
+            .envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    pub(crate) fn run(&self, args: &[&str]) -> Done {
+        self.command(args).output().unwrap().into()
+    }
+
+    /// Starts a command and leaves it running.
+    pub(crate) fn start(&self, args: &[&str]) -> Child {
+        self.command(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    /// The sum of a count over the manuals of a run's report.
+    pub(crate) fn total(report: &Value, count: &str) -> u64 {
+        let manuals = report["manuals"].as_array().unwrap();
+        manuals.iter().map(|m| m[count].as_u64().unwrap()).sum()
+    }
+
+    /// Pages stored, and the exact ranking of all of them for some questions, scores included.
+    pub(crate) fn contents(&self) -> (u64, Vec<Value>) {
+        let list = self.run(&["list", "--json"]);
+        assert_eq!(list.code, 0, "{}", list.err);
+        let list = list.json();
+        let stored = list
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|m| m["stored"].as_u64().unwrap())
+            .sum();
+        let mut rankings = Vec::new();
+        for n in [1, 4, 7] {
+            let question = format!("part number {n}");
+            let found = self.run(&[
+                "search", &question, "--visual", "--exact", "-k", "99", "--json",
+            ]);
+            assert_eq!(found.code, 0, "{}", found.err);
+            rankings.push(found.json());
+        }
+        (stored, rankings)
+    }
+}

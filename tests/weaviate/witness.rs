@@ -1,0 +1,197 @@
+//! Weaviate's own Python client as witness: it sees what we wrote, and we see what it writes.
+
+use ingest::page::{ManualId, PageId};
+use ingest::store::{Config, ManualCard, Scope, StoredPage, Vectors, Want};
+use ingest::vectors::MultiVector;
+use serde_json::{Value, json};
+
+use crate::making::{DIM, all, enter, page, prepared, profile, put, rows, vectors};
+use crate::server::{python, shared};
+use crate::shelf::{config, reader};
+
+/// Connects, and leaves `pages` and `given` behind.
+const PROLOGUE: &str = r#"
+import json, sys
+import numpy as np
+import weaviate
+from weaviate.classes.query import Filter, MetadataQuery
+from weaviate.util import generate_uuid5
+
+port, grpc, collection, given = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], json.load(open(sys.argv[4]))
+client = weaviate.connect_to_local(port=port, grpc_port=grpc)
+pages = client.collections.use(collection)
+manuals = client.collections.use(collection + "Manual")
+
+def max_sim(query, rows):
+    return float((np.array(query, dtype=np.float32) @ np.array(rows, dtype=np.float32).T).max(1).sum())
+"#;
+
+fn ask(config: &Config, script: &str, given: &Value) -> Value {
+    let server = shared();
+    let (port, grpc) = (server.port().to_string(), server.grpc_port().to_string());
+    let script = format!("{PROLOGUE}{script}\nclient.close()\n");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), given.to_string()).unwrap();
+    let path = file.path().to_str().unwrap();
+    let said = python(&script, &[&port, &grpc, &config.collection, path]);
+    serde_json::from_str(said.lines().last().unwrap_or_default())
+        .unwrap_or_else(|e| panic!("{e}: {said}"))
+}
+
+fn floats(vectors: &MultiVector) -> Vec<&[f32]> {
+    vectors.rows().collect()
+}
+
+fn shown(page: &StoredPage) -> Value {
+    let Vectors::New(seen) = &page.vectors else {
+        panic!("no vectors");
+    };
+    json!({"id": page.id.uuid().to_string(), "rows": floats(&seen.vectors), "text": page.text, "number": page.id.number})
+}
+
+#[test]
+fn their_client_sees_what_we_wrote() {
+    let config = config(&shared().url());
+    let store = prepared(&config, &profile()).store;
+    enter(store.as_ref(), "pump.pdf");
+    let stored: Vec<StoredPage> = (1..=60)
+        .map(|n| page("pump.pdf", n, &format!("Fault E-{n} of the pump")))
+        .collect();
+    put(store.as_ref(), &stored);
+    let query = rows(7, DIM, 99);
+    let given =
+        json!({"query": floats(&query), "pages": stored.iter().map(shown).collect::<Vec<_>>()});
+    let seen = ask(
+        &config,
+        r#"
+wanted = {page["id"]: page for page in given["pages"]}
+count = pages.aggregate.over_all(total_count=True).total_count
+worst = 0.0
+for item in pages.iterator(include_vector=True):
+    page = wanted.pop(str(item.uuid))
+    theirs, ours = np.array(item.vector["colqwen"], dtype=np.float32), np.array(page["rows"], dtype=np.float32)
+    assert theirs.shape == ours.shape and item.properties["text"] == page["text"], item
+    assert item.properties["page_number"] == page["number"] and item.properties["manual"] == "pump.pdf"
+    worst = max(worst, float(abs(theirs - ours).max()))
+near = pages.query.near_vector(given["query"], target_vector="colqwen", limit=60, return_metadata=MetadataQuery(distance=True))
+distances = [[o.properties["page_number"], o.metadata.distance, max_sim(given["query"], wanted_rows)]
+             for o in near.objects
+             for wanted_rows in [next(p["rows"] for p in given["pages"] if p["id"] == str(o.uuid))]]
+words = [o.properties["page_number"] for o in pages.query.bm25("E-17", limit=1).objects]
+names = [o.properties["name"] for o in manuals.iterator()]
+print(json.dumps({"count": count, "left": len(wanted), "worst": worst, "distances": distances, "words": words, "names": names}))
+"#,
+        &given,
+    );
+    assert_eq!(
+        (&seen["count"], &seen["left"], &seen["worst"]),
+        (&json!(60), &json!(0), &json!(0.0))
+    );
+    assert_eq!(
+        (&seen["words"], &seen["names"]),
+        (&json!([17]), &json!(["pump.pdf"]))
+    );
+    let distances = seen["distances"].as_array().unwrap();
+    let hits = store
+        .visual(&query, &Scope::default(), Want::best(60))
+        .unwrap();
+    assert_eq!((distances.len(), hits.len()), (60, 60));
+    for (theirs, ours) in distances.iter().zip(&hits) {
+        assert_eq!(theirs[0], ours.id.number);
+        for score in [-theirs[1].as_f64().unwrap(), theirs[2].as_f64().unwrap()] {
+            assert!(
+                (score - f64::from(ours.score)).abs() < 1e-4,
+                "{theirs} {}",
+                ours.score
+            );
+        }
+    }
+}
+
+#[test]
+fn we_see_what_their_client_wrote() {
+    let config = config(&shared().url());
+    let store = prepared(&config, &profile()).store;
+    let id = PageId::new(&ManualId::new("theirs.pdf"), 3);
+    let made = vectors(9, DIM, 5);
+    let given = json!({"id": id.uuid().to_string(), "rows": floats(&made.vectors)});
+    ask(
+        &config,
+        r#"
+import base64
+cells = np.array([65535] + list(range(1, 9)), dtype="<u2").tobytes()
+pages.data.insert(uuid=given["id"], vector={"colqwen": given["rows"]}, properties={
+    "manual": "theirs.pdf", "page_number": 3, "text": "Ölstand prüfen", "label": "iii", "blank": False, "rows": 9,
+    "origin": "o", "content": "c", "grid_columns": 7, "grid_rows": 11,
+    "places": base64.b64encode(cells).decode(), "thumbnail": base64.b64encode(b"jpeg").decode()})
+print(json.dumps(None))
+"#,
+        &given,
+    );
+    // The record of its manual comes from us.
+    store
+        .enter(&ManualCard {
+            id: id.manual.clone(),
+            path: "/theirs.pdf".into(),
+            file: "f".into(),
+            render: "r".into(),
+            pages: 3,
+        })
+        .unwrap();
+    let expected = StoredPage {
+        id: id.clone(),
+        origin: "o".into(),
+        content: "c".into(),
+        label: Some("iii".into()),
+        section: None,
+        text: "Ölstand prüfen".into(),
+        blank: false,
+        thumbnail: b"jpeg".to_vec(),
+        vectors: Vectors::New(made),
+    };
+    let read = reader(&config).store;
+    assert_eq!(all(read.as_ref()), [expected]);
+    assert_eq!(read.manuals().unwrap()[0].stored, 1);
+    let found = read
+        .text("olstand", &Scope::default(), Want::best(3))
+        .unwrap();
+    assert_eq!(found[0].id, id);
+}
+
+#[test]
+fn a_description_that_comes_later_keeps_the_vectors() {
+    let config = config(&shared().url());
+    let store = prepared(&config, &profile()).store;
+    enter(store.as_ref(), "pump.pdf");
+    let first = page("pump.pdf", 1, "before");
+    put(store.as_ref(), std::slice::from_ref(&first));
+    let given = json!({"id": first.id.uuid().to_string()});
+    let patch = r#"
+pages.data.update(uuid=given["id"], properties={"description": "An exploded view of the pump"})
+print(json.dumps(None))
+"#;
+    ask(&config, patch, &given);
+    assert_eq!(all(store.as_ref()), std::slice::from_ref(&first));
+    // And new words beside the old vectors keep the description.
+    let second = StoredPage {
+        text: "after".into(),
+        vectors: Vectors::Kept,
+        ..first.clone()
+    };
+    put(store.as_ref(), &[second]);
+    let seen = ask(
+        &config,
+        r#"
+page = pages.query.fetch_object_by_id(given["id"], include_vector=True)
+print(json.dumps([page.properties["description"], page.properties["text"], len(page.vector["colqwen"])]))
+"#,
+        &given,
+    );
+    let Vectors::New(new) = &first.vectors else {
+        panic!("no vectors");
+    };
+    assert_eq!(
+        seen,
+        json!(["An exploded view of the pump", "after", new.vectors.len()])
+    );
+}

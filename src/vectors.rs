@@ -93,6 +93,29 @@ impl MultiVector {
         self.dim.get()
     }
 
+    /// Its last rows, at most `n` and at least one.
+    #[must_use]
+    pub fn tail(&self, n: usize) -> Self {
+        let n = n.clamp(1, self.len());
+        Self {
+            rows: self.rows[self.rows.len() - n * self.dim()..].to_vec(),
+            dim: self.dim,
+        }
+    }
+
+    /// Its rows and then those of another of the same width.
+    ///
+    /// # Panics
+    /// When the widths differ.
+    #[must_use]
+    pub fn with(&self, other: &Self) -> Self {
+        assert_eq!(self.dim, other.dim, "rows of another width");
+        Self {
+            rows: [self.as_slice(), other.as_slice()].concat(),
+            dim: self.dim,
+        }
+    }
+
     /// The same rows rounded to what f16 can hold. Done once, before any store sees them, so that all stores agree.
     #[must_use]
     pub fn rounded_to_f16(mut self) -> Self {
@@ -179,6 +202,17 @@ mod tests {
             MultiVector::new(vec![1.0, 0.0, 1.0, 1.0], TWO),
             Err(ShapeError::NotUnit { row: 1, .. })
         ));
+    }
+
+    #[test]
+    fn rows_are_cut_and_joined() {
+        let page = MultiVector::new(vec![1.0, 0.0, 0.6, 0.8], TWO).unwrap();
+        assert_eq!(page.tail(1).as_slice(), [0.6, 0.8]);
+        assert_eq!(page.tail(9), page);
+        assert_eq!(
+            page.with(&page.tail(1)).as_slice(),
+            [1.0, 0.0, 0.6, 0.8, 0.6, 0.8]
+        );
     }
 
     #[test]

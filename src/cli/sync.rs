@@ -13,7 +13,8 @@ use super::{Common, kit};
 /// Copy every page from one store into another, or send what waits for a server
 ///
 /// Nothing is embedded again, and pages that are there already are not sent: a sync that was ended goes on. Without
-/// `--from` and `--to`, pages that waited for the configured server are sent.
+/// `--from` and `--to`, pages that waited for the configured server are sent, and pages that its index has lost, as
+/// happens when it is killed, are put back.
 #[derive(clap::Args, Debug)]
 pub(super) struct SyncArgs {
     /// Where pages come from: a SQLite file, or http(s):// [default: the configured store]
@@ -120,7 +121,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &SyncArgs) -> Result<ExitC
     Ok(tally.exit_code().into())
 }
 
-/// Sends what waits for the configured server.
+/// Sends what waits for the configured server, and puts back what its index has lost.
 fn deliver(ui: &mut Ui, config: &Config) -> Result<ExitCode, Report> {
     if let Address::File(_) = config.url {
         return Err(Report::usage("nothing waits for a file")
@@ -134,7 +135,14 @@ fn deliver(ui: &mut Ui, config: &Config) -> Result<ExitCode, Report> {
         }
         Some(profile) => {
             opened.store.prepare(&profile)?;
-            kit::deliver(ui, &*opened.store)?
+            let refused = kit::deliver(ui, &*opened.store)?;
+            match opened.store.mend(&opened.store.cards()?)? {
+                0 => {}
+                pages => ui.say(format!(
+                    "{pages} pages that the server's index had lost are back"
+                )),
+            }
+            refused
         }
     };
     Ok(ExitCode::from(u8::from(refused > 0)))

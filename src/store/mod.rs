@@ -247,6 +247,12 @@ pub trait Writer {
     /// When the store fails.
     fn remove(&self, manual: &ManualId, pages: &PageSet) -> Result<u64, Error>;
 
+    /// Looks for pages of some manuals that the store has but does not find any more, and puts them back; tells how many.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn mend(&self, manuals: &[ManualCard]) -> Result<u64, Error>;
+
     /// Sends what waits for a server, now; returns the pages that waited and got their verdict since this was last asked.
     ///
     /// # Errors

@@ -272,9 +272,21 @@ impl Writer for Outbox {
         }
     }
 
+    fn mend(&self, manuals: &[ManualCard]) -> Result<u64, Error> {
+        match &self.remote {
+            Some(remote) => remote.mend(manuals),
+            None => Ok(0),
+        }
+    }
+
     fn deliver(&self) -> Result<Vec<Page<Verdict>>, Error> {
         locked(&self.rest).until = None;
         self.send_all()?;
+        if self.remote.as_ref().is_some_and(Weaviate::has_stumbled) {
+            // A server that was killed has lost some of what this run gave it before.
+            let cards: Vec<ManualCard> = locked(&self.cards).values().cloned().collect();
+            self.on_remote(|remote| remote.mend(&cards))?;
+        }
         Ok(std::mem::take(&mut *locked(&self.settled)))
     }
 }

@@ -5,10 +5,12 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use ingest::page::ManualId;
-use ingest::store::{Mode, StoredPage, Vectors, Verdict, Which, open};
+use ingest::store::{
+    Config, Index, Mode, Scope, Store, StoredPage, Vectors, Verdict, Want, Which, open,
+};
 
 use crate::desk::{Done, outcome};
-use crate::making::{enter, found, numbers, page, prepared, profile, put};
+use crate::making::{DIM, all, enter, found, numbers, page, prepared, profile, put, rows};
 use crate::server::{Server, shared};
 use crate::shelf::{Shelf, config};
 
@@ -205,4 +207,69 @@ fn a_removal_while_the_server_is_away_happens_later() {
     assert_eq!(store.deliver().unwrap().len(), 2);
     assert_eq!(numbers(store.as_ref(), "a.pdf"), [1, 2, 3, 7]);
     assert_eq!(found(store.as_ref(), "new words"), [2]);
+}
+
+/// How many of the pages an ordinary search can find.
+fn findable(store: &dyn Store) -> usize {
+    let want = Want::best(1_000);
+    store
+        .visual(&rows(1, DIM, 4), &Scope::default(), want)
+        .unwrap()
+        .len()
+}
+
+#[test]
+fn what_a_killed_server_forgot_is_put_back() {
+    for index in [Index::Muvera, Index::Raw] {
+        let mut server = Server::start();
+        let config = Config {
+            index: Some(index),
+            ..config(&server.url())
+        };
+        let store = prepared(&config, &profile()).store;
+        enter(store.as_ref(), "a.pdf");
+        let pages: Vec<_> = (1..=40).map(|n| page("a.pdf", n, "")).collect();
+        put(store.as_ref(), &pages[..20]);
+        put(store.as_ref(), &pages[20..]);
+        server.restart();
+        // Only this defect makes the repair necessary: when it is gone, so should the repair be.
+        if index == Index::Muvera {
+            assert!(
+                findable(store.as_ref()) < 40,
+                "the server has forgotten nothing"
+            );
+        }
+        let forgotten = 40 - findable(store.as_ref()) as u64;
+        assert_eq!(
+            store.mend(&store.cards().unwrap()).unwrap(),
+            forgotten,
+            "{index:?}"
+        );
+        assert_eq!(findable(store.as_ref()), 40, "{index:?}");
+        assert_eq!(all(store.as_ref()), pages, "{index:?}");
+        assert_eq!(store.mend(&store.cards().unwrap()).unwrap(), 0, "{index:?}");
+    }
+}
+
+#[test]
+fn a_run_that_saw_the_server_die_puts_back_by_itself() {
+    let mut server = Server::start();
+    let config = Config {
+        index: Some(Index::Muvera),
+        ..config(&server.url())
+    };
+    let store = prepared(&config, &profile()).store;
+    enter(store.as_ref(), "a.pdf");
+    let pages: Vec<_> = (1..=30).map(|n| page("a.pdf", n, "")).collect();
+    put(store.as_ref(), &pages[..20]);
+    server.kill();
+    let verdicts = store.upsert(&pages[20..]).unwrap();
+    assert!(
+        verdicts
+            .iter()
+            .all(|(_, v)| matches!(v, Ok(Verdict::Waiting(_))))
+    );
+    server.restart();
+    assert_eq!(store.deliver().unwrap().len(), 10);
+    assert_eq!(findable(store.as_ref()), 30);
 }

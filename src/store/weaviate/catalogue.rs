@@ -124,7 +124,8 @@ impl Weaviate {
             }))
     }
 
-    fn share(
+    /// Certain pages of a manual with everything, in order.
+    pub(super) fn share(
         &self,
         manual: &ManualId,
         numbers: &[u32],
@@ -152,7 +153,11 @@ impl Weaviate {
     }
 
     /// Some properties of all pages that a filter lets through, in order of their number.
-    fn listed(&self, filters: &Filters, properties: &[&str]) -> Result<Vec<SearchResult>, Error> {
+    pub(super) fn listed(
+        &self,
+        filters: &Filters,
+        properties: &[&str],
+    ) -> Result<Vec<SearchResult>, Error> {
         let mut found: Vec<SearchResult> = Vec::new();
         loop {
             let last = found

@@ -10,7 +10,7 @@ pub(super) fn of(scope: &Scope) -> Option<Filters> {
     let pages = scope.pages.ranges().map(|ranges| {
         joined(
             operator::OR,
-            ranges.iter().map(|&range| within(range)).collect(),
+            ranges.iter().map(|&(a, b)| between(a, b)).collect(),
         )
     });
     match (manual, pages) {
@@ -59,7 +59,8 @@ pub(super) fn and(one: Filters, other: Filters) -> Filters {
     joined(operator::AND, vec![one, other])
 }
 
-fn within((first, last): (u32, u32)) -> Filters {
+/// Pages from one number to another.
+pub(super) fn between(first: u32, last: u32) -> Filters {
     let edge = |operator, n: u32| compare("page_number", operator, Operand::Int(n.into()));
     match (first, last) {
         _ if first == last => edge(operator::EQUAL, first),

@@ -6,6 +6,7 @@
 mod catalogue;
 mod filter;
 mod key;
+mod mend;
 mod object;
 mod proto;
 mod query;
@@ -77,6 +78,11 @@ impl Weaviate {
     /// URL and collection, for people.
     pub(super) fn at(&self) -> &str {
         &self.at
+    }
+
+    /// Whether a node was away since this was opened: it may have been killed.
+    pub(super) fn has_stumbled(&self) -> bool {
+        self.wire.has_stumbled()
     }
 
     /// How the collection is indexed, or will be, for people.

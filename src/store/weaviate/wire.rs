@@ -4,7 +4,7 @@
 //! status than 200 and JSON. Whatever does not answer, or says that it cannot now, is asked again a few times: the next
 //! node first, then after a pause that grows and differs from run to run.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -63,6 +63,7 @@ pub(super) struct Wire {
     /// The node that answered last.
     current: AtomicUsize,
     key: Option<HeaderValue>,
+    stumbled: AtomicBool,
 }
 
 impl Wire {
@@ -90,7 +91,13 @@ impl Wire {
             key: key::header(config, nodes)?,
             nodes: nodes.to_vec(),
             current: AtomicUsize::new(0),
+            stumbled: AtomicBool::new(false),
         })
+    }
+
+    /// Whether a node was away at any time.
+    pub(super) fn has_stumbled(&self) -> bool {
+        self.stumbled.load(Ordering::Relaxed)
     }
 
     /// Calls a method of the gRPC service.
@@ -145,6 +152,7 @@ impl Wire {
                     Err(away @ Failure::Away { .. }) => last = Some(away),
                     done => return done,
                 }
+                self.stumbled.store(true, Ordering::Relaxed);
                 // Another thread may have gone on to the next node already.
                 let (next, order) = (at.wrapping_add(1), Ordering::Relaxed);
                 let _ = self.current.compare_exchange(at, next, order, order);

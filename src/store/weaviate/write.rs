@@ -108,6 +108,10 @@ impl Writer for Weaviate {
         Ok(gone)
     }
 
+    fn mend(&self, manuals: &[ManualCard]) -> Result<u64, Error> {
+        self.mended(manuals)
+    }
+
     fn deliver(&self) -> Result<Vec<Page<Verdict>>, Error> {
         Ok(Vec::new())
     }

@@ -128,6 +128,11 @@ fn deliver(ui: &mut Ui, config: &Config) -> Result<ExitCode, Report> {
             .hint("`--to` names the store that pages go to, `--from` the one they come from"));
     }
     let opened = store::open(config, Which::Last, Mode::Write)?;
+    ui.detail(format!(
+        "{}: {}",
+        opened.at,
+        opened.note.unwrap_or_default()
+    ));
     let refused = match opened.profile {
         None => {
             ui.say("nothing waits");

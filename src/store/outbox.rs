@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,7 @@ pub(super) fn open(config: &Config, which: Which<'_>, mode: Mode) -> Result<Open
         waiting: OnceLock::new(),
         opening: Mutex::default(),
         sending: Mutex::default(),
+        has_news: AtomicBool::new(false),
         cards: Mutex::default(),
         rest: Mutex::default(),
         settled: Mutex::default(),
@@ -41,25 +43,44 @@ pub(super) fn open(config: &Config, which: Which<'_>, mode: Mode) -> Result<Open
         file,
     };
     let mut profile = store.remote.as_ref().and_then(Weaviate::profile);
-    let note = match &store.remote {
-        None => Some(format!(
-            "nothing is sent; pages wait in {}",
-            store.file.display()
-        )),
-        Some(remote) => Some(remote.describe()),
+    let mut note = match &store.remote {
+        None => format!("nothing is sent; pages wait in {}", store.file.display()),
+        Some(remote) => remote.describe(),
     };
     if store.remote.is_none() || store.file.exists() {
         let wanted = profile.as_ref().map_or(which, Which::Profile);
-        let waiting = Sqlite::outbox(&store.file, wanted)?;
-        profile = profile.or_else(|| waiting.profile());
-        drop(store.waiting.set(waiting));
+        match Sqlite::outbox(&store.file, wanted) {
+            // Another run sees to it.
+            Err(Error::Locked { .. }) if store.remote.is_some() => {}
+            waiting => {
+                let waiting = waiting?;
+                profile = profile.or_else(|| waiting.profile());
+                note.push_str(&strangers(&waiting, profile.as_ref())?);
+                drop(store.waiting.set(waiting));
+                store.has_news.store(true, Ordering::Relaxed);
+            }
+        }
     }
     Ok(Opened {
         store: Box::new(store),
         profile,
         at,
-        note,
+        note: Some(note),
     })
+}
+
+/// Words about pages that wait and that this collection will never take.
+fn strangers(waiting: &Sqlite, profile: Option<&Profile>) -> Result<String, Error> {
+    let models = waiting.models_but(profile.map_or("", |profile| &profile.id))?;
+    Ok(models
+        .iter()
+        .map(|model| {
+            format!(
+                "; pages of `{model}` wait in {}, for another collection",
+                waiting.at()
+            )
+        })
+        .collect())
 }
 
 /// The file of an outbox: one for each URL, collection and tenant.
@@ -77,6 +98,8 @@ struct Outbox {
     waiting: OnceLock<Sqlite>,
     opening: Mutex<()>,
     sending: Mutex<()>,
+    /// Whether something waits that was not tried yet.
+    has_news: AtomicBool,
     /// Manuals of this run: a page can wait only beside the record of its manual.
     cards: Mutex<HashMap<ManualId, ManualCard>>,
     rest: Mutex<Rest>,
@@ -146,6 +169,13 @@ impl Outbox {
         Ok(file)
     }
 
+    /// The file, to put something into it.
+    fn file_for_news(&self) -> Result<&Sqlite, Error> {
+        let file = self.file()?;
+        self.has_news.store(true, Ordering::Relaxed);
+        Ok(file)
+    }
+
     /// Where questions go.
     fn front(&self) -> Result<&dyn Store, Error> {
         match &self.remote {
@@ -155,7 +185,7 @@ impl Outbox {
     }
 
     fn put_by(&self, pages: &[StoredPage]) -> Result<Vec<Page<Verdict>>, Error> {
-        let file = self.file()?;
+        let file = self.file_for_news()?;
         for page in pages {
             if let Some(card) = locked(&self.cards).get(&page.id.manual) {
                 file.enter(card)?;
@@ -176,9 +206,6 @@ impl Outbox {
         while let Some((number, manual, pages)) = file.next_put_off()? {
             remote.remove(&manual, &pages)?;
             file.is_done(number)?;
-        }
-        if file.len()? == 0 {
-            return Ok(());
         }
         for card in file.cards()? {
             remote.enter(&card)?;
@@ -240,7 +267,7 @@ impl Writer for Outbox {
         locked(&self.cards).insert(card.id.clone(), card.clone());
         match self.on_remote(|remote| remote.enter(card))? {
             Some(()) => Ok(()),
-            None => self.file()?.enter(card),
+            None => self.file_for_news()?.enter(card),
         }
     }
 
@@ -252,9 +279,7 @@ impl Writer for Outbox {
     }
 
     fn upsert(&self, pages: &[StoredPage]) -> Result<Vec<Page<Verdict>>, Error> {
-        if self.waiting().is_some() {
-            self.send_all()?;
-        }
+        self.send_all()?;
         match self.on_remote(|remote| remote.upsert(pages))? {
             Some(verdicts) => Ok(verdicts),
             None => self.put_by(pages),
@@ -268,7 +293,10 @@ impl Writer for Outbox {
         };
         match self.on_remote(|remote| remote.remove(manual, pages))? {
             Some(gone) => Ok(gone + waited),
-            None => self.file()?.put_off(manual, pages).map(|()| waited),
+            None => self
+                .file_for_news()?
+                .put_off(manual, pages)
+                .map(|()| waited),
         }
     }
 
@@ -297,8 +325,13 @@ impl Outbox {
             return Ok(());
         };
         let _one_at_a_time = locked(&self.sending);
-        self.on_remote(|remote| self.send_waiting(remote, file))
-            .map(drop)
+        if self.remote().is_some() && self.has_news.swap(false, Ordering::Relaxed) {
+            let sent = self.on_remote(|remote| self.send_waiting(remote, file))?;
+            if sent.is_none() {
+                self.has_news.store(true, Ordering::Relaxed);
+            }
+        }
+        Ok(())
     }
 }
 

@@ -66,6 +66,20 @@ impl Sqlite {
             .map(drop)
     }
 
+    /// The models of pages that wait, but for one profile.
+    pub(in crate::store) fn models_but(&self, profile: &str) -> Result<Vec<String>, Error> {
+        let read = || {
+            self.connection()
+                .prepare(
+                    "SELECT model FROM collection c WHERE profile <> ?1 AND EXISTS (SELECT 1 FROM page
+                     JOIN manual ON manual.id = page.manual WHERE manual.collection = c.id)",
+                )?
+                .query_map([profile], |row| row.get(0))?
+                .collect()
+        };
+        rusqlite::Result::at(read(), &self.at)
+    }
+
     /// How many pages wait.
     pub(in crate::store) fn len(&self) -> Result<usize, Error> {
         match self.collection() {

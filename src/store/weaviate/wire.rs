@@ -24,6 +24,8 @@ const CONNECT: &str = "v1/grpc-web/weaviate.v1.Weaviate";
 const ROUNDS: u32 = 3;
 /// … with a pause before the second round that doubles from then on.
 const PAUSE: Duration = Duration::from_millis(250);
+/// A question is answered within this time, or the node hangs: a call right after another node was killed may.
+const READ_TIME: Duration = Duration::from_secs(30);
 /// A node that cannot be connected to within this time is away.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 
@@ -64,17 +66,20 @@ pub(super) struct Wire {
     current: AtomicUsize,
     key: Option<HeaderValue>,
     stumbled: AtomicBool,
+    /// The longest an answer may take.
+    patience: Duration,
 }
 
 impl Wire {
     /// Makes ready to talk; sends nothing.
     pub(super) fn new(config: &Config, nodes: &[String]) -> Result<Self, Error> {
         let failed = |why: String| Error::open(&nodes[0], &why);
+        let patience = Duration::from_secs(config.timeout_s);
         // Fails where a provider is installed already, which is as good.
         drop(rustls::crypto::ring::default_provider().install_default());
         let mut client = Client::builder()
             .connect_timeout(CONNECT_TIME)
-            .timeout(Duration::from_secs(config.timeout_s))
+            .timeout(patience)
             .user_agent(concat!("ingest/", env!("CARGO_PKG_VERSION")));
         if let Some(file) = &config.ca_file {
             let name =
@@ -92,6 +97,7 @@ impl Wire {
             nodes: nodes.to_vec(),
             current: AtomicUsize::new(0),
             stumbled: AtomicBool::new(false),
+            patience,
         })
     }
 
@@ -108,8 +114,12 @@ impl Wire {
     ) -> Result<R, Failure> {
         let body = Bytes::from(request.encode_to_vec());
         let reply = self.send(|node| {
-            self.client
-                .post(format!("{node}/{CONNECT}/{method}"))
+            let request = self.client.post(format!("{node}/{CONNECT}/{method}"));
+            let request = match method {
+                "Search" | "Aggregate" => request.timeout(self.patience.min(READ_TIME)),
+                _ => request.timeout(self.patience),
+            };
+            request
                 .header(CONTENT_TYPE, "application/proto")
                 .header("Connect-Protocol-Version", "1")
                 .body(body.clone())
@@ -191,6 +201,8 @@ fn failure(status: StatusCode, body: &[u8]) -> Failure {
     let why = message(status, body);
     match status.as_u16() {
         401 | 403 => Failure::Key(why),
+        // So says the gRPC service of a key that it does not know.
+        500 if why.contains("unauthorized") => Failure::Key(why),
         404 => Failure::Missing(why),
         429 if is_too_large(&why) => Failure::Refused(why),
         429 | 502..=504 => Failure::Away { why, hung: false },

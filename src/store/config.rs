@@ -81,7 +81,7 @@ impl Config {
             key_file: None,
             key_over_http: false,
             ca_file: None,
-            timeout_s: 120,
+            timeout_s: 60,
         }
     }
 

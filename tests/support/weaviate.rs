@@ -330,7 +330,7 @@ fn keeper(plan: &Plan, ports: &Ports, folder: &Path) -> Child {
 }
 
 /// What a script beside this file provides: a path. The script talks on stderr.
-fn tool(script: &str) -> PathBuf {
+pub(crate) fn tool(script: &str) -> PathBuf {
     let script = format!("{}/tests/support/{script}", env!("CARGO_MANIFEST_DIR"));
     let mut bash = Command::new("bash");
     let done = bash.arg(&script).stderr(Stdio::inherit()).output().unwrap();
@@ -373,6 +373,9 @@ impl Cluster {
                 ("RAFT_BOOTSTRAP_EXPECT", "3"),
                 ("RAFT_JOIN", &raft),
                 ("CLUSTER_JOIN", &gossip),
+                // A node that was away catches up in seconds instead of a minute.
+                ("ASYNC_REPLICATION_FREQUENCY", "2s"),
+                ("ASYNC_REPLICATION_PROPAGATION_DELAY", "1s"),
             ];
             let plan = Plan {
                 settings,
@@ -382,18 +385,4 @@ impl Cluster {
         };
         names.into_iter().zip(ports).map(node).collect()
     }
-}
-
-/// Runs a script with Python and Weaviate's own client; gives what it prints.
-pub(crate) fn python(script: &str, arguments: &[&str]) -> String {
-    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    let done = Command::new(PYTHON.get_or_init(|| tool("weaviate-client.sh")))
-        .args(["-c", script])
-        .args(arguments)
-        .env("no_proxy", "127.0.0.1,localhost")
-        .output()
-        .unwrap();
-    let error = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "{error}");
-    String::from_utf8(done.stdout).unwrap()
 }

@@ -25,7 +25,10 @@ fn held(url: &str, node: &str, collection: &str, ids: &[String]) -> usize {
 fn a_node_dies_and_returns() {
     let mut cluster = Cluster::of_three();
     let urls: Vec<String> = cluster.nodes.iter().map(|node| node.url()).collect();
-    let shelf = Shelf::at(&urls.join(",")).with("INGEST_STORE_REPLICATION", "3");
+    // A write that begins just when a node dies may hang until its time is over; then the next node is asked.
+    let shelf = Shelf::at(&urls.join(","))
+        .with("INGEST_STORE_REPLICATION", "3")
+        .with("INGEST_STORE_TIMEOUT_S", "15");
     shelf.manual("before.pdf", 8);
     shelf.manual("during.pdf", 40);
     shelf.manual("after.pdf", 8);

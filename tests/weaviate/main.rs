@@ -15,6 +15,7 @@ mod moving;
 mod outbox;
 #[path = "../support/pdf.rs"]
 mod pdf;
+mod recall;
 #[path = "../support/weaviate.rs"]
 mod server;
 mod shelf;

@@ -1,12 +1,16 @@
 //! Weaviate's own Python client as witness: it sees what we wrote, and we see what it writes.
 
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
 use ingest::page::{ManualId, PageId};
 use ingest::store::{Config, ManualCard, Scope, StoredPage, Vectors, Want};
 use ingest::vectors::MultiVector;
 use serde_json::{Value, json};
 
 use crate::making::{DIM, all, enter, page, prepared, profile, put, rows, vectors};
-use crate::server::{python, shared};
+use crate::server::{shared, tool};
 use crate::shelf::{config, reader};
 
 /// Connects, and leaves `pages` and `given` behind.
@@ -36,6 +40,20 @@ fn ask(config: &Config, script: &str, given: &Value) -> Value {
     let said = python(&script, &[&port, &grpc, &config.collection, path]);
     serde_json::from_str(said.lines().last().unwrap_or_default())
         .unwrap_or_else(|e| panic!("{e}: {said}"))
+}
+
+/// Runs a script with Python and Weaviate's own client; gives what it prints.
+fn python(script: &str, arguments: &[&str]) -> String {
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    let done = Command::new(PYTHON.get_or_init(|| tool("weaviate-client.sh")))
+        .args(["-c", script])
+        .args(arguments)
+        .env("no_proxy", "127.0.0.1,localhost")
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{error}");
+    String::from_utf8(done.stdout).unwrap()
 }
 
 fn floats(vectors: &MultiVector) -> Vec<&[f32]> {

@@ -10,10 +10,11 @@ use super::{Weaviate, filter};
 use crate::store::{Error, Hit, Lookup, Scope, Vectors, Want, words};
 use crate::vectors::{MultiVector, max_sim};
 
-/// At least so many candidates: many vectors of one page crowd the others out of a short list.
+/// At least so many candidates: many vectors of one page crowd the others out of a short list. Without a filter the
+/// server looks at ten times as many anyway.
 const FEWEST: usize = 50;
-/// At most so many, unless more pages are wanted. MUVERA with a filter over 200 pages finds 0.36 of the best ten with
-/// 10 candidates, all of them with 200; it rescores twice as many as it is asked for, so half of the pages suffice.
+/// With a filter half of the matching pages are asked for, at most so many. MUVERA with a filter over 200 pages finds
+/// 0.36 of the best ten with 10 candidates, all of them with 200, and it rescores twice as many as it is asked for.
 const MOST: usize = 400;
 /// The most that a server returns at once (`QUERY_MAXIMUM_RESULTS`).
 pub(super) const AT_ONCE: usize = 10_000;
@@ -35,11 +36,12 @@ impl Lookup for Weaviate {
         if pages == 0 {
             return Ok(Vec::new());
         }
-        let candidates = pages
-            .div_ceil(2)
-            .clamp(FEWEST, MOST)
-            .max(want.count)
-            .min(AT_ONCE);
+        let narrow = filter::of(scope).is_some() || want.per_manual.is_some();
+        let candidates = match narrow {
+            true => pages.div_ceil(2).clamp(FEWEST, MOST),
+            false => FEWEST,
+        };
+        let candidates = candidates.max(want.count).min(AT_ONCE);
         let request = SearchRequest {
             near_vector: Some(NearVector {
                 targets: Some(Targets {

@@ -17,7 +17,7 @@ use crate::store::{Error, ManualCard, Pace, Scope, StoredPage, Vectors, Verdict,
 use crate::vectors::{PageVectors, Profile};
 
 /// Bytes that a message should have: large enough that its way does not count, small enough to keep several in memory.
-const MESSAGE: usize = 24 << 20;
+const MESSAGE: usize = 16 << 20;
 /// Bytes of a message that are no objects.
 const FRAME: usize = 1_024;
 /// Calls at once. The server puts one page's vectors in one after another and works on pages in parallel; while it

@@ -1,0 +1,45 @@
+//! A small `-k` or a filter loses nothing: more candidates are asked for than pages are wanted.
+
+use ingest::store::{Config, Index, Want};
+
+use crate::making::{DIM, enter, page, prepared, profile, put, rows, scope};
+use crate::server::shared;
+use crate::shelf::config;
+
+#[test]
+fn few_pages_and_filters_find_the_same_as_comparing_all() {
+    for index in [Index::Muvera, Index::Raw] {
+        let config = Config {
+            index: Some(index),
+            ..config(&shared().url())
+        };
+        let store = prepared(&config, &profile()).store;
+        for manual in ["a.pdf", "bb.pdf"] {
+            enter(store.as_ref(), manual);
+            let pages: Vec<_> = (1..=200).map(|n| page(manual, n, "")).collect();
+            put(store.as_ref(), &pages);
+        }
+        for seed in 0..6 {
+            let query = rows(5, DIM, 3_000 + seed);
+            for scope in [
+                scope(Some("bb.pdf"), "all"),
+                scope(None, "20-60"),
+                scope(Some("a.pdf"), "7-"),
+                scope(None, "all"),
+            ] {
+                for count in [1, 3, 10] {
+                    let exact = Want {
+                        exact: true,
+                        ..Want::best(count)
+                    };
+                    let truth = store.visual(&query, &scope, exact).unwrap();
+                    let found = store.visual(&query, &scope, Want::best(count)).unwrap();
+                    let ids = |hits: &[ingest::store::Hit]| {
+                        hits.iter().map(|hit| hit.id.clone()).collect::<Vec<_>>()
+                    };
+                    assert_eq!(ids(&found), ids(&truth), "{index:?} {scope:?} {count}");
+                }
+            }
+        }
+    }
+}

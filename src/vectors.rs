@@ -158,6 +158,24 @@ pub struct PatchMap {
 impl PatchMap {
     /// The cell of a row that looks at no place of the page.
     pub const NOWHERE: u16 = u16::MAX;
+
+    /// The cells as stores keep them: little-endian, one after another.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.cells
+            .iter()
+            .flat_map(|cell| cell.to_le_bytes())
+            .collect()
+    }
+
+    /// A map of such bytes.
+    pub fn from_bytes(columns: u16, rows: u16, cells: &[u8]) -> Self {
+        let (pairs, _) = cells.as_chunks();
+        Self {
+            columns,
+            rows,
+            cells: pairs.iter().map(|&pair| u16::from_le_bytes(pair)).collect(),
+        }
+    }
 }
 
 /// A page as a model saw it.

@@ -123,6 +123,10 @@ impl Writer for Shelf {
         Ok(0)
     }
 
+    fn waiting(&self) -> Result<usize, store::Error> {
+        Ok(0)
+    }
+
     fn deliver(&self) -> Result<Vec<Page<Verdict>>, store::Error> {
         Ok(Vec::new())
     }

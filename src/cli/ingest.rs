@@ -225,16 +225,21 @@ pub(super) fn summary(tally: &Tally) -> String {
         "\n{stored} pages stored in {}",
         Seconds(tally.wall)
     ));
-    if waiting > 0 {
-        lines.push_str(&format!(
-            "\n{waiting} pages wait for their server; `ingest sync` sends them"
-        ));
-    }
     let model = tally.seconds(Stage::Embed);
     if stored > 0 && model > 0.0 {
         let share = 100.0 * tally.model_waited / (tally.model_waited + model).max(1e-9);
         lines.push_str(&format!(
             " ({rate:.2} pages/s; the model waited {share:.0} % of its time)"
+        ));
+    }
+    if waiting > 0 {
+        let names = tally.manuals.iter().filter(|m| m.waiting > 0);
+        let names: Vec<String> = names
+            .map(|m| format!("{} of {}", m.waiting, m.manual))
+            .collect();
+        lines.push_str(&format!(
+            "\n{waiting} pages wait for their server ({}); `ingest sync` sends them",
+            names.join(", ")
         ));
     }
     lines

@@ -119,6 +119,7 @@ pub(super) fn plan(settings: &Settings, card: &Card) -> Result<Plan, Report> {
         batch_size,
         memory: ByteSize(memory),
         picture: ByteSize(u64::from(settings.render.max_megapixels) * 3_000_000),
+        sending: store::sending(&settings.store),
         pictures: render::ahead(&settings.render) + RENDERED_AHEAD + rayon::current_num_threads(),
     };
     Ok(pipeline::plan(card, &room)?)

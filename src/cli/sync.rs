@@ -128,20 +128,13 @@ fn deliver(ui: &mut Ui, config: &Config) -> Result<ExitCode, Report> {
             .hint("`--to` names the store that pages go to, `--from` the one they come from"));
     }
     let opened = store::open(config, Which::Last, Mode::Write)?;
-    ui.detail(format!(
-        "{}: {}",
-        opened.at,
-        opened.note.unwrap_or_default()
-    ));
+    let store = opened.store;
     let refused = match opened.profile {
-        None => {
-            ui.say("nothing waits");
-            0
-        }
+        None => 0,
         Some(profile) => {
-            opened.store.prepare(&profile)?;
-            let refused = kit::deliver(ui, &*opened.store)?;
-            match opened.store.mend(&opened.store.cards()?)? {
+            store.prepare(&profile)?;
+            let refused = kit::deliver(ui, &*store)?;
+            match store.mend(&store.cards()?)? {
                 0 => {}
                 pages => ui.say(format!(
                     "{pages} pages that the server's index had lost are back"
@@ -150,5 +143,13 @@ fn deliver(ui: &mut Ui, config: &Config) -> Result<ExitCode, Report> {
             refused
         }
     };
-    Ok(ExitCode::from(u8::from(refused > 0)))
+    let waiting = store.waiting()?;
+    match (waiting, opened.note) {
+        (0, _) => ui.say("nothing waits"),
+        (_, note) => ui.warn(format!(
+            "{waiting} pages still wait; {}",
+            note.unwrap_or_default()
+        )),
+    }
+    Ok(ExitCode::from(u8::from(refused > 0 || waiting > 0)))
 }

@@ -16,13 +16,15 @@ pub(super) fn run(
     input: Receiver<Vec<Sheet>>,
 ) -> Result<(), Error> {
     let size = |sheet: &Sheet| sheet.record.bytes();
-    ship(store.pace(), input, size, |sheets| {
+    let shipped = ship(store.pace(), input, size, |sheets| {
         upsert(ledger, store, sheets)
-    })?;
-    for (id, verdict) in store.deliver()? {
-        ledger.settle(&id, verdict);
-    }
-    Ok(())
+    });
+    let delivered = store.deliver().map(|verdicts| {
+        for (id, verdict) in verdicts {
+            ledger.settle(&id, verdict);
+        }
+    });
+    shipped.and(delivered.map_err(Error::from))
 }
 
 fn upsert(

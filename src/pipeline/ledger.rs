@@ -246,6 +246,13 @@ impl<'a> Ledger<'a> {
         }
     }
 
+    /// Whether a manual failed as a whole.
+    pub(super) fn has_failed(&self, index: usize) -> bool {
+        let mut failed = false;
+        self.manual(index, |m| failed = m.error.is_some());
+        failed
+    }
+
     /// Whether it is known that a page of a manual is not in the store: it failed, or some still wait.
     pub(super) fn is_excused(&self, index: usize, page: u32) -> bool {
         let mut excused = false;

@@ -18,6 +18,8 @@ pub struct Room {
     pub picture: ByteSize,
     /// Rendered pages in flight.
     pub pictures: usize,
+    /// Bytes on their way into the store at most.
+    pub sending: ByteSize,
 }
 
 /// Where the bytes go, at most.
@@ -81,7 +83,7 @@ fn at(card: &Card, room: &Room, batch: usize) -> Plan {
     let activations = card.memory.fixed + card.memory.per_cost * cost;
     let pictures = room.picture.0 * room.pictures as u64;
     let rows = u64::from(card.max_rows) * u64::from(card.profile.dim) * size_of::<f32>() as u64;
-    let queues = 3 * batch as u64 * (prepared_bytes(&card.prepare) + rows);
+    let queues = 3 * batch as u64 * (prepared_bytes(&card.prepare) + rows) + room.sending.0;
     Plan {
         batch_size: batch,
         asked: room.batch_size,
@@ -147,6 +149,7 @@ mod tests {
             memory: ByteSize(memory),
             picture: ByteSize(48_000_000),
             pictures: 36,
+            sending: ByteSize(0),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Feeds a store as it likes to be fed: calls of a good size, several at once, nothing held back for long.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,17 +20,24 @@ pub(super) fn ship<T: Send, E: Send>(
     size: impl Fn(&T) -> usize,
     send: impl Fn(Vec<T>) -> Result<(), E> + Sync,
 ) -> Result<(), E> {
+    let failed = AtomicBool::new(false);
     thread::scope(|scope| {
         let (out, next) = sync_channel::<Vec<T>>(0);
         // The lanes alone hold the end of the channel: with the last of them gone, `out` is closed.
         let next = Arc::new(Mutex::new(next));
         let lane = || {
-            let (next, send) = (Arc::clone(&next), &send);
-            scope.spawn(move || work(&next, send))
+            let (next, send, failed) = (Arc::clone(&next), &send, &failed);
+            scope.spawn(move || {
+                let result = work(&next, send);
+                failed.fetch_or(result.is_err(), Ordering::Relaxed);
+                result
+            })
         };
         let lanes: Vec<_> = (0..pace.lanes.max(1)).map(|_| lane()).collect();
         drop(next);
-        gather(pace, input, size, &out);
+        gather(pace, input, size, |batch| {
+            !failed.load(Ordering::Relaxed) && out.send(batch).is_ok()
+        });
         drop(out);
         lanes.into_iter().map(joined).fold(Ok(()), Result::and)
     })
@@ -49,12 +57,13 @@ fn work<T, E>(
     }
 }
 
-/// Puts what comes together into batches. Takes `input` for itself: when nobody takes batches any more, it closes.
+/// Puts what comes together into batches, until `out` says that nobody takes them. Takes `input` for itself, so that it
+/// closes then.
 fn gather<T>(
     pace: Pace,
     input: Receiver<Vec<T>>,
     size: impl Fn(&T) -> usize,
-    out: &SyncSender<Vec<T>>,
+    out: impl Fn(Vec<T>) -> bool,
 ) {
     let mut held: Vec<T> = Vec::new();
     let (mut bytes, mut since) = (0, Instant::now());
@@ -77,12 +86,12 @@ fn gather<T>(
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
                 if !held.is_empty() {
-                    drop(out.send(held));
+                    out(held);
                 }
                 return;
             }
         }
-        if !held.is_empty() && out.send(std::mem::take(&mut held)).is_err() {
+        if !held.is_empty() && !out(std::mem::take(&mut held)) {
             return;
         }
         bytes = 0;
@@ -91,6 +100,9 @@ fn gather<T>(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::mpsc::SyncSender;
+
     use super::*;
 
     fn pace(bytes: usize, patience: Duration, lanes: usize) -> Pace {
@@ -148,7 +160,13 @@ mod tests {
         thread::scope(|scope| {
             let feeder =
                 scope.spawn(move || (0..1_000).take_while(|_| out.send(vec![9]).is_ok()).count());
-            let result = ship(pace(1, Duration::ZERO, 3), input, |&n| n, |_| Err("full"));
+            // One call of many fails; the other lanes must not go on for long.
+            let calls = AtomicUsize::new(0);
+            let send = |_| match calls.fetch_add(1, Ordering::Relaxed) {
+                4 => Err("full"),
+                _ => Ok(()),
+            };
+            let result = ship(pace(1, Duration::ZERO, 3), input, |&n| n, send);
             assert_eq!(result, Err("full"));
             assert!(feeder.join().unwrap() < 20);
         });

@@ -26,20 +26,23 @@ pub fn sync(
     watch: &(dyn Fn(Event) + Sync),
 ) -> (Tally, Result<(), Error>) {
     let start = Instant::now();
-    let cards = match from.cards() {
-        Ok(cards) => cards,
+    let (cards, there) = match from.cards().and_then(|cards| Ok((cards, to.cards()?))) {
+        Ok(both) => both,
         Err(cause) => return (Tally::default(), Err(cause.into())),
     };
     let ledger = Ledger::new(cards.iter().map(blank_tally).collect(), watch);
     let copy = Copy {
         from,
         to,
+        there: &there,
         stop,
         ledger: &ledger,
     };
     let result = copy.all(&cards);
     let mut tally = ledger.close();
-    tally.manuals.retain(|manual| manual.pages > 0);
+    tally
+        .manuals
+        .retain(|manual| manual.pages > 0 || manual.error.is_some());
     tally.wall = start.elapsed().as_secs_f64();
     tally.stopped = stop.load(Ordering::Relaxed);
     (tally, result)
@@ -58,6 +61,8 @@ fn blank_tally(card: &ManualCard) -> ManualTally {
 struct Copy<'a> {
     from: &'a dyn Store,
     to: &'a dyn Store,
+    /// The manuals that the other store had before.
+    there: &'a [ManualCard],
     stop: &'a AtomicBool,
     ledger: &'a Ledger<'a>,
 }
@@ -98,6 +103,18 @@ impl Copy<'_> {
     ) -> Result<bool, Error> {
         let ours = self.from.known(&card.id)?;
         if ours.is_empty() {
+            return Ok(true);
+        }
+        if let Some(other) = self
+            .there
+            .iter()
+            .find(|other| other.id == card.id && other.is_another(card))
+        {
+            let why = format!(
+                "the other store has another manual of this name, from {}",
+                other.path.display()
+            );
+            self.ledger.manual_failed(job, &why);
             return Ok(true);
         }
         let theirs = self.to.known(&card.id)?;
@@ -148,6 +165,9 @@ impl Copy<'_> {
 
     /// Compares what both stores have of a manual; names what did not arrive.
     fn count(&self, job: usize, card: &ManualCard) -> Result<(), store::Error> {
+        if self.ledger.has_failed(job) {
+            return Ok(());
+        }
         let arrived: Vec<Fingerprint> = self.to.known(&card.id)?;
         for page in self.from.known(&card.id)? {
             if !arrived.contains(&page) && !self.ledger.is_excused(job, page.number) {

@@ -100,6 +100,12 @@ impl Config {
         if self.tenant.len() > 64 || !self.tenant.chars().all(|c| word(c) || c == '-') {
             return Some(("tenant", "must be at most 64 letters, digits, `_` and `-`"));
         }
+        if !self.tenant.is_empty() && self.shards.is_some() {
+            return Some((
+                "shards",
+                "cannot be chosen for a tenant, who has one of its own",
+            ));
+        }
         if self.timeout_s == 0 || self.replication == Some(0) || self.shards == Some(0) {
             return Some((
                 "timeout_s, store.replication, store.shards",

@@ -22,6 +22,7 @@ pub use record::{Fingerprint, ManualCard, Shelved, StoredPage, Vectors};
 use record::flaw;
 
 use crate::page::{ManualId, Page, PageId, PageSet};
+use crate::units::ByteSize;
 use crate::vectors::{MultiVector, Profile};
 
 /// What a store is opened for.
@@ -110,6 +111,14 @@ pub fn name(config: &Config) -> Result<String, Error> {
     match &config.url {
         Address::File(_) => place(config).map(|path| path.display().to_string()),
         Address::Servers(_) => Ok(format!("{} {}", config.url, config.collection)),
+    }
+}
+
+/// Bytes of pages that are on their way into a store at most; what a file takes at once is as good as nothing.
+pub fn sending(config: &Config) -> ByteSize {
+    match &config.url {
+        Address::File(_) => ByteSize(0),
+        Address::Servers(_) => weaviate::SENDING,
     }
 }
 
@@ -241,7 +250,7 @@ pub trait Writer {
     /// stored, and storing them again does no harm.
     fn upsert(&self, pages: &[StoredPage]) -> Result<Vec<Page<Verdict>>, Error>;
 
-    /// Deletes pages of a manual; with every page gone the manual goes too. Returns how many were there.
+    /// Deletes pages of a manual; with all of them asked for, the manual goes too. Returns how many were there.
     ///
     /// # Errors
     /// When the store fails.
@@ -252,6 +261,12 @@ pub trait Writer {
     /// # Errors
     /// When the store fails.
     fn mend(&self, manuals: &[ManualCard]) -> Result<u64, Error>;
+
+    /// How many pages wait for a server, those of other models in the same outbox included.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn waiting(&self) -> Result<usize, Error>;
 
     /// Sends what waits for a server, now; returns the pages that waited and got their verdict since this was last asked.
     ///
@@ -308,6 +323,14 @@ pub trait Catalogue {
 /// A store: all three.
 pub trait Store: Writer + Lookup + Catalogue + Send + Sync {}
 impl<T: Writer + Lookup + Catalogue + Send + Sync> Store for T {}
+
+/// A query must have the width of the collection.
+fn same_width(dim: u32, query: &MultiVector) -> Result<(), Error> {
+    match query.dim() as u32 {
+        made if made == dim => Ok(()),
+        made => Err(Error::Width { found: dim, made }),
+    }
+}
 
 /// A panic elsewhere leaves what a store keeps behind a lock sound.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

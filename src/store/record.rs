@@ -22,6 +22,13 @@ pub struct ManualCard {
     pub pages: u32,
 }
 
+impl ManualCard {
+    /// Whether this is the record of another manual that happens to have the same name: neither path nor file agree.
+    pub fn is_another(&self, of_same_name: &Self) -> bool {
+        self.path != of_same_name.path && self.file != of_same_name.file
+    }
+}
+
 /// A manual and how much of it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Shelved {

@@ -40,24 +40,33 @@ impl From<Output> for Done {
 
 pub(crate) struct Desk {
     pub(crate) folder: tempfile::TempDir,
-    model: String,
+    env: Vec<(&'static str, String)>,
 }
 
 impl Desk {
     /// Works with the tiny ColQwen2.5.
     pub(crate) fn tiny() -> Self {
-        Self {
-            folder: tempfile::tempdir().unwrap(),
-            model: TINY.to_owned(),
-        }
+        Self::of(TINY)
     }
 
     /// Works with the defaults.
     pub(crate) fn built_in() -> Self {
-        Self {
-            model: "built-in".to_owned(),
-            ..Self::tiny()
-        }
+        Self::of("built-in")
+    }
+
+    fn of(model: &str) -> Self {
+        let desk = Self {
+            folder: tempfile::tempdir().unwrap(),
+            env: Vec::new(),
+        };
+        desk.with("INGEST_STORE_URL", "library.db")
+            .with("INGEST_EMBED_MODEL", model)
+    }
+
+    /// Adds an environment variable to every command; a later one of the same name wins.
+    pub(crate) fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.env.push((name, value.to_owned()));
+        self
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -83,10 +92,10 @@ impl Desk {
             .env("XDG_CONFIG_HOME", home.join("config"))
             .env("XDG_DATA_HOME", home.join("data"));
         let cache = concat!(env!("CARGO_TARGET_TMPDIR"), "/cache");
-        command.env("XDG_CACHE_HOME", cache);
         command
-            .env("INGEST_STORE_URL", "library.db")
-            .env("INGEST_EMBED_MODEL", &self.model);
+            .env("XDG_CACHE_HOME", cache)
+            .env_remove("WEAVIATE_API_KEY")
+            .envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
 

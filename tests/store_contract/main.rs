@@ -206,6 +206,12 @@ fn pages_and_manuals_can_be_removed(store: &dyn Store) {
         .visual(&rows(3, DIM, 1), &Scope::default(), Want::best(99))
         .unwrap();
     assert_eq!(hits.len(), 6);
+    // A record whose pages went one after another takes new ones; it is not listed without any.
+    let b = ManualId::new("b.pdf");
+    assert_eq!(store.remove(&b, &PageSet::from(1)).unwrap(), 6);
+    assert!(store.manuals().unwrap().is_empty());
+    put(store, &[page("b.pdf", 1, "anew")]);
+    assert_eq!(numbers(store, "b.pdf"), [1]);
     // A manual that comes back starts anew.
     enter(store, "a.pdf");
     put(store, &[page("a.pdf", 1, "again")]);

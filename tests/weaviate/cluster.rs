@@ -36,7 +36,7 @@ fn a_node_dies_and_returns() {
     assert_eq!(first.code, 0, "{}", first.err);
     // The node that we talk to dies while pages are under way.
     let run = shelf.start(&["during.pdf", "--json", "--batch-size", "1"]);
-    sleep(Duration::from_millis(500));
+    shelf.wait_for("during.pdf");
     cluster.nodes[0].kill();
     let done: crate::desk::Done = run.wait_with_output().unwrap().into();
     assert_eq!(done.code, 0, "{}", done.err);
@@ -60,11 +60,16 @@ fn a_node_dies_and_returns() {
     loop {
         let counts = nodes.map(|node| held(&urls[1], node, &shelf.collection, &ids));
         if counts == [56; 3] {
-            return;
+            break;
         }
         assert!(start.elapsed() < Duration::from_secs(240), "{counts:?}");
         sleep(Duration::from_secs(2));
     }
+    // The node that returned serves as before.
+    let again = shelf.run(&["before.pdf", "during.pdf", "after.pdf", "--json"]);
+    assert_eq!(again.code, 0, "{}", again.err);
+    assert_eq!(Shelf::total(&again.json(), "unchanged"), 56);
+    assert_eq!(shelf.contents(), (stored, rankings));
 }
 
 fn name(value: &Value) -> String {

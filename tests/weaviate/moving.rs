@@ -31,7 +31,7 @@ fn pages(manual: &str, count: u32) -> Vec<StoredPage> {
 #[test]
 fn to_a_server_and_back_nothing_changes() {
     let shelf = Shelf::at(&shared().url());
-    let file = |name: &str| Config::at(Address::File(shelf.desk.path(name)));
+    let file = |name: &str| Config::at(Address::File(shelf.path(name)));
     let library = file("library.db");
     let store = prepared(&library, &profile()).store;
     for manual in ["a.pdf", "b.pdf"] {
@@ -63,7 +63,7 @@ fn to_a_server_and_back_nothing_changes() {
 #[test]
 fn what_the_source_lost_the_target_loses_and_what_changed_goes_again() {
     let shelf = Shelf::at(&shared().url());
-    let library = Config::at(Address::File(shelf.desk.path("library.db")));
+    let library = Config::at(Address::File(shelf.path("library.db")));
     let store = prepared(&library, &profile()).store;
     enter(store.as_ref(), "a.pdf");
     put(store.as_ref(), &pages("a.pdf", 6));
@@ -157,6 +157,27 @@ fn from_raw_to_every_other_index() {
             truth
         );
     }
+}
+
+#[test]
+fn two_manuals_of_one_name_are_not_mixed() {
+    let shelf = Shelf::at(&shared().url());
+    for (folder, pages) in [("x", 3), ("y", 5)] {
+        let manual = format!("{folder}/pump.pdf");
+        let library = format!("{folder}.db");
+        shelf.manual(&manual, pages);
+        assert_eq!(shelf.run(&[&manual, "--store", &library]).code, 0);
+    }
+    assert_eq!(shelf.run(&["sync", "--from", "y.db"]).code, 0);
+    let before = shelf.contents();
+    let done = shelf.run(&["sync", "--from", "x.db"]);
+    assert_eq!(done.code, 2, "{}", done.err);
+    assert!(
+        done.err.contains("another manual of this name"),
+        "{}",
+        done.err
+    );
+    assert_eq!(shelf.contents(), before);
 }
 
 #[test]

@@ -5,9 +5,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use ingest::page::ManualId;
-use ingest::store::{
-    Config, Index, Mode, Scope, Store, StoredPage, Vectors, Verdict, Want, Which, open,
-};
+use ingest::store::{Config, Index, Scope, Store, StoredPage, Vectors, Verdict, Want};
 
 use crate::desk::{Done, outcome};
 use crate::making::{DIM, all, enter, found, numbers, page, prepared, profile, put, rows};
@@ -30,26 +28,6 @@ fn undisturbed() -> (u64, Vec<serde_json::Value>) {
     let done = shelf.run(&ALL);
     assert_eq!(done.code, 0, "{}", done.err);
     shelf.contents()
-}
-
-/// Waits until a run has entered a manual: its pages are on their way.
-fn wait_for(shelf: &Shelf, manual: &str) {
-    let start = Instant::now();
-    let is_entered = || {
-        let opened = open(&shelf.config(), Which::Last, Mode::Read).ok()?;
-        let cards = opened.store.cards().ok()?;
-        cards
-            .iter()
-            .find(|card| card.id.as_str() == manual)
-            .map(drop)
-    };
-    while is_entered().is_none() {
-        assert!(
-            start.elapsed() < Duration::from_secs(60),
-            "{manual} was never entered"
-        );
-        sleep(Duration::from_millis(10));
-    }
 }
 
 fn finish(child: Child) -> Done {
@@ -90,12 +68,64 @@ fn offline_pages_wait_and_sync_sends_them() {
 }
 
 #[test]
+fn an_offline_run_of_a_shorter_file_takes_the_rest_away_later() {
+    let shelf = filled(Shelf::at(&shared().url()));
+    assert_eq!(shelf.run(&["m0.pdf", "m1.pdf"]).code, 0);
+    shelf.manual("m0.pdf", 3);
+    assert_eq!(shelf.run(&["m0.pdf", "--offline"]).code, 0);
+    let sent = shelf.run(&["sync"]);
+    assert_eq!(sent.code, 0, "{}", sent.err);
+    assert_eq!(shelf.contents().0, 13);
+}
+
+#[test]
+fn an_offline_run_does_not_overwrite_another_manual_of_the_same_name() {
+    let shelf = Shelf::at(&shared().url());
+    shelf.manual("pump.pdf", 4);
+    assert_eq!(shelf.run(&["pump.pdf"]).code, 0);
+    let before = shelf.contents();
+    shelf.manual("other/pump.pdf", 2);
+    assert_eq!(shelf.run(&["other/pump.pdf", "--offline"]).code, 0);
+    let sent = shelf.run(&["sync"]);
+    assert_eq!(sent.code, 1);
+    assert!(
+        sent.err.contains("another manual has this name"),
+        "{}",
+        sent.err
+    );
+    assert!(sent.err.contains("2 pages still wait"), "{}", sent.err);
+    assert_eq!(shelf.contents(), before);
+}
+
+#[test]
+fn pages_of_another_model_wait_and_the_way_out_is_told() {
+    let shelf = Shelf::at(&shared().url());
+    shelf.manual("a.pdf", 2);
+    assert_eq!(shelf.run(&["a.pdf"]).code, 0);
+    let other = shelf.run(&["a.pdf", "--offline", "--model", "built-in"]);
+    assert_eq!(other.code, 0, "{}", other.err);
+    let sent = shelf.run(&["sync"]);
+    assert_eq!(sent.code, 1);
+    assert!(sent.err.contains("2 pages still wait"), "{}", sent.err);
+    let way = sent
+        .err
+        .split('`')
+        .find(|part| part.starts_with("ingest sync --from"))
+        .unwrap();
+    let way = way.replace("NEW", &format!("{}Other", shelf.collection));
+    let words: Vec<&str> = way.split_whitespace().skip(1).collect();
+    let moved = shelf.run(&words);
+    assert_eq!(moved.code, 0, "{}", moved.err);
+    assert!(moved.out.contains("2 pages stored"), "{}", moved.out);
+}
+
+#[test]
 fn a_server_killed_during_the_run_and_back_after_it() {
     let mut server = Server::start();
     let shelf = filled(Shelf::at(&server.url()));
     assert_eq!(shelf.run(&["m0.pdf"]).code, 0);
     let run = shelf.start(&["m1.pdf", "m2.pdf", "--json"]);
-    wait_for(&shelf, "m1.pdf");
+    shelf.wait_for("m1.pdf");
     server.kill();
     let done = finish(run);
     assert_eq!(done.code, 1, "{}", done.err);
@@ -128,7 +158,7 @@ fn a_server_killed_and_back_during_the_run() {
         "--batch-size",
         "1",
     ]);
-    wait_for(&shelf, "long.pdf");
+    shelf.wait_for("long.pdf");
     server.restart();
     let done = finish(run);
     let waiting = match done.code {
@@ -240,11 +270,8 @@ fn what_a_killed_server_forgot_is_put_back() {
             );
         }
         let forgotten = 40 - findable(store.as_ref()) as u64;
-        assert_eq!(
-            store.mend(&store.cards().unwrap()).unwrap(),
-            forgotten,
-            "{index:?}"
-        );
+        let mended = store.mend(&store.cards().unwrap()).unwrap();
+        assert!(mended >= forgotten, "{index:?}");
         assert_eq!(findable(store.as_ref()), 40, "{index:?}");
         assert_eq!(all(store.as_ref()), pages, "{index:?}");
         assert_eq!(store.mend(&store.cards().unwrap()).unwrap(), 0, "{index:?}");

@@ -1,12 +1,13 @@
 //! A desk whose store is a server.
 
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use ingest::store::{Address, Config, Mode, Opened, Which, open};
 use serde_json::Value;
 
-use crate::desk::{Desk, Done};
+use crate::desk::Desk;
 use crate::pdf;
 
 /// A name that no other test uses.
@@ -36,20 +37,30 @@ pub(crate) fn client() -> reqwest::blocking::Client {
 }
 
 pub(crate) struct Shelf {
-    pub(crate) desk: Desk,
+    desk: Desk,
     pub(crate) url: String,
     pub(crate) collection: String,
-    env: Vec<(&'static str, String)>,
+}
+
+/// A shelf is a desk for everything else.
+impl std::ops::Deref for Shelf {
+    type Target = Desk;
+
+    fn deref(&self) -> &Desk {
+        &self.desk
+    }
 }
 
 impl Shelf {
     /// Works with the tiny ColQwen2.5 and a collection of its own.
     pub(crate) fn at(url: &str) -> Self {
+        let collection = new_name();
         Self {
-            desk: Desk::tiny(),
+            desk: Desk::tiny()
+                .with("INGEST_STORE_URL", url)
+                .with("INGEST_STORE_COLLECTION", &collection),
             url: url.to_owned(),
-            collection: new_name(),
-            env: Vec::new(),
+            collection,
         }
     }
 
@@ -62,9 +73,11 @@ impl Shelf {
     }
 
     /// Adds an environment variable to every command.
-    pub(crate) fn with(mut self, name: &'static str, value: &str) -> Self {
-        self.env.push((name, value.to_owned()));
-        self
+    pub(crate) fn with(self, name: &'static str, value: &str) -> Self {
+        Self {
+            desk: self.desk.with(name, value),
+            ..self
+        }
     }
 
     /// Writes a manual whose pages say who they are.
@@ -73,30 +86,27 @@ impl Shelf {
             .map(|n| format!("{name} part number {n}"))
             .collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        self.desk.write(name, &pdf::good(&texts));
+        self.write(name, &pdf::good(&texts));
     }
 
-    pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = self.desk.command(args);
-        command
-            .env("INGEST_STORE_URL", &self.url)
-            .env("INGEST_STORE_COLLECTION", &self.collection)
-            .env_remove("WEAVIATE_API_KEY")
-            .envs(self.env.iter().map(|(name, value)| (name, value)));
-        command
-    }
-
-    pub(crate) fn run(&self, args: &[&str]) -> Done {
-        self.command(args).output().unwrap().into()
-    }
-
-    /// Starts a command and leaves it running.
-    pub(crate) fn start(&self, args: &[&str]) -> Child {
-        self.command(args)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
+    /// Waits until a run has entered a manual: its pages are on their way.
+    pub(crate) fn wait_for(&self, manual: &str) {
+        let start = Instant::now();
+        let is_entered = || {
+            let opened = open(&self.config(), Which::Last, Mode::Read).ok()?;
+            let cards = opened.store.cards().ok()?;
+            cards
+                .iter()
+                .find(|card| card.id.as_str() == manual)
+                .map(drop)
+        };
+        while is_entered().is_none() {
+            assert!(
+                start.elapsed() < Duration::from_secs(60),
+                "{manual} was never entered"
+            );
+            sleep(Duration::from_millis(10));
+        }
     }
 
     /// The sum of a count over the manuals of a run's report.

@@ -89,13 +89,17 @@ fn a_server_that_is_not_there_ends_the_run_before_anything_is_embedded() {
 #[test]
 fn a_server_that_hangs_is_given_up() {
     let mut server = Server::start();
+    let patient = config(&server.url());
+    let store = prepared(&patient, &profile()).store;
+    enter(store.as_ref(), "pump.pdf");
+    put(store.as_ref(), &[page("pump.pdf", 1, "")]);
+    drop(store);
     let config = ingest::store::Config {
         timeout_s: 2,
-        ..config(&server.url())
+        ..patient
     };
     let store = prepared(&config, &profile()).store;
     enter(store.as_ref(), "pump.pdf");
-    put(store.as_ref(), &[page("pump.pdf", 1, "")]);
     let reader = crate::shelf::reader(&config).store;
     server.pause();
     let start = std::time::Instant::now();
@@ -245,6 +249,8 @@ fn batches_fit_the_largest_message_and_a_page_that_does_not_is_named() {
     assert_eq!(numbers(store.as_ref(), "pump.pdf").len(), 11);
 }
 
+/// A disk of a few MB of our own needs Linux: namespaces and tmpfs.
+#[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_keeps_pages_waiting() {
     let mut server = Server::on_disk_of(120);

@@ -210,11 +210,7 @@ fn vectors(row: &Row<'_>, collection: &Collection) -> Sql<Option<Result<PageVect
     let made = MultiVector::new(floats, dim)
         .map(|vectors| PageVectors {
             vectors,
-            places: PatchMap {
-                columns,
-                rows,
-                cells: pairs(cells).collect(),
-            },
+            places: PatchMap::from_bytes(columns, rows, cells),
         })
         .map_err(|cause| cause.to_string());
     Ok(Some(made))

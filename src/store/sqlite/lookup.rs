@@ -7,7 +7,7 @@ use super::schema::Source;
 use super::{Named, Sqlite};
 use crate::page::{ManualId, PageId};
 use crate::store::maxsim::Question;
-use crate::store::{Error, Hit, Lookup, Scope, Want, words};
+use crate::store::{Error, Hit, Lookup, Scope, Want, same_width, words};
 use crate::vectors::MultiVector;
 
 /// Pages a thread takes at once, with a connection of its own.
@@ -22,12 +22,7 @@ ORDER BY 2 DESC, name, number";
 impl Lookup for Sqlite {
     fn visual(&self, query: &MultiVector, scope: &Scope, want: Want) -> Result<Vec<Hit>, Error> {
         let collection = self.prepared()?;
-        if query.dim() != collection.profile.dim as usize {
-            return Err(Error::Width {
-                found: collection.profile.dim,
-                made: query.dim() as u32,
-            });
-        }
+        same_width(collection.profile.dim, query)?;
         let pages = self.within_scope(&collection, scope)?;
         let sweep = Sweep {
             source: &self.source,

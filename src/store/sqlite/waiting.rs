@@ -6,7 +6,7 @@ use rusqlite::params;
 
 use super::{Named, Sqlite};
 use crate::page::{ManualId, PageSet};
-use crate::store::{Catalogue, Error, Mode, Scope, Which};
+use crate::store::{Error, ManualCard, Mode, Which};
 
 /// Removals that wait. They are older than the pages that wait: what is removed later takes those pages away.
 const GONE: &str = "
@@ -42,20 +42,19 @@ impl Sqlite {
         })
     }
 
-    /// The oldest removal that waits, with the number it goes by.
-    pub(in crate::store) fn next_put_off(&self) -> Result<Option<(i64, ManualId, PageSet)>, Error> {
+    /// The removals that wait, the oldest first, with the numbers they go by.
+    pub(in crate::store) fn put_offs(&self) -> Result<Vec<(i64, ManualId, PageSet)>, Error> {
         let collection = self.prepared()?;
         let read = || {
             self.connection()
                 .prepare_cached(
-                    "SELECT rowid, manual, first, last FROM gone WHERE collection = ?1 ORDER BY rowid LIMIT 1",
+                    "SELECT rowid, manual, first, last FROM gone WHERE collection = ?1 ORDER BY rowid",
                 )?
                 .query_map([collection.id], |row| {
                     let pages = PageSet::between(row.get(2)?, row.get(3)?);
                     Ok((row.get(0)?, ManualId::new(row.get_ref(1)?.as_str()?), pages))
                 })?
-                .next()
-                .transpose()
+                .collect()
         };
         rusqlite::Result::at(read(), &self.at)
     }
@@ -80,22 +79,36 @@ impl Sqlite {
         rusqlite::Result::at(read(), &self.at)
     }
 
-    /// How many pages wait.
+    /// How many pages wait, of all models.
     pub(in crate::store) fn len(&self) -> Result<usize, Error> {
-        match self.collection() {
-            None => Ok(0),
-            Some(collection) => Ok(self.within_scope(&collection, &Scope::default())?.len()),
-        }
+        let read = || {
+            let count = "SELECT count(*) FROM page";
+            self.connection().query_row(count, [], |row| row.get(0))
+        };
+        rusqlite::Result::at(read(), &self.at).map(|count: i64| count as usize)
     }
 
-    /// Gives the room of what was delivered back to the disk, once nothing waits.
-    pub(in crate::store) fn shrink(&self) -> Result<(), Error> {
-        for card in self.cards()? {
-            // A manual whose pages all went their way.
-            self.within(|connection| {
-                connection.execute("DELETE FROM manual WHERE name = ?1", [card.id.as_str()])
-            })?;
+    /// Forgets manuals that were sent and have no pages left, and gives the room back to the disk once nothing waits.
+    pub(in crate::store) fn shrink(&self, sent: &[&ManualCard]) -> Result<(), Error> {
+        let collection = self.prepared()?;
+        self.within(|connection| {
+            for card in sent {
+                connection.execute(
+                    "DELETE FROM manual WHERE collection = ?1 AND name = ?2 AND file = ?3 AND path = ?4
+                     AND NOT EXISTS (SELECT 1 FROM page WHERE page.manual = manual.id)",
+                    params![
+                        collection.id,
+                        card.id.as_str(),
+                        card.file,
+                        card.path.to_string_lossy()
+                    ],
+                )?;
+            }
+            Ok(())
+        })?;
+        match self.len()? {
+            0 => self.connection().execute_batch("VACUUM").at(&self.at),
+            _ => Ok(()),
         }
-        self.connection().execute_batch("VACUUM").at(&self.at)
     }
 }

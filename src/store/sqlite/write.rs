@@ -100,18 +100,23 @@ impl Writer for Sqlite {
             let mut gone = 0;
             for &(first, last) in pages.ranges().unwrap_or(&[(0, u32::MAX)]) {
                 gone += connection
-                    .prepare_cached("DELETE FROM page WHERE manual = ?1 AND number BETWEEN ?2 AND ?3")?
+                    .prepare_cached(
+                        "DELETE FROM page WHERE manual = ?1 AND number BETWEEN ?2 AND ?3",
+                    )?
                     .execute((id, first, last))? as u64;
             }
-            connection.execute(
-                "DELETE FROM manual WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM page WHERE manual = ?1)",
-                [id],
-            )?;
+            if pages.is_all() {
+                connection.execute("DELETE FROM manual WHERE id = ?1", [id])?;
+            }
             Ok(gone)
         })
     }
 
     fn mend(&self, _manuals: &[ManualCard]) -> Result<u64, Error> {
+        Ok(0)
+    }
+
+    fn waiting(&self) -> Result<usize, Error> {
         Ok(0)
     }
 
@@ -192,12 +197,6 @@ fn put_thumbnail(connection: &Connection, page: i64, jpeg: &[u8]) -> Sql<usize> 
 }
 
 fn put_vectors(connection: &Connection, page: i64, new: &PageVectors) -> Sql<usize> {
-    let places: Vec<u8> = new
-        .places
-        .cells
-        .iter()
-        .flat_map(|c| c.to_le_bytes())
-        .collect();
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO vectors (page, grid_columns, grid_rows, places, f16)
@@ -207,7 +206,7 @@ fn put_vectors(connection: &Connection, page: i64, new: &PageVectors) -> Sql<usi
             page,
             new.places.columns,
             new.places.rows,
-            places,
+            new.places.to_bytes(),
             f16_bytes(&new.vectors)
         ])
 }

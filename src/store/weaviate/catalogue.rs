@@ -34,16 +34,25 @@ impl Catalogue for Weaviate {
         if self.collection().is_none() {
             return Ok(Vec::new());
         }
-        let request = SearchRequest {
-            collection: schema::manuals(&self.config),
-            ..self.search(&["name", "path", "file", "render", "pages"], AT_ONCE)
-        };
-        let reply: SearchReply = self.call("Search", &request)?;
-        let cards = reply
-            .results
-            .iter()
-            .filter_map(|result| Fields::of(result).card());
-        let mut cards: Vec<ManualCard> = cards.collect();
+        let properties = ["name", "path", "file", "render", "pages"];
+        let mut cards: Vec<ManualCard> = Vec::new();
+        loop {
+            let request = SearchRequest {
+                collection: schema::manuals(&self.config),
+                filters: cards.last().map(|last| filter::named_after(&last.id)),
+                sort_by: vec![ascending("name")],
+                ..self.search(&properties, AT_ONCE)
+            };
+            let reply: SearchReply = self.call("Search", &request)?;
+            let found = reply
+                .results
+                .iter()
+                .filter_map(|result| Fields::of(result).card());
+            cards.extend(found);
+            if reply.results.len() < AT_ONCE {
+                break;
+            }
+        }
         cards.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(cards)
     }
@@ -169,10 +178,7 @@ impl Weaviate {
             };
             let request = SearchRequest {
                 filters: Some(filters),
-                sort_by: vec![SortBy {
-                    ascending: true,
-                    path: vec!["page_number".to_owned()],
-                }],
+                sort_by: vec![ascending("page_number")],
                 ..self.search(properties, AT_ONCE)
             };
             let reply: SearchReply = self.call("Search", &request)?;
@@ -204,5 +210,12 @@ impl Weaviate {
         let rows = sums.iter().find_map(|a| a.int.as_ref()?.sum).unwrap_or(0);
         let count = single.objects_count.unwrap_or(0);
         Ok((count as u32, rows as u64))
+    }
+}
+
+fn ascending(property: &str) -> SortBy {
+    SortBy {
+        ascending: true,
+        path: vec![property.to_owned()],
     }
 }

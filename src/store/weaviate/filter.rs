@@ -44,6 +44,11 @@ pub(super) fn after(number: u32) -> Filters {
     )
 }
 
+/// Manuals that come after one by name.
+pub(super) fn named_after(name: &ManualId) -> Filters {
+    compare("name", operator::GREATER, Operand::Text(name.to_string()))
+}
+
 /// Every page. A count without a filter asks all nodes, and waits a minute for one that died a moment ago.
 pub(super) fn everything() -> Filters {
     compare("page_number", operator::AT_LEAST, Operand::Int(0))

@@ -41,13 +41,19 @@ fn key(config: &Config) -> Result<Option<String>, Error> {
 
 /// Whether what is sent there can be read on the way.
 fn is_in_the_clear(node: &str) -> bool {
-    let Ok(url) = reqwest::Url::parse(node) else {
-        return true;
-    };
-    let host = url.host_str().unwrap_or_default();
+    !node.to_ascii_lowercase().starts_with("https://") && !is_here(node)
+}
+
+/// Whether a node is on this machine.
+pub(super) fn is_here(node: &str) -> bool {
+    let url = reqwest::Url::parse(node);
+    let host = url
+        .as_ref()
+        .ok()
+        .and_then(reqwest::Url::host_str)
+        .unwrap_or_default();
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    let is_here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    url.scheme() != "https" && !is_here
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use std::collections::HashSet;
 
 use super::object::{Fields, wire_vectors};
 use super::proto::{NearVector, SearchReply, SearchRequest, SearchResult, Targets};
-use super::query::AT_ONCE;
 use super::schema::VECTOR;
 use super::{Weaviate, filter};
 use crate::page::ManualId;
@@ -18,6 +17,8 @@ use crate::vectors::{MultiVector, PageVectors, PatchMap};
 
 /// Pages that are looked at, and sent again, at once.
 const SHARE: usize = 16;
+/// Pages whose encodings are looked at in one search: the server compares all of them with the query.
+const AMONG: usize = 256;
 /// A page is not missing when it is among so many nearest ones of its own last row.
 const NEAR: usize = 50;
 
@@ -32,7 +33,7 @@ impl Weaviate {
             let found = self.listed(&filter::manual(&card.id), &["page_number"])?;
             let number = |result: &SearchResult| Fields::of(result).int("page_number");
             let numbers: Vec<u32> = found.iter().filter_map(number).collect();
-            for numbers in numbers.chunks(AT_ONCE / 2) {
+            for numbers in numbers.chunks(AMONG) {
                 let missing = match collection.index {
                     Index::Muvera => self.missing_at_once(&card.id, numbers)?,
                     Index::Raw => self.missing_one_by_one(&card.id, numbers)?,
@@ -59,7 +60,7 @@ impl Weaviate {
         let range = filter::between(*first, last);
         let request = SearchRequest {
             filters: Some(filter::and(filter::manual(manual), range)),
-            ..self.near(&any.vectors, numbers.len())
+            ..self.near(&any.vectors.tail(1), numbers.len())
         };
         let reply: SearchReply = self.call("Search", &request)?;
         let number = |result: &SearchResult| Fields::of(result).int("page_number");
@@ -120,7 +121,7 @@ impl Weaviate {
     }
 }
 
-/// The same page with its last row twice. Should the way end here, its content tells that it must be made again.
+/// The same page with its last row twice. Should the way end here, its origin tells that it must be made again.
 fn detour(page: StoredPage) -> StoredPage {
     let Vectors::New(PageVectors { vectors, places }) = &page.vectors else {
         return page;
@@ -138,6 +139,7 @@ fn detour(page: StoredPage) -> StoredPage {
         },
     };
     StoredPage {
+        origin: String::new(),
         content: String::new(),
         vectors: Vectors::New(doubled),
         ..page

@@ -16,12 +16,14 @@ mod write;
 
 use std::collections::HashSet;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
 
 use prost::Message;
 use reqwest::Method;
 
 use self::schema::Collection;
 use self::wire::{Failure, Wire};
+pub(super) use self::write::SENDING;
 use super::{Address, Config, Error, Mode, Which, locked};
 use crate::page::ManualId;
 use crate::vectors::Profile;
@@ -40,6 +42,8 @@ pub(super) struct Weaviate {
     at: String,
     /// Bytes of the largest message that the server takes.
     largest: usize,
+    /// Bytes that a message should have; shrinks where the line or the server is slow.
+    room: AtomicUsize,
     collection: Mutex<Option<Collection>>,
     /// Manuals that are known to be entered.
     entered: Mutex<HashSet<ManualId>>,
@@ -65,6 +69,7 @@ impl Weaviate {
             config: config.clone(),
             at,
             largest,
+            room: AtomicUsize::new(write::MESSAGE),
             collection: Mutex::new(found),
             entered: Mutex::default(),
         })
@@ -80,7 +85,7 @@ impl Weaviate {
         &self.at
     }
 
-    /// Whether a node was away since this was opened: it may have been killed.
+    /// Whether a node died since this was opened.
     pub(super) fn has_stumbled(&self) -> bool {
         self.wire.has_stumbled()
     }

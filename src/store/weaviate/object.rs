@@ -59,12 +59,6 @@ pub(super) fn patch(page: &StoredPage, collection: &str, tenant: &str) -> JsonTe
 /// A page with its vectors.
 pub(super) fn page(page: &StoredPage, new: &PageVectors, model: &str) -> BatchObject {
     let number = |n: u32| Some(Json::Number(n.into()));
-    let places: Vec<u8> = new
-        .places
-        .cells
-        .iter()
-        .flat_map(|c| c.to_le_bytes())
-        .collect();
     let mut properties = changing(page);
     properties.extend([
         ("manual", Some(Json::Text(page.id.manual.to_string()))),
@@ -72,7 +66,7 @@ pub(super) fn page(page: &StoredPage, new: &PageVectors, model: &str) -> BatchOb
         ("rows", number(new.vectors.len() as u32)),
         ("grid_columns", number(new.places.columns.into())),
         ("grid_rows", number(new.places.rows.into())),
-        ("places", blob(&places)),
+        ("places", blob(&new.places.to_bytes())),
         ("model", Some(Json::Text(model.to_owned()))),
     ]);
     let mut object = object(page.id.uuid().to_string(), properties);
@@ -211,14 +205,16 @@ impl<'a> Fields<'a> {
 pub(super) fn stored(result: &SearchResult, id: PageId) -> Result<StoredPage, String> {
     let fields = Fields::of(result);
     let vectors = rows(result)?;
-    let places = fields.blob("places").unwrap_or_default();
-    let (pairs, _) = places.as_chunks();
-    let cells: Vec<u16> = pairs.iter().map(|&pair| u16::from_le_bytes(pair)).collect();
-    if cells.len() != vectors.len() {
+    let places = PatchMap::from_bytes(
+        fields.int("grid_columns").unwrap_or_default() as u16,
+        fields.int("grid_rows").unwrap_or_default() as u16,
+        &fields.blob("places").unwrap_or_default(),
+    );
+    if places.cells.len() != vectors.len() {
         return Err(format!(
             "it has {} vectors but places for {}",
             vectors.len(),
-            cells.len()
+            places.cells.len()
         ));
     }
     Ok(StoredPage {
@@ -230,13 +226,6 @@ pub(super) fn stored(result: &SearchResult, id: PageId) -> Result<StoredPage, St
         text: fields.text(TEXT).unwrap_or_default(),
         blank: fields.is("blank"),
         thumbnail: fields.blob("thumbnail").unwrap_or_default(),
-        vectors: Vectors::New(PageVectors {
-            vectors,
-            places: PatchMap {
-                columns: fields.int("grid_columns").unwrap_or_default() as u16,
-                rows: fields.int("grid_rows").unwrap_or_default() as u16,
-                cells,
-            },
-        }),
+        vectors: Vectors::New(PageVectors { vectors, places }),
     })
 }

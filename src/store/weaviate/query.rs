@@ -7,7 +7,7 @@ use super::proto::{
 };
 use super::schema::{TEXT, VECTOR};
 use super::{Weaviate, filter};
-use crate::store::{Error, Hit, Lookup, Scope, Vectors, Want, words};
+use crate::store::{Error, Hit, Lookup, Scope, Vectors, Want, same_width, words};
 use crate::vectors::{MultiVector, max_sim};
 
 /// At least so many candidates: many vectors of one page crowd the others out of a short list. Without a filter the
@@ -22,12 +22,7 @@ pub(super) const AT_ONCE: usize = 10_000;
 impl Lookup for Weaviate {
     fn visual(&self, query: &MultiVector, scope: &Scope, want: Want) -> Result<Vec<Hit>, Error> {
         let collection = self.prepared()?;
-        if query.dim() != collection.profile.dim as usize {
-            return Err(Error::Width {
-                found: collection.profile.dim,
-                made: query.dim() as u32,
-            });
-        }
+        same_width(collection.profile.dim, query)?;
         if want.exact {
             return self.exact(query, scope, want);
         }

@@ -116,7 +116,7 @@ pub(super) fn make(wire: &Wire, config: &Config, profile: &Profile, at: &str) ->
     for class in [manuals_class(config), pages_class(config, profile)] {
         let path = format!("schema/{}", class["class"].as_str().unwrap_or_default());
         match wire.rest(&Method::GET, &path, None) {
-            Ok(_) => {}
+            Ok(there) => has_properties(&there, &class, at)?,
             Err(Failure::Missing(_)) => create(wire, "schema", &class).map_err(|e| e.of(at))?,
             Err(failure) => return Err(failure.of(at)),
         }
@@ -244,7 +244,7 @@ fn compare(config: &Config, class: &Value, at: &str) -> Result<(), Error> {
             .as_str()
             .map_or_else(|| value.to_string(), str::to_owned)
     };
-    let mut pairs = vec![
+    let pairs = [
         ("vector", text(&vectors["distance"]), Some("dot".to_owned())),
         (
             "multi-vectors",
@@ -273,15 +273,6 @@ fn compare(config: &Config, class: &Value, at: &str) -> Result<(), Error> {
             Some((!config.tenant.is_empty()).to_string()),
         ),
     ];
-    let found = class["properties"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    let has = |name: &str| found.iter().find(|p| p["name"] == name);
-    pairs.extend(PAGE.map(|(name, kind)| {
-        let kind_found = has(name).map_or("missing".to_owned(), |p| text(&p["dataType"][0]));
-        (name, kind_found, Some(kind.to_owned()))
-    }));
     let differing = pairs
         .into_iter()
         .find(|(_, found, wanted)| wanted.as_ref().is_some_and(|w| w != found));
@@ -292,6 +283,31 @@ fn compare(config: &Config, class: &Value, at: &str) -> Result<(), Error> {
             found,
             wanted,
         }),
-        _ => Ok(()),
+        _ => has_properties(class, &json!({"properties": properties(&PAGE)}), at),
     }
+}
+
+/// Refuses a class that lacks properties of another, or has them of another type.
+fn has_properties(found: &Value, wanted: &Value, at: &str) -> Result<(), Error> {
+    let list = |class: &Value| class["properties"].as_array().cloned().unwrap_or_default();
+    let kind = |property: &Value| {
+        property["dataType"][0]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let found = list(found);
+    for property in list(wanted) {
+        let same = found.iter().find(|other| other["name"] == property["name"]);
+        let (found, wanted) = (same.map_or("missing".to_owned(), kind), kind(&property));
+        if found != wanted {
+            return Err(Error::Differs {
+                at: at.to_owned(),
+                what: property["name"].as_str().unwrap_or_default().to_owned(),
+                found,
+                wanted,
+            });
+        }
+    }
+    Ok(())
 }

@@ -65,7 +65,10 @@ pub(super) struct Wire {
     /// The node that answered last.
     current: AtomicUsize,
     key: Option<HeaderValue>,
+    /// Whether a node that answered was away later.
     stumbled: AtomicBool,
+    /// Which nodes answered when they were asked last.
+    alive: Vec<AtomicBool>,
     /// The longest an answer may take.
     patience: Duration,
 }
@@ -81,6 +84,10 @@ impl Wire {
             .connect_timeout(CONNECT_TIME)
             .timeout(patience)
             .user_agent(concat!("ingest/", env!("CARGO_PKG_VERSION")));
+        if nodes.iter().any(|node| key::is_here(node)) {
+            // A proxy is for the way out.
+            client = client.no_proxy();
+        }
         if let Some(file) = &config.ca_file {
             let name =
                 |cause: &dyn std::fmt::Display| failed(format!("{}: {cause}", file.display()));
@@ -97,11 +104,12 @@ impl Wire {
             nodes: nodes.to_vec(),
             current: AtomicUsize::new(0),
             stumbled: AtomicBool::new(false),
+            alive: nodes.iter().map(|_| AtomicBool::new(false)).collect(),
             patience,
         })
     }
 
-    /// Whether a node was away at any time.
+    /// Whether a node died while we talked to it.
     pub(super) fn has_stumbled(&self) -> bool {
         self.stumbled.load(Ordering::Relaxed)
     }
@@ -158,11 +166,10 @@ impl Wire {
             let mut last = None;
             for _ in &self.nodes {
                 let at = self.current.load(Ordering::Relaxed);
-                match self.once(request(&self.nodes[at % self.nodes.len()])) {
+                match self.once(at % self.nodes.len(), &request) {
                     Err(away @ Failure::Away { .. }) => last = Some(away),
                     done => return done,
                 }
-                self.stumbled.store(true, Ordering::Relaxed);
                 // Another thread may have gone on to the next node already.
                 let (next, order) = (at.wrapping_add(1), Ordering::Relaxed);
                 let _ = self.current.compare_exchange(at, next, order, order);
@@ -178,17 +185,28 @@ impl Wire {
         }
     }
 
-    fn once(&self, mut request: RequestBuilder) -> Result<Bytes, Failure> {
+    fn once(
+        &self,
+        node: usize,
+        request: &impl Fn(&str) -> RequestBuilder,
+    ) -> Result<Bytes, Failure> {
+        let mut request = request(&self.nodes[node]);
         if let Some(key) = &self.key {
             request = request.header(AUTHORIZATION, key.clone());
         }
-        let away = |cause: reqwest::Error| Failure::Away {
-            hung: cause.is_timeout() && !cause.is_connect(),
-            why: causes(&cause.without_url()),
+        let away = |cause: reqwest::Error| {
+            let hung = cause.is_timeout() && !cause.is_connect();
+            // A node that answered before and now does not even connect was stopped or killed.
+            if !hung && self.alive[node].swap(false, Ordering::Relaxed) {
+                self.stumbled.store(true, Ordering::Relaxed);
+            }
+            let why = causes(&cause.without_url());
+            Failure::Away { why, hung }
         };
         let response = request.send().map_err(away)?;
         let status = response.status();
         let body = response.bytes().map_err(away)?;
+        self.alive[node].store(true, Ordering::Relaxed);
         if status.is_success() {
             return Ok(body);
         }
@@ -205,7 +223,7 @@ fn failure(status: StatusCode, body: &[u8]) -> Failure {
         500 if why.contains("unauthorized") => Failure::Key(why),
         404 => Failure::Missing(why),
         429 if is_too_large(&why) => Failure::Refused(why),
-        429 | 502..=504 => Failure::Away { why, hung: false },
+        408 | 425 | 429 | 502..=504 | 520.. => Failure::Away { why, hung: false },
         _ if passes(&why) => Failure::Away { why, hung: false },
         _ => Failure::Refused(why),
     }
@@ -235,7 +253,7 @@ fn is_too_large(message: &str) -> bool {
 
 /// Whether a refusal is one of the present state of the server, not of what it was asked.
 pub(super) fn passes(message: &str) -> bool {
-    const SIGNS: [&str; 12] = [
+    const SIGNS: [&str; 17] = [
         "not enough memory",
         "read-only",
         "read only",
@@ -248,6 +266,11 @@ pub(super) fn passes(message: &str) -> bool {
         "leader not found",
         "shutting down",
         "context deadline exceeded",
+        "context canceled",
+        "already shut",
+        "shutdown in progress",
+        "already closed",
+        "broken pipe",
     ];
     let message = message.to_lowercase();
     SIGNS.iter().any(|sign| message.contains(sign))

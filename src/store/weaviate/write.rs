@@ -1,5 +1,6 @@
 //! Puts pages in. Ids are those of every store, so what is sent twice is there once.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use prost::Message;
@@ -14,15 +15,20 @@ use super::wire::{Failure, passes};
 use super::{Weaviate, filter, object};
 use crate::page::{ManualId, Page, PageError, PageSet};
 use crate::store::{Error, ManualCard, Pace, Scope, StoredPage, Vectors, Verdict, Writer, flaw};
+use crate::units::ByteSize;
 use crate::vectors::{PageVectors, Profile};
 
 /// Bytes that a message should have: large enough that its way does not count, small enough to keep several in memory.
-const MESSAGE: usize = 16 << 20;
+pub(super) const MESSAGE: usize = 16 << 20;
+/// What a slow line shrinks them to at most.
+const SMALLEST: usize = 1 << 20;
 /// Bytes of a message that are no objects.
 const FRAME: usize = 1_024;
 /// Calls at once. The server puts one page's vectors in one after another and works on pages in parallel; while it
 /// indexes one batch, the next is on its way.
 const LANES: usize = 3;
+/// Each lane holds pages, their objects and the message; more pages are being gathered, and wait for a lane.
+pub(in crate::store) const SENDING: ByteSize = ByteSize(((LANES * 3 + 2) * MESSAGE) as u64);
 
 /// A page is on its way at the latest so long after it was embedded.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -60,7 +66,7 @@ impl Writer for Weaviate {
 
     fn pace(&self) -> Pace {
         Pace {
-            bytes: MESSAGE.min(self.largest),
+            bytes: self.room(),
             patience: PATIENCE,
             lanes: LANES,
         }
@@ -102,7 +108,7 @@ impl Writer for Weaviate {
             return Ok(0);
         }
         let gone = self.delete(&collection, filter::of(&scope(pages)))?;
-        if self.count(filter::manual(manual))? == 0 {
+        if pages.is_all() {
             self.forget(manual)?;
         }
         Ok(gone)
@@ -110,6 +116,10 @@ impl Writer for Weaviate {
 
     fn mend(&self, manuals: &[ManualCard]) -> Result<u64, Error> {
         self.mended(manuals)
+    }
+
+    fn waiting(&self) -> Result<usize, Error> {
+        Ok(0)
     }
 
     fn deliver(&self) -> Result<Vec<Page<Verdict>>, Error> {
@@ -125,7 +135,7 @@ impl Weaviate {
         pages: &[StoredPage],
         outcomes: &mut [Outcome],
     ) -> Result<(), Error> {
-        let room = MESSAGE.min(self.largest.saturating_sub(FRAME));
+        let room = self.room();
         let (mut batch, mut indices, mut bytes) = (Vec::new(), Vec::new(), 0);
         for (index, page) in pages.iter().enumerate() {
             let Vectors::New(new) = &page.vectors else {
@@ -151,6 +161,22 @@ impl Weaviate {
             return Ok(());
         }
         self.settle(collection, batch, &indices, outcomes)
+    }
+
+    /// Bytes that a message should have now.
+    fn room(&self) -> usize {
+        let room = self.room.load(Ordering::Relaxed);
+        room.min(self.largest.saturating_sub(FRAME))
+    }
+
+    /// After a message that was not answered in time, the next ones are half as large.
+    fn narrowed(&self, failure: Failure) -> Failure {
+        if matches!(failure, Failure::Away { hung: true, .. }) {
+            let halved = |room: usize| Some((room / 2).max(SMALLEST));
+            let order = Ordering::Relaxed;
+            let _ = self.room.fetch_update(order, order, halved);
+        }
+        failure
     }
 
     /// A page as an object and its size in a message, or why it cannot be one.
@@ -204,7 +230,10 @@ impl Weaviate {
             objects,
             consistency_level: collection.replicated.then_some(QUORUM),
         };
-        let reply: BatchObjectsReply = self.call("BatchObjects", &request)?;
+        let reply: BatchObjectsReply = self
+            .wire
+            .call("BatchObjects", &request)
+            .map_err(|failure| self.narrowed(failure).of(&self.at))?;
         if let Some(passing) = reply.errors.iter().find(|e| passes(&e.error)) {
             return Err(Error::Away {
                 at: self.at.clone(),

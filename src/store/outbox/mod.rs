@@ -1,6 +1,8 @@
 //! Nothing is lost while a server is away: what cannot be delivered waits in a SQLite file beside the settings' own, and
 //! goes out when the server is back, at the next run, or when `ingest sync` says so.
 
+mod send;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,6 +36,7 @@ pub(super) fn open(config: &Config, which: Which<'_>, mode: Mode) -> Result<Open
     let store = Outbox {
         waiting: OnceLock::new(),
         opening: Mutex::default(),
+        door: Mutex::default(),
         sending: Mutex::default(),
         has_news: AtomicBool::new(false),
         cards: Mutex::default(),
@@ -72,15 +75,13 @@ pub(super) fn open(config: &Config, which: Which<'_>, mode: Mode) -> Result<Open
 /// Words about pages that wait and that this collection will never take.
 fn strangers(waiting: &Sqlite, profile: Option<&Profile>) -> Result<String, Error> {
     let models = waiting.models_but(profile.map_or("", |profile| &profile.id))?;
-    Ok(models
-        .iter()
-        .map(|model| {
-            format!(
-                "; pages of `{model}` wait in {}, for another collection",
-                waiting.at()
-            )
-        })
-        .collect())
+    let at = waiting.at();
+    let words = |model: &String| {
+        format!(
+            "; pages of `{model}` wait for another collection: `ingest sync --from {at} --model {model} --to-collection NEW`"
+        )
+    };
+    Ok(models.iter().map(words).collect())
 }
 
 /// The file of an outbox: one for each URL, collection and tenant.
@@ -97,6 +98,9 @@ struct Outbox {
     /// What waits; opened when something has to.
     waiting: OnceLock<Sqlite>,
     opening: Mutex<()>,
+    /// Held while something is put into the file or taken out: a page and its manual belong together.
+    door: Mutex<()>,
+    /// Held while what waits is sent.
     sending: Mutex<()>,
     /// Whether something waits that was not tried yet.
     has_news: AtomicBool,
@@ -169,88 +173,12 @@ impl Outbox {
         Ok(file)
     }
 
-    /// The file, to put something into it.
-    fn file_for_news(&self) -> Result<&Sqlite, Error> {
-        let file = self.file()?;
-        self.has_news.store(true, Ordering::Relaxed);
-        Ok(file)
-    }
-
     /// Where questions go.
     fn front(&self) -> Result<&dyn Store, Error> {
         match &self.remote {
             Some(remote) => Ok(remote),
             None => self.file().map(|file| file as &dyn Store),
         }
-    }
-
-    fn put_by(&self, pages: &[StoredPage]) -> Result<Vec<Page<Verdict>>, Error> {
-        let file = self.file_for_news()?;
-        for page in pages {
-            if let Some(card) = locked(&self.cards).get(&page.id.manual) {
-                file.enter(card)?;
-            }
-        }
-        let why = Arc::clone(&locked(&self.rest).why);
-        let mut verdicts = file.upsert(pages)?;
-        for (_, verdict) in &mut verdicts {
-            if *verdict == Ok(Verdict::Stored) {
-                *verdict = Ok(Verdict::Waiting(Arc::clone(&why)));
-            }
-        }
-        Ok(verdicts)
-    }
-
-    /// Sends what waits until nothing does, or the server is away.
-    fn send_waiting(&self, remote: &Weaviate, file: &Sqlite) -> Result<(), Error> {
-        while let Some((number, manual, pages)) = file.next_put_off()? {
-            remote.remove(&manual, &pages)?;
-            file.is_done(number)?;
-        }
-        for card in file.cards()? {
-            remote.enter(&card)?;
-        }
-        let mut batch = Batch::default();
-        for page in file.scan(&Scope::default())? {
-            batch.push(page?);
-            if batch.bytes >= remote.pace().bytes {
-                self.send_batch(remote, file, std::mem::take(&mut batch))?;
-            }
-        }
-        self.send_batch(remote, file, batch)?;
-        if file.len()? == 0 {
-            file.shrink()?;
-        }
-        Ok(())
-    }
-
-    fn send_batch(&self, remote: &Weaviate, file: &Sqlite, batch: Batch) -> Result<(), Error> {
-        if batch.pages.is_empty() {
-            return Ok(());
-        }
-        let verdicts = remote.upsert(&batch.pages)?;
-        for (id, verdict) in &verdicts {
-            // A page that was refused stays: nothing is thrown away unseen.
-            if verdict.is_ok() {
-                file.remove(&id.manual, &PageSet::of([id.number]))?;
-            }
-        }
-        locked(&self.settled).extend(verdicts);
-        Ok(())
-    }
-}
-
-/// Pages to be sent together.
-#[derive(Default)]
-struct Batch {
-    pages: Vec<StoredPage>,
-    bytes: usize,
-}
-
-impl Batch {
-    fn push(&mut self, page: StoredPage) {
-        self.bytes += page.bytes();
-        self.pages.push(page);
     }
 }
 
@@ -266,8 +194,15 @@ impl Writer for Outbox {
     fn enter(&self, card: &ManualCard) -> Result<(), Error> {
         locked(&self.cards).insert(card.id.clone(), card.clone());
         match self.on_remote(|remote| remote.enter(card))? {
-            Some(()) => Ok(()),
-            None => self.file_for_news()?.enter(card),
+            Some(()) => self.supersede(card),
+            None => self.put(|file| {
+                file.enter(card)?;
+                // Without the server nobody knows whether it has more pages than the file has now.
+                match self.remote {
+                    None => file.put_off(&card.id, &PageSet::from(card.pages + 1)),
+                    Some(_) => Ok(()),
+                }
+            }),
         }
     }
 
@@ -280,23 +215,39 @@ impl Writer for Outbox {
 
     fn upsert(&self, pages: &[StoredPage]) -> Result<Vec<Page<Verdict>>, Error> {
         self.send_all()?;
-        match self.on_remote(|remote| remote.upsert(pages))? {
-            Some(verdicts) => Ok(verdicts),
-            None => self.put_by(pages),
+        let Some(verdicts) = self.on_remote(|remote| remote.upsert(pages))? else {
+            return self.put_by(pages);
+        };
+        if let Some(file) = self.waiting() {
+            // An older state of the same page must not be sent later.
+            self.take_out(file, &verdicts)?;
         }
+        Ok(verdicts)
     }
 
     fn remove(&self, manual: &ManualId, pages: &PageSet) -> Result<u64, Error> {
         let waited = match self.waiting() {
-            Some(file) => file.remove(manual, pages)?,
+            Some(file) => {
+                let _door = locked(&self.door);
+                file.remove(manual, pages)?
+            }
             None => 0,
         };
         match self.on_remote(|remote| remote.remove(manual, pages))? {
             Some(gone) => Ok(gone + waited),
             None => self
-                .file_for_news()?
-                .put_off(manual, pages)
+                .put(|file| file.put_off(manual, pages))
                 .map(|()| waited),
+        }
+    }
+
+    fn waiting(&self) -> Result<usize, Error> {
+        match self.waiting.get() {
+            Some(file) => file.len(),
+            None if self.file.exists() => Err(Error::Locked {
+                at: self.file.display().to_string(),
+            }),
+            None => Ok(0),
         }
     }
 
@@ -316,22 +267,6 @@ impl Writer for Outbox {
             self.on_remote(|remote| remote.mend(&cards))?;
         }
         Ok(std::mem::take(&mut *locked(&self.settled)))
-    }
-}
-
-impl Outbox {
-    fn send_all(&self) -> Result<(), Error> {
-        let Some(file) = self.waiting() else {
-            return Ok(());
-        };
-        let _one_at_a_time = locked(&self.sending);
-        if self.remote().is_some() && self.has_news.swap(false, Ordering::Relaxed) {
-            let sent = self.on_remote(|remote| self.send_waiting(remote, file))?;
-            if sent.is_none() {
-                self.has_news.store(true, Ordering::Relaxed);
-            }
-        }
-        Ok(())
     }
 }
 

@@ -153,6 +153,7 @@ fn page(number: u32) -> StoredPage {
         label: None,
         section: None,
         text: format!("page {number} says that the pump is blocked; ").repeat(40),
+        description: None,
         blank: false,
         thumbnail: vec![7; 20_000],
         vectors: Vectors::New(PageVectors {

@@ -126,6 +126,7 @@ fn page(id: PageId, vectors: MultiVector, rng: &mut Rng) -> StoredPage {
         label: Some(number.to_string()),
         section: Some(format!("Section {}", number / 8)),
         text: format!("page {number} says that the pump is blocked; ").repeat(40),
+        description: None,
         blank: false,
         thumbnail: std::iter::repeat_with(|| rng.u8(..)).take(20_000).collect(),
         vectors: Vectors::New(PageVectors {

@@ -196,6 +196,7 @@ impl Desk<'_> {
             label: manual.label(id.number).map(str::to_owned),
             section: manual.section(id.number).map(str::to_owned),
             text: rendered.text.clone(),
+            description: None,
             blank: rendered.blank,
             thumbnail: Vec::new(),
             vectors: Vectors::Kept,

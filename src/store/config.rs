@@ -61,8 +61,8 @@ pub const OPTIONAL: [&str; 7] = [
 
 /// Up to so many expected pages the vectors themselves are indexed.
 ///
-/// Weaviate 1.39.3 on 2 cores puts 20 pages/s into a raw index and some hundred into MUVERA; a raw page of 768 vectors
-/// takes 0.7 MB of its memory, a MUVERA one 11 KB.
+/// Weaviate 1.39.3 on 2 cores puts 4 pages/s of 750 vectors into a raw index and 250 into MUVERA
+/// (`benches/peer/weaviate.sh`); such a page takes 0.7 MB of its memory there, 11 KB here.
 const MOST_RAW: u64 = 5_000;
 
 impl Config {

@@ -69,6 +69,8 @@ pub struct StoredPage {
     pub section: Option<String>,
     /// The text layer.
     pub text: String,
+    /// What a describing run said of it; a page that keeps its vectors keeps the one it has, unless there is a new one.
+    pub description: Option<String>,
     /// Whether it shows nothing.
     pub blank: bool,
     /// A small JPEG, at most 40 KB.

@@ -32,6 +32,7 @@ fn keeps_the_contract(fresh: Opener<'_>) {
     no_manual_crowds_the_others_out(fresh("crowd").as_ref());
     one_bad_page_is_named(fresh("bad").as_ref());
     kept_vectors_outlive_new_metadata(fresh("kept").as_ref());
+    a_description_stays_with_the_vectors(fresh("described").as_ref());
     pages_and_manuals_can_be_removed(fresh("remove").as_ref());
     words_find_identifiers(fresh("words").as_ref());
     no_question_is_a_syntax_error(fresh("syntax").as_ref());
@@ -177,6 +178,33 @@ fn kept_vectors_outlive_new_metadata(store: &dyn Store) {
     assert_eq!(all(store), [expected]);
     assert_eq!(found(store, "after"), [1]);
     assert!(found(store, "before").is_empty());
+}
+
+fn a_description_stays_with_the_vectors(store: &dyn Store) {
+    enter(store, "pump.pdf");
+    let first = page("pump.pdf", 1, "words");
+    put(store, std::slice::from_ref(&first));
+    let described = |text: Option<&str>| StoredPage {
+        description: text.map(str::to_owned),
+        vectors: Vectors::Kept,
+        ..first.clone()
+    };
+    for (new, expected) in [
+        (None, None),
+        (Some("An exploded view"), Some("An exploded view")),
+        (None, Some("An exploded view")),
+        (Some("A pump"), Some("A pump")),
+    ] {
+        put(store, &[described(new)]);
+        let expected = StoredPage {
+            description: expected.map(str::to_owned),
+            ..first.clone()
+        };
+        assert_eq!(all(store), [expected]);
+    }
+    // Another page under the same id is described by nobody yet.
+    put(store, std::slice::from_ref(&first));
+    assert_eq!(all(store), [first]);
 }
 
 fn pages_and_manuals_can_be_removed(store: &dyn Store) {

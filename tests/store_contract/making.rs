@@ -62,6 +62,7 @@ pub(crate) fn page(manual: &str, number: u32, text: &str) -> StoredPage {
         label: None,
         section: None,
         text: text.to_owned(),
+        description: None,
         blank: false,
         thumbnail: vec![number as u8; 9],
         vectors: Vectors::New(vectors(3 + number as usize % 30, DIM, seed)),

@@ -68,11 +68,33 @@ fn a_newer_version_is_refused() {
             refused,
             Err(Error::TooNew {
                 found: 99,
-                known: 1,
+                known: 2,
                 ..
             })
         ));
     }
+}
+
+#[test]
+fn a_file_of_the_first_version_is_taken_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(&folder.path().join("library.db"));
+    filled(&config);
+    Connection::open(file(&config))
+        .unwrap()
+        .execute_batch("ALTER TABLE page DROP COLUMN description; PRAGMA user_version = 1")
+        .unwrap();
+    // By a reader too, which the file had before it was changed.
+    let read = opened(&config, Mode::Read).unwrap().store;
+    assert_eq!(all(read.as_ref()).len(), 1);
+    let store = prepared(&config, &profile()).store;
+    assert_eq!(found(store.as_ref(), "e-104"), [1]);
+    let described = StoredPage {
+        description: Some("A pump".to_owned()),
+        ..page("pump.pdf", 2, "")
+    };
+    put(store.as_ref(), std::slice::from_ref(&described));
+    assert_eq!(all(store.as_ref())[1], described);
 }
 
 #[test]

@@ -125,6 +125,12 @@ fn tls_wants_the_authority_that_signed() {
 #[test]
 fn a_key_that_nobody_asked_for_is_refused_by_the_server_and_not_shown() {
     let shelf = Shelf::at(&shared().url()).with("WEAVIATE_API_KEY", KEY);
-    let done = shelf.run(&["check", "--json"]);
+    let done = shelf.run(&["list"]);
+    assert_eq!(done.code, 1);
+    assert!(
+        done.err.contains("no authentication scheme is configured"),
+        "{}",
+        done.err
+    );
     hides_the_key(&done, KEY);
 }

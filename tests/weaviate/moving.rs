@@ -19,6 +19,7 @@ fn pages(manual: &str, count: u32) -> Vec<StoredPage> {
         1 => StoredPage {
             blank: true,
             thumbnail: Vec::new(),
+            description: Some("A blank page".to_owned()),
             ..page
         },
         _ => page,

@@ -163,6 +163,7 @@ print(json.dumps(None))
         label: Some("iii".into()),
         section: None,
         text: "Ölstand prüfen".into(),
+        description: None,
         blank: false,
         thumbnail: b"jpeg".to_vec(),
         vectors: Vectors::New(made),
@@ -189,7 +190,11 @@ pages.data.update(uuid=given["id"], properties={"description": "An exploded view
 print(json.dumps(None))
 "#;
     ask(&config, patch, &given);
-    assert_eq!(all(store.as_ref()), std::slice::from_ref(&first));
+    let described = StoredPage {
+        description: Some("An exploded view of the pump".into()),
+        ..first.clone()
+    };
+    assert_eq!(all(store.as_ref()), [described]);
     // And new words beside the old vectors keep the description.
     let second = StoredPage {
         text: "after".into(),

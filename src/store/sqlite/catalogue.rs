@@ -19,7 +19,7 @@ FROM manual JOIN page ON page.manual = manual.id
 WHERE collection = ?1 GROUP BY manual.id ORDER BY name";
 
 const PAGE: &str = "
-SELECT origin, content, label, section, text, blank, jpeg, grid_columns, grid_rows, places, f16
+SELECT origin, content, label, section, text, blank, jpeg, grid_columns, grid_rows, places, f16, description
 FROM page LEFT JOIN vectors ON vectors.page = page.id JOIN thumbnail ON thumbnail.page = page.id
 WHERE page.id = ?1";
 
@@ -189,6 +189,7 @@ fn stored(row: &Row<'_>, id: &PageId) -> Sql<StoredPage> {
         text: row.get(4)?,
         blank: row.get(5)?,
         thumbnail: row.get(6)?,
+        description: row.get(11)?,
         vectors: Vectors::Kept,
     })
 }

@@ -10,7 +10,7 @@ use crate::units::ByteSize;
 use crate::vectors::Profile;
 
 /// The version of [`TABLES`]. A file of a larger one was made by a newer program and is refused.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// Marks our files (`PRAGMA application_id`): "ings".
 const APPLICATION: i64 = 0x696e_6773;
@@ -37,7 +37,7 @@ CREATE TABLE manual (
 CREATE TABLE page (
     id INTEGER PRIMARY KEY, uuid BLOB NOT NULL, manual INTEGER NOT NULL REFERENCES manual (id),
     number INTEGER NOT NULL, origin TEXT NOT NULL, content TEXT NOT NULL, blank INTEGER NOT NULL,
-    rows INTEGER NOT NULL, label TEXT, section TEXT, text TEXT NOT NULL,
+    rows INTEGER NOT NULL, label TEXT, section TEXT, text TEXT NOT NULL, description TEXT,
     UNIQUE (manual, number)
 ) STRICT;
 CREATE TABLE vectors (
@@ -90,7 +90,9 @@ impl Source {
         let connection = connection.map_err(|cause| unreadable(at, &cause))?;
         match check(&connection, at)? {
             0 => Err(Error::Empty { at: at.to_owned() }),
-            _ => Ok((source, connection)),
+            VERSION => Ok((source, connection)),
+            // An earlier one is brought up to date first.
+            _ => writer(path, None, at).map(|_| (source, connection)),
         }
     }
 
@@ -137,8 +139,12 @@ fn has_wal(path: &Path) -> bool {
 pub(super) fn writer(path: &Path, limit: Option<ByteSize>, at: &str) -> Result<Connection, Error> {
     let connection = Connection::open(path).map_err(|cause| unreadable(at, &cause))?;
     let found = check(&connection, at)?;
-    if found == 0 {
-        create(&connection).at(at)?;
+    match found {
+        0 => create(&connection).at(at)?,
+        1 => connection
+            .execute_batch("BEGIN; ALTER TABLE page ADD COLUMN description TEXT; PRAGMA user_version = 2; COMMIT;")
+            .at(at)?,
+        _ => {}
     }
     connection
         .pragma_update(None, "synchronous", "NORMAL")

@@ -14,11 +14,12 @@ use crate::store::{
 use crate::vectors::{MultiVector, PageVectors, Profile};
 
 const PUT_PAGE: &str = "
-INSERT INTO page (uuid, manual, number, origin, content, blank, rows, label, section, text)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+INSERT INTO page (uuid, manual, number, origin, content, blank, rows, label, section, text, description)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
 ON CONFLICT (manual, number) DO UPDATE SET origin = excluded.origin, content = excluded.content,
     blank = excluded.blank, rows = excluded.rows, label = excluded.label, section = excluded.section,
-    text = excluded.text
+    text = excluded.text, description = CASE WHEN ?12 THEN coalesce(excluded.description, description)
+    ELSE excluded.description END
 RETURNING id";
 
 const PUT_MANUAL: &str = "
@@ -184,7 +185,9 @@ fn put_page(connection: &Connection, manual: i64, page: &StoredPage, rows: usize
             rows as i64,
             page.label,
             page.section,
-            page.text
+            page.text,
+            page.description,
+            page.vectors == Vectors::Kept
         ],
         |row| row.get(0),
     )

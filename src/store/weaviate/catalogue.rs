@@ -6,7 +6,7 @@ use super::proto::{
     SearchReply, SearchRequest, SearchResult, SortBy,
 };
 use super::query::AT_ONCE;
-use super::schema::{self, TEXT, VECTOR};
+use super::schema::{self, DESCRIPTION, TEXT, VECTOR};
 use super::{Weaviate, filter};
 use crate::page::{ManualId, PageId};
 use crate::store::{Catalogue, Error, Fingerprint, ManualCard, Scope, Shelved, StoredPage};
@@ -14,12 +14,13 @@ use crate::store::{Catalogue, Error, Fingerprint, ManualCard, Scope, Shelved, St
 /// Pages with vectors that are fetched at once: some MB.
 const SHARE: usize = 16;
 /// Everything that was stored of a page.
-const EVERYTHING: [&str; 12] = [
+const EVERYTHING: [&str; 13] = [
     "manual",
     "page_number",
     "label",
     "section",
     TEXT,
+    DESCRIPTION,
     "blank",
     "origin",
     "content",

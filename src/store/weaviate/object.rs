@@ -10,7 +10,7 @@ use super::proto::{
     BatchObject, BatchProperties, Json, JsonValue, Kind, MULTI_FP32, Properties, SearchResult,
     Struct, Vectors as WireVectors,
 };
-use super::schema::{TEXT, VECTOR};
+use super::schema::{DESCRIPTION, TEXT, VECTOR};
 use crate::page::{ManualId, PageId};
 use crate::store::{ManualCard, StoredPage, Vectors};
 use crate::vectors::{MultiVector, PageVectors, PatchMap};
@@ -21,7 +21,7 @@ type Property = (&'static str, Option<Json>);
 /// What a page that keeps its vectors changes.
 fn changing(page: &StoredPage) -> Vec<Property> {
     let text = |text: &Option<String>| text.clone().map(Json::Text);
-    vec![
+    let mut all = vec![
         ("label", text(&page.label)),
         ("section", text(&page.section)),
         (TEXT, Some(Json::Text(page.text.clone()))),
@@ -29,10 +29,15 @@ fn changing(page: &StoredPage) -> Vec<Property> {
         ("origin", Some(Json::Text(page.origin.clone()))),
         ("content", Some(Json::Text(page.content.clone()))),
         ("thumbnail", blob(&page.thumbnail)),
-    ]
+    ];
+    // None is no change: a description comes later than its page.
+    if page.description.is_some() {
+        all.push((DESCRIPTION, text(&page.description)));
+    }
+    all
 }
 
-/// Bytes as base64; the server refuses an empty text for them.
+/// Bytes as base64; none where there are none.
 fn blob(bytes: &[u8]) -> Option<Json> {
     (!bytes.is_empty()).then(|| Json::Text(BASE64.encode(bytes)))
 }
@@ -175,7 +180,7 @@ impl<'a> Fields<'a> {
 
     fn blob(&self, name: &str) -> Option<Vec<u8>> {
         match self.kind(name)? {
-            Kind::Blob(text) | Kind::Text(text) => BASE64.decode(text).ok(),
+            Kind::Text(text) => BASE64.decode(text).ok(),
             _ => None,
         }
     }
@@ -224,6 +229,7 @@ pub(super) fn stored(result: &SearchResult, id: PageId) -> Result<StoredPage, St
         label: fields.text("label"),
         section: fields.text("section"),
         text: fields.text(TEXT).unwrap_or_default(),
+        description: fields.text(DESCRIPTION),
         blank: fields.is("blank"),
         thumbnail: fields.blob("thumbnail").unwrap_or_default(),
         vectors: Vectors::New(PageVectors { vectors, places }),

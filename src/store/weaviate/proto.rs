@@ -243,7 +243,7 @@ pub(super) struct Properties {
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Value {
-    #[prost(oneof = "Kind", tags = "1, 3, 8, 10, 13")]
+    #[prost(oneof = "Kind", tags = "1, 3, 8, 13")]
     pub(super) kind: Option<Kind>,
 }
 
@@ -255,9 +255,6 @@ pub(super) enum Kind {
     Bool(bool),
     #[prost(int64, tag = "8")]
     Int(i64),
-    /// Base64.
-    #[prost(string, tag = "10")]
-    Blob(String),
     #[prost(string, tag = "13")]
     Text(String),
 }

@@ -14,22 +14,26 @@ pub(super) const VECTOR: &str = "colqwen";
 /// The property that BM25 looks at.
 pub(super) const TEXT: &str = "text";
 
-/// The properties of a page: name and type.
+/// The property for what a describing run says of a page.
+pub(super) const DESCRIPTION: &str = "description";
+
+/// The properties of a page: name and type. `places` and `thumbnail` are base64 and not of type `blob`: for that type the
+/// server puts every letter through a regular expression, a third of its work on a page with MUVERA.
 const PAGE: [(&str, &str); 15] = [
     ("manual", "text"),
     ("page_number", "int"),
     ("label", "text"),
     ("section", "text"),
     (TEXT, "text"),
-    ("description", "text"),
+    (DESCRIPTION, "text"),
     ("blank", "boolean"),
     ("rows", "int"),
     ("origin", "text"),
     ("content", "text"),
     ("grid_columns", "int"),
     ("grid_rows", "int"),
-    ("places", "blob"),
-    ("thumbnail", "blob"),
+    ("places", "text"),
+    ("thumbnail", "text"),
     ("model", "text"),
 ];
 /// The properties of a manual.
@@ -139,12 +143,9 @@ fn create(wire: &Wire, path: &str, body: &Value) -> Result<(), Failure> {
 fn properties(all: &[(&str, &str)]) -> Value {
     let property = |&(name, kind): &(&str, &str)| {
         let mut property = json!({"name": name, "dataType": [kind]});
-        if kind == "blob" {
-            return property;
-        }
         property["indexFilterable"] = FILTERABLE.contains(&name).into();
         if kind == "text" {
-            let is_prose = name == TEXT || name == "description";
+            let is_prose = name == TEXT || name == DESCRIPTION;
             property["tokenization"] = if is_prose { "word" } else { "field" }.into();
             property["indexSearchable"] = is_prose.into();
         }

@@ -14,8 +14,8 @@
 //! | [`batch`] | grouping pages under a memory cap |
 //! | [`render`] | PDF and image files to page pictures, text, outline (PDFium in worker processes) |
 //! | [`embed`] | pages and questions to multi-vectors: the built-in model, ColQwen2, ColQwen2.5 |
-//! | [`store`] | where pages are kept and looked up: SQLite |
-//! | [`pipeline`] | render → prepare → embed → store, on bounded channels |
+//! | [`store`] | where pages are kept and looked up: SQLite, or Weaviate with an outbox before it |
+//! | [`pipeline`] | render → prepare → embed → store, on bounded channels; and from store to store |
 //! | [`search`] | a question to ranked pages; fusion of ranked lists |
 //! | [`heatmap`] | where a page matched |
 //! | [`config`] | `config.toml`, checked once |

@@ -15,6 +15,7 @@
 //! | [`render`] | PDF and image files to page pictures, text, outline (PDFium in worker processes) |
 //! | [`embed`] | pages and questions to multi-vectors: the built-in model, ColQwen2, ColQwen2.5 |
 //! | [`store`] | where pages are kept and looked up: SQLite, or Weaviate with an outbox before it |
+//! | [`measure`] | the record that every measured number is kept in |
 //! | [`pipeline`] | render → prepare → embed → store, on bounded channels; and from store to store |
 //! | [`search`] | a question to ranked pages; fusion of ranked lists |
 //! | [`heatmap`] | where a page matched |
@@ -27,6 +28,7 @@ pub mod cli;
 pub mod config;
 pub mod embed;
 pub mod heatmap;
+pub mod measure;
 pub mod page;
 pub mod patch;
 pub mod pipeline;

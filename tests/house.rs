@@ -15,6 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("render", &["page", "units"]),
     ("embed", &["page", "vectors", "units", "patch"]),
     ("store", &["page", "vectors", "units"]),
+    ("measure", &["units"]),
     (
         "pipeline",
         &[
@@ -31,8 +32,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "page", "vectors", "units", "patch", "render", "embed", "store", "pipeline", "search",
-            "heatmap", "config", "report",
+            "page", "vectors", "units", "patch", "render", "embed", "store", "measure", "pipeline",
+            "search", "heatmap", "config", "report",
         ],
     ),
 ];

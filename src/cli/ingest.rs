@@ -165,16 +165,30 @@ pub(super) fn watched<T>(
     stages: &[Stage],
     flow: impl FnOnce(&(dyn Fn(pipeline::Event) + Sync)) -> T,
 ) -> Result<T, Report> {
+    heed_ctrl_c()?;
+    Ok(under_bars(ui, stages, flow))
+}
+
+/// From now on the first Ctrl-C sets [`STOP`]; the second ends the process. Once in a process.
+pub(super) fn heed_ctrl_c() -> Result<(), Report> {
     ctrlc::set_handler(|| {
         if STOP.swap(true, Ordering::Relaxed) {
             leave_at_once();
         }
     })
-    .map_err(|e| Report::plain(format!("Ctrl-C cannot be watched: {e}")))?;
+    .map_err(|e| Report::plain(format!("Ctrl-C cannot be watched: {e}")))
+}
+
+/// Runs a flow under bars.
+pub(super) fn under_bars<T>(
+    ui: &Ui,
+    stages: &[Stage],
+    flow: impl FnOnce(&(dyn Fn(pipeline::Event) + Sync)) -> T,
+) -> T {
     let progress = Progress::new(ui, stages);
     let done = flow(&|event| progress.on(&event));
     progress.finish();
-    Ok(done)
+    done
 }
 
 #[expect(
@@ -182,6 +196,7 @@ pub(super) fn watched<T>(
     reason = "a second Ctrl-C: nothing is half-written, the store's transactions see to that"
 )]
 fn leave_at_once() {
+    super::bench::sweep_up();
     std::process::exit(130);
 }
 

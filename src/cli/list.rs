@@ -13,9 +13,7 @@ pub(super) struct ListArgs {}
 
 pub(super) fn run(ui: &mut Ui, common: &Common, _args: &ListArgs) -> Result<(), Report> {
     let settings = common.settings()?;
-    let shelf = kit::open_to_read(&settings, common.model.as_deref())?
-        .0
-        .manuals()?;
+    let shelf = kit::open_to_read(&settings, common.model())?.0.manuals()?;
     if ui.json {
         return ui.json(&shelf);
     }

@@ -10,6 +10,7 @@ use crate::config::{Settings, Sources};
 use crate::embed::Device;
 use crate::report::{Report, USAGE};
 
+mod bench;
 mod check;
 mod dry_run;
 mod embed;
@@ -57,6 +58,7 @@ enum Command {
     Sync(sync::SyncArgs),
     Embed(embed::EmbedArgs),
     Models(models::ModelsArgs),
+    Bench(bench::BenchArgs),
     Check(check::CheckArgs),
     Completions(shell::CompletionsArgs),
     Man(shell::ManArgs),
@@ -70,16 +72,16 @@ enum Command {
 struct Common {
     /// Where pages are kept: a SQLite file, or the http(s):// addresses of a Weaviate cluster, commas between
     #[arg(long, global = true, value_name = "STORE")]
-    store: Option<String>,
+    store: Vec<String>,
     /// `built-in`, a hub id such as vidore/colqwen2.5-v0.2, or a folder with a checkpoint
     #[arg(long, global = true, value_name = "MODEL")]
-    model: Option<String>,
+    model: Vec<String>,
     /// Where the model runs
-    #[arg(long, global = true, value_enum)]
-    device: Option<Device>,
+    #[arg(long, global = true, value_enum, value_delimiter = ',')]
+    device: Vec<Device>,
     /// Pages a batch holds; shrinks before memory runs out
-    #[arg(long, global = true, value_name = "PAGES")]
-    batch_size: Option<u32>,
+    #[arg(long, global = true, value_name = "PAGES", value_delimiter = ',')]
+    batch_size: Vec<u32>,
     /// Named limits of the configuration, such as `studio`
     #[arg(long, global = true, value_name = "NAME")]
     profile: Option<String>,
@@ -97,16 +99,101 @@ struct Common {
     verbose: bool,
 }
 
+/// One combination of the flags that `bench` varies.
+#[derive(Clone, Debug, Default)]
+struct Choice {
+    store: Option<String>,
+    model: Option<String>,
+    device: Option<Device>,
+    batch_size: Option<u32>,
+    workers: Option<u32>,
+}
+
 impl Common {
+    /// The settings; only `bench` takes several values of a flag.
     fn settings(&self) -> Result<Settings, Report> {
+        let many = [
+            ("--store", self.store.len()),
+            ("--model", self.model.len()),
+            ("--device", self.device.len()),
+            ("--batch-size", self.batch_size.len()),
+        ];
+        if let Some((flag, _)) = many.iter().find(|(_, values)| *values > 1) {
+            return Err(Report::usage(format!("{flag} takes one value here"))
+                .hint("`ingest bench` compares several"));
+        }
+        self.settings_for(&self.choices(&[])[0])
+    }
+
+    /// The model that was named.
+    fn model(&self) -> Option<&str> {
+        self.model.first().map(String::as_str)
+    }
+
+    /// Every combination of the values given; what was not given is left to the settings.
+    fn choices(&self, workers: &[u32]) -> Vec<Choice> {
+        fn or_none<T: Clone>(values: &[T]) -> Vec<Option<T>> {
+            match values {
+                [] => vec![None],
+                values => values.iter().cloned().map(Some).collect(),
+            }
+        }
+        let mut all = vec![Choice::default()];
+        let mut vary = |change: &dyn Fn(&Choice) -> Vec<Choice>| {
+            all = all.iter().flat_map(change).collect();
+        };
+        vary(&|c| {
+            or_none(&self.store)
+                .into_iter()
+                .map(|store| Choice { store, ..c.clone() })
+                .collect()
+        });
+        vary(&|c| {
+            or_none(&self.model)
+                .into_iter()
+                .map(|model| Choice { model, ..c.clone() })
+                .collect()
+        });
+        vary(&|c| {
+            or_none(&self.device)
+                .into_iter()
+                .map(|device| Choice {
+                    device,
+                    ..c.clone()
+                })
+                .collect()
+        });
+        vary(&|c| {
+            or_none(&self.batch_size)
+                .into_iter()
+                .map(|batch_size| Choice {
+                    batch_size,
+                    ..c.clone()
+                })
+                .collect()
+        });
+        vary(&|c| {
+            or_none(workers)
+                .into_iter()
+                .map(|workers| Choice {
+                    workers,
+                    ..c.clone()
+                })
+                .collect()
+        });
+        all
+    }
+
+    fn settings_for(&self, choice: &Choice) -> Result<Settings, Report> {
         let mut flags: Vec<(&'static str, toml::Value)> = Vec::new();
         let mut flag =
             |key, value: Option<toml::Value>| flags.extend(value.map(|value| (key, value)));
-        flag("store.url", self.store.clone().map(Into::into));
-        flag("embed.model", self.model.clone().map(Into::into));
-        let device = self.device.and_then(|d| toml::Value::try_from(d).ok());
+        flag("store.url", choice.store.clone().map(Into::into));
+        flag("embed.model", choice.model.clone().map(Into::into));
+        let device = choice.device.and_then(|d| toml::Value::try_from(d).ok());
         flag("embed.device", device);
-        flag("limits.batch_size", self.batch_size.map(Into::into));
+        flag("limits.batch_size", choice.batch_size.map(Into::into));
+        flag("render.workers", choice.workers.map(Into::into));
         let env = std::env::vars_os()
             .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
         Ok(Settings::resolve(&Sources {
@@ -165,6 +252,7 @@ fn dispatch(ui: &mut Ui, cli: Cli) -> Result<ExitCode, Report> {
         Some(Command::Sync(args)) => sync::run(ui, common, &args),
         Some(Command::Embed(args)) => embed::run(ui, common, &args),
         Some(Command::Models(args)) => done(models::run(ui, common, &args)),
+        Some(Command::Bench(args)) => bench::run(ui, common, &args),
         Some(Command::Check(args)) => check::run(ui, common, &args),
         Some(Command::Completions(args)) => done(shell::completions(ui, Cli::command(), &args)),
         Some(Command::Man(_)) => done(shell::man(ui, Cli::command())),
@@ -186,7 +274,7 @@ mod tests {
         let cli = Cli::try_parse_from(["ingest", "a.pdf", "b.pdf", "--batch-size", "8"]).unwrap();
         assert_eq!(
             (cli.ingest.paths.len(), cli.common.batch_size),
-            (2, Some(8))
+            (2, vec![8])
         );
         let cli = Cli::try_parse_from(["ingest", "search", "reset the panel", "--store", "x.db"])
             .unwrap();

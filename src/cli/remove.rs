@@ -19,7 +19,7 @@ pub(super) struct RemoveArgs {
 
 pub(super) fn run(ui: &mut Ui, common: &Common, args: &RemoveArgs) -> Result<(), Report> {
     let settings = common.settings()?;
-    let (_, profile) = kit::open_to_read(&settings, common.model.as_deref())?;
+    let (_, profile) = kit::open_to_read(&settings, common.model())?;
     let store = store::open(&settings.store, Which::Profile(&profile), Mode::Write)?.store;
     let manual = super::search::manual(&*store, &args.manual)?;
     let gone = store.remove(&manual, &args.pages)?;

@@ -63,7 +63,7 @@ impl ModeArgs {
 
 pub(super) fn run(ui: &mut Ui, common: &Common, args: &SearchArgs) -> Result<(), Report> {
     let settings = common.settings()?;
-    let (store, profile) = kit::open_to_read(&settings, common.model.as_deref())?;
+    let (store, profile) = kit::open_to_read(&settings, common.model())?;
     let scope = Scope {
         manual: args
             .manual

@@ -34,7 +34,7 @@ pub(super) struct ShowArgs {
 
 pub(super) fn run(ui: &mut Ui, common: &Common, args: &ShowArgs) -> Result<(), Report> {
     let settings = common.settings()?;
-    let (store, profile) = kit::open_to_read(&settings, common.model.as_deref())?;
+    let (store, profile) = kit::open_to_read(&settings, common.model())?;
     let manual = super::search::manual(&*store, &args.manual)?;
     let scope = Scope {
         manual: Some(manual.clone()),

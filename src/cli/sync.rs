@@ -104,7 +104,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &SyncArgs) -> Result<ExitC
                 .hint("name the other one with `--to`, or with `--from`"),
         );
     }
-    let (source, profile) = kit::open_this_to_read(&settings, &from, common.model.as_deref())?;
+    let (source, profile) = kit::open_this_to_read(&settings, &from, common.model())?;
     let target = kit::open_to_write(ui, &to, &profile, Mode::Write)?;
     let (tally, result) = watched(ui, &[Stage::Store], |watch| {
         pipeline::sync(&*source, &*target, &STOP, watch)

@@ -145,6 +145,14 @@ impl Prepare {
 }
 
 impl Prepared {
+    /// What this page costs the model where shorter pages of a batch are padded to it; none where each goes by itself.
+    pub fn padded_cost(&self) -> Option<u64> {
+        match self {
+            Self::Qwen(_) => Some(self.cost()),
+            Self::Gray(_) => None,
+        }
+    }
+
     /// What this page costs the model, in the unit of [`Prepare::cost`].
     pub fn cost(&self) -> u64 {
         match self {

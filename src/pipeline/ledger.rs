@@ -108,6 +108,17 @@ pub struct ManualTally {
     pub seconds: BTreeMap<Stage, f64>,
 }
 
+/// A batch that went through the model.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Batch {
+    /// Its pages.
+    pub pages: usize,
+    /// Seconds it took.
+    pub seconds: f64,
+    /// Share of the work that went into padding shorter pages to the longest one.
+    pub padding: f64,
+}
+
 /// What a run did.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Tally {
@@ -119,6 +130,9 @@ pub struct Tally {
     pub load: f64,
     /// Seconds the model waited for pages, after it was open and before the last page came.
     pub model_waited: f64,
+    /// The batches, in order.
+    #[serde(skip)]
+    pub batches: Vec<Batch>,
     /// Whether the run was stopped before its end.
     pub stopped: bool,
 }

@@ -25,7 +25,7 @@ mod sync;
 mod thumbnail;
 mod understand;
 
-pub use ledger::{Event, Failure, ManualTally, Stage, Tally};
+pub use ledger::{Batch, Event, Failure, ManualTally, Stage, Tally};
 pub use plan::{Plan, PlanError, Room, plan};
 pub use survey::{Job, Misfit, Request, Survey, survey};
 pub use sync::sync;

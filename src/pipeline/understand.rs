@@ -11,7 +11,7 @@ use crate::store::Vectors;
 use crate::vectors::PageVectors;
 
 use super::prepare::Ready;
-use super::{Error, Event, Recipe, Run, Sheet, Stage};
+use super::{Batch, Error, Event, Recipe, Run, Sheet, Stage};
 
 type Verdict = Result<PageVectors, PageError>;
 
@@ -112,6 +112,22 @@ impl Understand<'_> {
     /// Shares the time of a batch among its manuals by what their pages cost.
     fn account(&self, sheets: &[Sheet], pages: &[Prepared], time: Duration) {
         let total: u64 = pages.iter().map(Prepared::cost).sum();
+        let longest = pages
+            .iter()
+            .filter_map(Prepared::padded_cost)
+            .max()
+            .unwrap_or(0);
+        let padded = longest * pages.len() as u64;
+        self.run.ledger.note(|tally| {
+            tally.batches.push(Batch {
+                pages: pages.len(),
+                seconds: time.as_secs_f64(),
+                padding: match padded {
+                    0 => 0.0,
+                    padded => 1.0 - total as f64 / padded as f64,
+                },
+            });
+        });
         for (sheet, page) in sheets.iter().zip(pages) {
             let share = page.cost() as f64 / total.max(1) as f64;
             self.run

@@ -52,6 +52,11 @@ impl Config {
         )
     }
 
+    /// Worker processes that there will be.
+    pub fn workers(&self) -> usize {
+        pool::workers(self)
+    }
+
     /// The deadline of a page.
     pub fn deadline(&self) -> Duration {
         Duration::from_secs(self.deadline_s)

@@ -114,6 +114,30 @@ pub fn name(config: &Config) -> Result<String, Error> {
     }
 }
 
+/// Takes a store away with everything in it: the file, or the collections of a server.
+///
+/// # Errors
+/// When it cannot be removed; one that is not there is no failure.
+pub fn discard(config: &Config) -> Result<(), Error> {
+    match &config.url {
+        Address::File(_) => {
+            let place = place(config)?;
+            for ending in ["", "-wal", "-shm", ".lock"] {
+                let mut name = place.clone().into_os_string();
+                name.push(ending);
+                match std::fs::remove_file(&name) {
+                    Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                        return Err(Error::failed(&place.display().to_string(), &e.to_string()));
+                    }
+                    _ => {}
+                }
+            }
+            Ok(())
+        }
+        Address::Servers(_) => weaviate::discard(config),
+    }
+}
+
 /// Bytes of pages that are on their way into a store at most; what a file takes at once is as good as nothing.
 pub fn sending(config: &Config) -> ByteSize {
     match &config.url {

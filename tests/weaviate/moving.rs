@@ -6,7 +6,7 @@ use ingest::store::{
 
 use crate::making::{DIM, all, enter, page, prepared, profile, put, rows};
 use crate::server::shared;
-use crate::shelf::{Shelf, config, reader};
+use crate::shelf::{Shelf, client, config, reader};
 
 /// Manual pages of every kind: blank, labelled, without a picture, with letters of many languages.
 fn pages(manual: &str, count: u32) -> Vec<StoredPage> {
@@ -179,6 +179,26 @@ fn two_manuals_of_one_name_are_not_mixed() {
         done.err
     );
     assert_eq!(shelf.contents(), before);
+}
+
+#[test]
+fn a_benchmark_on_a_server_leaves_no_collection_behind() {
+    let shelf = Shelf::at(&shared().url());
+    shelf.manual("a.pdf", 3);
+    assert_eq!(shelf.run(&["a.pdf"]).code, 0);
+    let before = shelf.contents();
+    let done = shelf.run(&["bench", "a.pdf", "--runs", "1", "--json"]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    let report = done.json();
+    assert_eq!(report["points"][0]["setup"]["store"], shelf.url.as_str());
+    assert_eq!(report["points"][0]["total"]["runs"][0]["pages"], 3);
+    assert_eq!(shelf.contents(), before);
+    let url = format!("{}/v1/schema", shelf.url);
+    let schema = client().get(url).send().unwrap().text().unwrap();
+    assert!(
+        !schema.contains(&format!("{}Bench", shelf.collection)),
+        "{schema}"
+    );
 }
 
 #[test]

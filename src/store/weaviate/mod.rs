@@ -129,6 +129,21 @@ impl Weaviate {
     }
 }
 
+/// Takes the collections away.
+pub(super) fn discard(config: &Config) -> Result<(), Error> {
+    let Address::Servers(nodes) = &config.url else {
+        return Ok(());
+    };
+    let wire = Wire::new(config, nodes)?;
+    for class in [config.collection.clone(), schema::manuals(config)] {
+        match wire.rest(&Method::DELETE, &format!("schema/{class}"), None) {
+            Ok(_) | Err(Failure::Missing(_)) => {}
+            Err(failure) => return Err(failure.of(&place(config))),
+        }
+    }
+    Ok(())
+}
+
 /// URL and collection, for people.
 pub(super) fn place(config: &Config) -> String {
     let tenant = match config.tenant.as_str() {

@@ -1,0 +1,196 @@
+//! One pass of a manual through the whole pipeline, into a store that is thrown away.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::config::Settings;
+use crate::embed::{self, Card};
+use crate::measure::{Run, Setup, Spread, Stage, Watch};
+use crate::page::PageSet;
+use crate::pipeline::{self, Parts, Plan, Tally};
+use crate::render;
+use crate::report::Report;
+use crate::store::{self, Address, Mode, Which};
+
+use super::super::ingest::{STOP, how, under_bars};
+use super::super::ui::Ui;
+use super::super::{kit, progress};
+use super::BenchArgs;
+
+/// Temporary stores that are there now; the second Ctrl-C removes them too.
+static TEMPORARY: Mutex<Vec<(store::Config, PathBuf)>> = Mutex::new(Vec::new());
+
+/// Removes what a run that is cut short would leave behind.
+pub(in crate::cli) fn sweep_up() {
+    let mut temporary = TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner);
+    for (config, folder) in temporary.drain(..) {
+        drop(store::discard(&config));
+        drop(std::fs::remove_dir_all(folder));
+    }
+}
+
+/// One combination of settings, ready to run.
+pub(super) struct Bench {
+    settings: Settings,
+    pub(super) card: Card,
+    plan: Plan,
+    pub(super) setup: Setup,
+}
+
+/// A store for one pass.
+struct Temporary {
+    config: store::Config,
+}
+
+impl Temporary {
+    /// A file in the folder for temporary files, or a collection of its own beside that of the settings.
+    fn new(settings: &store::Config) -> Result<Self, Report> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let folder = tempfile::Builder::new()
+            .prefix("ingest-bench-")
+            .tempdir()?
+            .keep();
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let config = match &settings.url {
+            Address::File(_) => store::Config {
+                url: Address::File(folder.join("library.db")),
+                ..settings.clone()
+            },
+            Address::Servers(_) => store::Config {
+                collection: format!(
+                    "{}Bench{}x{number}",
+                    settings.collection,
+                    std::process::id()
+                ),
+                ..settings.clone()
+            },
+        };
+        let mut temporary = TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner);
+        temporary.push((config.clone(), folder));
+        Ok(Self { config })
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        sweep_up();
+    }
+}
+
+impl Bench {
+    pub(super) fn new(ui: &Ui, settings: Settings) -> Result<Self, Report> {
+        let card = embed::card(&settings.embed)?;
+        progress::fetch(ui, &settings.embed)?;
+        let plan = kit::plan(&settings, &card)?;
+        let setup = Setup {
+            model: card.profile.model.clone(),
+            profile: card.profile.id.clone(),
+            device: card.device.clone(),
+            store: match &settings.store.url {
+                Address::File(_) => "sqlite".to_owned(),
+                servers @ Address::Servers(_) => servers.to_string(),
+            },
+            batch_size: plan.batch_size,
+            workers: settings.render.workers(),
+        };
+        Ok(Self {
+            settings,
+            card,
+            plan,
+            setup,
+        })
+    }
+
+    /// How many pages of a file will be run.
+    pub(super) fn count(&self, file: &Path, args: &BenchArgs) -> Result<u32, Report> {
+        let jobs = pipeline::survey(&args.request(file, &args.which.pages), None, "")?;
+        let Some(Ok(job)) = jobs.first() else {
+            return Ok(0);
+        };
+        let mut renderer = render::open(&self.settings.render).map_err(pipeline::Error::from)?;
+        let manual = renderer
+            .open(&job.source)
+            .map_err(|e| Report::plain(format!("{}: {e}", file.display())))?;
+        Ok(args.which.pages.within(manual.pages).len() as u32)
+    }
+
+    /// A batch that does not count: what is made at the first use is there afterwards.
+    pub(super) fn warm_up(&self, ui: &Ui, file: &Path, args: &BenchArgs) -> Result<(), Report> {
+        let first = PageSet::between(1, self.plan.batch_size as u32);
+        self.pass(ui, file, &first, args).map(drop)
+    }
+
+    /// Stores one manual anew and tells how it went.
+    pub(super) fn pass(
+        &self,
+        ui: &Ui,
+        file: &Path,
+        pages: &PageSet,
+        args: &BenchArgs,
+    ) -> Result<(String, Run), Report> {
+        let temporary = Temporary::new(&self.settings.store)?;
+        let which = Which::Profile(&self.card.profile);
+        let store = store::open(&temporary.config, which, Mode::Write)?.store;
+        store.prepare(&self.card.profile)?;
+        let render = self.settings.render.profile();
+        let jobs = pipeline::survey(&args.request(file, pages), None, &render)?;
+        let parts = Parts {
+            renderer: Box::new(|| render::open(&self.settings.render)),
+            embedder: Box::new(|| embed::open(&self.settings.embed)),
+            store: store.as_ref(),
+        };
+        let how = how(&self.settings, &self.card, &self.plan, pages.clone());
+        let memory = Watch::start();
+        let (tally, result) = under_bars(ui, &pipeline::Stage::ALL, |watch| {
+            pipeline::ingest(parts, &jobs, &how, &STOP, watch)
+        });
+        let peak = memory.peak();
+        result.map_err(|e| Report::from(e).hint("TMPDIR names the folder of temporary stores"))?;
+        let manual = tally.manuals.first();
+        if let Some(why) = manual.and_then(|m| m.error.as_ref()) {
+            return Err(Report::plain(format!("{}: {why}", file.display())));
+        }
+        let name = manual.map(|m| m.manual.clone()).unwrap_or_default();
+        Ok((name, run(&tally, peak)))
+    }
+}
+
+/// The record of a pass.
+fn run(tally: &Tally, peak_memory: u64) -> Run {
+    let stage = |stage: pipeline::Stage| {
+        let seconds = tally.seconds(stage);
+        (
+            stage.name().to_owned(),
+            Stage {
+                seconds,
+                share: 0.0,
+            },
+        )
+    };
+    let stages: BTreeMap<String, Stage> = pipeline::Stage::ALL.map(stage).into();
+    let batches = &tally.batches;
+    let pages: usize = batches.iter().map(|batch| batch.pages).sum();
+    let padded: f64 = batches
+        .iter()
+        .map(|batch| batch.padding * batch.pages as f64)
+        .sum();
+    let each = |batch: &pipeline::Batch| vec![batch.seconds / batch.pages as f64; batch.pages];
+    let mut run = Run {
+        pages: tally.total(|m| m.stored),
+        failed: tally.total(|m| m.failed.len() as u32 + m.waiting),
+        seconds: tally.wall - tally.load,
+        load: tally.load,
+        stages,
+        model_waited: tally.model_waited,
+        batch: Spread::of(batches.iter().map(|batch| batch.seconds).collect()),
+        page: Spread::of(batches.iter().flat_map(each).collect()),
+        largest_batch: batches.iter().map(|batch| batch.pages).max().unwrap_or(0),
+        padding: padded / pages.max(1) as f64,
+        peak_memory,
+        peak_device_memory: None,
+    };
+    run.share();
+    run
+}

@@ -1,0 +1,91 @@
+//! How much memory a run takes at most: looked at while it runs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Looks at the memory of this process and its children until it is asked for the peak.
+pub struct Watch {
+    peak: Arc<AtomicU64>,
+    over: Arc<AtomicBool>,
+    looking: Option<JoinHandle<()>>,
+}
+
+impl Watch {
+    /// Begins to look.
+    pub fn start() -> Self {
+        let (peak, over) = (
+            Arc::new(AtomicU64::new(0)),
+            Arc::new(AtomicBool::new(false)),
+        );
+        let (seen, stop) = (Arc::clone(&peak), Arc::clone(&over));
+        let looking = thread::spawn(move || {
+            let Ok(mut known) = System::new_with_specifics(sysinfo::RefreshKind::nothing()) else {
+                return;
+            };
+            while !stop.load(Ordering::Relaxed) {
+                seen.fetch_max(now(&mut known), Ordering::Relaxed);
+                thread::park_timeout(PAUSE);
+            }
+        });
+        Self {
+            peak,
+            over,
+            looking: Some(looking),
+        }
+    }
+
+    /// The most bytes that were resident at once.
+    pub fn peak(mut self) -> u64 {
+        self.end();
+        self.peak.load(Ordering::Relaxed)
+    }
+
+    fn end(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        if let Some(looking) = self.looking.take() {
+            looking.thread().unpark();
+            drop(looking.join());
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Resident bytes of this process and its children.
+fn now(known: &mut System) -> u64 {
+    let me = Pid::from_u32(std::process::id());
+    let what = ProcessRefreshKind::nothing().with_memory().without_tasks();
+    known.refresh_processes_specifics(ProcessesToUpdate::All, true, what);
+    let ours = |pid: Pid, parent: Option<Pid>| pid == me || parent == Some(me);
+    known
+        .processes()
+        .iter()
+        .filter(|(pid, process)| ours(**pid, process.parent()))
+        .map(|(_, process)| process.memory())
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_is_seen() {
+        let watch = Watch::start();
+        let block = vec![1u8; 200_000_000];
+        thread::sleep(PAUSE * 6);
+        std::hint::black_box(&block);
+        assert!(watch.peak() > 200_000_000);
+    }
+}

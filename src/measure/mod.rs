@@ -1,0 +1,291 @@
+//! The record every measured number is kept in: terminal, JSON, Markdown and HTML show one and the same.
+
+mod compare;
+mod machine;
+mod memory;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use compare::{Comparison, TOLERANCE, compare};
+pub use machine::Machine;
+pub use memory::Watch;
+
+/// The version of the JSON form of [`Benchmark`]; it grows when a field changes its meaning or goes.
+pub const SCHEMA: u32 = 1;
+
+/// What a benchmark found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Benchmark {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Version of this program.
+    pub version: String,
+    /// Where it ran.
+    pub machine: Machine,
+    /// What was run before anything counted.
+    pub warm_up: String,
+    /// One a combination of settings, in the order they were run.
+    pub points: Vec<Point>,
+}
+
+/// What a point was run with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setup {
+    /// The model's name.
+    pub model: String,
+    /// The id of its profile.
+    pub profile: String,
+    /// Where it ran, such as `cpu (f32)`.
+    pub device: String,
+    /// The kind of store: `sqlite`, or the address of a server.
+    pub store: String,
+    /// Pages a batch holds at most.
+    pub batch_size: usize,
+    /// Render worker processes.
+    pub workers: usize,
+}
+
+/// One combination of settings and what it gave.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// The settings.
+    pub setup: Setup,
+    /// Each manual by itself.
+    pub manuals: Vec<Runs>,
+    /// All manuals together; run by run the sums of the manuals.
+    pub total: Runs,
+}
+
+/// The runs of one manual, or of all.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Runs {
+    /// The manual's name; `total` for all.
+    pub manual: String,
+    /// Its runs.
+    pub runs: Vec<Run>,
+}
+
+/// One pass over a manual.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// Pages stored.
+    pub pages: u32,
+    /// Pages that failed.
+    pub failed: u32,
+    /// Seconds from the first page to the last stored one, without opening the model.
+    pub seconds: f64,
+    /// Seconds to open the model.
+    pub load: f64,
+    /// By stage: render, prepare, embed, store.
+    pub stages: BTreeMap<String, Stage>,
+    /// Seconds the open model waited for pages.
+    pub model_waited: f64,
+    /// Seconds of a batch in the model.
+    pub batch: Spread,
+    /// Seconds of a page in the model: a batch's, shared by its pages.
+    pub page: Spread,
+    /// Pages of the largest batch.
+    pub largest_batch: usize,
+    /// Share of the model's work that went into padding.
+    pub padding: f64,
+    /// Most bytes of memory that this process and its render workers had at once.
+    pub peak_memory: u64,
+    /// Most bytes of the device's own memory; none where it has none, or does not tell.
+    pub peak_device_memory: Option<u64>,
+}
+
+/// The work of a stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stage {
+    /// Working seconds, of all its threads together.
+    pub seconds: f64,
+    /// Of the working seconds of all stages.
+    pub share: f64,
+}
+
+/// The middle and the slow end of many times, in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    /// Half of them are shorter.
+    pub p50: f64,
+    /// 19 of 20 are shorter.
+    pub p95: f64,
+}
+
+impl Spread {
+    /// The spread of some times: nearest-rank percentiles.
+    pub fn of(mut times: Vec<f64>) -> Self {
+        times.sort_by(f64::total_cmp);
+        let at = |share: f64| {
+            let rank = (share * times.len() as f64).ceil() as usize;
+            times.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)
+        };
+        Self {
+            p50: at(0.5),
+            p95: at(0.95),
+        }
+    }
+}
+
+impl Run {
+    /// Pages a second, end to end.
+    pub fn rate(&self) -> f64 {
+        if self.seconds > 0.0 {
+            f64::from(self.pages) / self.seconds
+        } else {
+            0.0
+        }
+    }
+
+    /// Several manuals as one: counts and seconds add up, percentiles are those of the slowest, peaks the highest.
+    pub fn sum<'a>(runs: impl IntoIterator<Item = &'a Self>) -> Self {
+        let mut sum = Self::default();
+        let mut padded = 0.0;
+        for run in runs {
+            sum.pages += run.pages;
+            sum.failed += run.failed;
+            sum.seconds += run.seconds;
+            sum.load = sum.load.max(run.load);
+            sum.model_waited += run.model_waited;
+            for (name, stage) in &run.stages {
+                sum.stages.entry(name.clone()).or_default().seconds += stage.seconds;
+            }
+            padded += run.padding * f64::from(run.pages);
+            sum.batch = sum.batch.slower(run.batch);
+            sum.page = sum.page.slower(run.page);
+            sum.largest_batch = sum.largest_batch.max(run.largest_batch);
+            sum.peak_memory = sum.peak_memory.max(run.peak_memory);
+            sum.peak_device_memory = sum.peak_device_memory.max(run.peak_device_memory);
+        }
+        sum.padding = padded / f64::from(sum.pages.max(1));
+        sum.share();
+        sum
+    }
+
+    /// Works out the shares of the stages.
+    pub fn share(&mut self) {
+        let all: f64 = self.stages.values().map(|stage| stage.seconds).sum();
+        for stage in self.stages.values_mut() {
+            stage.share = stage.seconds / all.max(f64::MIN_POSITIVE);
+        }
+    }
+}
+
+impl Spread {
+    fn slower(self, other: Self) -> Self {
+        Self {
+            p50: self.p50.max(other.p50),
+            p95: self.p95.max(other.p95),
+        }
+    }
+}
+
+impl Runs {
+    /// The slowest, the middle and the fastest rate, pages a second.
+    pub fn rates(&self) -> [f64; 3] {
+        let mut rates: Vec<f64> = self.runs.iter().map(Run::rate).collect();
+        rates.sort_by(f64::total_cmp);
+        match rates.as_slice() {
+            [] => [0.0; 3],
+            rates => {
+                let middle = (rates[(rates.len() - 1) / 2] + rates[rates.len() / 2]) / 2.0;
+                [rates[0], middle, rates[rates.len() - 1]]
+            }
+        }
+    }
+
+    /// The run whose rate is the middle one, or the next slower.
+    pub fn middle(&self) -> Option<&Run> {
+        let mut runs: Vec<&Run> = self.runs.iter().collect();
+        runs.sort_by(|a, b| a.rate().total_cmp(&b.rate()));
+        runs.get((runs.len().max(1) - 1) / 2).copied()
+    }
+}
+
+impl Point {
+    /// A point of manuals that were each run equally often.
+    pub fn new(setup: Setup, manuals: Vec<Runs>) -> Self {
+        let most = manuals.iter().map(|m| m.runs.len()).max().unwrap_or(0);
+        let together = |run: usize| Run::sum(manuals.iter().filter_map(|m| m.runs.get(run)));
+        Self {
+            total: Runs {
+                manual: "total".to_owned(),
+                runs: (0..most).map(together).collect(),
+            },
+            setup,
+            manuals,
+        }
+    }
+}
+
+impl Benchmark {
+    /// The point with the highest middle rate over all manuals.
+    pub fn best(&self) -> Option<&Point> {
+        let rate = |point: &&Point| point.total.rates()[1];
+        self.points
+            .iter()
+            .max_by(|a, b| rate(a).total_cmp(&rate(b)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(pages: u32, seconds: f64) -> Run {
+        Run {
+            pages,
+            seconds,
+            ..Run::default()
+        }
+    }
+
+    #[test]
+    fn percentiles_by_nearest_rank() {
+        let times = (1..=20).rev().map(f64::from).collect();
+        assert_eq!(
+            Spread::of(times),
+            Spread {
+                p50: 10.0,
+                p95: 19.0
+            }
+        );
+        assert_eq!(Spread::of(vec![7.0]), Spread { p50: 7.0, p95: 7.0 });
+        assert_eq!(Spread::of(vec![]), Spread::default());
+    }
+
+    #[test]
+    fn rates_of_runs() {
+        let runs = Runs {
+            manual: "m".into(),
+            runs: vec![run(10, 5.0), run(10, 2.0), run(10, 10.0), run(10, 4.0)],
+        };
+        assert_eq!(runs.rates(), [1.0, 2.25, 5.0]);
+        assert_eq!(runs.middle().unwrap().seconds, 5.0);
+    }
+
+    #[test]
+    fn manuals_add_up_run_by_run() {
+        let manual = |name: &str, seconds: [f64; 2]| Runs {
+            manual: name.into(),
+            runs: seconds.map(|s| run(6, s)).to_vec(),
+        };
+        let setup = Setup {
+            model: "m".into(),
+            profile: "p".into(),
+            device: "cpu".into(),
+            store: "sqlite".into(),
+            batch_size: 2,
+            workers: 1,
+        };
+        let point = Point::new(
+            setup,
+            vec![manual("a", [1.0, 2.0]), manual("b", [3.0, 4.0])],
+        );
+        let seconds: Vec<f64> = point.total.runs.iter().map(|run| run.seconds).collect();
+        assert_eq!(seconds, [4.0, 6.0]);
+        assert_eq!(point.total.rates(), [2.0, 2.5, 3.0]);
+    }
+}

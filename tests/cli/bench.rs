@@ -1,0 +1,307 @@
+//! `ingest bench`: the figures are there, the user's store is not touched, nothing is left behind.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::desk::Desk;
+use crate::support::pdf;
+
+/// Three pages, one more than the built-in model's batch.
+fn with_manuals(desk: Desk) -> Desk {
+    for (name, pages) in [("a.pdf", 3), ("b.pdf", 2)] {
+        let texts: Vec<String> = (0..pages).map(|n| format!("page {n} of {name}")).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        desk.write(name, &pdf::good(&texts));
+    }
+    std::fs::create_dir(desk.path("tmp")).unwrap();
+    let tmp = desk.path("tmp").display().to_string();
+    desk.with("TMPDIR", &tmp)
+}
+
+fn left_behind(desk: &Desk) -> Vec<PathBuf> {
+    let all = std::fs::read_dir(desk.path("tmp")).unwrap();
+    all.map(|entry| entry.unwrap().path()).collect()
+}
+
+#[test]
+fn a_report_has_every_figure_and_the_store_is_as_before() {
+    let desk = with_manuals(Desk::tiny());
+    assert_eq!(desk.run(&["a.pdf"]).code, 0);
+    let before = std::fs::read(desk.path("library.db")).unwrap();
+    let done = desk.run(&[
+        "bench",
+        "a.pdf",
+        "b.pdf",
+        "--runs",
+        "2",
+        "--json",
+        "--markdown",
+        "report.md",
+    ]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    let report = done.json();
+    assert_eq!(report["schema"], 1);
+    assert!(report["machine"]["threads"].as_u64().unwrap() > 0);
+    let point = &report["points"][0];
+    assert_eq!(point["setup"]["store"], "sqlite");
+    let names: Vec<&Value> = point["manuals"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|m| &m["manual"])
+        .collect();
+    assert_eq!(names, ["a.pdf", "b.pdf"]);
+    for (runs, pages) in [
+        (&point["manuals"][0], 3),
+        (&point["manuals"][1], 2),
+        (&point["total"], 5),
+    ] {
+        assert_eq!(runs["runs"].as_array().unwrap().len(), 2);
+        for run in runs["runs"].as_array().unwrap() {
+            assert_eq!((&run["pages"], &run["failed"]), (&pages.into(), &0.into()));
+            for seconds in ["seconds", "load"] {
+                assert!(run[seconds].as_f64().unwrap() > 0.0, "{run}");
+            }
+            let stages = run["stages"].as_object().unwrap();
+            assert_eq!(
+                stages.keys().collect::<Vec<_>>(),
+                ["embed", "prepare", "render", "store"]
+            );
+            let shares: f64 = stages
+                .values()
+                .map(|stage| stage["share"].as_f64().unwrap())
+                .sum();
+            assert!((shares - 1.0).abs() < 1e-6, "{run}");
+            assert!(run["batch"]["p95"].as_f64() >= run["batch"]["p50"].as_f64());
+            assert!(run["page"]["p50"].as_f64().unwrap() > 0.0);
+            assert!(run["peak_memory"].as_u64().unwrap() > 10_000_000, "{run}");
+            assert_eq!(run["largest_batch"], 2);
+        }
+    }
+    let markdown = std::fs::read_to_string(desk.path("report.md")).unwrap();
+    assert!(
+        markdown.contains("| a.pdf | 3 |") && markdown.contains("Python version took 15 min"),
+        "{markdown}"
+    );
+    assert_eq!(std::fs::read(desk.path("library.db")).unwrap(), before);
+    assert!(left_behind(&desk).is_empty());
+}
+
+#[test]
+fn a_sweep_runs_each_setting_once_and_the_best_again() {
+    let desk = with_manuals(Desk::tiny());
+    let done = desk.run(&[
+        "bench",
+        "a.pdf",
+        "--batch-size",
+        "1,3",
+        "--workers",
+        "1,2",
+        "--json",
+    ]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    assert!(
+        done.err
+            .contains("4 settings x 3 pages, the best 3 times: "),
+        "{}",
+        done.err
+    );
+    let report = done.json();
+    let points = report["points"].as_array().unwrap();
+    let setups: Vec<(u64, u64)> = points
+        .iter()
+        .map(|p| {
+            (
+                p["setup"]["batch_size"].as_u64().unwrap(),
+                p["setup"]["workers"].as_u64().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(setups, [(1, 1), (1, 2), (3, 1), (3, 2)]);
+    let mut runs: Vec<usize> = points
+        .iter()
+        .map(|p| p["total"]["runs"].as_array().unwrap().len())
+        .collect();
+    runs.sort_unstable();
+    assert_eq!(runs, [1, 1, 1, 3]);
+    let several = desk.run(&["a.pdf", "--batch-size", "1,3"]);
+    assert_eq!(several.code, 64);
+    assert!(
+        several.err.contains("--batch-size takes one value here"),
+        "{}",
+        several.err
+    );
+}
+
+#[test]
+fn a_baseline_tells_the_ratio_and_a_slower_run_exits_3() {
+    let desk = with_manuals(Desk::tiny());
+    let first = desk.run(&["bench", "a.pdf", "--runs", "1", "--json"]);
+    let against = |change: &dyn Fn(&mut Value)| {
+        let mut then = first.json();
+        change(&mut then);
+        desk.write("then.json", then.to_string().as_bytes());
+        desk.run(&["bench", "a.pdf", "--runs", "2", "--baseline", "then.json"])
+    };
+    let seconds = |then: &mut Value, factor: f64| {
+        for runs in ["/points/0/manuals/0/runs/0", "/points/0/total/runs/0"] {
+            let old = then.pointer(runs).unwrap()["seconds"].as_f64().unwrap();
+            then.pointer_mut(runs).unwrap()["seconds"] = (old * factor).into();
+        }
+    };
+    let slower = against(&|then| seconds(then, 0.01));
+    assert_eq!(slower.code, 3, "{}", slower.err);
+    assert!(slower.err.contains("x, slower"), "{}", slower.err);
+    let faster = against(&|then| {
+        seconds(then, 100.0);
+        then["points"][0]["setup"]["profile"] = "other".into();
+        then["machine"]["cpu"] = "Abacus".into();
+    });
+    assert_eq!(faster.code, 0, "{}", faster.err);
+    assert!(
+        faster.err.contains("of another model")
+            && faster.err.contains("of another machine: Abacus"),
+        "{}",
+        faster.err
+    );
+    for (text, says) in [
+        ("{}", "is no report"),
+        ("[", "EOF"),
+        (r#"{"schema": 9}"#, "schema 9"),
+    ] {
+        desk.write("then.json", text.as_bytes());
+        let done = desk.run(&["bench", "a.pdf", "--baseline", "then.json"]);
+        assert_eq!(done.code, 1);
+        assert!(done.err.contains(says), "{}", done.err);
+    }
+}
+
+#[test]
+fn ctrl_c_leaves_nothing_behind() {
+    let desk = with_manuals(Desk::built_in());
+    let source = crate::desk::manual("heat-pump-service-manual.pdf");
+    let child = desk.start(&["bench", &source]);
+    let start = Instant::now();
+    while left_behind(&desk).is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(60));
+        sleep(Duration::from_millis(10));
+    }
+    let sent = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(sent.success());
+    let done: crate::desk::Done = child.wait_with_output().unwrap().into();
+    assert_eq!(done.code, 1, "{}", done.err);
+    assert!(
+        done.err.contains("stopped; nothing is reported"),
+        "{}",
+        done.err
+    );
+    assert!(left_behind(&desk).is_empty());
+}
+
+#[test]
+fn bad_input_is_told() {
+    let desk = with_manuals(Desk::tiny());
+    desk.write("torn.pdf", b"%PDF-");
+    let done = desk.run(&["bench", "torn.pdf"]);
+    assert_eq!(done.code, 1);
+    assert!(done.err.contains("torn.pdf"), "{}", done.err);
+    assert_eq!(desk.run(&["bench", "nowhere.pdf"]).code, 1);
+    assert_eq!(desk.run(&["bench", "a.pdf", "--runs", "0"]).code, 64);
+    let full = desk.run(&[
+        "bench",
+        "a.pdf",
+        "--markdown",
+        "no/such/folder.md",
+        "--runs",
+        "1",
+    ]);
+    assert_eq!(full.code, 1);
+    assert!(full.err.contains("folder.md"), "{}", full.err);
+}
+
+/// A browser that shows pages to nobody.
+fn chromium(arguments: &[&str], page: &Path) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let program = ["chromium", "chromium-browser", "google-chrome"]
+        .into_iter()
+        .find(|name| {
+            Command::new(name)
+                .arg("--version")
+                .output()
+                .is_ok_and(|done| done.status.success())
+        })
+        .expect("the tests need Chromium (Debian: apt-get install chromium)");
+    let done = Command::new(program)
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+        ])
+        .args([
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+        ])
+        .arg(format!("--user-data-dir={}", folder.path().display()))
+        .args(arguments)
+        .arg(format!("file://{}", page.display()))
+        .output()
+        .unwrap();
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    String::from_utf8(done.stdout).unwrap()
+}
+
+#[test]
+fn the_html_report_opens_in_a_browser() {
+    let desk = with_manuals(Desk::tiny());
+    let done = desk.run(&[
+        "bench",
+        "a.pdf",
+        "b.pdf",
+        "--runs",
+        "2",
+        "--html",
+        "report.html",
+    ]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    let page = desk.path("report.html");
+    let text = std::fs::read_to_string(&page).unwrap();
+    assert!(
+        !text.contains("src=") && !text.contains("href="),
+        "it is complete by itself"
+    );
+    // What the browser made of it: two plots, whose bars it has laid out, and tables with every manual.
+    let seen = chromium(&["--dump-dom"], &page);
+    assert_eq!(seen.matches("<svg").count(), 2, "{seen}");
+    assert_eq!(seen.matches("<table>").count(), 2);
+    for part in ["pages per second", "a.pdf", "b.pdf", "total", "hoped for"] {
+        assert!(seen.contains(part), "{part}");
+    }
+    let picture = desk.path("report.png");
+    chromium(
+        &[
+            "--window-size=1000,1600",
+            &format!("--screenshot={}", picture.display()),
+        ],
+        &page,
+    );
+    let picture = image::open(&picture).unwrap().to_rgb8();
+    let blue = picture
+        .pixels()
+        .filter(|p| p.0[2] > p.0[0].saturating_add(60))
+        .count();
+    assert!(blue > 5_000, "bars are drawn: {blue}");
+}

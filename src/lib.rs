@@ -18,6 +18,7 @@
 //! | [`measure`] | the record that every measured number is kept in |
 //! | [`pipeline`] | render → prepare → embed → store, on bounded channels; and from store to store |
 //! | [`search`] | a question to ranked pages; fusion of ranked lists |
+//! | [`evaluate`] | nDCG, recall, MRR; the questions that an outline asks |
 //! | [`heatmap`] | where a page matched |
 //! | [`config`] | `config.toml`, checked once |
 //! | [`report`] | any error to advice and an exit code |
@@ -27,6 +28,7 @@ pub mod batch;
 pub mod cli;
 pub mod config;
 pub mod embed;
+pub mod evaluate;
 pub mod heatmap;
 pub mod measure;
 pub mod page;

@@ -23,6 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("search", &["page", "vectors", "embed", "store"]),
+    ("evaluate", &["page", "render"]),
     ("heatmap", &["page", "vectors"]),
     ("config", &["units", "render", "embed", "store", "search"]),
     (
@@ -33,7 +34,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "cli",
         &[
             "page", "vectors", "units", "patch", "render", "embed", "store", "measure", "pipeline",
-            "search", "heatmap", "config", "report",
+            "search", "evaluate", "heatmap", "config", "report",
         ],
     ),
 ];

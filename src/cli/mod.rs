@@ -14,6 +14,7 @@ mod bench;
 mod check;
 mod dry_run;
 mod embed;
+mod eval;
 mod ingest;
 mod kit;
 mod list;
@@ -59,6 +60,7 @@ enum Command {
     Embed(embed::EmbedArgs),
     Models(models::ModelsArgs),
     Bench(bench::BenchArgs),
+    Eval(eval::EvalArgs),
     Check(check::CheckArgs),
     Completions(shell::CompletionsArgs),
     Man(shell::ManArgs),
@@ -253,6 +255,7 @@ fn dispatch(ui: &mut Ui, cli: Cli) -> Result<ExitCode, Report> {
         Some(Command::Embed(args)) => embed::run(ui, common, &args),
         Some(Command::Models(args)) => done(models::run(ui, common, &args)),
         Some(Command::Bench(args)) => bench::run(ui, common, &args),
+        Some(Command::Eval(args)) => done(eval::run(ui, common, &args)),
         Some(Command::Check(args)) => check::run(ui, common, &args),
         Some(Command::Completions(args)) => done(shell::completions(ui, Cli::command(), &args)),
         Some(Command::Man(_)) => done(shell::man(ui, Cli::command())),

@@ -6,6 +6,7 @@ mod bad_input;
 mod bench;
 mod commands;
 mod desk;
+mod eval;
 mod interrupted;
 mod manuals;
 #[path = "../support/mod.rs"]

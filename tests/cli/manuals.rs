@@ -87,7 +87,36 @@ fn both_manuals_are_stored_and_questions_find_their_pages() {
         recalls[2] >= recalls[0].max(recalls[1]) - 0.10,
         "hybrid: {recalls:?}"
     );
+    it_grades_itself(&desk, questions.len(), &recalls);
     the_readme_keeps_its_word(&desk);
+}
+
+/// `ingest eval` comes to the same result, and the outlines of the manuals make questions that words answer well.
+#[expect(clippy::print_stdout, reason = "the figures are quoted in the README")]
+fn it_grades_itself(desk: &Desk, questions: usize, recalls: &[f64]) {
+    let done = desk.run(&["eval", &manual("questions.json"), "--json"]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    let sets = done.json()["sets"].as_array().unwrap().clone();
+    for (set, recall) in sets.iter().zip(recalls) {
+        let missed = set["failures"].as_array().unwrap().len();
+        assert_eq!(set["queries"], questions);
+        assert!(
+            (1.0 - missed as f64 / questions as f64 - recall).abs() < 1e-9,
+            "{set}"
+        );
+    }
+    let names = ["heat-pump-service-manual", "alarm-panel-firmware-manual"];
+    let done = desk.run(&["eval", "--outline", names[0], names[1], "--json"]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    for set in done.json()["sets"].as_array().unwrap() {
+        let recall = set["recall_at_5"]["mean"].as_f64().unwrap();
+        println!(
+            "outline of {} {}: {} titles, recall@5 {recall:.2}",
+            set["set"], set["mode"], set["queries"]
+        );
+        assert!(set["queries"].as_u64().unwrap() >= 20, "{set}");
+        assert!(set["mode"] != "text" || recall > 0.8, "{set}");
+    }
 }
 
 /// The README's three example questions have the right page first.

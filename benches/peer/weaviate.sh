@@ -15,7 +15,7 @@ folder=$profile
 [[ $profile == dev ]] && folder=debug
 
 weaviate=$(bash tests/support/weaviate-server.sh)
-python=$(bash tests/support/weaviate-client.sh)
+python=$(bash tests/support/python.sh)
 cargo build --quiet --profile "$profile" --bin ingest
 cargo build --quiet --profile "$profile" --example peer-weaviate
 built=${CARGO_TARGET_DIR:-target}/$folder

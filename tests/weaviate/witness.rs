@@ -45,7 +45,7 @@ fn ask(config: &Config, script: &str, given: &Value) -> Value {
 /// Runs a script with Python and Weaviate's own client; gives what it prints.
 fn python(script: &str, arguments: &[&str]) -> String {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    let done = Command::new(PYTHON.get_or_init(|| tool("weaviate-client.sh")))
+    let done = Command::new(PYTHON.get_or_init(|| tool("python.sh")))
         .args(["-c", script])
         .args(arguments)
         .env("no_proxy", "127.0.0.1,localhost")

@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# Prints the path of a Python that has Weaviate's own client; installs it first where it is not there yet.
+# Prints the path of a Python that has what the tests compare with: Weaviate's own client, and trec_eval for measures of
+# retrieval. Installs it first where it is not there yet.
 set -euo pipefail
 
 client=4.23.1
 numpy=2.4.6
+trec=0.5.11
 
 say() { printf '%s\n' "$*" >&2; }
 
 cache=${INGEST_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ingest-tests}
-name=weaviate-client-$client-numpy-$numpy
+name=python-weaviate-client-$client-numpy-$numpy-trec-$trec
 home=$cache/$name
 python=$home/bin/python
 
@@ -37,7 +39,7 @@ clear_up() { rm -rf ${work:+"$work"} ${locked:+"$locked"}; }
 
 check() {
     if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-        say "no Python 3.11 or newer for Weaviate's client: install python3"
+        say "no Python 3.11 or newer for the tests: install python3"
         exit 1
     fi
     if ! python3 -c 'import venv, ensurepip' 2>/dev/null; then
@@ -48,13 +50,13 @@ check() {
 
 # Only bin/python of the finished folder is of use: the other programs there hold the name it had before.
 fetch() {
-    say "installing weaviate-client $client and numpy $numpy for the tests"
+    say "installing weaviate-client $client, numpy $numpy and pytrec_eval $trec for the tests"
     rm -rf "$home".new.*
     work=$(mktemp -d "$home.new.XXXXXX")
     python3 -m venv "$work" >&2 9>&-
     "$work/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
-        "weaviate-client==$client" "numpy==$numpy" >&2 9>&-
-    "$work/bin/python" -c 'import numpy, weaviate' >&2
+        "weaviate-client==$client" "numpy==$numpy" "pytrec_eval-terrier==$trec" >&2 9>&-
+    "$work/bin/python" -c 'import numpy, pytrec_eval, weaviate' >&2
     rm -rf "$home"
     mv "$work" "$home"
     work=''

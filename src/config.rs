@@ -226,7 +226,8 @@ impl Layers {
         let number = value
             .parse()
             .map(Value::Integer)
-            .or_else(|_| value.parse().map(Value::Float));
+            .or_else(|_| value.parse().map(Value::Float))
+            .or_else(|_| value.parse().map(Value::Boolean));
         self.lay(
             name.into(),
             nested(
@@ -382,6 +383,9 @@ mod tests {
             .variable("INGEST_RENDER_MAX_MEGAPIXELS", "8")
             .unwrap();
         layers.variable("INGEST_ACCEPT", "1").unwrap();
+        layers
+            .variable("INGEST_STORE_KEY_OVER_HTTP", "true")
+            .unwrap();
         let settings = layers.settings("x").unwrap();
         assert_eq!(
             (
@@ -390,6 +394,7 @@ mod tests {
             ),
             ("tiny", 8)
         );
+        assert!(settings.store.key_over_http);
         assert!(layers.variable("INGEST_EMBED_MODLE", "tiny").is_err());
     }
 }

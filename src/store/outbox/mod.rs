@@ -218,7 +218,9 @@ impl Writer for Outbox {
         let Some(verdicts) = self.on_remote(|remote| remote.upsert(pages))? else {
             return self.put_by(pages);
         };
-        if let Some(file) = self.waiting() {
+        if let Some(file) = self.waiting()
+            && file.len()? > 0
+        {
             // An older state of the same page must not be sent later.
             self.take_out(file, &verdicts)?;
         }

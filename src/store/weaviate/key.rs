@@ -58,7 +58,24 @@ pub(super) fn is_here(node: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_in_the_clear;
+    use super::*;
+
+    #[test]
+    fn a_key_goes_in_the_clear_only_when_that_is_wanted() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "a-key\n").unwrap();
+        let node = "http://weaviate.example:8080";
+        let mut config = Config::at(node.parse().unwrap());
+        config.key_file = Some(file.path().to_owned());
+        let nodes = [node.to_owned()];
+        assert!(matches!(
+            header(&config, &nodes),
+            Err(Error::KeyInTheClear { .. })
+        ));
+        config.key_over_http = true;
+        let sent = header(&config, &nodes).unwrap().unwrap();
+        assert!(sent.is_sensitive() && !format!("{sent:?}").contains("a-key"));
+    }
 
     #[test]
     fn loopback_and_tls_are_safe() {

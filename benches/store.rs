@@ -14,7 +14,8 @@ use half::f16;
 use ingest::page::{ManualId, PageId, PageSet};
 use ingest::store::maxsim::Question;
 use ingest::store::{
-    Address, Config, ManualCard, Mode, Opened, Scope, Store, StoredPage, Vectors, Want, Which, open,
+    Address, Config, ManualCard, Mode, Opened, Precision, Scope, Store, StoredPage, Vectors, Want,
+    Which, open,
 };
 use ingest::vectors::{MultiVector, PageVectors, PatchMap, Profile};
 
@@ -107,7 +108,7 @@ fn max_sim(c: &mut Criterion) {
     let mut group = c.benchmark_group("maxsim 20x768x128");
     group.throughput(Throughput::Elements(FLOP as u64));
     group.bench_function(question.kernel(), |b| {
-        b.iter(|| question.score(black_box(&bytes)));
+        b.iter(|| question.score(black_box(&bytes), Precision::F16));
     });
     for (name, order) in [("sgemm", Out::Pages), ("sgemm turned", Out::Queries)] {
         group.bench_function(name, |b| {
@@ -119,7 +120,7 @@ fn max_sim(c: &mut Criterion) {
     let mut best = [Duration::MAX; 3];
     for _ in 0..500 {
         let ours = best_of(5, || {
-            black_box(question.score(black_box(&bytes))).unwrap();
+            black_box(question.score(black_box(&bytes), Precision::F16)).unwrap();
         });
         let [plain, turned] = [Out::Pages, Out::Queries]
             .map(|order| best_of(5, || sgemm(black_box(&page), &query, order, &mut out)));
@@ -141,6 +142,7 @@ fn profile() -> Profile {
         id: "bench".to_owned(),
         model: "bench".to_owned(),
         dim: DIM as u32,
+        pool_factor: 1,
     }
 }
 

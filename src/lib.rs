@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`page`] | what a page is: its id, its picture, what can go wrong with it |
 //! | [`vectors`] | multi-vectors, MaxSim, and the profile of the model that made them |
+//! | [`pooling`] | fewer rows a page, each the mean of rows that resemble each other |
 //! | [`units`] | parse and print bytes, seconds, rates |
 //! | [`patch`] | from a picture to what a model eats; pure maths, bit for bit the reference |
 //! | [`batch`] | grouping pages under a memory cap |
@@ -34,6 +35,7 @@ pub mod measure;
 pub mod page;
 pub mod patch;
 pub mod pipeline;
+pub mod pooling;
 pub mod render;
 pub mod report;
 pub mod search;

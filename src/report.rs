@@ -101,7 +101,7 @@ impl From<store::Error> for Report {
             }
             store::Error::TooOld { .. } => report.hint("update the server"),
             store::Error::Differs { .. } => report.hint(
-                "set it as it is, or copy the pages, nothing is embedded again: `ingest sync --to-collection NEW`, then `store.collection`",
+                "set it as it is, or copy the pages, nothing is embedded again: `ingest sync --to NEW.db`, or `--to-collection NEW` on a server",
             ),
             store::Error::Foreign { .. } => {
                 report.hint("give the model that filled it, `--model`, or another collection, `store.collection`")

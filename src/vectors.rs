@@ -93,6 +93,11 @@ impl MultiVector {
         self.dim.get()
     }
 
+    /// The width of a row, for making another one of it.
+    pub fn width(&self) -> NonZeroUsize {
+        self.dim
+    }
+
     /// Its last rows, at most `n` and at least one.
     #[must_use]
     pub fn tail(&self, n: usize) -> Self {
@@ -190,12 +195,39 @@ pub struct PageVectors {
 /// What made the vectors: two profiles with the same id may share a collection, others never.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Profile {
-    /// Short hex digest of model config, prompts, pixel budget and weights; never of device or dtype.
+    /// Short hex digest of model config, prompts, pixel budget and weights, and the pool factor; never of device or dtype.
     pub id: String,
     /// The model's name for people, such as `built-in` or `vidore/colqwen2.5-v0.2`.
     pub model: String,
     /// The width of a vector.
     pub dim: u32,
+    /// By how much the rows of pages were pooled ([`crate::pooling`]); 1: not at all.
+    #[serde(default = "unpooled", skip_serializing_if = "is_unpooled")]
+    pub pool_factor: u32,
+}
+
+fn unpooled() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_unpooled(factor: &u32) -> bool {
+    *factor == unpooled()
+}
+
+impl Profile {
+    /// The profile of the same vectors, pooled by `factor`.
+    #[must_use]
+    pub fn pooled(&self, factor: u32) -> Self {
+        match factor {
+            0 | 1 => self.clone(),
+            _ => Self {
+                id: format!("{}-pool{factor}", self.id),
+                pool_factor: self.pool_factor * factor,
+                ..self.clone()
+            },
+        }
+    }
 }
 
 #[cfg(test)]

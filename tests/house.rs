@@ -9,17 +9,18 @@ use std::path::{Path, PathBuf};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("page", &[]),
     ("vectors", &[]),
+    ("pooling", &["vectors"]),
     ("units", &[]),
     ("patch", &["page"]),
     ("batch", &["patch"]),
     ("render", &["page", "units"]),
-    ("embed", &["page", "vectors", "units", "patch"]),
-    ("store", &["page", "vectors", "units"]),
+    ("embed", &["page", "vectors", "pooling", "units", "patch"]),
+    ("store", &["page", "vectors", "pooling", "units"]),
     ("measure", &["units"]),
     (
         "pipeline",
         &[
-            "page", "vectors", "units", "patch", "batch", "render", "embed", "store",
+            "page", "vectors", "pooling", "units", "patch", "batch", "render", "embed", "store",
         ],
     ),
     ("search", &["page", "vectors", "embed", "store"]),
@@ -242,6 +243,8 @@ fn foreign_libraries_have_one_address() {
         ("pdfium_render", "src/render/"),
         ("rusqlite", "src/store/sqlite"),
         ("candle_core", "src/embed/"),
+        ("parquet::", "src/evaluate/table.rs"),
+        ("kodama::", "src/pooling.rs"),
     ] {
         for path in rust_files("src") {
             let inside = path

@@ -124,6 +124,7 @@ fn config(model: &str) -> Config {
         model: model.to_owned(),
         device: Device::Cpu,
         max_visual_tokens: None,
+        pool_factor: 1,
     }
 }
 

@@ -111,6 +111,7 @@ fn config(folder: &Path) -> Config {
         model: folder.display().to_string(),
         device: Device::Cpu,
         max_visual_tokens: None,
+        pool_factor: 1,
     }
 }
 

@@ -38,6 +38,7 @@ fn config(model: &str) -> Config {
         model: golden(model).display().to_string(),
         device: Device::Cpu,
         max_visual_tokens: None,
+        pool_factor: 1,
     }
 }
 

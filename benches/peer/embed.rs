@@ -27,6 +27,7 @@ fn main() {
         model: folder.path().display().to_string(),
         device: Device::Cpu,
         max_visual_tokens: Some(768),
+        pool_factor: 1,
     };
     let mut model = qwen::open(&config).expect("the model just made");
     let size = Size::new(48 * 14, 64 * 14);

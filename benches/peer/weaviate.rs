@@ -63,6 +63,7 @@ fn make(library: &str, vectors: &str, pages: u32, rows: usize) -> Result<()> {
         id: "bench".to_owned(),
         model: "bench".to_owned(),
         dim: DIM.get() as u32,
+        pool_factor: 1,
     })?;
     let manual = ManualId::new("bench.pdf");
     store.enter(&ManualCard {

@@ -182,6 +182,7 @@ fn save(out: &Path, card: &Card, pages: BTreeMap<String, MultiVector>) -> Result
         ("model".to_owned(), profile.model.clone()),
         ("profile".to_owned(), profile.id.clone()),
         ("dim".to_owned(), profile.dim.to_string()),
+        ("pool_factor".to_owned(), profile.pool_factor.to_string()),
     ]);
     let tensors = pages
         .into_iter()

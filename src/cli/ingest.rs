@@ -196,7 +196,7 @@ pub(super) fn under_bars<T>(
     reason = "a second Ctrl-C: nothing is half-written, the store's transactions see to that"
 )]
 fn leave_at_once() {
-    super::bench::sweep_up();
+    super::temporary::sweep_up();
     std::process::exit(130);
 }
 

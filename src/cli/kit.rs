@@ -77,9 +77,11 @@ pub(super) fn card_of(settings: &Settings, profile: &Profile) -> Result<Card, em
     embed::card(&config_of(settings, profile))
 }
 
-fn config_of(settings: &Settings, profile: &Profile) -> embed::Config {
+/// The model that filled a collection, where the settings want models to run.
+pub(super) fn config_of(settings: &Settings, profile: &Profile) -> embed::Config {
     embed::Config {
         model: profile.model.clone(),
+        pool_factor: profile.pool_factor,
         ..settings.embed.clone()
     }
 }

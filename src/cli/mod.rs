@@ -15,6 +15,7 @@ mod check;
 mod dry_run;
 mod embed;
 mod eval;
+mod html;
 mod ingest;
 mod kit;
 mod list;
@@ -27,6 +28,7 @@ mod shell;
 mod show;
 mod sync;
 mod table;
+mod temporary;
 mod ui;
 
 use ui::Ui;
@@ -84,6 +86,9 @@ struct Common {
     /// Pages a batch holds; shrinks before memory runs out
     #[arg(long, global = true, value_name = "PAGES", value_delimiter = ',')]
     batch_size: Vec<u32>,
+    /// Keep a page's rows at one in so many, each the mean of rows that resemble each other
+    #[arg(long, global = true, value_name = "FACTOR", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pool_factor: Option<u32>,
     /// Named limits of the configuration, such as `studio`
     #[arg(long, global = true, value_name = "NAME")]
     profile: Option<String>,
@@ -101,7 +106,7 @@ struct Common {
     verbose: bool,
 }
 
-/// One combination of the flags that `bench` varies.
+/// One combination of the flags that `bench` and `eval` vary.
 #[derive(Clone, Debug, Default)]
 struct Choice {
     store: Option<String>,
@@ -112,7 +117,7 @@ struct Choice {
 }
 
 impl Common {
-    /// The settings; only `bench` takes several values of a flag.
+    /// The settings; only `bench` and `eval` take several values of a flag.
     fn settings(&self) -> Result<Settings, Report> {
         let many = [
             ("--store", self.store.len()),
@@ -122,7 +127,7 @@ impl Common {
         ];
         if let Some((flag, _)) = many.iter().find(|(_, values)| *values > 1) {
             return Err(Report::usage(format!("{flag} takes one value here"))
-                .hint("`ingest bench` compares several"));
+                .hint("`ingest bench` and `ingest eval` compare several"));
         }
         self.settings_for(&self.choices(&[])[0])
     }
@@ -194,6 +199,7 @@ impl Common {
         flag("embed.model", choice.model.clone().map(Into::into));
         let device = choice.device.and_then(|d| toml::Value::try_from(d).ok());
         flag("embed.device", device);
+        flag("embed.pool_factor", self.pool_factor.map(Into::into));
         flag("limits.batch_size", choice.batch_size.map(Into::into));
         flag("render.workers", choice.workers.map(Into::into));
         let env = std::env::vars_os()

@@ -9,7 +9,8 @@ use crate::page::{PageId, PageImage, PageSet};
 use crate::render::{self, Source};
 use crate::report::Report;
 use crate::store::{Scope, Store, StoredPage, Vectors};
-use crate::{heatmap, pipeline};
+use crate::vectors::{PageVectors, Profile};
+use crate::{embed, heatmap, pipeline};
 
 use super::ui::Ui;
 use super::{Common, kit};
@@ -50,9 +51,43 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &ShowArgs) -> Result<(), R
     let mut picture = render_again(&settings, &*store, &page, args.password.clone())?;
     if let (Some(question), Vectors::New(seen)) = (&args.query, &page.vectors) {
         let query = kit::model_of(&settings, &profile)?.embed_query(question)?;
-        picture = heatmap::overlay(picture, seen, &query);
+        picture = match profile.pool_factor {
+            1 => heatmap::overlay(picture, seen, &query),
+            _ => {
+                let seen = see_again(&settings, &profile, &picture)?;
+                heatmap::overlay(picture, &seen, &query)
+            }
+        };
     }
     write(ui, &picture, out)
+}
+
+/// The rows of a page before they were pooled: each of them looks at one place.
+fn see_again(
+    settings: &Settings,
+    profile: &Profile,
+    picture: &PageImage,
+) -> Result<PageVectors, Report> {
+    let whole = Profile {
+        pool_factor: 1,
+        ..profile.clone()
+    };
+    let config = kit::config_of(settings, &whole);
+    let prepared = embed::card(&config)?
+        .prepare
+        .prepare(picture)
+        .map_err(|e| Report::failure(&e))?;
+    let seen = embed::open(&config)?.embed_pages(&[prepared])?;
+    let seen = seen
+        .into_iter()
+        .next()
+        .ok_or_else(|| Report::plain("the model saw no page"))?;
+    let seen = seen.map_err(|e| Report::failure(&e))?;
+    Ok(PageVectors {
+        // As they would be stored.
+        vectors: seen.vectors.rounded_to_f16(),
+        places: seen.places,
+    })
 }
 
 fn describe(ui: &Ui, page: &StoredPage) -> Result<(), Report> {

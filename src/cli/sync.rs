@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use crate::pipeline::{self, Stage};
 use crate::report::Report;
-use crate::store::{self, Address, Config, Index, Mode, Quantiser, Which};
+use crate::store::{self, Address, Config, Index, Mode, Precision, Quantiser, Which};
+use crate::vectors::Profile;
 
 use super::ingest::{STOP, summary, watched};
 use super::ui::Ui;
@@ -35,6 +36,12 @@ pub(super) struct SyncArgs {
     /// How a new collection's index is compressed
     #[arg(long, value_enum)]
     quantiser: Option<Quantiser>,
+    /// How a new file keeps vectors
+    #[arg(long, value_enum)]
+    precision: Option<Precision>,
+    /// Pool factor of a new file's first stage
+    #[arg(long, value_name = "FACTOR")]
+    first_stage: Option<u32>,
 }
 
 impl SyncArgs {
@@ -69,6 +76,8 @@ impl SyncArgs {
         let config = Config {
             index: self.index.or(settings.index),
             quantiser: self.quantiser.or(settings.quantiser),
+            precision: self.precision.or(settings.precision),
+            first_stage: self.first_stage.or(settings.first_stage),
             ..settings.clone()
         };
         elsewhere(config, self.to.as_deref(), self.to_collection.as_deref())
@@ -105,9 +114,10 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &SyncArgs) -> Result<ExitC
         );
     }
     let (source, profile) = kit::open_this_to_read(&settings, &from, common.model())?;
-    let target = kit::open_to_write(ui, &to, &profile, Mode::Write)?;
+    let factor = pool_factor(&profile, common.pool_factor)?;
+    let target = kit::open_to_write(ui, &to, &profile.pooled(factor), Mode::Write)?;
     let (tally, result) = watched(ui, &[Stage::Store], |watch| {
-        pipeline::sync(&*source, &*target, &STOP, watch)
+        pipeline::sync(&*source, &*target, factor, &STOP, watch)
     })?;
     if ui.json {
         ui.json(&tally)?;
@@ -119,6 +129,17 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &SyncArgs) -> Result<ExitC
     }
     result.map_err(Report::from)?;
     Ok(tally.exit_code().into())
+}
+
+/// By how much pages are pooled on their way, when all shall be pooled by `wanted`.
+fn pool_factor(profile: &Profile, wanted: Option<u32>) -> Result<u32, Report> {
+    match (profile.pool_factor, wanted.unwrap_or(profile.pool_factor)) {
+        (there, wanted) if there == wanted => Ok(1),
+        (1, wanted) => Ok(wanted),
+        (there, _) => Err(Report::usage(format!(
+            "the pages are pooled by {there} already, which cannot be undone"
+        ))),
+    }
 }
 
 /// Sends what waits for the configured server, and puts back what its index has lost.

@@ -10,6 +10,7 @@ mod hub;
 mod json;
 mod lora;
 mod map;
+mod pooled;
 pub mod qwen;
 mod weights;
 
@@ -35,6 +36,8 @@ pub struct Config {
     pub device: Device,
     /// Visual tokens a page may take; none means what the model card or checkpoint says.
     pub max_visual_tokens: Option<u32>,
+    /// By how much the rows of a page are pooled ([`crate::pooling`]); 1: not at all.
+    pub pool_factor: u32,
 }
 
 /// Where tensors live.
@@ -190,10 +193,15 @@ pub fn models() -> Vec<Known> {
 /// # Errors
 /// When there is no such model, or its files are missing, wrong or ask for something that we do not have.
 pub fn card(config: &Config) -> Result<Card, Error> {
-    match config.model.as_str() {
-        BUILT_IN => Ok(builtin::card()),
-        _ => qwen::card(config),
-    }
+    let card = match config.model.as_str() {
+        BUILT_IN => builtin::card(),
+        _ => qwen::card(config)?,
+    };
+    Ok(Card {
+        profile: card.profile.pooled(config.pool_factor),
+        max_rows: (card.max_rows / config.pool_factor.max(1)).max(1),
+        ..card
+    })
 }
 
 /// Fetches what is missing of a hub model, and tells how far it is. Does nothing for a folder.
@@ -212,10 +220,14 @@ pub fn fetch(config: &Config, watch: Watch) -> Result<(), Error> {
 /// # Errors
 /// When there is no such model or device, or its weights do not fit its configuration.
 pub fn open(config: &Config) -> Result<Box<dyn Embedder>, Error> {
-    match config.model.as_str() {
-        BUILT_IN => Ok(Box::new(builtin::open()?)),
-        _ => Ok(Box::new(qwen::open(config)?)),
-    }
+    let model: Box<dyn Embedder> = match config.model.as_str() {
+        BUILT_IN => Box::new(builtin::open()?),
+        _ => Box::new(qwen::open(config)?),
+    };
+    Ok(match config.pool_factor {
+        0 | 1 => model,
+        factor => Box::new(pooled::Pooled { model, factor }),
+    })
 }
 
 /// Makes multi-vectors. Opened on the thread that uses it, so it need not be `Send`.

@@ -7,12 +7,16 @@ use std::time::Duration;
 
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
+use super::footprint;
+
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Looks at the memory of this process and its children until it is asked for the peak.
 pub struct Watch {
     peak: Arc<AtomicU64>,
+    /// The most that was shared with a GPU, plus one; 0 when the system never told.
+    device: Arc<AtomicU64>,
     over: Arc<AtomicBool>,
     looking: Option<JoinHandle<()>>,
 }
@@ -20,31 +24,35 @@ pub struct Watch {
 impl Watch {
     /// Begins to look.
     pub fn start() -> Self {
-        let (peak, over) = (
-            Arc::new(AtomicU64::new(0)),
-            Arc::new(AtomicBool::new(false)),
-        );
-        let (seen, stop) = (Arc::clone(&peak), Arc::clone(&over));
+        let (peak, device) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
+        let over = Arc::<AtomicBool>::default();
+        let (seen, shared, stop) = (peak.clone(), device.clone(), over.clone());
         let looking = thread::spawn(move || {
             let Ok(mut known) = System::new_with_specifics(sysinfo::RefreshKind::nothing()) else {
                 return;
             };
             while !stop.load(Ordering::Relaxed) {
                 seen.fetch_max(now(&mut known), Ordering::Relaxed);
+                if let Some(bytes) = footprint::beyond_resident() {
+                    shared.fetch_max(bytes + 1, Ordering::Relaxed);
+                }
                 thread::park_timeout(PAUSE);
             }
         });
         Self {
             peak,
+            device,
             over,
             looking: Some(looking),
         }
     }
 
-    /// The most bytes that were resident at once.
-    pub fn peak(mut self) -> u64 {
+    /// The most bytes that were resident at once, and the most that this process shared with a GPU beyond them, where
+    /// the system tells.
+    pub fn peak(mut self) -> (u64, Option<u64>) {
         self.end();
-        self.peak.load(Ordering::Relaxed)
+        let device = self.device.load(Ordering::Relaxed);
+        (self.peak.load(Ordering::Relaxed), device.checked_sub(1))
     }
 
     fn end(&mut self) {
@@ -92,6 +100,6 @@ mod tests {
             thread::sleep(PAUSE);
         }
         std::hint::black_box(&block);
-        assert!(watch.peak() > 200_000_000);
+        assert!(watch.peak().0 > 200_000_000);
     }
 }

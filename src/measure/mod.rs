@@ -1,6 +1,7 @@
 //! The record every measured number is kept in: terminal, JSON, Markdown and HTML show one and the same.
 
 mod compare;
+mod footprint;
 mod machine;
 mod memory;
 
@@ -92,7 +93,7 @@ pub struct Run {
     pub padding: f64,
     /// Most bytes of memory that this process and its render workers had at once.
     pub peak_memory: u64,
-    /// Most bytes of the device's own memory; none where it has none, or does not tell.
+    /// Most bytes that this process shared with an Apple GPU, beyond those; none where the system does not tell.
     pub peak_device_memory: Option<u64>,
 }
 

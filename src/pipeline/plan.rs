@@ -124,6 +124,7 @@ mod tests {
             id: "large".into(),
             model: "large".into(),
             dim: 128,
+            pool_factor: 1,
         };
         let memory = Footprint {
             weights: 7_510_000_000,

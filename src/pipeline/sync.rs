@@ -7,7 +7,9 @@ use std::thread;
 use std::time::Instant;
 
 use crate::page::{PageError, PageId, PageSet};
-use crate::store::{self, Fingerprint, ManualCard, Scope, Store};
+use crate::pooling::pool;
+use crate::store::{self, Fingerprint, ManualCard, Scope, Store, StoredPage, Vectors};
+use crate::vectors::PageVectors;
 
 use super::ledger::Ledger;
 use super::{Error, Event, ManualTally, Sheet, Tally, joined, keep};
@@ -17,11 +19,13 @@ const AHEAD: usize = 8;
 
 /// Makes the manuals of `to` what they are in `from`; manuals that only `to` has stay. Pages with equal fingerprints
 /// are not sent, so a run that was ended goes on where it was. `stop`, once true, ends it after what is on its way.
+/// Pages are pooled by `pool_factor` on their way; 1 leaves them as they are.
 ///
 /// At the end the pages of each manual are counted on both sides; one that is missing is a failed page.
 pub fn sync(
     from: &dyn Store,
     to: &dyn Store,
+    pool_factor: u32,
     stop: &AtomicBool,
     watch: &(dyn Fn(Event) + Sync),
 ) -> (Tally, Result<(), Error>) {
@@ -34,6 +38,7 @@ pub fn sync(
     let copy = Copy {
         from,
         to,
+        pool_factor,
         there: &there,
         stop,
         ledger: &ledger,
@@ -61,6 +66,7 @@ fn blank_tally(card: &ManualCard) -> ManualTally {
 struct Copy<'a> {
     from: &'a dyn Store,
     to: &'a dyn Store,
+    pool_factor: u32,
     /// The manuals that the other store had before.
     there: &'a [ManualCard],
     stop: &'a AtomicBool,
@@ -152,9 +158,13 @@ impl Copy<'_> {
             pages,
         };
         for page in self.from.scan(&scope)? {
-            let sheet = Sheet { job, record: page? };
-            if out.send(vec![sheet]).is_err() {
-                return Ok(false);
+            match pooled(page?, self.pool_factor) {
+                Ok(record) => {
+                    if out.send(vec![Sheet { job, record }]).is_err() {
+                        return Ok(false);
+                    }
+                }
+                Err((id, why)) => self.ledger.page_failed(job, &id, why),
             }
             if self.stopped() {
                 break;
@@ -177,5 +187,25 @@ impl Copy<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// A page with its vectors pooled.
+fn pooled(page: StoredPage, factor: u32) -> Result<StoredPage, (PageId, PageError)> {
+    let Vectors::New(seen) = &page.vectors else {
+        return Ok(page);
+    };
+    if factor == 1 {
+        return Ok(page);
+    }
+    match pool(seen, factor) {
+        Ok(pooled) => Ok(StoredPage {
+            vectors: Vectors::New(PageVectors {
+                vectors: pooled.vectors.rounded_to_f16(),
+                places: pooled.places,
+            }),
+            ..page
+        }),
+        Err(_) => Err((page.id, PageError::NotFinite)),
     }
 }

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::page::{ManualId, Page, PageImage, PageSet};
+use crate::page::{ManualId, Page, PageError, PageImage, PageSet, Size};
 use crate::units::ByteSize;
 
 pub use library::{library, licences};
@@ -50,6 +50,11 @@ impl Config {
             "pdfium-8149 {} dpi, at most {} MP",
             self.dpi, self.max_megapixels
         )
+    }
+
+    /// Pixels of the largest picture of a page.
+    fn max_pixels(&self) -> u64 {
+        u64::from(self.max_megapixels.max(1)) * 1_000_000
     }
 
     /// Worker processes that there will be.
@@ -206,6 +211,23 @@ pub fn open(config: &Config) -> Result<Box<dyn Renderer>, Error> {
 /// [`Error::Library`] when PDFium cannot be unpacked.
 pub fn open_with(config: &Config, options: &Options) -> Result<Box<dyn Renderer>, Error> {
     Ok(Box::new(pool::Pool::new(config, options)?))
+}
+
+/// A picture in memory as a page, without text: the same as of a picture file.
+///
+/// # Errors
+/// [`PageError::Render`] when it cannot be decoded.
+pub fn picture(bytes: &[u8], config: &Config) -> Result<Rendered, PageError> {
+    let picture = picture::decode(bytes, config.max_pixels(), config.worker_memory.0)
+        .map_err(PageError::Render)?;
+    let size = Size::new(picture.width(), picture.height());
+    let image = PageImage::new(size, picture.into_raw())
+        .map_err(|cause| PageError::Render(cause.to_string()))?;
+    Ok(Rendered {
+        blank: worker::is_flat(image.rgb()),
+        image,
+        text: String::new(),
+    })
 }
 
 /// The most pages that are rendered and not yet taken: what the render stage may hold in memory.

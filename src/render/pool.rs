@@ -37,7 +37,7 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) fn new(config: &Config, options: &Options) -> Result<Self, Error> {
-        let max_pixels = u64::from(config.max_megapixels.max(1)) * 1_000_000;
+        let max_pixels = config.max_pixels();
         let hello = Hello {
             library: library::library()?.into(),
             dpi: config.dpi,

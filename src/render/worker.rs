@@ -162,7 +162,7 @@ impl Desk {
             Open::Pdf(document) => draw(document, number, &self.hello, room)?,
             Open::Picture(picture) => (copy(picture, room)?, String::new()),
         };
-        let blank = flat(&room[..size.area() as usize * 3]);
+        let blank = is_flat(&room[..size.area() as usize * 3]);
         Ok(Reply::Page { size, text, blank })
     }
 }
@@ -194,17 +194,17 @@ fn copy(picture: &RgbImage, room: &mut [u8]) -> Result<Size, String> {
 }
 
 /// Whether all pixels are equal: then the picture equals itself moved by one.
-fn flat(rgb: &[u8]) -> bool {
+pub(super) fn is_flat(rgb: &[u8]) -> bool {
     rgb.len() < 6 || rgb[3..] == rgb[..rgb.len() - 3]
 }
 
 #[cfg(test)]
 mod tests {
-    use super::flat;
+    use super::is_flat;
 
     #[test]
     fn one_colour_is_flat() {
-        assert!(flat(&[7, 8, 9, 7, 8, 9, 7, 8, 9]));
-        assert!(!flat(&[7, 8, 9, 7, 8, 9, 7, 8, 8]));
+        assert!(is_flat(&[7, 8, 9, 7, 8, 9, 7, 8, 9]));
+        assert!(!is_flat(&[7, 8, 9, 7, 8, 9, 7, 8, 8]));
     }
 }

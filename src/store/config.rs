@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Error;
+use super::{Error, Precision};
 use crate::units::ByteSize;
 
 /// Which store, and where.
@@ -18,6 +18,13 @@ pub struct Config {
     /// The largest size a file may grow to; beyond it the store is full. None: as large as the disk allows.
     #[serde(default)]
     pub limit: Option<ByteSize>,
+    /// How a file keeps vectors; none is [`Precision::F16`], and takes what is there.
+    #[serde(default)]
+    pub precision: Option<Precision>,
+    /// The pool factor of a first stage in a file: a search compares pages by their pooled vectors, and the best of them
+    /// by all; 1 is no such stage, none is 1, and takes what is there.
+    #[serde(default)]
+    pub first_stage: Option<u32>,
     /// The collection of a server that holds the pages; another one beside it, with `Manual` appended, the manuals.
     pub collection: String,
     /// The tenant of a server that many share; empty: the collection knows no tenants.
@@ -49,8 +56,10 @@ pub struct Config {
 }
 
 /// Keys of [`Config`] that may be left unset.
-pub const OPTIONAL: [&str; 7] = [
+pub const OPTIONAL: [&str; 9] = [
     "limit",
+    "precision",
+    "first_stage",
     "index",
     "quantiser",
     "replication",
@@ -71,6 +80,8 @@ impl Config {
         Self {
             url,
             limit: None,
+            precision: None,
+            first_stage: None,
             collection: "PdfPage".to_owned(),
             tenant: String::new(),
             expected_pages: MOST_RAW,
@@ -87,6 +98,9 @@ impl Config {
 
     /// What is wrong with it: the key, and why.
     pub fn flaw(&self) -> Option<(&'static str, &'static str)> {
+        if self.first_stage == Some(0) {
+            return Some(("first_stage", "must be at least 1"));
+        }
         let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
         let is_class = self
             .collection

@@ -1,9 +1,8 @@
-//! MaxSim over pages as a store keeps them: half floats, scored where they lie.
+//! MaxSim over pages as a store keeps them: half floats, or smaller, scored where they lie.
 //!
 //! Equal to [`crate::vectors::max_sim`], the plain definition, up to the order of additions.
 
-use half::f16;
-
+use super::Precision;
 use super::kernel::{Blocks, Isa};
 use crate::vectors::MultiVector;
 
@@ -15,10 +14,11 @@ pub struct Question {
 
 /// Bytes that are no rows of the question's width.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{bytes} bytes are no half-float rows of width {dim}")]
+#[error("{bytes} bytes are no rows of width {dim} in {}", .kept.name())]
 pub struct Misfit {
     bytes: usize,
     dim: usize,
+    kept: Precision,
 }
 
 impl Question {
@@ -38,19 +38,20 @@ impl Question {
         self.blocks.isa().name()
     }
 
-    /// The score of a page, whose rows lie one after another as little-endian half floats.
+    /// The score of a page, whose rows lie one after another as [`Precision::encode`] makes them.
     ///
     /// # Errors
     /// When the bytes do not make at least one whole row.
-    pub fn score(&self, page: &[u8]) -> Result<f32, Misfit> {
+    pub fn score(&self, page: &[u8], kept: Precision) -> Result<f32, Misfit> {
         let dim = self.blocks.dim();
-        if page.is_empty() || !page.len().is_multiple_of(dim * size_of::<f16>()) {
+        if page.is_empty() || !page.len().is_multiple_of(kept.row_bytes(dim)) {
             return Err(Misfit {
                 bytes: page.len(),
                 dim,
+                kept,
             });
         }
-        Ok(self.blocks.score(page))
+        Ok(self.blocks.score(page, kept))
     }
 }
 
@@ -81,11 +82,6 @@ mod tests {
             .rounded_to_f16()
     }
 
-    fn bytes(page: &MultiVector) -> Vec<u8> {
-        let half = |&v: &f32| f16::from_f32(v).to_le_bytes();
-        page.as_slice().iter().flat_map(half).collect()
-    }
-
     #[test]
     fn every_kernel_of_this_machine_equals_the_definition() {
         for isa in Isa::all() {
@@ -99,13 +95,18 @@ mod tests {
             ] {
                 let query = rows(queries, dim, 1);
                 let page = rows(pages, dim, 2);
-                let score = Question::on(isa, &query).score(&bytes(&page)).unwrap();
-                let expected = max_sim(&query, &page);
-                assert!(
-                    (score - expected).abs() < 1e-4,
-                    "{}: {queries} x {pages} x {dim}: {score}, not {expected}",
-                    isa.name()
-                );
+                for kept in Precision::ALL {
+                    let bytes = kept.encode(&page);
+                    let seen = MultiVector::new(kept.decode(&bytes, dim), page.width()).unwrap();
+                    let score = Question::on(isa, &query).score(&bytes, kept).unwrap();
+                    let expected = max_sim(&query, &seen);
+                    assert!(
+                        (score - expected).abs() < 1e-4,
+                        "{}, {}: {queries} x {pages} x {dim}: {score}, not {expected}",
+                        isa.name(),
+                        kept.name()
+                    );
+                }
             }
         }
     }
@@ -113,12 +114,17 @@ mod tests {
     #[test]
     fn cut_rows_are_refused() {
         let question = Question::new(&rows(2, 4, 1));
-        assert!(question.score(&[0; 16]).is_ok());
+        let kept = Precision::F16;
+        assert!(question.score(&[0; 16], kept).is_ok());
         for bytes in [0, 7, 12] {
-            assert_eq!(
-                question.score(&vec![0; bytes]),
-                Err(Misfit { bytes, dim: 4 })
-            );
+            let misfit = Misfit {
+                bytes,
+                dim: 4,
+                kept,
+            };
+            assert_eq!(question.score(&vec![0; bytes], kept), Err(misfit));
         }
+        assert!(question.score(&[0; 16], Precision::Int8).is_err());
+        assert!(question.score(&[0; 12], Precision::Int8).is_ok());
     }
 }

@@ -5,6 +5,7 @@ mod error;
 mod kernel;
 pub mod maxsim;
 mod outbox;
+mod precision;
 mod record;
 mod sqlite;
 mod weaviate;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 pub use config::{Address, Config, Index, OPTIONAL, Quantiser};
 pub use error::Error;
+pub use precision::Precision;
 pub use record::{Fingerprint, ManualCard, Shelved, StoredPage, Vectors};
 
 use record::flaw;
@@ -66,7 +68,7 @@ pub struct Opened {
 pub fn open(config: &Config, which: Which<'_>, mode: Mode) -> Result<Opened, Error> {
     match &config.url {
         Address::File(_) => {
-            let store = sqlite::Sqlite::open(&place(config)?, config.limit, which, mode)?;
+            let store = sqlite::Sqlite::open(&place(config)?, config, which, mode)?;
             Ok(Opened {
                 profile: store.profile(),
                 at: store.at().to_owned(),
@@ -94,7 +96,7 @@ pub fn open(config: &Config, which: Which<'_>, mode: Mode) -> Result<Opened, Err
 pub fn collections(config: &Config) -> Result<Vec<Profile>, Error> {
     match &config.url {
         Address::File(_) => {
-            sqlite::Sqlite::open(&place(config)?, None, Which::Last, Mode::Read)?.collections()
+            sqlite::Sqlite::open(&place(config)?, config, Which::Last, Mode::Read)?.collections()
         }
         Address::Servers(_) => {
             let store = weaviate::Weaviate::open(config, Which::Last, Mode::Read)?;

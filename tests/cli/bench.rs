@@ -1,12 +1,13 @@
 //! `ingest bench`: the figures are there, the user's store is not touched, nothing is left behind.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::browser::chromium;
 use crate::desk::Desk;
 use crate::support::pdf;
 
@@ -224,44 +225,6 @@ fn bad_input_is_told() {
     ]);
     assert_eq!(full.code, 1);
     assert!(full.err.contains("folder.md"), "{}", full.err);
-}
-
-/// A browser that shows pages to nobody.
-fn chromium(arguments: &[&str], page: &Path) -> String {
-    let folder = tempfile::tempdir().unwrap();
-    let program = ["chromium", "chromium-browser", "google-chrome"]
-        .into_iter()
-        .find(|name| {
-            Command::new(name)
-                .arg("--version")
-                .output()
-                .is_ok_and(|done| done.status.success())
-        })
-        .expect("the tests need Chromium (Debian: apt-get install chromium)");
-    let done = Command::new(program)
-        .args([
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-quic",
-            "--no-first-run",
-        ])
-        .args([
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-        ])
-        .arg(format!("--user-data-dir={}", folder.path().display()))
-        .args(arguments)
-        .arg(format!("file://{}", page.display()))
-        .output()
-        .unwrap();
-    assert!(
-        done.status.success(),
-        "{}",
-        String::from_utf8_lossy(&done.stderr)
-    );
-    String::from_utf8(done.stdout).unwrap()
 }
 
 #[test]

@@ -24,8 +24,8 @@ fn words_find_their_pages_and_failures_are_listed() {
     let done = desk.run(&["eval", "questions.json", "--json"]);
     assert_eq!(done.code, 0, "{}", done.err);
     let found = done.json();
-    assert_eq!(found["schema"], 1);
-    let text = found["sets"]
+    assert_eq!(found["schema"], 2);
+    let text = found["results"]
         .as_array()
         .unwrap()
         .iter()

@@ -4,7 +4,10 @@
 
 mod bad_input;
 mod bench;
+mod browser;
 mod commands;
+mod compression;
+mod datasets;
 mod desk;
 mod eval;
 mod interrupted;

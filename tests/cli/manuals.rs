@@ -96,7 +96,7 @@ fn both_manuals_are_stored_and_questions_find_their_pages() {
 fn it_grades_itself(desk: &Desk, questions: usize, recalls: &[f64]) {
     let done = desk.run(&["eval", &manual("questions.json"), "--json"]);
     assert_eq!(done.code, 0, "{}", done.err);
-    let sets = done.json()["sets"].as_array().unwrap().clone();
+    let sets = done.json()["results"].as_array().unwrap().clone();
     for (set, recall) in sets.iter().zip(recalls) {
         let missed = set["failures"].as_array().unwrap().len();
         assert_eq!(set["queries"], questions);
@@ -108,7 +108,7 @@ fn it_grades_itself(desk: &Desk, questions: usize, recalls: &[f64]) {
     let names = ["heat-pump-service-manual", "alarm-panel-firmware-manual"];
     let done = desk.run(&["eval", "--outline", names[0], names[1], "--json"]);
     assert_eq!(done.code, 0, "{}", done.err);
-    for set in done.json()["sets"].as_array().unwrap() {
+    for set in done.json()["results"].as_array().unwrap() {
         let recall = set["recall_at_5"]["mean"].as_f64().unwrap();
         println!(
             "outline of {} {}: {} titles, recall@5 {recall:.2}",

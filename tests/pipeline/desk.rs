@@ -158,6 +158,7 @@ impl Desk {
             id: "fake".into(),
             model: "by-brightness".into(),
             dim: 128,
+            pool_factor: 1,
         };
         let file = Address::File(self.folder.path().join("library.db"));
         let config = store::Config {

@@ -3,9 +3,11 @@
 
 mod making;
 mod narrow;
+mod smaller;
 mod sqlite;
 #[path = "../support/weaviate.rs"]
 mod support;
+mod versions;
 mod weaviate;
 mod words;
 

@@ -17,6 +17,7 @@ pub(crate) fn profile() -> Profile {
         id: "p24".to_owned(),
         model: "tiny".to_owned(),
         dim: DIM as u32,
+        pool_factor: 1,
     }
 }
 

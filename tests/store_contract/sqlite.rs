@@ -17,7 +17,7 @@ use crate::making::{
     DIM, all, config, enter, file, found, numbers, page, prepared, profile, put, rows, vectors,
 };
 
-fn opened(config: &Config, mode: Mode) -> Result<Opened, Error> {
+pub(crate) fn opened(config: &Config, mode: Mode) -> Result<Opened, Error> {
     open(config, Which::Last, mode)
 }
 
@@ -28,7 +28,7 @@ fn refusal(config: &Config, mode: Mode) -> String {
     }
 }
 
-fn filled(config: &Config) {
+pub(crate) fn filled(config: &Config) {
     let opened = prepared(config, &profile());
     enter(opened.store.as_ref(), "pump.pdf");
     put(opened.store.as_ref(), &[page("pump.pdf", 1, "E-104")]);
@@ -51,50 +51,6 @@ pub(crate) fn is_sound(config: &Config) {
             [],
         )
         .unwrap();
-}
-
-#[test]
-fn a_newer_version_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let config = config(&folder.path().join("library.db"));
-    filled(&config);
-    Connection::open(file(&config))
-        .unwrap()
-        .pragma_update(None, "user_version", 99)
-        .unwrap();
-    for mode in [Mode::Read, Mode::Write] {
-        let refused = opened(&config, mode);
-        assert!(matches!(
-            refused,
-            Err(Error::TooNew {
-                found: 99,
-                known: 2,
-                ..
-            })
-        ));
-    }
-}
-
-#[test]
-fn a_file_of_the_first_version_is_taken_along() {
-    let folder = tempfile::tempdir().unwrap();
-    let config = config(&folder.path().join("library.db"));
-    filled(&config);
-    Connection::open(file(&config))
-        .unwrap()
-        .execute_batch("ALTER TABLE page DROP COLUMN description; PRAGMA user_version = 1")
-        .unwrap();
-    // By a reader too, which the file had before it was changed.
-    let read = opened(&config, Mode::Read).unwrap().store;
-    assert_eq!(all(read.as_ref()).len(), 1);
-    let store = prepared(&config, &profile()).store;
-    assert_eq!(found(store.as_ref(), "e-104"), [1]);
-    let described = StoredPage {
-        description: Some("A pump".to_owned()),
-        ..page("pump.pdf", 2, "")
-    };
-    put(store.as_ref(), std::slice::from_ref(&described));
-    assert_eq!(all(store.as_ref())[1], described);
 }
 
 #[test]
@@ -271,6 +227,7 @@ fn models_live_side_by_side() {
         id: "p40".to_owned(),
         model: "wide".to_owned(),
         dim: 40,
+        pool_factor: 1,
     };
     let tiny = profile();
     let newer = Profile {
@@ -331,7 +288,7 @@ fn damaged_vectors_are_named() {
     filled(&config);
     let connection = Connection::open(file(&config)).unwrap();
     connection
-        .execute("UPDATE vectors SET f16 = x'0102'", [])
+        .execute("UPDATE vectors SET rows = x'0102'", [])
         .unwrap();
     drop(connection);
     let store = opened(&config, Mode::Read).unwrap().store;

@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
-# Prints the path of a Python that has what the tests compare with: Weaviate's own client, and trec_eval for measures of
-# retrieval. Installs it first where it is not there yet.
+# Prints the path of a Python that has what the tests compare with: Weaviate's own client, trec_eval for measures of
+# retrieval, and mteb's class of results (without the libraries that run models: `mteb_results.py`). Installs it first where it is not there yet.
 set -euo pipefail
 
 client=4.23.1
 numpy=2.4.6
 trec=0.5.11
+mteb=2.26.24
+packaging=26.3
 
 say() { printf '%s\n' "$*" >&2; }
 
 cache=${INGEST_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ingest-tests}
-name=python-weaviate-client-$client-numpy-$numpy-trec-$trec
+name=python-weaviate-client-$client-numpy-$numpy-trec-$trec-mteb-$mteb
 home=$cache/$name
 python=$home/bin/python
 
@@ -50,12 +52,13 @@ check() {
 
 # Only bin/python of the finished folder is of use: the other programs there hold the name it had before.
 fetch() {
-    say "installing weaviate-client $client, numpy $numpy and pytrec_eval $trec for the tests"
+    say "installing weaviate-client $client, numpy $numpy, pytrec_eval $trec and mteb-core $mteb for the tests"
     rm -rf "$home".new.*
     work=$(mktemp -d "$home.new.XXXXXX")
     python3 -m venv "$work" >&2 9>&-
     "$work/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
-        "weaviate-client==$client" "numpy==$numpy" "pytrec_eval-terrier==$trec" >&2 9>&-
+        "weaviate-client==$client" "numpy==$numpy" "pytrec_eval-terrier==$trec" "packaging==$packaging" >&2 9>&-
+    "$work/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-deps "mteb-core==$mteb" >&2 9>&-
     "$work/bin/python" -c 'import numpy, pytrec_eval, weaviate' >&2
     rm -rf "$home"
     mv "$work" "$home"

@@ -19,8 +19,6 @@ mod pass;
 mod reference;
 mod sheets;
 
-pub(super) use pass::sweep_up;
-
 use pass::Bench;
 
 /// The exit code when a baseline was clearly faster.

@@ -1,9 +1,7 @@
 //! One pass of a manual through the whole pipeline, into a store that is thrown away.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::path::Path;
 
 use crate::config::Settings;
 use crate::embed::{self, Card};
@@ -15,21 +13,10 @@ use crate::report::Report;
 use crate::store::{self, Address, Mode, Which};
 
 use super::super::ingest::{STOP, how, under_bars};
+use super::super::temporary::Temporary;
 use super::super::ui::Ui;
 use super::super::{kit, progress};
 use super::BenchArgs;
-
-/// Temporary stores that are there now; the second Ctrl-C removes them too.
-static TEMPORARY: Mutex<Vec<(store::Config, PathBuf)>> = Mutex::new(Vec::new());
-
-/// Removes what a run that is cut short would leave behind.
-pub(in crate::cli) fn sweep_up() {
-    let mut temporary = TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner);
-    for (config, folder) in temporary.drain(..) {
-        drop(store::discard(&config));
-        drop(std::fs::remove_dir_all(folder));
-    }
-}
 
 /// One combination of settings, ready to run.
 pub(super) struct Bench {
@@ -37,46 +24,6 @@ pub(super) struct Bench {
     pub(super) card: Card,
     plan: Plan,
     pub(super) setup: Setup,
-}
-
-/// A store for one pass.
-struct Temporary {
-    config: store::Config,
-}
-
-impl Temporary {
-    /// A file in the folder for temporary files, or a collection of its own beside that of the settings.
-    fn new(settings: &store::Config) -> Result<Self, Report> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let folder = tempfile::Builder::new()
-            .prefix("ingest-bench-")
-            .tempdir()?
-            .keep();
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let config = match &settings.url {
-            Address::File(_) => store::Config {
-                url: Address::File(folder.join("library.db")),
-                ..settings.clone()
-            },
-            Address::Servers(_) => store::Config {
-                collection: format!(
-                    "{}Bench{}x{number}",
-                    settings.collection,
-                    std::process::id()
-                ),
-                ..settings.clone()
-            },
-        };
-        let mut temporary = TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner);
-        temporary.push((config.clone(), folder));
-        Ok(Self { config })
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        sweep_up();
-    }
 }
 
 impl Bench {
@@ -158,7 +105,7 @@ impl Bench {
 }
 
 /// The record of a pass.
-fn run(tally: &Tally, peak_memory: u64) -> Run {
+fn run(tally: &Tally, (peak_memory, peak_device_memory): (u64, Option<u64>)) -> Run {
     let stage = |stage: pipeline::Stage| {
         let seconds = tally.seconds(stage);
         (
@@ -189,7 +136,7 @@ fn run(tally: &Tally, peak_memory: u64) -> Run {
         largest_batch: batches.iter().map(|batch| batch.pages).max().unwrap_or(0),
         padding: padded / pages.max(1) as f64,
         peak_memory,
-        peak_device_memory: None,
+        peak_device_memory,
     };
     run.share();
     run

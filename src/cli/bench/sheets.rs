@@ -49,7 +49,7 @@ pub(super) fn words(benchmark: &Benchmark) -> Vec<String> {
         ));
         lines.extend(reference::verdicts(
             best.total.rates()[1],
-            run.peak_memory,
+            run.peak_memory + run.peak_device_memory.unwrap_or(0),
             run.failed,
             run.pages,
         ));

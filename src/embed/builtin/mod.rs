@@ -64,6 +64,7 @@ pub fn card() -> Card {
             id: digest[..6].iter().map(|b| format!("{b:02x}")).collect(),
             model: BUILT_IN.into(),
             dim: DIM as u32,
+            pool_factor: 1,
         },
         prepare: Prepare::Gray { pixels: PIXELS },
         max_rows: MAX_ROWS,

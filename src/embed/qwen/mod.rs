@@ -200,6 +200,7 @@ impl Parts {
             id: digest[..16].to_owned(),
             model: self.name(config),
             dim: self.shape.dim as u32,
+            pool_factor: 1,
         })
     }
 

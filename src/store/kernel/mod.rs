@@ -1,6 +1,6 @@
 //! The inner loop of MaxSim, once for each kind of processor; chosen at run time.
 //!
-//! A page is taken in tiles of 16 rows, unpacked from f16 and turned so that the 16 rows lie side by side in registers.
+//! A page is taken in tiles of 16 rows, unpacked from what a store keeps and turned so that the 16 rows lie side by side in registers.
 //! A block of query rows then runs over the tile: one multiply-add a dimension and query row, no sums across lanes, and
 //! the maximum is lane by lane. The last tile repeats the last row, which changes no maximum.
 #![expect(
@@ -13,7 +13,7 @@ mod arm;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-use half::f16;
+use super::precision::Precision;
 
 /// Rows of a page that a tile holds.
 const TILE: usize = 16;
@@ -141,25 +141,25 @@ impl Blocks {
         self.dim
     }
 
-    /// MaxSim with a page of little-endian f16 rows.
+    /// MaxSim with the rows of a page as a store keeps them.
     ///
     /// # Panics
     /// When the bytes are no whole rows.
-    pub(super) fn score(&self, page: &[u8]) -> f32 {
+    pub(super) fn score(&self, page: &[u8], kept: Precision) -> f32 {
         assert!(
-            !page.is_empty() && page.len().is_multiple_of(2 * self.dim),
+            !page.is_empty() && page.len().is_multiple_of(kept.row_bytes(self.dim)),
             "cut rows"
         );
         // SAFETY: `Isa` proves that the instructions are there; the page is whole rows, checked above.
         unsafe {
             match self.isa.0 {
                 #[cfg(target_arch = "x86_64")]
-                Kind::Avx512 => x86::score_avx512(self, page),
+                Kind::Avx512 => x86::score_avx512(self, page, kept),
                 #[cfg(target_arch = "x86_64")]
-                Kind::Avx2 => x86::score_avx2(self, page),
+                Kind::Avx2 => x86::score_avx2(self, page, kept),
                 #[cfg(target_arch = "aarch64")]
-                Kind::Neon => score::<arm::Neon>(self, page),
-                Kind::Portable => score::<Portable>(self, page),
+                Kind::Neon => score::<arm::Neon>(self, page, kept),
+                Kind::Portable => score::<Portable>(self, page, kept),
             }
         }
     }
@@ -181,29 +181,19 @@ trait Lanes {
     /// The larger of each pair.
     unsafe fn max(a: Self::Line, b: Self::Line) -> Self::Line;
 
-    /// Unpacks 16 rows of f16 into a tile of `tile.len()` dimensions.
+    /// Unpacks the first dimensions of 16 rows into a tile, as many as it can at once; tells how many. The scales are those
+    /// of the rows.
     ///
     /// # Safety
-    /// Each row has `2 * tile.len()` readable bytes.
+    /// Each row has the bytes of `tile.len()` dimensions.
     #[inline(always)]
-    unsafe fn unpack(rows: &[*const u8; TILE], tile: &mut [Line]) {
-        // SAFETY: the caller's promise.
-        unsafe { unpack_from(0, rows, tile) }
-    }
-}
-
-/// Unpacks the dimensions from `first` on, one by one.
-///
-/// # Safety
-/// Each row has `2 * tile.len()` readable bytes.
-#[inline(always)]
-unsafe fn unpack_from(first: usize, rows: &[*const u8; TILE], tile: &mut [Line]) {
-    for (d, line) in tile.iter_mut().enumerate().skip(first) {
-        for (value, row) in line.0.iter_mut().zip(rows) {
-            // SAFETY: dimension `d` is within the row; bytes need no alignment.
-            let bytes = unsafe { row.add(2 * d).cast::<[u8; 2]>().read() };
-            *value = f16::from_le_bytes(bytes).to_f32();
-        }
+    unsafe fn unpack(
+        _kept: Precision,
+        _rows: &[&[u8]; TILE],
+        _scales: &Line,
+        _tile: &mut [Line],
+    ) -> usize {
+        0
     }
 }
 
@@ -212,19 +202,19 @@ unsafe fn unpack_from(first: usize, rows: &[*const u8; TILE], tile: &mut [Line])
 /// # Safety
 /// The processor has the instructions of `L`, and `page` is whole rows of the query's width, at least one.
 #[inline(always)]
-unsafe fn score<L: Lanes>(query: &Blocks, page: &[u8]) -> f32 {
-    let width = 2 * query.dim;
+unsafe fn score<L: Lanes>(query: &Blocks, page: &[u8], kept: Precision) -> f32 {
+    let width = kept.row_bytes(query.dim);
     let last = page.len() / width - 1;
     let mut tile = vec![Line([0.0; TILE]); query.dim];
     let mut best = vec![Line([f32::NEG_INFINITY; TILE]); query.rows];
     for first in (0..=last).step_by(TILE) {
-        let mut rows = [page.as_ptr(); TILE];
-        for (lane, row) in rows.iter_mut().enumerate() {
-            *row = page[(first + lane).min(last) * width..].as_ptr();
-        }
-        // SAFETY: each pointer is the start of a whole row.
+        let row = |lane: usize| &page[(first + lane).min(last) * width..][..width];
+        let rows: [&[u8]; TILE] = std::array::from_fn(row);
+        let scales = Line(rows.map(|row| kept.scale(row, query.dim)));
+        // SAFETY: each row is whole.
         unsafe {
-            L::unpack(&rows, &mut tile);
+            let done = L::unpack(kept, &rows, &scales, &mut tile);
+            unpack_from(done, kept, &rows, &scales, &mut tile);
             against_tile::<L>(query, &tile, &mut best);
         }
     }
@@ -232,6 +222,22 @@ unsafe fn score<L: Lanes>(query: &Blocks, page: &[u8]) -> f32 {
         .iter()
         .map(|line| line.0.iter().copied().fold(f32::NEG_INFINITY, f32::max));
     best.sum()
+}
+
+/// Unpacks the dimensions from `first` on, one by one.
+#[inline(always)]
+fn unpack_from(
+    first: usize,
+    kept: Precision,
+    rows: &[&[u8]; TILE],
+    scales: &Line,
+    tile: &mut [Line],
+) {
+    for (d, line) in tile.iter_mut().enumerate().skip(first) {
+        for ((value, row), &scale) in line.0.iter_mut().zip(rows).zip(&scales.0) {
+            *value = kept.number(row, d, scale);
+        }
+    }
 }
 
 /// Runs all blocks of the query over a tile.

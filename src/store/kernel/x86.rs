@@ -6,22 +6,22 @@
 
 use std::arch::x86_64::*;
 
-use super::{Blocks, Lanes, Line, TILE, score, unpack_from};
+use super::{Blocks, Lanes, Line, Precision, TILE, score};
 
 /// # Safety
 /// The processor has AVX2, FMA and F16C, and `page` is whole rows of the query's width, at least one.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn score_avx2(query: &Blocks, page: &[u8]) -> f32 {
+pub(super) unsafe fn score_avx2(query: &Blocks, page: &[u8], kept: Precision) -> f32 {
     // SAFETY: the caller's promise.
-    unsafe { score::<Avx2>(query, page) }
+    unsafe { score::<Avx2>(query, page, kept) }
 }
 
 /// # Safety
 /// The processor has AVX-512F, AVX2, FMA and F16C, and `page` is whole rows of the query's width, at least one.
 #[target_feature(enable = "avx512f,avx2,fma,f16c")]
-pub(super) unsafe fn score_avx512(query: &Blocks, page: &[u8]) -> f32 {
+pub(super) unsafe fn score_avx512(query: &Blocks, page: &[u8], kept: Precision) -> f32 {
     // SAFETY: the caller's promise.
-    unsafe { score::<Avx512>(query, page) }
+    unsafe { score::<Avx512>(query, page, kept) }
 }
 
 /// A line in two registers of 8.
@@ -64,8 +64,13 @@ impl Lanes for Avx2 {
         unsafe { [_mm256_max_ps(a[0], b[0]), _mm256_max_ps(a[1], b[1])] }
     }
     #[inline(always)]
-    unsafe fn unpack(rows: &[*const u8; TILE], tile: &mut [Line]) {
-        unsafe { unpack(rows, tile) }
+    unsafe fn unpack(
+        kept: Precision,
+        rows: &[&[u8]; TILE],
+        scales: &Line,
+        tile: &mut [Line],
+    ) -> usize {
+        unsafe { unpack(kept, rows, scales, tile) }
     }
 }
 
@@ -98,41 +103,72 @@ impl Lanes for Avx512 {
         unsafe { _mm512_max_ps(a, b) }
     }
     #[inline(always)]
-    unsafe fn unpack(rows: &[*const u8; TILE], tile: &mut [Line]) {
-        unsafe { unpack(rows, tile) }
+    unsafe fn unpack(
+        kept: Precision,
+        rows: &[&[u8]; TILE],
+        scales: &Line,
+        tile: &mut [Line],
+    ) -> usize {
+        unsafe { unpack(kept, rows, scales, tile) }
     }
 }
 
-/// Unpacks 8 dimensions at a time; what is left over, one by one.
+/// Unpacks 8 dimensions at a time; tells how many that were.
 ///
 /// # Safety
-/// Each row has `2 * tile.len()` readable bytes, and the processor has AVX2 and F16C.
+/// Each row has the bytes of `tile.len()` dimensions, and the processor has AVX2 and F16C.
 #[inline(always)]
-unsafe fn unpack(rows: &[*const u8; TILE], tile: &mut [Line]) {
-    let whole = tile.len() / 8 * 8;
+unsafe fn unpack(kept: Precision, rows: &[&[u8]; TILE], scales: &Line, tile: &mut [Line]) -> usize {
     let (eights, _) = tile.as_chunks_mut::<8>();
-    for (block, lines) in eights.iter_mut().enumerate() {
-        // SAFETY: the 16 bytes of these 8 dimensions lie within each row.
-        unsafe { turn(rows, 16 * block, lines) }
+    let whole = eights.len() * 8;
+    // SAFETY: the bytes of 8 dimensions lie within each row; a line is 16 aligned floats.
+    unsafe {
+        let scales = [
+            _mm256_load_ps(scales.0.as_ptr()),
+            _mm256_load_ps(scales.0.as_ptr().add(8)),
+        ];
+        for (block, lines) in eights.iter_mut().enumerate() {
+            match kept {
+                Precision::F16 => {
+                    let load = |row: &[u8]| _mm_loadu_si128(row.as_ptr().add(16 * block).cast());
+                    let widen = |half, _| _mm256_cvtph_ps(half);
+                    turn(rows, load, widen, lines);
+                }
+                Precision::Int8 => {
+                    let load = |row: &[u8]| {
+                        _mm_cvtepi8_epi16(_mm_loadl_epi64(row.as_ptr().add(8 * block).cast()))
+                    };
+                    let widen = |whole, upper: bool| {
+                        let floats = _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(whole));
+                        _mm256_mul_ps(floats, scales[usize::from(upper)])
+                    };
+                    turn(rows, load, widen, lines);
+                }
+                Precision::OneBit => signs(rows.map(|row| row[block]), scales, lines),
+            }
+        }
     }
-    // SAFETY: the caller's promise.
-    unsafe { unpack_from(whole, rows, tile) }
+    whole
 }
 
 /// Turns 8 dimensions of 16 rows: as 16-bit numbers, by three rounds of interleaving within each half register (rows
-/// 0-7 in the lower, 8-15 in the upper half), then widens.
+/// 0-7 in the lower, 8-15 in the upper half), then widens each half.
 ///
 /// # Safety
-/// Each row has 16 readable bytes at `offset`, and the processor has AVX2 and F16C.
+/// The processor has AVX2; `load` and `widen` may be called.
 #[inline(always)]
-unsafe fn turn(rows: &[*const u8; TILE], offset: usize, lines: &mut [Line; 8]) {
-    // SAFETY: the caller's promise; loads are unaligned ones, stores go to aligned lines.
+unsafe fn turn(
+    rows: &[&[u8]; TILE],
+    load: impl Fn(&[u8]) -> __m128i,
+    widen: impl Fn(__m128i, bool) -> __m256,
+    lines: &mut [Line; 8],
+) {
+    // SAFETY: the caller's promise; stores go to aligned lines.
     unsafe {
         let mut a = [_mm256_setzero_si256(); 8];
         for (r, a) in a.iter_mut().enumerate() {
-            let low = _mm_loadu_si128(rows[r].add(offset).cast());
-            let high = _mm_loadu_si128(rows[r + 8].add(offset).cast());
-            *a = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(low), high);
+            let low = _mm256_castsi128_si256(load(rows[r]));
+            *a = _mm256_inserti128_si256::<1>(low, load(rows[r + 8]));
         }
         // Zipping row i with row i + 4 three times is a transposition.
         for _ in 0..3 {
@@ -144,20 +180,35 @@ unsafe fn turn(rows: &[*const u8; TILE], offset: usize, lines: &mut [Line; 8]) {
             a = zipped;
         }
         for (line, eights) in lines.iter_mut().zip(a) {
-            widen(eights, line);
+            let to = line.0.as_mut_ptr();
+            _mm256_store_ps(to, widen(_mm256_castsi256_si128(eights), false));
+            _mm256_store_ps(
+                to.add(8),
+                widen(_mm256_extracti128_si256::<1>(eights), true),
+            );
         }
     }
 }
 
+/// The 8 signs in a byte of each of 16 rows: the scale where a bit is 1, else its opposite.
+///
 /// # Safety
-/// The processor has AVX2 and F16C.
+/// The processor has AVX2.
 #[inline(always)]
-unsafe fn widen(half: __m256i, line: &mut Line) {
-    let to = line.0.as_mut_ptr();
-    // SAFETY: the caller's promise; a line is 16 aligned floats.
+unsafe fn signs(bytes: [u8; TILE], scales: [__m256; 2], lines: &mut [Line; 8]) {
+    // SAFETY: the caller's promise; stores go to aligned lines.
     unsafe {
-        _mm256_store_ps(to, _mm256_cvtph_ps(_mm256_castsi256_si128(half)));
-        let upper = _mm256_extracti128_si256::<1>(half);
-        _mm256_store_ps(to.add(8), _mm256_cvtph_ps(upper));
+        let bytes = _mm_loadu_si128(bytes.as_ptr().cast());
+        for (d, line) in lines.iter_mut().enumerate() {
+            let bit = _mm_set1_epi8(1_u8.wrapping_shl(d as u32).cast_signed());
+            let on = _mm_cmpeq_epi8(_mm_and_si128(bytes, bit), bit);
+            let halves = [on, _mm_srli_si128::<8>(on)];
+            for (half, (on, scale)) in halves.into_iter().zip(scales).enumerate() {
+                let on = _mm256_castsi256_ps(_mm256_cvtepi8_epi32(on));
+                let minus = _mm256_sub_ps(_mm256_setzero_ps(), scale);
+                let to = line.0.as_mut_ptr().add(8 * half);
+                _mm256_store_ps(to, _mm256_blendv_ps(minus, scale, on));
+            }
+        }
     }
 }

@@ -2,8 +2,6 @@
 
 use std::num::NonZeroUsize;
 
-use half::f16;
-use half::slice::HalfFloatSliceExt;
 use rusqlite::{OptionalExtension, Result as Sql, Row};
 
 use super::{Collection, Named, Sqlite};
@@ -14,12 +12,12 @@ use crate::store::{
 use crate::vectors::{MultiVector, PageVectors, PatchMap};
 
 const MANUALS: &str = "
-SELECT name, path, file, render, pages, count(page.id), coalesce(sum(blank), 0), coalesce(sum(rows), 0)
+SELECT name, path, file, render, pages, count(page.id), coalesce(sum(blank), 0), coalesce(sum(rows + iif(?2 > 1, max(rows / ?2, 1), 0)), 0)
 FROM manual JOIN page ON page.manual = manual.id
 WHERE collection = ?1 GROUP BY manual.id ORDER BY name";
 
 const PAGE: &str = "
-SELECT origin, content, label, section, text, blank, jpeg, grid_columns, grid_rows, places, f16, description
+SELECT origin, content, label, section, text, blank, jpeg, grid_columns, grid_rows, places, vectors.rows, description
 FROM page LEFT JOIN vectors ON vectors.page = page.id JOIN thumbnail ON thumbnail.page = page.id
 WHERE page.id = ?1";
 
@@ -46,7 +44,9 @@ impl Catalogue for Sqlite {
         let read = || {
             self.connection()
                 .prepare_cached(MANUALS)?
-                .query_map([collection.id], |row| shelved(row, collection.profile.dim))?
+                .query_map((collection.id, collection.first_stage), |row| {
+                    shelved(row, &collection)
+                })?
                 .collect()
         };
         Sql::at(read(), &self.at)
@@ -160,13 +160,13 @@ fn card(row: &Row<'_>) -> Sql<ManualCard> {
     })
 }
 
-fn shelved(row: &Row<'_>, dim: u32) -> Sql<Shelved> {
+fn shelved(row: &Row<'_>, collection: &Collection) -> Sql<Shelved> {
     let rows: i64 = row.get(7)?;
     Ok(Shelved {
         card: card(row)?,
         stored: row.get(5)?,
         blank: row.get(6)?,
-        bytes: rows.unsigned_abs() * u64::from(dim) * size_of::<f16>() as u64,
+        bytes: rows.unsigned_abs() * collection.row_bytes() as u64,
     })
 }
 
@@ -205,20 +205,15 @@ fn vectors(row: &Row<'_>, collection: &Collection) -> Sql<Option<Result<PageVect
     let Some(dim) = NonZeroUsize::new(collection.profile.dim as usize) else {
         return Ok(Some(Err("its collection has width 0".to_owned())));
     };
-    let halves: Vec<f16> = pairs(floats).map(f16::from_bits).collect();
-    let mut floats = vec![0.0; halves.len()];
-    halves.convert_to_f32_slice(&mut floats);
-    let made = MultiVector::new(floats, dim)
+    let made = match floats.len().is_multiple_of(collection.row_bytes()) {
+        true => collection.precision.decode(floats, dim.get()),
+        false => return Ok(Some(Err("its last vector is cut".to_owned()))),
+    };
+    let made = MultiVector::new(made, dim)
         .map(|vectors| PageVectors {
             vectors,
             places: PatchMap::from_bytes(columns, rows, cells),
         })
         .map_err(|cause| cause.to_string());
     Ok(Some(made))
-}
-
-/// The little-endian 16-bit numbers that bytes hold.
-fn pairs(bytes: &[u8]) -> impl Iterator<Item = u16> {
-    let (pairs, _) = bytes.as_chunks();
-    pairs.iter().map(|&pair| u16::from_le_bytes(pair))
 }

@@ -1,4 +1,4 @@
-//! Finds pages: exact MaxSim on all cores, and BM25.
+//! Finds pages: MaxSim on all cores, of every page or of the best by their pooled rows, and BM25.
 
 use rayon::prelude::*;
 use rusqlite::{Connection, OptionalExtension, Result as Sql};
@@ -7,11 +7,16 @@ use super::schema::Source;
 use super::{Named, Sqlite};
 use crate::page::{ManualId, PageId};
 use crate::store::maxsim::Question;
-use crate::store::{Error, Hit, Lookup, Scope, Want, same_width, words};
+use crate::store::{Error, Hit, Lookup, Precision, Scope, Want, same_width, words};
 use crate::vectors::MultiVector;
 
 /// Pages a thread takes at once, with a connection of its own.
 const SHARE: usize = 32;
+
+/// A first stage hands on so many pages for each one that is wanted …
+const DEEPER: usize = 10;
+/// … and at least so many.
+const SHORTEST: usize = 100;
 
 const BEST: &str = "
 SELECT page.id, -bm25(words), name, number
@@ -23,21 +28,21 @@ impl Lookup for Sqlite {
     fn visual(&self, query: &MultiVector, scope: &Scope, want: Want) -> Result<Vec<Hit>, Error> {
         let collection = self.prepared()?;
         same_width(collection.profile.dim, query)?;
-        let pages = self.within_scope(&collection, scope)?;
-        let sweep = Sweep {
+        let mut pages = self.within_scope(&collection, scope)?;
+        let sweep = |table| Sweep {
             source: &self.source,
             at: &self.at,
             question: Question::new(query),
+            kept: collection.precision,
+            table,
         };
-        let scores = sweep.scores(&pages)?;
-        let mut ranked: Vec<(usize, f32)> = scores
-            .into_iter()
-            .enumerate()
-            .filter_map(|(page, score)| score.map(|score| (page, score)))
-            .collect();
-        // `pages` is in order of manual and number: equal scores rank by it.
-        ranked.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        let best = want.first(ranked, |&(page, _)| pages[page].1.manual.clone());
+        if collection.first_stage > 1 && !want.exact {
+            let best = sweep("first_stage").best(&pages, deeper(want))?;
+            let mut best: Vec<usize> = best.into_iter().map(|(page, _)| page).collect();
+            best.sort_unstable();
+            pages = best.into_iter().map(|page| pages[page].clone()).collect();
+        }
+        let best = sweep("vectors").best(&pages, want)?;
         let found = |(page, score): (usize, f32)| (pages[page].0, score, pages[page].1.clone());
         self.hits(best.into_iter().map(found))
     }
@@ -75,14 +80,39 @@ fn query(question: &str) -> Option<String> {
     (!terms.is_empty()).then(|| terms.join(" OR "))
 }
 
+/// What a first stage looks for.
+fn deeper(want: Want) -> Want {
+    Want {
+        count: (want.count * DEEPER).max(SHORTEST),
+        per_manual: want.per_manual.map(|most| most * DEEPER),
+        ..want
+    }
+}
+
 /// A pass over pages, on all cores.
 struct Sweep<'a> {
     source: &'a Source,
     at: &'a str,
     question: Question,
+    kept: Precision,
+    /// Where their rows lie.
+    table: &'static str,
 }
 
 impl Sweep<'_> {
+    /// The best of some pages, which come in order of manual and number: positions and scores, best first.
+    fn best(&self, pages: &[(i64, PageId)], want: Want) -> Result<Vec<(usize, f32)>, Error> {
+        let mut ranked: Vec<(usize, f32)> = self
+            .scores(pages)?
+            .into_iter()
+            .enumerate()
+            .filter_map(|(page, score)| score.map(|score| (page, score)))
+            .collect();
+        // Equal scores rank by manual and number.
+        ranked.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        Ok(want.first(ranked, |&(page, _)| pages[page].1.manual.clone()))
+    }
+
     /// MaxSim of each page; none for a page that was removed meanwhile.
     fn scores(&self, pages: &[(i64, PageId)]) -> Result<Vec<Option<f32>>, Error> {
         let shares: Vec<Vec<Option<f32>>> = pages
@@ -104,12 +134,12 @@ impl Sweep<'_> {
         pages: &[(i64, PageId)],
     ) -> Result<Vec<Option<f32>>, Error> {
         let mut statement = reader
-            .prepare_cached("SELECT f16 FROM vectors WHERE page = ?1")
+            .prepare_cached(&format!("SELECT rows FROM {} WHERE page = ?1", self.table))
             .at(self.at)?;
         let score = |(row, id): &(i64, PageId)| {
             statement
                 .query_row([row], |row| {
-                    Ok(self.question.score(row.get_ref(0)?.as_blob()?))
+                    Ok(self.question.score(row.get_ref(0)?.as_blob()?, self.kept))
                 })
                 .optional()
                 .at(self.at)?

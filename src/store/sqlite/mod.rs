@@ -16,8 +16,7 @@ use std::sync::{Mutex, MutexGuard};
 use rusqlite::{Connection, ErrorCode, Result as Sql};
 
 use self::schema::Source;
-use super::{Error, Mode, Which, locked};
-use crate::units::ByteSize;
+use super::{Config, Error, Mode, Precision, Which, locked};
 use crate::vectors::Profile;
 
 /// A SQLite file, opened, with one of its collections.
@@ -25,6 +24,8 @@ pub(super) struct Sqlite {
     connection: Mutex<Connection>,
     source: Source,
     at: String,
+    /// What a new collection is made like.
+    wanted: Keeping,
     collection: Mutex<Option<Collection>>,
     /// Whether pages may wait in it without their vectors.
     is_outbox: bool,
@@ -37,13 +38,30 @@ pub(super) struct Sqlite {
 struct Collection {
     id: i64,
     profile: Profile,
+    precision: Precision,
+    /// The pool factor of its first stage; 1: it has none.
+    first_stage: u32,
+}
+
+impl Collection {
+    /// Bytes of a vector.
+    fn row_bytes(&self) -> usize {
+        self.precision.row_bytes(self.profile.dim as usize)
+    }
+}
+
+/// How vectors should be kept; none takes what is there.
+#[derive(Clone, Copy, Debug)]
+struct Keeping {
+    precision: Option<Precision>,
+    first_stage: Option<u32>,
 }
 
 impl Sqlite {
     /// Opens a file; for writing it is made when it is not there.
     pub(super) fn open(
         path: &Path,
-        limit: Option<ByteSize>,
+        config: &Config,
         which: Which<'_>,
         mode: Mode,
     ) -> Result<Self, Error> {
@@ -56,7 +74,7 @@ impl Sqlite {
             }
             Mode::Write | Mode::Offline => {
                 let lock = lock(path, &at)?;
-                let connection = schema::writer(path, limit, &at)?;
+                let connection = schema::writer(path, config.limit, &at)?;
                 (Some(lock), Source::of(path), connection)
             }
         };
@@ -68,6 +86,10 @@ impl Sqlite {
             connection: Mutex::new(connection),
             source,
             at,
+            wanted: Keeping {
+                precision: config.precision,
+                first_stage: config.first_stage,
+            },
             collection: Mutex::new(found),
             is_outbox: false,
             _lock: lock,

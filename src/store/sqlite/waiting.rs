@@ -6,7 +6,7 @@ use rusqlite::params;
 
 use super::{Named, Sqlite};
 use crate::page::{ManualId, PageSet};
-use crate::store::{Error, ManualCard, Mode, Which};
+use crate::store::{Address, Config, Error, ManualCard, Mode, Which};
 
 /// Removals that wait. They are older than the pages that wait: what is removed later takes those pages away.
 const GONE: &str = "
@@ -18,7 +18,8 @@ CREATE TABLE IF NOT EXISTS gone (
 impl Sqlite {
     /// Opens a file as an outbox; makes it when it is not there.
     pub(in crate::store) fn outbox(path: &Path, which: Which<'_>) -> Result<Self, Error> {
-        let mut file = Self::open(path, None, which, Mode::Write)?;
+        let config = Config::at(Address::File(path.to_owned()));
+        let mut file = Self::open(path, &config, which, Mode::Write)?;
         file.is_outbox = true;
         file.connection().execute_batch(GONE).at(&file.at)?;
         Ok(file)

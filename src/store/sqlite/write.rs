@@ -1,17 +1,17 @@
 //! Puts pages in. Each call is one transaction: it happens whole or not at all, also when the process is killed.
 
-use half::f16;
-use half::slice::HalfFloatSliceExt;
+use rayon::prelude::*;
 use rusqlite::{
     Connection, OptionalExtension, Result as Sql, Transaction, TransactionBehavior, params,
 };
 
-use super::{Collection, Named, Sqlite, schema};
+use super::{Collection, Keeping, Named, Sqlite, schema};
 use crate::page::{ManualId, Page, PageError, PageId, PageSet};
+use crate::pooling::pool;
 use crate::store::{
     Error, ManualCard, Pace, StoredPage, Vectors, Verdict, Which, Writer, flaw, locked,
 };
-use crate::vectors::{MultiVector, PageVectors, Profile};
+use crate::vectors::{PageVectors, Profile};
 
 const PUT_PAGE: &str = "
 INSERT INTO page (uuid, manual, number, origin, content, blank, rows, label, section, text, description)
@@ -45,16 +45,17 @@ impl Writer for Sqlite {
     fn prepare(&self, profile: &Profile) -> Result<(), Error> {
         let wanted = Which::Profile(profile);
         let found = schema::find(&self.connection(), wanted).at(&self.at)?;
-        if let Some(Collection { profile: found, .. }) =
-            found.filter(|f| f.profile.dim != profile.dim)
-        {
-            return Err(Error::Width {
-                found: found.dim,
-                made: profile.dim,
-            });
+        if let Some(found) = found {
+            if found.profile.dim != profile.dim {
+                return Err(Error::Width {
+                    found: found.profile.dim,
+                    made: profile.dim,
+                });
+            }
+            found.allows(self.wanted, &self.at)?;
         }
         let made = self.within(|connection| {
-            schema::touch(connection, profile)?;
+            schema::touch(connection, profile, self.wanted)?;
             schema::find(connection, wanted)
         })?;
         *locked(&self.collection) = made;
@@ -83,10 +84,19 @@ impl Writer for Sqlite {
 
     fn upsert(&self, pages: &[StoredPage]) -> Result<Vec<Page<Verdict>>, Error> {
         let collection = self.prepared()?;
+        let blobs: Vec<_> = pages
+            .par_iter()
+            .map(|page| blobs(page, &collection))
+            .collect();
         self.within(|connection| {
-            let put =
-                |page: &StoredPage| Ok((page.id.clone(), self.put(connection, &collection, page)?));
-            pages.iter().map(put).collect()
+            let put = |(page, blobs): (&StoredPage, Result<_, String>)| {
+                let verdict = match blobs {
+                    Ok(blobs) => self.put(connection, &collection, page, blobs)?,
+                    Err(why) => Err(PageError::Store(why)),
+                };
+                Ok((page.id.clone(), verdict))
+            };
+            pages.iter().zip(blobs).map(put).collect()
         })
     }
 
@@ -133,6 +143,55 @@ fn manual_id(connection: &Connection, within: &Collection, manual: &ManualId) ->
         .optional()
 }
 
+impl Collection {
+    /// Refuses settings that it was not made with.
+    fn allows(&self, wanted: Keeping, at: &str) -> Result<(), Error> {
+        let differs = |what: &str, found: String, wanted: String| Error::Differs {
+            at: at.to_owned(),
+            what: what.to_owned(),
+            found,
+            wanted,
+        };
+        let (precision, first) = (self.precision, self.first_stage);
+        if let Some(other) = wanted.precision.filter(|wanted| *wanted != precision) {
+            return Err(differs(
+                "precision",
+                precision.name().into(),
+                other.name().into(),
+            ));
+        }
+        match wanted.first_stage.filter(|wanted| *wanted != first) {
+            Some(other) => Err(differs("first_stage", first.to_string(), other.to_string())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The vectors of a page as the file keeps them.
+struct Blobs {
+    rows: Vec<u8>,
+    /// The same rows, pooled; none in a collection without a first stage.
+    first: Option<Vec<u8>>,
+}
+
+/// Packs the vectors of a page, or says what is wrong with them; none for a page that keeps those it has.
+fn blobs(page: &StoredPage, collection: &Collection) -> Result<Option<Blobs>, String> {
+    let Vectors::New(new) = &page.vectors else {
+        return Ok(None);
+    };
+    if let Some(why) = flaw(new, collection.profile.dim) {
+        return Err(why);
+    }
+    let pooled = match collection.first_stage {
+        1 => None,
+        factor => Some(pool(new, factor).map_err(|cause| cause.to_string())?),
+    };
+    Ok(Some(Blobs {
+        rows: collection.precision.encode(&new.vectors),
+        first: pooled.map(|pooled| collection.precision.encode(&pooled.vectors)),
+    }))
+}
+
 impl Sqlite {
     /// Puts one page in, or says why this page cannot be.
     fn put(
@@ -140,16 +199,14 @@ impl Sqlite {
         connection: &Connection,
         collection: &Collection,
         page: &StoredPage,
+        blobs: Option<Blobs>,
     ) -> Sql<Result<Verdict, PageError>> {
         let refuse = |why: String| Ok(Err(PageError::Store(why)));
         let Some(manual) = manual_id(connection, collection, &page.id.manual)? else {
             return refuse("its manual was never entered".to_owned());
         };
         let rows = match &page.vectors {
-            Vectors::New(new) => match flaw(new, collection.profile.dim) {
-                Some(why) => return refuse(why),
-                None => new.vectors.len(),
-            },
+            Vectors::New(new) => new.vectors.len(),
             Vectors::Kept => match rows_kept(connection, manual, page.id.number)? {
                 None if self.is_outbox => 0,
                 None => return refuse("no vectors are stored that it could keep".to_owned()),
@@ -158,8 +215,8 @@ impl Sqlite {
         };
         let id = put_page(connection, manual, page, rows)?;
         put_thumbnail(connection, id, &page.thumbnail)?;
-        if let Vectors::New(new) = &page.vectors {
-            put_vectors(connection, id, new)?;
+        if let (Vectors::New(new), Some(blobs)) = (&page.vectors, blobs) {
+            put_vectors(connection, id, new, &blobs)?;
         }
         Ok(Ok(Verdict::Stored))
     }
@@ -199,10 +256,10 @@ fn put_thumbnail(connection: &Connection, page: i64, jpeg: &[u8]) -> Sql<usize> 
         .execute((page, jpeg))
 }
 
-fn put_vectors(connection: &Connection, page: i64, new: &PageVectors) -> Sql<usize> {
+fn put_vectors(connection: &Connection, page: i64, new: &PageVectors, blobs: &Blobs) -> Sql<()> {
     connection
         .prepare_cached(
-            "INSERT OR REPLACE INTO vectors (page, grid_columns, grid_rows, places, f16)
+            "INSERT OR REPLACE INTO vectors (page, grid_columns, grid_rows, places, rows)
              VALUES (?1, ?2, ?3, ?4, ?5)",
         )?
         .execute(params![
@@ -210,13 +267,12 @@ fn put_vectors(connection: &Connection, page: i64, new: &PageVectors) -> Sql<usi
             new.places.columns,
             new.places.rows,
             new.places.to_bytes(),
-            f16_bytes(&new.vectors)
-        ])
-}
-
-/// The rows as they lie in the file.
-fn f16_bytes(vectors: &MultiVector) -> Vec<u8> {
-    let mut halves = vec![f16::ZERO; vectors.as_slice().len()];
-    halves.convert_from_f32_slice(vectors.as_slice());
-    halves.into_iter().flat_map(f16::to_le_bytes).collect()
+            blobs.rows
+        ])?;
+    if let Some(first) = &blobs.first {
+        connection
+            .prepare_cached("INSERT OR REPLACE INTO first_stage (page, rows) VALUES (?1, ?2)")?
+            .execute((page, first))?;
+    }
+    Ok(())
 }

@@ -1,11 +1,17 @@
-//! Retrieval quality by the field's measures, and questions that a manual's own outline asks.
+//! Retrieval quality by the field's measures, and where questions come from: a manual's own outline, or a dataset.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod dataset;
+mod outline;
+mod table;
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use dataset::{Dataset, Error, Group, Query};
+pub use outline::{OUTLINE_RULE, OutlineQuestions, Title, ask_outline};
+
 use crate::page::PageId;
-use crate::render::Bookmark;
 
 /// The pages that answer a question, with their grades, larger than 0.
 pub type Relevant = BTreeMap<PageId, u32>;
@@ -16,7 +22,11 @@ pub fn ndcg(ranking: &[PageId], relevant: &Relevant, k: usize) -> f64 {
     let sum = |grades: &mut dyn Iterator<Item = u32>| {
         let discounted =
             |(rank, grade): (usize, u32)| f64::from(grade) / (rank as f64 + 2.0).log2();
-        grades.take(k).enumerate().map(discounted).sum::<f64>()
+        grades
+            .take(k)
+            .enumerate()
+            .map(discounted)
+            .fold(0.0, |all, one| all + one)
     };
     let found = sum(&mut ranking
         .iter()
@@ -41,6 +51,27 @@ pub fn recall(ranking: &[PageId], relevant: &Relevant, k: usize) -> f64 {
 pub fn reciprocal_rank(ranking: &[PageId], relevant: &Relevant) -> f64 {
     let first = ranking.iter().position(|page| relevant.contains_key(page));
     first.map_or(0.0, |at| 1.0 / (at as f64 + 1.0))
+}
+
+/// The cut-offs of [`means`].
+const CUTS: [usize; 4] = [1, 3, 5, 10];
+
+/// Plain means of `ndcg_at_k`, `recall_at_k` and `mrr_at_k`, k in 1, 3, 5 and 10, under the names that `mteb` gives them.
+pub fn means(all: &[(Vec<PageId>, &Relevant)]) -> BTreeMap<String, f64> {
+    let mut means = BTreeMap::new();
+    for (ranking, relevant) in all {
+        for k in CUTS {
+            let first = &ranking[..k.min(ranking.len())];
+            for (name, value) in [
+                ("ndcg", ndcg(ranking, relevant, k)),
+                ("recall", recall(ranking, relevant, k)),
+                ("mrr", reciprocal_rank(first, relevant)),
+            ] {
+                *means.entry(format!("{name}_at_{k}")).or_default() += value / all.len() as f64;
+            }
+        }
+    }
+    means
 }
 
 /// A mean over questions, and where it would lie for other questions of the same kind.
@@ -117,115 +148,6 @@ impl Scores {
     }
 }
 
-/// How questions are made of an outline, for the report.
-pub const OUTLINE_RULE: &str = "a question is the title of a bookmark without its number, its answer the page it points to; \
-left out are titles that occur twice, titles without a word of three letters, front matter (contents, index, preface and \
-the like), and bookmarks of contents pages (pages that name five or more titles of other pages), which no ranking counts";
-
-/// A question that an outline asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Title {
-    /// The title without its number.
-    pub text: String,
-    /// The page it points to.
-    pub page: u32,
-}
-
-/// What an outline asks, and the contents pages that no ranking counts.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct OutlineQuestions {
-    /// The questions.
-    pub titles: Vec<Title>,
-    /// Pages that name many titles.
-    pub contents: BTreeSet<u32>,
-}
-
-/// Titles of pages that are about the manual, not about its subject.
-const FRONT_MATTER: [&str; 14] = [
-    "contents",
-    "table of contents",
-    "index",
-    "preface",
-    "foreword",
-    "cover",
-    "title page",
-    "copyright",
-    "colophon",
-    "list of figures",
-    "list of tables",
-    "inhalt",
-    "inhaltsverzeichnis",
-    "legal notice",
-];
-/// A page that names so many titles of other pages is a contents page.
-const CONTENTS: usize = 5;
-
-/// Makes questions of an outline by [`OUTLINE_RULE`]; `texts` are the text layers by page.
-pub fn ask_outline(outline: &[Bookmark], texts: &BTreeMap<u32, String>) -> OutlineQuestions {
-    let named: Vec<(String, u32)> = outline.iter().map(|b| (bare(&b.title), b.page)).collect();
-    let contents: BTreeSet<u32> = texts
-        .iter()
-        .filter(|(page, text)| names_many(**page, text, &named))
-        .map(|(page, _)| *page)
-        .collect();
-    let mut times: BTreeMap<String, usize> = BTreeMap::new();
-    for (title, _) in &named {
-        *times.entry(title.to_lowercase()).or_default() += 1;
-    }
-    let asks = |(title, page): &(String, u32)| {
-        let lower = title.to_lowercase();
-        let has_word = lower
-            .split(|c: char| !c.is_alphabetic())
-            .any(|word| word.chars().count() >= 3);
-        has_word
-            && times[&lower] == 1
-            && !FRONT_MATTER.contains(&lower.as_str())
-            && !contents.contains(page)
-    };
-    OutlineQuestions {
-        titles: named
-            .iter()
-            .filter(|title| asks(title))
-            .map(|(text, page)| Title {
-                text: text.clone(),
-                page: *page,
-            })
-            .collect(),
-        contents,
-    }
-}
-
-/// A title without the number before it: `12.1 Fault codes` and `A.3 Wiring` lose it, `3D printing` does not.
-fn bare(title: &str) -> String {
-    let title = title.split_whitespace().collect::<Vec<_>>().join(" ");
-    let Some((first, rest)) = title.split_once(' ') else {
-        return title;
-    };
-    let numbered = first.chars().all(|c| c.is_ascii_digit() || c == '.')
-        || (first.contains('.')
-            && first.chars().all(|c| c.is_ascii_alphanumeric() || c == '.')
-            && first.len() < 10);
-    if numbered { rest.to_owned() } else { title }
-}
-
-fn names_many(page: u32, text: &str, named: &[(String, u32)]) -> bool {
-    let flat = |text: &str| {
-        text.split_whitespace()
-            .collect::<Vec<_>>()
-            .join(" ")
-            .to_lowercase()
-    };
-    let text = flat(text);
-    let elsewhere = named
-        .iter()
-        .filter(|(title, at)| *at != page && title.chars().count() >= 5);
-    let names: BTreeSet<&str> = elsewhere
-        .filter(|(title, _)| text.contains(&flat(title)))
-        .map(|(title, _)| title.as_str())
-        .collect();
-    names.len() >= CONTENTS
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -283,49 +205,5 @@ mod tests {
                 high: 1.0
             }
         );
-    }
-
-    #[test]
-    fn an_outline_asks_what_only_one_page_answers() {
-        let mark = |title: &str, page| Bookmark {
-            title: title.to_owned(),
-            level: 0,
-            page,
-        };
-        let outline = [
-            mark("Contents", 1),
-            mark("1 Safety", 3),
-            mark("1.1  Electric shock", 3),
-            mark("2.3 Notes", 4),
-            mark("3.3 Notes", 6),
-            mark("A.1 Wiring diagram", 7),
-            mark("3D view", 8),
-            mark("4.2 Q", 9),
-            mark("Fault codes", 2),
-        ];
-        let texts = BTreeMap::from([
-            (
-                2,
-                "1 Safety 3\n1.1 Electric  shock 3\n2.3 Notes 4\nA.1 Wiring diagram 7\n3D view 8"
-                    .to_owned(),
-            ),
-            (3, "Safety: electric shock".to_owned()),
-        ]);
-        let asked = ask_outline(&outline, &texts);
-        let titles: Vec<(&str, u32)> = asked
-            .titles
-            .iter()
-            .map(|t| (t.text.as_str(), t.page))
-            .collect();
-        assert_eq!(
-            titles,
-            [
-                ("Safety", 3),
-                ("Electric shock", 3),
-                ("Wiring diagram", 7),
-                ("3D view", 8)
-            ]
-        );
-        assert_eq!(asked.contents, BTreeSet::from([2]));
     }
 }

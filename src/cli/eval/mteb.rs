@@ -1,0 +1,105 @@
+//! Results as `mteb` keeps them: `results/<model>/<revision>/<task>.json` with a `model_meta.json` beside, which
+//! `mteb.ResultCache(FOLDER).load_results()` reads. The form is that of `mteb/results/task_result.py`, version 2.26.24.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::report::Report;
+
+use super::Evaluation;
+use super::examine::Measured;
+use super::sheets::mode;
+
+/// The version of mteb whose form this is.
+const FORM: &str = "2.26.24";
+
+/// Writes a file for each set of questions, model, mode and compression.
+pub(super) fn write(folder: &Path, evaluation: &Evaluation) -> Result<(), Report> {
+    let mut files: BTreeMap<(PathBuf, String), Vec<&Measured>> = BTreeMap::new();
+    for measured in &evaluation.results {
+        let name = format!("ingest__{}", system(measured));
+        let place = folder.join("results").join(name).join(&measured.profile);
+        let task = plain(&measured.set);
+        files.entry((place, task)).or_default().push(measured);
+    }
+    for ((place, task), all) in files {
+        let meta = json!({
+            "name": format!("ingest/{}", system(all[0])),
+            "revision": all[0].profile,
+        });
+        std::fs::create_dir_all(&place).map_err(|e| failed(&place, &e))?;
+        save(&place.join("model_meta.json"), &meta)?;
+        save(&place.join(format!("{task}.json")), &result(&task, &all))?;
+    }
+    Ok(())
+}
+
+fn result(task: &str, all: &[&Measured]) -> Value {
+    let main = main_score(task);
+    let row = |measured: &&Measured| {
+        let mut row = json!(measured.means);
+        row["main_score"] = row[main].clone();
+        row["hf_subset"] = json!(measured.language.as_deref().unwrap_or("default"));
+        row["languages"] = json!([script(measured.language.as_deref())]);
+        row
+    };
+    json!({
+        "dataset_revision": "local",
+        "task_name": task,
+        "mteb_version": FORM,
+        "scores": {"test": all.iter().map(row).collect::<Vec<_>>()},
+        "evaluation_time": all.iter().map(|measured| measured.seconds).sum::<f64>(),
+        "kg_co2_emissions": null,
+    })
+}
+
+/// What mteb ranks models by: nDCG@5 in the first two generations of ViDoRe, nDCG@10 elsewhere.
+fn main_score(task: &str) -> &'static str {
+    match task.strip_prefix("Vidore") {
+        Some(rest) if !rest.starts_with('3') => "ndcg_at_5",
+        _ => "ndcg_at_10",
+    }
+}
+
+/// A language of ViDoRe by ISO 639-3 and ISO 15924; what does not say is English, as mteb takes it.
+fn script(language: Option<&str>) -> String {
+    let code = match language.unwrap_or("english") {
+        "english" => "eng",
+        "french" => "fra",
+        "german" => "deu",
+        "italian" => "ita",
+        "portuguese" => "por",
+        "spanish" => "spa",
+        other => other,
+    };
+    format!("{code}-Latn")
+}
+
+/// Model, mode and compression as one word.
+fn system(measured: &Measured) -> String {
+    let model = Path::new(&measured.model).file_name().unwrap_or_default();
+    let mut name = format!("{}-{}", model.to_string_lossy(), mode(measured));
+    if let Some(compression) = &measured.compression {
+        name.push_str(&format!("-{compression}"));
+    }
+    plain(&name)
+}
+
+/// A name that is one file's anywhere.
+fn plain(name: &str) -> String {
+    let fits = |c: char| c.is_alphanumeric() || "-_.+".contains(c);
+    name.chars()
+        .map(|c| if fits(c) { c } else { '_' })
+        .collect()
+}
+
+fn save(file: &Path, json: &Value) -> Result<(), Report> {
+    let text = serde_json::to_string_pretty(json).map_err(|e| Report::failure(&e))?;
+    std::fs::write(file, text).map_err(|e| failed(file, &e))
+}
+
+fn failed(file: &Path, why: &std::io::Error) -> Report {
+    Report::plain(format!("{}: {why}", file.display()))
+}

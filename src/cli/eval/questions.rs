@@ -1,0 +1,168 @@
+//! Where questions come from: a file, the outlines of stored manuals, or a dataset.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::config::Settings;
+use crate::evaluate::{Dataset, Group, Relevant, ask_outline};
+use crate::page::{ManualId, PageId};
+use crate::pipeline;
+use crate::render::{self, Source};
+use crate::report::Report;
+use crate::store::{ManualCard, Scope, Store};
+
+/// A question with its answer.
+pub(super) struct Asked {
+    pub(super) text: String,
+    pub(super) scope: Scope,
+    pub(super) relevant: Relevant,
+}
+
+/// Questions that belong together.
+pub(super) struct Set {
+    pub(super) name: String,
+    /// As its dataset calls it.
+    pub(super) language: Option<String>,
+    pub(super) asked: Vec<Asked>,
+    /// Pages that no ranking counts.
+    pub(super) ignored: BTreeSet<PageId>,
+}
+
+/// A question as it stands in a file.
+#[derive(Deserialize)]
+struct Written {
+    question: String,
+    manual: String,
+    pages: Vec<u32>,
+}
+
+/// Reads questions; those whose pages are not stored are an error.
+pub(super) fn read(store: &dyn Store, file: &Path) -> Result<Set, Report> {
+    let failed = |why: String| Report::plain(format!("{}: {why}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|e| failed(e.to_string()))?;
+    let all: Vec<Written> = serde_json::from_str(&text).map_err(|e| failed(e.to_string()))?;
+    if all.is_empty() {
+        return Err(failed("it holds no questions".to_owned()));
+    }
+    let mut known: BTreeMap<ManualId, BTreeSet<u32>> = BTreeMap::new();
+    let mut asked = Vec::new();
+    for written in all {
+        let manual = ManualId::new(&written.manual);
+        if !known.contains_key(&manual) {
+            let stored = store.known(&manual)?;
+            let numbers = stored.iter().map(|page| page.number).collect();
+            known.insert(manual.clone(), numbers);
+        }
+        let pages = written.pages.iter().map(|&n| PageId::new(&manual, n));
+        let relevant: Relevant = pages.map(|page| (page, 1)).collect();
+        let is_there = |page: &&PageId| known[&manual].contains(&page.number);
+        if let Some(missing) = relevant.keys().find(|page| !is_there(page)) {
+            let question = &written.question;
+            return Err(failed(format!(
+                "{missing}, which answers `{question}`, is not stored"
+            ))
+            .hint("store the manual first: `ingest FILE.pdf`"));
+        }
+        asked.push(Asked {
+            text: written.question,
+            scope: Scope::default(),
+            relevant,
+        });
+    }
+    let name = file.file_stem().unwrap_or_default().to_string_lossy();
+    Ok(Set {
+        name: name.into_owned(),
+        language: None,
+        asked,
+        ignored: BTreeSet::new(),
+    })
+}
+
+/// The questions of a dataset, in sets by language.
+pub(super) fn of_dataset(dataset: &Dataset) -> Vec<Set> {
+    let set = |group: &Group| Set {
+        name: dataset.manual.to_string(),
+        language: group.language.clone(),
+        asked: group
+            .queries
+            .iter()
+            .map(|query| Asked {
+                text: query.text.clone(),
+                scope: Scope::default(),
+                relevant: query.relevant.clone(),
+            })
+            .collect(),
+        ignored: BTreeSet::new(),
+    };
+    dataset.groups.iter().map(set).collect()
+}
+
+/// The questions that the outlines of stored manuals ask, each to be answered from its manual.
+pub(super) fn outlines(
+    settings: &Settings,
+    store: &dyn Store,
+    names: &[String],
+) -> Result<Vec<Set>, Report> {
+    let cards = store.cards()?;
+    let mut renderer = render::open(&settings.render).map_err(pipeline::Error::from)?;
+    let mut sets = Vec::new();
+    for name in names {
+        // A manual may be named as it is listed, or by its file.
+        let place = std::path::absolute(name).unwrap_or_default();
+        let id = match cards.iter().find(|card| card.path == place) {
+            Some(card) => card.id.clone(),
+            None => super::super::search::manual(store, name)?,
+        };
+        let card = cards.iter().find(|card| card.id == id);
+        let path = card
+            .map(|card: &ManualCard| card.path.clone())
+            .unwrap_or_default();
+        let source = Source {
+            manual: id.clone(),
+            path: path.clone(),
+            password: None,
+        };
+        let failed = |why: String| Report::plain(format!("{}: {why}", path.display()));
+        let manual = renderer.open(&source).map_err(|e| failed(e.to_string()))?;
+        let set = outline(store, id, &manual.outline)?;
+        if set.asked.is_empty() {
+            return Err(failed("it has no bookmarks that make questions".to_owned())
+                .hint("a file of questions works for every manual: `ingest eval questions.json`"));
+        }
+        sets.push(set);
+    }
+    Ok(sets)
+}
+
+fn outline(store: &dyn Store, id: ManualId, bookmarks: &[render::Bookmark]) -> Result<Set, Report> {
+    let scope = Scope {
+        manual: Some(id.clone()),
+        ..Scope::default()
+    };
+    let mut texts = BTreeMap::new();
+    for page in store.scan(&scope)? {
+        let page = page?;
+        texts.insert(page.id.number, page.text);
+    }
+    let questions = ask_outline(bookmarks, &texts);
+    let stored = questions.titles.into_iter();
+    let stored = stored.filter(|title| texts.contains_key(&title.page));
+    Ok(Set {
+        asked: stored
+            .map(|title| Asked {
+                text: title.text,
+                scope: scope.clone(),
+                relevant: Relevant::from([(PageId::new(&id, title.page), 1)]),
+            })
+            .collect(),
+        ignored: questions
+            .contents
+            .iter()
+            .map(|&n| PageId::new(&id, n))
+            .collect(),
+        name: id.to_string(),
+        language: None,
+    })
+}

@@ -1,0 +1,218 @@
+//! Stored pages that are asked about: those of the user, those of a dataset, and the same ones compressed.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::atomic::Ordering;
+
+use crate::config::Settings;
+use crate::embed;
+use crate::evaluate::Dataset;
+use crate::page::PageSet;
+use crate::pipeline::{self, Job, Parts, Stage, Tally};
+use crate::render::Source;
+use crate::report::Report;
+use crate::store::{self, Address, Config, Mode, Precision, Store, Which};
+use crate::vectors::Profile;
+
+use super::super::ingest::{STOP, how, under_bars};
+use super::super::temporary::Temporary;
+use super::super::ui::Ui;
+use super::super::{kit, progress};
+
+/// How pages are made smaller: parts with `+` between, such as `pool-3+int8`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Compression {
+    pool_factor: Option<u32>,
+    precision: Option<Precision>,
+    first_stage: Option<u32>,
+}
+
+impl FromStr for Compression {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut made = Self::default();
+        for part in text.split('+') {
+            let factor = |digits: &str| {
+                let factor = digits
+                    .parse()
+                    .ok()
+                    .filter(|factor| (2..=64).contains(factor));
+                factor.ok_or_else(|| format!("`{part}` needs a factor between 2 and 64"))
+            };
+            match (part.strip_prefix("pool-"), part.strip_prefix("first-")) {
+                (Some(digits), _) => made.pool_factor = Some(factor(digits)?),
+                (_, Some(digits)) => made.first_stage = Some(factor(digits)?),
+                _ => {
+                    let unknown = || format!("`{part}` is none of pool-N, first-N, int8, 1-bit");
+                    made.precision = Some(Precision::named(part).ok_or_else(unknown)?);
+                }
+            }
+        }
+        Ok(made)
+    }
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [
+            self.pool_factor.map(|factor| format!("pool-{factor}")),
+            self.precision.map(|precision| precision.name().to_owned()),
+            self.first_stage.map(|factor| format!("first-{factor}")),
+        ];
+        f.write_str(&parts.into_iter().flatten().collect::<Vec<_>>().join("+"))
+    }
+}
+
+/// Stored pages.
+pub(super) struct Shelf {
+    pub(super) store: Box<dyn Store>,
+    pub(super) profile: Profile,
+    /// The store that the user named.
+    pub(super) name: String,
+    /// Goes after the store.
+    _temporary: Option<Temporary>,
+}
+
+impl Shelf {
+    /// The user's own.
+    pub(super) fn stored(settings: &Settings, model: Option<&str>) -> Result<Self, Report> {
+        let (store, profile) = kit::open_to_read(settings, model)?;
+        Ok(Self {
+            store,
+            profile,
+            name: store::name(&settings.store)?,
+            _temporary: None,
+        })
+    }
+
+    /// The pages of a dataset, embedded into a temporary store.
+    pub(super) fn filled(ui: &Ui, settings: &Settings, dataset: &Dataset) -> Result<Self, Report> {
+        let card = embed::card(&settings.embed)?;
+        progress::fetch(ui, &settings.embed)?;
+        let plan = kit::plan(settings, &card)?;
+        let shelf = Self::temporary(&settings.store, &settings.store, card.profile.clone())?;
+        let jobs = vec![Ok(job(dataset))];
+        let parts = Parts {
+            renderer: Box::new(|| Ok(dataset.renderer(&settings.render))),
+            embedder: Box::new(|| embed::open(&settings.embed)),
+            store: &*shelf.store,
+        };
+        let how = how(settings, &card, &plan, PageSet::default());
+        let (tally, result) = under_bars(ui, &Stage::ALL, |watch| {
+            pipeline::ingest(parts, &jobs, &how, &STOP, watch)
+        });
+        result.map_err(|e| Report::from(e).hint("TMPDIR names the folder of temporary stores"))?;
+        complete(ui, &tally)?;
+        Ok(shelf)
+    }
+
+    /// The same pages, compressed, in a temporary store.
+    pub(super) fn compressed(
+        &self,
+        ui: &Ui,
+        settings: &Config,
+        compression: Compression,
+    ) -> Result<Self, Report> {
+        let in_files = compression.precision.is_some() || compression.first_stage.is_some();
+        if in_files && matches!(settings.url, Address::Servers(_)) {
+            return Err(Report::usage(format!(
+                "{compression}: only a file keeps fewer bits or a first stage"
+            )));
+        }
+        let wanted = Config {
+            precision: compression.precision,
+            first_stage: compression.first_stage,
+            ..settings.clone()
+        };
+        let factor = compression.pool_factor.unwrap_or(1);
+        let profile = self.profile.pooled(factor);
+        let smaller = Self::temporary(&wanted, settings, profile)?;
+        let (tally, result) = under_bars(ui, &[Stage::Store], |watch| {
+            pipeline::sync(&*self.store, &*smaller.store, factor, &STOP, watch)
+        });
+        result.map_err(|e| Report::from(e).hint("TMPDIR names the folder of temporary stores"))?;
+        complete(ui, &tally)?;
+        Ok(smaller)
+    }
+
+    fn temporary(wanted: &Config, named: &Config, profile: Profile) -> Result<Self, Report> {
+        let temporary = Temporary::new(wanted)?;
+        let which = Which::Profile(&profile);
+        let store = store::open(&temporary.config, which, Mode::Write)?.store;
+        store.prepare(&profile)?;
+        Ok(Self {
+            store,
+            profile,
+            name: store::name(named)?,
+            _temporary: Some(temporary),
+        })
+    }
+
+    /// Bytes that the vectors of a page take, on average.
+    pub(super) fn bytes_per_page(&self) -> Result<u64, Report> {
+        let manuals = self.store.manuals()?;
+        let bytes: u64 = manuals.iter().map(|manual| manual.bytes).sum();
+        let pages: u64 = manuals.iter().map(|manual| u64::from(manual.stored)).sum();
+        Ok(bytes / pages.max(1))
+    }
+}
+
+/// Ends what was stopped or failed as a whole; names pages that are not there, which no search will find.
+fn complete(ui: &Ui, tally: &Tally) -> Result<(), Report> {
+    if STOP.load(Ordering::Relaxed) {
+        let why = "stopped; nothing is reported, the temporary store is gone";
+        return Err(Report::plain(why));
+    }
+    for manual in &tally.manuals {
+        if let Some(why) = &manual.error {
+            return Err(Report::plain(format!("{}: {why}", manual.manual)));
+        }
+        for failure in &manual.failed {
+            let (name, page, why) = (&manual.manual, failure.page, &failure.reason);
+            ui.warn(format!(
+                "{name}, page {page}: {why}; it counts as not found"
+            ));
+        }
+    }
+    match (
+        tally.total(|manual| manual.waiting),
+        tally.total(|manual| manual.stored),
+    ) {
+        (0, 0) => Err(Report::plain("no page could be stored")),
+        (0, _) => Ok(()),
+        _ => Err(Report::plain("the server of the temporary store is away")),
+    }
+}
+
+fn job(dataset: &Dataset) -> Job {
+    Job {
+        source: Source {
+            manual: dataset.manual.clone(),
+            path: dataset.manual.to_string().into(),
+            password: None,
+        },
+        file: String::new(),
+        origin: String::new(),
+        known: HashMap::new(),
+        unchanged: None,
+        moved: false,
+        pages: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compressions_are_written_with_plus_signs() {
+        for text in ["pool-3", "int8", "1-bit", "first-4", "pool-2+int8+first-8"] {
+            assert_eq!(text.parse::<Compression>().unwrap().to_string(), text);
+        }
+        for wrong in ["", "pool", "pool-1", "pool-x", "int4", "int8+"] {
+            assert!(wrong.parse::<Compression>().is_err(), "{wrong}");
+        }
+    }
+}

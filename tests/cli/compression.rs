@@ -1,0 +1,182 @@
+//! Smaller pages: pooled when they are embedded, pooled or with fewer bits when they are copied, measured by `eval`.
+
+use serde_json::Value;
+
+use crate::browser::chromium;
+use crate::desk::Desk;
+use crate::support::pdf;
+
+const PAGES: [&str; 4] = [
+    "How to reset the alarm panel: hold both keys for five seconds",
+    "Spare part 40-1177 and the order numbers of all gaskets",
+    "Fault code E-104 means that there is no flow in the pump circuit",
+    "Torque of the bolts and the diagram of the expansion valve",
+];
+const QUESTIONS: &str = r#"[
+    {"question": "reset the alarm panel", "manual": "pump.pdf", "pages": [1]},
+    {"question": "order numbers of gaskets", "manual": "pump.pdf", "pages": [2]},
+    {"question": "fault code E-104 no flow", "manual": "pump.pdf", "pages": [3]},
+    {"question": "zeppelin", "manual": "pump.pdf", "pages": [4]}]"#;
+
+fn shelf() -> Desk {
+    let desk = Desk::built_in();
+    desk.write("pump.pdf", &pdf::good(&PAGES));
+    desk.write("questions.json", QUESTIONS.as_bytes());
+    desk
+}
+
+fn rows(desk: &Desk) -> u64 {
+    let shown = desk.run(&["show", "pump.pdf", "3", "--json"]);
+    shown.json()["vectors"].as_u64().unwrap()
+}
+
+fn first(desk: &Desk, question: &str) -> u64 {
+    let found = desk.run(&["search", "--visual", question, "--json"]);
+    assert_eq!(found.code, 0, "{}", found.err);
+    found.json()[0]["page"].as_u64().unwrap()
+}
+
+#[test]
+fn pages_are_pooled_when_embedded_and_the_profile_remembers() {
+    let desk = shelf();
+    assert_eq!(desk.run(&["pump.pdf", "--store", "whole.db"]).code, 0);
+    let whole = Desk::run(
+        &desk,
+        &["show", "pump.pdf", "3", "--json", "--store", "whole.db"],
+    );
+    let whole = whole.json()["vectors"].as_u64().unwrap();
+    assert_eq!(desk.run(&["pump.pdf", "--pool-factor", "3"]).code, 0);
+    assert_eq!(rows(&desk), whole / 3);
+    // Nobody has to say so again: questions stay whole, and the same file is unchanged for the same factor only.
+    assert_eq!(first(&desk, "fault code E-104 no flow"), 3);
+    let again = desk
+        .run(&["pump.pdf", "--pool-factor", "3", "--json"])
+        .json();
+    assert_eq!(again["manuals"][0]["unchanged"], 4, "{again}");
+    let plain = desk.run(&["pump.pdf", "--json"]).json();
+    assert_eq!(
+        plain["manuals"][0]["stored"], 4,
+        "another collection: {plain}"
+    );
+    // Pooling what is stored gives the same profile, and the heatmap is that of all rows.
+    let copied = desk.run(&[
+        "sync",
+        "--from",
+        "whole.db",
+        "--to",
+        "copy.db",
+        "--pool-factor",
+        "3",
+    ]);
+    assert_eq!(copied.code, 0, "{}", copied.err);
+    let unpooled = desk.run(&[
+        "sync",
+        "--from",
+        "copy.db",
+        "--to",
+        "x.db",
+        "--pool-factor",
+        "2",
+    ]);
+    assert_eq!(unpooled.code, 64, "{}", unpooled.err);
+    assert!(
+        unpooled.err.contains("pooled by 3 already"),
+        "{}",
+        unpooled.err
+    );
+    let picture = |store: &str, out: &str| {
+        let question = "fault code E-104 no flow";
+        let args = [
+            "show", "pump.pdf", "3", "--out", out, "--query", question, "--store", store,
+        ];
+        let done = desk.run(&args);
+        assert_eq!(done.code, 0, "{}", done.err);
+        std::fs::read(desk.path(out)).unwrap()
+    };
+    assert!(picture("copy.db", "pooled.png") == picture("whole.db", "whole.png"));
+}
+
+#[test]
+fn eval_prints_bytes_and_quality_of_every_compression() {
+    let desk = shelf();
+    assert_eq!(desk.run(&["pump.pdf"]).code, 0);
+    let before = std::fs::read(desk.path("library.db")).unwrap();
+    let list = "pool-2,int8,1-bit,first-4,pool-3+int8";
+    let args = ["eval", "questions.json", "--compress", list, "--json"];
+    let done = desk.run(&args);
+    assert_eq!(done.code, 0, "{}", done.err);
+    assert_eq!(std::fs::read(desk.path("library.db")).unwrap(), before);
+    let report = done.json();
+    let results = report["results"].as_array().unwrap();
+    let bytes = |compression: Option<&str>| {
+        let fits =
+            |row: &&Value| row["compression"].as_str() == compression && row["mode"] == "visual";
+        let row = results.iter().find(fits).unwrap();
+        assert!(row["ndcg_at_5"]["mean"].as_f64().unwrap() >= 0.75, "{row}");
+        row["bytes_per_page"].as_f64().unwrap()
+    };
+    let whole = bytes(None);
+    for (compression, share) in [
+        ("pool-2", 0.5),
+        ("int8", 130.0 / 256.0),
+        ("1-bit", 1.0 / 16.0),
+        ("first-4", 1.25),
+        ("pool-3+int8", 130.0 / 256.0 / 3.0),
+    ] {
+        let found = bytes(Some(compression)) / whole;
+        assert!(
+            (found / share - 1.0).abs() < 0.02,
+            "{compression}: {found}, not {share}"
+        );
+    }
+    let wrong = desk.run(&["eval", "questions.json", "--compress", "int4"]);
+    assert_eq!(wrong.code, 64);
+    assert!(
+        wrong
+            .err
+            .contains("`int4` is none of pool-N, first-N, int8, 1-bit"),
+        "{}",
+        wrong.err
+    );
+}
+
+#[test]
+fn the_report_shows_what_was_missed() {
+    let desk = shelf();
+    assert_eq!(desk.run(&["pump.pdf"]).code, 0);
+    let args = [
+        "eval",
+        "questions.json",
+        "--failures",
+        "--html",
+        "report.html",
+        "--compress",
+        "int8",
+    ];
+    let done = desk.run(&args);
+    assert_eq!(done.code, 0, "{}", done.err);
+    assert!(done.out.contains("100.0 %"), "{}", done.out);
+    let page = desk.path("report.html");
+    let seen = chromium(&["--dump-dom"], &page);
+    assert_eq!(
+        (
+            seen.matches("<svg").count(),
+            seen.matches("<table>").count()
+        ),
+        (1, 1)
+    );
+    for part in [
+        "zeppelin",
+        "asked for: pump.pdf, page 4",
+        "nothing was found",
+        "Missed by text",
+    ] {
+        assert!(seen.contains(part), "{part}: {seen}");
+    }
+    assert!(seen.contains("data:image/jpeg;base64,"));
+    let outside = ["src=\"http", "href=", "src=\"file"];
+    assert!(
+        outside.iter().all(|link| !seen.contains(link)),
+        "it is complete by itself"
+    );
+}

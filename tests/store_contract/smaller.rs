@@ -1,0 +1,141 @@
+//! What a file may keep in place of all vectors as half floats: fewer bits, and a first stage of pooled ones.
+
+use ingest::store::{
+    Config, Mode, Precision, Scope, Store, StoredPage, Vectors, Want, Which, open,
+};
+use ingest::vectors::{MultiVector, max_sim};
+
+use crate::making::{
+    DIM, all, config, enter, numbers, page, prepared, profile, put, rows, vectors,
+};
+
+/// A file of `count` pages that differ in everything.
+fn filled(config: &Config, count: u32) -> (Box<dyn Store>, Vec<StoredPage>) {
+    let store = prepared(config, &profile()).store;
+    enter(&*store, "pump.pdf");
+    let page = |n| StoredPage {
+        vectors: Vectors::New(vectors(20, DIM, 10_000 + u64::from(n))),
+        ..page("pump.pdf", n, "")
+    };
+    let pages: Vec<StoredPage> = (1..=count).map(page).collect();
+    put(&*store, &pages);
+    (store, pages)
+}
+
+fn seen(page: &StoredPage) -> &MultiVector {
+    match &page.vectors {
+        Vectors::New(new) => &new.vectors,
+        Vectors::Kept => panic!("{} has no vectors", page.id),
+    }
+}
+
+fn best(store: &dyn Store, query: &MultiVector, want: Want) -> Vec<u32> {
+    let hits = store.visual(query, &Scope::default(), want).unwrap();
+    hits.iter().map(|hit| hit.id.number).collect()
+}
+
+/// The pages in the order of their own MaxSim.
+fn ranked(pages: &[StoredPage], query: &MultiVector) -> Vec<u32> {
+    let mut scored: Vec<(f32, u32)> = pages
+        .iter()
+        .map(|page| (max_sim(query, seen(page)), page.id.number))
+        .collect();
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    scored.into_iter().map(|(_, number)| number).collect()
+}
+
+#[test]
+fn fewer_bits_are_fewer_bytes_and_what_is_scored_is_what_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    for (precision, row) in [
+        (Precision::F16, 48),
+        (Precision::Int8, 26),
+        (Precision::OneBit, 3),
+    ] {
+        let mut config = config(&folder.path().join(precision.name()));
+        config.precision = Some(precision);
+        let (store, pages) = filled(&config, 40);
+        assert_eq!(store.manuals().unwrap()[0].bytes, 40 * 20 * row);
+        let kept = all(&*store);
+        let mut same = 0;
+        for n in 0..20 {
+            let query = rows(8, DIM, 500 + n);
+            // Ranks follow what is kept …
+            assert_eq!(best(&*store, &query, Want::best(40)), ranked(&kept, &query));
+            // … and that is close to what came.
+            same += usize::from(ranked(&kept, &query)[0] == ranked(&pages, &query)[0]);
+        }
+        let least = [20, 17, 5][precision as usize];
+        assert!(same >= least, "{}: {same} of 20", precision.name());
+        // Copied into another file of the same kind, nothing changes any more.
+        config = crate::making::config(&folder.path().join(format!("{}.again", precision.name())));
+        config.precision = Some(precision);
+        let again = prepared(&config, &profile()).store;
+        enter(&*again, "pump.pdf");
+        put(&*again, &kept);
+        assert_eq!(all(&*again), kept);
+    }
+}
+
+#[test]
+fn a_first_stage_hands_on_the_best_and_these_are_compared_exactly() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(&folder.path().join("first.db"));
+    config.first_stage = Some(4);
+    let (store, pages) = filled(&config, 400);
+    assert_eq!(
+        all(&*store),
+        pages,
+        "all vectors are kept beside the pooled ones"
+    );
+    assert_eq!(store.manuals().unwrap()[0].bytes, 400 * (20 + 5) * 48);
+    let mut met = 0;
+    for n in 0..20 {
+        let query = rows(8, DIM, 500 + n);
+        let expected = ranked(&pages, &query);
+        let exact = Want {
+            exact: true,
+            ..Want::best(10)
+        };
+        assert_eq!(best(&*store, &query, exact), expected[..10]);
+        let found = best(&*store, &query, Want::best(10));
+        let position = |number: &u32| expected.iter().position(|e| e == number).unwrap();
+        let positions: Vec<usize> = found.iter().map(position).collect();
+        assert!(
+            positions.is_sorted(),
+            "ranked by all their rows: {positions:?}"
+        );
+        met += positions.iter().filter(|&&at| at < 10).count();
+    }
+    // Random rows are the hardest to pool; a blind choice of 100 of 400 would meet 50 of 200.
+    assert!((100..200).contains(&met), "{met} of 200");
+}
+
+#[test]
+fn a_file_stays_as_it_was_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = config(&folder.path().join("library.db"));
+    drop(filled(&plain, 2));
+    let refused = |change: fn(&mut Config)| {
+        let mut config = plain.clone();
+        change(&mut config);
+        let opened = open(&config, Which::Last, Mode::Write).unwrap();
+        opened.store.prepare(&profile()).unwrap_err().to_string()
+    };
+    let why = refused(|config| config.precision = Some(Precision::Int8));
+    assert!(
+        why.contains("has precision f16, the settings want int8"),
+        "{why}"
+    );
+    let why = refused(|config| config.first_stage = Some(3));
+    assert!(
+        why.contains("has first_stage 1, the settings want 3"),
+        "{why}"
+    );
+    // To read, and with settings that ask for nothing, it is taken as it is.
+    let mut other = plain.clone();
+    other.precision = Some(Precision::Int8);
+    assert!(open(&other, Which::Last, Mode::Read).is_ok());
+    let store = prepared(&plain, &profile()).store;
+    assert_eq!(numbers(&*store, "pump.pdf"), [1, 2]);
+}

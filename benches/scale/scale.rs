@@ -21,7 +21,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ingest::store::{Address, Config, Index, Mode, Scope, Store, Want, Which, discard, open};
 use ingest::vectors::MultiVector;
@@ -183,8 +183,9 @@ impl Point {
 fn point(series: &Series, there: u32, pages: u32) -> Result<Point> {
     let numbers: Vec<u32> = (there + 1..=pages).collect();
     let seconds = fill(&*opened(&series.config, pages)?, &numbers)?;
-    if series.server.is_none() {
-        forget(&series.folder)?;
+    match series.server {
+        None => forget(&series.folder)?,
+        Some(pid) => rested(pid),
     }
     let output = Command::new(std::env::current_exe()?)
         .args(["ask", &serde_json::to_string(&series.config)?])
@@ -243,6 +244,23 @@ fn forget(folder: &Path) -> Result<()> {
             .status()?;
     }
     Ok(())
+}
+
+/// Waits until a server has done what it does in the background after pages came: less than a tenth of a core, or where
+/// there is no `/proc`, at once.
+fn rested(pid: u32) {
+    let ticks = || -> Option<u64> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let words: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        Some(words.get(11)?.parse::<u64>().ok()? + words.get(12)?.parse::<u64>().ok()?)
+    };
+    while let Some(before) = ticks() {
+        thread::sleep(Duration::from_secs(3));
+        // A tick is a hundredth of a second.
+        if ticks().is_none_or(|now| now < before + 30) {
+            return;
+        }
+    }
 }
 
 /// Bytes that a folder takes.

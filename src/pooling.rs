@@ -11,6 +11,8 @@ use crate::vectors::{MultiVector, PageVectors, PatchMap, ShapeError};
 
 /// A mean shorter than this has no direction: its rows point away from each other.
 const NO_LENGTH: f32 = 1e-6;
+/// A pivot below this is rounding.
+const NO_DIRECTION: f64 = 1e-7;
 
 /// Pools the rows of a page by `factor`; with 1, or a single row, they stay as they are.
 ///
@@ -73,21 +75,15 @@ fn roots(tree: &Dendrogram<f64>, most: usize) -> Vec<usize> {
     root
 }
 
-/// The Euclidean distances between the rows of `1 - V Vᵀ`, upper triangle, row by row. The matrix is rounded to f32, as
-/// torch has it; distances are f64, as scipy has them.
+/// The Euclidean distances between the rows of `1 - V Vᵀ`, upper triangle, row by row, in f64 as scipy has them.
+///
+/// Two such rows differ by `(a - b) Vᵀ`, whose length is that of `(a - b) L` where `Vᵀ V = L Lᵀ`: the same distances
+/// between points of as many dimensions as a vector has, not as many as there are vectors.
 fn distances(rows: &[&[f32]]) -> Vec<f64> {
-    let wide: Vec<Vec<f64>> = rows
-        .iter()
-        .map(|row| row.iter().copied().map(f64::from).collect())
-        .collect();
-    let unlike = |a: &Vec<f64>| -> Vec<f64> {
-        let one = |b: &Vec<f64>| f64::from(1.0 - sum(a, b, |x, y| x * y) as f32);
-        wide.iter().map(one).collect()
-    };
-    let points: Vec<Vec<f64>> = wide.par_iter().map(unlike).collect();
+    let points = points(rows);
     let points = &points;
     let to_later = |i: usize| {
-        let to = move |j: usize| sum(&points[i], &points[j], |x, y| (x - y) * (x - y)).sqrt();
+        let to = move |j: usize| squares(&points[i], &points[j]).sqrt();
         (i + 1..points.len()).map(to)
     };
     (0..rows.len())
@@ -96,16 +92,64 @@ fn distances(rows: &[&[f32]]) -> Vec<f64> {
         .collect()
 }
 
-/// `Σ of(a, b)`, in eight sums that a processor adds side by side.
-fn sum(a: &[f64], b: &[f64], of: impl Fn(f64, f64) -> f64) -> f64 {
+/// `V L`.
+fn points(rows: &[&[f32]]) -> Vec<Vec<f64>> {
+    let lower = cholesky(gram(rows));
+    let point = |row: &&[f32]| {
+        let mut point = vec![0.0; row.len()];
+        for (&value, lower) in row.iter().zip(&lower) {
+            for (p, l) in point.iter_mut().zip(lower) {
+                *p += f64::from(value) * l;
+            }
+        }
+        point
+    };
+    rows.par_iter().map(point).collect()
+}
+
+/// The lower triangle of `Vᵀ V`.
+fn gram(rows: &[&[f32]]) -> Vec<Vec<f64>> {
+    let column = |a: usize| {
+        let mut sums = vec![0.0; a + 1];
+        for row in rows {
+            let value = f64::from(row[a]);
+            for (sum, &other) in sums.iter_mut().zip(*row) {
+                *sum += value * f64::from(other);
+            }
+        }
+        sums
+    };
+    (0..rows[0].len()).into_par_iter().map(column).collect()
+}
+
+/// `L`, lower triangle, of a matrix that is `L Lᵀ`; a direction that no row has is left out.
+fn cholesky(mut matrix: Vec<Vec<f64>>) -> Vec<Vec<f64>> {
+    for a in 0..matrix.len() {
+        for b in 0..=a {
+            let (above, rest) = matrix.split_at_mut(a);
+            let row = &mut rest[0];
+            let done = above.get(b).map_or(&row[..b], |other| &other[..b]);
+            let left = row[b] - row.iter().zip(done).map(|(x, y)| x * y).sum::<f64>();
+            row[b] = match above.get(b) {
+                None => left.max(0.0).sqrt(),
+                Some(other) if other[b] > NO_DIRECTION => left / other[b],
+                Some(_) => 0.0,
+            };
+        }
+    }
+    matrix
+}
+
+/// The squared distance of two points, in eight sums that a processor adds side by side.
+fn squares(a: &[f64], b: &[f64]) -> f64 {
     let mut sums = [0.0; 8];
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
     for (a, b) in a.iter().zip(b) {
         for lane in 0..8 {
-            sums[lane] += of(a[lane], b[lane]);
+            sums[lane] += (a[lane] - b[lane]) * (a[lane] - b[lane]);
         }
     }
-    let rest = a_rest.iter().zip(b_rest).map(|(&x, &y)| of(x, y));
+    let rest = a_rest.iter().zip(b_rest).map(|(x, y)| (x - y) * (x - y));
     sums.into_iter().chain(rest).sum()
 }
 

@@ -1,19 +1,23 @@
-#!/usr/bin/env python3
-"""One layer of each kind of ColQwen2.5-3B on a large page, ours beside torch's, in one run.
+"""ColQwen2.5-3B on a CPU, `ingest` beside torch and colpali-engine; `embed.sh` calls this. Prints Markdown.
 
-    python benches/peer/embed.py [COMMAND...]
-
-Needs torch. COMMAND runs our side, the example `peer-embed` where none is given. Both sides: random weights,
-3,072 patches, 779 tokens, CPU time of one thread, best of three, f32 and (where the CPU multiplies it) torch's bf16.
+Two comparisons, f32 on both sides. By layer: one of each kind on a page of 3,072 patches and 779 tokens, CPU time of one
+thread, best of three, summed up for a page of the whole model; where the CPU multiplies bf16, torch may use that. And
+whole: a random checkpoint of the real widths with few of the layers, the same weights and the same pictures on both
+sides, on all cores, from pixels to vectors, in turns.
 """
-import json, os, pathlib, subprocess, sys, time
+import json, os, statistics, subprocess, sys, time
+from importlib.metadata import version
+import numpy as np
 import torch
 import torch.nn.functional as F
 
-ROOT = pathlib.Path(__file__).parents[2]
-PATCHES, TOKENS = 3072, 779
+PATCHES, TOKENS, WIDTH = 3072, 779, 128
 # How often each kind of layer runs for a page.
 COUNT = {"vit window": 28, "vit full": 4, "lm": 36}
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
 
 
 def rotate(x, cos, sin):
@@ -67,32 +71,92 @@ def measure(layer):
             start = time.process_time()
             forward(x)
             best = min(best, time.process_time() - start)
-    return best * 1e3
+    return best
 
 
 def torchs(dtype):
     return {"vit window": measure(vit(dtype, 64)), "vit full": measure(vit(dtype, PATCHES)), "lm": measure(lm(dtype))}
 
 
-def main():
+def by_layer(run):
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     flags = next((line for line in open("/proc/cpuinfo") if line.startswith("flags")), "")
-    times = {"torch f32": torchs(torch.float32)}
+    times = {"f32": torchs(torch.float32)}
     if "avx512_bf16" in flags or "amx_bf16" in flags:                       # elsewhere it is hundreds of times slower
-        times["torch bf16"] = torchs(torch.bfloat16)
-    command = sys.argv[1:] or ["cargo", "run", "--quiet", "--release", "--example", "peer-embed"]
-    out = subprocess.run(command, cwd=ROOT, env=os.environ | {"RAYON_NUM_THREADS": "1"}, check=True,
-                         capture_output=True, text=True).stdout
-    ours = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
-    times["ours f32"] = {line["layer"]: line["ms"] for line in ours}
-    print(f"torch {torch.__version__}; ms of CPU a layer, one thread; s a page = 28 window + 4 full + 36 lm")
-    print("| |" + "|".join(COUNT) + "|s a page|\n|---|" + "---|" * 4)
-    page = {name: sum(COUNT[kind] * ms for kind, ms in row.items()) / 1e3 for name, row in times.items()}
-    for name, row in times.items():
-        print(f"|{name}|" + "|".join(f"{row[kind]:.0f}" for kind in COUNT) + f"|{page[name]:.1f}|")
-    best = min((name for name in page if name != "ours f32"), key=page.get)
-    print(f"ours / {best}: " + ", ".join(f"{kind} {times['ours f32'][kind] / times[best][kind]:.2f}" for kind in COUNT)
-          + f", page {page['ours f32'] / page[best]:.2f} (below 1 is faster than torch)")
+        times["bf16"] = torchs(torch.bfloat16)
+    torch.set_num_threads(threads)
+    times["ours"] = run("layers", RAYON_NUM_THREADS="1")
+    page = {name: sum(COUNT[kind] * layer[kind] for kind in COUNT) for name, layer in times.items()}
+    for name, layer in times.items():
+        say(f"ms a layer, {name}: " + ", ".join(f"{kind} {layer[kind] * 1e3:.0f}" for kind in COUNT))
+    best = min((name for name in page if name != "ours"), key=page.get)
+    row("ColQwen2.5-3B, a large page summed up by layer, f32, s of one core", page["ours"], page[best], 1,
+        f"torch {version('torch')}, {best}")
+
+
+class Colpali:
+    """The checkpoint, as colpali-engine runs it."""
+
+    def __init__(self, folder):
+        from colpali_engine.models import ColQwen2_5, ColQwen2_5_Processor
+        self.model = ColQwen2_5.from_pretrained(folder, dtype=torch.float32).eval()
+        self.processor = ColQwen2_5_Processor.from_pretrained(folder)
+
+    def embed(self, picture):
+        with torch.inference_mode():
+            batch = self.processor.process_images([picture])
+            return self.model(**batch)[0][batch["attention_mask"][0].bool()].numpy()
+
+
+def pictures(work, count):
+    """Pages of a manual of ours, as files and as pictures."""
+    import pypdfium2
+    manual = pypdfium2.PdfDocument("manuals/heat-pump-service-manual.pdf")
+    both = []
+    for number in range(count):
+        both.append((f"{work}/{number}.png", manual[number + 7].render(scale=150 / 72).to_pil().convert("RGB")))
+        both[-1][1].save(both[-1][0])
+    return zip(*both)
+
+
+def whole(run, work, rounds):
+    files, pages = pictures(work, 2)
+    peer, ours, theirs = Colpali(f"{work}/model"), [], []
+    for turn in range(rounds):
+        ours += run("pages", f"{work}/ours.f32", *files)
+        made = []
+        for page in pages:
+            start = time.perf_counter()
+            made.append(peer.embed(page))
+            theirs.append(time.perf_counter() - start)
+        say(f"round {turn + 1}, s a page: ingest {statistics.median(ours):.2f}, "
+            f"colpali-engine {statistics.median(theirs):.2f}")
+    mine = np.fromfile(f"{work}/ours.f32", "<f4").reshape(-1, WIDTH)
+    assert mine.shape == np.concatenate(made).shape, "the two do not make as many vectors"
+    apart = np.abs(mine - np.concatenate(made)).max()
+    assert apart < 1e-2, f"the vectors differ by {apart}"
+    row("the same model cut to 4 of 32 and 4 of 36 layers, from pixels to vectors, f32, all cores, pages/s",
+        1 / statistics.median(ours), 1 / statistics.median(theirs), -1,
+        f"colpali-engine {version('colpali-engine')}, same weights; vectors differ by {apart:.0e} at most")
+
+
+def row(what, ours, theirs, sense, peer):
+    """`sense` is 1 where less is better, and -1 where more is."""
+    print(f"| {what} | {ours:.3g} | {theirs:.3g} ({peer}) | {(theirs / ours) ** sense:.2f} |", flush=True)
+
+
+def main():
+    program, work = os.path.abspath(sys.argv[1]), sys.argv[2]
+
+    def run(what, *words, **env):
+        command = [program, what, f"{work}/model", *words]
+        return json.loads(subprocess.check_output(command, env=os.environ | env) or b"null")
+
+    os.mkdir(f"{work}/model")
+    run("make")
+    by_layer(run)
+    whole(run, work, int(os.environ.get("ROUNDS", 3)))
 
 
 if __name__ == "__main__":

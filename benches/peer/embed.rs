@@ -1,40 +1,63 @@
-//! One layer of each kind of ColQwen2.5-3B, with random weights, on a large page (3,072 patches, 779 tokens): CPU time of
-//! one thread. Prints one JSON object a line; `benches/peer/embed.py` runs it beside torch.
+//! ColQwen2.5-3B with random weights and few of its layers: the part of `embed.py` that is ours.
+//!
+//! `peer-embed make FOLDER` writes the checkpoint. `peer-embed layers FOLDER` prints what one layer of each kind takes on a
+//! large page (3,072 patches, 779 tokens), CPU time of one thread. `peer-embed pages FOLDER OUT.f32 PICTURE…` embeds pages
+//! one by one, prints the seconds of each, and writes the vectors one after another as bare numbers.
 
 #![expect(clippy::print_stdout, reason = "prints what it measured")]
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::fs;
 use std::path::Path;
+use std::time::Instant;
 
 use candle_core::{DType, Device as Candle, Tensor, safetensors};
-use ingest::embed::{Config, Device, qwen};
+use ingest::embed::{self, Config, Device, qwen};
 use ingest::page::{PageImage, Size};
 use ingest::patch::{PatchSpec, Prepare, Prepared};
 use serde_json::{Value, json};
 
-/// Vision layers: two that look through windows, two that look at the whole page.
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// Vision layers, of 32; the last one looks at the whole page, the others through windows.
 const DEPTH: usize = 4;
-/// Layers of the language model.
-const LAYERS: usize = 2;
+/// Layers of the language model, of 36.
+const LAYERS: usize = 4;
 /// How often the page is embedded; the best time of a layer counts.
 const ROUNDS: usize = 3;
+/// Visual tokens of a page.
+const TOKENS: u32 = 768;
+/// Pixels of that many tokens.
+const PIXELS: u64 = TOKENS as u64 * 28 * 28;
 
-fn main() {
-    let folder = tempfile::tempdir().expect("a folder for the weights");
-    make(folder.path());
-    let config = Config {
-        model: folder.path().display().to_string(),
+fn main() -> Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words[..] {
+        ["make", folder] => make(folder.as_ref()),
+        ["layers", folder] => layers(&config(folder)),
+        ["pages", folder, out, ref pictures @ ..] => pages(&config(folder), out, pictures),
+        _ => Err("make FOLDER, layers FOLDER, or pages FOLDER OUT.f32 PICTURE…".into()),
+    }
+}
+
+fn config(folder: &str) -> Config {
+    Config {
+        model: folder.to_owned(),
         device: Device::Cpu,
-        max_visual_tokens: Some(768),
+        max_visual_tokens: Some(TOKENS),
         pool_factor: 1,
-    };
-    let mut model = qwen::open(&config).expect("the model just made");
+    }
+}
+
+fn layers(config: &Config) -> Result<()> {
+    let mut model = qwen::open(config)?;
     let size = Size::new(48 * 14, 64 * 14);
-    let page = PageImage::new(size, vec![200; size.area() as usize * 3]).expect("a gray page");
-    let prepare = Prepare::Qwen(PatchSpec::qwen(3136, 768 * 28 * 28));
-    let Ok(Prepared::Qwen(patches)) = prepare.prepare(&page) else {
-        panic!("a page that fits")
+    let page = PageImage::new(size, vec![200; size.area() as usize * 3])?;
+    let prepare = Prepare::Qwen(PatchSpec::qwen(3136, PIXELS));
+    let Prepared::Qwen(patches) = prepare.prepare(&page)? else {
+        return Err("patches were asked for".into());
     };
     let mut best: HashMap<&str, f64> = HashMap::new();
     for _ in 0..ROUNDS {
@@ -42,7 +65,7 @@ fn main() {
         let mut measure = |tap: &str, number: usize, _: &Tensor| {
             let now = cpu_seconds();
             let kind = match (tap, number) {
-                ("vit.block", 0..2) => "vit window",
+                ("vit.block", 0..3) => "vit window",
                 ("vit.block", _) => "vit full",
                 ("lm.layer", _) => "lm",
                 _ => "rest",
@@ -51,56 +74,90 @@ fn main() {
             *least = least.min(now - before);
             before = cpu_seconds();
         };
-        model.pages(&[&patches], &mut measure).expect("vectors");
+        model.pages(&[&patches], &mut measure)?;
     }
-    for kind in ["vit window", "vit full", "lm"] {
-        println!("{}", json!({ "layer": kind, "ms": best[kind] * 1e3 }));
-    }
+    best.remove("rest");
+    println!("{}", json!(best));
+    Ok(())
 }
 
-/// CPU time of this thread so far; on a machine that is shared, the clock on the wall says little.
+/// CPU seconds of this thread so far; on a machine that is shared, the clock on the wall says little.
 fn cpu_seconds() -> f64 {
     let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let nanoseconds = text.split(' ').next().and_then(|n| n.parse::<f64>().ok());
     nanoseconds.unwrap_or(0.0) / 1e9
 }
 
+fn pages(config: &Config, out: &str, pictures: &[&str]) -> Result<()> {
+    let (prepare, mut model) = (embed::card(config)?.prepare, embed::open(config)?);
+    let (mut seconds, mut all) = (Vec::new(), Vec::new());
+    for picture in pictures {
+        let rgb = image::open(picture)?.into_rgb8();
+        let page = PageImage::new(Size::new(rgb.width(), rgb.height()), rgb.into_raw())?;
+        let start = Instant::now();
+        let prepared = prepare.prepare(&page)?;
+        let made = model.embed_pages(&[prepared])?.remove(0)?;
+        seconds.push(start.elapsed().as_secs_f64());
+        all.extend(made.vectors.as_slice().iter().flat_map(|v| v.to_le_bytes()));
+    }
+    fs::write(out, all)?;
+    println!("{}", json!(seconds));
+    Ok(())
+}
+
 /// Writes a checkpoint of the real widths, but of few layers.
-fn make(folder: &Path) {
+fn make(folder: &Path) -> Result<()> {
     let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/colqwen2.5-tiny");
-    fs::copy(tiny.join("tokenizer.json"), folder.join("tokenizer.json")).expect("a tokenizer");
-    let text = fs::read_to_string(tiny.join("config.json")).expect("a config");
-    let mut config: Value = serde_json::from_str(&text).expect("a config");
+    let read = |name| -> Result<Value> {
+        Ok(serde_json::from_str(&fs::read_to_string(tiny.join(name))?)?)
+    };
+    for name in ["tokenizer.json", "tokenizer_config.json"] {
+        fs::copy(tiny.join(name), folder.join(name))?;
+    }
+    let mut processor = read("processor_config.json")?;
+    processor["image_processor"]["size"]["longest_edge"] = json!(PIXELS);
+    fs::write(folder.join("processor_config.json"), processor.to_string())?;
+    let mut config = read("config.json")?;
     let changes = json!({
         "text_config": {
             "hidden_size": 2048, "intermediate_size": 11008, "num_attention_heads": 16,
-            "num_hidden_layers": LAYERS, "num_key_value_heads": 2,
-            "rope_parameters": {"mrope_section": [16, 24, 24], "rope_theta": 1e6, "type": "mrope"},
+            "num_hidden_layers": LAYERS, "num_key_value_heads": 2, "layer_types": vec!["full_attention"; LAYERS],
+            "rope_parameters": {
+                "mrope_section": [16, 24, 24], "rope_theta": 1e6, "rope_type": "default", "type": "mrope",
+            },
         },
         "vision_config": {
             "depth": DEPTH, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16,
-            "out_hidden_size": 2048, "fullatt_block_indexes": [2, 3],
+            "out_hidden_size": 2048, "fullatt_block_indexes": [DEPTH - 1],
         },
     });
     for (part, fields) in changes.as_object().into_iter().flatten() {
         let fields = fields.as_object().cloned().unwrap_or_default();
-        config[part].as_object_mut().expect("a part").extend(fields);
+        config[part]
+            .as_object_mut()
+            .ok_or("no such part")?
+            .extend(fields);
     }
-    fs::write(folder.join("config.json"), config.to_string()).expect("a config");
-    safetensors::save(&weights(), folder.join("model.safetensors")).expect("weights");
+    fs::write(folder.join("config.json"), config.to_string())?;
+    Ok(safetensors::save(
+        &weights()?,
+        folder.join("model.safetensors"),
+    )?)
 }
 
-fn weights() -> HashMap<String, Tensor> {
+fn weights() -> Result<HashMap<String, Tensor>> {
     let mut list = HashMap::new();
-    let mut add = |name: String, shape: &[usize]| {
+    let mut add = |name: String, shape: &[usize]| -> Result<()> {
+        let mean = f32::from(u8::from(name.contains("norm") || name.contains("ln_q")));
         let deviation = if shape.len() == 1 { 0.1 } else { 0.02 };
-        let noise = Tensor::randn(0f32, deviation, shape, &Candle::Cpu).expect("noise");
-        list.insert(name, noise.to_dtype(DType::BF16).expect("bf16"));
+        let noise = Tensor::randn(mean, deviation, shape, &Candle::Cpu)?;
+        list.insert(name, noise.to_dtype(DType::BF16)?);
+        Ok(())
     };
     add(
         "visual.patch_embed.proj.weight".into(),
         &[1280, 3, 2, 14, 14],
-    );
+    )?;
     for layer in 0..DEPTH {
         for (name, shape) in [
             ("norm1.weight", &[1280][..]),
@@ -116,7 +173,7 @@ fn weights() -> HashMap<String, Tensor> {
             ("mlp.down_proj.weight", &[1280, 3420]),
             ("mlp.down_proj.bias", &[1280]),
         ] {
-            add(format!("visual.blocks.{layer}.{name}"), shape);
+            add(format!("visual.blocks.{layer}.{name}"), shape)?;
         }
     }
     for layer in 0..LAYERS {
@@ -134,7 +191,7 @@ fn weights() -> HashMap<String, Tensor> {
             ("mlp.up_proj.weight", &[11008, 2048]),
             ("mlp.down_proj.weight", &[2048, 11008]),
         ] {
-            add(format!("language_model.layers.{layer}.{name}"), shape);
+            add(format!("language_model.layers.{layer}.{name}"), shape)?;
         }
     }
     for (name, shape) in [
@@ -148,7 +205,7 @@ fn weights() -> HashMap<String, Tensor> {
         ("custom_text_proj.weight", &[128, 2048]),
         ("custom_text_proj.bias", &[128]),
     ] {
-        add(name.into(), shape);
+        add(name.into(), shape)?;
     }
-    list
+    Ok(list)
 }

@@ -1,5 +1,5 @@
 """Puts the same pages into a real Weaviate by `ingest sync` and by Weaviate's own Python client, in turns, and looks
-for them. `weaviate.sh` starts the server and calls this; prints Markdown.
+for them. `weaviate.sh` starts the server and calls this; prints rows of the table of `all.sh`, and two tables on stderr.
 
 Both start with fresh, empty collections. Ours is the whole process: its start, reading SQLite, and counting what
 arrived. Theirs is timed from arrays in memory to the last acknowledged object, in a process that runs and is connected.
@@ -311,8 +311,10 @@ def storing(run):
     """The first table: pages a second, and what they cost."""
     rows = setting("ROWS", 750)
     counts = {index: setting("MUVERA", 384) for index in INDEXES} | {"raw": setting("RAW", 48)}
-    print("| index | ingest, pages/s | Python client, pages/s | ratio | client CPU, ms a page | server CPU, ms a page "
-          "| bytes a page |\n|---|---|---|---|---|---|---|")  # fmt: skip
+    table = [
+        "| index | ingest, pages/s | Python client, pages/s | ratio | client CPU, ms a page | server CPU, ms a page "
+        "| bytes a page |\n|---|---|---|---|---|---|---|"
+    ]
     way = notes = None
     for index in ("MUVERA", "MUVERA + RQ-8", "raw"):
         rounds = setting("RAW_ROUNDS", 3) if index == "raw" else setting("ROUNDS", 5)
@@ -324,9 +326,13 @@ def storing(run):
         wire = run.wires(library, index, way, model, pages)
         both = [f"{ours[i]:.1f} / {theirs[i]:.1f}" for i in (1, 2)] + [" / ".join(map(thousands, wire))]
         rates = f"{ours[0]:.1f} | {theirs[0]:.1f} | {ours[0] / theirs[0]:.2f}"
-        print(f"| {index} | {rates} | {' | '.join(both)} |", flush=True)
-    print(f"\n{counts['MUVERA']} pages a round ({counts['raw']} for raw) of {rows} x {WIDTH}; medians. "
-          f"The client's ways, best of two, pages/s: {', '.join(f'{w} {r:.0f}' for w, r in notes.items())}.\n")
+        table.append(f"| {index} | {rates} | {' | '.join(both)} |")
+        what = f"into Weaviate, {index}, pages of {rows} x {WIDTH}, pages/s"
+        peer = f"weaviate-client {weaviate.__version__}, {way}"
+        print(f"| {what} | {ours[0]:.1f} | {theirs[0]:.1f} ({peer}) | {ours[0] / theirs[0]:.2f} |", flush=True)
+    say("\n".join(table))
+    say(f"\n{counts['MUVERA']} pages a round ({counts['raw']} for raw) of {rows} x {WIDTH}; medians. "
+        f"The client's ways, best of two, pages/s: {', '.join(f'{w} {r:.0f}' for w, r in notes.items())}.\n")
 
 
 def questions(vectors, count, path):
@@ -348,7 +354,7 @@ def finding(run):
     library, vectors = run.ours.make("find", pages, rows)
     queries = f"{run.ours.work}/queries.f32"
     questions(vectors, count, queries)
-    print("| index | ef | p50, ms | p95, ms | recall@10 |\n|---|---|---|---|---|")
+    table = ["| index | ef | p50, ms | p95, ms | recall@10 |\n|---|---|---|---|---|"]
     for index in INDEXES:
         run.server.clear()
         run.ours.sync(library, "Ours", index)
@@ -357,9 +363,10 @@ def finding(run):
             run.ours.ask(library, "Ours", queries)
             seen = run.ours.ask(library, "Ours", queries)
             assert seen["exact_agrees"], "the server's exact search finds other pages than SQLite"
-            print(f"| {index} | {ef} | {seen['p50']:.1f} | {seen['p95']:.1f} | {seen['recall']:.3f} |", flush=True)
+            table.append(f"| {index} | {ef} | {seen['p50']:.1f} | {seen['p95']:.1f} | {seen['recall']:.3f} |")
     asked = f"{count} questions of {QUERY_ROWS} rows by `ingest`'s own search, asked once before"
-    print(f"\n{pages} pages of {rows} x {WIDTH}, {asked}.")
+    say("\n".join(table))
+    say(f"\n{pages} pages of {rows} x {WIDTH}, {asked}.")
 
 
 def free_ports():

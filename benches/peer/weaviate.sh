@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Pages per second into a real Weaviate, bytes on the wire, and how fast and how well pages are found again: `ingest
-# sync` beside Weaviate's own Python client, on the same pages. Starts a server of its own, and stops it. Prints
-# Markdown; what is under way is said on stderr.
+# sync` beside Weaviate's own Python client, on the same pages. Starts a server of its own, and stops it. Prints rows of
+# the table of `all.sh`; on stderr two tables that say more, and what is under way.
 #
 #   benches/peer/weaviate.sh                 about ten minutes on 2 cores
 #   MUVERA=384 RAW=48 ROWS=750               pages of a round, by index, and vectors of each
@@ -14,7 +14,8 @@ profile=${PROFILE:-release}
 folder=$profile
 [[ $profile == dev ]] && folder=debug
 
-weaviate=$(bash tests/support/weaviate-server.sh)
+# shellcheck source=benches/peer/server.sh
+source benches/peer/server.sh
 python=$(bash tests/support/python.sh)
 cargo build --quiet --profile "$profile" --bin ingest
 cargo build --quiet --profile "$profile" --example peer-weaviate
@@ -29,17 +30,7 @@ clear_up() {
 trap clear_up EXIT
 trap 'exit 1' HUP INT TERM
 
-# Free ports for REST, gRPC, gossip, data, Raft and Raft's calls.
-read -r rest grpc gossip data raft calls < <("$python" -P benches/peer/weaviate.py ports)
-env -i PATH="$PATH" PORT="$rest" GRPC_PORT="$grpc" CLUSTER_GOSSIP_BIND_PORT="$gossip" CLUSTER_DATA_BIND_PORT="$data" \
-    RAFT_PORT="$raft" RAFT_INTERNAL_RPC_PORT="$calls" PERSISTENCE_DATA_PATH="$work/data" HOST=127.0.0.1 \
-    CLUSTER_HOSTNAME=node1 RAFT_BOOTSTRAP_EXPECT=1 CLUSTER_IN_LOCALHOST=true CLUSTER_ADVERTISE_ADDR=127.0.0.1 \
-    CLUSTER_BIND_ADDR=127.0.0.1 AUTHENTICATION_ANONYMOUS_ACCESS_ENABLED=true AUTOSCHEMA_ENABLED=false \
-    API_BASED_MODULES_DISABLED=true DISABLE_TELEMETRY=true GO_PROFILING_DISABLE=true DISK_USE_READONLY_PERCENTAGE=0 \
-    RAFT_TIMEOUTS_MULTIPLIER=1 GOMEMLIMIT=2GiB LOG_FORMAT=text ASYNC_INDEXING=false \
-    "$weaviate" --scheme=http --read-timeout=600s --write-timeout=600s </dev/null >"$work/log" 2>&1 &
-server=$!
-
+start_weaviate "$work" 2GiB "$python"
 no_proxy=127.0.0.1 PYTHONWARNINGS=ignore "$python" -P benches/peer/weaviate.py bench \
     --server "$server" --rest "$rest" --grpc "$grpc" --work "$work" \
     --ingest "$built/ingest" --ours "$built/examples/peer-weaviate" &

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# ColQwen2.5-3B with random weights on a CPU: `ingest` beside torch, by layer, and beside colpali-engine on a checkpoint with
+# few layers, from pixels to vectors, in turns. Prints rows of the table of `all.sh`; the rest is said on stderr.
+#
+#   benches/peer/embed.sh                    about five minutes on 2 cores, 5 GB of memory
+#   ROUNDS=3                                 rounds
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+python=$(bash benches/peer/torch.sh)
+cargo build --quiet --release --example peer-embed
+
+work=$(mktemp -d) bench=''
+# shellcheck disable=SC2317
+clear_up() {
+    [[ -z $bench ]] || { kill -KILL "$bench" && wait "$bench"; } 2>/dev/null || true
+    rm -rf "$work"
+}
+trap clear_up EXIT
+trap 'exit 1' HUP INT TERM
+TQDM_DISABLE=1 PYTHONWARNINGS=ignore "$python" -P benches/peer/embed.py "${CARGO_TARGET_DIR:-target}/release/examples/peer-embed" "$work" &
+bench=$!
+wait "$bench"
+bench=''

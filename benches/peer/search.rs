@@ -1,0 +1,113 @@
+//! Exact search among synthetic pages, from memory and from a SQLite file: the part of `search.py` that is ours.
+//!
+//! `peer-search make FOLDER PAGES QUESTIONS` writes the library, its vectors once more as bare half floats, and questions.
+//! `peer-search ask FOLDER` asks them: prints milliseconds of each as JSON, and writes all scores as bare numbers.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "the figures are what the program is for"
+)]
+
+#[path = "../synthetic/mod.rs"]
+mod synthetic;
+
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+use half::f16;
+use ingest::store::maxsim::Question;
+use ingest::store::{Address, Config, Mode, Precision, Scope, Want, Which, open};
+use ingest::vectors::MultiVector;
+use rayon::prelude::*;
+use serde_json::json;
+use synthetic::{BEST, DIM, Shelf, opened, put, read_questions};
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// Vectors of a page.
+const ROWS: usize = 768;
+/// Pages made and stored at once.
+const AT_ONCE: usize = 64;
+
+fn main() -> Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words[..] {
+        ["make", folder, pages, questions] => {
+            make(folder.as_ref(), pages.parse()?, questions.parse()?)
+        }
+        ["ask", folder] => ask(folder.as_ref()),
+        _ => Err("make FOLDER PAGES QUESTIONS, or ask FOLDER".into()),
+    }
+}
+
+fn library(folder: &Path) -> Config {
+    Config::at(Address::File(folder.join("library.db")))
+}
+
+fn make(folder: &Path, pages: u32, questions: u32) -> Result<()> {
+    let shelf = Shelf::of(ROWS);
+    let store = opened(&library(folder), pages)?;
+    let numbers: Vec<u32> = (1..=pages).collect();
+    let mut bare = Vec::new();
+    for numbers in numbers.chunks(AT_ONCE) {
+        let pages = numbers.par_iter().map(|&number| shelf.page(number));
+        put(&*store, &pages.collect::<std::result::Result<Vec<_>, _>>()?)?;
+        let vectors = numbers.par_iter().map(|&number| shelf.vectors(number));
+        for vectors in vectors.collect::<std::result::Result<Vec<_>, _>>()? {
+            let half = |&value: &f32| f16::from_f32(value).to_le_bytes();
+            bare.extend(vectors.as_slice().iter().flat_map(half));
+        }
+    }
+    fs::write(folder.join("pages.f16"), bare)?;
+    let mut asked = Vec::new();
+    for number in 0..questions {
+        asked.extend_from_slice(shelf.question(number, pages)?.as_slice());
+    }
+    Ok(write(&folder.join("questions.f32"), &asked)?)
+}
+
+fn write(file: &Path, values: &[f32]) -> std::io::Result<()> {
+    let bytes: Vec<u8> = values
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect();
+    fs::write(file, bytes)
+}
+
+fn ask(folder: &Path) -> Result<()> {
+    let pages = fs::read(folder.join("pages.f16"))?;
+    let store = open(&library(folder), Which::Last, Mode::Read)?.store;
+    let questions = read_questions(&fs::read(folder.join("questions.f32"))?)?;
+    let from_memory = |question: &MultiVector| {
+        let question = Question::new(question);
+        let scores = pages.par_chunks(ROWS * DIM.get() * size_of::<f16>());
+        scores
+            .map(|page| question.score(page, Precision::F16))
+            .collect::<std::result::Result<Vec<f32>, _>>()
+    };
+    let from_file =
+        |question: &MultiVector| store.visual(question, &Scope::default(), Want::best(BEST));
+    // Not timed: threads start, and the file comes into the cache of the system.
+    from_memory(&questions[0])?;
+    from_file(&questions[0])?;
+    let (mut memory, mut file, mut all) = (Vec::new(), Vec::new(), Vec::new());
+    for question in &questions {
+        let start = Instant::now();
+        let scores = from_memory(question)?;
+        memory.push(start.elapsed().as_secs_f64() * 1e3);
+        let start = Instant::now();
+        let hits = from_file(question)?;
+        file.push(start.elapsed().as_secs_f64() * 1e3);
+        for hit in hits {
+            let alike = (hit.score - scores[hit.id.number as usize - 1]).abs();
+            assert!(alike < 1e-3, "{} scores otherwise from the file", hit.id);
+        }
+        all.extend(scores);
+    }
+    write(&folder.join("scores.f32"), &all)?;
+    println!("{}", json!({ "memory": memory, "file": file }));
+    Ok(())
+}

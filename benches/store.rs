@@ -15,7 +15,7 @@ use ingest::page::{ManualId, PageId, PageSet};
 use ingest::store::maxsim::Question;
 use ingest::store::{
     Address, Config, ManualCard, Mode, Opened, Precision, Scope, Store, StoredPage, Vectors, Want,
-    Which, open,
+    Which, Words, open,
 };
 use ingest::vectors::{MultiVector, PageVectors, PatchMap, Profile};
 
@@ -223,7 +223,12 @@ fn sqlite(c: &mut Criterion) {
     group.bench_function("words 1000", |b| {
         b.iter(|| {
             store
-                .text("blocked pump 17", &Scope::default(), Want::best(10))
+                .text(
+                    Words::Printed,
+                    "blocked pump 17",
+                    &Scope::default(),
+                    Want::best(10),
+                )
                 .unwrap()
         });
     });

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 use crate::units::ByteSize;
-use crate::{embed, render, search, store};
+use crate::{describe, embed, render, search, store};
 
 /// The shipped `config.toml` is the defaults.
 const DEFAULTS: &str = include_str!("../config.toml");
@@ -36,6 +36,8 @@ pub struct Settings {
     pub store: store::Config,
     /// Which model.
     pub embed: embed::Config,
+    /// Which model describes pages.
+    pub describe: describe::Config,
     /// How pages are rendered.
     pub render: render::Config,
     /// What may be used.
@@ -150,6 +152,9 @@ impl Settings {
                 "render.max_megapixels, render.deadline_s, search.count",
                 "must be at least 1",
             ));
+        }
+        if let Some((key, why)) = self.describe.flaw() {
+            return Err(wrong(&format!("describe.{key}"), why));
         }
         match self.store.flaw() {
             Some((key, why)) => Err(wrong(&format!("store.{key}"), why)),

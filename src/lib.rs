@@ -15,9 +15,11 @@
 //! | [`batch`] | grouping pages under a memory cap |
 //! | [`render`] | PDF and image files to page pictures, text, outline (PDFium in worker processes) |
 //! | [`embed`] | pages and questions to multi-vectors: the built-in model, ColQwen2, ColQwen2.5 |
+//! | [`describe`] | pages to words: vision-language models behind servers |
 //! | [`store`] | where pages are kept and looked up: SQLite, or Weaviate with an outbox before it |
 //! | [`measure`] | the record that every measured number is kept in |
 //! | [`pipeline`] | render → prepare → embed → store, on bounded channels; and from store to store |
+//! | [`annotate`] | a second pass: stored pages are described |
 //! | [`search`] | a question to ranked pages; fusion of ranked lists |
 //! | [`evaluate`] | nDCG, recall, MRR; the questions that an outline asks |
 //! | [`heatmap`] | where a page matched |
@@ -25,9 +27,11 @@
 //! | [`report`] | any error to advice and an exit code |
 //! | [`cli`] | the commands |
 
+pub mod annotate;
 pub mod batch;
 pub mod cli;
 pub mod config;
+pub mod describe;
 pub mod embed;
 pub mod evaluate;
 pub mod heatmap;

@@ -2,7 +2,7 @@
 
 use std::error::Error as StdError;
 
-use crate::{config, embed, pipeline, search, store};
+use crate::{annotate, config, describe, embed, pipeline, search, store};
 
 /// Wrong usage (`EX_USAGE` of sysexits.h).
 pub const USAGE: u8 = 64;
@@ -77,6 +77,34 @@ impl From<config::Error> for Report {
     }
 }
 
+impl From<describe::Error> for Report {
+    fn from(e: describe::Error) -> Self {
+        let report = Self::failure(&e);
+        match e {
+            describe::Error::Away { .. } => {
+                report.hint("start it, or name another one: `--runner`, `--url`")
+            }
+            describe::Error::Key { .. } => {
+                report.hint("INGEST_RUNNER_KEY or OPENAI_API_KEY holds it")
+            }
+            describe::Error::KeyInTheClear { .. } => report
+                .hint("use https://, or set `describe.key_over_http = true` where nobody listens"),
+            describe::Error::Model { .. } => report.hint("`--model` names one of them"),
+            _ => report,
+        }
+    }
+}
+
+impl From<annotate::Error> for Report {
+    fn from(e: annotate::Error) -> Self {
+        match e {
+            annotate::Error::Render(e) => pipeline::Error::from(e).into(),
+            annotate::Error::Describe(e) => e.into(),
+            annotate::Error::Store(e) => e.into(),
+        }
+    }
+}
+
 impl From<store::Error> for Report {
     fn from(e: store::Error) -> Self {
         let report = Self::failure(&e);
@@ -101,7 +129,7 @@ impl From<store::Error> for Report {
             }
             store::Error::TooOld { .. } => report.hint("update the server"),
             store::Error::Differs { .. } => report.hint(
-                "set it as it is, or copy the pages, nothing is embedded again: `ingest sync --to NEW.db`, or `--to-collection NEW` on a server",
+                "set it as it is, or copy the pages, nothing is embedded again: `ingest sync --to-collection NEW`, then `store.collection`; a file: `ingest sync --to NEW.db`",
             ),
             store::Error::Foreign { .. } => {
                 report.hint("give the model that filled it, `--model`, or another collection, `store.collection`")

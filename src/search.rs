@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::embed::{self, Embedder};
-use crate::page::PageId;
-use crate::store::{self, Hit, Lookup, Scope, Want};
+use crate::page::{Annotation, PageId};
+use crate::store::{self, Hit, Lookup, Scope, Want, Words};
 
 /// How to search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -58,6 +58,12 @@ pub struct Found {
     pub score: f32,
     /// A line of its text around the words asked for.
     pub snippet: String,
+    /// What its description is headed, and what that says; where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// The summary of its description.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summary: Option<String>,
     /// The page's id in every store.
     pub id: String,
 }
@@ -110,11 +116,12 @@ pub fn search<'e>(
     };
     let hits = match question.mode {
         Mode::Visual => visual(want)?,
-        Mode::Text => store.text(text, scope, want)?,
+        Mode::Text => store.text(Words::Printed, text, scope, want)?,
         Mode::Hybrid => fuse(
             &[
                 (question.visual_weight, visual(deep)?),
-                (1.0, store.text(text, scope, deep)?),
+                (1.0, store.text(Words::Printed, text, scope, deep)?),
+                (1.0, store.text(Words::Described, text, scope, deep)?),
             ],
             want,
         ),
@@ -123,9 +130,10 @@ pub fn search<'e>(
 }
 
 /// Reciprocal rank fusion: a page scores `Σ weight / (60 + rank)` over the lists that hold it, rank from 1; the best
-/// possible score is scaled to 1. Ties are broken by page.
+/// possible score is scaled to 1, a list without pages counting for nothing. Ties are broken by page.
 pub fn fuse(lists: &[(f32, Vec<Hit>)], want: Want) -> Vec<Hit> {
-    let best = lists.iter().map(|(weight, _)| weight).sum::<f32>() / (RRF_K + 1.0);
+    let there = lists.iter().filter(|(_, list)| !list.is_empty());
+    let best = there.map(|(weight, _)| weight).sum::<f32>() / (RRF_K + 1.0);
     let mut fused: Vec<Hit> = Vec::new();
     let mut at = std::collections::HashMap::<PageId, usize>::new();
     for (weight, list) in lists {
@@ -148,7 +156,11 @@ pub fn fuse(lists: &[(f32, Vec<Hit>)], want: Want) -> Vec<Hit> {
 }
 
 fn found(hit: Hit, question: &str) -> Found {
+    let annotation = hit.description.as_deref().and_then(Annotation::from_json);
+    let description = annotation.as_ref().and_then(Annotation::description);
     Found {
+        title: description.map(|d| d.title.clone()),
+        summary: description.map(|d| d.summary.clone()),
         snippet: snippet(&hit.text, question),
         id: hit.id.uuid().to_string(),
         manual: hit.id.manual.to_string(),
@@ -221,6 +233,7 @@ mod tests {
             label: None,
             section: None,
             text: String::new(),
+            description: None,
         }
     }
 

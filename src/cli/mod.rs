@@ -12,6 +12,7 @@ use crate::report::{Report, USAGE};
 
 mod bench;
 mod check;
+mod describe;
 mod dry_run;
 mod embed;
 mod eval;
@@ -59,6 +60,7 @@ enum Command {
     List(list::ListArgs),
     Remove(remove::RemoveArgs),
     Sync(sync::SyncArgs),
+    Describe(describe::DescribeArgs),
     Embed(embed::EmbedArgs),
     Models(models::ModelsArgs),
     Bench(bench::BenchArgs),
@@ -258,6 +260,7 @@ fn dispatch(ui: &mut Ui, cli: Cli) -> Result<ExitCode, Report> {
         Some(Command::List(args)) => done(list::run(ui, common, &args)),
         Some(Command::Remove(args)) => done(remove::run(ui, common, &args)),
         Some(Command::Sync(args)) => sync::run(ui, common, &args),
+        Some(Command::Describe(args)) => describe::run(ui, common, &args),
         Some(Command::Embed(args)) => embed::run(ui, common, &args),
         Some(Command::Models(args)) => done(models::run(ui, common, &args)),
         Some(Command::Bench(args)) => bench::run(ui, common, &args),

@@ -194,6 +194,9 @@ fn print(ui: &Ui, found: &[Found]) -> Result<(), Report> {
         if !hit.snippet.is_empty() {
             ui.data(format!("   {}", hit.snippet))?;
         }
+        if let (Some(title), Some(summary)) = (&hit.title, &hit.summary) {
+            ui.data(format!("   {title}: {summary}"))?;
+        }
     }
     Ok(())
 }

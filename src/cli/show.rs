@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 
 use crate::config::Settings;
-use crate::page::{PageId, PageImage, PageSet};
+use crate::page::{Annotation, Identifier, Outcome, PageId, PageImage, PageSet};
 use crate::render::{self, Source};
 use crate::report::Report;
 use crate::store::{Scope, Store, StoredPage, Vectors};
@@ -100,6 +100,7 @@ fn describe(ui: &Ui, page: &StoredPage) -> Result<(), Report> {
         return ui.json(&serde_json::json!({
             "manual": manual, "page": number, "id": page.id.uuid().to_string(), "label": page.label,
             "section": page.section, "blank": page.blank, "vectors": rows, "text": page.text,
+            "annotation": page.description.as_deref().and_then(Annotation::from_json),
         }));
     }
     ui.data(&page.id)?;
@@ -108,11 +109,59 @@ fn describe(ui: &Ui, page: &StoredPage) -> Result<(), Report> {
             ui.data(format!("{name}: {value}"))?;
         }
     }
+    let annotation = page.description.as_deref().and_then(Annotation::from_json);
+    if let Some(annotation) = &annotation {
+        ui.data(told(annotation))?;
+    }
     ui.data(format!(
         "vectors: {rows}{}\n\n{}",
         if page.blank { " (blank)" } else { "" },
         page.text.trim_end()
     ))
+}
+
+/// A description in lines, or why there is none.
+fn told(annotation: &Annotation) -> String {
+    let page = match &annotation.outcome {
+        Outcome::Described(page) => page,
+        Outcome::Failed { class, why } => {
+            return format!("not described by {}: {class}: {why}", annotation.model);
+        }
+    };
+    let mut lines = vec![format!("{}: {}", page.title, page.summary)];
+    let mut list = |name: &str, items: Vec<String>| {
+        if !items.is_empty() {
+            lines.push(format!("{name}: {}", items.join(", ")));
+        }
+    };
+    list("topics", page.topics.clone());
+    let labelled = |label: &str, says: &str| format!("{label} ({says})");
+    list(
+        "figures",
+        page.figures
+            .iter()
+            .map(|f| labelled(&f.label, &f.says))
+            .collect(),
+    );
+    list(
+        "tables",
+        page.tables
+            .iter()
+            .map(|t| labelled(&t.label, &t.says))
+            .collect(),
+    );
+    let mark = |one: &Identifier| match one.confirmed {
+        true => one.text.clone(),
+        false => format!("{} (unconfirmed)", one.text),
+    };
+    list("identifiers", page.identifiers.iter().map(mark).collect());
+    let twin = page.twin_of.as_ref().map(|twin| format!(", as {twin}"));
+    lines.push(format!(
+        "described by {}{}",
+        annotation.model,
+        twin.unwrap_or_default()
+    ));
+    lines.join("\n")
 }
 
 /// The picture, from the file that the manual was stored from; the page must still be the one that is stored.

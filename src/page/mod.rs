@@ -1,11 +1,15 @@
 //! What a page is: its identity, its picture, and what can go wrong with it. Uses no other room.
 
+mod annotation;
+
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+pub use annotation::{Annotation, Description, Figure, Identifier, Outcome, Table};
 
 /// The name of a manual, unique within a store: its file name, or `parent/name.pdf` where two files share one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

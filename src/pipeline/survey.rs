@@ -1,8 +1,6 @@
 //! Which files are which manuals, and which of them are stored already: before any of them is opened.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -71,7 +69,7 @@ pub fn survey(
     };
     let mut found: Survey = Vec::new();
     for file in request.paths.iter().flat_map(|path| files_of(path)) {
-        let read = file.and_then(|path| match digest_file(&path) {
+        let read = file.and_then(|path| match ManualCard::digest(&path) {
             Ok(digest) => Ok((path, digest)),
             Err(e) => Err(Misfit {
                 why: format!("cannot be read: {e}"),
@@ -186,7 +184,7 @@ fn files_of(path: &Path) -> Vec<Result<PathBuf, Misfit>> {
     }
 }
 
-fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
+fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let (path, kind) = (entry.path(), entry.file_type()?);
@@ -201,18 +199,6 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn digest_file(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hex(&hash.finalize())),
-            n => hash.update(&buffer[..n]),
-        }
-    }
 }
 
 /// A short digest of several parts, hex.

@@ -237,6 +237,15 @@ impl Pace {
     }
 }
 
+/// Which words of a page are looked through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Words {
+    /// Its text layer.
+    Printed,
+    /// What a describing run said of it ([`crate::page::Annotation::words`]).
+    Described,
+}
+
 /// A page found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hit {
@@ -250,6 +259,8 @@ pub struct Hit {
     pub section: Option<String>,
     /// The text layer.
     pub text: String,
+    /// What a describing run left at it, as JSON.
+    pub description: Option<String>,
 }
 
 /// Puts pages in.
@@ -309,11 +320,13 @@ pub trait Lookup {
     /// When the store fails or the query has another width.
     fn visual(&self, query: &MultiVector, scope: &Scope, want: Want) -> Result<Vec<Hit>, Error>;
 
-    /// The best pages by BM25 over their text, best first; words are OR-ed and nothing in them is syntax.
+    /// The best pages by BM25 over some of their words, best first; a question's words are OR-ed and nothing in them is
+    /// syntax.
     ///
     /// # Errors
     /// When the store fails.
-    fn text(&self, words: &str, scope: &Scope, want: Want) -> Result<Vec<Hit>, Error>;
+    fn text(&self, of: Words, question: &str, scope: &Scope, want: Want)
+    -> Result<Vec<Hit>, Error>;
 }
 
 /// Tells what is in.

@@ -1,10 +1,13 @@
 //! What is kept of manuals and pages.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
-use crate::page::{ManualId, PageId};
+use crate::page::{Annotation, ManualId, PageId};
 use crate::vectors::PageVectors;
 
 /// The record of a manual: everything that is not about one page.
@@ -23,6 +26,24 @@ pub struct ManualCard {
 }
 
 impl ManualCard {
+    /// SHA-256 of a file, hex: what [`ManualCard::file`] holds.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn digest(path: &Path) -> io::Result<String> {
+        let mut file = File::open(path)?;
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => break,
+                n => hash.update(&buffer[..n]),
+            }
+        }
+        let digest = hash.finalize();
+        Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
     /// Whether this is the record of another manual that happens to have the same name: neither path nor file agree.
     pub fn is_another(&self, of_same_name: &Self) -> bool {
         self.path != of_same_name.path && self.file != of_same_name.file
@@ -69,7 +90,7 @@ pub struct StoredPage {
     pub section: Option<String>,
     /// The text layer.
     pub text: String,
-    /// What a describing run said of it; a page that keeps its vectors keeps the one it has, unless there is a new one.
+    /// What a describing run left at it, an [`Annotation`] as JSON; a page that keeps its vectors keeps the one it has, unless there is a new one.
     pub description: Option<String>,
     /// Whether it shows nothing.
     pub blank: bool,
@@ -80,6 +101,12 @@ pub struct StoredPage {
 }
 
 impl StoredPage {
+    /// The words of its description; none where it brings none.
+    pub(super) fn said(&self) -> Option<String> {
+        let json = self.description.as_deref()?;
+        Some(Annotation::from_json(json).map_or_else(String::new, |a| a.words()))
+    }
+
     /// Bytes it takes on its way to a server, about.
     pub fn bytes(&self) -> usize {
         let vectors = match &self.vectors {

@@ -12,11 +12,13 @@ mod weaviate;
 mod words;
 
 use ingest::page::{ManualId, PageError, PageId, PageSet};
-use ingest::store::{Scope, Store, StoredPage, Vectors, Verdict, Want};
+use ingest::store::{Scope, Store, StoredPage, Vectors, Verdict, Want, Words};
 use ingest::vectors::{Profile, max_sim};
 
 use narrow::{a_scope_narrows_both_searches, no_manual_crowds_the_others_out};
-use words::{no_question_is_a_syntax_error, words_find_identifiers};
+use words::{
+    no_question_is_a_syntax_error, what_is_said_of_a_page_is_found_apart, words_find_identifiers,
+};
 
 use making::{
     DIM, all, config, enter, found, numbers, page, prepared, profile, put, rows, vectors,
@@ -38,6 +40,7 @@ fn keeps_the_contract(fresh: Opener<'_>) {
     pages_and_manuals_can_be_removed(fresh("remove").as_ref());
     words_find_identifiers(fresh("words").as_ref());
     no_question_is_a_syntax_error(fresh("syntax").as_ref());
+    what_is_said_of_a_page_is_found_apart(fresh("said").as_ref());
     what_goes_in_comes_out(fresh("roundtrip").as_ref());
     hits_are_complete(fresh("hits").as_ref());
     another_width_is_refused(fresh("width").as_ref());
@@ -114,7 +117,7 @@ fn equal_scores_rank_by_page(store: &dyn Store) {
         .visual(&rows(2, DIM, 1), &Scope::default(), Want::best(3))
         .unwrap();
     let text = store
-        .text("same", &Scope::default(), Want::best(3))
+        .text(Words::Printed, "same", &Scope::default(), Want::best(3))
         .unwrap();
     for hits in [visual, text] {
         let ids: Vec<String> = hits.iter().map(|hit| hit.id.to_string()).collect();
@@ -221,7 +224,7 @@ fn pages_and_manuals_can_be_removed(store: &dyn Store) {
     assert_eq!(store.remove(&a, &PageSet::from(5)).unwrap(), 1);
     assert_eq!(
         store
-            .text("valve", &Scope::default(), Want::best(99))
+            .text(Words::Printed, "valve", &Scope::default(), Want::best(99))
             .unwrap()
             .len(),
         8
@@ -289,7 +292,7 @@ fn hits_are_complete(store: &dyn Store) {
         .visual(&rows(2, DIM, 1), &Scope::default(), Want::best(5))
         .unwrap();
     let text = store
-        .text("error", &Scope::default(), Want::best(5))
+        .text(Words::Printed, "error", &Scope::default(), Want::best(5))
         .unwrap();
     for hits in [visual, text] {
         assert_eq!(hits.len(), 1);
@@ -376,7 +379,7 @@ fn sqlite_keeps_the_contract() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| config(&folder.path().join(name));
     keeps_the_contract(&|name| prepared(&file(name), &profile()).store);
-    for name in ["twice", "kept", "remove", "roundtrip"] {
+    for name in ["twice", "kept", "remove", "roundtrip", "said"] {
         sqlite::is_sound(&file(name));
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use ingest::page::{ManualId, PageId};
 use ingest::store::{
     Address, Config, ManualCard, Mode, Opened, Scope, Store, StoredPage, Vectors, Verdict, Want,
-    Which, open,
+    Which, Words, open,
 };
 use ingest::vectors::{MultiVector, PageVectors, PatchMap, Profile};
 
@@ -118,7 +118,7 @@ pub(crate) fn all(store: &dyn Store) -> Vec<StoredPage> {
 
 pub(crate) fn found(store: &dyn Store, words: &str) -> Vec<u32> {
     let hits = store
-        .text(words, &Scope::default(), Want::best(10))
+        .text(Words::Printed, words, &Scope::default(), Want::best(10))
         .unwrap();
     hits.iter().map(|hit| hit.id.number).collect()
 }

@@ -1,6 +1,6 @@
 //! The part of the contract that is about searches that do not want everything.
 
-use ingest::store::{Scope, Store, Want};
+use ingest::store::{Scope, Store, Want, Words};
 
 use crate::making::{DIM, enter, page, put, rows, scope};
 
@@ -20,7 +20,9 @@ pub(crate) fn a_scope_narrows_both_searches(store: &dyn Store) {
     ] {
         let scope = scope(manual, pages);
         let visual = store.visual(&query, &scope, Want::best(100)).unwrap();
-        let text = store.text("valve", &scope, Want::best(100)).unwrap();
+        let text = store
+            .text(Words::Printed, "valve", &scope, Want::best(100))
+            .unwrap();
         for hits in [&visual, &text] {
             assert_eq!(hits.len(), expected, "{scope:?}");
             for hit in hits {
@@ -31,7 +33,7 @@ pub(crate) fn a_scope_narrows_both_searches(store: &dyn Store) {
         assert_eq!(store.scan(&scope).unwrap().count(), expected);
     }
     let few = store
-        .text("valve", &scope(None, "5-9"), Want::best(2))
+        .text(Words::Printed, "valve", &scope(None, "5-9"), Want::best(2))
         .unwrap();
     assert_eq!(few.len(), 2, "a scope must not eat the best k");
 }
@@ -49,7 +51,9 @@ pub(crate) fn no_manual_crowds_the_others_out(store: &dyn Store) {
     let visual = store
         .visual(&rows(3, DIM, 4), &Scope::default(), want)
         .unwrap();
-    let text = store.text("valve", &Scope::default(), want).unwrap();
+    let text = store
+        .text(Words::Printed, "valve", &Scope::default(), want)
+        .unwrap();
     for hits in [visual, text] {
         let of = |manual: &str| {
             hits.iter()

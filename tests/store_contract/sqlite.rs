@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use ingest::page::ManualId;
 use ingest::store::{
-    Config, Error, Mode, Opened, Scope, StoredPage, Vectors, Want, Which, collections, open,
+    Config, Error, Mode, Opened, Scope, StoredPage, Vectors, Want, Which, Words, collections, open,
 };
 use ingest::units::ByteSize;
 use ingest::vectors::Profile;
@@ -114,7 +114,7 @@ fn a_full_store_keeps_what_it_had() {
     assert_eq!(numbers(store, "pump.pdf").len() as u32, stored);
     assert_eq!(
         store
-            .text("full", &Scope::default(), Want::best(99))
+            .text(Words::Printed, "full", &Scope::default(), Want::best(99))
             .unwrap()
             .len() as u32,
         stored

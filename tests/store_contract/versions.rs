@@ -21,7 +21,7 @@ fn a_newer_version_is_refused() {
             refused,
             Err(Error::TooNew {
                 found: 99,
-                known: 3,
+                known: 4,
                 ..
             })
         ));
@@ -36,7 +36,8 @@ fn a_file_of_the_first_version_is_taken_along() {
     Connection::open(file(&config))
         .unwrap()
         .execute_batch(
-            "ALTER TABLE collection DROP COLUMN pool_factor; ALTER TABLE collection DROP COLUMN precision;
+            "DROP TABLE descriptions; DROP TRIGGER said_comes; DROP TRIGGER said_goes; DROP TRIGGER said_changes;
+             ALTER TABLE page DROP COLUMN said; ALTER TABLE collection DROP COLUMN pool_factor; ALTER TABLE collection DROP COLUMN precision;
              ALTER TABLE collection DROP COLUMN first_stage; DROP TABLE first_stage;
              ALTER TABLE vectors RENAME COLUMN rows TO f16;
              ALTER TABLE page DROP COLUMN description; PRAGMA user_version = 1",

@@ -1,8 +1,9 @@
 //! The part of the contract that is about words.
 
-use ingest::store::{Scope, Store, Want};
+use ingest::page::{Annotation, Description, Identifier, Outcome};
+use ingest::store::{Scope, Store, StoredPage, Vectors, Want, Words};
 
-use crate::making::{enter, found, page, put};
+use crate::making::{all, enter, found, page, put};
 
 pub(crate) fn words_find_identifiers(store: &dyn Store) {
     enter(store, "pump.pdf");
@@ -31,13 +32,18 @@ pub(crate) fn words_find_identifiers(store: &dyn Store) {
         assert_eq!(found(store, words).first(), Some(&first), "{words}");
     }
     let hits = store
-        .text("pump error inlet", &Scope::default(), Want::best(5))
+        .text(
+            Words::Printed,
+            "pump error inlet",
+            &Scope::default(),
+            Want::best(5),
+        )
         .unwrap();
     assert_eq!(hits.len(), 2);
     assert!(hits[0].score > hits[1].score, "larger is better");
     assert_eq!(
         store
-            .text("pump", &Scope::default(), Want::best(1))
+            .text(Words::Printed, "pump", &Scope::default(), Want::best(1))
             .unwrap()
             .len(),
         1
@@ -77,11 +83,69 @@ pub(crate) fn no_question_is_a_syntax_error(store: &dyn Store) {
         "🔧 ?",
         "a\"b\"c",
     ] {
-        let hits = store.text(words, &Scope::default(), Want::best(3));
+        let hits = store.text(Words::Printed, words, &Scope::default(), Want::best(3));
         assert!(hits.is_ok(), "{words:?}: {hits:?}");
     }
     let chapter = "word pump-17 ".repeat(5_000);
     assert_eq!(found(store, &chapter), [1]);
     assert_eq!(found(store, "pump*"), [1]);
     assert_eq!(found(store, "not"), [1], "a stop word alone is a question");
+}
+
+pub(crate) fn what_is_said_of_a_page_is_found_apart(store: &dyn Store) {
+    enter(store, "pump.pdf");
+    let plain = page("pump.pdf", 1, "printed words");
+    put(store, &[plain.clone(), page("pump.pdf", 2, "other words")]);
+    let described = |title: &str| {
+        let annotation = Annotation {
+            model: "m".to_owned(),
+            outcome: Outcome::Described(Description {
+                title: title.to_owned(),
+                identifiers: vec![Identifier {
+                    text: "K-77".to_owned(),
+                    confirmed: false,
+                }],
+                ..Description::default()
+            }),
+        };
+        StoredPage {
+            description: Some(annotation.to_json()),
+            vectors: Vectors::Kept,
+            ..plain.clone()
+        }
+    };
+    let numbers = |of, words: &str| -> Vec<u32> {
+        let hits = store
+            .text(of, words, &Scope::default(), Want::best(9))
+            .unwrap();
+        hits.iter().map(|hit| hit.id.number).collect()
+    };
+    put(store, &[described("An exploded view of the gearbox")]);
+    assert_eq!(numbers(Words::Described, "gearbox"), [1]);
+    let none: [u32; 0] = [];
+    assert_eq!(numbers(Words::Printed, "gearbox"), none);
+    assert_eq!(numbers(Words::Described, "printed"), none);
+    assert_eq!(
+        numbers(Words::Described, "K-77"),
+        none,
+        "nobody confirmed it"
+    );
+    // Another description takes the place of the first; new metadata leaves it where it is.
+    put(store, &[described("A wiring diagram")]);
+    put(
+        store,
+        &[StoredPage {
+            vectors: Vectors::Kept,
+            ..plain.clone()
+        }],
+    );
+    assert_eq!(numbers(Words::Described, "gearbox"), none);
+    assert_eq!(numbers(Words::Described, "wiring"), [1]);
+    let json = all(store)[0].description.clone();
+    let hit = &store
+        .text(Words::Printed, "printed", &Scope::default(), Want::best(1))
+        .unwrap()[0];
+    assert_eq!(hit.description, json);
+    put(store, &[plain]);
+    assert_eq!(numbers(Words::Described, "wiring"), none);
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use ingest::page::{ManualId, PageId};
-use ingest::store::{Config, ManualCard, Scope, StoredPage, Vectors, Want};
+use ingest::store::{Config, ManualCard, Scope, StoredPage, Vectors, Want, Words};
 use ingest::vectors::MultiVector;
 use serde_json::{Value, json};
 
@@ -172,7 +172,7 @@ print(json.dumps(None))
     assert_eq!(all(read.as_ref()), [expected]);
     assert_eq!(read.manuals().unwrap()[0].stored, 1);
     let found = read
-        .text("olstand", &Scope::default(), Want::best(3))
+        .text(Words::Printed, "olstand", &Scope::default(), Want::best(3))
         .unwrap();
     assert_eq!(found[0].id, id);
 }

@@ -15,7 +15,7 @@ use super::sqlite::Sqlite;
 use super::weaviate::{self, Weaviate};
 use super::{
     Catalogue, Config, Error, Fingerprint, Hit, Lookup, ManualCard, Mode, Opened, Pace, Scope,
-    Shelved, Store, StoredPage, Verdict, Want, Which, Writer, config, locked,
+    Shelved, Store, StoredPage, Verdict, Want, Which, Words, Writer, config, locked,
 };
 use crate::page::{ManualId, Page, PageSet};
 use crate::vectors::{MultiVector, Profile};
@@ -277,8 +277,14 @@ impl Lookup for Outbox {
         self.front()?.visual(query, scope, want)
     }
 
-    fn text(&self, words: &str, scope: &Scope, want: Want) -> Result<Vec<Hit>, Error> {
-        self.front()?.text(words, scope, want)
+    fn text(
+        &self,
+        of: Words,
+        question: &str,
+        scope: &Scope,
+        want: Want,
+    ) -> Result<Vec<Hit>, Error> {
+        self.front()?.text(of, question, scope, want)
     }
 }
 

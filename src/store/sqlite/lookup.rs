@@ -7,7 +7,7 @@ use super::schema::Source;
 use super::{Named, Sqlite};
 use crate::page::{ManualId, PageId};
 use crate::store::maxsim::Question;
-use crate::store::{Error, Hit, Lookup, Precision, Scope, Want, same_width, words};
+use crate::store::{Error, Hit, Lookup, Precision, Scope, Want, Words, same_width, words};
 use crate::vectors::MultiVector;
 
 /// Pages a thread takes at once, with a connection of its own.
@@ -18,10 +18,11 @@ const DEEPER: usize = 10;
 /// … and at least so many.
 const SHORTEST: usize = 100;
 
+/// `INDEX` is the name of an index of words.
 const BEST: &str = "
-SELECT page.id, -bm25(words), name, number
-FROM words JOIN page ON page.id = words.rowid JOIN manual ON manual.id = page.manual
-WHERE words MATCH ?1 AND collection = ?2 AND (?3 IS NULL OR name = ?3)
+SELECT page.id, -bm25(INDEX), name, number
+FROM INDEX JOIN page ON page.id = INDEX.rowid JOIN manual ON manual.id = page.manual
+WHERE INDEX MATCH ?1 AND collection = ?2 AND (?3 IS NULL OR name = ?3)
 ORDER BY 2 DESC, name, number";
 
 impl Lookup for Sqlite {
@@ -47,14 +48,24 @@ impl Lookup for Sqlite {
         self.hits(best.into_iter().map(found))
     }
 
-    fn text(&self, words: &str, scope: &Scope, want: Want) -> Result<Vec<Hit>, Error> {
+    fn text(
+        &self,
+        of: Words,
+        question: &str,
+        scope: &Scope,
+        want: Want,
+    ) -> Result<Vec<Hit>, Error> {
         let collection = self.prepared()?;
-        let Some(query) = query(words) else {
+        let Some(query) = query(question) else {
             return Ok(Vec::new());
+        };
+        let index = match of {
+            Words::Printed => "words",
+            Words::Described => "descriptions",
         };
         let read = || {
             let connection = self.connection();
-            let mut statement = connection.prepare_cached(BEST)?;
+            let mut statement = connection.prepare_cached(&BEST.replace("INDEX", index))?;
             let manual = scope.manual.as_ref().map(ManualId::as_str);
             let mut rows = statement.query((query, collection.id, manual))?;
             let mut found = Vec::new();
@@ -157,7 +168,7 @@ impl Sqlite {
     fn hits(&self, found: impl Iterator<Item = Found>) -> Result<Vec<Hit>, Error> {
         let connection = self.connection();
         let mut statement = connection
-            .prepare_cached("SELECT label, section, text FROM page WHERE id = ?1")
+            .prepare_cached("SELECT label, section, text, description FROM page WHERE id = ?1")
             .at(&self.at)?;
         let hit = |(row, score, id): Found| {
             statement
@@ -168,6 +179,7 @@ impl Sqlite {
                         label: row.get(0)?,
                         section: row.get(1)?,
                         text: row.get(2)?,
+                        description: row.get(3)?,
                     })
                 })
                 .optional()

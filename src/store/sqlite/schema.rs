@@ -10,7 +10,7 @@ use crate::units::ByteSize;
 use crate::vectors::Profile;
 
 /// The version of [`TABLES`]. A file of a larger one was made by a newer program and is refused.
-pub(super) const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 4;
 
 /// Marks our files (`PRAGMA application_id`): "ings".
 const APPLICATION: i64 = 0x696e_6773;
@@ -39,6 +39,7 @@ CREATE TABLE page (
     id INTEGER PRIMARY KEY, uuid BLOB NOT NULL, manual INTEGER NOT NULL REFERENCES manual (id),
     number INTEGER NOT NULL, origin TEXT NOT NULL, content TEXT NOT NULL, blank INTEGER NOT NULL,
     rows INTEGER NOT NULL, label TEXT, section TEXT, text TEXT NOT NULL, description TEXT,
+    said TEXT NOT NULL DEFAULT '',
     UNIQUE (manual, number)
 ) STRICT;
 CREATE TABLE vectors (
@@ -66,8 +67,25 @@ CREATE TRIGGER page_changes AFTER UPDATE OF text ON page WHEN old.text <> new.te
 END;
 ";
 
-/// From each version to the next.
-const STEPS: [&str; 2] = [
+/// The index of what descriptions say, beside that of the text.
+const DESCRIPTIONS: &str = "
+CREATE VIRTUAL TABLE descriptions USING fts5 (
+    said, content = 'page', content_rowid = 'id', tokenize = 'porter unicode61 remove_diacritics 2'
+);
+CREATE TRIGGER said_comes AFTER INSERT ON page BEGIN
+    INSERT INTO descriptions (rowid, said) VALUES (new.id, new.said);
+END;
+CREATE TRIGGER said_goes AFTER DELETE ON page BEGIN
+    INSERT INTO descriptions (descriptions, rowid, said) VALUES ('delete', old.id, old.said);
+END;
+CREATE TRIGGER said_changes AFTER UPDATE OF said ON page WHEN old.said <> new.said BEGIN
+    INSERT INTO descriptions (descriptions, rowid, said) VALUES ('delete', old.id, old.said);
+    INSERT INTO descriptions (rowid, said) VALUES (new.id, new.said);
+END;
+";
+
+/// From each version to the next; the last one makes [`DESCRIPTIONS`], too.
+const STEPS: [&str; 3] = [
     "ALTER TABLE page ADD COLUMN description TEXT;",
     "ALTER TABLE collection ADD COLUMN pool_factor INTEGER NOT NULL DEFAULT 1;
      ALTER TABLE collection ADD COLUMN precision TEXT NOT NULL DEFAULT 'f16';
@@ -76,6 +94,7 @@ const STEPS: [&str; 2] = [
      CREATE TABLE first_stage (
          page INTEGER PRIMARY KEY REFERENCES page (id) ON DELETE CASCADE, rows BLOB NOT NULL
      ) STRICT;",
+    "ALTER TABLE page ADD COLUMN said TEXT NOT NULL DEFAULT '';",
 ];
 
 /// A file and how it must be opened for reading.
@@ -159,11 +178,14 @@ pub(super) fn writer(path: &Path, limit: Option<ByteSize>, at: &str) -> Result<C
         0 => create(&connection).at(at)?,
         old => {
             let steps = STEPS[(old - 1).clamp(0, VERSION - 1) as usize..].concat();
-            connection
-                .execute_batch(&format!(
-                    "BEGIN IMMEDIATE; {steps} PRAGMA user_version = {VERSION}; COMMIT;"
-                ))
-                .at(at)?;
+            let rebuild = "INSERT INTO descriptions (descriptions) VALUES ('rebuild');";
+            if old < VERSION {
+                connection
+                    .execute_batch(&format!(
+                        "BEGIN IMMEDIATE; {steps} {DESCRIPTIONS} {rebuild} PRAGMA user_version = {VERSION}; COMMIT;"
+                    ))
+                    .at(at)?;
+            }
         }
     }
     connection
@@ -186,7 +208,7 @@ fn create(connection: &Connection) -> Sql<()> {
     connection.pragma_update(None, "page_size", PAGE_SIZE)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.execute_batch(&format!(
-        "BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
+        "BEGIN IMMEDIATE; {TABLES} {DESCRIPTIONS} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
     ))
 }
 

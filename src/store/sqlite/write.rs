@@ -14,12 +14,13 @@ use crate::store::{
 use crate::vectors::{PageVectors, Profile};
 
 const PUT_PAGE: &str = "
-INSERT INTO page (uuid, manual, number, origin, content, blank, rows, label, section, text, description)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+INSERT INTO page (uuid, manual, number, origin, content, blank, rows, label, section, text, description, said)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, coalesce(?13, ''))
 ON CONFLICT (manual, number) DO UPDATE SET origin = excluded.origin, content = excluded.content,
     blank = excluded.blank, rows = excluded.rows, label = excluded.label, section = excluded.section,
     text = excluded.text, description = CASE WHEN ?12 THEN coalesce(excluded.description, description)
-    ELSE excluded.description END
+    ELSE excluded.description END,
+    said = CASE WHEN ?12 AND ?13 IS NULL THEN said ELSE excluded.said END
 RETURNING id";
 
 const PUT_MANUAL: &str = "
@@ -244,7 +245,8 @@ fn put_page(connection: &Connection, manual: i64, page: &StoredPage, rows: usize
             page.section,
             page.text,
             page.description,
-            page.vectors == Vectors::Kept
+            page.vectors == Vectors::Kept,
+            page.said()
         ],
         |row| row.get(0),
     )

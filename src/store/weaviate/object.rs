@@ -10,7 +10,7 @@ use super::proto::{
     BatchObject, BatchProperties, Json, JsonValue, Kind, MULTI_FP32, Properties, SearchResult,
     Struct, Vectors as WireVectors,
 };
-use super::schema::{DESCRIPTION, TEXT, VECTOR};
+use super::schema::{DESCRIPTION, SAID, TEXT, VECTOR};
 use crate::page::{ManualId, PageId};
 use crate::store::{ManualCard, StoredPage, Vectors};
 use crate::vectors::{MultiVector, PageVectors, PatchMap};
@@ -33,6 +33,7 @@ fn changing(page: &StoredPage) -> Vec<Property> {
     // None is no change: a description comes later than its page.
     if page.description.is_some() {
         all.push((DESCRIPTION, text(&page.description)));
+        all.push((SAID, text(&page.said())));
     }
     all
 }

@@ -5,9 +5,9 @@ use super::proto::{
     AggregateReply, AggregateRequest, Bm25, Filters, MetadataRequest, NearVector,
     PropertiesRequest, SearchReply, SearchRequest, SearchResult, Targets,
 };
-use super::schema::{TEXT, VECTOR};
+use super::schema::{DESCRIPTION, SAID, TEXT, VECTOR};
 use super::{Weaviate, filter};
-use crate::store::{Error, Hit, Lookup, Scope, Vectors, Want, same_width, words};
+use crate::store::{Error, Hit, Lookup, Scope, Vectors, Want, Words, same_width, words};
 use crate::vectors::{MultiVector, max_sim};
 
 /// At least so many candidates: many vectors of one page crowd the others out of a short list. Without a filter the
@@ -51,9 +51,20 @@ impl Lookup for Weaviate {
         Ok(ranked(&reply.results, want, |m| -m.distance))
     }
 
-    fn text(&self, words: &str, scope: &Scope, want: Want) -> Result<Vec<Hit>, Error> {
-        self.prepared()?;
-        let terms = words::terms(words);
+    fn text(
+        &self,
+        of: Words,
+        question: &str,
+        scope: &Scope,
+        want: Want,
+    ) -> Result<Vec<Hit>, Error> {
+        let collection = self.prepared()?;
+        let terms = words::terms(question);
+        let property = match of {
+            Words::Printed => TEXT,
+            Words::Described if collection.described => SAID,
+            Words::Described => return Ok(Vec::new()),
+        };
         if terms.is_empty() || scope.pages.is_empty() {
             return Ok(Vec::new());
         }
@@ -63,7 +74,7 @@ impl Lookup for Weaviate {
         let request = SearchRequest {
             bm25: Some(Bm25 {
                 query: terms.join(" "),
-                properties: vec![TEXT.to_owned()],
+                properties: vec![property.to_owned()],
             }),
             ..self.hits(scope, candidates)
         };
@@ -96,7 +107,14 @@ impl Weaviate {
 
     /// A search for pages with all that a hit tells of them.
     fn hits(&self, scope: &Scope, limit: usize) -> SearchRequest {
-        let properties = ["manual", "page_number", "label", "section", TEXT];
+        let properties = [
+            "manual",
+            "page_number",
+            "label",
+            "section",
+            TEXT,
+            DESCRIPTION,
+        ];
         SearchRequest {
             metadata: Some(MetadataRequest {
                 distance: true,
@@ -134,6 +152,7 @@ impl Weaviate {
                     label: page.label,
                     section: page.section,
                     text: page.text,
+                    description: page.description,
                 });
             }
         }
@@ -155,6 +174,7 @@ fn ranked(
             label: fields.text("label"),
             section: fields.text("section"),
             text: fields.text(TEXT).unwrap_or_default(),
+            description: fields.text(DESCRIPTION),
         })
     };
     best(results.iter().filter_map(hit).collect(), want)

@@ -14,18 +14,20 @@ pub(super) const VECTOR: &str = "colqwen";
 /// The property that BM25 looks at.
 pub(super) const TEXT: &str = "text";
 
-/// The property for what a describing run says of a page.
+/// The property for what a describing run left at a page, JSON, and that for its words, which BM25 looks at.
 pub(super) const DESCRIPTION: &str = "description";
+pub(super) const SAID: &str = "said";
 
 /// The properties of a page: name and type. `places` and `thumbnail` are base64 and not of type `blob`: for that type the
 /// server puts every letter through a regular expression, a third of its work on a page with MUVERA.
-const PAGE: [(&str, &str); 15] = [
+const PAGE: [(&str, &str); 16] = [
     ("manual", "text"),
     ("page_number", "int"),
     ("label", "text"),
     ("section", "text"),
     (TEXT, "text"),
     (DESCRIPTION, "text"),
+    (SAID, "text"),
     ("blank", "boolean"),
     ("rows", "int"),
     ("origin", "text"),
@@ -62,6 +64,9 @@ pub(super) struct Collection {
     quantiser: Quantiser,
     /// Whether several nodes hold each page.
     pub(super) replicated: bool,
+    /// Whether it has a place for the words of descriptions; one that an earlier version made has none until it is
+    /// written to.
+    pub(super) described: bool,
 }
 
 impl Collection {
@@ -112,6 +117,7 @@ pub(super) fn find(wire: &Wire, config: &Config, at: &str) -> Result<Option<Coll
         index: index(&class),
         quantiser: quantiser(&class),
         replicated: class["replicationConfig"]["factor"].as_u64() > Some(1),
+        described: has_words(&class),
     }))
 }
 
@@ -120,7 +126,13 @@ pub(super) fn make(wire: &Wire, config: &Config, profile: &Profile, at: &str) ->
     for class in [manuals_class(config), pages_class(config, profile)] {
         let path = format!("schema/{}", class["class"].as_str().unwrap_or_default());
         match wire.rest(&Method::GET, &path, None) {
-            Ok(there) => has_properties(&there, &class, at)?,
+            Ok(there) => {
+                if there["class"] == config.collection.as_str() && !has_words(&there) {
+                    let property = &properties(&[(SAID, "text")])[0];
+                    create(wire, &format!("{path}/properties"), property).map_err(|e| e.of(at))?;
+                }
+                has_properties(&there, &class, at)?;
+            }
             Err(Failure::Missing(_)) => create(wire, "schema", &class).map_err(|e| e.of(at))?,
             Err(failure) => return Err(failure.of(at)),
         }
@@ -145,11 +157,11 @@ fn properties(all: &[(&str, &str)]) -> Value {
         let mut property = json!({"name": name, "dataType": [kind]});
         property["indexFilterable"] = FILTERABLE.contains(&name).into();
         if kind == "text" {
-            let is_prose = name == TEXT || name == DESCRIPTION;
+            let is_prose = name == TEXT || name == SAID;
             property["tokenization"] = if is_prose { "word" } else { "field" }.into();
             property["indexSearchable"] = is_prose.into();
         }
-        if name == TEXT {
+        if name == TEXT || name == SAID {
             // As SQLite does it: `ölstand` and `olstand` are one word.
             property["textAnalyzer"] = json!({"asciiFold": true});
         }
@@ -288,7 +300,12 @@ fn compare(config: &Config, class: &Value, at: &str) -> Result<(), Error> {
     }
 }
 
-/// Refuses a class that lacks properties of another, or has them of another type.
+fn has_words(class: &Value) -> bool {
+    let mut properties = class["properties"].as_array().into_iter().flatten();
+    properties.any(|property| property["name"] == SAID)
+}
+
+/// Refuses a class that lacks properties of another, but for the words of descriptions, or has them of another type.
 fn has_properties(found: &Value, wanted: &Value, at: &str) -> Result<(), Error> {
     let list = |class: &Value| class["properties"].as_array().cloned().unwrap_or_default();
     let kind = |property: &Value| {
@@ -298,9 +315,12 @@ fn has_properties(found: &Value, wanted: &Value, at: &str) -> Result<(), Error> 
             .to_owned()
     };
     let found = list(found);
-    for property in list(wanted) {
+    for property in list(wanted)
+        .iter()
+        .filter(|property| property["name"] != SAID)
+    {
         let same = found.iter().find(|other| other["name"] == property["name"]);
-        let (found, wanted) = (same.map_or("missing".to_owned(), kind), kind(&property));
+        let (found, wanted) = (same.map_or("missing".to_owned(), kind), kind(property));
         if found != wanted {
             return Err(Error::Differs {
                 at: at.to_owned(),

@@ -1,0 +1,303 @@
+//! Before the lanes: pages are rendered again and told apart. After them: what was said is stored.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender};
+
+use image::codecs::jpeg::JpegEncoder;
+use image::{ExtendedColorType, ImageEncoder};
+
+use crate::describe::prompt;
+use crate::describe::reply::Class;
+use crate::page::{Annotation, Description, Outcome, PageId, PageImage, PageSet};
+use crate::render::{self, Renderer, Source};
+use crate::store::{ManualCard, Scope, Store, StoredPage, Vectors};
+
+use super::ask::Answer;
+use super::todo::Job;
+use super::twins::Album;
+use super::{Error, Event, Failure, Settings, Tally};
+
+/// Quality of the JPEG that is sent.
+const QUALITY: u8 = 90;
+/// So many pages that are said to be the same are a model that does not look.
+const SAME: usize = 3;
+
+/// A page on its way to the model.
+pub(super) struct Sight {
+    pub(super) id: PageId,
+    pub(super) prompt: prompt::Sight,
+    /// Its text layer.
+    pub(super) text: String,
+    /// Pixels of its picture.
+    pub(super) pixels: u64,
+}
+
+/// Renders pages and hands them on.
+pub(super) struct Desk<'a> {
+    pub(super) settings: &'a Settings,
+    /// Any of them ends it.
+    pub(super) stop: [&'a AtomicBool; 2],
+    pub(super) out: SyncSender<Vec<Sight>>,
+    pub(super) answered: SyncSender<Answer>,
+}
+
+/// Nobody takes pages any more.
+struct Gone;
+
+impl Desk<'_> {
+    /// Looks at every page of every manual.
+    pub(super) fn run(
+        self,
+        renderer: impl FnOnce() -> Result<Box<dyn Renderer>, render::Error>,
+        jobs: &[Job],
+    ) -> Result<(), Error> {
+        if jobs.is_empty() {
+            return Ok(());
+        }
+        let mut renderer = renderer()?;
+        let mut album = Album::default();
+        for job in jobs {
+            match self.manual(&mut *renderer, &mut album, job) {
+                Ok(Ok(())) => {}
+                Ok(Err(Gone)) => break,
+                Err(why) => {
+                    let answer = Answer::Manual(job.card.id.clone(), why);
+                    if self.answered.send(answer).is_err() {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at the pages of a manual; an error is one of the manual as a whole.
+    fn manual(
+        &self,
+        renderer: &mut dyn Renderer,
+        album: &mut Album,
+        job: &Job,
+    ) -> Result<Result<(), Gone>, String> {
+        let path = &job.card.path;
+        let failed = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
+        if ManualCard::digest(path).map_err(|e| failed(&e))? != job.card.file {
+            return Err(failed(&"it is not the file that was stored"));
+        }
+        let source = Source {
+            manual: job.card.id.clone(),
+            path: path.clone(),
+            password: None,
+        };
+        renderer.open(&source).map_err(|e| failed(&e))?;
+        let which = PageSet::of(job.pages.keys().copied());
+        let mut group = Vec::new();
+        for (id, page) in renderer.pages(&which).map_err(|e| failed(&e))? {
+            if self.stop.iter().any(|stop| stop.load(Ordering::Relaxed)) {
+                return Ok(Err(Gone));
+            }
+            let text = job.pages.get(&id.number).cloned().unwrap_or_default();
+            let told = match page {
+                Err(cause) => Some(Answer::Failed(id, Class::Unseen, cause.to_string())),
+                Ok(page) if page.blank => Some(Answer::Blank(id)),
+                Ok(page) => match album.twin(&id, &text, &page.image) {
+                    Some(twin) => Some(Answer::Twin(id, twin)),
+                    None => {
+                        group.push(self.sight(job, id, text, &page.image));
+                        None
+                    }
+                },
+            };
+            let full = group.len() >= self.settings.interleave;
+            if told.is_some_and(|answer| self.answered.send(answer).is_err())
+                || full && self.out.send(std::mem::take(&mut group)).is_err()
+            {
+                return Ok(Err(Gone));
+            }
+        }
+        match group.is_empty() || self.out.send(group).is_ok() {
+            true => Ok(Ok(())),
+            false => Ok(Err(Gone)),
+        }
+    }
+
+    fn sight(&self, job: &Job, id: PageId, text: String, image: &PageImage) -> Sight {
+        Sight {
+            prompt: prompt::Sight {
+                page: id.number,
+                of: job.card.pages,
+                manual: job.card.id.to_string(),
+                jpeg: jpeg(image),
+            },
+            pixels: image.size().area(),
+            text,
+            id,
+        }
+    }
+}
+
+fn jpeg(image: &PageImage) -> Arc<[u8]> {
+    let mut bytes = Vec::new();
+    let size = image.size();
+    let encoder = JpegEncoder::new_with_quality(&mut bytes, QUALITY);
+    // Writing into memory does not fail.
+    drop(encoder.write_image(
+        image.rgb(),
+        size.width,
+        size.height,
+        ExtendedColorType::Rgb8,
+    ));
+    bytes.into()
+}
+
+/// Stores what comes from the lanes.
+pub(super) fn store(
+    store: &dyn Store,
+    model: &str,
+    answers: Receiver<Answer>,
+    tally: &mut Tally,
+    watch: &(dyn Fn(Event) + Sync),
+) -> Result<(), Error> {
+    let mut keeper = Keeper {
+        store,
+        model,
+        tally,
+        said: HashMap::new(),
+        waiting: Vec::new(),
+    };
+    for answer in answers {
+        keeper.take(answer, watch)?;
+    }
+    // Twins of pages that were described in the same run.
+    for (id, twin) in std::mem::take(&mut keeper.waiting) {
+        keeper.twin(&id, &twin)?;
+        watch(Event::Done(id));
+    }
+    Ok(())
+}
+
+struct Keeper<'a> {
+    store: &'a dyn Store,
+    model: &'a str,
+    tally: &'a mut Tally,
+    /// Which pages got which title and summary.
+    said: HashMap<(String, String), Vec<PageId>>,
+    /// Twins, and whose they are.
+    waiting: Vec<(PageId, PageId)>,
+}
+
+impl Keeper<'_> {
+    fn take(&mut self, answer: Answer, watch: &(dyn Fn(Event) + Sync)) -> Result<(), Error> {
+        match answer {
+            Answer::Manual(id, why) => {
+                self.tally.manuals.insert(id.to_string(), why);
+                return Ok(());
+            }
+            Answer::Again(class) => {
+                *self.tally.retries.entry(class.to_string()).or_default() += 1;
+                return Ok(());
+            }
+            Answer::Twin(id, twin) => {
+                self.waiting.push((id, twin));
+                return Ok(());
+            }
+            Answer::Blank(id) => {
+                self.tally.blank += 1;
+                watch(Event::Done(id));
+            }
+            Answer::Failed(id, class, why) => {
+                self.fail(&id, class, why)?;
+                watch(Event::Done(id));
+            }
+            Answer::Described {
+                id,
+                description,
+                tokens,
+                seconds,
+            } => {
+                self.tally.tokens += u64::from(tokens);
+                self.tally.times.push(seconds);
+                self.described(&id, description)?;
+                watch(Event::Done(id));
+            }
+        }
+        Ok(())
+    }
+
+    fn described(&mut self, id: &PageId, description: Description) -> Result<(), Error> {
+        let key = (description.title.clone(), description.summary.clone());
+        let same = self.said.entry(key).or_default();
+        same.push(id.clone());
+        if same.len() >= SAME {
+            // The first ones were stored before anybody could know.
+            let stored = same.len() == SAME;
+            let all = if stored {
+                same.clone()
+            } else {
+                vec![id.clone()]
+            };
+            self.tally.described -= if stored { all.len() as u32 - 1 } else { 0 };
+            for page in all {
+                let why = "the model says the same of different pages".to_owned();
+                self.fail(&page, Class::SameForAll, why)?;
+            }
+            return Ok(());
+        }
+        self.tally.described += 1;
+        self.put(id, Outcome::Described(description))
+    }
+
+    fn fail(&mut self, id: &PageId, class: Class, why: String) -> Result<(), Error> {
+        self.tally.failed.push(Failure {
+            page: id.to_string(),
+            class: class.to_string(),
+            why: why.clone(),
+        });
+        let class = class.to_string();
+        self.put(id, Outcome::Failed { class, why })
+    }
+
+    /// Gives a page the description of its twin, if that has one.
+    fn twin(&mut self, id: &PageId, twin: &PageId) -> Result<(), Error> {
+        let page = self.page(twin)?;
+        let before = page.and_then(|page| Annotation::from_json(page.description.as_deref()?));
+        match before.as_ref().and_then(Annotation::description) {
+            Some(description) => {
+                self.tally.twins += 1;
+                let description = Description {
+                    twin_of: Some(twin.to_string()),
+                    ..description.clone()
+                };
+                self.put(id, Outcome::Described(description))
+            }
+            None => self.fail(id, Class::Unseen, format!("so did its twin, {twin}")),
+        }
+    }
+
+    fn page(&self, id: &PageId) -> Result<Option<StoredPage>, Error> {
+        let scope = Scope {
+            manual: Some(id.manual.clone()),
+            pages: PageSet::of([id.number]),
+        };
+        Ok(self.store.scan(&scope)?.next().transpose()?)
+    }
+
+    /// Stores what came of a page; its vectors stay. A page that is gone meanwhile is no page any more.
+    fn put(&self, id: &PageId, outcome: Outcome) -> Result<(), Error> {
+        let Some(page) = self.page(id)? else {
+            return Ok(());
+        };
+        let annotation = Annotation {
+            model: self.model.to_owned(),
+            outcome,
+        };
+        let page = StoredPage {
+            description: Some(annotation.to_json()),
+            vectors: Vectors::Kept,
+            ..page
+        };
+        self.store.upsert(&[page])?;
+        Ok(())
+    }
+}

@@ -1,0 +1,239 @@
+//! A second pass over stored pages: each is rendered again, described by a vision-language model, and stored with that.
+//!
+//! Pages that need no model are told apart first: blank ones, and twins of pages already described. The others wait for
+//! lanes, each of which asks about one page, or a few, at a time.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::describe::{self, Runner};
+use crate::page::PageId;
+use crate::render::{self, Renderer};
+use crate::store::{self, Store};
+
+mod ask;
+mod desk;
+mod todo;
+mod twins;
+
+pub use todo::{Redo, Request};
+
+use ask::{Answer, Asker};
+use desk::Sight;
+
+/// How pages are asked about.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Requests at once.
+    pub lanes: usize,
+    /// Pages in one request.
+    pub interleave: usize,
+    /// Tokens that the description of a page may take.
+    pub max_tokens: u32,
+    /// How long a page may take.
+    pub deadline: Duration,
+    /// Times a page is asked before it has failed.
+    pub attempts: u32,
+}
+
+/// What a run works with.
+pub struct Parts<'a> {
+    /// Opens the renderer.
+    pub renderer: Box<dyn FnOnce() -> Result<Box<dyn Renderer>, render::Error> + Send + 'a>,
+    /// The model.
+    pub runner: &'a dyn Runner,
+    /// Where pages are.
+    pub store: &'a dyn Store,
+}
+
+/// A part that failed as a whole: the run ends, what is stored stays.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No page can be rendered.
+    #[error(transparent)]
+    Render(#[from] render::Error),
+    /// The model is away.
+    #[error(transparent)]
+    Describe(#[from] describe::Error),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+/// What happens, as it happens.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// So many pages will be looked at.
+    Found(usize),
+    /// A page is done: described, failed, blank or a twin.
+    Done(PageId),
+    /// A page is asked again, for this reason.
+    Again(PageId, String),
+    /// Something a person should know.
+    Note(String),
+}
+
+/// What became of a run.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Tally {
+    /// Pages that were described.
+    pub described: u32,
+    /// Pages that took the description of a twin.
+    pub twins: u32,
+    /// Blank pages, which are not asked about.
+    pub blank: u32,
+    /// Pages that had a description.
+    pub kept: u32,
+    /// Pages that failed, and why.
+    pub failed: Vec<Failure>,
+    /// Manuals that could not be read, and why.
+    pub manuals: BTreeMap<String, String>,
+    /// Times that a page was asked again, by class.
+    pub retries: BTreeMap<String, u32>,
+    /// Tokens that were made.
+    pub tokens: u64,
+    /// Seconds from the first question to the last answer.
+    pub seconds: f64,
+    /// Seconds that each page took.
+    #[serde(skip)]
+    pub times: Vec<f64>,
+    /// Whether the run was stopped before its end.
+    pub stopped: bool,
+}
+
+/// A page that has no description.
+#[derive(Clone, Debug, Serialize)]
+pub struct Failure {
+    /// The page.
+    pub page: String,
+    /// The class of its failure.
+    pub class: String,
+    /// What happened, in words.
+    pub why: String,
+}
+
+impl Tally {
+    /// The exit code: 0 nothing failed, 1 something did, 2 something did and nothing asked for has a description.
+    pub fn exit_code(&self) -> u8 {
+        let failed = self.stopped || !self.failed.is_empty() || !self.manuals.is_empty();
+        match (failed, self.described + self.twins + self.blank + self.kept) {
+            (false, _) => 0,
+            (true, 0) => 2,
+            (true, _) => 1,
+        }
+    }
+}
+
+/// Describes stored pages. `stop`, once true, ends the run after the pages in hand. What happens is told to `watch`.
+///
+/// The tally is complete also when a part failed: what it counts as described is in the store.
+pub fn annotate(
+    parts: Parts<'_>,
+    request: &Request,
+    settings: &Settings,
+    stop: &AtomicBool,
+    watch: &(dyn Fn(Event) + Sync),
+) -> (Tally, Result<(), Error>) {
+    let start = Instant::now();
+    let mut tally = Tally::default();
+    let how = How {
+        settings,
+        stop,
+        watch,
+    };
+    let result = flow(parts, request, &how, &mut tally);
+    tally.seconds = start.elapsed().as_secs_f64();
+    tally.stopped = stop.load(Ordering::Relaxed);
+    (tally, result)
+}
+
+/// How a run works, and who is told.
+struct How<'a> {
+    settings: &'a Settings,
+    stop: &'a AtomicBool,
+    watch: &'a (dyn Fn(Event) + Sync),
+}
+
+fn flow(
+    parts: Parts<'_>,
+    request: &Request,
+    how: &How<'_>,
+    tally: &mut Tally,
+) -> Result<(), Error> {
+    let &How {
+        settings,
+        stop,
+        watch,
+    } = how;
+    let (jobs, kept) = todo::list(parts.store, request)?;
+    tally.kept = kept;
+    watch(Event::Found(jobs.iter().map(|job| job.pages.len()).sum()));
+    let card = parts.runner.card();
+    let over = AtomicBool::new(false);
+    let asker = Asker::new(parts.runner, settings, &over, watch);
+    let (out, groups) = sync_channel(settings.lanes);
+    let (answered, answers) = sync_channel(settings.lanes * settings.interleave);
+    let groups = Mutex::new(groups);
+    let renderer = parts.renderer;
+    thread::scope(|scope| {
+        let desk = desk::Desk {
+            settings,
+            stop: [stop, &over],
+            out,
+            answered: answered.clone(),
+        };
+        let seeing = scope.spawn(move || desk.run(renderer, &jobs));
+        let lanes: Vec<_> = (0..settings.lanes)
+            .map(|_| {
+                let (groups, answered, asker) = (&groups, answered.clone(), &asker);
+                scope.spawn(move || lane(groups, &answered, asker))
+            })
+            .collect();
+        drop(answered);
+        let stored = desk::store(parts.store, &card.model, answers, tally, watch);
+        let asked: Result<Vec<()>, Error> = lanes.into_iter().map(joined).collect();
+        let seen = joined(seeing);
+        stored.and(asked.map(drop)).and(seen)
+    })
+}
+
+/// Asks about group after group. Once the server is given up, by whichever lane, what still waits is let go.
+fn lane(
+    groups: &Mutex<Receiver<Vec<Sight>>>,
+    answered: &SyncSender<Answer>,
+    asker: &Asker<'_>,
+) -> Result<(), Error> {
+    let mut result = Ok(());
+    while let Some(group) = next(groups) {
+        match asker.ask(group) {
+            Ok(answers) => {
+                for answer in answers {
+                    if answered.send(answer).is_err() {
+                        return result;
+                    }
+                }
+            }
+            Err(cause) => result = result.and(Err(cause.into())),
+        }
+    }
+    result
+}
+
+/// The next group that waits; none at the end.
+fn next<T>(groups: &Mutex<Receiver<T>>) -> Option<T> {
+    let groups = groups.lock().unwrap_or_else(PoisonError::into_inner);
+    groups.recv().ok()
+}
+
+/// The result of a thread; its panic goes on here.
+fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
+    thread
+        .join()
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}

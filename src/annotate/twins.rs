@@ -1,0 +1,121 @@
+//! Pages that look and read as one that was met before need not be described again.
+
+use std::collections::HashMap;
+
+use crate::page::{PageId, PageImage, Size};
+
+/// Levels of 255 that noise may change.
+const NOISE: u8 = 8;
+/// Cells of the coarse picture that tells candidates apart fast, a side.
+const COARSE: usize = 12;
+
+/// Pages that were met, by what they read.
+#[derive(Default)]
+pub(super) struct Album {
+    met: HashMap<String, Vec<Met>>,
+}
+
+/// A page that was met.
+struct Met {
+    id: PageId,
+    coarse: [u8; COARSE * COARSE],
+    size: Size,
+    gray: Vec<u8>,
+}
+
+impl Album {
+    /// The page met before of which this one is a twin: their text layers are equal but for white space, and no pixel
+    /// differs by more than noise. Otherwise it is remembered.
+    pub(super) fn twin(&mut self, id: &PageId, text: &str, image: &PageImage) -> Option<PageId> {
+        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let gray: Vec<u8> = image.rgb().chunks_exact(3).map(luma).collect();
+        let page = Met {
+            id: id.clone(),
+            coarse: coarse(&gray, image.size()),
+            size: image.size(),
+            gray,
+        };
+        let same = self.met.entry(words).or_default();
+        if let Some(twin) = same.iter().find(|met| alike(met, &page)) {
+            return Some(twin.id.clone());
+        }
+        same.push(page);
+        None
+    }
+}
+
+/// Rec. 601.
+fn luma(rgb: &[u8]) -> u8 {
+    let sum = 299 * u32::from(rgb[0]) + 587 * u32::from(rgb[1]) + 114 * u32::from(rgb[2]);
+    (sum / 1000) as u8
+}
+
+fn alike(a: &Met, b: &Met) -> bool {
+    let near = |(x, y): (&u8, &u8)| x.abs_diff(*y) <= NOISE;
+    a.size == b.size
+        && a.coarse.iter().zip(&b.coarse).all(near)
+        && a.gray.iter().zip(&b.gray).all(near)
+}
+
+/// The mean of each cell of a coarse grid.
+fn coarse(gray: &[u8], size: Size) -> [u8; COARSE * COARSE] {
+    let (width, height) = (size.width as usize, size.height as usize);
+    let mut sums = [(0_u64, 0_u64); COARSE * COARSE];
+    for (y, row) in gray.chunks_exact(width).enumerate() {
+        for (x, value) in row.iter().enumerate() {
+            let cell = &mut sums[y * COARSE / height * COARSE + x * COARSE / width];
+            *cell = (cell.0 + u64::from(*value), cell.1 + 1);
+        }
+    }
+    sums.map(|(sum, count)| (sum / count.max(1)) as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::page::ManualId;
+
+    fn id(page: u32) -> PageId {
+        PageId::new(&ManualId::new("m"), page)
+    }
+
+    fn picture(change: impl Fn(usize) -> u8) -> PageImage {
+        PageImage::new(Size::new(40, 30), (0..3600).map(change).collect()).unwrap()
+    }
+
+    #[test]
+    fn one_digit_makes_another_page_and_noise_does_not() {
+        let plain = picture(|i| (i % 200) as u8);
+        let noisy = picture(|i| (i % 200) as u8 + (i % 7) as u8);
+        // A few dark pixels in a place where there were light ones.
+        let digit = picture(|i| {
+            if (1500..1512).contains(&i) {
+                0
+            } else {
+                (i % 200) as u8
+            }
+        });
+        let mut album = Album::default();
+        assert_eq!(album.twin(&id(1), "E-104 is a fault", &plain), None);
+        assert_eq!(
+            album.twin(&id(2), "E-104  is a\nfault", &noisy),
+            Some(id(1))
+        );
+        assert_eq!(
+            album.twin(&id(3), "E-105 is a fault", &plain),
+            None,
+            "the text differs in a digit"
+        );
+        assert_eq!(
+            album.twin(&id(4), "E-104 is a fault", &digit),
+            None,
+            "the picture does"
+        );
+        assert_eq!(
+            album.twin(&id(5), "", &plain),
+            None,
+            "a scan of it has no text"
+        );
+        assert_eq!(album.twin(&id(6), "", &noisy), Some(id(5)));
+    }
+}

@@ -1,0 +1,265 @@
+//! `ingest describe`: stored pages, described by a vision-language model.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use crate::annotate::{self, Event, Parts, Redo, Request, Tally};
+use crate::config::Settings;
+use crate::describe::{self, Card, Kind};
+use crate::page::{Annotation, PageSet};
+use crate::render;
+use crate::report::Report;
+use crate::store::{self, Mode, Scope, Store, Which};
+use crate::units::Seconds;
+
+use super::Common;
+use super::ingest::{STOP, heed_ctrl_c};
+use super::table::table;
+use super::ui::Ui;
+
+/// Describe stored pages by a vision-language model
+///
+/// Each page is rendered again from its file and sent to the server that `[describe]` names, or the flags here; `--model`
+/// is the model's name there. What it says is searched as a third list. A run that was ended goes on where it was.
+#[derive(clap::Args, Debug)]
+pub(super) struct DescribeArgs {
+    /// Only this manual
+    #[arg(long, value_name = "NAME")]
+    manual: Option<String>,
+    /// Only these pages, such as 1-20,33
+    #[arg(long, default_value = "all", hide_default_value = true)]
+    pages: PageSet,
+    /// What serves the model
+    #[arg(long, value_enum)]
+    runner: Option<Kind>,
+    /// Its address
+    #[arg(long)]
+    url: Option<String>,
+    /// Requests at once
+    #[arg(long, value_name = "COUNT")]
+    lanes: Option<usize>,
+    /// Pages in one request
+    #[arg(long, value_name = "PAGES")]
+    interleave: Option<usize>,
+    /// Tokens that the description of a page may take
+    #[arg(long, value_name = "COUNT")]
+    max_tokens: Option<u32>,
+    /// At most so many pages; scans and pages of pictures first
+    #[arg(long, value_name = "PAGES")]
+    limit: Option<usize>,
+    /// Ask again about pages that were asked about before
+    #[arg(long, value_enum)]
+    redo: Option<Redo>,
+    /// Where the manual lies now
+    #[arg(long, value_name = "PATH", requires = "manual")]
+    pdf: Option<PathBuf>,
+    /// Write the descriptions that are stored as lines of JSON, and ask nobody
+    #[arg(long, value_name = "FILE")]
+    export: Option<PathBuf>,
+}
+
+pub(super) fn run(ui: &mut Ui, common: &Common, args: &DescribeArgs) -> Result<ExitCode, Report> {
+    let mut settings = common.settings()?;
+    args.lay_over(&mut settings.describe, common.model());
+    let mode = match args.export {
+        Some(_) => Mode::Read,
+        None => Mode::Write,
+    };
+    let opened = store::open(&settings.store, Which::Last, mode)?;
+    let store = opened.store;
+    let profile = opened
+        .profile
+        .ok_or(store::Error::Empty { at: opened.at })?;
+    let manual = args.manual.as_deref();
+    let manual = manual
+        .map(|name| super::search::manual(&*store, name))
+        .transpose()?;
+    if let Some(file) = &args.export {
+        let scope = Scope {
+            manual,
+            pages: args.pages.clone(),
+        };
+        return export(ui, &*store, &scope, file).map(|()| ExitCode::SUCCESS);
+    }
+    store.prepare(&profile)?;
+    heed_ctrl_c()?;
+    let mut request = Request {
+        manual,
+        pages: args.pages.clone(),
+        limit: args.limit,
+        redo: args.redo,
+        path: args.pdf.clone(),
+        model: String::new(),
+    };
+    describe(ui, &settings, &*store, &mut request)
+}
+
+impl DescribeArgs {
+    fn lay_over(&self, config: &mut describe::Config, model: Option<&str>) {
+        if let Some(runner) = self.runner {
+            config.runner = runner;
+        }
+        config.url = self.url.clone().unwrap_or(std::mem::take(&mut config.url));
+        config.model = model.map_or_else(|| std::mem::take(&mut config.model), str::to_owned);
+        config.lanes = self.lanes.unwrap_or(config.lanes);
+        config.interleave = self.interleave.unwrap_or(config.interleave);
+        config.max_tokens = self.max_tokens.unwrap_or(config.max_tokens);
+    }
+}
+
+/// Describes pages and tells how it went.
+pub(super) fn describe(
+    ui: &mut Ui,
+    settings: &Settings,
+    store: &dyn Store,
+    request: &mut Request,
+) -> Result<ExitCode, Report> {
+    let config = &settings.describe;
+    let runner = describe::open(config)?;
+    let card = runner.card();
+    announce(ui, card);
+    request.model.clone_from(&card.model);
+    let chosen = |asked: usize, suits: usize| if asked == 0 { suits } else { asked };
+    let how = annotate::Settings {
+        lanes: chosen(config.lanes, card.lanes),
+        interleave: chosen(config.interleave, card.interleave),
+        max_tokens: config.max_tokens,
+        deadline: Duration::from_secs(config.deadline_s),
+        attempts: config.attempts,
+    };
+    let seen = render::Config {
+        max_megapixels: config.megapixels.ceil() as u32,
+        dpi: dpi(config.megapixels),
+        ..settings.render.clone()
+    };
+    let parts = Parts {
+        renderer: Box::new(|| render::open(&seen)),
+        runner: &*runner,
+        store,
+    };
+    let bar = Bar::new(ui);
+    let (tally, result) = annotate::annotate(parts, request, &how, &STOP, &|event| bar.on(event));
+    bar.bar.finish_and_clear();
+    if ui.json {
+        ui.json(&tally)?;
+    } else if !ui.quiet() {
+        ui.data(summary(&tally))?;
+    }
+    if tally.stopped {
+        ui.warn("stopped; the same command goes on where it ended");
+    }
+    result.map_err(Report::from)?;
+    Ok(tally.exit_code().into())
+}
+
+/// Dots per inch at which an A4 or letter page has so many million pixels.
+fn dpi(megapixels: f64) -> u32 {
+    const SQUARE_INCHES: f64 = 93.5;
+    (megapixels * 1e6 / SQUARE_INCHES).sqrt().floor() as u32
+}
+
+fn announce(ui: &Ui, card: &Card) {
+    ui.say(format!("{} on {}", card.model, card.name));
+    if card.remote {
+        ui.warn("pages are sent to another machine");
+    }
+}
+
+/// A bar with what was made so far.
+struct Bar<'a> {
+    ui: &'a Ui,
+    bar: ProgressBar,
+}
+
+impl<'a> Bar<'a> {
+    fn new(ui: &'a Ui) -> Self {
+        let style = "describe {bar:30} {pos:>5}/{len} {per_sec:>12} {eta:>6} left";
+        let style =
+            ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = ui.bars().add(ProgressBar::new(0).with_style(style));
+        Self { ui, bar }
+    }
+
+    fn on(&self, event: Event) {
+        match event {
+            Event::Found(pages) => self.bar.set_length(pages as u64),
+            Event::Done(_) => self.bar.inc(1),
+            Event::Again(page, why) => self.ui.detail(format!("{page}: {why}; asked again")),
+            Event::Note(line) => self.ui.warn(line),
+        }
+    }
+}
+
+fn summary(tally: &Tally) -> String {
+    let mut lines = Vec::new();
+    if !tally.failed.is_empty() {
+        let row = |failure: &annotate::Failure| {
+            vec![
+                failure.page.clone(),
+                failure.class.clone(),
+                failure.why.clone(),
+            ]
+        };
+        let rows: Vec<Vec<String>> = tally.failed.iter().map(row).collect();
+        lines.push(table(&["page", "failed", "what was said"], &rows));
+    }
+    for (manual, why) in &tally.manuals {
+        lines.push(format!("{manual}: {why}"));
+    }
+    let rate = f64::from(tally.described) / tally.seconds.max(1e-9);
+    let tokens = tally.tokens as f64 / tally.seconds.max(1e-9);
+    lines.push(format!(
+        "{} pages described in {} ({rate:.2} pages/s, {tokens:.0} tokens/s), {} twins, {} blank, {} had a description, {} failed",
+        tally.described,
+        Seconds(tally.seconds),
+        tally.twins,
+        tally.blank,
+        tally.kept,
+        tally.failed.len()
+    ));
+    if !tally.retries.is_empty() {
+        let all = tally
+            .retries
+            .iter()
+            .map(|(class, times)| format!("{class} {times}"));
+        lines.push(format!(
+            "asked again: {}",
+            all.collect::<Vec<_>>().join(", ")
+        ));
+    }
+    if !tally.failed.is_empty() {
+        lines.push("`--redo failed` asks again about those that failed".to_owned());
+    }
+    lines.join("\n")
+}
+
+/// Writes what is stored: whole, or not at all.
+fn export(ui: &Ui, store: &dyn Store, scope: &Scope, file: &Path) -> Result<(), Report> {
+    let failed = |e: &dyn std::fmt::Display| Report::plain(format!("{}: {e}", file.display()));
+    let folder = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let mut out = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))
+        .map_err(|e| failed(&e))?;
+    let mut count = 0;
+    for page in store.scan(scope)? {
+        let page = page?;
+        let Some(annotation) = page.description.as_deref().and_then(Annotation::from_json) else {
+            continue;
+        };
+        let line = json!({
+            "manual": page.id.manual.as_str(), "page": page.id.number, "label": page.label,
+            "annotation": annotation,
+        });
+        writeln!(out, "{line}").map_err(|e| failed(&e))?;
+        count += 1;
+    }
+    out.persist(file).map_err(|e| failed(&e.error))?;
+    ui.say(format!("{count} pages written to {}", file.display()));
+    Ok(())
+}

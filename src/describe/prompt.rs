@@ -1,0 +1,84 @@
+//! What a model is asked about a page, or about several at once.
+
+use std::sync::Arc;
+
+use super::Part;
+
+/// A page to be described.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sight {
+    /// Its number, from 1.
+    pub page: u32,
+    /// Pages of its manual.
+    pub of: u32,
+    /// The manual's name.
+    pub manual: String,
+    /// Its picture, JPEG.
+    pub jpeg: Arc<[u8]>,
+}
+
+/// What is wanted of a page. `rotation` and `legible` come first: they tell whether the rest is worth anything (as the
+/// front matter of olmOCR does).
+const FIELDS: &str = r#"{"rotation": degrees clockwise that would turn the page upright (0, 90, 180 or 270),
+ "legible": true or false,
+ "title": its heading, at most 120 characters,
+ "summary": what it says, one to three sentences,
+ "topics": [at most 8 short phrases],
+ "figures": [at most 6 of {"label": "...", "says": "what it shows"}],
+ "tables": [at most 6 of {"label": "...", "columns": ["..."], "says": "what it tells"}],
+ "identifiers": [at most 30 part numbers, codes and values, exactly as printed],
+ "language": "en"}"#;
+const RULES: &str = "Do not transcribe tables or running text. Leave empty what is not on the page. Answer with JSON only.";
+
+/// The question about one page.
+pub fn single(sight: &Sight) -> Vec<Part> {
+    vec![
+        Part::Text(format!(
+            "This is a page of a technical manual. Describe it for a search engine as one JSON object:\n{FIELDS}\n{RULES}"
+        )),
+        Part::Text(label(sight)),
+        Part::Image(Arc::clone(&sight.jpeg)),
+        Part::Text("The JSON object:".to_owned()),
+    ]
+}
+
+/// A shorter question, for a page that the first one led astray.
+pub fn simple(sight: &Sight) -> Vec<Part> {
+    vec![
+        Part::Text(
+            "What is on this page of a technical manual? Answer with one JSON object: {\"rotation\": 0, \"legible\": true, \
+             \"title\": \"...\", \"summary\": \"...\", \"identifiers\": [\"...\"]}. JSON only."
+                .to_owned(),
+        ),
+        Part::Image(Arc::clone(&sight.jpeg)),
+        Part::Text("The JSON object:".to_owned()),
+    ]
+}
+
+/// One question about several pages, each labelled with its number.
+pub fn several(sights: &[Sight]) -> Vec<Part> {
+    let mut parts = vec![Part::Text(format!(
+        "These are pages of technical manuals. Describe each of them for a search engine: a JSON array with one object a \
+         page, in the order given, each beginning with \"page\" and the number it is labelled with:\n\
+         [{{\"page\": number, {}, ...]\n{RULES} Describe every page by itself, never as the same as another one.",
+        FIELDS.trim_start_matches('{')
+    ))];
+    for sight in sights {
+        parts.push(Part::Text(label(sight)));
+        parts.push(Part::Image(Arc::clone(&sight.jpeg)));
+    }
+    let pages: Vec<String> = sights.iter().map(|sight| sight.page.to_string()).collect();
+    parts.push(Part::Text(format!(
+        "The JSON array for the pages {}:",
+        pages.join(", ")
+    )));
+    parts
+}
+
+/// The habit that `add_vision_id` of the chat template trained: a label before each picture.
+fn label(sight: &Sight) -> String {
+    format!(
+        "Page {} of {} of \"{}\":",
+        sight.page, sight.of, sight.manual
+    )
+}

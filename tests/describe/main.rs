@@ -1,0 +1,15 @@
+//! `ingest describe`: real servers, and one that fails on demand.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+#[path = "../cli/desk.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod desk;
+mod failures;
+mod fake;
+mod mlx;
+mod pages;
+mod shelf;
+#[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod support;

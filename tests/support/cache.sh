@@ -1,0 +1,63 @@
+# shellcheck shell=bash
+# What the scripts share that fetch something for the tests: a folder outside the tree, and one caller at a time in it.
+
+say() { printf '%s\n' "$*" >&2; }
+
+cache=${INGEST_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ingest-tests}
+locked='' work=''
+clear_up() { rm -rf ${work:+"$work"} ${locked:+"$locked"}; }
+
+# Waits until no other caller works on $home. Without flock the lock is a folder that names its holder.
+lock() {
+    mkdir -p "$cache"
+    if command -v flock >/dev/null; then
+        exec 9>"$home.lock"
+        flock 9
+        return
+    fi
+    until mkdir "$home.locked" 2>/dev/null; do
+        holder=$(cat "$home.locked/holder" 2>/dev/null || true)
+        if [[ -n $holder ]] && ! kill -0 "$holder" 2>/dev/null; then
+            rm -rf "$home.locked"
+        else
+            sleep 1
+        fi
+    done
+    locked=$home.locked
+    echo $$ >"$locked/holder"
+}
+
+# once PROGRAM MAKE: prints the path of a program in $home; MAKE makes it where it is not there yet. What MAKE must not
+# leave behind lies in $work.
+once() {
+    if [[ ! -x $1 ]]; then
+        trap clear_up EXIT
+        trap 'exit 1' HUP INT TERM
+        lock
+        [[ -x $1 ]] || "$2"
+    fi
+    printf '%s\n' "$1"
+}
+
+# Makes a Python environment in $home; `fill PYTHON` installs into it. Only bin/python of the finished folder is of use:
+# the other programs there hold the name it had before.
+environment() {
+    if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+        say "no Python 3.11 or newer for the tests: install python3"
+        exit 1
+    fi
+    if ! python3 -c 'import venv, ensurepip' 2>/dev/null; then
+        say "python3 lacks venv or pip (Debian and Ubuntu: install python3-venv)"
+        exit 1
+    fi
+    rm -rf "$home".new.*
+    work=$(mktemp -d "$home.new.XXXXXX")
+    python3 -m venv "$work" >&2 9>&-
+    fill "$work/bin/python" >&2 9>&-
+    rm -rf "$home"
+    mv "$work" "$home"
+    work=''
+}
+
+# pip PYTHON PACKAGE…
+pip() { "$1" -m pip install --quiet --disable-pip-version-check --no-input "${@:2}"; }

@@ -84,6 +84,10 @@ pub enum Error {
 
 /// Constant of reciprocal rank fusion (Cormack, Clarke & Büttcher 2009).
 const RRF_K: f32 = 60.0;
+/// What a description weighs beside the text layer. As a list of its own in the fusion it does harm: nDCG@5 of the
+/// questions on our two manuals falls from 0.73 to 0.56 with one-line descriptions; added so, it becomes 0.75, and stays
+/// above 0.73 from 0.3 to 1.
+const SAID: f32 = 0.5;
 /// Each ranked list is asked for so many pages before they are fused.
 const DEPTH: usize = 100;
 /// Characters of a snippet.
@@ -120,8 +124,7 @@ pub fn search<'e>(
         Mode::Hybrid => fuse(
             &[
                 (question.visual_weight, visual(deep)?),
-                (1.0, store.text(Words::Printed, text, scope, deep)?),
-                (1.0, store.text(Words::Described, text, scope, deep)?),
+                (1.0, words(store, text, scope, deep)?),
             ],
             want,
         ),
@@ -129,11 +132,30 @@ pub fn search<'e>(
     Ok(hits.into_iter().map(|hit| found(hit, text)).collect())
 }
 
+/// The pages by what is printed on them and what a describing run said of them: the sum of both BM25 scores, the second
+/// at [`SAID`].
+fn words(
+    store: &dyn Lookup,
+    question: &str,
+    scope: &Scope,
+    want: Want,
+) -> Result<Vec<Hit>, store::Error> {
+    let mut hits = store.text(Words::Printed, question, scope, want)?;
+    for said in store.text(Words::Described, question, scope, want)? {
+        let score = said.score * SAID;
+        match hits.iter_mut().find(|hit| hit.id == said.id) {
+            Some(hit) => hit.score += score,
+            None => hits.push(Hit { score, ..said }),
+        }
+    }
+    hits.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.id.cmp(&b.id)));
+    Ok(hits)
+}
+
 /// Reciprocal rank fusion: a page scores `Σ weight / (60 + rank)` over the lists that hold it, rank from 1; the best
-/// possible score is scaled to 1, a list without pages counting for nothing. Ties are broken by page.
+/// possible score is scaled to 1. Ties are broken by page.
 pub fn fuse(lists: &[(f32, Vec<Hit>)], want: Want) -> Vec<Hit> {
-    let there = lists.iter().filter(|(_, list)| !list.is_empty());
-    let best = there.map(|(weight, _)| weight).sum::<f32>() / (RRF_K + 1.0);
+    let best = lists.iter().map(|(weight, _)| weight).sum::<f32>() / (RRF_K + 1.0);
     let mut fused: Vec<Hit> = Vec::new();
     let mut at = std::collections::HashMap::<PageId, usize>::new();
     for (weight, list) in lists {

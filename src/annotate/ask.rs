@@ -45,8 +45,10 @@ pub(super) enum Answer {
 pub(super) struct Asker<'a> {
     runner: &'a dyn Runner,
     settings: &'a Settings,
-    /// Set once the server is given up.
+    /// Set once the server is given up; no page is blamed for that.
     over: &'a AtomicBool,
+    /// Why it was.
+    cause: Mutex<Option<Error>>,
     watch: &'a (dyn Fn(Event) + Sync),
     /// Held from a question to its first token, where the runner wants that.
     door: Mutex<()>,
@@ -73,10 +75,18 @@ impl<'a> Asker<'a> {
             runner,
             settings,
             over,
+            cause: Mutex::default(),
             watch,
             door: Mutex::default(),
             room: RwLock::default(),
         }
+    }
+
+    /// Asks nobody any more.
+    pub(super) fn give_up(&self, cause: Option<Error>) {
+        let mut first = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
+        *first = first.take().or(cause);
+        self.over.store(true, Ordering::Relaxed);
     }
 
     /// Asks about a group: together, and those that then have no answer alone.
@@ -103,7 +113,7 @@ impl<'a> Asker<'a> {
                     let all = reply::several(&said.text, said.end.truncated, &layers);
                     self.shared(all, &said, alone.len())
                 }
-                Err(_) => BTreeMap::new(),
+                Err((class, _)) => layers.keys().map(|&page| (page, Err(class))).collect(),
             };
             alone.retain(|sight| match found.remove(&sight.prompt.page) {
                 Some(Ok((description, tokens, seconds))) => {
@@ -199,13 +209,18 @@ impl<'a> Asker<'a> {
         let mut tries = 0;
         loop {
             if self.over.load(Ordering::Relaxed) {
-                return Ok(Err((Class::Server, "the server was given up".to_owned())));
+                let cause = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
+                let ended = || Error::Broken("the run has ended".to_owned());
+                return Err(cause.clone().unwrap_or_else(ended));
             }
             let cause = match self.once(parts, pages, attempt, tries > 0) {
                 Ok(said) => return Ok(Ok(said)),
                 Err(Stopped::By(class, why)) => return Ok(Err((class, why))),
                 Err(Stopped::Failed(cause)) => cause,
             };
+            if cause == Error::Circles {
+                return Ok(Err((Class::Repetition, cause.to_string())));
+            }
             let is_away = matches!(
                 cause,
                 Error::Away { .. } | Error::Broken(_) | Error::Memory(_)
@@ -232,7 +247,7 @@ impl<'a> Asker<'a> {
                     pause *= 2;
                 }
                 _ => {
-                    self.over.store(true, Ordering::Relaxed);
+                    self.give_up(Some(cause.clone()));
                     return Err(cause);
                 }
             }

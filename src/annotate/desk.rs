@@ -262,16 +262,23 @@ impl Keeper<'_> {
     fn twin(&mut self, id: &PageId, twin: &PageId) -> Result<(), Error> {
         let page = self.page(twin)?;
         let before = page.and_then(|page| Annotation::from_json(page.description.as_deref()?));
-        match before.as_ref().and_then(Annotation::description) {
-            Some(description) => {
+        match before.map(|annotation| annotation.outcome) {
+            Some(Outcome::Described(description)) => {
                 self.tally.twins += 1;
-                let description = Description {
-                    twin_of: Some(twin.to_string()),
-                    ..description.clone()
-                };
-                self.put(id, Outcome::Described(description))
+                let twin_of = Some(twin.to_string());
+                self.put(
+                    id,
+                    Outcome::Described(Description {
+                        twin_of,
+                        ..description
+                    }),
+                )
             }
-            None => self.fail(id, Class::Unseen, format!("so did its twin, {twin}")),
+            Some(Outcome::Failed { .. }) => {
+                self.fail(id, Class::Unseen, format!("so did its twin, {twin}"))
+            }
+            // A run that was stopped did not come to it.
+            None => Ok(()),
         }
     }
 

@@ -213,10 +213,12 @@ fn lane(
     while let Some(group) = next(groups) {
         match asker.ask(group) {
             Ok(answers) => {
-                for answer in answers {
-                    if answered.send(answer).is_err() {
-                        return result;
-                    }
+                if answers
+                    .into_iter()
+                    .any(|answer| answered.send(answer).is_err())
+                {
+                    // Nobody stores any more.
+                    asker.give_up(None);
                 }
             }
             Err(cause) => result = result.and(Err(cause.into())),

@@ -9,8 +9,8 @@ use crate::store::{self, ManualCard, Scope, Store};
 /// Which pages are asked about.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    /// Only this manual.
-    pub manual: Option<ManualId>,
+    /// Only these manuals; none named: all.
+    pub manuals: Vec<ManualId>,
     /// Only these pages.
     pub pages: PageSet,
     /// At most so many; scans and pages of pictures first.
@@ -45,7 +45,8 @@ pub(super) struct Job {
 pub(super) fn list(store: &dyn Store, request: &Request) -> Result<(Vec<Job>, u32), store::Error> {
     let (mut jobs, mut kept) = (Vec::new(), 0);
     let cards = store.cards()?.into_iter();
-    let wanted = |card: &ManualCard| request.manual.as_ref().is_none_or(|id| card.id == *id);
+    let wanted =
+        |card: &ManualCard| request.manuals.is_empty() || request.manuals.contains(&card.id);
     for mut card in cards.filter(wanted) {
         let scope = Scope {
             manual: Some(card.id.clone()),

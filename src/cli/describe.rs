@@ -89,14 +89,14 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &DescribeArgs) -> Result<E
     store.prepare(&profile)?;
     heed_ctrl_c()?;
     let mut request = Request {
-        manual,
+        manuals: manual.into_iter().collect(),
         pages: args.pages.clone(),
         limit: args.limit,
         redo: args.redo,
         path: args.pdf.clone(),
         model: String::new(),
     };
-    describe(ui, &settings, &*store, &mut request)
+    describe(ui, &settings, &*store, &mut request).map(ExitCode::from)
 }
 
 impl DescribeArgs {
@@ -112,13 +112,13 @@ impl DescribeArgs {
     }
 }
 
-/// Describes pages and tells how it went.
+/// Describes pages and tells how it went; returns the exit code.
 pub(super) fn describe(
     ui: &mut Ui,
     settings: &Settings,
     store: &dyn Store,
     request: &mut Request,
-) -> Result<ExitCode, Report> {
+) -> Result<u8, Report> {
     let config = &settings.describe;
     let runner = describe::open(config)?;
     let card = runner.card();
@@ -154,7 +154,7 @@ pub(super) fn describe(
         ui.warn("stopped; the same command goes on where it ended");
     }
     result.map_err(Report::from)?;
-    Ok(tally.exit_code().into())
+    Ok(tally.exit_code())
 }
 
 /// Dots per inch at which an A4 or letter page has so many million pixels.

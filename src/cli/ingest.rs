@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::annotate;
 use crate::config::Settings;
 use crate::embed::{self, Card};
-use crate::page::PageSet;
+use crate::page::{ManualId, PageSet};
 use crate::pipeline::{self, Parts, Plan, Request, Stage, Tally};
 use crate::render;
 use crate::report::Report;
@@ -33,6 +34,9 @@ pub(super) struct IngestArgs {
     /// Do not ask the server: pages wait until `ingest sync` sends them
     #[arg(long, conflicts_with = "dry_run")]
     offline: bool,
+    /// Then let a vision-language model describe the pages, as `ingest describe` does
+    #[arg(long, conflicts_with_all = ["dry_run", "offline"])]
+    describe: bool,
 }
 
 /// Which pages, and how to open them.
@@ -126,6 +130,16 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
             }
         }
     };
+    if args.describe && !tally.stopped && code < 2 {
+        let named = |manual: &pipeline::ManualTally| ManualId::new(&manual.manual);
+        let mut request = annotate::Request {
+            manuals: tally.manuals.iter().map(named).collect(),
+            pages: args.which.pages.clone(),
+            ..annotate::Request::default()
+        };
+        let described = super::describe::describe(ui, &settings, &*store, &mut request)?;
+        return Ok(ExitCode::from(code.max(described)));
+    }
     Ok(code.into())
 }
 

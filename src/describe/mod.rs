@@ -110,6 +110,9 @@ pub enum Error {
     /// It ended in the middle of an answer.
     #[error("the server went away in the middle of an answer: {0}")]
     Broken(String),
+    /// It ended an answer because that went round in circles.
+    #[error("the server ended an answer that went round in circles")]
+    Circles,
     /// The page took too long.
     #[error("no end after {0} s")]
     Deadline(u64),

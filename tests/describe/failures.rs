@@ -241,3 +241,56 @@ fn the_key_is_sent_and_never_shown() {
     assert!(done.err.contains("would go unencrypted"), "{}", done.err);
     assert!(!done.err.contains("sekrit") && !done.out.contains("sekrit"));
 }
+
+#[test]
+fn a_server_that_is_given_up_blames_no_page() {
+    for dialect in BOTH {
+        let desk = shelf();
+        let shut = Fake::start(dialect, |_| Reply::Refuse(401, "who are you?".to_owned()));
+        let done = describe(
+            &desk,
+            dialect,
+            &shut,
+            &["--lanes", "2", "--interleave", "1"],
+        );
+        assert_eq!(done.code, 1, "{}{}", done.out, done.err);
+        assert!(done.err.contains("wants another API key"), "{}", done.err);
+        let open = Fake::start(dialect, |asked| Reply::Say(description(asked.pages[0])));
+        let (code, told) = tally(&desk, dialect, &open, &["--interleave", "1"]);
+        assert_eq!((code, &told["described"]), (0, &3.into()), "{told}");
+    }
+}
+
+#[test]
+fn ollama_ends_a_loop_without_a_word_and_that_is_a_loop() {
+    let desk = shelf();
+    let line = "{\"message\":{\"role\":\"assistant\",\"content\":\" gone.\"},\"done\":false}\n";
+    let fake = Fake::start(Dialect::Ollama, move |_| {
+        Reply::Raw(line.repeat(5).into_bytes())
+    });
+    let (code, told) = tally(&desk, Dialect::Ollama, &fake, &ONE);
+    assert_eq!(code, 2, "{told}");
+    assert_eq!(told["failed"][0]["class"], "repetition", "{told}");
+    let bodies: Vec<_> = fake
+        .questions()
+        .into_iter()
+        .map(|asked| asked.body)
+        .collect();
+    assert_eq!(
+        (&bodies[0]["truncate"], &bodies[0]["shift"]),
+        (&false.into(), &false.into())
+    );
+    // Another context would load the model anew.
+    assert_eq!(
+        bodies[0]["options"]["num_ctx"],
+        bodies[2]["options"]["num_ctx"]
+    );
+    assert_eq!(
+        bodies[0]["messages"][0]["content"]
+            .as_str()
+            .unwrap()
+            .matches("[img]")
+            .count(),
+        1
+    );
+}

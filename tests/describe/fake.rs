@@ -151,9 +151,13 @@ impl Shared {
             thread::sleep(time);
             return Ok(());
         }
-        stream.write_all(
-            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n",
-        )?;
+        // A reply that is cut short must be seen to be.
+        let length = match reply {
+            Reply::HangUp(_) => "content-length: 100000\r\n",
+            _ => "",
+        };
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n";
+        stream.write_all(format!("{head}{length}\r\n").as_bytes())?;
         match reply {
             Reply::Say(text) => {
                 self.words(stream, "content", &text)?;

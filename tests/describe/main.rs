@@ -9,6 +9,7 @@ mod failures;
 mod fake;
 mod mlx;
 mod pages;
+mod reciter;
 mod shelf;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "shared with other tests")]

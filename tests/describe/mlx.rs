@@ -50,7 +50,7 @@ fn made() -> &'static (String, PathBuf) {
 static TURN: Mutex<()> = Mutex::new(());
 
 /// A server; killed when it goes.
-struct Server {
+pub(crate) struct Server {
     child: Child,
     port: u16,
     model: PathBuf,
@@ -59,19 +59,22 @@ struct Server {
 }
 
 impl Server {
+    /// One of the tiny models.
     fn start(family: &str) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        Self::start_at(port, family)
+        Self::serve(made().1.join(family))
     }
 
-    fn start_at(port: u16, family: &str) -> Self {
+    /// A model in a folder.
+    pub(crate) fn serve(model: PathBuf) -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        Self::serve_at(port, model)
+    }
+
+    fn serve_at(port: u16, model: PathBuf) -> Self {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let (python, models) = made();
-        let model = models.join(family);
+        let (python, _) = made();
         let log = tempfile::NamedTempFile::new().unwrap();
         let child = Command::new(python)
             .args([
@@ -130,7 +133,8 @@ impl Server {
         self.get("metrics").unwrap()
     }
 
-    fn describe(&self, desk: &Desk, more: &[&str]) -> Done {
+    /// Describes with it.
+    pub(crate) fn describe(&self, desk: &Desk, more: &[&str]) -> Done {
         let url = self.url();
         desk.run(
             &[
@@ -273,7 +277,7 @@ fn a_server_that_is_killed_in_mid_run_is_waited_for() {
         sleep(Duration::from_millis(20));
     }
     drop(server);
-    let server = Server::start_at(port, "qwen2.5-vl");
+    let server = Server::serve_at(port, made().1.join("qwen2.5-vl"));
     let done = Done::from(running.wait_with_output().unwrap());
     let told = done.json();
     // Every page was asked in the end: none failed through the server.

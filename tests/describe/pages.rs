@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::fake::{Dialect, Fake, Reply};
 use crate::shelf::{describe, description, shelf, shelf_of, tally};
+use crate::support::pdf;
 
 const BOTH: [Dialect; 2] = [Dialect::OpenAi, Dialect::Ollama];
 
@@ -258,4 +259,19 @@ fn a_manual_that_changed_fails_by_name_and_can_be_shown_again() {
     let moved = ["--manual", "pump.pdf", "--pdf", "moved.pdf"];
     let (code, told) = tally(&desk, Dialect::OpenAi, &fake, &moved);
     assert_eq!((code, &told["described"]), (0, &3.into()), "{told}");
+}
+
+#[test]
+fn manuals_are_stored_and_described_in_one_go() {
+    let fake = Fake::start(Dialect::OpenAi, |asked| honest(&asked.pages));
+    let desk = shelf()
+        .with("INGEST_DESCRIBE_RUNNER", "openai")
+        .with("INGEST_DESCRIBE_URL", &fake.url);
+    desk.write("other.pdf", &pdf::good(&["another manual"]));
+    let done = desk.run(&["other.pdf", "--describe"]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    assert!(done.out.contains("1 pages described"), "{}", done.out);
+    let asked = fake.questions();
+    assert_eq!(asked.len(), 1, "only what was stored now");
+    assert!(asked[0].body.to_string().contains("other.pdf"));
 }

@@ -14,13 +14,13 @@ use crate::describe::{Card, Config, End, Error, Job, Part, Piece, Runner, Stream
 const INTERLEAVED: usize = 8;
 /// Tokens of a page of a megapixel, and of the words around it.
 const PAGE: u32 = 1_536;
-/// Tokens back that repetition is looked for.
-const BACK: u32 = 512;
 
 /// An Ollama.
 pub(super) struct Ollama {
     wire: Wire,
     card: Card,
+    /// Tokens of a question and its answer.
+    context: u32,
 }
 
 pub(super) fn open(wire: Wire, config: &Config) -> Result<Ollama, Error> {
@@ -56,7 +56,18 @@ pub(super) fn open(wire: Wire, config: &Config) -> Result<Ollama, Error> {
         pixels_per_token: if model.contains("qwen3") { 1024 } else { 784 },
         remote: wire.remote,
     };
-    Ok(Ollama { wire, card })
+    let pages = match config.interleave {
+        0 => INTERLEAVED,
+        pages => pages,
+    };
+    let context = (pages as u32)
+        .saturating_mul(PAGE + config.max_tokens)
+        .saturating_add(PAGE);
+    Ok(Ollama {
+        wire,
+        card,
+        context,
+    })
 }
 
 impl Runner for Ollama {
@@ -65,23 +76,27 @@ impl Runner for Ollama {
     }
 
     fn run(&self, job: &Job) -> Result<Stream, Error> {
-        // Pictures go before the words, whatever their order in the question.
         let (mut words, mut images) = (Vec::new(), Vec::new());
         for part in &job.parts {
-            match part {
-                Part::Text(text) => words.push(text.as_str()),
-                Part::Image(jpeg) => images.push(BASE64_STANDARD.encode(jpeg)),
-            }
+            words.push(match part {
+                Part::Text(text) => text.as_str(),
+                Part::Image(jpeg) => {
+                    images.push(BASE64_STANDARD.encode(jpeg));
+                    "[img]"
+                }
+            });
         }
-        let context = images.len() as u32 * PAGE + job.max_tokens + PAGE;
+        // Other options than before would load the model anew, so the context is the same for every question; cut or
+        // shifted, it would lose pictures.
         let body = json!({
             "model": self.card.model,
             "messages": [{"role": "user", "content": words.join("\n"), "images": images}],
             "stream": true,
             "think": false,
+            "truncate": false,
+            "shift": false,
             "options": {
-                "num_ctx": context, "num_predict": job.max_tokens, "temperature": job.temperature,
-                "repeat_last_n": BACK,
+                "num_ctx": self.context, "num_predict": job.max_tokens, "temperature": job.temperature,
             },
         });
         let reply = self.wire.ask("/api/chat", &body, job.deadline)?;
@@ -137,8 +152,8 @@ impl Answer {
                 return Ok(Piece::Thought(text));
             }
         }
-        let cut = || Error::Broken("the stream ended without an end".to_owned());
-        self.end.map(Piece::End).ok_or_else(cut)
+        // It ends an answer that goes round in circles without a word (`llm/server.go`, `tokenRepeat`).
+        self.end.map(Piece::End).ok_or(Error::Circles)
     }
 }
 

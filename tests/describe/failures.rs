@@ -1,7 +1,7 @@
 //! Every way in which a page can fail, in both dialects, and servers that are no use.
 
 use std::io::{Read, Write};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::fake::{Dialect, Fake, Reply};
@@ -111,12 +111,17 @@ fn the_fault_of_one_is_not_charged_to_its_neighbours() {
     for dialect in BOTH {
         let desk = shelf().with("INGEST_DESCRIBE_ATTEMPTS", "1");
         // The first three questions fail together; each page has one attempt only.
-        let fake = Fake::start(dialect, |asked| match asked.number {
-            0..3 => {
-                std::thread::sleep(Duration::from_millis(500));
-                Reply::Refuse(500, "one of the batch failed".to_owned())
+        let come = AtomicUsize::new(0);
+        let fake = Fake::start(dialect, move |asked| {
+            if asked.number >= 3 {
+                return Reply::Say(description(asked.pages[0]));
             }
-            _ => Reply::Say(description(asked.pages[0])),
+            come.fetch_add(1, Ordering::SeqCst);
+            let begun = Instant::now();
+            while come.load(Ordering::SeqCst) < 3 && begun.elapsed() < Duration::from_secs(60) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Reply::Refuse(500, "one of the batch failed".to_owned())
         });
         let (code, told) = tally(
             &desk,

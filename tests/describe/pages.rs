@@ -1,7 +1,7 @@
 //! What a run does with pages: asks, stores, searches, goes on where it ended.
 
-use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -223,8 +223,14 @@ fn lanes_are_filled() {
     let texts: Vec<String> = (0..8).map(|n| format!("text of page {n}")).collect();
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let desk = shelf_of(&texts);
-    let fake = Fake::start(Dialect::OpenAi, |asked| {
-        std::thread::sleep(Duration::from_millis(2_000));
+    // Nobody is answered before four have asked.
+    let waiting = AtomicUsize::new(0);
+    let fake = Fake::start(Dialect::OpenAi, move |asked| {
+        waiting.fetch_add(1, Ordering::SeqCst);
+        let begun = Instant::now();
+        while waiting.load(Ordering::SeqCst) < 4 && begun.elapsed() < Duration::from_secs(60) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
         Reply::Say(description(asked.pages[0] + 10))
     });
     let done = describe(&desk, Dialect::OpenAi, &fake, &["--lanes", "4"]);

@@ -85,10 +85,12 @@ impl Writer for Sqlite {
 
     fn upsert(&self, pages: &[StoredPage]) -> Result<Vec<Page<Verdict>>, Error> {
         let collection = self.prepared()?;
-        let blobs: Vec<_> = pages
-            .par_iter()
-            .map(|page| blobs(page, &collection))
-            .collect();
+        // Only pooling is worth the threads, which a model that embeds keeps busy.
+        let packed = |page: &StoredPage| blobs(page, &collection);
+        let blobs: Vec<_> = match collection.first_stage {
+            1 => pages.iter().map(packed).collect(),
+            _ => pages.par_iter().map(packed).collect(),
+        };
         self.within(|connection| {
             let put = |(page, blobs): (&StoredPage, Result<_, String>)| {
                 let verdict = match blobs {

@@ -1,4 +1,5 @@
-//! A server that says what a test wants, in both dialects. Real ones are asked in `real.rs`; this one fails on demand.
+//! A server that says what a test wants, in both dialects. Real ones are asked in `mlx.rs` and `ollama.rs`;
+//! this one fails on demand.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};

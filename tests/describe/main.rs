@@ -8,9 +8,11 @@ mod desk;
 mod failures;
 mod fake;
 mod mlx;
+mod ollama;
 mod pages;
 mod reciter;
 mod shelf;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod support;
+mod tools;

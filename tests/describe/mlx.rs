@@ -1,47 +1,24 @@
 //! The real `mlx_vlm.server`, on tiny models with random weights: they never say JSON, but everything else is real.
 
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::desk::{Desk, Done};
 use crate::shelf::shelf;
-
-fn script(name: &str) -> String {
-    format!("{}/tests/support/{name}", env!("CARGO_MANIFEST_DIR"))
-}
+use crate::tools::{free_port, get, run, script, tool, until};
 
 /// The Python that runs the server, and the models, made once a run.
 fn made() -> &'static (String, PathBuf) {
     static MADE: OnceLock<(String, PathBuf)> = OnceLock::new();
     MADE.get_or_init(|| {
-        let done = Command::new("bash")
-            .arg(script("mlx-vlm.sh"))
-            .output()
-            .unwrap();
-        assert!(
-            done.status.success(),
-            "{}",
-            String::from_utf8_lossy(&done.stderr)
-        );
-        let python = String::from_utf8(done.stdout).unwrap().trim().to_owned();
+        let python = tool("mlx-vlm.sh");
         let models = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tiny-vlm");
-        let done = Command::new(&python)
-            .arg(script("make_tiny_vlm.py"))
-            .arg(&models)
-            .output()
-            .unwrap();
-        assert!(
-            done.status.success(),
-            "{}",
-            String::from_utf8_lossy(&done.stderr)
-        );
+        let maker = script("make_tiny_vlm.py");
+        run(Command::new(&python).arg(maker).arg(&models));
         (python, models)
     })
 }
@@ -66,10 +43,7 @@ impl Server {
 
     /// A model in a folder.
     pub(crate) fn serve(model: PathBuf) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
-        Self::serve_at(port, model)
+        Self::serve_at(free_port(), model)
     }
 
     fn serve_at(port: u16, model: PathBuf) -> Self {
@@ -100,17 +74,12 @@ impl Server {
             log,
             _turn: turn,
         };
-        let begun = Instant::now();
-        while server.get("health").is_none() {
+        until("the server answers", 180, || {
             let ended = server.child.try_wait().unwrap();
             let log = || std::fs::read_to_string(server.log.path()).unwrap_or_default();
-            assert!(
-                ended.is_none() && begun.elapsed() < Duration::from_secs(180),
-                "{ended:?}: {}",
-                log()
-            );
-            sleep(Duration::from_millis(200));
-        }
+            assert!(ended.is_none(), "{ended:?}: {}", log());
+            get(&format!("{}/health", server.url())).is_some()
+        });
         server
     }
 
@@ -118,19 +87,9 @@ impl Server {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    fn get(&self, path: &str) -> Option<Value> {
-        drop(rustls::crypto::ring::default_provider().install_default());
-        let client = reqwest::blocking::Client::builder()
-            .no_proxy()
-            .build()
-            .unwrap();
-        let reply = client.get(format!("{}/{path}", self.url())).send().ok()?;
-        serde_json::from_str(&reply.text().ok()?).ok()
-    }
-
     /// What the server counted.
     fn metrics(&self) -> Value {
-        self.get("metrics").unwrap()
+        get(&format!("{}/metrics", self.url())).unwrap()
     }
 
     /// Describes with it.
@@ -234,19 +193,11 @@ fn a_page_that_takes_too_long_is_cancelled_at_the_server() {
     assert_eq!(done.code, 2, "{}", done.err);
     let class = done.json()["failed"][0]["class"].clone();
     assert!(class == "deadline" || class == "repetition", "{class}");
-    let begun = Instant::now();
-    loop {
+    until("the server stops", 20, || {
         let summary = &server.metrics()["summary"];
-        if summary["in_flight"] == 0 && summary["requests_completed"] == 0 {
-            assert_eq!(
-                summary["last_error"]["error"],
-                "stream_closed_before_completion"
-            );
-            break;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(20), "{summary}");
-        sleep(Duration::from_millis(100));
-    }
+        let over = summary["in_flight"] == 0 && summary["requests_completed"] == 0;
+        over && summary["last_error"]["error"] == "stream_closed_before_completion"
+    });
 }
 
 #[test]
@@ -268,14 +219,9 @@ fn a_server_that_is_killed_in_mid_run_is_waited_for() {
         "1",
     ];
     let running = desk.start(&args);
-    let begun = Instant::now();
-    while server.metrics()["summary"]["requests_started"] == 0 {
-        assert!(
-            begun.elapsed() < Duration::from_secs(60),
-            "nothing was asked"
-        );
-        sleep(Duration::from_millis(20));
-    }
+    until("something is asked", 60, || {
+        server.metrics()["summary"]["requests_started"] != 0
+    });
     drop(server);
     let server = Server::serve_at(port, made().1.join("qwen2.5-vl"));
     let done = Done::from(running.wait_with_output().unwrap());

@@ -36,9 +36,14 @@ impl Bench {
     }
 
     fn with(config: &Config) -> Self {
+        Self::open_with(config, false)
+    }
+
+    fn open_with(config: &Config, upright: bool) -> Self {
         let options = Options {
             worker: Some(PathBuf::from(env!("CARGO_BIN_EXE_ingest"))),
             text: true,
+            upright,
         };
         Self {
             folder: tempfile::tempdir().unwrap(),
@@ -250,6 +255,33 @@ fn a_page_that_needs_too_much_memory_fails_alone() {
         pages[0]
     );
     assert_eq!(pages[1].as_ref().unwrap().text, "the second page");
+}
+
+#[test]
+fn pages_are_turned_the_way_their_text_runs_where_that_is_wanted() {
+    let seen = |upright: bool| -> Vec<Rendered> {
+        let pages = Bench::open_with(&config(), upright).render("lying.pdf", &pdf::lying());
+        pages.unwrap().into_iter().map(Result::unwrap).collect()
+    };
+    let (plain, upright) = (seen(false), seen(true));
+    let (high, wide) = (Size::new(1275, 1650), Size::new(1650, 1275));
+    let sizes: Vec<Size> = plain.iter().map(|page| page.image.size()).collect();
+    assert_eq!(sizes, [high, wide, wide, high, high]);
+    for (page, as_it_lies) in upright.iter().zip(&plain) {
+        assert_eq!(page.image.size(), high);
+        assert_eq!(page.text, as_it_lies.text);
+        let pairs = page.image.rgb().iter().zip(plain[0].image.rgb());
+        let apart = pairs.filter(|(a, b)| a.abs_diff(**b) > 100).count();
+        assert!(
+            apart < 200,
+            "{apart} values differ from the page that was never turned"
+        );
+    }
+    let upside_down = plain[4].image.rgb().iter().zip(plain[0].image.rgb());
+    assert!(upside_down.filter(|(a, b)| a.abs_diff(**b) > 100).count() > 10_000);
+    // A few letters do not turn a page.
+    let few = Bench::open_with(&config(), true).render("turned.pdf", &pdf::turned());
+    assert_eq!(few.unwrap()[1].as_ref().unwrap().image.size(), wide);
 }
 
 #[test]

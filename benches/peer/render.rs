@@ -40,6 +40,7 @@ fn main() -> Result<ExitCode> {
     };
     let options = Options {
         text: false,
+        upright: false,
         ..Options::default()
     };
     let mut renderer = open_with(&config, &options)?;

@@ -138,7 +138,13 @@ pub(super) fn describe(
         ..settings.render.clone()
     };
     let parts = Parts {
-        renderer: Box::new(|| render::open(&seen)),
+        renderer: Box::new(|| {
+            let upright = render::Options {
+                upright: true,
+                ..render::Options::default()
+            };
+            render::open_with(&seen, &upright)
+        }),
         runner: &*runner,
         store,
     };

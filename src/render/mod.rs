@@ -188,12 +188,18 @@ pub struct Options {
     pub worker: Option<PathBuf>,
     /// Whether the text layer is read.
     pub text: bool,
+    /// Whether a page whose text runs another way than its paper lies is turned until it can be read.
+    pub upright: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let worker = std::env::var_os("INGEST_WORKER_EXE").map(PathBuf::from);
-        Self { worker, text: true }
+        Self {
+            worker,
+            text: true,
+            upright: false,
+        }
     }
 }
 

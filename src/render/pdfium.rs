@@ -8,6 +8,7 @@
 )]
 
 use std::collections::HashSet;
+use std::f32::consts::FRAC_PI_2;
 use std::ffi::{c_int, c_ulong, c_void};
 use std::path::Path;
 use std::ptr;
@@ -33,6 +34,8 @@ const MAX_BOOKMARKS: usize = 20_000;
 const MAX_DEPTH: usize = 32;
 /// Characters of a page beyond these are left out.
 const MAX_CHARS: c_int = 1 << 20;
+/// Fewer letters do not tell how a page is to be read: a stamp in the margin of a scan has some.
+const TELLING: usize = 40;
 /// Characters of a title or label beyond these are left out.
 const MAX_TITLE: usize = 1000;
 
@@ -232,8 +235,8 @@ impl Page<'_> {
             .ok_or_else(|| format!("a page of {width} x {height} points has no size in pixels"))
     }
 
-    /// Draws it on white: `3 * width * height` bytes.
-    pub(super) fn draw(&self, size: Size, rgb: &mut [u8]) -> Result<(), String> {
+    /// Draws it on white, so many quarters clockwise: `3 * width * height` bytes.
+    pub(super) fn draw(&self, size: Size, turns: u8, rgb: &mut [u8]) -> Result<(), String> {
         if rgb.len() as u64 != size.area() * 3 {
             return Err("the picture does not fit its memory".into());
         }
@@ -249,10 +252,44 @@ impl Page<'_> {
                 return Err("PDFium makes no bitmap of its size".into());
             }
             let page = self.handle.cast();
-            calls.FPDF_RenderPageBitmap(bitmap, page, 0, 0, width, height, 0, FLAGS);
+            let turns = c_int::from(turns);
+            calls.FPDF_RenderPageBitmap(bitmap, page, 0, 0, width, height, turns, FLAGS);
             calls.FPDFBitmap_Destroy(bitmap);
         }
         Ok(())
+    }
+
+    /// The quarters clockwise after which most of its letters stand upright; 0 where that is so already, or few tell.
+    ///
+    /// `FPDFText_GetCharAngle` tells how a letter is turned clockwise on the paper (`fpdf_text.cpp`: of its matrix, `c`
+    /// and `a`); `/Rotate` turns the paper clockwise once more.
+    pub(super) fn turns(&self) -> u8 {
+        let calls = self.calls();
+        let mut letters = [0_usize; 4];
+        // SAFETY: the text page is closed before the page, and asked about characters that it has.
+        unsafe {
+            let layer = calls.FPDFText_LoadPage(self.handle.cast());
+            if layer.is_null() {
+                return 0;
+            }
+            let paper = calls.FPDFPage_GetRotation(self.handle.cast());
+            for at in 0..calls.FPDFText_CountChars(layer).min(MAX_CHARS) {
+                let unit = calls.FPDFText_GetUnicode(layer, at);
+                let is_letter = char::from_u32(unit).is_some_and(char::is_alphanumeric);
+                let angle = calls.FPDFText_GetCharAngle(layer, at);
+                if is_letter && angle >= 0.0 {
+                    let quarters = (angle / FRAC_PI_2).round() as c_int + paper;
+                    letters[quarters.rem_euclid(4) as usize] += 1;
+                }
+            }
+            calls.FPDFText_ClosePage(layer);
+        }
+        let all: usize = letters.iter().sum();
+        let most = (0..4_u8).find(|&way| letters[usize::from(way)] * 2 > all);
+        match most {
+            Some(way) if all >= TELLING => (4 - way) % 4,
+            _ => 0,
+        }
     }
 
     /// Its text layer, whole: also what is rotated or lies outside the page's box.

@@ -45,6 +45,7 @@ impl Pool {
             memory: config.worker_memory.0,
             slot_bytes: (max_pixels * 3).next_multiple_of(1 << 16),
             text: options.text,
+            upright: options.upright,
         };
         let exe = options.worker.clone().map_or_else(own_exe, Ok)?;
         let deadline = config.deadline();

@@ -27,6 +27,8 @@ pub(super) struct Hello {
     pub(super) slot_bytes: u64,
     /// Whether to read the text layer.
     pub(super) text: bool,
+    /// Whether to turn pages the way their text runs.
+    pub(super) upright: bool,
 }
 
 /// What the bytes of a file are.

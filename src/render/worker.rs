@@ -174,9 +174,14 @@ fn draw(
     room: &mut [u8],
 ) -> Result<(Size, String), String> {
     let page = document.page(number)?;
-    let size = page.size(hello.dpi, hello.max_pixels)?;
+    let turns = if hello.upright { page.turns() } else { 0 };
+    let mut size = page.size(hello.dpi, hello.max_pixels)?;
+    if turns % 2 == 1 {
+        size = Size::new(size.height, size.width);
+    }
     let rgb = room.get_mut(..size.area() as usize * 3);
-    page.draw(size, rgb.ok_or("the picture does not fit its memory")?)?;
+    let rgb = rgb.ok_or("the picture does not fit its memory")?;
+    page.draw(size, turns, rgb)?;
     let text = if hello.text {
         page.text()
     } else {

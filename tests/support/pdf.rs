@@ -207,6 +207,28 @@ pub fn turned() -> Vec<u8> {
     pages(&list, "")
 }
 
+/// One page as it should be read, then as scanners and wide tables leave it: the text runs upwards, downwards, upwards on
+/// paper that lies the same way, and upside down.
+pub fn lying() -> Vec<u8> {
+    let fonts = PLAIN.split_once("/Resources").map_or("", |(_, r)| r);
+    let wide = format!("/MediaBox [0 0 792 612] /Resources {fonts}");
+    let laid_right = format!("/Rotate 90 {wide}");
+    let upside_down = format!("/Rotate 180 {PLAIN}");
+    let text = "a table that is wider than the paper that it is printed on";
+    let turned = |matrix: &str| [matrix.as_bytes(), &says(text)].concat();
+    let upwards = turned("0 1 -1 0 792 0 cm ");
+    pages(
+        &[
+            (PLAIN, turned("")),
+            (&wide, upwards.clone()),
+            (&wide, turned("0 -1 1 0 0 612 cm ")),
+            (&laid_right, upwards),
+            (&upside_down, turned("")),
+        ],
+        "",
+    )
+}
+
 /// Four pages labelled i, ii, 1, 2, with an outline of three bookmarks; the last one closes a circle.
 pub fn labelled() -> Vec<u8> {
     let mut pdf = Pdf::new();

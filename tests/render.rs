@@ -244,13 +244,18 @@ fn a_page_that_needs_too_much_memory_fails_alone() {
     let mut bench = Bench::with(&Config {
         workers: 1,
         worker_memory: ByteSize(128 << 20),
+        deadline_s: 10,
         ..config()
     });
     let pages = bench
         .render("strokes.pdf", &pdf::strokes(2_000_000))
         .unwrap();
+    // PDFium that gets no memory nearly always ends its process; on a machine under load it was seen to hang instead.
     assert!(
-        matches!(pages[0], Err(PageError::WorkerDied(_))),
+        matches!(
+            pages[0],
+            Err(PageError::WorkerDied(_) | PageError::Deadline { .. })
+        ),
         "{:?}",
         pages[0]
     );

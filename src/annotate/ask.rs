@@ -1,25 +1,15 @@
 //! Asks about pages until there is an answer, or no hope.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
-use std::thread;
-use std::time::{Duration, Instant};
 
-use crate::describe::loops::Detector;
 use crate::describe::reply::{self, Class};
-use crate::describe::{End, Error, Job, Part, Piece, Runner, prompt};
+use crate::describe::{End, Error, prompt};
 use crate::page::{Description, ManualId, PageId};
 
+use super::Event;
 use super::desk::Sight;
-use super::{Event, Settings};
+use super::line::{Answered, Line, Said, Try, shortened};
 
-/// How hot each attempt is: greedy copies dense tables well, and gets out of a loop only when it is warmer.
-const LADDER: [f32; 4] = [0.1, 0.4, 0.7, 1.0];
-/// Times that a server is waited for; each pause is twice as long as the one before.
-const PATIENCE: u32 = 6;
-/// The first pause.
-const PAUSE: Duration = Duration::from_secs(1);
 /// Pictures that cost less than this share of what they must were dropped, or shrunk beyond reading.
 const DROPPED: f64 = 0.5;
 
@@ -41,61 +31,30 @@ pub(super) enum Answer {
     Again(Class),
 }
 
-/// Asks a runner; shared by all lanes.
-pub(super) struct Asker<'a> {
-    runner: &'a dyn Runner,
-    settings: &'a Settings,
-    /// Set once the server is given up; no page is blamed for that.
-    over: &'a AtomicBool,
-    /// Why it was.
-    cause: Mutex<Option<Error>>,
-    watch: &'a (dyn Fn(Event) + Sync),
-    /// Held from a question to its first token, where the runner wants that.
-    door: Mutex<()>,
-    /// Shared by the first attempts; retries have it for themselves: a server may take the temperature of one request
-    /// for all that run.
-    room: RwLock<()>,
-}
-
-/// What was said.
-struct Said {
-    text: String,
-    end: End,
-    seconds: f64,
-}
-
-impl<'a> Asker<'a> {
-    pub(super) fn new(
-        runner: &'a dyn Runner,
-        settings: &'a Settings,
-        over: &'a AtomicBool,
-        watch: &'a (dyn Fn(Event) + Sync),
-    ) -> Self {
-        Self {
-            runner,
-            settings,
-            over,
-            cause: Mutex::default(),
-            watch,
-            door: Mutex::default(),
-            room: RwLock::default(),
+impl Answer {
+    /// The page, if it was described.
+    pub(super) fn described(&self) -> Option<PageId> {
+        match self {
+            Self::Described { id, .. } => Some(id.clone()),
+            _ => None,
         }
     }
+}
 
-    /// Asks nobody any more.
-    pub(super) fn give_up(&self, cause: Option<Error>) {
-        let mut first = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
-        *first = first.take().or(cause);
-        self.over.store(true, Ordering::Relaxed);
-    }
+/// Asks about pages; shared by all lanes.
+pub(super) struct Asker<'a> {
+    pub(super) line: Line<'a>,
+}
 
+impl Asker<'_> {
     /// Asks about a group: together, and those that then have no answer alone.
     pub(super) fn ask(&self, group: Vec<Sight>) -> Result<Vec<Answer>, Error> {
         let (mut answers, mut alone) = (Vec::new(), group);
         if alone.len() > 1 {
             let sights: Vec<prompt::Sight> =
                 alone.iter().map(|sight| sight.prompt.clone()).collect();
-            let said = self.patiently(&prompt::several(&sights), alone.len() as u32, 0)?;
+            let parts = prompt::several(&sights);
+            let said = self.line.ask(&parts, alone.len() as u32, Try::First)?;
             let layers: BTreeMap<u32, String> = alone
                 .iter()
                 .map(|sight| (sight.prompt.page, sight.text.clone()))
@@ -152,21 +111,21 @@ impl<'a> Asker<'a> {
             .collect()
     }
 
-    fn again(&self, sight: &Sight, class: Class) -> Answer {
-        (self.watch)(Event::Again(sight.id.clone(), class.to_string()));
+    pub(super) fn again(&self, sight: &Sight, class: Class) -> Answer {
+        (self.line.watch)(Event::Again(sight.id.clone(), class.to_string()));
         Answer::Again(class)
     }
 
     /// Asks about one page, up the ladder.
-    fn single(&self, sight: &Sight, answers: &mut Vec<Answer>) -> Result<(), Error> {
-        let attempts = self.settings.attempts.max(1);
+    pub(super) fn single(&self, sight: &Sight, answers: &mut Vec<Answer>) -> Result<(), Error> {
+        let attempts = self.line.settings.attempts.max(1);
         let mut last = (Class::Empty, String::new());
         for attempt in 0..attempts {
-            let parts = match attempt > 1 && attempt + 1 == attempts {
-                true => prompt::simple(&sight.prompt),
-                false => prompt::single(&sight.prompt),
+            let which = match attempt {
+                0 => Try::First,
+                _ => Try::Again(attempt),
             };
-            let made = match self.patiently(&parts, 1, attempt)? {
+            let made = match self.say(sight, which)? {
                 Err(failed) => Err(failed),
                 Ok(said) => match self.is_blind(&said.end, sight.pixels) {
                     true => Err((
@@ -198,135 +157,20 @@ impl<'a> Asker<'a> {
         Ok(())
     }
 
-    /// Asks once, however often the server must be waited for. A failure of the server is no fault of the page.
-    fn patiently(
-        &self,
-        parts: &[Part],
-        pages: u32,
-        attempt: u32,
-    ) -> Result<Result<Said, (Class, String)>, Error> {
-        let mut pause = PAUSE;
-        let mut tries = 0;
-        loop {
-            if self.over.load(Ordering::Relaxed) {
-                let cause = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
-                let ended = || Error::Broken("the run has ended".to_owned());
-                return Err(cause.clone().unwrap_or_else(ended));
-            }
-            let cause = match self.once(parts, pages, attempt, tries > 0) {
-                Ok(said) => return Ok(Ok(said)),
-                Err(Stopped::By(class, why)) => return Ok(Err((class, why))),
-                Err(Stopped::Failed(cause)) => cause,
-            };
-            if cause == Error::Circles {
-                return Ok(Err((Class::Repetition, cause.to_string())));
-            }
-            let is_away = matches!(
-                cause,
-                Error::Away { .. } | Error::Broken(_) | Error::Memory(_)
-            );
-            match &cause {
-                Error::Deadline(_) => return Ok(Err((Class::Deadline, cause.to_string()))),
-                Error::Refused(_) | Error::Protocol(_) => {
-                    return Ok(Err((Class::Server, cause.to_string())));
-                }
-                Error::Fault(_) if tries >= 2 => {
-                    return Ok(Err((Class::Server, cause.to_string())));
-                }
-                Error::Fault(_) => {}
-                _ if is_away && tries < PATIENCE => {
-                    if let Error::Memory(_) = cause {
-                        // Best effort: a server that cannot unload says so when it is asked again.
-                        drop(self.runner.unload());
-                    }
-                    (self.watch)(Event::Note(format!(
-                        "{cause}; asking again in {} s",
-                        pause.as_secs()
-                    )));
-                    thread::sleep(pause);
-                    pause *= 2;
-                }
-                _ => {
-                    self.give_up(Some(cause.clone()));
-                    return Err(cause);
-                }
-            }
-            tries += 1;
-        }
-    }
-
-    /// Asks once. `alone` keeps all other requests out.
-    fn once(&self, parts: &[Part], pages: u32, attempt: u32, alone: bool) -> Result<Said, Stopped> {
-        let crowd = (!alone && attempt == 0).then(|| self.room.read());
-        let quiet = (alone || attempt > 0).then(|| self.room.write());
-        let start = Instant::now();
-        let job = Job {
-            parts: parts.to_vec(),
-            max_tokens: self.settings.max_tokens * pages,
-            temperature: LADDER[(attempt as usize).min(LADDER.len() - 1)],
-            deadline: self.settings.deadline * pages,
+    /// Asks about one page once. The last of several attempts asks for less.
+    pub(super) fn say(&self, sight: &Sight, which: Try) -> Result<Answered, Error> {
+        let last = self.line.settings.attempts.saturating_sub(1);
+        let parts = match which {
+            Try::Again(attempt) if attempt > 1 && attempt == last => prompt::simple(&sight.prompt),
+            _ => prompt::single(&sight.prompt),
         };
-        let mut door: Option<MutexGuard<'_, ()>> = self
-            .runner
-            .card()
-            .gated
-            .then(|| self.door.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut detector = Detector::default();
-        let mut thoughts = 0;
-        for piece in self.runner.run(&job)? {
-            let piece = piece?;
-            door = None;
-            match piece {
-                Piece::Thought(words) => thoughts += words.len(),
-                Piece::Text(words) => {
-                    if detector.push(&words) {
-                        let said = detector.into_text();
-                        return Err(Stopped::By(Class::Repetition, shortened(&said)));
-                    }
-                }
-                Piece::End(end) => {
-                    let text = detector.into_text();
-                    if text.trim().is_empty() && thoughts > 0 {
-                        let why = format!("{thoughts} bytes of thoughts");
-                        return Err(Stopped::By(Class::Thinking, why));
-                    }
-                    let seconds = start.elapsed().as_secs_f64();
-                    return Ok(Said { text, end, seconds });
-                }
-            }
-        }
-        drop((door, crowd, quiet));
-        Err(Stopped::Failed(Error::Broken(
-            "there was no end".to_owned(),
-        )))
+        self.line.ask(&parts, 1, which)
     }
 
     /// Whether a question cost so few tokens that its pictures cannot have been among them.
     fn is_blind(&self, end: &End, pixels: u64) -> bool {
-        let must = pixels as f64 / f64::from(self.runner.card().pixels_per_token);
+        let must = pixels as f64 / f64::from(self.line.runner.card().pixels_per_token);
         end.prompt_tokens
             .is_some_and(|tokens| f64::from(tokens) < must * DROPPED)
-    }
-}
-
-/// Why a question has no whole answer.
-enum Stopped {
-    /// We closed it, or it said nothing.
-    By(Class, String),
-    Failed(Error),
-}
-
-impl From<Error> for Stopped {
-    fn from(cause: Error) -> Self {
-        Self::Failed(cause)
-    }
-}
-
-/// The beginning of what was said, for the record.
-fn shortened(text: &str) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.chars().count() {
-        0..=160 => line,
-        _ => format!("{}…", line.chars().take(159).collect::<String>()),
     }
 }

@@ -1,6 +1,6 @@
 //! Before the lanes: pages are rendered again and told apart. After them: what was said is stored.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
@@ -25,6 +25,7 @@ const QUALITY: u8 = 90;
 const SAME: usize = 3;
 
 /// A page on its way to the model.
+#[derive(Clone)]
 pub(super) struct Sight {
     pub(super) id: PageId,
     pub(super) prompt: prompt::Sight,
@@ -163,6 +164,7 @@ pub(super) fn store(
         store,
         model,
         tally,
+        told: HashSet::new(),
         said: HashMap::new(),
         waiting: Vec::new(),
     };
@@ -181,6 +183,8 @@ struct Keeper<'a> {
     store: &'a dyn Store,
     model: &'a str,
     tally: &'a mut Tally,
+    /// Pages that have a description now.
+    told: HashSet<PageId>,
     /// Which pages got which title and summary.
     said: HashMap<(String, String), Vec<PageId>>,
     /// Twins, and whose they are.
@@ -226,9 +230,14 @@ impl Keeper<'_> {
     }
 
     fn described(&mut self, id: &PageId, description: Description) -> Result<(), Error> {
+        if self.told.insert(id.clone()) {
+            self.tally.described += 1;
+        }
         let key = (description.title.clone(), description.summary.clone());
         let same = self.said.entry(key).or_default();
-        same.push(id.clone());
+        if !same.contains(id) {
+            same.push(id.clone());
+        }
         if same.len() >= SAME {
             // The first ones were stored before anybody could know.
             let stored = same.len() == SAME;
@@ -237,18 +246,19 @@ impl Keeper<'_> {
             } else {
                 vec![id.clone()]
             };
-            self.tally.described -= if stored { all.len() as u32 - 1 } else { 0 };
             for page in all {
                 let why = "the model says the same of different pages".to_owned();
                 self.fail(&page, Class::SameForAll, why)?;
             }
             return Ok(());
         }
-        self.tally.described += 1;
         self.put(id, Outcome::Described(description))
     }
 
     fn fail(&mut self, id: &PageId, class: Class, why: String) -> Result<(), Error> {
+        if self.told.remove(id) {
+            self.tally.described -= 1;
+        }
         self.tally.failed.push(Failure {
             page: id.to_string(),
             class: class.to_string(),

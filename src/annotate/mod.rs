@@ -4,7 +4,8 @@
 //! lanes, each of which asks about one page, or a few, at a time.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -18,14 +19,20 @@ use crate::render::{self, Renderer};
 use crate::store::{self, Store};
 
 mod ask;
+mod canary;
 mod desk;
+mod guard;
+mod line;
 mod todo;
 mod twins;
 
 pub use todo::{Redo, Request};
 
 use ask::{Answer, Asker};
+use canary::Canary;
 use desk::Sight;
+use guard::Guard;
+use line::Line;
 
 /// How pages are asked about.
 #[derive(Clone, Debug)]
@@ -40,7 +47,16 @@ pub struct Settings {
     pub deadline: Duration,
     /// Times a page is asked before it has failed.
     pub attempts: u32,
+    /// Pages after which the model's memory is freed, so that it is loaded anew; 0: never.
+    pub unload_every: usize,
+    /// Pages after which the same page is asked about again, to see whether the model says the same; 0: never.
+    pub canary_every: usize,
+    /// Bytes of memory that the model may take.
+    pub memory: u64,
 }
+
+/// Tells the bytes that the model takes; none where nobody can tell.
+pub type Gauge<'a> = dyn Fn() -> Option<u64> + Sync + 'a;
 
 /// What a run works with.
 pub struct Parts<'a> {
@@ -50,6 +66,8 @@ pub struct Parts<'a> {
     pub runner: &'a dyn Runner,
     /// Where pages are.
     pub store: &'a dyn Store,
+    /// The memory that the model takes.
+    pub gauge: &'a Gauge<'a>,
 }
 
 /// A part that failed as a whole: the run ends, what is stored stays.
@@ -100,6 +118,8 @@ pub struct Tally {
     pub tokens: u64,
     /// Seconds from the first question to the last answer.
     pub seconds: f64,
+    /// The most bytes of memory that the model was seen to take; none where nobody can tell.
+    pub memory: Option<u64>,
     /// Seconds that each page took.
     #[serde(skip)]
     pub times: Vec<f64>,
@@ -173,10 +193,25 @@ fn flow(
     } = how;
     let (jobs, kept) = todo::list(parts.store, request)?;
     tally.kept = kept;
-    watch(Event::Found(jobs.iter().map(|job| job.pages.len()).sum()));
+    let found = jobs.iter().map(|job| job.pages.len()).sum();
+    watch(Event::Found(found));
     let card = parts.runner.card();
     let over = AtomicBool::new(false);
-    let asker = Asker::new(parts.runner, settings, &over, watch);
+    let guard = Guard::new(parts.gauge, settings.memory);
+    let asker = Asker {
+        line: Line::new(parts.runner, settings, &guard, &over, watch),
+    };
+    // A page asked about once more tells nothing where there are few.
+    let canary_every = if found > settings.canary_every {
+        settings.canary_every
+    } else {
+        0
+    };
+    let care = Care {
+        asker: &asker,
+        canary: Canary::new(canary_every),
+        asked: AtomicUsize::new(0),
+    };
     let (out, groups) = sync_channel(settings.lanes);
     let (answered, answers) = sync_channel(settings.lanes * settings.interleave);
     let groups = Mutex::new(groups);
@@ -191,40 +226,74 @@ fn flow(
         let seeing = scope.spawn(move || desk.run(renderer, &jobs));
         let lanes: Vec<_> = (0..settings.lanes)
             .map(|_| {
-                let (groups, answered, asker) = (&groups, answered.clone(), &asker);
-                scope.spawn(move || lane(groups, &answered, asker))
+                let (groups, answered, care) = (&groups, answered.clone(), &care);
+                scope.spawn(move || lane(groups, &answered, care))
             })
             .collect();
         drop(answered);
         let stored = desk::store(parts.store, &card.model, answers, tally, watch);
         let asked: Result<Vec<()>, Error> = lanes.into_iter().map(joined).collect();
         let seen = joined(seeing);
+        tally.memory = guard.peak();
         stored.and(asked.map(drop)).and(seen)
     })
+}
+
+/// What lanes share besides the groups.
+struct Care<'a> {
+    asker: &'a Asker<'a>,
+    canary: Canary,
+    /// Pages that were asked about.
+    asked: AtomicUsize,
 }
 
 /// Asks about group after group. Once the server is given up, by whichever lane, what still waits is let go.
 fn lane(
     groups: &Mutex<Receiver<Vec<Sight>>>,
     answered: &SyncSender<Answer>,
-    asker: &Asker<'_>,
+    care: &Care<'_>,
 ) -> Result<(), Error> {
     let mut result = Ok(());
     while let Some(group) = next(groups) {
-        match asker.ask(group) {
-            Ok(answers) => {
-                if answers
-                    .into_iter()
-                    .any(|answer| answered.send(answer).is_err())
-                {
-                    // Nobody stores any more.
-                    asker.give_up(None);
-                }
-            }
-            Err(cause) => result = result.and(Err(cause.into())),
+        if let Err(cause) = care.group(group, answered) {
+            result = result.and(Err(cause.into()));
         }
     }
     result
+}
+
+impl Care<'_> {
+    /// Asks about a group, hands the answers on, and sees after the model.
+    fn group(
+        &self,
+        mut group: Vec<Sight>,
+        answered: &SyncSender<Answer>,
+    ) -> Result<(), describe::Error> {
+        let answers = self.asker.ask(group.clone())?;
+        let described: HashSet<PageId> = answers.iter().filter_map(Answer::described).collect();
+        self.hand_on(answers, answered);
+        let pages = group.len();
+        group.retain(|sight| described.contains(&sight.id));
+        // Pages are noted once they are on their way: what is said of them later comes after.
+        let again = self.canary.described(group, self.asker)?;
+        self.hand_on(again, answered);
+        let every = self.asker.line.settings.unload_every;
+        let before = self.asked.fetch_add(pages, Ordering::Relaxed);
+        if every > 0 && before / every < (before + pages) / every {
+            self.asker.line.clean_up();
+        }
+        Ok(())
+    }
+
+    fn hand_on(&self, answers: Vec<Answer>, answered: &SyncSender<Answer>) {
+        if answers
+            .into_iter()
+            .any(|answer| answered.send(answer).is_err())
+        {
+            // Nobody stores any more.
+            self.asker.line.give_up(None);
+        }
+    }
 }
 
 /// The next group that waits; none at the end.

@@ -11,16 +11,17 @@ use serde_json::json;
 use crate::annotate::{self, Event, Parts, Redo, Request, Tally};
 use crate::config::Settings;
 use crate::describe::{self, Card, Kind};
+use crate::measure;
 use crate::page::{Annotation, PageSet};
 use crate::render;
 use crate::report::Report;
 use crate::store::{self, Mode, Scope, Store, Which};
-use crate::units::Seconds;
+use crate::units::{ByteSize, Seconds};
 
-use super::Common;
 use super::ingest::{STOP, heed_ctrl_c};
 use super::table::table;
 use super::ui::Ui;
+use super::{Common, kit};
 
 /// Describe stored pages by a vision-language model
 ///
@@ -88,7 +89,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &DescribeArgs) -> Result<E
     }
     store.prepare(&profile)?;
     heed_ctrl_c()?;
-    let mut request = Request {
+    let request = Request {
         manuals: manual.into_iter().collect(),
         pages: args.pages.clone(),
         limit: args.limit,
@@ -96,7 +97,11 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &DescribeArgs) -> Result<E
         path: args.pdf.clone(),
         model: String::new(),
     };
-    describe(ui, &settings, &*store, &mut request).map(ExitCode::from)
+    let done = describe(ui, &settings, &*store, request)?;
+    if ui.json {
+        ui.json(&done.0)?;
+    }
+    tell(ui, done).map(ExitCode::from)
 }
 
 impl DescribeArgs {
@@ -112,13 +117,16 @@ impl DescribeArgs {
     }
 }
 
-/// Describes pages and tells how it went; returns the exit code.
+/// What came of it, and whether a part failed as a whole.
+pub(super) type Done = (Tally, Result<(), annotate::Error>);
+
+/// Describes pages.
 pub(super) fn describe(
-    ui: &mut Ui,
+    ui: &Ui,
     settings: &Settings,
     store: &dyn Store,
-    request: &mut Request,
-) -> Result<u8, Report> {
+    mut request: Request,
+) -> Result<Done, Report> {
     let config = &settings.describe;
     let runner = describe::open(config)?;
     let card = runner.card();
@@ -131,6 +139,9 @@ pub(super) fn describe(
         max_tokens: config.max_tokens,
         deadline: Duration::from_secs(config.deadline_s),
         attempts: config.attempts,
+        unload_every: config.unload_every,
+        canary_every: config.canary_every,
+        memory: memory_limit(settings),
     };
     let seen = render::Config {
         max_megapixels: config.megapixels.ceil() as u32,
@@ -147,13 +158,17 @@ pub(super) fn describe(
         }),
         runner: &*runner,
         store,
+        gauge: &|| runner.process().and_then(measure::taken_by),
     };
     let bar = Bar::new(ui);
-    let (tally, result) = annotate::annotate(parts, request, &how, &STOP, &|event| bar.on(event));
+    let done = annotate::annotate(parts, &request, &how, &STOP, &|event| bar.on(event));
     bar.bar.finish_and_clear();
-    if ui.json {
-        ui.json(&tally)?;
-    } else if !ui.quiet() {
+    Ok(done)
+}
+
+/// Tells people how it went; returns the exit code.
+pub(super) fn tell(ui: &Ui, (tally, result): Done) -> Result<u8, Report> {
+    if !ui.json && !ui.quiet() {
         ui.data(summary(&tally))?;
     }
     if tally.stopped {
@@ -161,6 +176,15 @@ pub(super) fn describe(
     }
     result.map_err(Report::from)?;
     Ok(tally.exit_code())
+}
+
+/// Bytes of memory that the model may take: all of the machine, or less where that is wanted.
+fn memory_limit(settings: &Settings) -> u64 {
+    let machine = kit::machine_memory();
+    match settings.limits.memory_limit.0 {
+        0 => machine,
+        limit => limit.min(machine),
+    }
 }
 
 /// Dots per inch at which an A4 or letter page has so many million pixels.
@@ -228,6 +252,9 @@ fn summary(tally: &Tally) -> String {
         tally.kept,
         tally.failed.len()
     ));
+    let memory = tally.memory.map(|bytes| ByteSize(bytes).to_string());
+    let memory = memory.unwrap_or_else(|| "—".to_owned());
+    lines.push(format!("memory of the model: {memory}"));
     if !tally.retries.is_empty() {
         let all = tally
             .retries

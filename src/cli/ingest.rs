@@ -14,6 +14,7 @@ use crate::report::Report;
 use crate::store::{self, Catalogue, Mode, Which as Collection};
 use crate::units::Seconds;
 
+use super::describe;
 use super::dry_run::{self, DryRun};
 use super::progress::{self, Progress};
 use super::table::table;
@@ -106,9 +107,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
     let (tally, result) = watched(ui, &Stage::ALL, |watch| {
         pipeline::ingest(parts, &jobs, &how, &STOP, watch)
     })?;
-    if ui.json {
-        ui.json(&tally)?;
-    } else if !ui.quiet() {
+    if !ui.json && !ui.quiet() {
         ui.data(summary(&tally))?;
     }
     let stored = tally.total(|m| m.stored);
@@ -118,7 +117,31 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
     if tally.stopped {
         ui.warn("stopped; the same command goes on where it ended");
     }
-    let code = match result {
+    let code = code(ui, args, &tally, result);
+    let described = (args.describe && !tally.stopped && code < 2).then(|| {
+        let named = |manual: &pipeline::ManualTally| ManualId::new(&manual.manual);
+        let request = annotate::Request {
+            manuals: tally.manuals.iter().map(named).collect(),
+            pages: args.which.pages.clone(),
+            ..annotate::Request::default()
+        };
+        describe::describe(ui, &settings, &*store, request)
+    });
+    if ui.json {
+        let descriptions = described.as_ref().and_then(|done| done.as_ref().ok());
+        ui.json(&Told {
+            stored: &tally,
+            descriptions: descriptions.map(|(tally, _)| tally),
+        })?;
+    }
+    let described = described.map(|done| done.and_then(|done| describe::tell(ui, done)));
+    let described = described.transpose()?.unwrap_or(0);
+    Ok(code.max(described).into())
+}
+
+/// The exit code of what was stored; tells which part failed.
+fn code(ui: &Ui, args: &IngestArgs, tally: &Tally, result: Result<(), pipeline::Error>) -> u8 {
+    match result {
         Ok(()) if args.offline && !tally.failed() => 0,
         Ok(()) => tally.exit_code(),
         Err(e) => {
@@ -129,18 +152,16 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
                 2
             }
         }
-    };
-    if args.describe && !tally.stopped && code < 2 {
-        let named = |manual: &pipeline::ManualTally| ManualId::new(&manual.manual);
-        let mut request = annotate::Request {
-            manuals: tally.manuals.iter().map(named).collect(),
-            pages: args.which.pages.clone(),
-            ..annotate::Request::default()
-        };
-        let described = super::describe::describe(ui, &settings, &*store, &mut request)?;
-        return Ok(ExitCode::from(code.max(described)));
     }
-    Ok(code.into())
+}
+
+/// What `--json` prints of a run.
+#[derive(serde::Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    stored: &'a Tally,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    descriptions: Option<&'a annotate::Tally>,
 }
 
 /// A first word that is no file but nearly a command was meant as one.
@@ -211,6 +232,7 @@ pub(super) fn under_bars<T>(
 )]
 fn leave_at_once() {
     super::temporary::sweep_up();
+    crate::describe::end_all();
     std::process::exit(130);
 }
 

@@ -3,6 +3,7 @@
 //! A [`Runner`] only talks to a model. What is asked, how answers are read, when to stop and to ask again is decided
 //! here once for all runners ([`prompt`], [`reply`], [`loops`]) and driven by `annotate`.
 
+mod class;
 pub mod loops;
 pub mod prompt;
 pub mod reply;
@@ -37,6 +38,12 @@ pub struct Config {
     pub attempts: u32,
     /// Let pages travel to another machine unencrypted, or the key.
     pub key_over_http: bool,
+    /// What starts the server where none answers, word by word; empty: nothing does.
+    pub command: Vec<String>,
+    /// Pages after which the model's memory is freed, so that it is loaded anew; 0: never.
+    pub unload_every: usize,
+    /// Pages after which the same page is asked about again, to see whether the model says the same; 0: never.
+    pub canary_every: usize,
 }
 
 impl Config {
@@ -203,6 +210,9 @@ pub trait Runner: Send + Sync {
     /// # Errors
     /// When the server fails.
     fn unload(&self) -> Result<(), Error>;
+
+    /// The process whose memory the model takes; none where it is on another machine, or cannot be told.
+    fn process(&self) -> Option<u32>;
 }
 
 /// Opens the runner that the configuration names, and looks whether it has the model.
@@ -211,4 +221,9 @@ pub trait Runner: Send + Sync {
 /// When it does not answer, wants another key, or has no such model.
 pub fn open(config: &Config) -> Result<Box<dyn Runner>, Error> {
     server::open(config)
+}
+
+/// Ends what runners started, at once: for a process that leaves without cleaning up.
+pub fn end_all() {
+    server::end_all();
 }

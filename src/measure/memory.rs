@@ -33,7 +33,7 @@ impl Watch {
             };
             while !stop.load(Ordering::Relaxed) {
                 seen.fetch_max(now(&mut known), Ordering::Relaxed);
-                if let Some(bytes) = footprint::beyond_resident() {
+                if let Some(bytes) = footprint::beyond_resident(std::process::id()) {
                     shared.fetch_max(bytes + 1, Ordering::Relaxed);
                 }
                 thread::park_timeout(PAUSE);
@@ -73,15 +73,30 @@ impl Drop for Watch {
 /// Resident bytes of this process and its children.
 fn now(known: &mut System) -> u64 {
     let me = Pid::from_u32(std::process::id());
+    family(known, me).map(|(_, bytes)| bytes).sum()
+}
+
+/// A process and its children, with their resident bytes.
+fn family(known: &mut System, root: Pid) -> impl Iterator<Item = (Pid, u64)> {
     let what = ProcessRefreshKind::nothing().with_memory().without_tasks();
     known.refresh_processes_specifics(ProcessesToUpdate::All, true, what);
-    let ours = |pid: Pid, parent: Option<Pid>| pid == me || parent == Some(me);
     known
         .processes()
         .iter()
-        .filter(|(pid, process)| ours(**pid, process.parent()))
-        .map(|(_, process)| process.memory())
-        .sum()
+        .filter(move |(pid, process)| **pid == root || process.parent() == Some(root))
+        .map(|(pid, process)| (*pid, process.memory()))
+}
+
+/// Bytes that another process and its children take, those shared with a GPU included where the system tells of them;
+/// none when it is gone.
+pub fn taken_by(process: u32) -> Option<u64> {
+    let mut known = System::new_with_specifics(sysinfo::RefreshKind::nothing()).ok()?;
+    let all = family(&mut known, Pid::from_u32(process));
+    let bytes = all.map(|(pid, bytes)| {
+        let shared = footprint::beyond_resident(pid.as_u32());
+        bytes + shared.unwrap_or(0)
+    });
+    Some(bytes.sum()).filter(|bytes| *bytes > 0)
 }
 
 #[cfg(test)]

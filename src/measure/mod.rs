@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub use compare::{Comparison, TOLERANCE, compare};
 pub use machine::Machine;
-pub use memory::Watch;
+pub use memory::{Watch, taken_by};
 
 /// The version of the JSON form of [`Benchmark`]; it grows when a field changes its meaning or goes.
 pub const SCHEMA: u32 = 1;

@@ -25,6 +25,8 @@ pub(crate) struct Asked {
     /// The pages it is about, as they are labelled.
     pub(crate) pages: Vec<u32>,
     pub(crate) body: Value,
+    /// Times that the model was unloaded so far.
+    pub(crate) unloads: usize,
 }
 
 /// What the server does.
@@ -71,6 +73,7 @@ struct Shared {
     closed: Arc<AtomicUsize>,
     now: Arc<AtomicUsize>,
     most: Arc<AtomicUsize>,
+    unloads: Arc<AtomicUsize>,
 }
 
 impl Fake {
@@ -87,6 +90,7 @@ impl Fake {
             closed: Arc::default(),
             now: Arc::default(),
             most: Arc::default(),
+            unloads: Arc::default(),
         };
         let fake = Self {
             url,
@@ -112,6 +116,9 @@ impl Shared {
     fn serve(&self, mut stream: TcpStream) -> std::io::Result<()> {
         let (path, body) = request(&stream)?;
         if !["/v1/chat/completions", "/api/chat"].contains(&path.as_str()) {
+            if ["/unload", "/api/generate"].contains(&path.as_str()) {
+                self.unloads.fetch_add(1, Ordering::SeqCst);
+            }
             let told = match path.as_str() {
                 "/v1/models" => json!({"data": [{"id": "tiny"}]}),
                 "/api/tags" => json!({"models": [{"name": "tiny:latest"}]}),
@@ -132,6 +139,7 @@ impl Shared {
                 number: all.len(),
                 pages: labels(&body.to_string()),
                 body,
+                unloads: self.unloads.load(Ordering::SeqCst),
             };
             all.push(asked.clone());
             asked

@@ -12,6 +12,7 @@ mod ollama;
 mod pages;
 mod reciter;
 mod shelf;
+mod state;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod support;

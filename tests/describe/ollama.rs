@@ -17,7 +17,7 @@ use crate::shelf::{describe, shelf};
 use crate::tools::{free_port, get, post, run, script, tool, until};
 
 /// What the model says of a page that it saw, as far as a record of a failure goes.
-const SEEN: &str = "Bright page: a drawing of one pump, with its motor";
+pub(crate) const SEEN: &str = "Bright page: a drawing of one pump, with its motor";
 
 /// The folder of a model: `stop` ends after its last word, `circle` begins anew, `stuck` repeats it for ever.
 fn model(ending: &str) -> PathBuf {
@@ -34,14 +34,14 @@ fn model(ending: &str) -> PathBuf {
 }
 
 /// A server with some of the models, each named after how it ends; killed with its runners when it goes.
-struct Ollama {
+pub(crate) struct Ollama {
     child: Child,
-    url: String,
+    pub(crate) url: String,
     home: tempfile::TempDir,
 }
 
 impl Ollama {
-    fn start(endings: &[&str]) -> Self {
+    pub(crate) fn start(endings: &[&str]) -> Self {
         let program = tool("ollama.sh");
         let host = format!("127.0.0.1:{}", free_port());
         let home = tempfile::tempdir().unwrap();
@@ -69,7 +69,7 @@ impl Ollama {
     }
 
     /// Describes the pages of a desk.
-    fn describe(&self, desk: &Desk, model: &str, more: &[&str]) -> Done {
+    pub(crate) fn describe(&self, desk: &Desk, model: &str, more: &[&str]) -> Done {
         let args = ["describe", "--runner", "ollama", "--url", &self.url];
         desk.run(&[&args[..], &["--model", model, "--json"], more].concat())
     }
@@ -80,7 +80,13 @@ impl Ollama {
         known["models"].as_array().unwrap().len()
     }
 
-    fn log(&self) -> String {
+    /// Ends the server; its address and the folder with its models.
+    pub(crate) fn end(mut self) -> (String, tempfile::TempDir) {
+        let home = std::mem::replace(&mut self.home, tempfile::tempdir().unwrap());
+        (self.url.clone(), home)
+    }
+
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.home.path().join("log")).unwrap()
     }
 }
@@ -98,7 +104,7 @@ impl Drop for Ollama {
 }
 
 /// The processes that run models for a server.
-fn runners(server: u32) -> Vec<String> {
+pub(crate) fn runners(server: u32) -> Vec<String> {
     let parent = server.to_string();
     let done = Command::new("pgrep")
         .args(["-P", &parent])
@@ -109,14 +115,14 @@ fn runners(server: u32) -> Vec<String> {
 }
 
 /// Small pages and one attempt: the models say the same again.
-fn small() -> Desk {
+pub(crate) fn small() -> Desk {
     shelf()
         .with("INGEST_DESCRIBE_MEGAPIXELS", "0.2")
         .with("INGEST_DESCRIBE_ATTEMPTS", "1")
 }
 
 /// The classes and words of all failed pages.
-fn failures(told: &Value) -> Vec<(String, String)> {
+pub(crate) fn failures(told: &Value) -> Vec<(String, String)> {
     let failed = told["failed"].as_array().unwrap().iter();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     failed

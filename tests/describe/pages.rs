@@ -280,4 +280,8 @@ fn manuals_are_stored_and_described_in_one_go() {
     let asked = fake.questions();
     assert_eq!(asked.len(), 1, "only what was stored now");
     assert!(asked[0].body.to_string().contains("other.pdf"));
+    desk.write("third.pdf", &pdf::good(&["a third one"]));
+    let told = desk.run(&["third.pdf", "--describe", "--json"]).json();
+    assert_eq!(told["manuals"][0]["stored"], 1, "{told}");
+    assert_eq!(told["descriptions"]["described"], 1, "{told}");
 }

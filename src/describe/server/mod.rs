@@ -1,6 +1,7 @@
 //! Runners that are servers, over HTTP: OpenAI's chat and Ollama's own. Always streamed, so that dropping an answer
 //! closes the connection, which ends the generation.
 
+mod keeper;
 mod lines;
 mod ollama;
 mod openai;
@@ -8,6 +9,7 @@ mod openai;
 use std::io::Read;
 use std::time::Duration;
 
+use listeners::Protocol;
 use reqwest::StatusCode;
 use reqwest::blocking::{Client, RequestBuilder, Response};
 use serde_json::Value;
@@ -23,7 +25,19 @@ const TOLD: usize = 300;
 /// Bytes of a reply that is no stream.
 const REPLY: u64 = 4 << 20;
 
+pub(super) use keeper::end_all;
+
 pub(super) fn open(config: &Config) -> Result<Box<dyn Runner>, Error> {
+    match there(config) {
+        Err(Error::Away { .. }) if !config.command.is_empty() => {
+            Ok(Box::new(keeper::Kept::start(config)?))
+        }
+        other => other,
+    }
+}
+
+/// The runner that answers at the address.
+fn there(config: &Config) -> Result<Box<dyn Runner>, Error> {
     let wire = Wire::new(config)?;
     Ok(match config.runner {
         Kind::Ollama => Box::new(ollama::open(wire, config)?),
@@ -90,6 +104,16 @@ impl Wire {
             Some(key) => request.bearer_auth(key),
             None => request,
         }
+    }
+
+    /// The process that listens there, if that is here and ours to see.
+    fn process(&self) -> Option<u32> {
+        let port = reqwest::Url::parse(&self.url)
+            .ok()?
+            .port_or_known_default()?;
+        let listening = listeners::get_process_by_port(port, Protocol::TCP);
+        (!self.remote).then_some(())?;
+        Some(listening.ok()?.pid)
     }
 
     /// A short question; the answer as JSON, null where it is none.

@@ -113,6 +113,10 @@ impl Runner for Ollama {
             .ask("/api/generate", &body, super::SHORT)
             .map(drop)
     }
+
+    fn process(&self) -> Option<u32> {
+        self.wire.process()
+    }
 }
 
 /// An answer in lines of JSON.

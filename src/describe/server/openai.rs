@@ -116,6 +116,10 @@ impl Runner for OpenAi {
             false => Ok(()),
         }
     }
+
+    fn process(&self) -> Option<u32> {
+        self.wire.process()
+    }
 }
 
 /// An answer in server-sent events.

@@ -1,0 +1,176 @@
+//! Memory that the model takes, watched from page to page: a machine that runs out of it takes everything down.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::annotate::Gauge;
+
+/// Shares of the limit, in per cent, from which something is done.
+const WARN: u64 = 75;
+const CLEAN_UP: u64 = 80;
+const PAUSE: u64 = 85;
+const CRITICAL: u64 = 87;
+const STOP: u64 = 95;
+/// Looks between two times that memory is freed while work goes on: a model that is large by nature is not loaded anew
+/// for every page.
+const APART: u64 = 50;
+
+/// What is to be done before the next question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Go,
+    /// Free memory, then go.
+    CleanUp,
+    /// Look again later.
+    Wait {
+        /// Free memory first.
+        clean_up: bool,
+    },
+    Stop,
+}
+
+/// Looks at the memory.
+pub(super) struct Guard<'a> {
+    gauge: &'a Gauge<'a>,
+    limit: u64,
+    peak: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    now: u64,
+    looks: u64,
+    /// The look at which memory was freed.
+    cleaned: Option<u64>,
+    /// Whether it was freed in the pause that lasts.
+    cleaned_in_pause: bool,
+    /// The highest mark that was told.
+    told: u64,
+}
+
+impl<'a> Guard<'a> {
+    pub(super) fn new(gauge: &'a Gauge<'a>, limit: u64) -> Self {
+        Self {
+            gauge,
+            limit: limit.max(1),
+            peak: AtomicU64::new(0),
+            state: Mutex::default(),
+        }
+    }
+
+    /// The most bytes that were seen; none when nobody could tell.
+    pub(super) fn peak(&self) -> Option<u64> {
+        let peak = self.peak.load(Ordering::Relaxed);
+        (peak > 0).then_some(peak)
+    }
+
+    /// Looks, and says what is to be done, and what a person should know.
+    pub(super) fn look(&self) -> (Step, Option<String>) {
+        let Some(now) = (self.gauge)() else {
+            return (Step::Go, None);
+        };
+        self.peak.fetch_max(now, Ordering::Relaxed);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.now = now;
+        state.looks += 1;
+        let share = now.saturating_mul(100) / self.limit;
+        let told = state.tell(share).map(|what| {
+            let words = words(now, self.limit);
+            format!("{words}: {what}")
+        });
+        (state.step(share), told)
+    }
+
+    /// How it stands, for people.
+    pub(super) fn words(&self) -> String {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        words(state.now, self.limit)
+    }
+}
+
+impl State {
+    fn step(&mut self, share: u64) -> Step {
+        if share < PAUSE {
+            self.cleaned_in_pause = false;
+        }
+        match share {
+            STOP.. => Step::Stop,
+            PAUSE.. => {
+                let clean_up = !self.cleaned_in_pause;
+                self.cleaned_in_pause = true;
+                self.cleaned = Some(self.looks);
+                Step::Wait { clean_up }
+            }
+            CLEAN_UP.. if self.cleaned.is_none_or(|then| self.looks - then >= APART) => {
+                self.cleaned = Some(self.looks);
+                Step::CleanUp
+            }
+            _ => Step::Go,
+        }
+    }
+
+    /// What is told once for each mark.
+    fn tell(&mut self, share: u64) -> Option<&'static str> {
+        let marks = [
+            (STOP, "too much, the run is stopped"),
+            (CRITICAL, "critical, nothing is asked until some is free"),
+            (PAUSE, "nothing is asked until some is free"),
+            (CLEAN_UP, "the model is unloaded and loaded anew"),
+            (WARN, "not much is left"),
+        ];
+        let (mark, what) = marks.into_iter().find(|(mark, _)| share >= *mark)?;
+        let is_news = mark > self.told;
+        self.told = self.told.max(mark);
+        is_news.then_some(what)
+    }
+}
+
+fn words(now: u64, limit: u64) -> String {
+    let gb = |bytes: u64| bytes as f64 / 1e9;
+    let share = now.saturating_mul(100) / limit;
+    format!(
+        "the model takes {:.1} GB, {share} % of the {:.1} GB that it may",
+        gb(now),
+        gb(limit)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_mark_has_its_step_and_is_told_once() {
+        let now = AtomicU64::new(0);
+        let gauge = || Some(now.load(Ordering::Relaxed));
+        let guard = Guard::new(&gauge, 1000);
+        let at = |share: u64| {
+            now.store(share, Ordering::Relaxed);
+            let (step, told) = guard.look();
+            (step, told.is_some())
+        };
+        assert_eq!(at(740), (Step::Go, false));
+        assert_eq!(at(750), (Step::Go, true));
+        assert_eq!(at(760), (Step::Go, false));
+        assert_eq!(at(800), (Step::CleanUp, true));
+        assert_eq!(at(820), (Step::Go, false), "not for every page");
+        assert_eq!(at(850), (Step::Wait { clean_up: true }, true));
+        assert_eq!(at(870), (Step::Wait { clean_up: false }, true));
+        assert_eq!(at(700), (Step::Go, false));
+        assert_eq!(at(860), (Step::Wait { clean_up: true }, false));
+        assert_eq!(at(950), (Step::Stop, true));
+        assert_eq!(guard.peak(), Some(950));
+        for _ in 0..APART - 1 {
+            assert_eq!(at(700).0, Step::Go);
+        }
+        assert_eq!(at(810).0, Step::CleanUp);
+    }
+
+    #[test]
+    fn a_machine_that_nobody_can_look_at_stops_nothing() {
+        let guard = Guard::new(&|| None, 1);
+        assert_eq!(guard.look(), (Step::Go, None));
+        assert_eq!(guard.peak(), None);
+    }
+}

@@ -1,0 +1,248 @@
+//! The line to a runner: one question at a time or many at once, patience with a server that went away, and memory.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::describe::loops::Detector;
+use crate::describe::reply::Class;
+use crate::describe::{End, Error, Job, Part, Piece, Runner};
+
+use super::guard::{Guard, Step};
+use super::{Event, Settings};
+
+/// How hot each attempt is: greedy copies dense tables well, and gets out of a loop only when it is warmer.
+const LADDER: [f32; 4] = [0.1, 0.4, 0.7, 1.0];
+/// Times that a server is waited for; each pause is twice as long as the one before.
+const PATIENCE: u32 = 6;
+/// The first pause.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How long short memory is waited for, and between two looks.
+const DROUGHT: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Which attempt a question is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Try {
+    /// The first: beside others.
+    First,
+    /// A later one, alone: a server may take the temperature of one request for all that run.
+    Again(u32),
+    /// One whose answer must be the same every time: alone, and always the likeliest word.
+    Canary,
+}
+
+impl Try {
+    fn temperature(self) -> f32 {
+        match self {
+            Self::First => LADDER[0],
+            Self::Again(attempt) => LADDER[(attempt as usize).min(LADDER.len() - 1)],
+            Self::Canary => 0.0,
+        }
+    }
+}
+
+/// What was said.
+pub(super) struct Said {
+    pub(super) text: String,
+    pub(super) end: End,
+    pub(super) seconds: f64,
+}
+
+/// What becomes of a question: an answer, or the class of its failure and what was said.
+pub(super) type Answered = Result<Said, (Class, String)>;
+
+/// A runner, shared by all lanes.
+pub(super) struct Line<'a> {
+    pub(super) runner: &'a dyn Runner,
+    pub(super) settings: &'a Settings,
+    pub(super) watch: &'a (dyn Fn(Event) + Sync),
+    pub(super) guard: &'a Guard<'a>,
+    /// Set once the server is given up; no page is blamed for that.
+    over: &'a AtomicBool,
+    /// Why it was.
+    cause: Mutex<Option<Error>>,
+    /// Held from a question to its first token, where the runner wants that.
+    door: Mutex<()>,
+    /// Shared by the first attempts; whoever needs the runner alone waits until they are done.
+    room: RwLock<()>,
+}
+
+impl<'a> Line<'a> {
+    pub(super) fn new(
+        runner: &'a dyn Runner,
+        settings: &'a Settings,
+        guard: &'a Guard<'a>,
+        over: &'a AtomicBool,
+        watch: &'a (dyn Fn(Event) + Sync),
+    ) -> Self {
+        Self {
+            runner,
+            settings,
+            watch,
+            guard,
+            over,
+            cause: Mutex::default(),
+            door: Mutex::default(),
+            room: RwLock::default(),
+        }
+    }
+
+    /// Asks nobody any more.
+    pub(super) fn give_up(&self, cause: Option<Error>) {
+        let mut first = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
+        *first = first.take().or(cause);
+        self.over.store(true, Ordering::Relaxed);
+    }
+
+    /// Frees the model's memory once nobody is asked; the next question loads it anew.
+    pub(super) fn clean_up(&self) {
+        let _alone = self.room.write();
+        // Best effort: a server that cannot unload says so when it is asked again.
+        drop(self.runner.unload());
+    }
+
+    /// Asks once, however often the server must be waited for. A failure of the server is no fault of the page.
+    pub(super) fn ask(&self, parts: &[Part], pages: u32, which: Try) -> Result<Answered, Error> {
+        let mut pause = PAUSE;
+        let mut tries = 0;
+        loop {
+            self.enter()?;
+            let cause = match self.once(parts, pages, which, tries > 0) {
+                Ok(said) => return Ok(Ok(said)),
+                Err(Stopped::By(class, why)) => return Ok(Err((class, why))),
+                Err(Stopped::Failed(cause)) => cause,
+            };
+            let why = cause.to_string();
+            match &cause {
+                Error::Circles => return Ok(Err((Class::Repetition, why))),
+                Error::Deadline(_) => return Ok(Err((Class::Deadline, why))),
+                Error::Refused(_) | Error::Protocol(_) => return Ok(Err((Class::Server, why))),
+                Error::Fault(_) if tries >= 2 => return Ok(Err((Class::Server, why))),
+                Error::Fault(_) => {}
+                Error::Away { .. } | Error::Broken(_) | Error::Memory(_) if tries < PATIENCE => {
+                    if let Error::Memory(_) = cause {
+                        self.clean_up();
+                    }
+                    self.note(format!("{why}; asking again in {} s", pause.as_secs()));
+                    thread::sleep(pause);
+                    pause *= 2;
+                }
+                _ => return Err(self.end(cause)),
+            }
+            tries += 1;
+        }
+    }
+
+    /// Waits until there is memory to ask.
+    fn enter(&self) -> Result<(), Error> {
+        let begun = Instant::now();
+        loop {
+            if self.over.load(Ordering::Relaxed) {
+                let cause = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
+                let ended = || Error::Broken("the run has ended".to_owned());
+                return Err(cause.clone().unwrap_or_else(ended));
+            }
+            let (step, told) = self.guard.look();
+            if let Some(told) = told {
+                self.note(told);
+            }
+            match step {
+                Step::Go => return Ok(()),
+                Step::CleanUp => {
+                    self.clean_up();
+                    return Ok(());
+                }
+                Step::Wait { clean_up } if begun.elapsed() < DROUGHT => {
+                    if clean_up {
+                        self.clean_up();
+                    }
+                    thread::sleep(LOOK);
+                }
+                Step::Wait { .. } | Step::Stop => {
+                    let why = format!("{}; what is described is stored", self.guard.words());
+                    return Err(self.end(Error::Memory(why)));
+                }
+            }
+        }
+    }
+
+    fn end(&self, cause: Error) -> Error {
+        self.give_up(Some(cause.clone()));
+        cause
+    }
+
+    pub(super) fn note(&self, words: String) {
+        (self.watch)(Event::Note(words));
+    }
+
+    /// Asks once. `alone` keeps all other requests out.
+    fn once(&self, parts: &[Part], pages: u32, which: Try, alone: bool) -> Result<Said, Stopped> {
+        let alone = alone || which != Try::First;
+        let crowd = (!alone).then(|| self.room.read());
+        let quiet = alone.then(|| self.room.write());
+        let start = Instant::now();
+        let job = Job {
+            parts: parts.to_vec(),
+            max_tokens: self.settings.max_tokens * pages,
+            temperature: which.temperature(),
+            deadline: self.settings.deadline * pages,
+        };
+        let mut door: Option<MutexGuard<'_, ()>> = self
+            .runner
+            .card()
+            .gated
+            .then(|| self.door.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut detector = Detector::default();
+        let mut thoughts = 0;
+        for piece in self.runner.run(&job)? {
+            let piece = piece?;
+            door = None;
+            match piece {
+                Piece::Thought(words) => thoughts += words.len(),
+                Piece::Text(words) => {
+                    if detector.push(&words) {
+                        let said = detector.into_text();
+                        return Err(Stopped::By(Class::Repetition, shortened(&said)));
+                    }
+                }
+                Piece::End(end) => {
+                    let text = detector.into_text();
+                    if text.trim().is_empty() && thoughts > 0 {
+                        let why = format!("{thoughts} bytes of thoughts");
+                        return Err(Stopped::By(Class::Thinking, why));
+                    }
+                    let seconds = start.elapsed().as_secs_f64();
+                    return Ok(Said { text, end, seconds });
+                }
+            }
+        }
+        drop((door, crowd, quiet));
+        Err(Stopped::Failed(Error::Broken(
+            "there was no end".to_owned(),
+        )))
+    }
+}
+
+/// Why a question has no whole answer.
+enum Stopped {
+    /// We closed it, or it said nothing.
+    By(Class, String),
+    Failed(Error),
+}
+
+impl From<Error> for Stopped {
+    fn from(cause: Error) -> Self {
+        Self::Failed(cause)
+    }
+}
+
+/// The beginning of what was said, for the record.
+pub(super) fn shortened(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.chars().count() {
+        0..=160 => line,
+        _ => format!("{}…", line.chars().take(159).collect::<String>()),
+    }
+}

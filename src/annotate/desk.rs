@@ -17,7 +17,7 @@ use crate::store::{ManualCard, Scope, Store, StoredPage, Vectors};
 use super::ask::Answer;
 use super::todo::Job;
 use super::twins::Album;
-use super::{Error, Event, Failure, Settings, Tally};
+use super::{Error, Event, Failure, Tally};
 
 /// Quality of the JPEG that is sent.
 const QUALITY: u8 = 90;
@@ -37,7 +37,8 @@ pub(super) struct Sight {
 
 /// Renders pages and hands them on.
 pub(super) struct Desk<'a> {
-    pub(super) settings: &'a Settings,
+    /// Pages in a group.
+    pub(super) interleave: usize,
     /// Any of them ends it.
     pub(super) stop: [&'a AtomicBool; 2],
     pub(super) out: SyncSender<Vec<Sight>>,
@@ -110,7 +111,7 @@ impl Desk<'_> {
                     }
                 },
             };
-            let full = group.len() >= self.settings.interleave;
+            let full = group.len() >= self.interleave;
             if told.is_some_and(|answer| self.answered.send(answer).is_err())
                 || full && self.out.send(std::mem::take(&mut group)).is_err()
             {

@@ -10,7 +10,7 @@ use crate::describe::reply::Class;
 use crate::describe::{End, Error, Job, Part, Piece, Runner};
 
 use super::guard::{Guard, Step};
-use super::{Event, Settings};
+use super::{Event, Exchange, Settings};
 
 /// How hot each attempt is: greedy copies dense tables well, and gets out of a loop only when it is warmer.
 const LADDER: [f32; 4] = [0.1, 0.4, 0.7, 1.0];
@@ -31,6 +31,8 @@ pub(super) enum Try {
     Again(u32),
     /// One whose answer must be the same every time: alone, and always the likeliest word.
     Canary,
+    /// The same beside others.
+    Steady,
 }
 
 impl Try {
@@ -38,7 +40,7 @@ impl Try {
         match self {
             Self::First => LADDER[0],
             Self::Again(attempt) => LADDER[(attempt as usize).min(LADDER.len() - 1)],
-            Self::Canary => 0.0,
+            Self::Canary | Self::Steady => 0.0,
         }
     }
 }
@@ -179,7 +181,7 @@ impl<'a> Line<'a> {
 
     /// Asks once. `alone` keeps all other requests out.
     fn once(&self, parts: &[Part], pages: u32, which: Try, alone: bool) -> Result<Said, Stopped> {
-        let alone = alone || which != Try::First;
+        let alone = alone || !matches!(which, Try::First | Try::Steady);
         let crowd = (!alone).then(|| self.room.read());
         let quiet = alone.then(|| self.room.write());
         let start = Instant::now();
@@ -195,10 +197,12 @@ impl<'a> Line<'a> {
             .gated
             .then(|| self.door.lock().unwrap_or_else(PoisonError::into_inner));
         let mut detector = Detector::default();
-        let mut thoughts = 0;
+        let (mut thoughts, mut first) = (0, None);
         for piece in self.runner.run(&job)? {
             let piece = piece?;
             door = None;
+            let now = start.elapsed().as_secs_f64();
+            let first = *first.get_or_insert(now);
             match piece {
                 Piece::Thought(words) => thoughts += words.len(),
                 Piece::Text(words) => {
@@ -208,13 +212,21 @@ impl<'a> Line<'a> {
                     }
                 }
                 Piece::End(end) => {
+                    (self.watch)(Event::Asked(Exchange {
+                        first,
+                        seconds: now,
+                        end,
+                    }));
                     let text = detector.into_text();
                     if text.trim().is_empty() && thoughts > 0 {
                         let why = format!("{thoughts} bytes of thoughts");
                         return Err(Stopped::By(Class::Thinking, why));
                     }
-                    let seconds = start.elapsed().as_secs_f64();
-                    return Ok(Said { text, end, seconds });
+                    return Ok(Said {
+                        text,
+                        end,
+                        seconds: now,
+                    });
                 }
             }
         }

@@ -24,9 +24,11 @@ mod desk;
 mod guard;
 mod line;
 mod todo;
+mod trial;
 mod twins;
 
 pub use todo::{Redo, Request};
+pub use trial::{Round, Said, Trial};
 
 use ask::{Answer, Asker};
 use canary::Canary;
@@ -93,8 +95,21 @@ pub enum Event {
     Done(PageId),
     /// A page is asked again, for this reason.
     Again(PageId, String),
+    /// A question was answered.
+    Asked(Exchange),
     /// Something a person should know.
     Note(String),
+}
+
+/// A question and its answer, as a stopwatch and the runner saw them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Exchange {
+    /// Seconds to the first word.
+    pub first: f64,
+    /// Seconds to the end.
+    pub seconds: f64,
+    /// Tokens of question and answer, where the runner tells.
+    pub end: describe::End,
 }
 
 /// What became of a run.
@@ -195,35 +210,55 @@ fn flow(
     tally.kept = kept;
     let found = jobs.iter().map(|job| job.pages.len()).sum();
     watch(Event::Found(found));
-    let card = parts.runner.card();
-    let over = AtomicBool::new(false);
     let guard = Guard::new(parts.gauge, settings.memory);
+    let over = AtomicBool::new(false);
     let asker = Asker {
         line: Line::new(parts.runner, settings, &guard, &over, watch),
     };
     // A page asked about once more tells nothing where there are few.
-    let canary_every = if found > settings.canary_every {
-        settings.canary_every
-    } else {
-        0
-    };
-    let care = Care {
-        asker: &asker,
-        canary: Canary::new(canary_every),
-        asked: AtomicUsize::new(0),
-    };
+    let every = settings.canary_every;
+    let canary = Canary::new(if found > every { every } else { 0 });
+    let (stops, renderer) = ([stop, &over], parts.renderer);
+    let result = lanes(
+        &asker,
+        canary,
+        |out, answered| {
+            let desk = desk::Desk {
+                interleave: settings.interleave,
+                stop: stops,
+                out,
+                answered,
+            };
+            desk.run(renderer, &jobs)
+        },
+        |answers| {
+            let model = &parts.runner.card().model;
+            desk::store(parts.store, model, answers, tally, watch)
+        },
+    );
+    tally.memory = guard.peak();
+    result
+}
+
+/// Lets lanes ask about the groups that `feed` sends them, and `drain` take what comes of it.
+fn lanes(
+    asker: &Asker<'_>,
+    canary: Canary,
+    feed: impl FnOnce(SyncSender<Vec<Sight>>, SyncSender<Answer>) -> Result<(), Error> + Send,
+    drain: impl FnOnce(Receiver<Answer>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let settings = asker.line.settings;
     let (out, groups) = sync_channel(settings.lanes);
     let (answered, answers) = sync_channel(settings.lanes * settings.interleave);
     let groups = Mutex::new(groups);
-    let renderer = parts.renderer;
+    let care = Care {
+        asker,
+        canary,
+        asked: AtomicUsize::new(0),
+    };
     thread::scope(|scope| {
-        let desk = desk::Desk {
-            settings,
-            stop: [stop, &over],
-            out,
-            answered: answered.clone(),
-        };
-        let seeing = scope.spawn(move || desk.run(renderer, &jobs));
+        let told = answered.clone();
+        let feeding = scope.spawn(move || feed(out, told));
         let lanes: Vec<_> = (0..settings.lanes)
             .map(|_| {
                 let (groups, answered, care) = (&groups, answered.clone(), &care);
@@ -231,11 +266,10 @@ fn flow(
             })
             .collect();
         drop(answered);
-        let stored = desk::store(parts.store, &card.model, answers, tally, watch);
+        let drained = drain(answers);
         let asked: Result<Vec<()>, Error> = lanes.into_iter().map(joined).collect();
-        let seen = joined(seeing);
-        tally.memory = guard.peak();
-        stored.and(asked.map(drop)).and(seen)
+        let fed = joined(feeding);
+        drained.and(asked.map(drop)).and(fed)
     })
 }
 

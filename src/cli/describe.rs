@@ -13,7 +13,7 @@ use crate::config::Settings;
 use crate::describe::{self, Card, Kind};
 use crate::measure;
 use crate::page::{Annotation, PageSet};
-use crate::render;
+use crate::render::{self, Renderer};
 use crate::report::Report;
 use crate::store::{self, Mode, Scope, Store, Which};
 use crate::units::{ByteSize, Seconds};
@@ -136,26 +136,10 @@ pub(super) fn describe(
     let how = annotate::Settings {
         lanes: chosen(config.lanes, card.lanes),
         interleave: chosen(config.interleave, card.interleave),
-        max_tokens: config.max_tokens,
-        deadline: Duration::from_secs(config.deadline_s),
-        attempts: config.attempts,
-        unload_every: config.unload_every,
-        canary_every: config.canary_every,
-        memory: memory_limit(settings),
-    };
-    let seen = render::Config {
-        max_megapixels: config.megapixels.ceil() as u32,
-        dpi: dpi(config.megapixels),
-        ..settings.render.clone()
+        ..how(settings, config)
     };
     let parts = Parts {
-        renderer: Box::new(|| {
-            let upright = render::Options {
-                upright: true,
-                ..render::Options::default()
-            };
-            render::open_with(&seen, &upright)
-        }),
+        renderer: Box::new(upright(settings)),
         runner: &*runner,
         store,
         gauge: &|| runner.process().and_then(measure::taken_by),
@@ -178,8 +162,39 @@ pub(super) fn tell(ui: &Ui, (tally, result): Done) -> Result<u8, Report> {
     Ok(tally.exit_code())
 }
 
+/// How pages are asked about, as the settings say.
+pub(super) fn how(settings: &Settings, config: &describe::Config) -> annotate::Settings {
+    annotate::Settings {
+        lanes: config.lanes,
+        interleave: config.interleave,
+        max_tokens: config.max_tokens,
+        deadline: Duration::from_secs(config.deadline_s),
+        attempts: config.attempts,
+        unload_every: config.unload_every,
+        canary_every: config.canary_every,
+        memory: memory_limit(settings),
+    }
+}
+
+/// Opens a renderer for pages that are described: upright, and as large as the settings say.
+pub(super) fn upright(
+    settings: &Settings,
+) -> impl FnOnce() -> Result<Box<dyn Renderer>, render::Error> + use<> {
+    let megapixels = settings.describe.megapixels;
+    let seen = render::Config {
+        max_megapixels: megapixels.ceil() as u32,
+        dpi: dpi(megapixels),
+        ..settings.render.clone()
+    };
+    let options = render::Options {
+        upright: true,
+        ..render::Options::default()
+    };
+    move || render::open_with(&seen, &options)
+}
+
 /// Bytes of memory that the model may take: all of the machine, or less where that is wanted.
-fn memory_limit(settings: &Settings) -> u64 {
+pub(super) fn memory_limit(settings: &Settings) -> u64 {
     let machine = kit::machine_memory();
     match settings.limits.memory_limit.0 {
         0 => machine,
@@ -220,6 +235,7 @@ impl<'a> Bar<'a> {
             Event::Found(pages) => self.bar.set_length(pages as u64),
             Event::Done(_) => self.bar.inc(1),
             Event::Again(page, why) => self.ui.detail(format!("{page}: {why}; asked again")),
+            Event::Asked(_) => {}
             Event::Note(line) => self.ui.warn(line),
         }
     }

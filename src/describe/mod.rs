@@ -8,6 +8,7 @@ pub mod loops;
 pub mod prompt;
 pub mod reply;
 mod server;
+pub mod tiers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -192,6 +193,8 @@ pub struct Card {
     pub pixels_per_token: u32,
     /// Whether pages leave this machine.
     pub remote: bool,
+    /// Whether it can free the memory that the model takes.
+    pub unloads: bool,
 }
 
 /// Talks to a model. Several threads may ask at once.

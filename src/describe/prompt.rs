@@ -75,6 +75,19 @@ pub fn several(sights: &[Sight]) -> Vec<Part> {
     parts
 }
 
+/// A question of somebody about a page, with its picture or without.
+pub fn question(words: &str, sight: Option<&Sight>) -> Vec<Part> {
+    let mut parts = vec![Part::Text(
+        "Answer a question about a page of a technical manual with a few words, as they are printed there.".to_owned(),
+    )];
+    if let Some(sight) = sight {
+        parts.push(Part::Text(label(sight)));
+        parts.push(Part::Image(Arc::clone(&sight.jpeg)));
+    }
+    parts.push(Part::Text(format!("Question: {words}\nAnswer:")));
+    parts
+}
+
 /// The habit that `add_vision_id` of the chat template trained: a label before each picture.
 fn label(sight: &Sight) -> String {
     format!(

@@ -1,15 +1,20 @@
 //! Retrieval quality by the field's measures, and where questions come from: a manual's own outline, or a dataset.
 
 mod dataset;
+mod fit;
 mod outline;
 mod table;
+mod vqa;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 pub use dataset::{Dataset, Error, Group, Query};
+pub use fit::mapping;
 pub use outline::{OUTLINE_RULE, OutlineQuestions, Title, ask_outline};
+
+pub use vqa::{simple_accuracy, vqa_accuracy};
 
 use crate::page::PageId;
 

@@ -4,6 +4,7 @@ mod compare;
 mod footprint;
 mod machine;
 mod memory;
+mod runners;
 
 use std::collections::BTreeMap;
 
@@ -12,6 +13,10 @@ use serde::{Deserialize, Serialize};
 pub use compare::{Comparison, TOLERANCE, compare};
 pub use machine::Machine;
 pub use memory::{Watch, taken_by};
+pub use runners::{
+    Answers, Candidate, Consistency, Figures, Grade, PageSaid, RUNNER_SCHEMA, Rankings, Row,
+    RunnerBenchmark, Verdict,
+};
 
 /// The version of the JSON form of [`Benchmark`]; it grows when a field changes its meaning or goes.
 pub const SCHEMA: u32 = 1;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
+mod bench;
 #[path = "../cli/desk.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod desk;

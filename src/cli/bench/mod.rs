@@ -17,6 +17,8 @@ use super::{Common, rates};
 mod html;
 mod pass;
 mod reference;
+mod runners;
+mod sheet;
 mod sheets;
 
 use pass::Bench;
@@ -29,7 +31,10 @@ const SLOWER: u8 = 3;
 /// Every manual is stored anew into a temporary store, which is removed afterwards. `--batch-size`, `--device`, `--model`,
 /// `--store` and `--workers` take several values: then each combination is run once, and the best one again.
 #[derive(clap::Args, Debug)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(super) struct BenchArgs {
+    #[command(subcommand)]
+    what: Option<What>,
     /// PDF, picture or folder to read (can be repeated)
     #[arg(required = true, value_name = "FILE")]
     paths: Vec<PathBuf>,
@@ -52,7 +57,16 @@ pub(super) struct BenchArgs {
     baseline: Option<PathBuf>,
 }
 
+/// What else can be measured.
+#[derive(clap::Subcommand, Debug)]
+enum What {
+    Describe(runners::RunnersArgs),
+}
+
 pub(super) fn run(ui: &mut Ui, common: &Common, args: &BenchArgs) -> Result<ExitCode, Report> {
+    if let Some(What::Describe(args)) = &args.what {
+        return runners::run(ui, common, args);
+    }
     let baseline = args.baseline.as_deref().map(read).transpose()?;
     heed_ctrl_c()?;
     let benches: Vec<Bench> = common

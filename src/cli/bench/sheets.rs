@@ -4,25 +4,8 @@ use crate::measure::{Benchmark, Point, Run, Runs};
 use crate::pipeline::Stage;
 use crate::units::{ByteSize, Seconds};
 
-use super::super::table::table;
 use super::reference;
-
-/// A table with its title.
-pub(super) struct Sheet {
-    pub(super) title: String,
-    pub(super) header: Vec<String>,
-    pub(super) rows: Vec<Vec<String>>,
-}
-
-impl Sheet {
-    fn new(title: impl Into<String>, header: &[&str]) -> Self {
-        Self {
-            title: title.into(),
-            header: header.iter().map(ToString::to_string).collect(),
-            rows: Vec::new(),
-        }
-    }
-}
+use super::sheet::{self, Sheet};
 
 /// Everything a report says in words, but for its tables.
 pub(super) fn words(benchmark: &Benchmark) -> Vec<String> {
@@ -171,31 +154,14 @@ fn rate(runs: &Runs) -> String {
 
 /// The report for the terminal.
 pub(super) fn text(benchmark: &Benchmark) -> String {
-    let mut parts = vec![words(benchmark).join("\n")];
-    for sheet in sheets(benchmark) {
-        let header: Vec<&str> = sheet.header.iter().map(String::as_str).collect();
-        parts.push(table(&header, &sheet.rows));
-    }
-    parts.join("\n\n")
+    sheet::text(&words(benchmark), &sheets(benchmark))
 }
 
 /// The report as Markdown.
 pub(super) fn markdown(benchmark: &Benchmark) -> String {
-    let mut text = String::from("# Throughput of `ingest`\n\n");
-    for line in words(benchmark) {
-        text.push_str(&format!("- {line}\n"));
-    }
-    for sheet in sheets(benchmark) {
-        let row = |cells: &[String]| {
-            let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
-            format!("| {} |\n", cells.join(" | "))
-        };
-        text.push_str(&format!("\n## {}\n\n{}", sheet.title, row(&sheet.header)));
-        text.push_str(&format!("|{}\n", "---|".repeat(sheet.header.len())));
-        sheet
-            .rows
-            .iter()
-            .for_each(|cells| text.push_str(&row(cells)));
-    }
-    text
+    sheet::markdown(
+        "Throughput of `ingest`",
+        &words(benchmark),
+        &sheets(benchmark),
+    )
 }

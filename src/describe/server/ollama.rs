@@ -55,6 +55,7 @@ pub(super) fn open(wire: Wire, config: &Config) -> Result<Ollama, Error> {
         gated: false,
         pixels_per_token: if model.contains("qwen3") { 1024 } else { 784 },
         remote: wire.remote,
+        unloads: true,
     };
     let pages = match config.interleave {
         0 => INTERLEAVED,

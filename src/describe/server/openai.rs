@@ -70,6 +70,7 @@ fn card(wire: &Wire, head: &Head, model: String, is_mlx: bool) -> Card {
         // 28 x 28 and 32 x 32 pixels.
         pixels_per_token: if is_third { 1024 } else { 784 },
         remote: wire.remote,
+        unloads: is_mlx,
         model,
     }
 }

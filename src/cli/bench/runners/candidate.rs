@@ -1,0 +1,331 @@
+//! One candidate: its ways of asking, its answers, its constancy.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use crate::annotate::{self, Gauge, Round, Trial};
+use crate::config::Settings;
+use crate::describe::{self, Runner};
+use crate::evaluate::{mapping, simple_accuracy, vqa_accuracy};
+use crate::measure::{self, Answers, Candidate, Consistency, Figures, PageSaid, Row, Spread};
+use crate::page::Description;
+use crate::report::Report;
+
+use super::super::super::describe::how;
+use super::super::super::ingest::STOP;
+use super::super::super::ui::Ui;
+use super::questions::Asked;
+use super::{Approach, Named, judge};
+
+/// Times that the same question is asked to see whether its answer is the same.
+const TIMES: usize = 5;
+
+/// What all candidates share.
+pub(super) struct Bench<'a> {
+    pub(super) ui: &'a Ui,
+    pub(super) settings: &'a Settings,
+    pub(super) trial: &'a Trial,
+    pub(super) questions: &'a [Asked],
+    pub(super) ways: &'a [(Approach, usize)],
+    pub(super) runs: u32,
+}
+
+/// Why a candidate was not tried to its end.
+enum Cut {
+    /// A part of it failed: the others go on.
+    Failed(String),
+    /// A person stopped it.
+    Stopped,
+}
+
+impl From<describe::Error> for Cut {
+    fn from(cause: describe::Error) -> Self {
+        Self::Failed(cause.to_string())
+    }
+}
+
+impl From<annotate::Error> for Cut {
+    fn from(cause: annotate::Error) -> Self {
+        Self::Failed(cause.to_string())
+    }
+}
+
+impl Bench<'_> {
+    /// Tries a candidate; what fails is told in the record.
+    pub(super) fn run(&self, named: &Named) -> Result<Candidate, Report> {
+        let mut record = Candidate {
+            name: named.text.clone(),
+            ..Candidate::default()
+        };
+        let mut config = self.settings.describe.clone();
+        (config.runner, config.model) = (named.runner, named.model.clone());
+        config.url.clone_from(&named.url);
+        match self.fill(&config, &mut record) {
+            Ok(()) => {}
+            Err(Cut::Failed(why)) => {
+                self.ui.warn(format!("{}: {why}", named.text));
+                record.error = Some(why);
+            }
+            Err(Cut::Stopped) => {
+                return Err(Report::plain("stopped; nothing is reported"));
+            }
+        }
+        record.verdict = judge::verdict(&record, self.memory());
+        Ok(record)
+    }
+
+    /// Bytes of memory that a model may take.
+    fn memory(&self) -> u64 {
+        super::super::super::describe::memory_limit(self.settings)
+    }
+
+    fn fill(&self, config: &describe::Config, record: &mut Candidate) -> Result<(), Cut> {
+        let mut said = Vec::new();
+        for &(approach, size) in self.ways {
+            let mut config = config.clone();
+            (config.lanes, config.interleave) = match approach {
+                Approach::Sequential => (1, 1),
+                Approach::Lanes => (size, 1),
+                Approach::Interleaved => (1, size),
+            };
+            let runner = describe::open(&config)?;
+            if record.server.is_empty() {
+                record.server.clone_from(&runner.card().name);
+                record.load = self.load(&*runner, &config)?;
+            }
+            let (row, first) = self.row(&*runner, &config, (approach, size))?;
+            record.rows.push(row);
+            said.push(first);
+        }
+        let best = record.best().cloned();
+        let at = record
+            .rows
+            .iter()
+            .position(|row| Some(row) == best.as_ref());
+        record.said = at.map(|at| said.swap_remove(at)).unwrap_or_default();
+        let mut config = config.clone();
+        (config.lanes, config.interleave) = (TIMES, 1);
+        let runner = describe::open(&config)?;
+        record.answers = self.answers(&*runner, &config)?;
+        record.consistency = Some(self.constancy(&*runner, &config)?);
+        // The next candidate needs the memory.
+        drop(runner.unload());
+        Ok(())
+    }
+
+    fn settings(&self, config: &describe::Config) -> annotate::Settings {
+        annotate::Settings {
+            lanes: config.lanes,
+            interleave: config.interleave,
+            unload_every: 0,
+            canary_every: 0,
+            ..how(self.settings, config)
+        }
+    }
+
+    /// Seconds that the first answer takes longer than the same one later.
+    fn load(&self, runner: &dyn Runner, config: &describe::Config) -> Result<Option<f64>, Cut> {
+        if !runner.card().unloads {
+            return Ok(None);
+        }
+        runner.unload()?;
+        let settings = annotate::Settings {
+            max_tokens: 1,
+            ..self.settings(config)
+        };
+        let time = || -> Result<f64, Cut> {
+            let start = Instant::now();
+            self.trial.repeat(runner, &settings, 1, false)?;
+            Ok(start.elapsed().as_secs_f64())
+        };
+        let (cold, warm) = (time()?, time()?);
+        Ok(Some((cold - warm).max(0.0)))
+    }
+
+    /// All rounds of a way of asking, and what was said in the first.
+    fn row(
+        &self,
+        runner: &dyn Runner,
+        config: &describe::Config,
+        (approach, batch): (Approach, usize),
+    ) -> Result<(Row, Vec<PageSaid>), Cut> {
+        let settings = self.settings(config);
+        let gauge: &Gauge<'_> = &|| runner.process().and_then(measure::taken_by);
+        // Another size of the context loads the model anew, which is not part of a round.
+        self.trial.repeat(runner, &settings, 1, false)?;
+        let mut row = Row {
+            approach: approach.name().to_owned(),
+            batch,
+            rounds: Vec::new(),
+        };
+        let mut first = None;
+        for _ in 0..self.runs {
+            let before = gauge();
+            let round = self.trial.describe(runner, &settings, gauge, &STOP)?;
+            if STOP.load(Ordering::Relaxed) {
+                return Err(Cut::Stopped);
+            }
+            let change = before.zip(gauge());
+            let mut figures = self.figures(&round);
+            figures.memory_change = change.map(|(before, after)| after as i64 - before as i64);
+            self.ui.say(format!(
+                "{} {} {batch}: {:.2} pages/s",
+                runner.card().model,
+                row.approach,
+                figures.rate()
+            ));
+            row.rounds.push(figures);
+            first.get_or_insert_with(|| said(&round));
+        }
+        Ok((row, first.unwrap_or_default()))
+    }
+
+    fn figures(&self, round: &Round) -> Figures {
+        let all: Vec<_> = self.trial.pages().collect();
+        let place = |id| all.iter().position(|(page, ..)| *page == id);
+        let described = round.pages.iter().filter_map(|(id, said)| {
+            let said = said.as_ref().ok()?;
+            Some((place(id)?, words(said)))
+        });
+        let layers: Vec<&str> = all.iter().map(|(_, text, _)| *text).collect();
+        let classes = |names: &[&str]| {
+            let again = round.retries.iter();
+            let again = again.filter(|(class, _)| names.contains(&class.as_str()));
+            let failed = round
+                .pages
+                .iter()
+                .filter_map(|(_, said)| said.as_ref().err());
+            let failed = failed.filter(|(class, _)| names.contains(&class.as_str()));
+            again.map(|(_, times)| *times as usize).sum::<usize>() + failed.count()
+        };
+        let sum = |tokens: &dyn Fn(&describe::End) -> Option<u32>| {
+            let all = round.exchanges.iter().map(|one| tokens(&one.end));
+            all.map(|tokens| tokens.map(u64::from)).sum::<Option<u64>>()
+        };
+        let waits: Vec<f64> = round.exchanges.iter().map(|one| one.first).collect();
+        let failed = round.pages.iter().filter(|(_, said)| said.is_err()).count();
+        Figures {
+            described: round.pages.len() - failed,
+            failed,
+            seconds: round.seconds,
+            questions: round.exchanges.len(),
+            prompt_tokens: sum(&|end| end.prompt_tokens),
+            tokens: sum(&|end| end.tokens),
+            waiting: waits.iter().sum(),
+            speaking: round
+                .exchanges
+                .iter()
+                .map(|one| one.seconds - one.first)
+                .sum(),
+            first: Spread::of(waits),
+            truncated: classes(&["truncated"]),
+            loops: classes(&["repetition"]),
+            unread: classes(&[
+                "unparsable",
+                "empty",
+                "gibberish",
+                "too-brief",
+                "mislabelled",
+                "thinking",
+            ]),
+            mapped: mapping(&described.collect(), &layers),
+            memory_change: None,
+            peak: round.peak,
+        }
+    }
+
+    /// Answers to the questions, with the page's picture and without.
+    fn answers(
+        &self,
+        runner: &dyn Runner,
+        config: &describe::Config,
+    ) -> Result<Option<Answers>, Cut> {
+        if self.questions.is_empty() {
+            return Ok(None);
+        }
+        let settings = self.settings(config);
+        let share = |with_picture: bool| -> Result<(f64, f64), Cut> {
+            let (mut simple, mut vqa) = (0.0, 0.0);
+            for asked in self.questions {
+                let question = (asked.question.as_str(), with_picture);
+                let answer = self
+                    .trial
+                    .answer(runner, &settings, &asked.page, question)?;
+                let answer = answer.unwrap_or_default();
+                simple += simple_accuracy(&answer, &asked.answers);
+                vqa += vqa_accuracy(&answer, &asked.answers);
+                if STOP.load(Ordering::Relaxed) {
+                    return Err(Cut::Stopped);
+                }
+            }
+            let all = self.questions.len() as f64;
+            Ok((simple / all, vqa / all))
+        };
+        let ((simple, vqa), (blind_simple, blind_vqa)) = (share(true)?, share(false)?);
+        Ok(Some(Answers {
+            simple,
+            vqa,
+            blind_simple,
+            blind_vqa,
+        }))
+    }
+
+    fn constancy(
+        &self,
+        runner: &dyn Runner,
+        config: &describe::Config,
+    ) -> Result<Consistency, Cut> {
+        let settings = self.settings(config);
+        let alone = self.trial.repeat(runner, &settings, TIMES, false)?;
+        let beside = self.trial.repeat(runner, &settings, TIMES, true)?;
+        let first = alone.first().cloned().unwrap_or_default();
+        let alike = |all: &[String]| {
+            let same = all.iter().filter(|one| **one == first).count();
+            let apart = |one: &String| 1.0 - strsim::normalized_levenshtein(one, &first);
+            let most = all.iter().map(apart).fold(0.0, f64::max);
+            (same as f64 / all.len().max(1) as f64, most)
+        };
+        let ((alone, alone_distance), (beside, beside_distance)) = (alike(&alone), alike(&beside));
+        Ok(Consistency {
+            alone,
+            alone_distance,
+            beside,
+            beside_distance,
+        })
+    }
+}
+
+/// All words of a description.
+fn words(said: &Description) -> String {
+    let mut words = vec![said.title.clone(), said.summary.clone()];
+    words.extend(said.topics.iter().cloned());
+    words.extend(
+        said.figures
+            .iter()
+            .map(|one| format!("{} {}", one.label, one.says)),
+    );
+    words.extend(
+        said.tables
+            .iter()
+            .map(|one| format!("{} {}", one.label, one.says)),
+    );
+    words.extend(said.identifiers.iter().map(|one| one.text.clone()));
+    words.join(" ")
+}
+
+fn said(round: &Round) -> Vec<PageSaid> {
+    let mut all: Vec<_> = round.pages.iter().collect();
+    all.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let one = |(id, said): &(_, annotate::Said)| {
+        let id: &crate::page::PageId = id;
+        PageSaid {
+            page: id.to_string(),
+            described: said.is_ok(),
+            said: match said {
+                Ok(page) => format!("{}: {}", page.title, page.summary),
+                Err((class, why)) => format!("{class}: {why}"),
+            },
+        }
+    };
+    all.into_iter().map(one).collect()
+}

@@ -1,0 +1,199 @@
+//! Pass, warn or fail, and which measure decided it.
+
+use crate::describe::tiers;
+use crate::measure::{Candidate, Grade, Verdict};
+
+/// A measure with the values from which it warns and fails.
+struct Check {
+    name: &'static str,
+    value: f64,
+    warn: f64,
+    fail: f64,
+    /// Whether large values are bad.
+    small_is_good: bool,
+}
+
+impl Check {
+    fn grade(&self) -> Grade {
+        let beyond = |mark: f64| match self.small_is_good {
+            true => self.value > mark,
+            false => self.value < mark,
+        };
+        match (beyond(self.fail), beyond(self.warn)) {
+            (true, _) => Grade::Fail,
+            (_, true) => Grade::Warn,
+            _ => Grade::Pass,
+        }
+    }
+
+    fn words(&self, grade: Grade) -> String {
+        let mark = if grade == Grade::Fail {
+            self.fail
+        } else {
+            self.warn
+        };
+        let than = if self.small_is_good { "more" } else { "less" };
+        format!("{}: {:.2}, {than} than {mark:.2}", self.name, self.value)
+    }
+}
+
+/// What is thought of a candidate whose model may take so many bytes of memory.
+pub(super) fn verdict(candidate: &Candidate, memory: u64) -> Verdict {
+    if let Some(why) = &candidate.error {
+        return Verdict {
+            grade: Grade::Fail,
+            why: why.clone(),
+        };
+    }
+    let checks = checks(candidate, memory);
+    for grade in [Grade::Fail, Grade::Warn] {
+        if let Some(check) = checks.iter().find(|check| check.grade() == grade) {
+            let why = check.words(grade);
+            return Verdict { grade, why };
+        }
+    }
+    Verdict {
+        grade: Grade::Pass,
+        why: String::new(),
+    }
+}
+
+fn checks(candidate: &Candidate, memory: u64) -> Vec<Check> {
+    let mut all = Vec::new();
+    let mut check = |name, value, (warn, fail), small_is_good| {
+        all.push(Check {
+            name,
+            value,
+            warn,
+            fail,
+            small_is_good,
+        });
+    };
+    const NEVER: f64 = f64::INFINITY;
+    if let Some(row) = candidate.best() {
+        let total = row.total();
+        let pages = (total.described + total.failed).max(1) as f64;
+        let described = total.described as f64 / pages;
+        check("pages with a description", described, (0.95, 0.8), false);
+        if total.mapped.1 > 0 {
+            let fits = total.mapped.0 as f64 / total.mapped.1 as f64;
+            check("descriptions that fit their page", fits, (0.95, 0.8), false);
+        }
+        let questions = total.questions.max(1) as f64;
+        let bad = (total.truncated + total.loops + total.unread) as f64 / questions;
+        check(
+            "answers cut, in circles or not to be read",
+            bad,
+            (0.05, 0.2),
+            true,
+        );
+        if let Some(peak) = total.peak {
+            let share = peak as f64 / memory.max(1) as f64;
+            check("share of the memory", share, (0.75, 0.87), true);
+        }
+        let reference = tiers::known(&candidate.name).and_then(|tier| tier.tokens_per_second);
+        if let (Some(rate), Some(reference)) = (total.speech_rate(), reference) {
+            let share = rate / reference;
+            check(
+                "speed beside this model's reference",
+                share,
+                (0.5, 0.0),
+                false,
+            );
+        }
+    }
+    if let Some(load) = candidate.load {
+        check("seconds to load", load, (10.0, NEVER), true);
+    }
+    if let Some(answers) = candidate.answers {
+        // As right without the picture as with it: it does not look.
+        let gain = if answers.is_blind() { 0.0 } else { 1.0 };
+        check("answers that need the picture", gain, (0.5, 0.5), false);
+    }
+    if let Some(constancy) = candidate.consistency {
+        check(
+            "same answer, asked alone",
+            constancy.alone,
+            (0.9, 0.5),
+            false,
+        );
+        check(
+            "same answer, asked beside others",
+            constancy.beside,
+            (0.5, 0.0),
+            false,
+        );
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::{Answers, Figures, Row};
+
+    fn candidate(described: usize, mapped: usize) -> Candidate {
+        Candidate {
+            name: "ollama=qwen2.5vl:7b".to_owned(),
+            rows: vec![Row {
+                approach: "lanes".to_owned(),
+                batch: 4,
+                rounds: vec![Figures {
+                    described,
+                    failed: 20 - described,
+                    seconds: 10.0,
+                    questions: 20,
+                    tokens: Some(1000),
+                    speaking: 10.0,
+                    mapped: (mapped, described),
+                    peak: Some(50),
+                    ..Figures::default()
+                }],
+            }],
+            ..Candidate::default()
+        }
+    }
+
+    #[test]
+    fn the_worst_measure_decides() {
+        let grade = |candidate: &Candidate, memory| {
+            let verdict = verdict(candidate, memory);
+            (verdict.grade, verdict.why)
+        };
+        let good = candidate(20, 20);
+        assert_eq!(grade(&good, 100), (Grade::Pass, String::new()));
+        assert_eq!(grade(&good, 60).0, Grade::Warn);
+        let (level, why) = grade(&good, 55);
+        assert_eq!(level, Grade::Fail);
+        assert_eq!(why, "share of the memory: 0.91, more than 0.87");
+        assert_eq!(grade(&candidate(18, 18), 100).0, Grade::Warn);
+        let swapped = candidate(20, 10);
+        assert_eq!(
+            grade(&swapped, 100).1,
+            "descriptions that fit their page: 0.50, less than 0.80"
+        );
+        let answers = |vqa, blind_vqa| {
+            let answers = Some(Answers {
+                simple: 0.0,
+                vqa,
+                blind_simple: 0.0,
+                blind_vqa,
+            });
+            Candidate {
+                answers,
+                ..good.clone()
+            }
+        };
+        assert_eq!(grade(&answers(0.5, 0.2), 100).0, Grade::Pass);
+        assert_eq!(grade(&answers(0.5, 0.5), 100).0, Grade::Fail);
+        // 100 tokens/s beside a reference of 94, and 20.
+        let mut slow = good.clone();
+        slow.rows[0].rounds[0].speaking = 50.0;
+        let (level, why) = grade(&slow, 100);
+        assert_eq!(level, Grade::Warn);
+        assert!(
+            why.starts_with("speed beside this model's reference: 0.21"),
+            "{why}"
+        );
+    }
+}

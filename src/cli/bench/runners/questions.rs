@@ -1,0 +1,113 @@
+//! Questions about pages: our own form, or the two files of VQA v2.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::annotate::Trial;
+use crate::page::{ManualId, PageId};
+use crate::report::Report;
+
+use super::shown;
+
+/// A question about a page in hand.
+pub(super) struct Asked {
+    pub(super) question: String,
+    pub(super) page: PageId,
+    pub(super) answers: Vec<String>,
+}
+
+/// As it stands in a file like `manuals/questions.json`; the first page is the one that is shown.
+#[derive(Deserialize)]
+struct Written {
+    question: String,
+    manual: String,
+    pages: Vec<u32>,
+    answers: Vec<String>,
+}
+
+/// As VQA v2 has it (visualqa.org, `*_questions.json`).
+#[derive(Deserialize)]
+struct VqaQuestion {
+    image_id: u64,
+    question: String,
+    question_id: u64,
+}
+
+/// As VQA v2 has it (`*_annotations.json`).
+#[derive(Deserialize)]
+struct VqaAnnotation {
+    question_id: u64,
+    answers: Vec<VqaAnswer>,
+}
+
+#[derive(Deserialize)]
+struct VqaAnswer {
+    answer: String,
+}
+
+/// Reads questions; those about pages that are not in hand are left out.
+pub(super) fn read(files: &[PathBuf], trial: &Trial) -> Result<Vec<Asked>, Report> {
+    let (mut own, mut asked, mut told) = (Vec::new(), Vec::new(), HashMap::new());
+    for file in files {
+        let json = json(file)?;
+        if json.is_array() {
+            own.extend(parsed::<Vec<Written>>(file, json)?);
+        } else if !json["questions"].is_null() {
+            asked.extend(parsed::<Vec<VqaQuestion>>(file, json["questions"].clone())?);
+        } else {
+            let all: Vec<VqaAnnotation> = parsed(file, json["annotations"].clone())?;
+            told.extend(all.into_iter().map(|one| (one.question_id, one.answers)));
+        }
+    }
+    let mut all: Vec<Asked> = own.into_iter().filter_map(Written::asked).collect();
+    for question in asked {
+        let answers = told.remove(&question.question_id).unwrap_or_default();
+        all.extend(question.asked(answers, trial));
+    }
+    let in_hand = |asked: &Asked| trial.pages().any(|(id, ..)| *id == asked.page);
+    all.retain(|asked| in_hand(asked) && !asked.answers.is_empty());
+    match all.is_empty() && !files.is_empty() {
+        true => Err(Report::plain("no question is about a page in hand")
+            .hint("VQA v2 wants two files, `--questions QUESTIONS.json,ANNOTATIONS.json`, and its pictures stored")),
+        false => Ok(all),
+    }
+}
+
+impl Written {
+    fn asked(self) -> Option<Asked> {
+        Some(Asked {
+            page: PageId::new(&ManualId::new(&self.manual), *self.pages.first()?),
+            question: self.question,
+            answers: self.answers,
+        })
+    }
+}
+
+impl VqaQuestion {
+    /// Pictures are named `COCO_val2014_000000262148.jpg`, after their number.
+    fn asked(self, answers: Vec<VqaAnswer>, trial: &Trial) -> Option<Asked> {
+        let number = format!("{:012}", self.image_id);
+        let is_it = |id: &&PageId| {
+            let name = Path::new(id.manual.as_str()).file_stem();
+            name.is_some_and(|stem| stem.to_string_lossy().ends_with(&number))
+        };
+        Some(Asked {
+            page: trial.pages().map(|(id, ..)| id).find(is_it)?.clone(),
+            question: self.question,
+            answers: answers.into_iter().map(|one| one.answer).collect(),
+        })
+    }
+}
+
+fn json(file: &Path) -> Result<Value, Report> {
+    let text = std::fs::read_to_string(file);
+    let text = text.map_err(|e| Report::plain(format!("{}: {e}", shown(file))))?;
+    parsed(file, serde_json::from_str(&text).unwrap_or_default())
+}
+
+fn parsed<T: for<'a> Deserialize<'a>>(file: &Path, json: Value) -> Result<T, Report> {
+    serde_json::from_value(json).map_err(|e| Report::plain(format!("{}: {e}", shown(file))))
+}

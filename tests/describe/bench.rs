@@ -1,0 +1,280 @@
+//! `ingest bench describe`: candidates beside each other.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::desk::{Desk, Done, manual};
+use crate::fake::{Asked, Dialect, Fake, Reply};
+use crate::mlx::Server;
+use crate::ollama::Ollama;
+use crate::shelf::{description, shelf_of};
+use crate::support::pdf;
+
+/// Four pages whose descriptions share words with them.
+fn library() -> Desk {
+    let texts = [
+        "Resetting the alarm: silences the buzzer of the panel",
+        "Spare parts: gaskets for the compressor",
+        "Fault codes: the circulator stands still in winter",
+        "Another page that says something else",
+    ];
+    shelf_of(&texts).with("INGEST_DESCRIBE_MEGAPIXELS", "0.3")
+}
+
+fn questions(desk: &Desk) -> String {
+    let asked = json!([
+        {"question": "What silences the panel?", "manual": "pump.pdf", "pages": [1], "answers": ["reset"]},
+        {"question": "Which code?", "manual": "pump.pdf", "pages": [3], "answers": ["E-104"]},
+        {"question": "On a page that is not there?", "manual": "pump.pdf", "pages": [9], "answers": ["no"]},
+    ]);
+    desk.write("asked.json", asked.to_string().as_bytes());
+    "asked.json".to_owned()
+}
+
+/// Describes as it should, and answers what it is asked when it sees the page.
+fn honest(asked: &Asked) -> Reply {
+    let body = asked.body.to_string();
+    let all: Vec<String> = asked.pages.iter().map(|&page| description(page)).collect();
+    Reply::Say(match (body.contains("Question:"), &all[..]) {
+        (true, []) => "I see no page".to_owned(),
+        (true, _) if body.contains("Which code?") => "The E-104.".to_owned(),
+        (true, _) => "the reset button".to_owned(),
+        (false, [one]) => one.clone(),
+        (false, all) => format!("[{}]", all.join(", ")),
+    })
+}
+
+/// Confuses pages that are asked about together, and never looks.
+fn confused(asked: &Asked) -> Reply {
+    if asked.body.to_string().contains("Question:") {
+        return Reply::Say("E 104".to_owned());
+    }
+    match &asked.pages[..] {
+        [one] => Reply::Say(description(*one)),
+        all => {
+            let turned = all.iter().zip(all.iter().rev());
+            let swapped = turned.map(|(&label, &page)| {
+                let (own, other) = (format!("\"page\": {page},"), format!("\"page\": {label},"));
+                description(page).replace(&own, &other)
+            });
+            Reply::Say(format!("[{}]", swapped.collect::<Vec<_>>().join(", ")))
+        }
+    }
+}
+
+fn bench(desk: &Desk, candidates: &[&str], more: &[&str]) -> Done {
+    let mut args = vec!["bench", "describe"];
+    for candidate in candidates {
+        args.extend(["--candidate", candidate]);
+    }
+    args.extend(more);
+    desk.run(&args)
+}
+
+#[test]
+fn candidates_are_measured_judged_and_ranked() {
+    let desk = library();
+    let good = Fake::start(Dialect::OpenAi, honest);
+    let bad = Fake::start(Dialect::Ollama, confused);
+    let names = [
+        format!("openai=tiny@{}", good.url),
+        format!("ollama=tiny@{}", bad.url),
+        "openai=tiny@http://127.0.0.1:9".to_owned(),
+    ];
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let asked = questions(&desk);
+    let files = [
+        "--markdown",
+        "r.md",
+        "--html",
+        "r.html",
+        "--questions",
+        &asked,
+    ];
+    let more = [
+        &files[..],
+        &["--batch", "1,2,4,20", "--runs", "2", "--json"],
+    ]
+    .concat();
+    let done = bench(&desk, &names, &more);
+    let report = done.json();
+    assert_eq!(done.code, 1, "one of three is fit for use: {}", done.err);
+    let [first, second, third] = &report["candidates"].as_array().unwrap()[..] else {
+        panic!("{report}");
+    };
+    let ways = |candidate: &Value| -> Vec<(String, u64)> {
+        let rows = candidate["rows"].as_array().unwrap().iter();
+        let text = |row: &Value| row["approach"].as_str().unwrap().to_owned();
+        rows.map(|row| (text(row), row["batch"].as_u64().unwrap()))
+            .collect()
+    };
+    let all = [
+        ("sequential", 1),
+        ("lanes", 2),
+        ("lanes", 4),
+        ("interleaved", 2),
+        ("interleaved", 4),
+    ];
+    assert_eq!(
+        ways(first),
+        all.map(|(name, batch)| (name.to_owned(), batch))
+    );
+    let rounds = |candidate: &Value, row: usize| -> Vec<Value> {
+        candidate["rows"][row]["rounds"].as_array().unwrap().clone()
+    };
+    for row in 0..all.len() {
+        for round in rounds(first, row) {
+            assert_eq!(
+                (&round["described"], &round["mapped"]),
+                (&4.into(), &json!([4, 4])),
+                "{round}"
+            );
+            let questions = round["questions"].as_u64().unwrap();
+            assert_eq!(questions, if row < 3 { 4 } else { 4 / all[row].1 });
+            assert_eq!(round["tokens"], 50 * questions);
+        }
+    }
+    assert_eq!(rounds(second, 0)[1]["mapped"], json!([4, 4]));
+    assert_eq!(
+        rounds(second, 3)[0]["mapped"],
+        json!([0, 4]),
+        "pages are swapped"
+    );
+    let answers = &first["answers"];
+    assert_eq!(
+        (&answers["simple"], &answers["vqa"], &answers["blind_vqa"]),
+        (&0.5.into(), &0.5.into(), &0.0.into())
+    );
+    assert_eq!(second["answers"]["vqa"], second["answers"]["blind_vqa"]);
+    assert_eq!(first["consistency"]["beside"], 1.0);
+    assert_eq!(first["verdict"]["grade"], "pass", "{}", first["verdict"]);
+    assert_eq!(second["verdict"]["grade"], "fail", "{}", second["verdict"]);
+    assert!(
+        third["error"].as_str().unwrap().contains("is away"),
+        "{third}"
+    );
+    assert_eq!(report["rankings"]["accuracy"][0], names[0]);
+    assert_eq!(report["rankings"]["overall"][2], names[2]);
+    assert_eq!(
+        (&report["pages"], &report["library"], &report["questions"]),
+        (&4.into(), &4.into(), &2.into())
+    );
+    let markdown = std::fs::read_to_string(desk.path("r.md")).unwrap();
+    assert!(
+        markdown.contains("| interleaved 4 |") && markdown.contains("(does not look)"),
+        "{markdown}"
+    );
+    let html = std::fs::read_to_string(desk.path("r.html")).unwrap();
+    assert_eq!(html.matches("data:image/jpeg").count(), 4);
+    assert!(html.matches("<dd>").count() == 12 && html.matches("<svg").count() == 2);
+    assert!(html.contains("How somebody silences the buzzer"));
+    // For people: the same in tables.
+    let shown = bench(
+        &desk,
+        &names[..1],
+        &["--approach", "lanes", "--batch", "2", "--runs", "1"],
+    );
+    assert_eq!(shown.code, 0, "{}", shown.err);
+    assert!(
+        shown.out.contains("lanes 2") && shown.out.contains("4 of 4"),
+        "{}",
+        shown.out
+    );
+    assert!(
+        shown.out.contains("lanes 2 is its best way; all 4 pages"),
+        "{}",
+        shown.out
+    );
+}
+
+#[test]
+fn answers_of_many_people_are_counted_as_vqa_counts_them() {
+    let desk = Desk::tiny();
+    desk.write(
+        "COCO_val2014_000000000042.pdf",
+        &pdf::good(&["a bus in the street"]),
+    );
+    assert_eq!(desk.run(&["COCO_val2014_000000000042.pdf"]).code, 0);
+    let people = [
+        "red", "red", "Red.", "blue", "blue", "dark", "dark", "dark", "dark", "green",
+    ];
+    let people: Vec<Value> = people
+        .iter()
+        .map(|answer| json!({"answer": answer}))
+        .collect();
+    let asked =
+        json!({"questions": [{"image_id": 42, "question": "What colour?", "question_id": 7}]});
+    let told = json!({"annotations": [{"question_id": 7, "answers": people}]});
+    desk.write("q.json", asked.to_string().as_bytes());
+    desk.write("a.json", told.to_string().as_bytes());
+    let fake = Fake::start(Dialect::OpenAi, |asked| {
+        match asked.body.to_string().contains("What colour?") {
+            true => Reply::Say("the red".to_owned()),
+            false => Reply::Say(description(1)),
+        }
+    });
+    let name = format!("openai=tiny@{}", fake.url);
+    let done = bench(
+        &desk,
+        &[&name],
+        &["--questions", "q.json,a.json", "--runs", "1", "--json"],
+    );
+    let answers = done.json()["candidates"][0]["answers"].clone();
+    assert_eq!(answers["simple"], 1.0, "{answers}");
+    // Three of ten say red: min(1, 2 / 3) for each of them, 1 for each of the seven others.
+    assert!(
+        (answers["vqa"].as_f64().unwrap() - 0.9).abs() < 1e-9,
+        "{answers}"
+    );
+}
+
+#[test]
+fn real_servers_side_by_side() {
+    let reciter = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/reciter/model");
+    let mlx = Server::serve(reciter.clone());
+    let desk = Desk::built_in().with("INGEST_DESCRIBE_MEGAPIXELS", "0.2");
+    assert_eq!(
+        desk.run(&[&manual("heat-pump-service-manual.pdf"), "--pages", "4-7"])
+            .code,
+        0
+    );
+    let ollama = Ollama::start(&["stop"]);
+    let names = [
+        format!("mlx-vlm={}@{}", reciter.display(), mlx.url()),
+        format!("ollama=stop@{}", ollama.url),
+    ];
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let ways = [
+        "--approach",
+        "sequential,lanes",
+        "--batch",
+        "3",
+        "--runs",
+        "1",
+        "--json",
+    ];
+    let done = bench(&desk, &names, &ways);
+    let report = done.json();
+    let [knows, recites] = &report["candidates"].as_array().unwrap()[..] else {
+        panic!("{report}");
+    };
+    let round = |candidate: &Value| candidate["rows"][0]["rounds"][0].clone();
+    assert_eq!(round(knows)["described"], 4, "{knows}{}", done.err);
+    // Says the same of every page, and no JSON.
+    assert_eq!(
+        (&round(recites)["failed"], &recites["verdict"]["grade"]),
+        (&4.into(), &"fail".into())
+    );
+    for candidate in [knows, recites] {
+        assert!(candidate["load"].as_f64().unwrap() > 0.0, "{candidate}");
+        assert_eq!(candidate["consistency"]["alone"], 1.0, "{candidate}");
+        let round = round(candidate);
+        assert!(round["peak"].as_u64().unwrap() > 100_000_000, "{round}");
+        assert!(
+            round["prompt_tokens"].as_u64() > round["tokens"].as_u64(),
+            "{round}"
+        );
+    }
+    assert_eq!(report["rankings"]["overall"][0], names[0]);
+}

@@ -210,6 +210,9 @@ fn dpi(megapixels: f64) -> u32 {
 
 fn announce(ui: &Ui, card: &Card) {
     ui.say(format!("{} on {}", card.model, card.name));
+    if let Some(warning) = &card.warning {
+        ui.warn(format!("{}: {warning}", card.model));
+    }
     if card.remote {
         ui.warn("pages are sent to another machine");
     }

@@ -195,6 +195,8 @@ pub struct Card {
     pub remote: bool,
     /// Whether it can free the memory that the model takes.
     pub unloads: bool,
+    /// What a person should know of the model.
+    pub warning: Option<String>,
 }
 
 /// Talks to a model. Several threads may ask at once.

@@ -47,7 +47,7 @@ pub const TIERS: [Tier; 8] = [
         memory: 6 * GB,
         tokens_per_second: Some(94.0),
         docvqa: Some(95.7),
-        from: Some(30 * GB),
+        from: Some(20 * GB),
         note: "",
     },
     Tier {
@@ -126,6 +126,7 @@ mod tests {
         for (gb, model) in [
             (8, "SmolVLM2-500M"),
             (16, "SmolVLM2-500M"),
+            (24, "Qwen2.5-VL-7B"),
             (32, "Qwen2.5-VL-7B"),
             (48, "Qwen2.5-VL-7B"),
             (128, "Qwen2.5-VL-7B"),

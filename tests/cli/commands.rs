@@ -150,12 +150,22 @@ fn json_has_what_others_build_on() {
     assert_eq!(desk.run(&["list", "--json"]).json()[0]["stored"], 3);
     let models = desk.run(&["models", "--json"]).json();
     assert!(
-        models
+        models["embedding"]
             .as_array()
             .unwrap()
             .iter()
             .any(|m| m["model"] == "vidore/colqwen2.5-v0.2" && m["dim"] == 128)
     );
+    let named = models["describing"].as_array().unwrap().iter();
+    let recommended = named.filter(|m| m["model"] == models["recommended"]);
+    assert_eq!(recommended.count(), 1, "{models}");
+    let budget = &models["budget"];
+    let parts = ["system", "store", "embedding", "describing", "left"];
+    let sum: i64 = parts
+        .iter()
+        .map(|part| budget[part].as_i64().unwrap())
+        .sum();
+    assert_eq!(sum, budget["machine"].as_i64().unwrap(), "{budget}");
     let check = desk.run(&["check", "--load", "--json"]);
     assert_eq!(check.code, 0, "{}", check.out);
     assert!(

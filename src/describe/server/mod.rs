@@ -1,6 +1,7 @@
 //! Runners that are servers, over HTTP: OpenAI's chat and Ollama's own. Always streamed, so that dropping an answer
 //! closes the connection, which ends the generation.
 
+mod eyes;
 mod keeper;
 mod lines;
 mod ollama;
@@ -123,6 +124,12 @@ impl Wire {
             .get(format!("{}{path}", self.url))
             .timeout(SHORT);
         let reply = self.signed(request).send().map_err(|e| self.away(&e))?;
+        self.whole(reply)
+    }
+
+    /// A short question with a body of JSON; the answer as JSON.
+    fn post(&self, path: &str, body: &Value) -> Result<(Head, Value), Error> {
+        let reply = self.ask(path, body, SHORT)?;
         self.whole(reply)
     }
 

@@ -7,7 +7,7 @@ use reqwest::blocking::Response;
 use serde_json::{Value, json};
 
 use super::lines::Lines;
-use super::{Wire, message, refusal};
+use super::{Wire, eyes, message, refusal};
 use crate::describe::{Card, Config, End, Error, Job, Part, Piece, Runner, Stream};
 
 /// Pages in one request: it runs one request of a Qwen-VL at a time, whatever is asked (`server/sched.go`).
@@ -43,6 +43,7 @@ pub(super) fn open(wire: Wire, config: &Config) -> Result<Ollama, Error> {
         model: wanted.to_owned(),
         known: known.join(", "),
     })?;
+    let (_, show) = wire.post("/api/show", &json!({"model": model}))?;
     let card = Card {
         name: format!(
             "Ollama {} at {}",
@@ -56,6 +57,7 @@ pub(super) fn open(wire: Wire, config: &Config) -> Result<Ollama, Error> {
         pixels_per_token: if model.contains("qwen3") { 1024 } else { 784 },
         remote: wire.remote,
         unloads: true,
+        warning: eyes::of_tensors(&show),
     };
     let pages = match config.interleave {
         0 => INTERLEAVED,

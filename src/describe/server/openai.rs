@@ -1,5 +1,7 @@
 //! The chat interface of OpenAI, as mlx-vlm, llama.cpp, vLLM and LM Studio speak it.
 
+use std::path::Path;
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use reqwest::StatusCode;
@@ -7,7 +9,7 @@ use reqwest::blocking::Response;
 use serde_json::{Value, json};
 
 use super::lines::Lines;
-use super::{Head, Wire, message, refusal};
+use super::{Head, Wire, eyes, message, refusal};
 use crate::describe::{Card, Config, End, Error, Job, Kind, Part, Piece, Runner, Stream};
 
 /// Requests at once for servers that batch them.
@@ -71,6 +73,7 @@ fn card(wire: &Wire, head: &Head, model: String, is_mlx: bool) -> Card {
         pixels_per_token: if is_third { 1024 } else { 784 },
         remote: wire.remote,
         unloads: is_mlx,
+        warning: eyes::of_folder(Path::new(&model)),
         model,
     }
 }

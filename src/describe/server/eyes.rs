@@ -1,0 +1,119 @@
+//! How finely a model's vision part is stored: below 8 bits it misreads print, whatever its language part is worth.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use serde_json::Value;
+
+/// Bits that a weight of the vision part should have.
+const ENOUGH: u64 = 8;
+/// Bytes of the head of a safetensors file that we read.
+const HEAD: u64 = 64 << 20;
+
+/// A warning, where the tensors that Ollama lists (`/api/show`) hold a coarse vision part.
+pub(super) fn of_tensors(show: &Value) -> Option<String> {
+    let tensors = show["tensors"].as_array()?;
+    let kinds = tensors.iter().filter_map(|tensor| {
+        let is_seeing = tensor["name"].as_str()?.starts_with("v.");
+        is_seeing.then_some(tensor["type"].as_str()?)
+    });
+    // `Q4_K`, `Q8_0`, `F16`; ggml's names.
+    let bits = kinds.filter_map(|kind| {
+        kind.strip_prefix(['Q', 'I'])?
+            .trim_start_matches('Q')
+            .chars()
+            .next()
+    });
+    let least = bits.filter_map(|digit| digit.to_digit(10)).min()?;
+    coarse(u64::from(least))
+}
+
+/// A warning, where a folder of MLX holds a coarse vision part: quantised layers there, and too few bits for them.
+pub(super) fn of_folder(model: &Path) -> Option<String> {
+    let config = std::fs::read_to_string(model.join("config.json")).ok()?;
+    let config: Value = serde_json::from_str(&config).ok()?;
+    let bits = config["quantization"]["bits"].as_u64()?;
+    let files = std::fs::read_dir(model)
+        .ok()?
+        .flatten()
+        .map(|entry| entry.path());
+    let mut files = files.filter(|file| file.extension().is_some_and(|e| e == "safetensors"));
+    let is_coarse = |name: &String| name.starts_with("vision_tower.") && name.ends_with(".scales");
+    files
+        .any(|file| names(&file).is_some_and(|names| names.iter().any(is_coarse)))
+        .then(|| coarse(bits))?
+}
+
+fn coarse(bits: u64) -> Option<String> {
+    (bits < ENOUGH).then(|| {
+        format!("its vision part is stored in {bits} bits: it will misread small print and numbers; take one with 8 or 16")
+    })
+}
+
+/// The names of the tensors of a file (safetensors: the length of a head of JSON, the head, the values).
+fn names(file: &Path) -> Option<Vec<String>> {
+    let mut file = File::open(file).ok()?;
+    let mut length = [0; 8];
+    file.read_exact(&mut length).ok()?;
+    let mut head = Vec::new();
+    file.take(u64::from_le_bytes(length).min(HEAD))
+        .read_to_end(&mut head)
+        .ok()?;
+    let head: Value = serde_json::from_slice(&head).ok()?;
+    Some(head.as_object()?.keys().cloned().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn ollama_says_how_tensors_are_stored() {
+        let show = |kinds: &[(&str, &str)]| {
+            let tensor = |(name, kind): &(&str, &str)| json!({"name": name, "type": kind});
+            json!({"tensors": kinds.iter().map(tensor).collect::<Vec<_>>()})
+        };
+        let fine = [
+            ("v.blk.0.attn_q.weight", "F16"),
+            ("blk.0.attn_q.weight", "Q4_K"),
+        ];
+        assert_eq!(of_tensors(&show(&fine)), None);
+        assert_eq!(
+            of_tensors(&show(&[("v.blk.0.attn_q.weight", "Q8_0")])),
+            None
+        );
+        for kind in ["Q4_K", "IQ4_NL"] {
+            let told = of_tensors(&show(&[("v.blk.0.attn_q.weight", kind)]));
+            assert!(
+                told.is_some_and(|told| told.contains("in 4 bits")),
+                "{kind}"
+            );
+        }
+        assert_eq!(of_tensors(&json!({})), None);
+    }
+
+    #[test]
+    fn a_folder_says_it_by_its_scales() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |bits: u64, names: &[&str]| {
+            let config = json!({"quantization": {"bits": bits, "group_size": 64}});
+            std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+            let head: serde_json::Map<String, Value> = names
+                .iter()
+                .map(|name| ((*name).to_owned(), json!({})))
+                .collect();
+            let head = Value::Object(head).to_string();
+            let bytes = [&(head.len() as u64).to_le_bytes()[..], head.as_bytes()].concat();
+            std::fs::write(folder.path().join("model.safetensors"), bytes).unwrap();
+            of_folder(folder.path())
+        };
+        assert_eq!(
+            write(4, &["language_model.model.layers.0.mlp.up_proj.scales"]),
+            None
+        );
+        assert!(write(4, &["vision_tower.blocks.0.attn.qkv.scales"]).is_some());
+        assert_eq!(write(8, &["vision_tower.blocks.0.attn.qkv.scales"]), None);
+    }
+}

@@ -100,20 +100,20 @@ pub fn recommended(memory: u64) -> &'static Tier {
     fitting.max_by_key(|tier| tier.from).unwrap_or(&TIERS[0])
 }
 
-/// What is known of a model by its name on a server, such as `qwen2.5vl:7b` or a hub id; none where there is nothing.
+/// What is known of a model by a name that holds family and size, such as `qwen2.5vl:7b` or a hub id; none where there is nothing.
 pub fn known(model: &str) -> Option<&'static Tier> {
     let plain = |name: &str| {
-        let name = name.to_lowercase();
-        let name = name.rsplit('/').next().unwrap_or_default().to_owned();
+        let name = name.rsplit('/').next().unwrap_or_default().to_lowercase();
         name.replace(|c: char| !c.is_ascii_alphanumeric(), "")
     };
-    let wanted = plain(model);
+    let wanted = model.to_lowercase();
+    let wanted = wanted.replace(|c: char| !c.is_ascii_alphanumeric(), "");
     // A tier's name up to `Instruct`: family and size, which servers name in different ways.
     let core = |tier: &Tier| {
         let name = plain(tier.model);
         name.split("instruct").next().unwrap_or_default().to_owned()
     };
-    let fits = |tier: &&Tier| wanted.starts_with(&core(tier));
+    let fits = |tier: &&Tier| wanted.contains(&core(tier));
     TIERS.iter().find(fits)
 }
 
@@ -150,6 +150,10 @@ mod tests {
             ),
             ("qwen3-vl:4b-instruct", Some("Qwen3-VL-4B")),
             ("Qwen/Qwen2.5-VL-72B-Instruct-AWQ", Some("Qwen2.5-VL-72B")),
+            (
+                "ollama=qwen2.5vl:7b@http://127.0.0.1:80",
+                Some("Qwen2.5-VL-7B"),
+            ),
             ("llava:13b", None),
         ] {
             let found = known(name).map(|tier| tier.model);

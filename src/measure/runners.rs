@@ -125,9 +125,9 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// Whether it answers as well without looking.
+    /// Whether it answers as well without looking; one that is never right cannot be told.
     pub fn is_blind(&self) -> bool {
-        self.blind_vqa >= self.vqa && self.blind_simple >= self.simple
+        self.vqa > 0.0 && self.blind_vqa >= self.vqa && self.blind_simple >= self.simple
     }
 }
 

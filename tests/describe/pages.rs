@@ -1,5 +1,6 @@
 //! What a run does with pages: asks, stores, searches, goes on where it ended.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -236,6 +237,31 @@ fn lanes_are_filled() {
     let done = describe(&desk, Dialect::OpenAi, &fake, &["--lanes", "4"]);
     assert_eq!(done.code, 0, "{}{}", done.out, done.err);
     assert_eq!(fake.most.load(Ordering::SeqCst), 4);
+}
+
+#[test]
+fn qwen3_vl_is_asked_again_only_after_the_first_word() {
+    let texts: Vec<String> = (0..6).map(|n| format!("text of page {n}")).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    // Those that wait for their first word at the same time: mlx-vlm confuses them where they are of this family.
+    for (model, alone) in [("some/Qwen3-VL-4B", true), ("some/Qwen2.5-VL-7B", false)] {
+        let desk = shelf_of(&texts);
+        let waiting = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
+        let counts = Arc::clone(&waiting);
+        let fake = Fake::start(Dialect::OpenAi, move |asked| {
+            let (now, most) = &*counts;
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(200));
+            now.fetch_sub(1, Ordering::SeqCst);
+            Reply::Say(description(asked.pages[0] + 10))
+        });
+        let to = ["--runner", "mlx-vlm", "--url", &fake.url];
+        let done =
+            desk.run(&[&["describe"], &to[..], &["--model", model, "--lanes", "4"]].concat());
+        assert_eq!(done.code, 0, "{}", done.err);
+        let most = waiting.1.load(Ordering::SeqCst);
+        assert_eq!(most == 1, alone, "{model}: {most}");
+    }
 }
 
 #[test]

@@ -36,7 +36,7 @@ fn rates(benchmark: &RunnerBenchmark) -> Result<String, String> {
     let mut rows = Vec::new();
     for candidate in &benchmark.candidates {
         rows.extend(candidate.rows.iter().map(|row| Bar {
-            name: format!("{} {} {}", candidate.name, row.approach, row.batch),
+            name: format!("{} {}, {}", row.approach, row.batch, candidate.name),
             range: row.rates(),
         }));
     }

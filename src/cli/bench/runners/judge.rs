@@ -106,6 +106,8 @@ fn checks(candidate: &Candidate, memory: u64) -> Vec<Check> {
         check("seconds to load", load, (10.0, NEVER), true);
     }
     if let Some(answers) = candidate.answers {
+        // Answers must be found word for word: few models exceed one half.
+        check("right answers", answers.vqa, (0.2, 0.05), false);
         // As right without the picture as with it: it does not look.
         let gain = if answers.is_blind() { 0.0 } else { 1.0 };
         check("answers that need the picture", gain, (0.5, 0.5), false);
@@ -186,6 +188,11 @@ mod tests {
         };
         assert_eq!(grade(&answers(0.5, 0.2), 100).0, Grade::Pass);
         assert_eq!(grade(&answers(0.5, 0.5), 100).0, Grade::Fail);
+        assert_eq!(grade(&answers(0.1, 0.0), 100).0, Grade::Warn);
+        assert_eq!(
+            grade(&answers(0.0, 0.0), 100).1,
+            "right answers: 0.00, less than 0.05"
+        );
         // 100 tokens/s beside a reference of 94, and 20.
         let mut slow = good.clone();
         slow.rows[0].rounds[0].speaking = 50.0;

@@ -28,7 +28,7 @@ struct Row {
 pub(super) fn run(ui: &mut Ui, common: &Common, _args: &ModelsArgs) -> Result<(), Report> {
     let settings = common.settings()?;
     let limit = (kit::machine_memory() as f64 * settings.limits.memory_fraction) as u64;
-    let bytes = embed::bytes_per_parameter(settings.embed.device)?;
+    let bytes = embed::bytes_per_parameter(&settings.embed)?;
     let rows: Vec<Row> = embed::models()
         .into_iter()
         .map(|known| Row {

@@ -1,6 +1,7 @@
 //! Fetches libpdfium, which is embedded into the executable: pinned, hash-checked, from the `pypdfium2` wheel.
 //!
 //! `PDFIUM_LIBRARY=/path` takes another library instead and downloads nothing. No code of the wheel is run.
+//! With the feature `mlx` it also tells executables of Linux where MLX lies.
 
 #![expect(clippy::print_stderr, reason = "cargo shows it when the build fails")]
 
@@ -59,13 +60,25 @@ const WHEELS: [Wheel; 3] = [
 ];
 
 fn main() -> ExitCode {
-    match embed() {
+    match embed().and_then(|()| mlx()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("{why}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Tells executables of Linux where MLX lies; a Mac has it inside them.
+fn mlx() -> Result<()> {
+    println!("cargo::rerun-if-env-changed=MLX_PREFIX");
+    if env::var_os("CARGO_FEATURE_MLX").is_none() || env::var("CARGO_CFG_TARGET_OS")? != "linux" {
+        return Ok(());
+    }
+    let prefix = env::var("MLX_PREFIX")
+        .map_err(|_| "`--features mlx` on Linux: run tests/support/mlx.sh first")?;
+    println!("cargo::rustc-link-arg=-Wl,-rpath,{prefix}/mlx/lib");
+    Ok(())
 }
 
 /// Puts library and licences where the crate includes them from.

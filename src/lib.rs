@@ -13,6 +13,9 @@
 //! | [`units`] | parse and print bytes, seconds, rates |
 //! | [`patch`] | from a picture to what a model eats; pure maths, bit for bit the reference |
 //! | [`batch`] | grouping pages under a memory cap |
+//! | [`checkpoint`] | the files of a model: from a folder or the hub, checked, whatever computes with them |
+//! | [`qwen`] | what a model of the Qwen-VL families is: its shape, tensors, positions; pure maths |
+//! | [`mlx`] | those models on MLX, in a thread of their own (feature `mlx`) |
 //! | [`render`] | PDF and image files to page pictures, text, outline (PDFium in worker processes) |
 //! | [`embed`] | pages and questions to multi-vectors: the built-in model, ColQwen2, ColQwen2.5 |
 //! | [`describe`] | pages to words: vision-language models behind servers |
@@ -29,6 +32,7 @@
 
 pub mod annotate;
 pub mod batch;
+pub mod checkpoint;
 pub mod cli;
 pub mod config;
 pub mod describe;
@@ -36,10 +40,12 @@ pub mod embed;
 pub mod evaluate;
 pub mod heatmap;
 pub mod measure;
+pub mod mlx;
 pub mod page;
 pub mod patch;
 pub mod pipeline;
 pub mod pooling;
+pub mod qwen;
 pub mod render;
 pub mod report;
 pub mod search;

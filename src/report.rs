@@ -2,7 +2,7 @@
 
 use std::error::Error as StdError;
 
-use crate::{annotate, config, describe, embed, pipeline, search, store};
+use crate::{annotate, checkpoint, config, describe, embed, mlx, pipeline, search, store};
 
 /// Wrong usage (`EX_USAGE` of sysexits.h).
 pub const USAGE: u8 = 64;
@@ -140,18 +140,49 @@ impl From<store::Error> for Report {
     }
 }
 
+impl From<checkpoint::Error> for Report {
+    fn from(e: checkpoint::Error) -> Self {
+        let report = Self::failure(&e);
+        match e {
+            checkpoint::Error::Unknown(_) => report.hint("`ingest models` lists the known ones; a folder must hold a config.json"),
+            checkpoint::Error::Hub { .. } => report.hint(
+                "is this machine online? HF_ENDPOINT, HF_TOKEN and HF_HOME are heeded; a folder with the files works too: --model PATH",
+            ),
+            checkpoint::Error::File { .. } => report.hint("if the file is cut short, delete it and fetch the model again"),
+            _ => report,
+        }
+    }
+}
+
+impl From<mlx::Error> for Report {
+    fn from(e: mlx::Error) -> Self {
+        let report = Self::failure(&e);
+        match e {
+            mlx::Error::NotBuilt => report.hint(
+                "on a Mac: `cargo install --path . --features mlx`; elsewhere `--engine candle` does the same",
+            ),
+            mlx::Error::Device(_) => report.hint("`--device auto` takes what is there"),
+            mlx::Error::Files(e) => e.into(),
+            _ => report,
+        }
+    }
+}
+
 impl From<embed::Error> for Report {
     fn from(e: embed::Error) -> Self {
         let report = Self::failure(&e);
         match e {
-            embed::Error::Unknown(_) => report.hint("`ingest models` lists the known ones; a folder must hold a config.json"),
-            embed::Error::Hub { .. } => report.hint(
-                "is this machine online? HF_ENDPOINT, HF_TOKEN and HF_HOME are heeded; a folder with the files works too: --model PATH",
+            embed::Error::Files(e) => e.into(),
+            embed::Error::Mlx(e) => e.into(),
+            embed::Error::Changed { .. } => {
+                report.hint("store the manuals again with the present model: `ingest FILE.pdf`")
+            }
+            embed::Error::Device(..) => {
+                report.hint("`--device auto` takes what is there; `ingest check` shows it")
+            }
+            embed::Error::OutOfMemory(_) => report.hint(
+                "not even one page fits: try `--device cpu`, or fewer `embed.max_visual_tokens`",
             ),
-            embed::Error::File { .. } => report.hint("if the file is cut short, delete it and fetch the model again"),
-            embed::Error::Changed { .. } => report.hint("store the manuals again with the present model: `ingest FILE.pdf`"),
-            embed::Error::Device(..) => report.hint("`--device auto` takes what is there; `ingest check` shows it"),
-            embed::Error::OutOfMemory(_) => report.hint("not even one page fits: try `--device cpu`, or fewer `embed.max_visual_tokens`"),
             _ => report,
         }
     }

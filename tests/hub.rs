@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use ingest::embed::{self, Config, Device, Error};
+use ingest::checkpoint;
+use ingest::embed::{self, Config, Device, Engine, Error};
 
 /// A hub with two models: a base, and an adapter of it.
 struct Hub {
@@ -122,6 +123,7 @@ fn range_is_probe(line: &str) -> bool {
 fn config(model: &str) -> Config {
     Config {
         model: model.to_owned(),
+        engine: Engine::Candle,
         device: Device::Cpu,
         max_visual_tokens: None,
         pool_factor: 1,
@@ -202,7 +204,9 @@ fn child_embeds() {
 #[ignore = "run by the tests above"]
 fn child_is_cut_off() {
     match embed::fetch(&config("owner/adapter"), &mut |_, _, _| ()) {
-        Err(Error::Hub { model, .. }) => assert_eq!(model, "owner/base/model.safetensors"),
+        Err(Error::Files(checkpoint::Error::Hub { model, .. })) => {
+            assert_eq!(model, "owner/base/model.safetensors")
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -211,7 +215,9 @@ fn child_is_cut_off() {
 #[ignore = "run by the tests above"]
 fn child_is_refused() {
     match embed::card(&config("owner/adapter")) {
-        Err(Error::Hub { why, .. }) => assert!(why.contains("HF_HUB_OFFLINE"), "{why}"),
+        Err(Error::Files(checkpoint::Error::Hub { why, .. })) => {
+            assert!(why.contains("HF_HUB_OFFLINE"), "{why}")
+        }
         other => panic!("{other:?}"),
     }
 }

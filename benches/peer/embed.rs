@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use candle_core::{DType, Device as Candle, Tensor, safetensors};
-use ingest::embed::{self, Config, Device, qwen};
+use ingest::embed::{self, Config, Device, Engine, qwen};
 use ingest::page::{PageImage, Size};
 use ingest::patch::{PatchSpec, Prepare, Prepared};
 use serde_json::{Value, json};
@@ -45,6 +45,7 @@ fn main() -> Result<()> {
 fn config(folder: &str) -> Config {
     Config {
         model: folder.to_owned(),
+        engine: Engine::Candle,
         device: Device::Cpu,
         max_visual_tokens: Some(TOKENS),
         pool_factor: 1,

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::{Settings, Sources};
-use crate::embed::Device;
+use crate::embed::{Device, Engine};
 use crate::report::{Report, USAGE};
 
 mod bench;
@@ -82,6 +82,9 @@ struct Common {
     /// `built-in`, a hub id such as vidore/colqwen2.5-v0.2, or a folder with a checkpoint
     #[arg(long, global = true, value_name = "MODEL")]
     model: Vec<String>,
+    /// What computes ColQwen
+    #[arg(long, global = true, value_enum)]
+    engine: Option<Engine>,
     /// Where the model runs
     #[arg(long, global = true, value_enum, value_delimiter = ',')]
     device: Vec<Device>,
@@ -201,6 +204,8 @@ impl Common {
         flag("embed.model", choice.model.clone().map(Into::into));
         let device = choice.device.and_then(|d| toml::Value::try_from(d).ok());
         flag("embed.device", device);
+        let engine = self.engine.and_then(|e| toml::Value::try_from(e).ok());
+        flag("embed.engine", engine);
         flag("embed.pool_factor", self.pool_factor.map(Into::into));
         flag("limits.batch_size", choice.batch_size.map(Into::into));
         flag("render.workers", choice.workers.map(Into::into));

@@ -62,7 +62,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, _args: &ModelsArgs) -> Result<()
     let settings = common.settings()?;
     let machine = kit::machine_memory();
     let limit = (machine as f64 * settings.limits.memory_fraction) as u64;
-    let bytes = embed::bytes_per_parameter(settings.embed.device)?;
+    let bytes = embed::bytes_per_parameter(&settings.embed)?;
     let rows: Vec<Row> = embed::models()
         .into_iter()
         .map(|known| Row {

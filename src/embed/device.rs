@@ -3,8 +3,57 @@
 use candle_core::utils::{cuda_is_available, metal_is_available};
 use candle_core::{DType, Device as Candle};
 
-use super::{Device, Error};
+use super::{Config, Device, Engine, Error};
+use crate::mlx::{self, Unit};
 use crate::units::ByteSize;
+
+/// Where an engine computes, as far as the plan of a run must know.
+pub(super) struct Site {
+    /// For people.
+    pub(super) name: String,
+    /// Bytes of a number.
+    pub(super) bytes: u64,
+    /// Whether it is a GPU.
+    pub(super) on_gpu: bool,
+    /// Memory that it has to itself.
+    pub(super) own_memory: Option<ByteSize>,
+}
+
+impl Site {
+    /// Looks where the configuration's engine would compute.
+    pub(super) fn open(config: &Config) -> Result<Self, Error> {
+        Ok(match config.engine {
+            Engine::Candle => {
+                let place = Place::open(config.device)?;
+                Self {
+                    name: place.name(),
+                    bytes: place.dtype.size_in_bytes() as u64,
+                    on_gpu: !place.device.is_cpu(),
+                    own_memory: place.own_memory(),
+                }
+            }
+            Engine::Mlx => {
+                let unit = unit(config.device)?;
+                Self {
+                    name: unit.name().to_owned(),
+                    bytes: unit.bytes(),
+                    on_gpu: unit == Unit::Gpu,
+                    own_memory: None,
+                }
+            }
+        })
+    }
+}
+
+/// What MLX calls a device.
+pub(super) fn unit(device: Device) -> Result<Unit, mlx::Error> {
+    Unit::open(match device {
+        Device::Auto => None,
+        Device::Cpu => Some(Unit::Cpu),
+        Device::Metal => Some(Unit::Gpu),
+        Device::Cuda => return Err(mlx::Error::Device("CUDA")),
+    })
+}
 
 /// A device, and the type of numbers that suits it.
 #[derive(Clone, Debug)]

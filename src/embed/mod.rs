@@ -3,24 +3,15 @@
 //! [`card`] tells what a model is without opening its weights, [`fetch`] brings them here, [`open`] loads them.
 
 pub mod builtin;
-mod checkpoint;
 mod device;
-mod digest;
-mod hub;
-mod json;
-mod lora;
-mod map;
 mod pooled;
 pub mod qwen;
 mod weights;
 
-use std::fmt;
-use std::path::{Path, PathBuf};
-
-pub use hub::Watch;
-
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::{self, Watch};
+use crate::mlx;
 use crate::page::PageError;
 use crate::patch::{Prepare, Prepared};
 use crate::units::ByteSize;
@@ -32,12 +23,24 @@ use crate::vectors::{MultiVector, PageVectors, Profile};
 pub struct Config {
     /// `built-in`, a hub id such as `vidore/colqwen2.5-v0.2`, or a folder.
     pub model: String,
+    /// What computes.
+    pub engine: Engine,
     /// Where tensors live.
     pub device: Device,
     /// Visual tokens a page may take; none means what the model card or checkpoint says.
     pub max_visual_tokens: Option<u32>,
     /// By how much the rows of a page are pooled ([`crate::pooling`]); 1: not at all.
     pub pool_factor: u32,
+}
+
+/// What computes a ColQwen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Engine {
+    /// candle: CPU, Metal, CUDA.
+    Candle,
+    /// MLX: Apple GPUs (needs the `mlx` feature).
+    Mlx,
 }
 
 /// Where tensors live.
@@ -91,41 +94,12 @@ pub struct Footprint {
 /// Why a model cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No such model.
-    #[error("`{0}` is neither a folder, nor a hub id, nor a built-in model")]
-    Unknown(String),
-    /// A file of the model is missing or cannot be read.
-    #[error("{}: {why}", .file.display())]
-    File {
-        /// The file.
-        file: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The hub could not be reached, or refused.
-    #[error("the model `{model}` cannot be fetched: {why}")]
-    Hub {
-        /// Hub id.
-        model: String,
-        /// What went wrong; never holds a token.
-        why: String,
-    },
-    /// The configuration asks for something that we do not have.
-    #[error("{file}: {what} is not supported")]
-    Unsupported {
-        /// The file that asks for it.
-        file: String,
-        /// What it asks for.
-        what: String,
-    },
-    /// Tensors missing, unused, or of another shape than the configuration says.
-    #[error("the weights of `{model}` do not fit: {why}")]
-    Weights {
-        /// The model.
-        model: String,
-        /// The first few tensors and what is wrong with them.
-        why: String,
-    },
+    /// Its files are missing, wrong or ask for something that we do not have.
+    #[error(transparent)]
+    Files(#[from] checkpoint::Error),
+    /// MLX is not there, or cannot do what is asked.
+    #[error(transparent)]
+    Mlx(mlx::Error),
     /// The device is not there or not built in.
     #[error("device `{0}` cannot be used: {1}")]
     Device(&'static str, String),
@@ -146,15 +120,6 @@ pub enum Error {
     Model(String),
 }
 
-impl Error {
-    fn file(file: &Path, why: &impl fmt::Display) -> Self {
-        Self::File {
-            file: file.to_owned(),
-            why: why.to_string(),
-        }
-    }
-}
-
 /// The model that needs no download.
 pub const BUILT_IN: &str = "built-in";
 
@@ -173,12 +138,22 @@ pub struct Known {
     pub licence: String,
 }
 
-/// Bytes that a parameter of a checkpoint takes on a device: bf16 on GPUs, f32 on the CPU.
+impl From<mlx::Error> for Error {
+    fn from(error: mlx::Error) -> Self {
+        match error {
+            mlx::Error::Memory(why) => Self::OutOfMemory(why),
+            mlx::Error::Files(error) => Self::Files(error),
+            error => Self::Mlx(error),
+        }
+    }
+}
+
+/// Bytes that a parameter of a checkpoint takes on the configured device: bf16 on GPUs, f32 on the CPU.
 ///
 /// # Errors
 /// When the device is not there or not built in.
-pub fn bytes_per_parameter(device: Device) -> Result<u64, Error> {
-    Ok(device::Place::open(device)?.dtype.size_in_bytes() as u64)
+pub fn bytes_per_parameter(config: &Config) -> Result<u64, Error> {
+    Ok(device::Site::open(config)?.bytes)
 }
 
 /// The models that we know; every other folder or hub id of their families works too.
@@ -222,6 +197,7 @@ pub fn fetch(config: &Config, watch: Watch) -> Result<(), Error> {
 pub fn open(config: &Config) -> Result<Box<dyn Embedder>, Error> {
     let model: Box<dyn Embedder> = match config.model.as_str() {
         BUILT_IN => Box::new(builtin::open()?),
+        _ if config.engine == Engine::Mlx => Box::new(qwen::open_mlx(config)?),
         _ => Box::new(qwen::open(config)?),
     };
     Ok(match config.pool_factor {

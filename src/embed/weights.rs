@@ -1,52 +1,22 @@
-//! The weights of a model on their device: a checkpoint, checked, with an adapter merged in.
+//! The weights of a model on their device, with an adapter merged in, as candle's layers.
 
-use std::path::PathBuf;
-
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
 use candle_nn::{LayerNorm, Linear, RmsNorm};
 
 use super::Error;
-use super::checkpoint::Checkpoint;
 use super::device::{self, Place};
-use super::json::Json;
-use super::lora::Lora;
-
-/// Where the weights of a model are.
-#[derive(Clone, Debug)]
-pub(super) struct Files {
-    /// The shards of the base.
-    pub(super) base: Vec<PathBuf>,
-    /// `adapter_config.json` and the adapter's tensors.
-    pub(super) adapter: Option<(Json, PathBuf)>,
-}
+use crate::checkpoint::{Change, Raw, Weights as Checked};
 
 /// Checked weights, loaded one by one.
 pub(super) struct Weights {
-    checkpoint: Checkpoint,
-    lora: Option<Lora>,
+    checked: Checked,
     place: Place,
 }
 
 impl Weights {
-    /// Opens the files and compares them with what the model needs, before anything is loaded.
-    pub(super) fn open(
-        model: &str,
-        files: &Files,
-        schema: &[(String, Vec<usize>)],
-        place: Place,
-    ) -> Result<Self, Error> {
-        let checkpoint = Checkpoint::open(&files.base)?;
-        checkpoint.check(model, schema)?;
-        let lora = files
-            .adapter
-            .clone()
-            .map(|(config, tensors)| Lora::open(model, &config, tensors, schema))
-            .transpose()?;
-        Ok(Self {
-            checkpoint,
-            lora,
-            place,
-        })
+    /// Weights that go to a place.
+    pub(super) fn new(checked: Checked, place: Place) -> Self {
+        Self { checked, place }
     }
 
     /// Where the weights go.
@@ -56,14 +26,21 @@ impl Weights {
 
     /// A tensor, with the adapter merged in, on its device.
     pub(super) fn tensor(&self, name: &str) -> Result<Tensor, Error> {
-        let mut tensor = self.checkpoint.load(name)?;
-        if let Some(lora) = &self.lora {
-            tensor = lora.merge(name, tensor)?;
-        }
-        tensor
-            .to_dtype(self.place.dtype)
-            .and_then(|tensor| tensor.to_device(&self.place.device))
-            .map_err(device::failed)
+        let base = self.checked.checkpoint.raw(name)?;
+        let change = match &self.checked.lora {
+            None => None,
+            Some(lora) => lora.change(name)?,
+        };
+        let load = || {
+            let tensor = match change {
+                None => tensor(base)?,
+                Some(change) => merged(base, &change)?,
+            };
+            tensor
+                .to_dtype(self.place.dtype)?
+                .to_device(&self.place.device)
+        };
+        load().map_err(device::failed)
     }
 
     /// A linear layer.
@@ -85,4 +62,19 @@ impl Weights {
         let bias = self.tensor(&format!("{name}.bias"))?;
         Ok(LayerNorm::new(weight, bias, eps))
     }
+}
+
+/// A tensor as it is in its file, on the CPU.
+fn tensor(raw: Raw) -> candle_core::Result<Tensor> {
+    let dtype = DType::try_from(raw.dtype)?;
+    Tensor::from_raw_buffer(raw.bytes, dtype, raw.shape, &Device::Cpu)
+}
+
+/// The same in f32.
+fn wide(raw: Raw) -> candle_core::Result<Tensor> {
+    tensor(raw)?.to_dtype(DType::F32)
+}
+
+fn merged(base: Raw, change: &Change) -> candle_core::Result<Tensor> {
+    wide(base)? + (wide(change.b)?.matmul(&wide(change.a)?)? * change.scale)?
 }

@@ -1,6 +1,6 @@
 //! Resize, normalise, unfold: the pixels of a page in the order a Qwen vision tower eats them.
 //!
-//! Equals `Qwen2VLImageProcessor` of transformers 5 bit for bit; see `tests/parity.rs`.
+//! Equals `Qwen2VLImageProcessor` of transformers 5 bit for bit; see `tests/parity`.
 
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;

@@ -5,7 +5,8 @@ use safetensors::{Dtype, SafeTensors};
 
 use super::gemm::Matrix;
 use super::word;
-use crate::embed::{BUILT_IN, Error};
+use crate::checkpoint::Error;
+use crate::embed::BUILT_IN;
 
 /// The file, made by `train/export.py`.
 pub(super) const FILE: &[u8] = include_bytes!("weights.safetensors");

@@ -3,45 +3,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::ops;
 
-/// Sequences of one length that stand one behind the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Run {
-    /// First row of the first sequence.
-    pub(super) start: usize,
-    /// Rows of each sequence.
-    pub(super) len: usize,
-    /// Number of sequences.
-    pub(super) count: usize,
-}
-
-/// Who sees whom: rows see rows of their own sequence only, and where `causal`, only those before them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Sight {
-    /// The sequences; together they cover every row.
-    pub(super) runs: Vec<Run>,
-    /// Whether rows see nothing behind them.
-    pub(super) causal: bool,
-}
-
-impl Sight {
-    /// Sequences of the lengths given, neighbours of one length taken together.
-    pub(super) fn of(lengths: impl IntoIterator<Item = usize>, causal: bool) -> Self {
-        let mut runs: Vec<Run> = Vec::new();
-        let mut start = 0;
-        for len in lengths {
-            match runs.last_mut() {
-                Some(run) if run.len == len => run.count += 1,
-                _ => runs.push(Run {
-                    start,
-                    len,
-                    count: 1,
-                }),
-            }
-            start += len;
-        }
-        Self { runs, causal }
-    }
-}
+use crate::qwen::Sight;
 
 /// Most scores held at a time: the full attention of a large page in one piece would take 600 MB and more.
 pub(super) const TILE: usize = 1 << 22;
@@ -221,12 +183,5 @@ mod tests {
         assert!(long * long * 4 > TILE);
         assert!(differ(4, 2, &[long], true) < 1e-5);
         assert!(differ(4, 4, &[long], false) < 1e-5);
-    }
-
-    #[test]
-    fn neighbours_of_one_length_are_taken_together() {
-        let run = |start, len, count| Run { start, len, count };
-        let sight = Sight::of([4, 4, 2, 4], false);
-        assert_eq!(sight.runs, [run(0, 4, 2), run(8, 2, 1), run(10, 4, 1)]);
     }
 }

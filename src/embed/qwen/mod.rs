@@ -1,13 +1,12 @@
-//! ColQwen2 and ColQwen2.5 (Faysse et al. 2024), equal to colpali-engine number by number; see `tests/parity.rs`.
+//! ColQwen2 and ColQwen2.5 (Faysse et al. 2024), equal to colpali-engine number by number; see `tests/parity`.
 
 mod attention;
-mod config;
+mod core;
 mod footprint;
-mod layout;
+mod mlx;
 mod model;
 mod preprocessor;
 mod prompt;
-mod schema;
 mod sheet;
 mod text;
 mod vision;
@@ -18,16 +17,17 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 use serde_json::json;
 
-pub use config::Config as Shape;
+pub use mlx::ColQwen as MlxColQwen;
 pub use model::ColQwen;
 pub(super) use sheet::models;
 
-use super::device::Place;
-use super::hub::{Source, Watch};
-use super::json::Json;
-use super::weights::{Files, Weights};
-use super::{Card, Config, Error, digest};
+use super::device::{Place, Site};
+use super::weights::Weights;
+use super::{Card, Config, Error};
+use crate::checkpoint::{self, Files, Json, Source, Watch, digest};
+use crate::mlx::Reader;
 use crate::patch::{PatchSpec, Prepare};
+use crate::qwen::{Config as Shape, schema};
 use crate::vectors::Profile;
 use prompt::Prompt;
 use sheet::Sheet;
@@ -48,8 +48,7 @@ struct Parts {
 /// The card of a model.
 pub(super) fn card(config: &Config) -> Result<Card, Error> {
     let parts = Parts::find(config)?;
-    let place = Place::open(config.device)?;
-    let on_gpu = !place.device.is_cpu();
+    let site = Site::open(config)?;
     let prepare = Prepare::Qwen(parts.spec.clone());
     let tokens = prepare.max_cost() / parts.shape.vision.unit() as u64;
     Ok(Card {
@@ -58,29 +57,40 @@ pub(super) fn card(config: &Config) -> Result<Card, Error> {
         prepare,
         parameters: schema::parameters(&parts.shape),
         licence: parts.sheet.licences(),
-        memory: footprint::footprint(&parts.shape, &parts.spec, place.dtype, on_gpu),
-        device: place.name(),
-        device_memory: place.own_memory(),
+        memory: footprint::footprint(&parts.shape, &parts.spec, site.bytes, site.on_gpu),
+        device: site.name,
+        device_memory: site.own_memory,
         visual_weight: 1.0,
     })
 }
 
-/// Opens a model.
+/// Opens a model on candle.
 ///
 /// # Errors
 /// When a file is missing or wrong, or the device cannot be used.
 pub fn open(config: &Config) -> Result<ColQwen, Error> {
     let place = Place::open(config.device)?;
     let parts = Parts::find(config)?;
-    let prompt = Prompt::open(
-        &parts.tokenizer()?,
-        parts.sheet.words(),
-        parts.shape.image_token,
-    )?;
+    let prompt = parts.prompt()?;
+    let files = parts.fetch(&mut |_, _, _| ())?;
+    let weights = checkpoint::Weights::open(&config.model, &files, &schema::tensors(&parts.shape))?;
+    ColQwen::load(&Weights::new(weights, place), &parts.shape, prompt)
+}
+
+/// Opens a model on MLX.
+///
+/// # Errors
+/// When a file is missing or wrong, or MLX is not built in.
+pub fn open_mlx(config: &Config) -> Result<MlxColQwen, Error> {
+    let unit = super::device::unit(config.device)?;
+    let parts = Parts::find(config)?;
+    let prompt = parts.prompt()?;
     let files = parts.fetch(&mut |_, _, _| ())?;
     let schema = schema::tensors(&parts.shape);
-    let weights = Weights::open(&config.model, &files, &schema, place)?;
-    ColQwen::load(&weights, &parts.shape, prompt)
+    let weights = checkpoint::Weights::open_packed(&config.model, &files, &schema)?;
+    let reader = Reader::open(weights, &parts.shape, unit)?;
+    let chunk = footprint::chunk(Site::open(config)?.on_gpu);
+    Ok(MlxColQwen::new(reader, prompt, parts.shape.dim, chunk))
 }
 
 /// Fetches all files of a model that are not here yet.
@@ -134,17 +144,22 @@ impl Parts {
         Ok(None)
     }
 
+    fn prompt(&self) -> Result<Prompt, Error> {
+        let (file, words) = (self.tokenizer()?, self.sheet.words());
+        Prompt::open(&file, words, self.shape.image_token)
+    }
+
     fn tokenizer(&self) -> Result<PathBuf, Error> {
         match self.first(&["tokenizer.json"])? {
             Some(file) => Ok(file),
-            None => self.source.file("tokenizer.json", &mut |_, _, _| ()),
+            None => Ok(self.source.file("tokenizer.json", &mut |_, _, _| ())?),
         }
     }
 
     /// The base's source and the names of its shards.
     fn shards(&self) -> Result<(&Source, Vec<String>), Error> {
         let source = self.base.as_ref().map_or(&self.source, |(_, base)| base);
-        Ok((source, shards(source)?))
+        Ok((source, checkpoint::shards(source)?))
     }
 
     fn fetch(&self, watch: Watch) -> Result<Files, Error> {
@@ -177,7 +192,7 @@ impl Parts {
         }
         known
             .into_par_iter()
-            .map(|known| known.or_else(|file| digest::of_file(&file)))
+            .map(|known| known.or_else(|file| Ok(digest::of_file(&file)?)))
             .collect()
     }
 
@@ -219,29 +234,3 @@ impl Parts {
 
 /// The weights of an adapter.
 const ADAPTER: &str = "adapter_model.safetensors";
-/// The weights of a model that is not cut into shards.
-const WHOLE: &str = "model.safetensors";
-
-/// The names of a model's files of weights.
-fn shards(source: &Source) -> Result<Vec<String>, Error> {
-    if source.has(WHOLE) {
-        return Ok(vec![WHOLE.to_owned()]);
-    }
-    let Some(index) = source.optional("model.safetensors.index.json")? else {
-        return Ok(vec![WHOLE.to_owned()]);
-    };
-    let json = Json::read(&index)?;
-    let map = json
-        .part("weight_map")
-        .ok_or_else(|| Error::file(json.file(), &"`weight_map` is missing"))?;
-    let files = map.value().as_object().into_iter().flatten();
-    let names: Option<std::collections::BTreeSet<String>> = files
-        .map(|(_, file)| Some(file.as_str()?.to_owned()))
-        .collect();
-    let names = names.unwrap_or_default();
-    let plain = |name: &String| !name.contains(['/', '\\']) && name.ends_with(".safetensors");
-    if names.is_empty() || !names.iter().all(plain) {
-        return Err(Error::file(json.file(), &"`weight_map` names no shards"));
-    }
-    Ok(names.into_iter().collect())
-}

@@ -5,18 +5,16 @@ use std::collections::HashMap;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{Linear, Module};
 
+use super::super::Error;
 use super::super::device::failed;
 use super::super::weights::Weights;
-use super::super::{Embedder, Error};
-use super::attention::{self, Sight};
-use super::config::{Config, Text};
-use super::prompt::{self, Place, Prompt};
+use super::core::{self, Core};
+use super::prompt::Prompt;
 use super::text::Decoder;
 use super::vision::VisionTower;
-use super::{Tap, footprint};
-use crate::page::PageError;
-use crate::patch::{PatchGrid, Patches, Prepared};
-use crate::vectors::{MultiVector, PageVectors, PatchMap, ShapeError};
+use super::{Tap, attention, footprint};
+use crate::patch::{PatchGrid, Patches};
+use crate::qwen::{self, Config, Place, Sight, Span, Text};
 
 /// Page shapes whose angles are kept.
 const KEPT: usize = 64;
@@ -61,38 +59,17 @@ impl ColQwen {
     /// When the tensor library fails.
     pub fn pages(&mut self, pages: &[&Patches], tap: Tap) -> Result<Vec<Vec<f32>>, Error> {
         let mut vectors = Vec::with_capacity(pages.len());
-        let mut rest = pages;
-        while !rest.is_empty() {
-            let (chunk, behind) = rest.split_at(self.fitting(rest));
+        for chunk in core::chunks(pages, self.chunk) {
             vectors.extend(self.packed(chunk, tap).map_err(failed)?);
-            rest = behind;
         }
         Ok(vectors)
     }
 
-    /// The vectors of a question, unchecked.
-    ///
-    /// # Errors
-    /// When the question cannot be read as tokens, or the tensor library fails.
-    pub fn query(&mut self, question: &str, tap: Tap) -> Result<Vec<f32>, Error> {
-        let tokens = self.prompt.query(question)?;
-        let mut read = || {
-            let turns = self.angles(&prompt::query_places(tokens.len()))?;
-            let words = self.language_model.embed(&tokens)?;
-            let sight = Sight::of([tokens.len()], true);
-            self.read(words, [&turns[0], &turns[1]], &sight, tap)
-        };
-        read().map_err(failed)
-    }
-
-    /// How many pages go into a chunk: at least one.
-    fn fitting(&self, pages: &[&Patches]) -> usize {
-        let mut patches = 0;
-        let fits = |page: &&&Patches| {
-            patches += page.grid.patches();
-            patches <= self.chunk
-        };
-        pages.iter().take_while(fits).count().max(1)
+    fn question(&mut self, tokens: &[u32], tap: Tap) -> candle_core::Result<Vec<f32>> {
+        let turns = self.angles(&qwen::places(&[Span::Text(tokens.len())]))?;
+        let words = self.language_model.embed(tokens)?;
+        let sight = Sight::of([tokens.len()], true);
+        self.read(words, [&turns[0], &turns[1]], &sight, tap)
     }
 
     fn packed(&mut self, pages: &[&Patches], tap: Tap) -> candle_core::Result<Vec<Vec<f32>>> {
@@ -114,17 +91,13 @@ impl ColQwen {
             start += tokens;
         }
         let (cos, sin) = (Tensor::cat(&cos, 0)?, Tensor::cat(&sin, 0)?);
-        let lengths: Vec<usize> = pages.iter().map(|page| self.rows(page.grid)).collect();
+        let lengths: Vec<usize> = pages
+            .iter()
+            .map(|page| self.prompt.rows(page.grid))
+            .collect();
         let sight = Sight::of(lengths.iter().copied(), true);
         let rows = self.read(Tensor::cat(&parts, 0)?, [&cos, &sin], &sight, tap)?;
-        let width = rows.len() / lengths.iter().sum::<usize>();
-        let mut rest = rows.as_slice();
-        let cut = |length: usize| {
-            let (page, behind) = rest.split_at(length * width);
-            rest = behind;
-            page.to_vec()
-        };
-        Ok(lengths.into_iter().map(cut).collect())
+        Ok(core::cut(rows, &lengths))
     }
 
     /// From embedded tokens to rows of length 1.
@@ -142,25 +115,15 @@ impl ColQwen {
         tap("proj", 0, &rows);
         let width = rows.dim(1)?;
         let mut rows = rows.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-        // In f32 whatever the model computes in: a bf16 length would leave rows up to 0.4 % off.
-        for row in rows.chunks_exact_mut(width) {
-            let length = row.iter().map(|x| x * x).sum::<f32>().sqrt();
-            row.iter_mut().for_each(|x| *x /= length);
-        }
+        core::normalise(&mut rows, width);
         Ok(rows)
-    }
-
-    /// Vectors of a page of this shape.
-    fn rows(&self, grid: PatchGrid) -> usize {
-        self.prompt.before.len() + grid.tokens() + self.prompt.after.len()
     }
 
     fn page_turns(&mut self, grid: PatchGrid) -> candle_core::Result<[Tensor; 2]> {
         if let Some(turns) = self.turns.get(&grid) {
             return Ok(turns.clone());
         }
-        let (before, after) = (self.prompt.before.len(), self.prompt.after.len());
-        let turns = self.angles(&prompt::page_places(before, grid, after))?;
+        let turns = self.angles(&self.prompt.page_places(grid))?;
         if self.turns.len() >= KEPT {
             self.turns.clear();
         }
@@ -169,70 +132,25 @@ impl ColQwen {
     }
 
     fn angles(&self, places: &[Place]) -> candle_core::Result<[Tensor; 2]> {
-        let angles = prompt::angles(places, &self.text);
+        let angles = qwen::angles(places, &self.text);
         attention::angles(&angles, places.len(), &self.device, self.dtype)
     }
-
-    fn checked(&self, rows: Vec<f32>) -> Result<MultiVector, ShapeError> {
-        let dim = self.custom_text_proj.weight().dim(0).unwrap_or(0);
-        let dim = std::num::NonZeroUsize::new(dim).ok_or(ShapeError::Empty)?;
-        MultiVector::new(rows, dim)
-    }
-
-    /// Where the rows of a page look.
-    fn places(&self, grid: PatchGrid) -> PatchMap {
-        let nowhere = |tokens: &[u32]| vec![PatchMap::NOWHERE; tokens.len()];
-        let mut cells = nowhere(&self.prompt.before);
-        cells.extend((0..grid.tokens()).map(|cell| cell as u16));
-        cells.extend(nowhere(&self.prompt.after));
-        PatchMap {
-            columns: (grid.columns / grid.merge) as u16,
-            rows: (grid.rows / grid.merge) as u16,
-            cells,
-        }
-    }
-
-    /// Checks the vectors of a page; a page that is not finite gets a second chance, alone.
-    fn finish(
-        &mut self,
-        page: &Patches,
-        rows: Vec<f32>,
-    ) -> Result<Result<PageVectors, PageError>, Error> {
-        let vectors = match self.checked(rows) {
-            Ok(vectors) => Ok(vectors),
-            Err(_) => {
-                let again = self.pages(&[page], &mut |_, _, _| ())?.concat();
-                self.checked(again)
-            }
-        };
-        let places = self.places(page.grid);
-        Ok(vectors
-            .map(|vectors| PageVectors { vectors, places })
-            .map_err(|_| PageError::NotFinite))
-    }
 }
 
-impl Embedder for ColQwen {
-    fn embed_pages(
-        &mut self,
-        pages: &[Prepared],
-    ) -> Result<Vec<Result<PageVectors, PageError>>, Error> {
-        let pages = pages.iter().map(patches).collect::<Result<Vec<_>, _>>()?;
-        let rows = self.pages(&pages, &mut |_, _, _| ())?;
-        let finish = |(page, rows)| self.finish(page, rows);
-        pages.into_iter().zip(rows).map(finish).collect()
+impl Core for ColQwen {
+    fn prompt(&self) -> &Prompt {
+        &self.prompt
     }
 
-    fn embed_query(&mut self, text: &str) -> Result<MultiVector, Error> {
-        let rows = self.query(text, &mut |_, _, _| ())?;
-        self.checked(rows)
-            .map_err(|error| Error::Model(error.to_string()))
+    fn dim(&self) -> usize {
+        self.custom_text_proj.weight().dim(0).unwrap_or(0)
     }
-}
 
-fn patches(page: &Prepared) -> Result<&Patches, Error> {
-    match page {
-        Prepared::Qwen(patches) => Ok(patches),
-        Prepared::Gray(_) => Err(Error::WrongInput),
+    fn see(&mut self, pages: &[&Patches]) -> Result<Vec<Vec<f32>>, Error> {
+        self.pages(pages, &mut |_, _, _| ())
+    }
+
+    fn ask(&mut self, tokens: &[u32]) -> Result<Vec<f32>, Error> {
+        self.question(tokens, &mut |_, _, _| ()).map_err(failed)
     }
 }

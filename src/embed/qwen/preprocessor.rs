@@ -1,10 +1,8 @@
 //! The pixel budget of a checkpoint, from `preprocessor_config.json` or the newer `processor_config.json`.
 
-use super::super::Error;
-use super::super::json::Json;
+use crate::checkpoint::{Error, Json};
 use crate::patch::PatchSpec;
-
-use super::config::Vision;
+use crate::qwen::Vision;
 
 /// Fewest pixels of a page, where nothing is said.
 const MIN_PIXELS: u64 = 56 * 56;

@@ -1,4 +1,4 @@
-//! What a ColQwen reads around a page and around a question, and where each token stands.
+//! What a ColQwen reads around a page and around a question.
 
 use std::path::Path;
 
@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 use tokenizers::Tokenizer;
 
 use super::super::Error;
-use super::config::Text;
+use crate::checkpoint;
 use crate::patch::PatchGrid;
+use crate::qwen::{self, Place, Span};
+use crate::vectors::PatchMap;
 
 /// The words around pages and questions, as the checkpoint was trained with them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +52,7 @@ pub(super) struct Prompt {
 impl Prompt {
     /// Reads `tokenizer.json`.
     pub(super) fn open(file: &Path, words: Words, image_token: u32) -> Result<Self, Error> {
-        let failed = |error: tokenizers::Error| Error::file(file, &error);
+        let failed = |error: tokenizers::Error| checkpoint::Error::file(file, &error);
         let mut tokenizer = Tokenizer::from_file(file).map_err(failed)?;
         // Exporters leave the padding and cutting of their last call in the file.
         tokenizer.with_padding(None);
@@ -60,7 +62,7 @@ impl Prompt {
         let (Some(before), Some(after), None) = (parts.next(), parts.next(), parts.next()) else {
             let why =
                 format!("does not make token {image_token} of the page's place in the prompt");
-            return Err(Error::file(file, &why));
+            return Err(checkpoint::Error::file(file, &why).into());
         };
         let (before, after) = (before.to_vec(), after.to_vec());
         Ok(Self {
@@ -69,6 +71,30 @@ impl Prompt {
             before,
             after,
         })
+    }
+
+    /// Where the tokens of a page stand.
+    pub(super) fn page_places(&self, grid: PatchGrid) -> Vec<Place> {
+        let (before, after) = (self.before.len(), self.after.len());
+        qwen::places(&[Span::Text(before), Span::Image(grid), Span::Text(after)])
+    }
+
+    /// Vectors of a page of this shape.
+    pub(super) fn rows(&self, grid: PatchGrid) -> usize {
+        self.before.len() + grid.tokens() + self.after.len()
+    }
+
+    /// Where the rows of a page look.
+    pub(super) fn looks(&self, grid: PatchGrid) -> PatchMap {
+        let nowhere = |tokens: &[u32]| vec![PatchMap::NOWHERE; tokens.len()];
+        let mut cells = nowhere(&self.before);
+        cells.extend((0..grid.tokens()).map(|cell| cell as u16));
+        cells.extend(nowhere(&self.after));
+        PatchMap {
+            columns: (grid.columns / grid.merge) as u16,
+            rows: (grid.rows / grid.merge) as u16,
+            cells,
+        }
     }
 
     /// The tokens of a question.
@@ -86,69 +112,4 @@ fn encode(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, Error> {
     let encoding = tokenizer.encode(text, false);
     let encoding = encoding.map_err(|error| Error::Model(format!("tokenizer: {error}")))?;
     Ok(encoding.get_ids().to_vec())
-}
-
-/// Where a token stands: in time, down and across. Text moves along all three at once.
-pub(super) type Place = [usize; 3];
-
-/// The places of a page prompt.
-pub(super) fn page_places(before: usize, grid: PatchGrid, after: usize) -> Vec<Place> {
-    let merge = grid.merge as usize;
-    let (rows, columns) = (grid.rows as usize / merge, grid.columns as usize / merge);
-    let text = |start: usize, count: usize| (start..start + count).map(|i| [i; 3]);
-    let image = (0..rows * columns).map(|i| [before, before + i / columns, before + i % columns]);
-    let behind = text(before + rows.max(columns), after);
-    text(0, before).chain(image).chain(behind).collect()
-}
-
-/// The places of a question.
-pub(super) fn query_places(tokens: usize) -> Vec<Place> {
-    (0..tokens).map(|i| [i; 3]).collect()
-}
-
-/// The rotary angles of tokens, `head / 2` each: each section of the frequencies follows one axis.
-pub(super) fn angles(places: &[Place], config: &Text) -> Vec<f32> {
-    let half = config.head() / 2;
-    let frequency = |i: usize| 1.0 / (config.rope_theta as f32).powf(i as f32 / half as f32);
-    let [time, down, _] = config.mrope_section;
-    let axis = |i: usize| usize::from(i >= time) + usize::from(i >= time + down);
-    let bands: Vec<(f32, usize)> = (0..half).map(|i| (frequency(i), axis(i))).collect();
-    let token = |place: &Place| {
-        bands
-            .iter()
-            .map(|&(f, axis)| place[axis] as f32 * f)
-            .collect()
-    };
-    places
-        .iter()
-        .flat_map(|place: &Place| -> Vec<f32> { token(place) })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_behind_a_page_starts_past_its_longer_side() {
-        let grid = PatchGrid {
-            rows: 4,
-            columns: 6,
-            merge: 2,
-        };
-        assert_eq!(
-            page_places(2, grid, 1),
-            [
-                [0, 0, 0],
-                [1, 1, 1],
-                [2, 2, 2],
-                [2, 2, 3],
-                [2, 2, 4],
-                [2, 3, 2],
-                [2, 3, 3],
-                [2, 3, 4],
-                [5, 5, 5]
-            ]
-        );
-    }
 }

@@ -5,9 +5,9 @@ use std::fs;
 
 use serde::Deserialize;
 
-use super::super::hub::Source;
-use super::super::{Error, Known};
+use super::super::Known;
 use super::prompt::Words;
+use crate::checkpoint::{Error, Source};
 use crate::units::ByteSize;
 
 /// The name of a card in a model's folder.

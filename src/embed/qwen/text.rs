@@ -6,8 +6,8 @@ use candle_nn::{Embedding, Linear, Module, RmsNorm};
 use super::super::Error;
 use super::super::weights::Weights;
 use super::Tap;
-use super::attention::{Sight, attend, rotate};
-use super::config::Text;
+use super::attention::{attend, rotate};
+use crate::qwen::{Sight, Text};
 
 /// The decoder; fields carry the checkpoint's names.
 pub(super) struct Decoder {

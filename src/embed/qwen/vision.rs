@@ -9,10 +9,9 @@ use candle_nn::{LayerNorm, Linear, Module, RmsNorm};
 use super::super::Error;
 use super::super::weights::Weights;
 use super::Tap;
-use super::attention::{Sight, angles, attend, rotate};
-use super::config::{Config, Family, Vision};
-use super::layout::Layout;
+use super::attention::{angles, attend, rotate};
 use crate::patch::{PatchGrid, Patches};
+use crate::qwen::{Config, Family, Layout, Sight, Vision};
 
 /// Added to the variance in every norm of the tower.
 const EPS: f64 = 1e-6;
@@ -117,7 +116,7 @@ impl VisionTower {
         }
         let x = self.merger.forward(&x)?;
         tap("vit.merger", 0, &x);
-        let back = unorder(&placed);
+        let back = Layout::unorder(placed.iter().map(|placed| &placed.layout));
         let back = Tensor::from_vec(back, x.dim(0)?, &self.device)?;
         let x = x.index_select(&back, 0)?;
         tap("vit.order", 0, &back);
@@ -157,21 +156,6 @@ impl VisionTower {
         self.layouts.insert(grid, Rc::clone(&placed));
         Ok(placed)
     }
-}
-
-/// For each visual token of all pages in reading order, its row in the order of the layouts.
-fn unorder(placed: &[Rc<Placed>]) -> Vec<u32> {
-    let tokens = placed.iter().map(|p| p.layout.order.len()).sum();
-    let mut back = vec![0; tokens];
-    let mut start = 0;
-    for placed in placed {
-        let order = &placed.layout.order;
-        for (row, &token) in order.iter().enumerate() {
-            back[start + token as usize] = (start + row) as u32;
-        }
-        start += order.len();
-    }
-    back
 }
 
 impl Norm {

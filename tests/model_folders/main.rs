@@ -1,133 +1,21 @@
 //! Model folders of other exporters, and folders that are not whole: what loads, and what is refused by name.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
-use std::collections::HashMap;
+mod folder;
+#[cfg(feature = "mlx")]
+mod mlx;
+mod packed;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use candle_core::{Device as Candle, Tensor, safetensors};
-use ingest::embed::{self, Config, Device, Error};
-use ingest::page::{PageError, PageImage, Size};
-use ingest::patch::Prepared;
+use candle_core::{Device as Candle, Tensor};
+use ingest::checkpoint::Error;
+use ingest::embed::{self, Config, Engine};
+use ingest::page::PageError;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-type Tensors = HashMap<String, Tensor>;
-
-fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
-        .join(name)
-}
-
-/// A copy of a golden folder that can be spoiled.
-struct Folder(TempDir);
-
-impl Folder {
-    fn copy(name: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        for file in fs::read_dir(golden(name)).unwrap() {
-            let file = file.unwrap();
-            fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
-        }
-        Self(folder)
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    /// Changes the tensors of a file.
-    fn tensors(self, file: &str, change: impl FnOnce(&mut Tensors)) -> Self {
-        let path = self.file(file);
-        let mut tensors = safetensors::load(&path, &Candle::Cpu).unwrap();
-        change(&mut tensors);
-        safetensors::save(&tensors, path).unwrap();
-        self
-    }
-
-    /// Renames all tensors.
-    fn renamed(self, name: impl Fn(&str) -> String) -> Self {
-        self.tensors("model.safetensors", |tensors| {
-            *tensors = tensors
-                .drain()
-                .map(|(old, tensor)| (name(&old), tensor))
-                .collect();
-        })
-    }
-
-    /// Cuts the weights into two shards.
-    fn sharded(self) -> Self {
-        let whole = self.file("model.safetensors");
-        let tensors = safetensors::load(&whole, &Candle::Cpu).unwrap();
-        let shard = |name: &str| format!("model-0000{}-of-00002.safetensors", 1 + name.len() % 2);
-        let map: HashMap<&String, String> =
-            tensors.keys().map(|name| (name, shard(name))).collect();
-        for file in [shard(""), shard("x")] {
-            let part: Tensors = tensors
-                .clone()
-                .into_iter()
-                .filter(|(name, _)| shard(name) == file)
-                .collect();
-            safetensors::save(&part, self.file(&file)).unwrap();
-        }
-        fs::write(
-            self.file("model.safetensors.index.json"),
-            json!({ "weight_map": map }).to_string(),
-        )
-        .unwrap();
-        fs::remove_file(whole).unwrap();
-        self
-    }
-
-    /// Changes a JSON file.
-    fn json(self, file: &str, change: impl FnOnce(&mut Value)) -> Self {
-        let path = self.file(file);
-        let mut json = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
-        change(&mut json);
-        fs::write(path, json.to_string()).unwrap();
-        self
-    }
-
-    /// Cuts a file short.
-    fn cut(self, file: &str) -> Self {
-        let bytes = fs::read(self.file(file)).unwrap();
-        fs::write(self.file(file), &bytes[..bytes.len() / 2]).unwrap();
-        self
-    }
-
-    fn config(&self) -> Config {
-        config(self.0.path())
-    }
-
-    /// What opening it says.
-    fn refusal(&self) -> Error {
-        embed::open(&self.config()).err().unwrap()
-    }
-}
-
-fn config(folder: &Path) -> Config {
-    Config {
-        model: folder.display().to_string(),
-        device: Device::Cpu,
-        max_visual_tokens: None,
-        pool_factor: 1,
-    }
-}
-
-fn page(config: &Config) -> Prepared {
-    let size = Size::new(120, 90);
-    let rgb = (0..120 * 90 * 3).map(|i| (i * 7 % 251) as u8).collect();
-    let page = PageImage::new(size, rgb).unwrap();
-    embed::card(config).unwrap().prepare.prepare(&page).unwrap()
-}
-
-/// The floats of a page.
-fn vectors(config: &Config) -> Vec<f32> {
-    let page = page(config);
-    let mut pages = embed::open(config).unwrap().embed_pages(&[page]).unwrap();
-    pages.remove(0).unwrap().vectors.as_slice().to_vec()
-}
+use folder::{Folder, Tensors, config, golden, page, vectors};
 
 #[test]
 fn layouts_of_other_exporters_give_the_same_vectors() {
@@ -356,11 +244,11 @@ fn what_we_do_not_have_is_refused_by_name() {
     }
     let unknown = |model: &str| Config {
         model: model.to_owned(),
-        ..config(Path::new(""))
+        ..config(Path::new(""), Engine::Candle)
     };
     assert!(matches!(
         embed::card(&unknown("./no/such/folder")),
-        Err(Error::Unknown(_))
+        Err(embed::Error::Files(Error::Unknown(_)))
     ));
 }
 

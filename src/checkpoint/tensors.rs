@@ -4,14 +4,16 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device, Tensor};
-use safetensors::SafeTensors;
+use safetensors::{Dtype, SafeTensors};
 
+use super::Error;
 use super::map::Map;
-use super::{Error, device};
 
 /// What exporters put before a name, and the name that we know it by; the first that fits is taken.
-const RENAMES: [(&str, &str); 13] = [
+const RENAMES: [(&str, &str); 15] = [
+    // MLX's converter.
+    ("vision_tower.", "visual."),
+    ("language_model.model.", "language_model."),
     ("model.visual.", "visual."),
     ("vlm.visual.", "visual."),
     ("vlm.model.visual.", "visual."),
@@ -31,7 +33,7 @@ const RENAMES: [(&str, &str); 13] = [
 const NAMED: usize = 4;
 
 /// The name that we know a tensor by; none for those that are never used.
-pub(super) fn canonical(found: &str) -> Option<String> {
+fn canonical(found: &str) -> Option<String> {
     let name = found.strip_prefix("base_model.model.").unwrap_or(found);
     let name = name.replace(".base_layer.", ".");
     if name.starts_with("lm_head.") || name.starts_with("vlm.lm_head.") {
@@ -44,23 +46,42 @@ pub(super) fn canonical(found: &str) -> Option<String> {
     Some(renamed.unwrap_or(name))
 }
 
+/// Names and shapes of tensors.
+pub type Schema = Vec<(String, Vec<usize>)>;
+
+/// A tensor as it lies in its file.
+#[derive(Clone, Copy, Debug)]
+pub struct Raw<'a> {
+    /// The type of its numbers.
+    pub dtype: Dtype,
+    /// Its shape.
+    pub shape: &'a [usize],
+    /// Its numbers, little-endian, the last axis innermost.
+    pub bytes: &'a [u8],
+}
+
 /// Tensors in mapped files.
-pub(super) struct Checkpoint {
+pub struct Checkpoint {
+    model: String,
     shards: Vec<(PathBuf, Map)>,
     entries: HashMap<String, Entry>,
 }
 
 struct Entry {
     shard: usize,
-    dtype: DType,
+    dtype: Dtype,
     shape: Vec<usize>,
     bytes: Range<usize>,
 }
 
 impl Checkpoint {
     /// Opens the files of a checkpoint.
-    pub(super) fn open(files: &[PathBuf]) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    /// When a file cannot be read, is cut short, or names a tensor that another one has.
+    pub fn open(model: &str, files: &[PathBuf]) -> Result<Self, Error> {
         let mut checkpoint = Self {
+            model: model.to_owned(),
             shards: Vec::new(),
             entries: HashMap::new(),
         };
@@ -83,7 +104,7 @@ impl Checkpoint {
             };
             let entry = Entry {
                 shard: self.shards.len(),
-                dtype: DType::try_from(info.dtype).map_err(|error| Error::file(file, &error))?,
+                dtype: info.dtype,
                 shape: info.shape.clone(),
                 bytes: start + info.data_offsets.0..start + info.data_offsets.1,
             };
@@ -99,18 +120,21 @@ impl Checkpoint {
     }
 
     /// Names and shapes of all tensors.
-    pub(super) fn shapes(&self) -> impl Iterator<Item = (&str, &[usize])> {
+    pub fn shapes(&self) -> impl Iterator<Item = (&str, &[usize])> {
         let entries = self.entries.iter();
         entries.map(|(name, entry)| (name.as_str(), entry.shape.as_slice()))
     }
 
     /// The shape of a tensor.
-    pub(super) fn shape(&self, name: &str) -> Option<&[usize]> {
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
         self.entries.get(name).map(|entry| entry.shape.as_slice())
     }
 
     /// Compares with what a model needs: nothing may be missing, left over or of another shape.
-    pub(super) fn check(&self, model: &str, schema: &[(String, Vec<usize>)]) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// Names the first few that do not fit.
+    pub fn check(&self, schema: &Schema) -> Result<(), Error> {
         let mut faults: Vec<String> = Vec::new();
         for (name, shape) in schema {
             match self.shape(name) {
@@ -127,34 +151,43 @@ impl Checkpoint {
         unused.retain(|name| !known.contains(name));
         unused.sort_unstable();
         faults.extend(unused.iter().map(|name| format!("`{name}` is not used")));
-        misfit(model, &faults)
+        refuse(&self.model, &faults)
     }
 
-    /// A tensor as it is in the file, on the CPU.
-    pub(super) fn load(&self, name: &str) -> Result<Tensor, Error> {
-        let entry = self
-            .entries
-            .get(name)
-            .ok_or_else(|| Error::Model(format!("tensor `{name}` was not asked for")))?;
-        let bytes = &self.shards[entry.shard].1[entry.bytes.clone()];
-        Tensor::from_raw_buffer(bytes, entry.dtype, &entry.shape, &Device::Cpu)
-            .map_err(device::failed)
+    /// A tensor as it lies in its file.
+    ///
+    /// # Errors
+    /// When there is none of that name; never for one that was checked.
+    pub fn raw(&self, name: &str) -> Result<Raw<'_>, Error> {
+        let Some(entry) = self.entries.get(name) else {
+            return Err(misfit(&self.model, &[format!("`{name}` is missing")]));
+        };
+        Ok(Raw {
+            dtype: entry.dtype,
+            shape: &entry.shape,
+            bytes: &self.shards[entry.shard].1[entry.bytes.clone()],
+        })
     }
 }
 
-/// An error that names the first few faults, if there are any.
-pub(super) fn misfit(model: &str, faults: &[String]) -> Result<(), Error> {
-    if faults.is_empty() {
-        return Ok(());
+/// Refuses where there are faults.
+pub(super) fn refuse(model: &str, faults: &[String]) -> Result<(), Error> {
+    match faults {
+        [] => Ok(()),
+        faults => Err(misfit(model, faults)),
     }
+}
+
+/// An error that names the first few faults.
+pub(super) fn misfit(model: &str, faults: &[String]) -> Error {
     let mut why = faults[..faults.len().min(NAMED)].join(", ");
     if faults.len() > NAMED {
         why.push_str(&format!(" and {} more", faults.len() - NAMED));
     }
-    Err(Error::Weights {
+    Error::Weights {
         model: model.to_owned(),
         why,
-    })
+    }
 }
 
 #[cfg(test)]
@@ -184,6 +217,14 @@ mod tests {
             ),
             ("vlm.model.norm.weight", "language_model.norm.weight"),
             ("embedding_proj_layer.bias", "custom_text_proj.bias"),
+            (
+                "vision_tower.blocks.0.norm1.weight",
+                "visual.blocks.0.norm1.weight",
+            ),
+            (
+                "language_model.model.layers.0.x",
+                "language_model.layers.0.x",
+            ),
             (
                 "base_model.model.model.layers.0.mlp.up_proj.base_layer.weight",
                 "language_model.layers.0.mlp.up_proj.weight",

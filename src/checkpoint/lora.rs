@@ -3,11 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
-use candle_core::{DType, Tensor};
-
-use super::checkpoint::{Checkpoint, misfit};
-use super::json::Json;
-use super::{Error, device};
+use super::tensors::{Checkpoint, Raw, Schema};
+use super::{Error, Json, tensors};
 
 /// Settings that change the sum, and which we do not have: they must be absent, false, null or empty.
 const REFUSED: [&str; 8] = [
@@ -21,8 +18,19 @@ const REFUSED: [&str; 8] = [
     "modules_to_save",
 ];
 
+/// What is added to a tensor: `scale * b a`, to be summed in f32.
+#[derive(Clone, Copy, Debug)]
+pub struct Change<'a> {
+    /// (rank, from).
+    pub a: Raw<'a>,
+    /// (to, rank).
+    pub b: Raw<'a>,
+    /// `alpha / rank`.
+    pub scale: f64,
+}
+
 /// An adapter: pairs of narrow matrices, by the tensor that they change.
-pub(super) struct Lora {
+pub struct Lora {
     checkpoint: Checkpoint,
     /// Tensor of the base → names of A and B.
     pairs: HashMap<String, (String, String)>,
@@ -31,16 +39,19 @@ pub(super) struct Lora {
 
 impl Lora {
     /// Opens an adapter and compares it with the model that it changes; every one of its tensors must be of use.
-    pub(super) fn open(
+    ///
+    /// # Errors
+    /// When it asks for something that we do not have, or one of its tensors is of no use or of another shape.
+    pub fn open(
         model: &str,
         config: &Json,
         weights: PathBuf,
-        schema: &[(String, Vec<usize>)],
+        schema: &Schema,
     ) -> Result<Self, Error> {
         refuse(config)?;
         let rank = config.need(&["r"])?;
         let alpha = config.float("lora_alpha").unwrap_or(rank as f64);
-        let checkpoint = Checkpoint::open(&[weights])?;
+        let checkpoint = Checkpoint::open(model, &[weights])?;
         let pairs = pair(model, &checkpoint, schema, rank)?;
         Ok(Self {
             checkpoint,
@@ -49,17 +60,19 @@ impl Lora {
         })
     }
 
-    /// Adds the adapter to a tensor of the base. Summed in f32.
-    pub(super) fn merge(&self, name: &str, base: Tensor) -> Result<Tensor, Error> {
+    /// What the adapter adds to a tensor of the base; none where it leaves it alone.
+    ///
+    /// # Errors
+    /// Never for an adapter that was opened: its tensors are checked.
+    pub fn change(&self, name: &str) -> Result<Option<Change<'_>>, Error> {
         let Some((a, b)) = self.pairs.get(name) else {
-            return Ok(base);
+            return Ok(None);
         };
-        let (a, b) = (self.checkpoint.load(a)?, self.checkpoint.load(b)?);
-        let sum = || {
-            let change = b.to_dtype(DType::F32)?.matmul(&a.to_dtype(DType::F32)?)?;
-            base.to_dtype(DType::F32)? + (change * self.scale)?
-        };
-        sum().map_err(device::failed)
+        Ok(Some(Change {
+            a: self.checkpoint.raw(a)?,
+            b: self.checkpoint.raw(b)?,
+            scale: self.scale,
+        }))
     }
 }
 
@@ -90,7 +103,7 @@ fn refuse(config: &Json) -> Result<(), Error> {
 fn pair(
     model: &str,
     adapter: &Checkpoint,
-    schema: &[(String, Vec<usize>)],
+    schema: &Schema,
     rank: usize,
 ) -> Result<HashMap<String, (String, String)>, Error> {
     let shapes: HashMap<&str, &Vec<usize>> = schema
@@ -122,7 +135,7 @@ fn pair(
         }
         pairs.insert(target, (a.to_owned(), b.to_owned()));
     }
-    misfit(model, &faults)?;
+    tensors::refuse(model, &faults)?;
     Ok(pairs)
 }
 

@@ -9,14 +9,17 @@ use super::Error;
 
 /// A part of a JSON file.
 #[derive(Clone, Debug)]
-pub(super) struct Json {
+pub struct Json {
     file: PathBuf,
     value: Value,
 }
 
 impl Json {
     /// Reads a file.
-    pub(super) fn read(file: &Path) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    /// When it cannot be read, or is no JSON.
+    pub fn read(file: &Path) -> Result<Self, Error> {
         let text = fs::read_to_string(file).map_err(|error| Error::file(file, &error))?;
         let value = serde_json::from_str(&text).map_err(|error| Error::file(file, &error))?;
         Ok(Self {
@@ -26,17 +29,17 @@ impl Json {
     }
 
     /// The file that this was read from.
-    pub(super) fn file(&self) -> &Path {
+    pub fn file(&self) -> &Path {
         &self.file
     }
 
     /// What is there as JSON.
-    pub(super) fn value(&self) -> &Value {
+    pub fn value(&self) -> &Value {
         &self.value
     }
 
     /// The object in a field; `null` counts as absent.
-    pub(super) fn part(&self, name: &str) -> Option<Self> {
+    pub fn part(&self, name: &str) -> Option<Self> {
         let value = self.value.get(name)?;
         value.is_object().then(|| Self {
             file: self.file.clone(),
@@ -45,7 +48,7 @@ impl Json {
     }
 
     /// The first of several names that holds a whole number.
-    pub(super) fn number(&self, names: &[&str]) -> Option<usize> {
+    pub fn number(&self, names: &[&str]) -> Option<usize> {
         names
             .iter()
             .find_map(|name| self.value.get(name)?.as_u64())
@@ -53,7 +56,10 @@ impl Json {
     }
 
     /// Like [`Json::number`], but it must be there.
-    pub(super) fn need(&self, names: &[&str]) -> Result<usize, Error> {
+    ///
+    /// # Errors
+    /// When none of them is.
+    pub fn need(&self, names: &[&str]) -> Result<usize, Error> {
         self.number(names).ok_or_else(|| {
             Error::file(
                 &self.file,
@@ -63,35 +69,35 @@ impl Json {
     }
 
     /// A number with a fraction.
-    pub(super) fn float(&self, name: &str) -> Option<f64> {
+    pub fn float(&self, name: &str) -> Option<f64> {
         self.value.get(name)?.as_f64()
     }
 
     /// A text.
-    pub(super) fn text(&self, name: &str) -> Option<&str> {
+    pub fn text(&self, name: &str) -> Option<&str> {
         self.value.get(name)?.as_str()
     }
 
     /// Whether a flag is set; absent means not.
-    pub(super) fn flag(&self, name: &str) -> bool {
+    pub fn flag(&self, name: &str) -> bool {
         self.value.get(name).and_then(Value::as_bool) == Some(true)
     }
 
     /// A list of numbers.
-    pub(super) fn numbers(&self, name: &str) -> Option<Vec<f64>> {
+    pub fn numbers(&self, name: &str) -> Option<Vec<f64>> {
         let list = self.value.get(name)?.as_array()?;
         list.iter().map(Value::as_f64).collect()
     }
 
     /// A list of whole numbers.
-    pub(super) fn whole_numbers(&self, name: &str) -> Option<Vec<usize>> {
+    pub fn whole_numbers(&self, name: &str) -> Option<Vec<usize>> {
         let list = self.value.get(name)?.as_array()?;
         let whole = |value: &Value| value.as_u64().map(|number| number as usize);
         list.iter().map(whole).collect()
     }
 
     /// The error that this file asks for something that we do not have.
-    pub(super) fn unsupported(&self, what: impl Into<String>) -> Error {
+    pub fn unsupported(&self, what: impl Into<String>) -> Error {
         Error::Unsupported {
             file: self.file.display().to_string(),
             what: what.into(),

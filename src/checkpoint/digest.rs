@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::Error;
 
 /// The SHA-256 of some bytes, in hex.
-pub(super) fn of_bytes(bytes: &[u8]) -> String {
+pub fn of_bytes(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
@@ -19,7 +19,10 @@ pub(super) fn of_bytes(bytes: &[u8]) -> String {
 const REMEMBERED: u64 = 16 << 20;
 
 /// The SHA-256 of a file, in hex; a large one is read only where it has changed since it was last asked for.
-pub(super) fn of_file(file: &Path) -> Result<String, Error> {
+///
+/// # Errors
+/// When it cannot be read.
+pub fn of_file(file: &Path) -> Result<String, Error> {
     let failed = |error: io::Error| Error::file(file, &error);
     let size = fs::metadata(file).map_err(failed)?.len();
     let folder = folder().filter(|_| size >= REMEMBERED);

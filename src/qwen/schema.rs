@@ -2,9 +2,10 @@
 //! and how many parameters a model has before any is downloaded.
 
 use super::config::{Config, Family};
+use crate::checkpoint::Schema;
 
 /// Names and shapes of the tensors of a model.
-pub(in crate::embed) fn tensors(config: &Config) -> Vec<(String, Vec<usize>)> {
+pub fn tensors(config: &Config) -> Schema {
     let mut list = List(Vec::new());
     list.vision(config);
     list.text(config);
@@ -18,12 +19,12 @@ pub(in crate::embed) fn tensors(config: &Config) -> Vec<(String, Vec<usize>)> {
 }
 
 /// How many parameters a model has.
-pub(in crate::embed) fn parameters(config: &Config) -> u64 {
+pub fn parameters(config: &Config) -> u64 {
     let count = |shape: &Vec<usize>| shape.iter().product::<usize>() as u64;
     tensors(config).iter().map(|(_, shape)| count(shape)).sum()
 }
 
-struct List(Vec<(String, Vec<usize>)>);
+struct List(Schema);
 
 impl List {
     fn push(&mut self, name: String, shape: &[usize]) {

@@ -16,7 +16,7 @@ use super::Error;
 pub type Watch<'a> = &'a mut dyn FnMut(&str, u64, u64);
 
 /// A place with the files of one model.
-pub(super) enum Source {
+pub enum Source {
     /// A folder.
     Folder(PathBuf),
     /// A repository on the hub.
@@ -24,7 +24,7 @@ pub(super) enum Source {
 }
 
 /// A repository on the hub, and what is cached of it.
-pub(super) struct Hub {
+pub struct Hub {
     model: String,
     repo: ApiRepo,
     cache: CacheRepo,
@@ -34,7 +34,10 @@ pub(super) struct Hub {
 
 impl Source {
     /// Finds a model by the name of a folder or of a repository.
-    pub(super) fn find(model: &str) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    /// When the name is neither.
+    pub fn find(model: &str) -> Result<Self, Error> {
         let folder = Path::new(model);
         if folder.is_dir() {
             return Ok(Self::Folder(folder.to_owned()));
@@ -46,7 +49,10 @@ impl Source {
     }
 
     /// Finds the model that this one adapts: a folder named from here, or as [`Source::find`] does.
-    pub(super) fn base(&self, name: &str) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    /// As [`Source::find`].
+    pub fn base(&self, name: &str) -> Result<Self, Error> {
         if let Self::Folder(folder) = self {
             let beside = folder.join(name);
             if !name.is_empty() && beside.is_dir() {
@@ -57,7 +63,10 @@ impl Source {
     }
 
     /// A file that must be there, fetched where needed.
-    pub(super) fn file(&self, name: &str, watch: Watch) -> Result<PathBuf, Error> {
+    ///
+    /// # Errors
+    /// When it is not there, or the hub cannot be reached or refuses.
+    pub fn file(&self, name: &str, watch: Watch) -> Result<PathBuf, Error> {
         match self {
             Self::Folder(folder) => {
                 let file = folder.join(name);
@@ -71,7 +80,10 @@ impl Source {
     }
 
     /// A file that may be absent.
-    pub(super) fn optional(&self, name: &str) -> Result<Option<PathBuf>, Error> {
+    ///
+    /// # Errors
+    /// When the hub cannot be reached or refuses.
+    pub fn optional(&self, name: &str) -> Result<Option<PathBuf>, Error> {
         match self {
             Self::Folder(folder) => Ok(Some(folder.join(name)).filter(|file| file.is_file())),
             Self::Hub(hub) => hub.optional(name),
@@ -79,7 +91,7 @@ impl Source {
     }
 
     /// Whether a file is here already, in the folder or the cache.
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub fn has(&self, name: &str) -> bool {
         match self {
             Self::Folder(folder) => folder.join(name).is_file(),
             Self::Hub(hub) => hub.cache.get(name).is_some(),
@@ -87,7 +99,7 @@ impl Source {
     }
 
     /// The SHA-256 of a file as far as it is known without reading the file: the hub names large files by it.
-    pub(super) fn known_digest(&self, name: &str) -> Option<String> {
+    pub fn known_digest(&self, name: &str) -> Option<String> {
         let Self::Hub(hub) = self else { return None };
         let etag = match hub.cache.get(name) {
             Some(cached) => {

@@ -7,16 +7,16 @@ use crate::patch::{self, PatchGrid};
 
 /// The order of the visual tokens of a page, and its windows.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Layout {
+pub struct Layout {
     /// Visual tokens in the order of the tower.
-    pub(super) order: Vec<u32>,
+    pub order: Vec<u32>,
     /// Lengths of the windows in patches, in that order.
-    pub(super) windows: Vec<usize>,
+    pub windows: Vec<usize>,
 }
 
 impl Layout {
     /// The layout of a grid under windows of `side` x `side` visual tokens; none is one window for the whole page.
-    pub(super) fn new(grid: PatchGrid, side: Option<usize>) -> Self {
+    pub fn new(grid: PatchGrid, side: Option<usize>) -> Self {
         let merge = grid.merge as usize;
         let (rows, columns) = (grid.rows as usize / merge, grid.columns as usize / merge);
         let side = side.unwrap_or(rows.max(columns)).max(1);
@@ -35,8 +35,21 @@ impl Layout {
         }
     }
 
+    /// For each visual token of pages in reading order, its row where these layouts stand one behind the other.
+    pub fn unorder<'a>(layouts: impl Iterator<Item = &'a Self>) -> Vec<u32> {
+        let mut back = Vec::new();
+        for Self { order, .. } in layouts {
+            let start = back.len();
+            back.resize(start + order.len(), 0);
+            for (row, &token) in order.iter().enumerate() {
+                back[start + token as usize] = (start + row) as u32;
+            }
+        }
+        back
+    }
+
     /// The rotary angles of each patch, `head / 2` of them: the first half by its row, the second by its column.
-    pub(super) fn angles(&self, grid: PatchGrid, head: usize) -> Vec<f32> {
+    pub fn angles(&self, grid: PatchGrid, head: usize) -> Vec<f32> {
         let axis = head / 4;
         let frequency = |i: usize| 1.0 / 10_000f32.powf(i as f32 / axis as f32);
         let frequencies: Vec<f32> = (0..axis).map(frequency).collect();

@@ -2,8 +2,7 @@
 
 use serde::Serialize;
 
-use super::super::Error;
-use super::super::json::Json;
+use crate::checkpoint::{Error, Json};
 
 /// Which vision tower a model has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -122,7 +121,7 @@ impl Config {
     ///
     /// # Errors
     /// When a size is missing, or the file asks for something that we do not have.
-    pub(in crate::embed) fn read(json: &Json) -> Result<Self, Error> {
+    pub fn read(json: &Json) -> Result<Self, Error> {
         // transformers' own `ColQwen2ForRetrieval` wraps the backbone.
         let root = json.part("vlm_config").unwrap_or_else(|| json.clone());
         let family = family(&root)?;

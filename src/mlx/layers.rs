@@ -1,0 +1,151 @@
+//! The layers that vision tower and language model are made of.
+
+use mlx_rs::error::Exception;
+use mlx_rs::ops::{addmm, erf, quantized_matmul, sigmoid};
+use mlx_rs::{Array, fast};
+
+use crate::checkpoint::Packing;
+
+pub(super) type Result<T> = std::result::Result<T, Exception>;
+
+/// The weights of a linear layer.
+pub(super) enum Matrix {
+    /// (to, from).
+    Plain(Array),
+    /// Some bits a number; each group of a row has a scale and a bias (MLX, affine).
+    Packed {
+        /// (to, from * bits / 32), 32-bit words.
+        weight: Array,
+        /// (to, from / group).
+        scales: Array,
+        /// (to, from / group).
+        biases: Array,
+        /// Bits of a number, numbers of a group.
+        packing: Packing,
+    },
+}
+
+/// A linear layer.
+pub(super) struct Linear {
+    pub(super) weight: Matrix,
+    pub(super) bias: Option<Array>,
+}
+
+impl Linear {
+    /// From (rows, from) to (rows, to).
+    pub(super) fn forward(&self, x: &Array) -> Result<Array> {
+        match (&self.weight, &self.bias) {
+            (Matrix::Plain(weight), Some(bias)) => addmm(bias, x, weight.transpose()?, None, None),
+            (Matrix::Plain(weight), None) => x.matmul(weight.transpose()?),
+            (packed, bias) => {
+                let y = packed.product(x)?;
+                bias.as_ref().map_or(Ok(y.clone()), |bias| y.add(bias))
+            }
+        }
+    }
+}
+
+impl Matrix {
+    fn product(&self, x: &Array) -> Result<Array> {
+        match self {
+            Self::Plain(weight) => x.matmul(weight.transpose()?),
+            Self::Packed {
+                weight,
+                scales,
+                biases,
+                packing,
+            } => {
+                let (group, bits) = (packing.group as i32, packing.bits as i32);
+                quantized_matmul(x, weight, scales, biases, true, group, bits)
+            }
+        }
+    }
+
+    /// Some of its rows, (rows, from).
+    pub(super) fn rows(&self, rows: &[u32]) -> Result<Array> {
+        let rows = Array::from_slice(rows, &[rows.len() as i32]);
+        match self {
+            Self::Plain(weight) => weight.take_axis(&rows, 0),
+            Self::Packed {
+                weight,
+                scales,
+                biases,
+                packing,
+            } => mlx_rs::ops::dequantize(
+                weight.take_axis(&rows, 0)?,
+                scales.take_axis(&rows, 0)?,
+                &biases.take_axis(&rows, 0)?,
+                packing.group as i32,
+                packing.bits as i32,
+            ),
+        }
+    }
+}
+
+/// A norm of either family.
+pub(super) enum Norm {
+    /// By the root of the mean square.
+    Rms { weight: Array, eps: f32 },
+    /// By mean and variance.
+    Layer {
+        weight: Array,
+        bias: Array,
+        eps: f32,
+    },
+}
+
+impl Norm {
+    pub(super) fn forward(&self, x: &Array) -> Result<Array> {
+        match self {
+            Self::Rms { weight, eps } => fast::rms_norm(x, Some(weight), *eps),
+            Self::Layer { weight, bias, eps } => fast::layer_norm(x, weight, bias, *eps),
+        }
+    }
+}
+
+/// An MLP of either family.
+pub(super) enum Mlp {
+    /// `down(silu(gate(x)) * up(x))`.
+    Gated {
+        gate: Linear,
+        up: Linear,
+        down: Linear,
+    },
+    /// `fc2(quick_gelu(fc1(x)))`.
+    Plain { fc1: Linear, fc2: Linear },
+}
+
+impl Mlp {
+    pub(super) fn forward(&self, x: &Array) -> Result<Array> {
+        match self {
+            Self::Gated { gate, up, down } => {
+                let gate = gate.forward(x)?;
+                let gate = gate.multiply(sigmoid(&gate)?)?;
+                down.forward(&gate.multiply(up.forward(x)?)?)
+            }
+            Self::Plain { fc1, fc2 } => fc2.forward(&quick_gelu(&fc1.forward(x)?)?),
+        }
+    }
+}
+
+/// The sigmoid approximation of GELU that Qwen2-VL was trained with (Hendrycks & Gimpel 2016, §2).
+fn quick_gelu(x: &Array) -> Result<Array> {
+    x.multiply(sigmoid(x.multiply(number(1.702, x)?)?)?)
+}
+
+/// GELU by the error function.
+pub(super) fn gelu(x: &Array) -> Result<Array> {
+    let half = x.multiply(number(0.5, x)?)?;
+    let share = erf(x.multiply(number(std::f32::consts::FRAC_1_SQRT_2, x)?)?)?;
+    half.multiply(share.add(number(1.0, x)?)?)
+}
+
+/// A number of the type of an array: as f32 it would make the whole graph f32.
+fn number(value: f32, like: &Array) -> Result<Array> {
+    Array::from_slice(&[value], &[]).as_dtype(like.dtype())
+}
+
+/// The size of an axis.
+pub(super) fn size(x: &Array, axis: usize) -> i32 {
+    x.shape()[axis]
+}

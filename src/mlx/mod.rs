@@ -1,0 +1,125 @@
+//! Models of the Qwen-VL families on MLX, in the process. This is the door: without the feature `mlx` it is shut, and
+//! says how to have it open.
+//!
+//! One thread of the process owns MLX, whose streams belong to threads; everybody else sends it plain numbers and waits.
+
+#[cfg(not(feature = "mlx"))]
+mod absent;
+#[cfg(feature = "mlx")]
+mod attention;
+#[cfg(feature = "mlx")]
+mod layers;
+#[cfg(feature = "mlx")]
+mod reader;
+#[cfg(feature = "mlx")]
+mod text;
+#[cfg(feature = "mlx")]
+mod vision;
+#[cfg(feature = "mlx")]
+mod weights;
+#[cfg(feature = "mlx")]
+mod worker;
+
+#[cfg(not(feature = "mlx"))]
+pub use absent::{Reader, memory};
+#[cfg(feature = "mlx")]
+pub use reader::Reader;
+#[cfg(feature = "mlx")]
+pub use worker::memory;
+
+use crate::checkpoint;
+use crate::patch::Patches;
+
+/// Why MLX cannot do what is asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The feature is not compiled in.
+    #[error("this `ingest` was built without MLX")]
+    NotBuilt,
+    /// There is no such device.
+    #[error("MLX has no {0} here")]
+    Device(&'static str),
+    /// The weights are not as they should be.
+    #[error(transparent)]
+    Files(#[from] checkpoint::Error),
+    /// It ran out of memory; less at a time may do.
+    #[error("MLX is out of memory: {0}")]
+    Memory(String),
+    /// It failed.
+    #[error("MLX failed: {0}")]
+    Failed(String),
+}
+
+/// Which part of the machine computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// The processor, in f32.
+    Cpu,
+    /// The GPU of an Apple machine, in bf16.
+    Gpu,
+}
+
+impl Unit {
+    /// The unit asked for, or the best there is.
+    ///
+    /// # Errors
+    /// When it is not there, or MLX is not compiled in.
+    pub fn open(wanted: Option<Self>) -> Result<Self, Error> {
+        let apple = cfg!(target_os = "macos");
+        match wanted {
+            _ if cfg!(not(feature = "mlx")) => Err(Error::NotBuilt),
+            Some(Self::Gpu) if !apple => Err(Error::Device("GPU")),
+            None if apple => Ok(Self::Gpu),
+            wanted => Ok(wanted.unwrap_or(Self::Cpu)),
+        }
+    }
+
+    /// Bytes of a number.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Self::Cpu => 4,
+            Self::Gpu => 2,
+        }
+    }
+
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu (MLX, f32)",
+            Self::Gpu => "gpu (MLX, bf16)",
+        }
+    }
+}
+
+/// A stretch of what a model reads.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Piece {
+    /// Tokens of text.
+    Text(Vec<u32>),
+    /// A picture.
+    Image(Patches),
+}
+
+/// What a model computed on its way: a name, a number and rows of values. Tests compare them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tap {
+    /// What it is.
+    pub name: &'static str,
+    /// Which one of its kind.
+    pub number: usize,
+    /// Width of a row.
+    pub width: usize,
+    /// The rows, one behind the other.
+    pub values: Vec<f32>,
+}
+
+/// Bytes that MLX holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// In arrays.
+    pub active: u64,
+    /// Kept for arrays to come.
+    pub cache: u64,
+    /// The most there ever was in arrays.
+    pub peak: u64,
+}

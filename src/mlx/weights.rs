@@ -1,0 +1,142 @@
+//! Checked weights as MLX's arrays: with an adapter merged in, or packed as MLX packs them.
+
+use mlx_rs::{Array, Dtype};
+use safetensors::Dtype as Stored;
+
+use super::layers::{Linear, Matrix, Norm, Result as Mlx};
+use super::worker::failed;
+use super::{Error, Unit};
+use crate::checkpoint::{self, Change, Raw};
+use crate::qwen::Vision;
+
+/// Checked weights, loaded one by one.
+pub(super) struct Weights {
+    checked: checkpoint::Weights,
+    dtype: Dtype,
+}
+
+impl Weights {
+    /// Weights for a unit.
+    pub(super) fn new(checked: checkpoint::Weights, unit: Unit) -> Self {
+        let dtype = match unit {
+            Unit::Cpu => Dtype::Float32,
+            Unit::Gpu => Dtype::Bfloat16,
+        };
+        Self { checked, dtype }
+    }
+
+    /// The type of weights and activations.
+    pub(super) fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    /// A tensor of numbers, with the adapter merged in.
+    fn tensor(&self, name: &str) -> Result<Array, Error> {
+        let base = self.checked.checkpoint.raw(name)?;
+        let change = match &self.checked.lora {
+            None => None,
+            Some(lora) => lora.change(name)?,
+        };
+        let load = || {
+            let tensor = match change {
+                None => array(base)?,
+                Some(change) => merged(base, &change)?,
+            };
+            let tensor = tensor.as_dtype(self.dtype)?;
+            tensor.eval()?;
+            Ok(tensor)
+        };
+        load().map_err(failed)
+    }
+
+    /// The matrix of a linear layer or of an embedding.
+    pub(super) fn matrix(&self, name: &str) -> Result<Matrix, Error> {
+        let weight = format!("{name}.weight");
+        let Some(packing) = self.checked.packings.get(&weight) else {
+            return self.tensor(&weight).map(Matrix::Plain);
+        };
+        let words = || {
+            let words = array(self.checked.checkpoint.raw(&weight)?).map_err(failed)?;
+            words.eval().map_err(failed)?;
+            Ok::<_, Error>(words)
+        };
+        Ok(Matrix::Packed {
+            weight: words()?,
+            scales: self.tensor(&format!("{name}.scales"))?,
+            biases: self.tensor(&format!("{name}.biases"))?,
+            packing: *packing,
+        })
+    }
+
+    /// A linear layer.
+    pub(super) fn linear(&self, name: &str, bias: bool) -> Result<Linear, Error> {
+        let bias = bias.then(|| self.tensor(&format!("{name}.bias")));
+        Ok(Linear {
+            weight: self.matrix(name)?,
+            bias: bias.transpose()?,
+        })
+    }
+
+    /// The convolution over patches, whose step is its size: a product of matrices. MLX keeps colour channels last, our
+    /// patches have them first, as the original checkpoints do.
+    pub(super) fn patch_embed(&self, vision: &Vision) -> Result<Linear, Error> {
+        let kernel = self.tensor("visual.patch_embed.proj.weight")?;
+        let matrix = || {
+            let first = match kernel.shape()[4] == 3 {
+                true => kernel.transpose_axes(&[0, 4, 1, 2, 3])?,
+                false => kernel,
+            };
+            let matrix = first.reshape(&[vision.hidden_size as i32, -1])?;
+            matrix.eval()?;
+            Ok(matrix)
+        };
+        Ok(Linear {
+            weight: Matrix::Plain(matrix().map_err(failed)?),
+            bias: None,
+        })
+    }
+
+    /// A root-mean-square norm.
+    pub(super) fn rms_norm(&self, name: &str, eps: f64) -> Result<Norm, Error> {
+        Ok(Norm::Rms {
+            weight: self.tensor(&format!("{name}.weight"))?,
+            eps: eps as f32,
+        })
+    }
+
+    /// A layer norm with bias.
+    pub(super) fn layer_norm(&self, name: &str, eps: f64) -> Result<Norm, Error> {
+        Ok(Norm::Layer {
+            weight: self.tensor(&format!("{name}.weight"))?,
+            bias: self.tensor(&format!("{name}.bias"))?,
+            eps: eps as f32,
+        })
+    }
+}
+
+/// A tensor as it is in its file: its bytes, seen as what they are.
+fn array(raw: Raw) -> Mlx<Array> {
+    let dtype = match raw.dtype {
+        Stored::F32 => Dtype::Float32,
+        Stored::F16 => Dtype::Float16,
+        Stored::BF16 => Dtype::Bfloat16,
+        Stored::U32 => Dtype::Uint32,
+        other => {
+            let what = format!("tensors of type {other:?} are not supported");
+            return Err(mlx_rs::error::Exception::custom(what));
+        }
+    };
+    let mut shape: Vec<i32> = raw.shape.iter().map(|&size| size as i32).collect();
+    if let Some(last) = shape.last_mut() {
+        *last *= (raw.bytes.len() / raw.shape.iter().product::<usize>().max(1)) as i32;
+    }
+    Array::from_slice(raw.bytes, &shape).view_dtype(dtype)
+}
+
+/// A tensor in f32, its adapter added.
+fn merged(base: Raw, change: &Change) -> Mlx<Array> {
+    let wide = |raw| array(raw)?.as_dtype(Dtype::Float32);
+    let change_by = Array::from_slice(&[change.scale as f32], &[]);
+    let sum = wide(change.b)?.matmul(wide(change.a)?)?;
+    wide(base)?.add(sum.multiply(change_by)?)
+}

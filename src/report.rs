@@ -84,6 +84,9 @@ impl From<describe::Error> for Report {
             describe::Error::Away { .. } => {
                 report.hint("start it, or name another one: `--runner`, `--url`")
             }
+            describe::Error::Stranger { .. } => {
+                report.hint("`--runner` and `--url` say what serves the model, and where")
+            }
             describe::Error::Key { .. } => {
                 report.hint("INGEST_RUNNER_KEY or OPENAI_API_KEY holds it")
             }

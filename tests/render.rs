@@ -43,6 +43,7 @@ impl Bench {
         let options = Options {
             worker: Some(PathBuf::from(env!("CARGO_BIN_EXE_ingest"))),
             text: true,
+            pixels: None,
             upright,
         };
         Self {

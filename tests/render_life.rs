@@ -21,6 +21,7 @@ fn renderer() -> Box<dyn Renderer> {
     let options = Options {
         worker: Some(PathBuf::from(env!("CARGO_BIN_EXE_ingest"))),
         text: true,
+        pixels: None,
         upright: false,
     };
     open_with(&config, &options).unwrap()

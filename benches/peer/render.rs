@@ -40,6 +40,7 @@ fn main() -> Result<ExitCode> {
     };
     let options = Options {
         text: false,
+        pixels: None,
         upright: false,
         ..Options::default()
     };

@@ -19,7 +19,6 @@ pub(super) enum Answer {
         id: PageId,
         description: Description,
         tokens: u32,
-        seconds: f64,
     },
     Failed(PageId, Class, String),
     Blank(PageId),
@@ -47,9 +46,16 @@ pub(super) struct Asker<'a> {
 }
 
 impl Asker<'_> {
-    /// Asks about a group: together, and those that then have no answer alone.
-    pub(super) fn ask(&self, group: Vec<Sight>) -> Result<Vec<Answer>, Error> {
-        let (mut answers, mut alone) = (Vec::new(), group);
+    /// Asks about a group: together, and those that then have no answer alone. What is answered before the runner is given
+    /// up counts.
+    pub(super) fn ask(&self, group: Vec<Sight>) -> (Vec<Answer>, Result<(), Error>) {
+        let mut answers = Vec::new();
+        let result = self.all(group, &mut answers);
+        (answers, result)
+    }
+
+    fn all(&self, group: Vec<Sight>, answers: &mut Vec<Answer>) -> Result<(), Error> {
+        let mut alone = group;
         if alone.len() > 1 {
             let sights: Vec<prompt::Sight> =
                 alone.iter().map(|sight| sight.prompt.clone()).collect();
@@ -75,12 +81,11 @@ impl Asker<'_> {
                 Err((class, _)) => layers.keys().map(|&page| (page, Err(class))).collect(),
             };
             alone.retain(|sight| match found.remove(&sight.prompt.page) {
-                Some(Ok((description, tokens, seconds))) => {
+                Some(Ok((description, tokens))) => {
                     answers.push(Answer::Described {
                         id: sight.id.clone(),
                         description,
                         tokens,
-                        seconds,
                     });
                     false
                 }
@@ -92,9 +97,9 @@ impl Asker<'_> {
             });
         }
         for sight in alone {
-            self.single(&sight, &mut answers)?;
+            self.single(&sight, answers)?;
         }
-        Ok(answers)
+        Ok(())
     }
 
     /// Shares the cost of an answer among its pages.
@@ -103,11 +108,10 @@ impl Asker<'_> {
         all: BTreeMap<u32, Result<Description, Class>>,
         said: &Said,
         pages: usize,
-    ) -> BTreeMap<u32, Result<(Description, u32, f64), Class>> {
+    ) -> BTreeMap<u32, Result<(Description, u32), Class>> {
         let tokens = said.end.tokens.unwrap_or(0) / pages as u32;
-        let seconds = said.seconds / pages as f64;
         all.into_iter()
-            .map(|(page, made)| (page, made.map(|made| (made, tokens, seconds))))
+            .map(|(page, made)| (page, made.map(|made| (made, tokens))))
             .collect()
     }
 
@@ -133,17 +137,16 @@ impl Asker<'_> {
                         "the server did not look at the picture".to_owned(),
                     )),
                     false => reply::single(&said.text, said.end.truncated, &sight.text)
-                        .map(|made| (made, said.end.tokens.unwrap_or(0), said.seconds))
+                        .map(|made| (made, said.end.tokens.unwrap_or(0)))
                         .map_err(|class| (class, shortened(&said.text))),
                 },
             };
             match made {
-                Ok((description, tokens, seconds)) => {
+                Ok((description, tokens)) => {
                     answers.push(Answer::Described {
                         id: sight.id.clone(),
                         description,
                         tokens,
-                        seconds,
                     });
                     return Ok(());
                 }

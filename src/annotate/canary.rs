@@ -38,62 +38,86 @@ impl Canary {
     }
 
     /// Takes note of pages that were described and stored. When it is time, the page is asked about again; if the answer
-    /// is another one, the model is loaded anew, and these pages are asked about again: their answers are returned.
+    /// is another one, the model is loaded anew, and these pages are asked about again: their answers are returned. No
+    /// page that is in doubt keeps its description when the runner is given up meanwhile.
     pub(super) fn described(
         &self,
         pages: Vec<Sight>,
         asker: &Asker<'_>,
-    ) -> Result<Vec<Answer>, Error> {
+    ) -> (Vec<Answer>, Result<(), Error>) {
         if self.every == 0 {
-            return Ok(Vec::new());
+            return (Vec::new(), Ok(()));
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.since.extend(pages);
+        match self.is_doubtful(&mut state, asker) {
+            Ok(false) => (Vec::new(), Ok(())),
+            Ok(true) => again(std::mem::take(&mut state.since), asker),
+            Err(cause) => (Vec::new(), Err(cause)),
+        }
+    }
+
+    /// Whether the pages since the last look are in doubt.
+    fn is_doubtful(&self, state: &mut State, asker: &Asker<'_>) -> Result<bool, Error> {
         let Some((page, before)) = state.page.clone() else {
-            let Some(first) = state.since.first().cloned() else {
-                return Ok(Vec::new());
-            };
-            let said = self.ask(asker, &first)?;
-            state.page = said.map(|said| (first, said));
-            return Ok(Vec::new());
+            if let Some(first) = state.since.first().cloned() {
+                let said = asker.say(&first, Try::Canary)?;
+                state.page = said.ok().map(|said| (first, said.text));
+                if state.page.is_none() {
+                    // Not fit for it; the next one may be.
+                    state.since.clear();
+                }
+            }
+            return Ok(false);
         };
         if state.since.len() < self.every {
-            return Ok(Vec::new());
+            return Ok(false);
         }
-        let doubtful = std::mem::take(&mut state.since);
-        if self.is_same(asker, &page, &before)? {
-            return Ok(Vec::new());
+        if is_same(asker, &page, &before)? {
+            state.since.clear();
+            return Ok(false);
         }
-        let count = doubtful.len();
+        let anew = match asker.line.runner.card().unloads {
+            true => ": it is loaded anew",
+            false => ", and this server cannot load it anew",
+        };
         asker.line.note(format!(
-            "the model no longer says what it said of {}: it is loaded anew, and the last {count} pages are asked about again",
-            page.id
+            "the model no longer says what it said of {}{anew}; the last {} pages are asked about again",
+            page.id,
+            state.since.len()
         ));
         asker.line.clean_up();
-        if !self.is_same(asker, &page, &before)? {
-            let why = format!(
-                "asked about {} again, the model says something else, also after it was loaded anew",
+        if !is_same(asker, &page, &before)? {
+            asker.line.give_up(Some(Error::Fault(format!(
+                "asked about {} again, the model says something else, and goes on doing so",
                 page.id
-            );
-            asker.line.give_up(Some(Error::Fault(why.clone())));
-            let failed = |sight: Sight| Answer::Failed(sight.id, Class::State, why.clone());
-            return Ok(doubtful.into_iter().map(failed).collect());
+            ))));
         }
-        let mut answers = Vec::new();
-        for sight in doubtful {
+        Ok(true)
+    }
+}
+
+/// Asks about pages in doubt again. Those that are not come to have failed.
+fn again(doubtful: Vec<Sight>, asker: &Asker<'_>) -> (Vec<Answer>, Result<(), Error>) {
+    let (mut answers, mut result) = (Vec::new(), Ok(()));
+    for sight in doubtful {
+        if result.is_ok() {
             answers.push(asker.again(&sight, Class::State));
-            asker.single(&sight, &mut answers)?;
+            result = asker.single(&sight, &mut answers);
         }
-        Ok(answers)
+        if let Err(cause) = &result {
+            answers.push(Answer::Failed(sight.id, Class::State, cause.to_string()));
+        }
     }
+    (answers, result)
+}
 
-    fn is_same(&self, asker: &Asker<'_>, page: &Sight, before: &str) -> Result<bool, Error> {
-        let now = self.ask(asker, page)?.unwrap_or_default();
-        Ok(strsim::normalized_levenshtein(before, &now) >= 1.0 - APART)
-    }
-
-    /// What is said of the page; none where there is no whole answer.
-    fn ask(&self, asker: &Asker<'_>, page: &Sight) -> Result<Option<String>, Error> {
-        Ok(asker.say(page, Try::Canary)?.ok().map(|said| said.text))
-    }
+/// Whether the model says of a page what it said before; also when nobody can tell.
+fn is_same(asker: &Asker<'_>, page: &Sight, before: &str) -> Result<bool, Error> {
+    let now = match asker.say(page, Try::Canary)? {
+        Ok(said) => said.text,
+        Err((Class::Deadline | Class::Server, _)) => return Ok(true),
+        Err((_, said)) => said,
+    };
+    Ok(strsim::normalized_levenshtein(before, &now) >= 1.0 - APART)
 }

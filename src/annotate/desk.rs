@@ -165,6 +165,7 @@ pub(super) fn store(
         store,
         model,
         tally,
+        done: HashSet::new(),
         told: HashSet::new(),
         said: HashMap::new(),
         waiting: Vec::new(),
@@ -175,7 +176,7 @@ pub(super) fn store(
     // Twins of pages that were described in the same run.
     for (id, twin) in std::mem::take(&mut keeper.waiting) {
         keeper.twin(&id, &twin)?;
-        watch(Event::Done(id));
+        keeper.done(id, watch);
     }
     Ok(())
 }
@@ -184,6 +185,8 @@ struct Keeper<'a> {
     store: &'a dyn Store,
     model: &'a str,
     tally: &'a mut Tally,
+    /// Pages that something came of.
+    done: HashSet<PageId>,
     /// Pages that have a description now.
     told: HashSet<PageId>,
     /// Which pages got which title and summary.
@@ -209,31 +212,45 @@ impl Keeper<'_> {
             }
             Answer::Blank(id) => {
                 self.tally.blank += 1;
-                watch(Event::Done(id));
+                self.done(id, watch);
             }
             Answer::Failed(id, class, why) => {
                 self.fail(&id, class, why)?;
-                watch(Event::Done(id));
+                self.done(id, watch);
             }
             Answer::Described {
                 id,
                 description,
                 tokens,
-                seconds,
             } => {
                 self.tally.tokens += u64::from(tokens);
-                self.tally.times.push(seconds);
                 self.described(&id, description)?;
-                watch(Event::Done(id));
+                self.done(id, watch);
             }
         }
         Ok(())
     }
 
-    fn described(&mut self, id: &PageId, description: Description) -> Result<(), Error> {
-        if self.told.insert(id.clone()) {
-            self.tally.described += 1;
+    /// Something came of a page; of some it does twice.
+    fn done(&mut self, id: PageId, watch: &(dyn Fn(Event) + Sync)) {
+        if self.done.insert(id.clone()) {
+            watch(Event::Done(id));
         }
+    }
+
+    /// What was said of a page before counts no more.
+    fn forget(&mut self, id: &PageId) {
+        if self.told.remove(id) {
+            self.tally.described -= 1;
+        }
+        let page = id.to_string();
+        self.tally.failed.retain(|failure| failure.page != page);
+    }
+
+    fn described(&mut self, id: &PageId, description: Description) -> Result<(), Error> {
+        self.forget(id);
+        self.told.insert(id.clone());
+        self.tally.described += 1;
         let key = (description.title.clone(), description.summary.clone());
         let same = self.said.entry(key).or_default();
         if !same.contains(id) {
@@ -257,9 +274,7 @@ impl Keeper<'_> {
     }
 
     fn fail(&mut self, id: &PageId, class: Class, why: String) -> Result<(), Error> {
-        if self.told.remove(id) {
-            self.tally.described -= 1;
-        }
+        self.forget(id);
         self.tally.failed.push(Failure {
             page: id.to_string(),
             class: class.to_string(),

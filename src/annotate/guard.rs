@@ -1,7 +1,8 @@
 //! Memory that the model takes, watched from page to page: a machine that runs out of it takes everything down.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::annotate::Gauge;
 
@@ -11,6 +12,8 @@ const CLEAN_UP: u64 = 80;
 const PAUSE: u64 = 85;
 const CRITICAL: u64 = 87;
 const STOP: u64 = 95;
+/// How long it is waited until memory is free, once all was done for that.
+const DROUGHT: Duration = Duration::from_secs(60);
 /// Looks between two times that memory is freed while work goes on: a model that is large by nature is not loaded anew
 /// for every page.
 const APART: u64 = 50;
@@ -33,6 +36,8 @@ pub(super) enum Step {
 pub(super) struct Guard<'a> {
     gauge: &'a Gauge<'a>,
     limit: u64,
+    /// Whether the model can be unloaded.
+    unloads: bool,
     peak: AtomicU64,
     state: Mutex<State>,
 }
@@ -43,17 +48,29 @@ struct State {
     looks: u64,
     /// The look at which memory was freed.
     cleaned: Option<u64>,
-    /// Whether it was freed in the pause that lasts.
-    cleaned_in_pause: bool,
+    /// The pause that lasts.
+    pause: Pause,
     /// The highest mark that was told.
     told: u64,
 }
 
+/// How far a pause has come.
+#[derive(Clone, Copy, Default)]
+enum Pause {
+    #[default]
+    None,
+    /// Somebody frees memory.
+    Freeing,
+    /// It was freed then, and may take its time to come back.
+    Since(Instant),
+}
+
 impl<'a> Guard<'a> {
-    pub(super) fn new(gauge: &'a Gauge<'a>, limit: u64) -> Self {
+    pub(super) fn new(gauge: &'a Gauge<'a>, limit: u64, unloads: bool) -> Self {
         Self {
             gauge,
             limit: limit.max(1),
+            unloads,
             peak: AtomicU64::new(0),
             state: Mutex::default(),
         }
@@ -65,44 +82,61 @@ impl<'a> Guard<'a> {
         (peak > 0).then_some(peak)
     }
 
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of the memory, between looks.
+    pub(super) fn glance(&self) -> Option<u64> {
+        let now = (self.gauge)();
+        self.peak.fetch_max(now.unwrap_or(0), Ordering::Relaxed);
+        now
+    }
+
+    /// Memory was freed, as far as that was possible.
+    pub(super) fn freed(&self) {
+        self.state().pause = Pause::Since(Instant::now());
+    }
+
     /// Looks, and says what is to be done, and what a person should know.
     pub(super) fn look(&self) -> (Step, Option<String>) {
-        let Some(now) = (self.gauge)() else {
+        let Some(now) = self.glance() else {
             return (Step::Go, None);
         };
-        self.peak.fetch_max(now, Ordering::Relaxed);
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         state.now = now;
         state.looks += 1;
         let share = now.saturating_mul(100) / self.limit;
-        let told = state.tell(share).map(|what| {
+        let told = state.tell(share, self.unloads).map(|what| {
             let words = words(now, self.limit);
             format!("{words}: {what}")
         });
-        (state.step(share), told)
+        (state.step(share, self.unloads), told)
     }
 
     /// How it stands, for people.
     pub(super) fn words(&self) -> String {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        words(state.now, self.limit)
+        words(self.state().now, self.limit)
     }
 }
 
 impl State {
-    fn step(&mut self, share: u64) -> Step {
-        if share < PAUSE {
-            self.cleaned_in_pause = false;
+    fn step(&mut self, share: u64, unloads: bool) -> Step {
+        if share < PAUSE && !matches!(self.pause, Pause::Freeing) {
+            self.pause = Pause::None;
         }
-        match share {
-            STOP.. => Step::Stop,
-            PAUSE.. => {
-                let clean_up = !self.cleaned_in_pause;
-                self.cleaned_in_pause = true;
-                self.cleaned = Some(self.looks);
+        match (share, self.pause) {
+            (STOP.., _) => Step::Stop,
+            (PAUSE.., Pause::Since(then)) if then.elapsed() > DROUGHT => Step::Stop,
+            (PAUSE.., pause) => {
+                let clean_up = matches!(pause, Pause::None);
+                if clean_up {
+                    self.pause = Pause::Freeing;
+                    self.cleaned = Some(self.looks);
+                }
                 Step::Wait { clean_up }
             }
-            CLEAN_UP.. if self.cleaned.is_none_or(|then| self.looks - then >= APART) => {
+            (CLEAN_UP.., _) if unloads && self.is_time() => {
                 self.cleaned = Some(self.looks);
                 Step::CleanUp
             }
@@ -110,13 +144,21 @@ impl State {
         }
     }
 
+    fn is_time(&self) -> bool {
+        self.cleaned.is_none_or(|then| self.looks - then >= APART)
+    }
+
     /// What is told once for each mark.
-    fn tell(&mut self, share: u64) -> Option<&'static str> {
+    fn tell(&mut self, share: u64, unloads: bool) -> Option<&'static str> {
+        let freed = match unloads {
+            true => "the model is unloaded and loaded anew",
+            false => "this server cannot unload its model",
+        };
         let marks = [
             (STOP, "too much, the run is stopped"),
             (CRITICAL, "critical, nothing is asked until some is free"),
             (PAUSE, "nothing is asked until some is free"),
-            (CLEAN_UP, "the model is unloaded and loaded anew"),
+            (CLEAN_UP, freed),
             (WARN, "not much is left"),
         ];
         let (mark, what) = marks.into_iter().find(|(mark, _)| share >= *mark)?;
@@ -144,7 +186,7 @@ mod tests {
     fn each_mark_has_its_step_and_is_told_once() {
         let now = AtomicU64::new(0);
         let gauge = || Some(now.load(Ordering::Relaxed));
-        let guard = Guard::new(&gauge, 1000);
+        let guard = Guard::new(&gauge, 1000, true);
         let at = |share: u64| {
             now.store(share, Ordering::Relaxed);
             let (step, told) = guard.look();
@@ -157,6 +199,8 @@ mod tests {
         assert_eq!(at(820), (Step::Go, false), "not for every page");
         assert_eq!(at(850), (Step::Wait { clean_up: true }, true));
         assert_eq!(at(870), (Step::Wait { clean_up: false }, true));
+        guard.freed();
+        assert_eq!(at(870), (Step::Wait { clean_up: false }, false));
         assert_eq!(at(700), (Step::Go, false));
         assert_eq!(at(860), (Step::Wait { clean_up: true }, false));
         assert_eq!(at(950), (Step::Stop, true));
@@ -169,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_machine_that_nobody_can_look_at_stops_nothing() {
-        let guard = Guard::new(&|| None, 1);
+        let guard = Guard::new(&|| None, 1, true);
         assert_eq!(guard.look(), (Step::Go, None));
         assert_eq!(guard.peak(), None);
     }

@@ -18,8 +18,7 @@ const LADDER: [f32; 4] = [0.1, 0.4, 0.7, 1.0];
 const PATIENCE: u32 = 6;
 /// The first pause.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long short memory is waited for, and between two looks.
-const DROUGHT: Duration = Duration::from_secs(60);
+/// Between two looks at short memory.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// Which attempt a question is.
@@ -49,7 +48,6 @@ impl Try {
 pub(super) struct Said {
     pub(super) text: String,
     pub(super) end: End,
-    pub(super) seconds: f64,
 }
 
 /// What becomes of a question: an answer, or the class of its failure and what was said.
@@ -103,6 +101,13 @@ impl<'a> Line<'a> {
         let _alone = self.room.write();
         // Best effort: a server that cannot unload says so when it is asked again.
         drop(self.runner.unload());
+        self.guard.freed();
+    }
+
+    /// Why the server was given up, if it was.
+    pub(super) fn outcome(&self) -> Result<(), Error> {
+        let cause = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
+        cause.clone().map_or(Ok(()), Err)
     }
 
     /// Asks once, however often the server must be waited for. A failure of the server is no fault of the page.
@@ -139,12 +144,10 @@ impl<'a> Line<'a> {
 
     /// Waits until there is memory to ask.
     fn enter(&self) -> Result<(), Error> {
-        let begun = Instant::now();
         loop {
             if self.over.load(Ordering::Relaxed) {
-                let cause = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
-                let ended = || Error::Broken("the run has ended".to_owned());
-                return Err(cause.clone().unwrap_or_else(ended));
+                self.outcome()?;
+                return Err(Error::Broken("the run has ended".to_owned()));
             }
             let (step, told) = self.guard.look();
             if let Some(told) = told {
@@ -156,13 +159,13 @@ impl<'a> Line<'a> {
                     self.clean_up();
                     return Ok(());
                 }
-                Step::Wait { clean_up } if begun.elapsed() < DROUGHT => {
+                Step::Wait { clean_up } => {
                     if clean_up {
                         self.clean_up();
                     }
                     thread::sleep(LOOK);
                 }
-                Step::Wait { .. } | Step::Stop => {
+                Step::Stop => {
                     let why = format!("{}; what is described is stored", self.guard.words());
                     return Err(self.end(Error::Memory(why)));
                 }
@@ -222,11 +225,7 @@ impl<'a> Line<'a> {
                         let why = format!("{thoughts} bytes of thoughts");
                         return Err(Stopped::By(Class::Thinking, why));
                     }
-                    return Ok(Said {
-                        text,
-                        end,
-                        seconds: now,
-                    });
+                    return Ok(Said { text, end });
                 }
             }
         }

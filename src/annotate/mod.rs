@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,9 @@ use canary::Canary;
 use desk::Sight;
 use guard::Guard;
 use line::Line;
+
+/// Between two glances at the memory.
+const GLANCE: Duration = Duration::from_millis(250);
 
 /// How pages are asked about.
 #[derive(Clone, Debug)]
@@ -135,9 +138,6 @@ pub struct Tally {
     pub seconds: f64,
     /// The most bytes of memory that the model was seen to take; none where nobody can tell.
     pub memory: Option<u64>,
-    /// Seconds that each page took.
-    #[serde(skip)]
-    pub times: Vec<f64>,
     /// Whether the run was stopped before its end.
     pub stopped: bool,
 }
@@ -210,7 +210,12 @@ fn flow(
     tally.kept = kept;
     let found = jobs.iter().map(|job| job.pages.len()).sum();
     watch(Event::Found(found));
-    let guard = Guard::new(parts.gauge, settings.memory);
+    let unloads = parts.runner.card().unloads;
+    if settings.unload_every > 0 && !unloads {
+        let why = "this server cannot unload its model: `unload_every` changes nothing";
+        watch(Event::Note(why.to_owned()));
+    }
+    let guard = Guard::new(parts.gauge, settings.memory, unloads);
     let over = AtomicBool::new(false);
     let asker = Asker {
         line: Line::new(parts.runner, settings, &guard, &over, watch),
@@ -250,7 +255,9 @@ fn lanes(
     let settings = asker.line.settings;
     let (out, groups) = sync_channel(settings.lanes);
     let (answered, answers) = sync_channel(settings.lanes * settings.interleave);
-    let groups = Mutex::new(groups);
+    // Shared by the lanes alone: when the last one ends, by whatever, nobody feeds them any more.
+    let groups = Arc::new(Mutex::new(groups));
+    let done = AtomicBool::new(false);
     let care = Care {
         asker,
         canary,
@@ -259,17 +266,26 @@ fn lanes(
     thread::scope(|scope| {
         let told = answered.clone();
         let feeding = scope.spawn(move || feed(out, told));
+        let glances = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                asker.line.guard.glance();
+                thread::park_timeout(GLANCE);
+            }
+        });
         let lanes: Vec<_> = (0..settings.lanes)
             .map(|_| {
-                let (groups, answered, care) = (&groups, answered.clone(), &care);
-                scope.spawn(move || lane(groups, &answered, care))
+                let (groups, answered, care) = (Arc::clone(&groups), answered.clone(), &care);
+                scope.spawn(move || lane(&groups, &answered, care))
             })
             .collect();
-        drop(answered);
+        drop((answered, groups));
         let drained = drain(answers);
         let asked: Result<Vec<()>, Error> = lanes.into_iter().map(joined).collect();
         let fed = joined(feeding);
-        drained.and(asked.map(drop)).and(fed)
+        done.store(true, Ordering::Relaxed);
+        glances.thread().unpark();
+        let given_up = asker.line.outcome().map_err(Error::from);
+        drained.and(asked.map(drop)).and(fed).and(given_up)
     })
 }
 
@@ -303,14 +319,16 @@ impl Care<'_> {
         mut group: Vec<Sight>,
         answered: &SyncSender<Answer>,
     ) -> Result<(), describe::Error> {
-        let answers = self.asker.ask(group.clone())?;
+        let (answers, asked) = self.asker.ask(group.clone());
         let described: HashSet<PageId> = answers.iter().filter_map(Answer::described).collect();
         self.hand_on(answers, answered);
         let pages = group.len();
         group.retain(|sight| described.contains(&sight.id));
         // Pages are noted once they are on their way: what is said of them later comes after.
-        let again = self.canary.described(group, self.asker)?;
+        asked?;
+        let (again, looked) = self.canary.described(group, self.asker);
         self.hand_on(again, answered);
+        looked?;
         let every = self.asker.line.settings.unload_every;
         let before = self.asked.fetch_add(pages, Ordering::Relaxed);
         if every > 0 && before / every < (before + pages) / every {

@@ -51,15 +51,15 @@ impl Trial {
         renderer: impl FnOnce() -> Result<Box<dyn Renderer>, render::Error>,
         store: &dyn Store,
         request: &Request,
+        stop: &AtomicBool,
     ) -> Result<(Self, Vec<String>), Error> {
         let (jobs, _) = todo::list(store, request)?;
         let most = jobs.iter().map(|job| job.pages.len()).sum::<usize>() + jobs.len();
         let (out, groups) = sync_channel(most);
         let (answered, answers) = sync_channel(most);
-        let never = AtomicBool::new(false);
         let desk = Desk {
             interleave: 1,
-            stop: [&never, &never],
+            stop: [stop, stop],
             out,
             answered,
         };
@@ -97,7 +97,7 @@ impl Trial {
                 all.push(exchange);
             }
         };
-        let guard = Guard::new(gauge, settings.memory);
+        let guard = Guard::new(gauge, settings.memory, runner.card().unloads);
         let over = AtomicBool::new(false);
         let asker = Asker {
             line: Line::new(runner, settings, &guard, &over, &watch),
@@ -108,7 +108,9 @@ impl Trial {
             &asker,
             Canary::new(0),
             |out, _| {
-                for group in self.sights.chunks(settings.interleave) {
+                // A question holds pages of one manual: its answer tells them by their numbers.
+                let manuals = self.sights.chunk_by(|a, b| a.id.manual == b.id.manual);
+                for group in manuals.flat_map(|pages| pages.chunks(settings.interleave)) {
                     let stopped = stop.load(Ordering::Relaxed) || over.load(Ordering::Relaxed);
                     if stopped || out.send(group.to_vec()).is_err() {
                         break;
@@ -122,7 +124,6 @@ impl Trial {
             },
         )?;
         round.seconds = start.elapsed().as_secs_f64();
-        guard.look();
         round.peak = guard.peak();
         round.exchanges = exchanges
             .into_inner()
@@ -189,7 +190,7 @@ impl Trial {
 /// A line for a few questions.
 fn alone<T>(runner: &dyn Runner, settings: &Settings, talk: impl FnOnce(&Asker<'_>) -> T) -> T {
     let over = AtomicBool::new(false);
-    let guard = Guard::new(&|| None, settings.memory);
+    let guard = Guard::new(&|| None, settings.memory, runner.card().unloads);
     talk(&Asker {
         line: Line::new(runner, settings, &guard, &over, &|_| {}),
     })

@@ -3,7 +3,8 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -106,9 +107,11 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &DescribeArgs) -> Result<E
 
 impl DescribeArgs {
     fn lay_over(&self, config: &mut describe::Config, model: Option<&str>) {
-        if let Some(runner) = self.runner {
-            config.runner = runner;
+        if self.runner.is_some() || self.url.is_some() {
+            // The command starts the server that the settings name, not another one.
+            config.command.clear();
         }
+        config.runner = self.runner.unwrap_or(config.runner);
         config.url = self.url.clone().unwrap_or(std::mem::take(&mut config.url));
         config.model = model.map_or_else(|| std::mem::take(&mut config.model), str::to_owned);
         config.lanes = self.lanes.unwrap_or(config.lanes);
@@ -128,6 +131,11 @@ pub(super) fn describe(
     mut request: Request,
 ) -> Result<Done, Report> {
     let config = &settings.describe;
+    if let Some(program) = config.command.first() {
+        ui.say(format!(
+            "where no server answers, `{program}` is started; that may take minutes"
+        ));
+    }
     let runner = describe::open(config)?;
     let card = runner.card();
     announce(ui, card);
@@ -180,17 +188,13 @@ pub(super) fn how(settings: &Settings, config: &describe::Config) -> annotate::S
 pub(super) fn upright(
     settings: &Settings,
 ) -> impl FnOnce() -> Result<Box<dyn Renderer>, render::Error> + use<> {
-    let megapixels = settings.describe.megapixels;
-    let seen = render::Config {
-        max_megapixels: megapixels.ceil() as u32,
-        dpi: dpi(megapixels),
-        ..settings.render.clone()
-    };
+    let config = settings.render.clone();
     let options = render::Options {
         upright: true,
+        pixels: Some((settings.describe.megapixels * 1e6) as u64),
         ..render::Options::default()
     };
-    move || render::open_with(&seen, &options)
+    move || render::open_with(&config, &options)
 }
 
 /// Bytes of memory that the model may take: all of the machine, or less where that is wanted.
@@ -200,12 +204,6 @@ pub(super) fn memory_limit(settings: &Settings) -> u64 {
         0 => machine,
         limit => limit.min(machine),
     }
-}
-
-/// Dots per inch at which an A4 or letter page has so many million pixels.
-fn dpi(megapixels: f64) -> u32 {
-    const SQUARE_INCHES: f64 = 93.5;
-    (megapixels * 1e6 / SQUARE_INCHES).sqrt().floor() as u32
 }
 
 fn announce(ui: &Ui, card: &Card) {
@@ -218,27 +216,46 @@ fn announce(ui: &Ui, card: &Card) {
     }
 }
 
-/// A bar with what was made so far.
+/// A bar with what was made so far: pages, tokens, and how often pages were asked about again.
 struct Bar<'a> {
     ui: &'a Ui,
     bar: ProgressBar,
+    begun: Instant,
+    tokens: AtomicU64,
+    again: AtomicU64,
 }
 
 impl<'a> Bar<'a> {
     fn new(ui: &'a Ui) -> Self {
-        let style = "describe {bar:30} {pos:>5}/{len} {per_sec:>12} {eta:>6} left";
+        let style = "describe {bar:30} {pos:>5}/{len} {per_sec:>12} {msg} {eta:>6} left";
         let style =
             ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = ui.bars().add(ProgressBar::new(0).with_style(style));
-        Self { ui, bar }
+        Self {
+            ui,
+            bar,
+            begun: Instant::now(),
+            tokens: AtomicU64::new(0),
+            again: AtomicU64::new(0),
+        }
     }
 
     fn on(&self, event: Event) {
         match event {
             Event::Found(pages) => self.bar.set_length(pages as u64),
             Event::Done(_) => self.bar.inc(1),
-            Event::Again(page, why) => self.ui.detail(format!("{page}: {why}; asked again")),
-            Event::Asked(_) => {}
+            Event::Again(page, why) => {
+                self.again.fetch_add(1, Ordering::Relaxed);
+                self.ui.detail(format!("{page}: {why}; asked again"));
+            }
+            Event::Asked(exchange) => {
+                let tokens = u64::from(exchange.end.tokens.unwrap_or(0));
+                let tokens = self.tokens.fetch_add(tokens, Ordering::Relaxed) + tokens;
+                let rate = tokens as f64 / self.begun.elapsed().as_secs_f64();
+                let again = self.again.load(Ordering::Relaxed);
+                self.bar
+                    .set_message(format!("{rate:.0} tokens/s, {again} again,"));
+            }
             Event::Note(line) => self.ui.warn(line),
         }
     }

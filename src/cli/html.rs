@@ -13,7 +13,6 @@ th:first-child, td:first-child { text-align: left; }
 svg { width: 100%; height: auto; background: #fff; border-radius: .5rem; margin: .5rem 0 1.5rem; }
 .pair { display: flex; gap: 1rem; flex-wrap: wrap; margin-bottom: 2rem; }
 dl { flex: 1; min-width: 20rem; } dt { font-weight: 600; } dd { margin: 0 0 .75rem; }
-dl { flex: 1; min-width: 20rem; } dt { font-weight: 600; } dd { margin: 0 0 .75rem; }
 figure { margin: 0; } figure img { height: 20rem; border: 1px solid #8886; background: #fff; }
 ";
 /// Pixels from left to right; a row is so high.

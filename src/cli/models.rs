@@ -204,7 +204,7 @@ fn words(model: &str, tier: &Tier, budget: &Budget) -> String {
         _ => {}
     }
     lines.push(
-        "vision parts of less than 8 bits misread print: the models above keep theirs in 16; `ingest describe` warns of others"
+        "vision parts of less than 8 bits misread print: the models above keep theirs in 16; `ingest describe` warns of others that lie in a folder or on Ollama"
             .to_owned(),
     );
     lines.join("\n")

@@ -84,6 +84,14 @@ pub enum Error {
         /// What was tried and how it ended.
         why: String,
     },
+    /// What answers there is something else.
+    #[error("what answers at {at} is no such server: {why}")]
+    Stranger {
+        /// URL.
+        at: String,
+        /// What it said.
+        why: String,
+    },
     /// The key is missing or wrong.
     #[error("the server {at} wants another API key")]
     Key {

@@ -1,5 +1,6 @@
 //! How much memory a run takes at most: looked at while it runs.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -70,21 +71,33 @@ impl Drop for Watch {
     }
 }
 
-/// Resident bytes of this process and its children.
+/// Resident bytes of this process and those that it started.
 fn now(known: &mut System) -> u64 {
     let me = Pid::from_u32(std::process::id());
     family(known, me).map(|(_, bytes)| bytes).sum()
 }
 
-/// A process and its children, with their resident bytes.
+/// A process, its children and theirs, with their resident bytes.
 fn family(known: &mut System, root: Pid) -> impl Iterator<Item = (Pid, u64)> {
     let what = ProcessRefreshKind::nothing().with_memory().without_tasks();
     known.refresh_processes_specifics(ProcessesToUpdate::All, true, what);
-    known
-        .processes()
-        .iter()
-        .filter(move |(pid, process)| **pid == root || process.parent() == Some(root))
-        .map(|(pid, process)| (*pid, process.memory()))
+    let known = known.processes();
+    let mut family = HashSet::from([root]);
+    loop {
+        let children = known.iter().filter(|(pid, child)| {
+            let is_ours = child
+                .parent()
+                .is_some_and(|parent| family.contains(&parent));
+            is_ours && !family.contains(pid)
+        });
+        let children: Vec<Pid> = children.map(|(pid, _)| *pid).collect();
+        if children.is_empty() {
+            break;
+        }
+        family.extend(children);
+    }
+    let ours = known.iter().filter(move |(pid, _)| family.contains(pid));
+    ours.map(|(pid, process)| (*pid, process.memory()))
 }
 
 /// Bytes that another process and its children take, those shared with a GPU included where the system tells of them;

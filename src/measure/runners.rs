@@ -74,6 +74,8 @@ pub struct Row {
     pub batch: usize,
     /// Every round described all pages.
     pub rounds: Vec<Figures>,
+    /// Why there are no more of them.
+    pub error: Option<String>,
 }
 
 /// A round in figures.
@@ -87,6 +89,8 @@ pub struct Figures {
     pub seconds: f64,
     /// Questions that were answered.
     pub questions: usize,
+    /// Times that a page was asked about: described, failed, or to be asked again.
+    pub attempts: usize,
     /// Tokens of all questions, pictures included; none where the server does not tell.
     pub prompt_tokens: Option<u64>,
     /// Tokens of all answers.
@@ -208,14 +212,12 @@ impl Row {
     /// All rounds as one: what can be counted adds up, peaks are the highest, waits the slowest.
     pub fn total(&self) -> Figures {
         let mut sum = Figures::default();
-        let add = |a: Option<u64>, b: Option<u64>| Some(a.unwrap_or(0) + b?);
         for round in &self.rounds {
             sum.described += round.described;
             sum.failed += round.failed;
             sum.seconds += round.seconds;
             sum.questions += round.questions;
-            sum.prompt_tokens = add(sum.prompt_tokens, round.prompt_tokens);
-            sum.tokens = add(sum.tokens, round.tokens);
+            sum.attempts += round.attempts;
             sum.first = sum.first.slower(round.first);
             sum.waiting += round.waiting;
             sum.speaking += round.speaking;
@@ -224,10 +226,13 @@ impl Row {
             sum.unread += round.unread;
             sum.mapped.0 += round.mapped.0;
             sum.mapped.1 += round.mapped.1;
-            let changed = round.memory_change;
-            sum.memory_change = changed.map(|bytes| sum.memory_change.unwrap_or(0) + bytes);
             sum.peak = sum.peak.max(round.peak);
         }
+        // What one round does not tell, all together do not.
+        let rounds = self.rounds.iter();
+        sum.prompt_tokens = rounds.clone().map(|round| round.prompt_tokens).sum();
+        sum.tokens = rounds.clone().map(|round| round.tokens).sum();
+        sum.memory_change = rounds.map(|round| round.memory_change).sum();
         sum
     }
 }
@@ -239,13 +244,17 @@ impl Candidate {
         self.rows.iter().max_by(|a, b| rate(a).total_cmp(&rate(b)))
     }
 
-    /// Pages a second of the best row.
+    /// Pages a second of the best row; none of one that could not be tried.
     pub fn speed(&self) -> f64 {
-        self.best().map_or(0.0, |row| row.rates()[1])
+        let best = self.best().filter(|_| self.error.is_none());
+        best.map_or(0.0, |row| row.rates()[1])
     }
 
     /// Right answers; without questions, pages of the best row that have a description which fits.
     pub fn accuracy(&self) -> f64 {
+        if self.error.is_some() {
+            return 0.0;
+        }
         if let Some(answers) = self.answers {
             return answers.vqa;
         }
@@ -316,6 +325,7 @@ mod tests {
             approach: "lanes".to_owned(),
             batch,
             rounds: seconds.iter().map(round).collect(),
+            error: None,
         }
     }
 

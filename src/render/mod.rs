@@ -188,6 +188,8 @@ pub struct Options {
     pub worker: Option<PathBuf>,
     /// Whether the text layer is read.
     pub text: bool,
+    /// So many pixels for every page, whatever its paper; none: as the settings say.
+    pub pixels: Option<u64>,
     /// Whether a page whose text runs another way than its paper lies is turned until it can be read.
     pub upright: bool,
 }
@@ -198,6 +200,7 @@ impl Default for Options {
         Self {
             worker,
             text: true,
+            pixels: None,
             upright: false,
         }
     }

@@ -26,6 +26,9 @@ pub(super) fn ahead(workers: usize) -> usize {
     workers * SLOTS
 }
 
+/// Dots per inch at which the smallest paper has more pixels than anybody wants.
+const FINE: u32 = 2400;
+
 /// The renderer.
 pub(super) struct Pool {
     recipe: Recipe,
@@ -37,10 +40,12 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) fn new(config: &Config, options: &Options) -> Result<Self, Error> {
-        let max_pixels = config.max_pixels();
+        let max_pixels = options.pixels.unwrap_or(config.max_pixels());
+        // So many that the number of pixels decides alone.
+        let dpi = options.pixels.map_or(config.dpi, |_| FINE);
         let hello = Hello {
             library: library::library()?.into(),
-            dpi: config.dpi,
+            dpi,
             max_pixels,
             memory: config.worker_memory.0,
             slot_bytes: (max_pixels * 3).next_multiple_of(1 << 16),

@@ -179,6 +179,40 @@ fn candidates_are_measured_judged_and_ranked() {
 }
 
 #[test]
+fn pages_of_different_manuals_are_not_asked_about_together() {
+    let desk = library();
+    desk.write(
+        "valve.pdf",
+        &pdf::good(&["Closing the valve", "Opening the valve"]),
+    );
+    assert_eq!(desk.run(&["valve.pdf"]).code, 0);
+    let fake = Fake::start(Dialect::OpenAi, honest);
+    let name = format!("openai=tiny@{}", fake.url);
+    let ways = [
+        "--approach",
+        "interleaved",
+        "--batch",
+        "4",
+        "--runs",
+        "1",
+        "--json",
+    ];
+    let report = bench(&desk, &[&name], &ways).json();
+    let round = &report["candidates"][0]["rows"][0]["rounds"][0];
+    assert_eq!(
+        (&round["described"], &round["questions"]),
+        (&6.into(), &2.into()),
+        "{round}"
+    );
+    let none = bench(&desk, &[&name], &["--approach", "lanes", "--batch", "20"]);
+    assert!(
+        none.code == 64 && none.err.contains("no way of asking is left"),
+        "{}",
+        none.err
+    );
+}
+
+#[test]
 fn people_get_tables() {
     let desk = library();
     let good = Fake::start(Dialect::OpenAi, honest);

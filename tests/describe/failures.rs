@@ -299,3 +299,55 @@ fn ollama_ends_a_loop_without_a_word_and_that_is_a_loop() {
         1
     );
 }
+
+#[test]
+fn what_is_no_such_server_is_named() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut bytes = [0; 4096];
+            let _ = stream.read(&mut bytes);
+            let reply = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            let _ = stream.write_all(reply.as_bytes());
+        }
+    });
+    let desk = shelf();
+    for (runner, path) in [("mlx-vlm", "/v1/models"), ("ollama", "/api/version")] {
+        let done = desk.run(&[
+            "describe", "--runner", runner, "--url", &url, "--model", "x",
+        ]);
+        let told = format!("what answers at {url} is no such server: {path} answers 404");
+        assert!(done.code == 1 && done.err.contains(&told), "{}", done.err);
+    }
+}
+
+#[test]
+fn a_server_that_is_busy_is_waited_for() {
+    for dialect in BOTH {
+        for status in [503, 429] {
+            let desk = shelf();
+            let fake = Fake::start(dialect, move |asked| match asked.number {
+                0 => Reply::Refuse(status, "Loading model".to_owned()),
+                _ => Reply::Say(description(asked.pages[0])),
+            });
+            let done = describe(
+                &desk,
+                dialect,
+                &fake,
+                &["--lanes", "1", "--interleave", "1"],
+            );
+            assert_eq!(done.code, 0, "{}{}", done.out, done.err);
+            assert!(
+                done.err.contains("Loading model; asking again in 1 s"),
+                "{}",
+                done.err
+            );
+            assert!(
+                !done.out.contains("asked again:"),
+                "no page is to blame: {}",
+                done.out
+            );
+        }
+    }
+}

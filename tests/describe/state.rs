@@ -142,24 +142,14 @@ fn a_model_is_loaded_anew_as_often_as_that_is_wanted() {
 
 /// Describes with a server that the settings start; `also` is done once it runs, with its process.
 fn kept(desk: &Desk, command: &[&str], url: &str, also: impl FnOnce(u32)) -> Done {
-    let settings = toml::Table::from_iter([(
-        "describe".to_owned(),
-        toml::Value::Table(toml::Table::from_iter([(
-            "command".to_owned(),
-            command.to_vec().into(),
-        )])),
-    )]);
+    let settings = toml::Table::from_iter([
+        ("runner".to_owned(), "ollama".into()),
+        ("url".to_owned(), url.into()),
+        ("command".to_owned(), command.to_vec().into()),
+    ]);
+    let settings = toml::Table::from_iter([("describe".to_owned(), settings.into())]);
     desk.write("ingest.toml", settings.to_string().as_bytes());
-    let args = [
-        "describe",
-        "--runner",
-        "ollama",
-        "--url",
-        url,
-        "--json",
-        "--interleave",
-        "1",
-    ];
+    let args = ["describe", "--json", "--interleave", "1"];
     let running = desk.start(&args);
     also(running.id());
     running.wait_with_output().unwrap().into()

@@ -33,16 +33,22 @@ pub(super) fn of_tensors(show: &Value) -> Option<String> {
 pub(super) fn of_folder(model: &Path) -> Option<String> {
     let config = std::fs::read_to_string(model.join("config.json")).ok()?;
     let config: Value = serde_json::from_str(&config).ok()?;
-    let bits = config["quantization"]["bits"].as_u64()?;
+    let packed = &config["quantization"];
+    let all = packed["bits"].as_u64()?;
     let files = std::fs::read_dir(model)
         .ok()?
         .flatten()
         .map(|entry| entry.path());
-    let mut files = files.filter(|file| file.extension().is_some_and(|e| e == "safetensors"));
-    let is_coarse = |name: &String| name.starts_with("vision_tower.") && name.ends_with(".scales");
-    files
-        .any(|file| names(&file).is_some_and(|names| names.iter().any(is_coarse)))
-        .then(|| coarse(bits))?
+    let files = files.filter(|file| file.extension().is_some_and(|e| e == "safetensors"));
+    // A layer may have bits of its own.
+    let bits = |name: &String| {
+        let layer = name
+            .strip_suffix(".scales")
+            .filter(|name| name.starts_with("vision_tower."))?;
+        Some(packed[layer]["bits"].as_u64().unwrap_or(all))
+    };
+    let least = files.filter_map(|file| names(&file)?.iter().filter_map(bits).min());
+    coarse(least.min()?)
 }
 
 fn coarse(bits: u64) -> Option<String> {

@@ -43,6 +43,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// A runner, and the server that we started for it.
 pub(super) struct Kept {
+    card: Card,
     runner: Box<dyn Runner>,
     config: Config,
     server: Mutex<Server>,
@@ -52,8 +53,13 @@ impl Kept {
     /// Starts the server and waits until it answers.
     pub(super) fn start(config: &Config) -> Result<Self, Error> {
         let mut server = Server::start(&config.command)?;
+        let runner = server.answers(config)?;
         Ok(Self {
-            runner: server.answers(config)?,
+            card: Card {
+                unloads: true,
+                ..runner.card().clone()
+            },
+            runner,
             config: config.clone(),
             server: Mutex::new(server),
         })
@@ -63,15 +69,22 @@ impl Kept {
     fn mend(&self) -> Result<(), Error> {
         let mut server = lock(&self.server);
         if server.ended().is_some() {
-            *server = Server::start(&self.config.command)?;
+            self.restart(&mut server)?;
         }
         server.answers(&self.config).map(drop)
+    }
+
+    fn restart(&self, server: &mut Server) -> Result<(), Error> {
+        // What is left of it holds the port, or memory.
+        server.end();
+        *server = Server::start(&self.config.command)?;
+        Ok(())
     }
 }
 
 impl Runner for Kept {
     fn card(&self) -> &Card {
-        self.runner.card()
+        &self.card
     }
 
     fn run(&self, job: &Job) -> Result<Stream, Error> {
@@ -85,7 +98,12 @@ impl Runner for Kept {
     }
 
     fn unload(&self) -> Result<(), Error> {
-        self.runner.unload()
+        if self.runner.card().unloads {
+            return self.runner.unload();
+        }
+        let mut server = lock(&self.server);
+        self.restart(&mut server)?;
+        server.answers(&self.config).map(drop)
     }
 
     fn process(&self) -> Option<u32> {
@@ -97,24 +115,24 @@ impl Runner for Kept {
 struct Server {
     child: Child,
     group: Pid,
-    words: String,
+    /// The program alone: a key may stand behind it.
+    program: String,
     log: NamedTempFile,
 }
 
 impl Server {
     fn start(command: &[String]) -> Result<Self, Error> {
-        let words = command.join(" ");
+        let program = command.first().cloned().unwrap_or_default();
         let away = |why: &dyn std::fmt::Display| Error::Away {
-            at: format!("`{words}`"),
+            at: format!("`{program}`"),
             why: format!("it cannot be started: {why}"),
         };
-        let (program, rest) = command.split_first().ok_or_else(|| away(&"no command"))?;
         let log = NamedTempFile::new().map_err(|e| away(&e))?;
         let out = File::options().append(true).open(log.path());
         let out = out.map_err(|e| away(&e))?;
         let error = out.try_clone().map_err(|e| away(&e))?;
-        let child = Command::new(program)
-            .args(rest)
+        let child = Command::new(&program)
+            .args(&command[1..])
             .stdin(Stdio::null())
             .stdout(out)
             .stderr(error)
@@ -126,7 +144,7 @@ impl Server {
         Ok(Self {
             child,
             group,
-            words,
+            program,
             log,
         })
     }
@@ -138,12 +156,12 @@ impl Server {
             match super::there(config) {
                 Err(Error::Away { at, why }) => {
                     if let Some(status) = self.ended() {
-                        let why = format!("`{}` ended, {status}: {}", self.words, self.told());
+                        let why = format!("`{}` ended, {status}: {}", self.program, self.told());
                         return Err(Error::Away { at, why });
                     }
                     if begun.elapsed() > START {
                         let waited = START.as_secs();
-                        let why = format!("{why}, {waited} s after `{}`", self.words);
+                        let why = format!("{why}, {waited} s after `{}`", self.program);
                         return Err(Error::Away { at, why });
                     }
                     thread::sleep(LOOK);
@@ -167,6 +185,12 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Server {
+    fn end(&mut self) {
         // Told to end, it takes its own children along; what is left of the group then is killed.
         end(self.group, Signal::TERM);
         let begun = Instant::now();

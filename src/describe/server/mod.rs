@@ -109,16 +109,26 @@ impl Wire {
 
     /// The process that listens there, if that is here and ours to see.
     fn process(&self) -> Option<u32> {
-        let port = reqwest::Url::parse(&self.url)
-            .ok()?
-            .port_or_known_default()?;
+        let url = reqwest::Url::parse(&self.url).ok()?;
+        let port = url.port_or_known_default().filter(|_| !self.remote)?;
         let listening = listeners::get_process_by_port(port, Protocol::TCP);
-        (!self.remote).then_some(())?;
         Some(listening.ok()?.pid)
     }
 
-    /// A short question; the answer as JSON, null where it is none.
+    /// A short question that every server of this kind answers; the answer as JSON.
     fn get(&self, path: &str) -> Result<(Head, Value), Error> {
+        let (head, body) = self.try_get(path)?;
+        match head.status.is_success() && !body.is_null() {
+            true => Ok((head, body)),
+            false => Err(Error::Stranger {
+                at: self.url.clone(),
+                why: format!("{path} answers {}", head.status),
+            }),
+        }
+    }
+
+    /// A short question; the answer as JSON, null where it is none.
+    fn try_get(&self, path: &str) -> Result<(Head, Value), Error> {
         let request = self
             .client
             .get(format!("{}{path}", self.url))
@@ -175,7 +185,19 @@ impl Wire {
             return Ok(reply);
         }
         let (about, body) = self.whole(reply)?;
-        Err(refusal(about.status, &message(&body)))
+        let why = message(&body);
+        let busy = [
+            StatusCode::SERVICE_UNAVAILABLE,
+            StatusCode::TOO_MANY_REQUESTS,
+        ];
+        match busy.contains(&about.status) {
+            // It loads its model, or has too much to do: the page is not to blame.
+            true => Err(Error::Away {
+                at: self.url.clone(),
+                why,
+            }),
+            false => Err(refusal(about.status, &why)),
+        }
     }
 
     fn away(&self, cause: &reqwest::Error) -> Error {

@@ -34,12 +34,16 @@ pub(super) fn open(wire: Wire, config: &Config) -> Result<OpenAi, Error> {
         .flatten()
         .filter_map(|model| model["id"].as_str())
         .collect();
-    let loaded = match is_mlx {
-        true => wire.get("/health")?.1["loaded_model"]
-            .as_str()
-            .map(str::to_owned),
-        false => None,
-    };
+    // llama.cpp lists its model while it loads it.
+    let (state, health) = wire.try_get("/health")?;
+    if state.status == StatusCode::SERVICE_UNAVAILABLE {
+        return Err(Error::Away {
+            at: wire.url,
+            why: message(&health),
+        });
+    }
+    let loaded = health["loaded_model"].as_str().filter(|_| is_mlx);
+    let loaded = loaded.map(str::to_owned);
     let unknown = || Error::Model {
         at: wire.url.clone(),
         model: config.model.clone(),

@@ -60,7 +60,12 @@ impl Bench<'_> {
         let mut config = self.settings.describe.clone();
         (config.runner, config.model) = (named.runner, named.model.clone());
         config.url.clone_from(&named.url);
-        match self.fill(&config, &mut record) {
+        // The command starts the server that the settings name, not a candidate's.
+        config.command.clear();
+        let filled = self.fill(&config, &mut record);
+        // The next candidate needs the memory.
+        drop(describe::open(&config).and_then(|runner| runner.unload()));
+        match filled {
             Ok(()) => {}
             Err(Cut::Failed(why)) => {
                 self.ui.warn(format!("{}: {why}", named.text));
@@ -93,9 +98,26 @@ impl Bench<'_> {
                 record.server.clone_from(&runner.card().name);
                 record.load = self.load(&*runner, &config)?;
             }
-            let (row, first) = self.row(&*runner, &config, (approach, size))?;
+            let mut row = Row {
+                approach: approach.name().to_owned(),
+                batch: size,
+                rounds: Vec::new(),
+                error: None,
+            };
+            let mut first = Vec::new();
+            match self.rounds(&*runner, &config, &mut row, &mut first) {
+                Err(Cut::Failed(why)) => {
+                    // Too much for it, maybe: other ways may do.
+                    self.ui.warn(format!("{} {size}: {why}", approach.name()));
+                    row.error = Some(why);
+                }
+                done => done?,
+            }
             record.rows.push(row);
             said.push(first);
+        }
+        if let Some(why) = nothing(&record.rows) {
+            return Err(Cut::Failed(why));
         }
         let best = record.best().cloned();
         let at = record
@@ -108,8 +130,6 @@ impl Bench<'_> {
         let runner = describe::open(&config)?;
         record.answers = self.answers(&*runner, &config)?;
         record.consistency = Some(self.constancy(&*runner, &config)?);
-        // The next candidate needs the memory.
-        drop(runner.unload());
         Ok(())
     }
 
@@ -143,22 +163,17 @@ impl Bench<'_> {
     }
 
     /// All rounds of a way of asking, and what was said in the first.
-    fn row(
+    fn rounds(
         &self,
         runner: &dyn Runner,
         config: &describe::Config,
-        (approach, batch): (Approach, usize),
-    ) -> Result<(Row, Vec<PageSaid>), Cut> {
+        row: &mut Row,
+        first: &mut Vec<PageSaid>,
+    ) -> Result<(), Cut> {
         let settings = self.settings(config);
         let gauge: &Gauge<'_> = &|| runner.process().and_then(measure::taken_by);
         // Another size of the context loads the model anew, which is not part of a round.
         self.trial.repeat(runner, &settings, 1, false)?;
-        let mut row = Row {
-            approach: approach.name().to_owned(),
-            batch,
-            rounds: Vec::new(),
-        };
-        let mut first = None;
         for _ in 0..self.runs {
             let before = gauge();
             let round = self.trial.describe(runner, &settings, gauge, &STOP)?;
@@ -169,15 +184,18 @@ impl Bench<'_> {
             let mut figures = self.figures(&round);
             figures.memory_change = change.map(|(before, after)| after as i64 - before as i64);
             self.ui.say(format!(
-                "{} {} {batch}: {:.2} pages/s",
+                "{} {} {}: {:.2} pages/s",
                 runner.card().model,
                 row.approach,
+                row.batch,
                 figures.rate()
             ));
+            if row.rounds.is_empty() {
+                *first = said(&round);
+            }
             row.rounds.push(figures);
-            first.get_or_insert_with(|| said(&round));
         }
-        Ok((row, first.unwrap_or_default()))
+        Ok(())
     }
 
     fn figures(&self, round: &Round) -> Figures {
@@ -209,6 +227,7 @@ impl Bench<'_> {
             failed,
             seconds: round.seconds,
             questions: round.exchanges.len(),
+            attempts: round.pages.len() + round.retries.values().sum::<u32>() as usize,
             prompt_tokens: sum(&|end| end.prompt_tokens),
             tokens: sum(&|end| end.tokens),
             waiting: waits.iter().sum(),
@@ -280,7 +299,8 @@ impl Bench<'_> {
         let beside = self.trial.repeat(runner, &settings, TIMES, true)?;
         let first = alone.first().cloned().unwrap_or_default();
         let alike = |all: &[String]| {
-            let same = all.iter().filter(|one| **one == first).count();
+            let same = all.iter().filter(|one| !one.is_empty() && **one == first);
+            let same = same.count();
             let apart = |one: &String| 1.0 - strsim::normalized_levenshtein(one, &first);
             let most = all.iter().map(apart).fold(0.0, f64::max);
             (same as f64 / all.len().max(1) as f64, most)
@@ -293,6 +313,13 @@ impl Bench<'_> {
             beside_distance,
         })
     }
+}
+
+/// Why there is nothing to report, where no way of asking came to an end.
+fn nothing(rows: &[Row]) -> Option<String> {
+    let is_empty = rows.iter().all(|row| row.rounds.is_empty());
+    let why = rows.iter().find_map(|row| row.error.clone());
+    why.filter(|_| is_empty)
 }
 
 /// All words of a description.

@@ -79,8 +79,8 @@ fn checks(candidate: &Candidate, memory: u64) -> Vec<Check> {
             let fits = total.mapped.0 as f64 / total.mapped.1 as f64;
             check("descriptions that fit their page", fits, (0.95, 0.8), false);
         }
-        let questions = total.questions.max(1) as f64;
-        let bad = (total.truncated + total.loops + total.unread) as f64 / questions;
+        let attempts = total.attempts.max(1) as f64;
+        let bad = (total.truncated + total.loops + total.unread) as f64 / attempts;
         check(
             "answers cut, in circles or not to be read",
             bad,
@@ -92,7 +92,12 @@ fn checks(candidate: &Candidate, memory: u64) -> Vec<Check> {
             check("share of the memory", share, (0.75, 0.87), true);
         }
         let reference = tiers::known(&candidate.name).and_then(|tier| tier.tokens_per_second);
-        if let (Some(rate), Some(reference)) = (total.speech_rate(), reference) {
+        // Of one answer by itself, as the reference is.
+        let rates = candidate
+            .rows
+            .iter()
+            .filter_map(|row| row.total().speech_rate());
+        if let (Some(rate), Some(reference)) = (rates.reduce(f64::max), reference) {
             let share = rate / reference;
             check(
                 "speed beside this model's reference",
@@ -145,12 +150,14 @@ mod tests {
                     failed: 20 - described,
                     seconds: 10.0,
                     questions: 20,
+                    attempts: 20,
                     tokens: Some(1000),
                     speaking: 10.0,
                     mapped: (mapped, described),
                     peak: Some(50),
                     ..Figures::default()
                 }],
+                error: None,
             }],
             ..Candidate::default()
         }

@@ -1,6 +1,6 @@
 //! `ingest bench describe`: which runner, which model and which way of asking describes pages fastest and best.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
@@ -15,7 +15,7 @@ use crate::store::{self, Mode, Scope, Store, Which};
 
 use super::super::Common;
 use super::super::describe::upright;
-use super::super::ingest::heed_ctrl_c;
+use super::super::ingest::{STOP, heed_ctrl_c};
 use super::super::ui::Ui;
 use super::write;
 
@@ -117,6 +117,10 @@ pub(super) fn run(ui: &Ui, common: &Common, args: &RunnersArgs) -> Result<ExitCo
     let trial = render(ui, &settings, &*store, args)?;
     let asked = questions::read(&args.questions, &trial)?;
     let ways = ways(args, trial.pages().count());
+    if ways.is_empty() {
+        return Err(Report::usage("no way of asking is left")
+            .hint("`--batch` must hold a number from 2 to the number of pages"));
+    }
     let rounds = ways.len() * args.runs as usize;
     ui.say(format!(
         "{} pages, {rounds} times each for every candidate, {} questions",
@@ -193,7 +197,7 @@ fn render(
         redo: Some(Redo::All),
         ..Request::default()
     };
-    let (trial, failed) = Trial::render(upright(settings), store, &request)?;
+    let (trial, failed) = Trial::render(upright(settings), store, &request, &STOP)?;
     for why in failed {
         ui.warn(why);
     }
@@ -218,9 +222,4 @@ fn ways(args: &RunnersArgs, pages: usize) -> Vec<(Approach, usize)> {
         ways.extend(sizes.into_iter().map(|size| (approach, size)));
     }
     ways
-}
-
-/// The name of a file.
-fn shown(file: &Path) -> String {
-    file.display().to_string()
 }

@@ -10,8 +10,6 @@ use crate::annotate::Trial;
 use crate::page::{ManualId, PageId};
 use crate::report::Report;
 
-use super::shown;
-
 /// A question about a page in hand.
 pub(super) struct Asked {
     pub(super) question: String,
@@ -104,10 +102,14 @@ impl VqaQuestion {
 
 fn json(file: &Path) -> Result<Value, Report> {
     let text = std::fs::read_to_string(file);
-    let text = text.map_err(|e| Report::plain(format!("{}: {e}", shown(file))))?;
-    parsed(file, serde_json::from_str(&text).unwrap_or_default())
+    let text = text.map_err(|e| failed(file, &e))?;
+    serde_json::from_str(&text).map_err(|e| failed(file, &e))
 }
 
 fn parsed<T: for<'a> Deserialize<'a>>(file: &Path, json: Value) -> Result<T, Report> {
-    serde_json::from_value(json).map_err(|e| Report::plain(format!("{}: {e}", shown(file))))
+    serde_json::from_value(json).map_err(|e| failed(file, &e))
+}
+
+fn failed(file: &Path, why: &dyn std::fmt::Display) -> Report {
+    Report::plain(format!("{}: {why}", file.display()))
 }

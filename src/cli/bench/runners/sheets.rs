@@ -98,19 +98,20 @@ fn way(row: &Row, first: f64) -> Vec<String> {
     let all = row.total();
     let [low, middle, high] = row.rates();
     let whole = |rate: Option<f64>| rate.map_or_else(none, |rate| format!("{rate:.0}"));
-    let share = |count: usize| {
-        format!(
-            "{:.0} %",
-            100.0 * count as f64 / all.questions.max(1) as f64
-        )
-    };
+    let share =
+        |count: usize| format!("{:.0} %", 100.0 * count as f64 / all.attempts.max(1) as f64);
     let pages = all.described.max(1) as f64;
     let range = match row.rounds.len() {
         0 | 1 => format!("{middle:.2}"),
         _ => format!("{middle:.2} ({low:.2}-{high:.2})"),
     };
+    let mark = if row.error.is_some() {
+        " (broke off)"
+    } else {
+        ""
+    };
     vec![
-        format!("{} {}", row.approach, row.batch),
+        format!("{} {}{mark}", row.approach, row.batch),
         range,
         if first > 0.0 {
             format!("{:.2}", middle / first)

@@ -61,3 +61,13 @@ environment() {
 
 # pip PYTHON PACKAGE…
 pip() { "$1" -m pip install --quiet --disable-pip-version-check --no-input "${@:2}"; }
+
+# needs_go WHAT: ends the script where there is no Go that is new enough to build something.
+needs_go() {
+    local found
+    found=$(GOTOOLCHAIN=local go env GOVERSION 2>/dev/null || true)
+    if ! [[ $found =~ go([0-9]+)\.([0-9]+) ]] || ((BASH_REMATCH[1] == 1 && BASH_REMATCH[2] < 26)); then
+        say "no $1 in $home, and no Go 1.26 or newer to build it with: install Go from https://go.dev/dl"
+        exit 1
+    fi
+}

@@ -13,18 +13,8 @@ miniaudio_sha256=ff51e2887bb673e2e757752b586b3dc924d59aa5fbcae9bbc45f4a111bd3262
 here=$(cd "$(dirname "$0")" && pwd)
 home=$cache/ollama-$version
 
-new_enough() {
-    local found
-    found=$(GOTOOLCHAIN=local go env GOVERSION 2>/dev/null) || return 1
-    [[ $found =~ go([0-9]+)\.([0-9]+) ]] || return 1
-    ((BASH_REMATCH[1] > 1 || BASH_REMATCH[2] >= 26))
-}
-
 check() {
-    if ! new_enough; then
-        say "no Ollama $version in $home, and no Go 1.26 or newer to build it with: install Go from https://go.dev/dl"
-        exit 1
-    fi
+    needs_go "Ollama $version"
     if ! includes cstdio; then
         say "no Ollama $version in $home, and no C++ compiler to build it with (Debian and Ubuntu: install build-essential)"
         exit 1

@@ -8,19 +8,9 @@ version=1.39.3
 home=$cache/weaviate-$version
 server=$home/weaviate-server
 
-new_enough() {
-    local found
-    found=$(GOTOOLCHAIN=local go env GOVERSION 2>/dev/null) || return 1
-    [[ $found =~ go([0-9]+)\.([0-9]+) ]] || return 1
-    ((BASH_REMATCH[1] > 1 || BASH_REMATCH[2] >= 26))
-}
-
 # Go's caches are of no use to anybody else: 5.6 GB.
 build() {
-    if ! new_enough; then
-        say "no Weaviate $version in $home, and no Go 1.26 or newer to build it with: install Go from https://go.dev/dl"
-        exit 1
-    fi
+    needs_go "Weaviate $version"
     say "building Weaviate $version for the tests: some minutes, 6 GB of disk while it lasts"
     mkdir -p "$home"
     rm -rf "$home"/build.*

@@ -106,8 +106,7 @@ def paragraph(s, x0, x1, y, y1, em=None):
     accent = s.style(em, path=s.faces.sibling(r, st["path"], "bold|italic|oblique|it\\b"))
     code = s.style(em * r.uniform(0.85, 1.0), mono=True)
     lead = em * s.ky * r.uniform(1.08, 1.55)
-    justify = r.random() < 0.4
-    bold = r.random() < 0.3
+    justify, bold = r.random() < 0.4, r.random() < 0.3
     indent = x0 + (r.uniform(0.5, 3) * em * s.kx if r.random() < 0.3 else 0)
     first = True
     while y < y1 + lead:
@@ -189,10 +188,9 @@ def listing(s, x0, x1, y, y1):
     r, v = s.r, s.vocabulary
     em = min(size(r), 20)
     st = s.style(em, mono=r.random() < 0.9)
-    lead = em * s.ky * r.uniform(1.05, 1.4)
+    lead, depth = em * s.ky * r.uniform(1.05, 1.4), 0
     if r.random() < 0.3:
         s.d.rectangle((x0 - 4 * s.kx, y - lead, max(x0, x1), max(y, y1)), fill=max(s.bg - r.choice([10, 18, 30]), 150))
-    depth = 0
     while y < y1 + lead:
         t = []
         for _ in range(r.randint(1, 7)):
@@ -237,8 +235,7 @@ def items(s, x0, x1, y, y1):
     st = s.style(em)
     term = s.style(em, path=s.faces.sibling(r, st["path"], "bold|bx|italic"))
     lead = em * s.ky * r.uniform(1.15, 1.7)
-    kind = r.randint(0, 3)
-    k = r.randint(1, 12)
+    kind, k = r.randint(0, 3), r.randint(1, 12)
     step = r.uniform(1.2, 3) * em * s.kx
     while y < y1 + lead:
         if kind == 0:
@@ -390,6 +387,10 @@ class Drawer:
 
     def __init__(self, r, counts):
         self.r, self.faces, self.vocabulary = r, Faces(), words.Vocabulary(counts)
+
+    def start(self, seed):
+        """Begins again at a seed."""
+        self.r.seed(seed)
 
     def crop(self):
         """One crop: pixels, targets and the three maps."""

@@ -42,6 +42,7 @@ def tensors(page, word):
         convolution("page.mix.%d" % i, folded(layer))
     convolution("page.narrow", plain(page.narrow))
     convolution("page.out", plain(page.out))
+    convolution("page.gauge", plain(page.gauge))
     out["word.table"] = word.table.weight
     for name in ("up", "down", "out"):
         layer = getattr(word, name)
@@ -52,7 +53,7 @@ def tensors(page, word):
 
 def load(path):
     """Both towers of a checkpoint, ready to use, and its note."""
-    c = torch.load(path)
+    c = torch.load(path, map_location="cpu")
     page, word = net.Page(), net.Word()
     page.load_state_dict(c["page"])
     word.load_state_dict(c["word"])

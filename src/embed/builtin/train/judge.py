@@ -28,7 +28,7 @@ def unseen(w, r, faces, vocabulary):
         while y < s.ch:
             s.line(20 * s.kx, y, s.cw - 60 * s.kx, [r.choice(vocabulary.held) for _ in range(14)], st)
             y += st["em"] * 1.4 * s.ky
-        cells = golden.page_vectors(w, draw.finish(s, 0.0))
+        cells, _ = golden.page_vectors(w, draw.finish(s, 0.0))
         s.w = -(-s.w // draw.CELL_W) * draw.CELL_W
         for t in draw.label(s, 0.0)[0]:
             hits.append(int((cells @ golden.word_vector(w, t[0])).argmax()) in t[1])
@@ -44,7 +44,7 @@ def pages(w, r, faces, vocabulary):
         pixels = draw.finish(s, 0.0)
         ink = pixels[: 78 * 16, : 18 * 48].reshape(78, 16, 18, 48)
         seen = torch.from_numpy((ink.max((1, 3)).astype(int) - ink.min((1, 3)) >= 48).reshape(-1))
-        cells = golden.page_vectors(w, pixels).reshape(78, 19, -1)[:, :18].reshape(78 * 18, -1)[seen]
+        cells = golden.page_vectors(w, pixels)[0].reshape(78, 19, -1)[:, :18].reshape(78 * 18, -1)[seen]
         made.append((cells, sorted({t[0] for t in draw.label(s, 0.0)[0] if len(t[0]) > 3})))
     ranks = []
     for i, (_, there) in enumerate(made):

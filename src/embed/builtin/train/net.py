@@ -11,7 +11,7 @@ from torch import nn
 
 import words
 
-DIM = 128
+DIM = 127  # the product adds one more: how plain the print is
 PLACES = 12
 # Letters as the word tower sees them: 0 is the edge of the word, 1 to 41 letters, digits and joints, 42 anything else.
 LETTER = {c: i + 1 for i, c in enumerate(words.LETTERS + words.JOINTS)}
@@ -53,11 +53,11 @@ class Word(nn.Module):
         return F.normalize(self.out(x), dim=1)
 
 
-def pack(list_of_ids):
+def pack(list_of_ids, device="cpu"):
     """Feature lists as the three tensors that `Word` takes."""
     counts = torch.tensor([len(i) for i in list_of_ids])
     offsets = torch.cumsum(counts, 0) - counts
-    return torch.tensor([x for i in list_of_ids for x in i]), offsets, counts
+    return tuple(t.to(device) for t in (torch.tensor([x for i in list_of_ids for x in i]), offsets, counts))
 
 
 def conv(a, b, kernel, stride=1, pad=None):
@@ -95,6 +95,7 @@ class Page(nn.Module):
         self.gather = conv(slim, hidden, (1, reach), (1, 4), (0, (reach - 4) // 2))
         self.mix = nn.ModuleList(conv(hidden, hidden, (1, 1)) for _ in range(2))
         self.out = nn.Conv2d(hidden, DIM, 1)
+        self.gauge = nn.Conv2d(hidden, 2, 1)
 
     def features(self, x):
         x = F.relu(self.edges(x))
@@ -114,8 +115,10 @@ class Page(nn.Module):
         return x
 
     def cells(self, h):
-        """Vectors of cells from the mean of their thirds."""
-        return F.normalize(self.out(F.avg_pool2d(h, (1, 3))), dim=1)
+        """From the mean of their thirds: vectors of cells, and two numbers a cell: the logarithm of its type's pixels an
+        em, and the logit that a word worth asking for stands there."""
+        mean = F.avg_pool2d(h, (1, 3))
+        return F.normalize(self.out(mean), dim=1), self.gauge(mean)
 
 
 class Reader(nn.Module):

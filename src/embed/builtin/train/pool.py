@@ -21,7 +21,7 @@ def write(folder, n, drawer):
     done = os.path.join(folder, "%05d.json" % n)
     if os.path.exists(done):
         return
-    drawer.r.seed(1_000_003 * (n + 1))
+    drawer.start(1_000_003 * (n + 1))
     crops = [drawer.crop() for _ in range(SHARD)]
     for k, name in ((0, "pixels"), (2, "chars"), (3, "start"), (4, "last")):
         np.save(os.path.join(folder, "%05d.%s.npy" % (n, name)), np.stack([c[k] for c in crops]))

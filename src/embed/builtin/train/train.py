@@ -2,8 +2,8 @@
 
     python train.py POOL HELDOUT words.tsv OUT.pt MINUTES [RATE [START.pt]]
 
-The rate follows the clock, cosine to 0, so the run ends when it was told to; batches grow as it goes. One thread while
-anything else wants the machine, two when it is idle.
+The rate stands still and falls to 0 in the last part of the time, so the run ends when it was told to, and one that is
+broken off can go on from its checkpoint. THREADS, EVERY and FALL in the environment.
 """
 import glob
 import io
@@ -20,11 +20,15 @@ import torch.nn.functional as F
 
 import net
 import words
+from muon import Muon
 
 SEED = 20261
-NEGATIVES = 96  # a crop
-BATCHES = ((0.85, 8), (2.0, 12))  # up to this share of the time, so many crops
-EVERY = int(os.environ.get("EVERY", "100"))
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+NEGATIVES = 96  # wrong words a crop
+BATCH = 8  # crops
+EVERY = int(os.environ.get("EVERY", "100"))  # steps between exams
+FALL = float(os.environ.get("FALL", "0.3"))  # share of the time in which the rate falls
+SAVE = 300  # seconds between checkpoints
 
 
 class Shards:
@@ -64,13 +68,7 @@ def rough(r, pixels):
 
 def ink(pixels):
     """Gray bytes to network input: 0 is white paper."""
-    return torch.from_numpy(1 - np.asarray(pixels, np.float32) / 255)[:, None].contiguous(memory_format=torch.channels_last)
-
-
-def others():
-    """How many other threads of this machine want to run just now."""
-    with open("/proc/loadavg", encoding="ascii") as f:
-        return int(f.read().split()[3].split("/")[0]) - 1
+    return torch.from_numpy(1 - np.asarray(pixels, np.float32) / 255)[:, None].contiguous(memory_format=torch.channels_last).to(DEVICE)
 
 
 class Lexicon:
@@ -120,7 +118,20 @@ def targets(found, cells_a_crop, which=1):
     uniq = sorted({t[0] for crop in found for t in crop})
     at = {w: i for i, w in enumerate(uniq)}
     pairs = sorted({(at[t[0]], b * cells_a_crop + c) for b, crop in enumerate(found) for t in crop for c in t[which]})
-    return uniq, torch.tensor(pairs)
+    return uniq, torch.tensor(pairs, device=DEVICE)
+
+
+def gauge_loss(gauge, found, cells_a_crop=96, columns=12):
+    """Type size where a word stands; and whether one does, but for cells at the rim, whose words may be cut."""
+    of = {b * cells_a_crop + c: math.log(t[2]) for b, crop in enumerate(found) for t in crop for c in t[1]}
+    there = torch.tensor(list(of), device=DEVICE)
+    size = F.l1_loss(gauge[there, 0], torch.tensor(list(of.values()), device=DEVICE))
+    word = torch.zeros(len(gauge), device=DEVICE)
+    word[there] = 1.0
+    rim = torch.ones(cells_a_crop // columns, columns, device=DEVICE)
+    rim[1:-1, 1:-1] = 0
+    inner = (rim == 0).flatten().repeat(len(found))
+    return size, F.binary_cross_entropy_with_logits(gauge[inner, 1], word[inner])
 
 
 def naming_loss(cells, q, pairs, scale):
@@ -145,28 +156,28 @@ def flat(x):
 
 
 class Exam:
-    """The held-out crops: 43 of them are 4,128 cells."""
+    """Held-out crops, 43 of every kind of shard: drawn ones and typeset ones."""
 
     def __init__(self, folder, lexicon):
         s = Shards(folder)
         s.refresh()
-        arrays, found = s.open[0]
-        self.x, self.found = ink(arrays[0][:43]), found[:43]
+        self.x = torch.cat([ink(arrays[0][:43]) for arrays, _ in s.open])
+        self.found = [crop for _, found in s.open for crop in found[:43]]
         self.words, pairs = targets(self.found, 96)
-        self.mask = torch.zeros(len(self.words), 43 * 96, dtype=torch.bool)
+        self.mask = torch.zeros(len(self.words), len(self.found) * 96, dtype=torch.bool, device=DEVICE)
         self.mask[pairs[:, 0], pairs[:, 1]] = True
-        self.packed = net.pack([lexicon.ids(w) for w in self.words])
+        self.packed = net.pack([lexicon.ids(w) for w in self.words], DEVICE)
         em = {}
         for crop in self.found:
             for t, _, e, _ in crop:
                 em[t] = max(em.get(t, 0), e)
-        self.em = torch.tensor([em[w] for w in self.words])
+        self.em = torch.tensor([em[w] for w in self.words], device=DEVICE)
 
     def take(self, page, word):
         """Share of words whose best cell is right: all, and by type size."""
         page.eval(), word.eval()
         with torch.no_grad():
-            cells = torch.cat([flat(page.cells(page.thirds(page.features(x)))) for x in self.x.split(8)])
+            cells = torch.cat([flat(page.cells(page.thirds(page.features(x)))[0]) for x in self.x.split(8)])
             best = (word(*self.packed) @ cells.t()).argmax(1, keepdim=True)
         page.train(), word.train()
         hit = self.mask.gather(1, best)[:, 0].float()
@@ -184,68 +195,92 @@ def save(path, page, word, read, log_scale, note):
     os.rename(path + ".part", path)
 
 
+def optimisers(modules, log_scale, rate):
+    """Muon for what is a matrix, AdamW for tables, heads that are dropped, norms and biases."""
+    page, word, _ = modules
+    turned = [p for m in (page, word.up, word.down, word.out) for p in m.parameters() if p.dim() > 1]
+    ids = {id(p) for p in turned}
+    rest = [p for m in modules for p in m.parameters() if id(p) not in ids]
+    groups = [
+        {"params": [p for p in rest if p.dim() > 1], "weight_decay": 0.02},
+        {"params": [p for p in rest if p.dim() <= 1] + [log_scale], "weight_decay": 0.0},
+    ]
+    return [Muon(turned, rate), torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98))]
+
+
+def losses(r, modules, log_scale, lexicon, arrays, found):
+    """One batch through both towers: the losses and the share of letters named right."""
+    page, word, read = modules
+    uniq, pairs = targets(found, 96)
+    _, fine = targets(found, 288, 3)
+    q = word(*net.pack([lexicon.ids(w) for w in uniq + lexicon.wrong(r, uniq, NEGATIVES * len(found))], DEVICE))
+    f = page.features(rough(r, arrays[0]))
+    h = page.thirds(f)
+    cells, gauge = page.cells(h)
+    cells, scale = flat(cells), log_scale.clamp(max=4.0).exp()
+    to_word, to_cell = naming_loss(cells, q, pairs, scale), finding_loss(cells, q, pairs, scale)
+    third = naming_loss(F.normalize(flat(page.out(h)), dim=1), q, fine, scale)
+    letters, right = read(f, *(torch.from_numpy(a).to(DEVICE) for a in arrays[1:]))
+    return to_word, to_cell, third, *gauge_loss(flat(gauge), found), letters, right
+
+
 def main():
     pool, heldout, counts, out, minutes = sys.argv[1:5] + [float(sys.argv[5])]
     rate = float(sys.argv[6]) if len(sys.argv) > 6 else 4e-3
-    torch.set_num_threads(1)
-    torch.manual_seed(SEED)
-    r = random.Random(SEED + len(sys.argv))
-    page, word, read = net.Page().to(memory_format=torch.channels_last), net.Word(), net.Reader()
-    log_scale = torch.nn.Parameter(torch.tensor(2.7))
     start = sys.argv[7] if len(sys.argv) > 7 else None
+    torch.set_num_threads(int(os.environ.get("THREADS", "2")))
+    torch.set_flush_denormal(True)
+    torch.manual_seed(SEED)
+    r = random.Random(SEED)
+    page, word, read = modules = net.Page().to(DEVICE, memory_format=torch.channels_last), net.Word().to(DEVICE), net.Reader().to(DEVICE)
+    log_scale = torch.nn.Parameter(torch.tensor(2.7, device=DEVICE))
+    step, curve, before = 0, [], 0.0
     if start:
-        c = torch.load(start)
+        c = torch.load(start, map_location=DEVICE)
         page.load_state_dict(c["page"]), word.load_state_dict(c["word"]), read.load_state_dict(c["read"])
         log_scale.data = c["scale"]
-    modules = [page, word, read]
-    heavy = [p for m in modules for p in m.parameters() if p.dim() > 1]
-    light = [p for m in modules for p in m.parameters() if p.dim() <= 1] + [log_scale]
-    opt = torch.optim.AdamW([{"params": heavy, "weight_decay": 0.02}, {"params": light, "weight_decay": 0.0}], lr=rate, betas=(0.9, 0.98))
-    print("parameters: page %d, word %d" % (sum(p.numel() for p in page.parameters()), sum(p.numel() for p in word.parameters())), flush=True)
+        step, curve, before = c["note"]["steps"], c["note"]["curve"], c["note"]["seconds"]
+        r.seed(SEED + step)
+    opts = optimisers(modules, log_scale, rate)
+    print("parameters: page %d, word %d" % tuple(sum(p.numel() for p in m.parameters()) for m in (page, word)), flush=True)
     lexicon = Lexicon(counts)
     shards, exam = Shards(pool), Exam(heldout, lexicon)
     shards.refresh()
-    began, step, mean, curve, busy = time.time(), 0, None, [], 1.0
+    began = saved = time.time()
+    first, mean = step, None
+
+    def keep():
+        save(out, page, word, read, log_scale, {"curve": curve, "steps": step, "seconds": before + time.time() - began})
+
     while (gone := (time.time() - began) / (minutes * 60)) < 1:
-        batch = next(n for share, n in BATCHES if gone < share)
-        busy = 0.8 * busy + 0.2 * others()
-        torch.set_num_threads(2 if busy < 0.6 else 1)
-        now = rate * min(1, (step + 1) / (40 if start else 150)) * 0.5 * (1 + math.cos(math.pi * gone))
-        for g in opt.param_groups:
+        now = rate * min(1, (step - first + 1) / (40 if start else 150)) * min(1, (1 - gone) / FALL)
+        for g in [g for o in opts for g in o.param_groups]:
             g["lr"] = now
-        arrays, found = shards.batch(r, batch)
-        x = rough(r, arrays[0])
-        uniq, pairs = targets(found, 96)
-        _, fine = targets(found, 288, 3)
-        q = word(*net.pack([lexicon.ids(w) for w in uniq + lexicon.wrong(r, uniq, NEGATIVES * batch)]))
-        f = page.features(x)
-        h = page.thirds(f)
-        cells, scale = flat(page.cells(h)), log_scale.clamp(max=4.0).exp()
-        to_word, to_cell = naming_loss(cells, q, pairs, scale), finding_loss(cells, q, pairs, scale)
-        third = naming_loss(F.normalize(flat(page.out(h)), dim=1), q, fine, scale)
-        letters, right = read(f, *(torch.from_numpy(a) for a in arrays[1:]))
-        loss = to_word + to_cell + third + letters * max(0.3, (1.0 if start else 2.0) - 2.0 * gone)
-        opt.zero_grad()
+        to_word, to_cell, third, size, there, letters, right = losses(r, modules, log_scale, lexicon, *shards.batch(r, BATCH))
+        loss = to_word + to_cell + third + size + 0.5 * there + letters * (2.0 if step < 1500 else 1.0 if step < 4000 else 0.5)
+        for o in opts:
+            o.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_([p for m in modules for p in m.parameters()], 2.0)
-        opt.step()
+        for o in opts:
+            o.step()
         step += 1
-        seen = np.array([to_word.item(), to_cell.item(), third.item(), letters.item(), right])
+        seen = np.array([to_word.item(), to_cell.item(), third.item(), size.item(), there.item(), letters.item(), right])
         mean = seen if mean is None else 0.95 * mean + 0.05 * seen
-        if step % 50 == 0:
+        if step % EVERY == 0 or time.time() - saved > SAVE:
             shards.refresh()
-        if step % EVERY == 0:
-            score, by = exam.take(page, word)
-            curve.append((step, round(score, 4)))
-            print(
-                "%5d %5.0fs word %.2f cell %.2f third %.2f letters %.2f (%.3f) scale %.1f shards %d batch %d busy %.1f right %.3f by size %s"
-                % (step, time.time() - began, *mean, log_scale.exp().item(), len(shards.open), batch, busy, score, " ".join("%.2f" % b for b in by)),
-                flush=True,
-            )
-            save(out, page, word, read, log_scale, {"curve": curve, "steps": step, "seconds": time.time() - began})
+            told = "%6d %5.0fs rate %.5f word %.2f cell %.2f third %.2f size %.3f there %.3f letters %.2f (%.3f) scale %.1f shards %d" % (
+                step, time.time() - began, now, *mean, log_scale.exp().item(), len(shards.open))
+            if step % EVERY == 0:
+                score, by = exam.take(page, word)
+                curve.append((step, round(score, 4)))
+                told += " right %.3f by size %s" % (score, " ".join("%.2f" % b for b in by))
+            print(told, flush=True)
+            keep()
+            saved = time.time()
     score, by = exam.take(page, word)
     curve.append((step, round(score, 4)))
-    save(out, page, word, read, log_scale, {"curve": curve, "steps": step, "seconds": time.time() - began})
+    keep()
     print("end", step, score, by, flush=True)
 
 

@@ -1,0 +1,86 @@
+"""What can be read on real pages, by kind: of every word that PDFium knows on a page, does its best cell lie on it?
+
+    python examine.py ../weights.safetensors EVERY MANUAL.pdf...
+
+Looks at one page in EVERY. Meant for manuals that may be tuned on. `--scan` makes the pages look scanned first.
+"""
+import collections
+import random
+import sys
+import types
+
+import numpy as np
+import pypdfium2
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+import draw
+import golden
+import typeset
+import words
+
+SIZES = ((0, 10), (10, 11.5), (11.5, 15), (15, 20), (20, 26), (26, 36), (36, 99))
+
+
+def kinds(token, raw, em):
+    """The kinds a printed word belongs to."""
+    yield next("%g to %g px" % s for s in SIZES if s[0] <= em < s[1])
+    if raw.isupper() and len(raw) > 1 and raw.isalpha():
+        yield "capitals"
+    if any(c in words.JOINTS for c in token):
+        yield "jointed"
+    elif any(c.isdigit() for c in token):
+        yield "number" if token.isdigit() else "letters and digits"
+    else:
+        yield "to 3 letters" if len(token) <= 3 else "4 to 6 letters" if len(token) <= 6 else "7 to 10 letters" if len(token) <= 10 else "longer"
+
+
+def read(w, im, found):
+    """Yields `(token, print, em, right, cosine)` for each word of a page."""
+    pixels = np.asarray(im)
+    wide, high = -(-im.width // draw.CELL_W) * draw.CELL_W, -(-im.height // draw.CELL_H) * draw.CELL_H
+    cells, _ = golden.page_vectors(w, pixels)
+    there, _ = golden.printed(pixels)
+    asked = {}
+    where = collections.defaultdict(list)
+    for run in found:
+        sheet = types.SimpleNamespace(w=wide, h=high, cw=wide, ch=high, kx=1.0, ky=1.0, runs=[run])
+        for token, at, em, _ in draw.label(sheet, 0.0)[0]:
+            where[token].append((at, em, run[0]))
+    for token, places in where.items():
+        if token not in asked:
+            asked[token] = golden.word_vector(w, token)
+        score = cells @ asked[token]
+        score[~there] = -1
+        best = int(score.argmax())
+        right = any(best in at for at, _, _ in places)
+        at, em, raw = max(places, key=lambda p: p[1])
+        yield token, raw, em, right, float(score[best])
+
+
+def main():
+    torch.set_num_threads(1)
+    args = [a for a in sys.argv[1:] if a != "--scan"]
+    w = {k: v.float() for k, v in load_file(args[0]).items()}
+    table, r = collections.defaultdict(list), random.Random(3)
+    with torch.no_grad():
+        for path in args[2:]:
+            document = pypdfium2.PdfDocument(path)
+            for i in range(0, len(document), int(args[1])):
+                im = document[i].render(scale=typeset.DPI / 72).to_pil().convert("L")
+                found = list(typeset.runs(document[i].get_textpage(), document[i].get_height(), typeset.DPI / 72))
+                if "--scan" in sys.argv:
+                    im, found = typeset.scanned(r, im, found)
+                size = typeset.fit(im.size)
+                k = size[0] / im.width
+                found = [(t, [e * k for e in edges], base * k, em * k) for t, edges, base, em in found]
+                for token, raw, em, right, cosine in read(w, im.resize(size, Image.Resampling.BICUBIC), found):
+                    for kind in ["all", *kinds(token, raw, em)]:
+                        table[kind].append((right, cosine))
+    for kind, seen in sorted(table.items()):
+        print("%-20s %6d words, %.3f right, cosine %.2f" % (kind, len(seen), np.mean([s[0] for s in seen]), np.mean([s[1] for s in seen])))
+
+
+if __name__ == "__main__":
+    main()

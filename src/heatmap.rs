@@ -41,7 +41,8 @@ fn relevance(seen: &PageVectors, query: &MultiVector) -> Vec<f32> {
     for (row, &cell) in seen.vectors.rows().zip(&places.cells) {
         if cell != PatchMap::NOWHERE {
             let dot = |q: &[f32]| q.iter().zip(row).map(|(a, b)| a * b).sum::<f32>();
-            map[usize::from(cell)] = query.rows().map(dot).fold(f32::NEG_INFINITY, f32::max);
+            let heat = &mut map[usize::from(cell)];
+            *heat = query.rows().map(dot).fold(*heat, f32::max);
         }
     }
     let seen = map.iter().copied().filter(|v| v.is_finite());

@@ -82,11 +82,8 @@ pub enum Error {
     Empty,
 }
 
-/// Constant of reciprocal rank fusion (Cormack, Clarke & Büttcher 2009).
-const RRF_K: f32 = 60.0;
-/// What a description weighs beside the text layer. As a list of its own in the fusion it does harm: nDCG@5 of the
-/// questions on our two manuals falls from 0.73 to 0.56 with one-line descriptions; added so, it becomes 0.75, and stays
-/// above 0.73 from 0.3 to 1.
+/// What a description weighs beside the text layer. As a list of its own in the fusion one-line descriptions did harm;
+/// added to BM25 they help from 0.3 to 1.
 const SAID: f32 = 0.5;
 /// Each ranked list is asked for so many pages before they are fused.
 const DEPTH: usize = 100;
@@ -122,9 +119,9 @@ pub fn search<'e>(
         Mode::Visual => visual(want)?,
         Mode::Text => store.text(Words::Printed, text, scope, want)?,
         Mode::Hybrid => fuse(
-            &[
-                (question.visual_weight, visual(deep)?),
-                (1.0, words(store, text, scope, deep)?),
+            vec![
+                Ranked::by_nearness(question.visual_weight, visual(deep)?),
+                Ranked::by_words(1.0, words(store, text, scope, deep)?),
             ],
             want,
         ),
@@ -152,15 +149,53 @@ fn words(
     Ok(hits)
 }
 
-/// Reciprocal rank fusion: a page scores `Σ weight / (60 + rank)` over the lists that hold it, rank from 1; the best
-/// possible score is scaled to 1. Ties are broken by page.
-pub fn fuse(lists: &[(f32, Vec<Hit>)], want: Want) -> Vec<Hit> {
-    let best = lists.iter().map(|(weight, _)| weight).sum::<f32>() / (RRF_K + 1.0);
+/// A ranked list that takes part in a fusion.
+pub struct Ranked {
+    weight: f32,
+    /// A page of this score is as good as none.
+    none: f32,
+    hits: Vec<Hit>,
+}
+
+impl Ranked {
+    /// Pages by how near they are: every page is near somehow, so the last of the list counts as none.
+    pub fn by_nearness(weight: f32, hits: Vec<Hit>) -> Self {
+        let none = hits.last().map_or(0.0, |hit| hit.score);
+        Self { weight, none, hits }
+    }
+
+    /// Pages by their words: one without any has a score of 0.
+    pub fn by_words(weight: f32, hits: Vec<Hit>) -> Self {
+        Self {
+            weight,
+            none: 0.0,
+            hits,
+        }
+    }
+
+    /// What a score of this list adds, 1 for its best page.
+    fn share(&self, score: f32) -> f32 {
+        let best = self.hits.first().map_or(0.0, |hit| hit.score);
+        match best > self.none {
+            true => (score - self.none) / (best - self.none),
+            false => 1.0,
+        }
+    }
+}
+
+/// A page scores the weighted mean of its shares of the best score of each list (the convex combination of Bruch, Gai &
+/// Ingber 2023, arXiv 2210.11934, with the least possible score of BM25; Weaviate calls it relative score fusion). Ties
+/// are broken by page.
+///
+/// On the manuals that the built-in model was tuned on it beats reciprocal rank fusion, which knows no scores: recall@1 of
+/// octave's titles 0.90 beside 0.81, of words out of its paragraphs 0.76 beside 0.71, with the same weight.
+pub fn fuse(lists: Vec<Ranked>, want: Want) -> Vec<Hit> {
+    let all: f32 = lists.iter().map(|list| list.weight).sum();
     let mut fused: Vec<Hit> = Vec::new();
     let mut at = std::collections::HashMap::<PageId, usize>::new();
-    for (weight, list) in lists {
-        for (rank, hit) in list.iter().enumerate() {
-            let score = weight / (RRF_K + 1.0 + rank as f32) / best;
+    for list in &lists {
+        for hit in &list.hits {
+            let score = list.weight / all * list.share(hit.score);
             match at.get(&hit.id) {
                 Some(&i) => fused[i].score += score,
                 None => {
@@ -247,11 +282,10 @@ mod tests {
     use super::*;
     use crate::page::ManualId;
 
-    fn hit(page: u32) -> Hit {
-        let id = PageId::new(&ManualId::new("m"), page);
+    fn hit(page: u32, score: f32) -> Hit {
         Hit {
-            id,
-            score: 0.0,
+            id: PageId::new(&ManualId::new("m"), page),
+            score,
             label: None,
             section: None,
             text: String::new(),
@@ -259,32 +293,32 @@ mod tests {
         }
     }
 
-    fn order(hits: &[Hit]) -> Vec<u32> {
-        hits.iter().map(|hit| hit.id.number).collect()
-    }
-
     #[test]
     fn fusion_by_hand() {
-        // 1/61 + 1/62 beats 1/61 beats 1/62: page 2 is in both lists, page 1 leads one, page 3 is second in one.
-        let fused = fuse(
-            &[(1.0, vec![hit(1), hit(2)]), (1.0, vec![hit(2), hit(3)])],
+        let seen = || vec![hit(1, 0.9), hit(2, 0.8), hit(3, 0.5)];
+        let read = || vec![hit(2, 12.0), hit(4, 3.0)];
+        let fused = |weight: f32| -> Vec<(u32, f32)> {
+            let lists = vec![
+                Ranked::by_nearness(weight, seen()),
+                Ranked::by_words(1.0, read()),
+            ];
+            let fused = fuse(lists, Want::best(9));
+            let rounded = |score: f32| (score * 1000.0).round() / 1000.0;
+            fused
+                .iter()
+                .map(|hit| (hit.id.number, rounded(hit.score)))
+                .collect()
+        };
+        // Page 2: (0.8 - 0.5) / (0.9 - 0.5) = 0.75 and 1; page 4: 3 of 12; page 3, the last one seen, counts as none.
+        assert_eq!(fused(1.0), [(2, 0.875), (1, 0.5), (4, 0.125), (3, 0.0)]);
+        let third = [(2, 0.938), (1, 0.25), (4, 0.188), (3, 0.0)];
+        assert_eq!(fused(1.0 / 3.0), third);
+        let one = fuse(
+            vec![Ranked::by_nearness(1.0, vec![hit(7, -0.2)])],
             Want::best(9),
         );
-        assert_eq!(order(&fused), [2, 1, 3]);
-        assert!((fused[0].score - (1.0 / 61.0 + 1.0 / 62.0) / (2.0 / 61.0)).abs() < 1e-6);
-        let doubtful = fuse(&[(0.5, vec![hit(1)]), (1.0, vec![hit(2)])], Want::best(9));
-        assert_eq!(
-            order(&doubtful),
-            [2, 1],
-            "a list of half the weight gives way"
-        );
-        assert_eq!(
-            order(&fuse(
-                &[(1.0, vec![hit(7)]), (1.0, vec![hit(7)])],
-                Want::best(1)
-            )),
-            [7]
-        );
+        assert_eq!(one[0].score, 1.0, "the only page is the best one");
+        assert!(fuse(vec![Ranked::by_words(1.0, Vec::new())], Want::best(9)).is_empty());
     }
 
     #[test]

@@ -125,7 +125,7 @@ fn eval_prints_bytes_and_quality_of_every_compression() {
     ] {
         let found = bytes(Some(compression)) / whole;
         assert!(
-            (found / share - 1.0).abs() < 0.02,
+            (found / share - 1.0).abs() < 0.05,
             "{compression}: {found}, not {share}"
         );
     }

@@ -222,11 +222,16 @@ fn a_runner_that_is_killed_costs_no_page() {
     let (over, pid) = (AtomicBool::new(false), server.child.id());
     let done = thread::scope(|scope| {
         scope.spawn(|| {
-            // As soon as there is one: while it loads.
+            // Once the model is loaded and works: Ollama may wait for ever for a runner that died while it loaded.
             while !over.load(Ordering::Relaxed) && !killed.load(Ordering::Relaxed) {
-                for runner in runners(pid) {
-                    let done = Command::new("kill").args(["-9", &runner]).status().unwrap();
-                    killed.store(done.success(), Ordering::Relaxed);
+                let all = if server.loaded() == 1 {
+                    runners(pid)
+                } else {
+                    Vec::new()
+                };
+                for runner in all {
+                    let done = Command::new("kill").args(["-9", &runner]).status();
+                    killed.store(done.unwrap().success(), Ordering::Relaxed);
                 }
                 thread::sleep(Duration::from_millis(20));
             }

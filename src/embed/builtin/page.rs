@@ -13,8 +13,8 @@ use super::ink::{CELL_HEIGHT, Ink};
 use super::map::{Grid, Map, begin, pointwise, relu};
 use super::weights::{Block, Layer, PageWeights};
 
-/// Floats of a vector.
-pub(super) const DIM: usize = 128;
+/// Floats of a vector as the tower makes it.
+pub(super) const DIM: usize = 127;
 /// Places that go through a block together: their hidden layer stays in the cache.
 const TILE: usize = 384;
 /// Rows at a quarter of the page's size in a row of cells.
@@ -24,8 +24,19 @@ const HALO: usize = 4;
 /// Places along a line in a third of a cell.
 const THIRD: usize = 4;
 
-/// The vectors of the cells asked for, one after the other, each of length 1; `cells` ascend.
-pub(super) fn vectors(weights: &PageWeights, ink: &Ink, cells: &[usize]) -> Vec<f32> {
+/// What the tower reads in some cells.
+#[derive(Default)]
+pub(super) struct Read {
+    /// Their vectors, one after the other, each of length 1.
+    pub(super) vectors: Vec<f32>,
+    /// The logarithm of their type's pixels an em.
+    pub(super) sizes: Vec<f32>,
+    /// The logit that a word worth asking for stands there.
+    pub(super) worth: Vec<f32>,
+}
+
+/// Reads the cells asked for; `cells` ascend.
+pub(super) fn read(weights: &PageWeights, ink: &Ink, cells: &[usize]) -> Read {
     let mut wanted: Vec<usize> = cells.iter().map(|c| c / ink.columns).collect();
     wanted.dedup();
     let mut bands: Vec<Range<usize>> = Vec::new();
@@ -35,19 +46,20 @@ pub(super) fn vectors(weights: &PageWeights, ink: &Ink, cells: &[usize]) -> Vec<
             _ => bands.push(row..row + 1),
         }
     }
-    bands
+    let parts: Vec<Read> = bands
         .into_par_iter()
-        .map(|band| vectors_of_band(weights, ink, cells, band))
-        .collect::<Vec<_>>()
-        .concat()
+        .map(|band| read_band(weights, ink, cells, band))
+        .collect();
+    let mut whole = Read::default();
+    for part in parts {
+        whole.vectors.extend(part.vectors);
+        whole.sizes.extend(part.sizes);
+        whole.worth.extend(part.worth);
+    }
+    whole
 }
 
-fn vectors_of_band(
-    weights: &PageWeights,
-    ink: &Ink,
-    cells: &[usize],
-    band: Range<usize>,
-) -> Vec<f32> {
+fn read_band(weights: &PageWeights, ink: &Ink, cells: &[usize], band: Range<usize>) -> Read {
     let hidden = thirds(
         weights,
         &lines(weights, &quarter(weights, ink, &band), &band),
@@ -69,10 +81,16 @@ fn vectors_of_band(
             }
         }
     }
-    let mut out = vec![0.0; of_band.len() * weights.out.outputs()];
-    pointwise(&mut out, &mean, &weights.out, false);
-    out.chunks_exact_mut(DIM).for_each(unit);
-    out
+    let mut vectors = vec![0.0; of_band.len() * DIM];
+    pointwise(&mut vectors, &mean, &weights.out, false);
+    vectors.chunks_exact_mut(DIM).for_each(unit);
+    let mut gauges = vec![0.0; of_band.len() * 2];
+    pointwise(&mut gauges, &mean, &weights.gauge, false);
+    Read {
+        vectors,
+        sizes: gauges.iter().step_by(2).copied().collect(),
+        worth: gauges.iter().skip(1).step_by(2).copied().collect(),
+    }
 }
 
 /// Scales a vector to length 1.
@@ -330,10 +348,11 @@ mod tests {
         let all: Vec<usize> = (0..ink.printed.len()).collect();
         let some: Vec<usize> = all.iter().copied().filter(|i| ink.printed[*i]).collect();
         assert!(some.len() > 5 && some.len() < all.len() / 2);
-        let whole = vectors(&weights, &ink, &all);
-        let part = vectors(&weights, &ink, &some);
-        for (row, cell) in part.chunks_exact(DIM).zip(some) {
-            assert_eq!(row, &whole[cell * DIM..(cell + 1) * DIM], "cell {cell}");
+        let whole = read(&weights, &ink, &all);
+        let part = read(&weights, &ink, &some);
+        for (i, (row, &cell)) in part.vectors.chunks_exact(DIM).zip(&some).enumerate() {
+            assert_eq!(row, &whole.vectors[cell * DIM..][..DIM], "cell {cell}");
+            assert_eq!(part.sizes[i], whole.sizes[cell], "cell {cell}");
         }
     }
 }

@@ -71,6 +71,8 @@ pub(super) struct PageWeights {
     pub(super) mix: Vec<Layer>,
     /// To the vector.
     pub(super) out: Layer,
+    /// To two numbers a cell: the logarithm of its type's pixels an em, and the logit that a word stands there.
+    pub(super) gauge: Layer,
 }
 
 /// Weights of the word tower.
@@ -175,6 +177,7 @@ impl Source<'_> {
                 .map(|i| self.layer(&format!("page.mix.{i}")))
                 .collect::<Result<_, _>>()?,
             out: self.layer("page.out")?,
+            gauge: self.layer("page.gauge")?,
         })
     }
 }

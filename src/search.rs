@@ -188,7 +188,7 @@ impl Ranked {
 /// are broken by page.
 ///
 /// On the manuals that the built-in model was tuned on it beats reciprocal rank fusion, which knows no scores: recall@1 of
-/// octave's titles 0.90 beside 0.81, of words out of its paragraphs 0.76 beside 0.71, with the same weight.
+/// octave's titles 0.90 beside 0.81, of words out of its paragraphs 0.76 beside 0.71, both lists weighing the same.
 pub fn fuse(lists: Vec<Ranked>, want: Want) -> Vec<Hit> {
     let all: f32 = lists.iter().map(|list| list.weight).sum();
     let mut fused: Vec<Hit> = Vec::new();

@@ -204,6 +204,13 @@ fn pages_of_different_manuals_are_not_asked_about_together() {
         (&6.into(), &2.into()),
         "{round}"
     );
+    let wrong = bench(&desk, &["lmstudio=x"], &[]);
+    let told = "there is no runner `lmstudio`; there are mlx-vlm, ollama and openai";
+    assert!(
+        wrong.code == 64 && wrong.err.contains(told),
+        "{}",
+        wrong.err
+    );
     let none = bench(&desk, &[&name], &["--approach", "lanes", "--batch", "20"]);
     assert!(
         none.code == 64 && none.err.contains("no way of asking is left"),

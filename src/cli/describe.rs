@@ -72,11 +72,16 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &DescribeArgs) -> Result<E
         Some(_) => Mode::Read,
         None => Mode::Write,
     };
+    // Nothing is made where nothing was stored.
+    let empty = |at| store::Error::Empty { at };
+    let seen = store::open(&settings.store, Which::Last, Mode::Read)?;
+    if seen.profile.is_none() {
+        return Err(empty(seen.at).into());
+    }
+    drop(seen);
     let opened = store::open(&settings.store, Which::Last, mode)?;
     let store = opened.store;
-    let profile = opened
-        .profile
-        .ok_or(store::Error::Empty { at: opened.at })?;
+    let profile = opened.profile.ok_or_else(|| empty(opened.at))?;
     let manual = args.manual.as_deref();
     let manual = manual
         .map(|name| super::search::manual(&*store, name))

@@ -228,6 +228,7 @@ fn servers_that_are_no_use_are_told_in_a_line() {
         "{}",
         empty.err
     );
+    assert!(!desk.path("nothing.db").exists(), "a store was made");
 }
 
 #[test]

@@ -1,13 +1,12 @@
 #!/usr/bin/env bash
 # The built-in model on manuals that it was neither trained nor tuned on: their section titles asked of the pixels, of the
-# text layer, of both, and of imitated scans (gnuplot has no bookmarks that make questions). Prints Markdown; exit status 1
-# where the bar is missed.
+# text layer, of both, and of imitated scans. Prints Markdown; exit status 1 where the bar is missed.
 #
 #   manuals/fetch.sh && benches/manuals/manuals.sh [MANUAL.pdf …]      ten minutes on 2 cores
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 if [[ $# -eq 0 ]]; then
-    set -- manuals/fetched/{gs-color-management,lilypond-essay}.pdf manuals/*.pdf
+    set -- manuals/fetched/{gnuplot,gs-color-management,lilypond-essay}.pdf manuals/*.pdf
 fi
 venv=${XDG_CACHE_HOME:-$HOME/.cache}/ingest/manuals
 if [[ ! -x $venv/bin/python ]]; then

@@ -7,7 +7,8 @@ use crate::render::Bookmark;
 /// How questions are made of an outline, for the report.
 pub const OUTLINE_RULE: &str = "a question is the title of a bookmark without its number, its answer the page it points to; \
 left out are titles that occur twice, titles without a word of three letters, front matter (contents, index, preface and \
-the like), and bookmarks of contents pages (pages that name five or more titles of other pages), which no ranking counts";
+the like), and bookmarks of contents pages (pages that list five or more titles of other pages, each on a line that says \
+nothing else but numbers), which no ranking counts";
 
 /// A question that an outline asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub struct Title {
 pub struct OutlineQuestions {
     /// The questions.
     pub titles: Vec<Title>,
-    /// Pages that name many titles.
+    /// Pages that list many titles.
     pub contents: BTreeSet<u32>,
 }
 
@@ -44,7 +45,7 @@ const FRONT_MATTER: [&str; 14] = [
     "inhaltsverzeichnis",
     "legal notice",
 ];
-/// A page that names so many titles of other pages is a contents page.
+/// A page that lists so many titles of other pages is a contents page.
 const CONTENTS: usize = 5;
 
 /// Makes questions of an outline by [`OUTLINE_RULE`]; `texts` are the text layers by page.
@@ -52,7 +53,7 @@ pub fn ask_outline(outline: &[Bookmark], texts: &BTreeMap<u32, String>) -> Outli
     let named: Vec<(String, u32)> = outline.iter().map(|b| (bare(&b.title), b.page)).collect();
     let contents: BTreeSet<u32> = texts
         .iter()
-        .filter(|(page, text)| names_many(**page, text, &named))
+        .filter(|(page, text)| lists_many(**page, text, &named))
         .map(|(page, _)| *page)
         .collect();
     let mut times: BTreeMap<String, usize> = BTreeMap::new();
@@ -95,22 +96,24 @@ fn bare(title: &str) -> String {
     if numbered { rest.to_owned() } else { title }
 }
 
-fn names_many(page: u32, text: &str, named: &[(String, u32)]) -> bool {
-    let flat = |text: &str| {
-        text.split_whitespace()
-            .collect::<Vec<_>>()
-            .join(" ")
-            .to_lowercase()
-    };
-    let text = flat(text);
+/// Whether lines of the page are titles of other pages. A title in the middle of a sentence does not count: titles like
+/// "Plot" are everyday words of their manual.
+fn lists_many(page: u32, text: &str, named: &[(String, u32)]) -> bool {
+    let lines: BTreeSet<String> = text.lines().map(listed).collect();
     let elsewhere = named
         .iter()
         .filter(|(title, at)| *at != page && title.chars().count() >= 5);
-    let names: BTreeSet<&str> = elsewhere
-        .filter(|(title, _)| text.contains(&flat(title)))
-        .map(|(title, _)| title.as_str())
+    let titles: BTreeSet<String> = elsewhere
+        .map(|(title, _)| title.to_lowercase())
+        .filter(|title| lines.contains(title))
         .collect();
-    names.len() >= CONTENTS
+    titles.len() >= CONTENTS
+}
+
+/// What a line of a table of contents lists: without its number, dots and page.
+fn listed(line: &str) -> String {
+    let leader = |c: char| c.is_ascii_digit() || c == '.' || c == '\u{2026}' || c.is_whitespace();
+    bare(line.trim_end_matches(leader)).to_lowercase()
 }
 
 #[cfg(test)]
@@ -138,10 +141,13 @@ mod tests {
         let texts = BTreeMap::from([
             (
                 2,
-                "1 Safety 3\n1.1 Electric  shock 3\n2.3 Notes 4\nA.1 Wiring diagram 7\n3D view 8"
+                "1 Safety 3\r\n1.1 Electric  shock . . . 3\n2.3 Notes 4\nA.1 Wiring diagram\n3D view\u{2026}8"
                     .to_owned(),
             ),
-            (3, "Safety: electric shock".to_owned()),
+            (
+                3,
+                "Safety: electric shock, notes, the wiring diagram, fault codes, 3D view.\nNotes".to_owned(),
+            ),
         ]);
         let asked = ask_outline(&outline, &texts);
         let titles: Vec<(&str, u32)> = asked

@@ -126,6 +126,16 @@ impl Weights {
         })
     }
 
+    /// Bytes of all tensors at so many bytes a number; what is packed stays as it is.
+    pub fn bytes(&self, number: u64) -> u64 {
+        let checkpoint = &self.checkpoint;
+        let bytes = |(name, shape): (&str, &[usize])| match self.packings.contains_key(name) {
+            true => checkpoint.raw(name).map_or(0, |raw| raw.bytes.len() as u64),
+            false => shape.iter().product::<usize>() as u64 * number,
+        };
+        checkpoint.shapes().map(bytes).sum()
+    }
+
     fn with_adapter(
         checkpoint: Checkpoint,
         model: &str,

@@ -10,9 +10,10 @@ use super::Error;
 use super::map::Map;
 
 /// What exporters put before a name, and the name that we know it by; the first that fits is taken.
-const RENAMES: [(&str, &str); 15] = [
+const RENAMES: [(&str, &str); 17] = [
     // MLX's converter.
     ("vision_tower.", "visual."),
+    ("language_model.lm_head.", HEAD),
     ("language_model.model.", "language_model."),
     ("model.visual.", "visual."),
     ("vlm.visual.", "visual."),
@@ -27,23 +28,24 @@ const RENAMES: [(&str, &str); 15] = [
     ("vlm.model.embed_tokens.", "language_model.embed_tokens."),
     ("vlm.model.norm.", "language_model.norm."),
     ("embedding_proj_layer.", "custom_text_proj."),
+    ("vlm.lm_head.", HEAD),
 ];
+
+/// What makes words of rows. Models that make vectors ship it all the same, as do some whose table of words is the head.
+const HEAD: &str = "lm_head.";
 
 /// How many bad tensors an error names.
 const NAMED: usize = 4;
 
-/// The name that we know a tensor by; none for those that are never used.
-fn canonical(found: &str) -> Option<String> {
+/// The name that we know a tensor by.
+fn canonical(found: &str) -> String {
     let name = found.strip_prefix("base_model.model.").unwrap_or(found);
     let name = name.replace(".base_layer.", ".");
-    if name.starts_with("lm_head.") || name.starts_with("vlm.lm_head.") {
-        return None;
-    }
     let renamed = RENAMES.iter().find_map(|(old, new)| {
         let rest = name.strip_prefix(old)?;
         Some(format!("{new}{rest}"))
     });
-    Some(renamed.unwrap_or(name))
+    renamed.unwrap_or(name)
 }
 
 /// Names and shapes of tensors.
@@ -99,9 +101,7 @@ impl Checkpoint {
             SafeTensors::read_metadata(&map).map_err(|error| Error::file(file, &error))?;
         let start = header + size_of::<u64>();
         for (found, info) in metadata.tensors() {
-            let Some(name) = canonical(&found) else {
-                continue;
-            };
+            let name = canonical(&found);
             let entry = Entry {
                 shard: self.shards.len(),
                 dtype: info.dtype,
@@ -130,7 +130,7 @@ impl Checkpoint {
         self.entries.get(name).map(|entry| entry.shape.as_slice())
     }
 
-    /// Compares with what a model needs: nothing may be missing, left over or of another shape.
+    /// Compares with what a model needs: nothing may be missing, left over (but for a head) or of another shape.
     ///
     /// # Errors
     /// Names the first few that do not fit.
@@ -148,7 +148,7 @@ impl Checkpoint {
         let known: std::collections::HashSet<&str> =
             schema.iter().map(|(name, _)| name.as_str()).collect();
         let mut unused: Vec<&str> = self.shapes().map(|(name, _)| name).collect();
-        unused.retain(|name| !known.contains(name));
+        unused.retain(|name| !known.contains(name) && !name.starts_with(HEAD));
         unused.sort_unstable();
         faults.extend(unused.iter().map(|name| format!("`{name}` is not used")));
         refuse(&self.model, &faults)
@@ -217,6 +217,8 @@ mod tests {
             ),
             ("vlm.model.norm.weight", "language_model.norm.weight"),
             ("embedding_proj_layer.bias", "custom_text_proj.bias"),
+            ("language_model.lm_head.weight", "lm_head.weight"),
+            ("vlm.lm_head.weight", "lm_head.weight"),
             (
                 "vision_tower.blocks.0.norm1.weight",
                 "visual.blocks.0.norm1.weight",
@@ -230,8 +232,7 @@ mod tests {
                 "language_model.layers.0.mlp.up_proj.weight",
             ),
         ] {
-            assert_eq!(canonical(found).as_deref(), Some(name));
+            assert_eq!(canonical(found), name);
         }
-        assert_eq!(canonical("lm_head.weight"), None);
     }
 }

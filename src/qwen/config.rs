@@ -1,4 +1,4 @@
-//! What `config.json` says of a ColQwen: both the nested layout of transformers 5 and the flat one before it.
+//! What `config.json` says of a Qwen-VL: both the nested layout of transformers 5 and the flat one before it.
 
 use serde::Serialize;
 
@@ -15,7 +15,7 @@ pub enum Family {
     Qwen25,
 }
 
-/// The shape of a ColQwen.
+/// The shape of a Qwen-VL.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Config {
     /// Which vision tower.
@@ -26,8 +26,6 @@ pub struct Config {
     pub text: Text,
     /// The token that stands for a piece of the page.
     pub image_token: u32,
-    /// Width of a vector.
-    pub dim: usize,
 }
 
 /// The shape of the vision tower; field names are the checkpoint's where they agree between families.
@@ -138,7 +136,6 @@ impl Config {
             vision,
             text,
             image_token: root.need(&["image_token_id"])? as u32,
-            dim: json.number(&["dim", "embedding_dim"]).unwrap_or(128),
         })
     }
 }

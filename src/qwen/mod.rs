@@ -4,6 +4,7 @@
 mod config;
 mod layout;
 mod places;
+pub mod processor;
 pub mod schema;
 mod sight;
 

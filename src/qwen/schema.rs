@@ -1,32 +1,42 @@
-//! Every tensor that a ColQwen needs, by its canonical name: what a checkpoint is checked against before any is loaded,
+//! Every tensor that a model needs, by its canonical name: what a checkpoint is checked against before any is loaded,
 //! and how many parameters a model has before any is downloaded.
 
 use super::config::{Config, Family};
 use crate::checkpoint::Schema;
 
-/// Names and shapes of the tensors of a model.
-pub fn tensors(config: &Config) -> Schema {
-    let mut list = List(Vec::new());
-    list.vision(config);
-    list.text(config);
-    list.linear(
-        "custom_text_proj",
-        config.text.hidden_size,
-        config.dim,
-        true,
-    );
+/// Names and shapes of the tensors of a model that makes vectors of `dim` numbers.
+pub fn vectors(config: &Config, dim: usize) -> Schema {
+    let mut list = List::both(config);
+    list.linear("custom_text_proj", config.text.hidden_size, dim, true);
+    list.0
+}
+
+/// Names and shapes of the tensors of a model that makes words; where it is `tied`, its table of words is the head.
+pub fn words(config: &Config, tied: bool) -> Schema {
+    let (width, count) = (config.text.hidden_size, config.text.vocab_size);
+    let mut list = List::both(config);
+    if !tied {
+        list.linear("lm_head", width, count, false);
+    }
     list.0
 }
 
 /// How many parameters a model has.
-pub fn parameters(config: &Config) -> u64 {
+pub fn parameters(schema: &Schema) -> u64 {
     let count = |shape: &Vec<usize>| shape.iter().product::<usize>() as u64;
-    tensors(config).iter().map(|(_, shape)| count(shape)).sum()
+    schema.iter().map(|(_, shape)| count(shape)).sum()
 }
 
 struct List(Schema);
 
 impl List {
+    fn both(config: &Config) -> Self {
+        let mut list = Self(Vec::new());
+        list.vision(config);
+        list.text(config);
+        list
+    }
+
     fn push(&mut self, name: String, shape: &[usize]) {
         self.0.push((name, shape.to_vec()));
     }

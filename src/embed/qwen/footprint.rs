@@ -20,8 +20,13 @@ pub(super) fn chunk(on_gpu: bool) -> usize {
     if on_gpu { GPU_CHUNK } else { CPU_CHUNK }
 }
 
-/// The memory of a model whose numbers take `bytes` each.
-pub(super) fn footprint(config: &Config, spec: &PatchSpec, bytes: u64, on_gpu: bool) -> Footprint {
+/// The memory of a model whose numbers take `bytes` each, for vectors of `dim`.
+pub(super) fn footprint(
+    (config, dim): (&Config, usize),
+    spec: &PatchSpec,
+    bytes: u64,
+    on_gpu: bool,
+) -> Footprint {
     let page = crate::patch::Prepare::Qwen(spec.clone()).max_cost();
     let rows = page.max(chunk(on_gpu) as u64);
     let (vision, text) = (patch_floats(config), token_floats(config));
@@ -29,9 +34,9 @@ pub(super) fn footprint(config: &Config, spec: &PatchSpec, bytes: u64, on_gpu: b
     let live = rows * vision.max(text.div_ceil(config.vision.unit() as u64)) * bytes;
     let fixed =
         live * HELD + 3 * (TILE as u64) * bytes.max(4) + pixels(config) * rows * (4 + bytes);
-    let vector = (config.dim * size_of::<f32>()) as u64;
+    let vector = (dim * size_of::<f32>()) as u64;
     Footprint {
-        weights: schema::parameters(config) * bytes,
+        weights: schema::parameters(&schema::vectors(config, dim)) * bytes,
         fixed,
         per_cost: pixels(config) * 4 + vector.div_ceil(config.vision.unit() as u64) + 1,
     }
@@ -95,7 +100,6 @@ mod tests {
                 mrope_section: [16, 24, 24],
             },
             image_token: 151_655,
-            dim: 128,
         }
     }
 
@@ -124,7 +128,7 @@ mod tests {
     #[test]
     fn a_batch_of_32_large_pages_fits_into_40_gb() {
         let spec = PatchSpec::qwen(3136, 768 * 28 * 28);
-        let need = footprint(&large(), &spec, 2, true);
+        let need = footprint((&large(), 128), &spec, 2, true);
         let total = need.weights + need.fixed + need.per_cost * 32 * 3072;
         assert!(total <= 36_000_000_000, "{}", ByteSize(total));
         assert!(total >= 8_000_000_000, "{}", ByteSize(total));
@@ -138,7 +142,8 @@ mod tests {
         ] {
             let known = crate::embed::models();
             let known = known.iter().find(|known| known.model == model).unwrap();
-            assert_eq!(known.parameters, schema::parameters(&config), "{model}");
+            let parameters = schema::parameters(&schema::vectors(&config, 128));
+            assert_eq!(known.parameters, parameters, "{model}");
         }
     }
 }

@@ -24,7 +24,7 @@ pub(super) use sheet::models;
 use super::device::{Place, Site};
 use super::weights::Weights;
 use super::{Card, Config, Error};
-use crate::checkpoint::{self, Files, Json, Source, Watch, digest};
+use crate::checkpoint::{self, Files, Json, Schema, Source, Watch, digest};
 use crate::mlx::Reader;
 use crate::patch::{PatchSpec, Prepare};
 use crate::qwen::{Config as Shape, schema};
@@ -42,6 +42,8 @@ struct Parts {
     base: Option<(Json, Source)>,
     sheet: Sheet,
     shape: Shape,
+    /// Width of a vector.
+    dim: usize,
     spec: PatchSpec,
 }
 
@@ -55,9 +57,14 @@ pub(super) fn card(config: &Config) -> Result<Card, Error> {
         profile: parts.profile(config)?,
         max_rows: tokens as u32 + parts.sheet.words().page_tokens(),
         prepare,
-        parameters: schema::parameters(&parts.shape),
+        parameters: schema::parameters(&parts.schema()),
         licence: parts.sheet.licences(),
-        memory: footprint::footprint(&parts.shape, &parts.spec, site.bytes, site.on_gpu),
+        memory: footprint::footprint(
+            (&parts.shape, parts.dim),
+            &parts.spec,
+            site.bytes,
+            site.on_gpu,
+        ),
         device: site.name,
         device_memory: site.own_memory,
         visual_weight: 1.0,
@@ -73,7 +80,7 @@ pub fn open(config: &Config) -> Result<ColQwen, Error> {
     let parts = Parts::find(config)?;
     let prompt = parts.prompt()?;
     let files = parts.fetch(&mut |_, _, _| ())?;
-    let weights = checkpoint::Weights::open(&config.model, &files, &schema::tensors(&parts.shape))?;
+    let weights = checkpoint::Weights::open(&config.model, &files, &parts.schema())?;
     ColQwen::load(&Weights::new(weights, place), &parts.shape, prompt)
 }
 
@@ -86,11 +93,10 @@ pub fn open_mlx(config: &Config) -> Result<MlxColQwen, Error> {
     let parts = Parts::find(config)?;
     let prompt = parts.prompt()?;
     let files = parts.fetch(&mut |_, _, _| ())?;
-    let schema = schema::tensors(&parts.shape);
-    let weights = checkpoint::Weights::open_packed(&config.model, &files, &schema)?;
+    let weights = checkpoint::Weights::open_packed(&config.model, &files, &parts.schema())?;
     let reader = Reader::open(weights, &parts.shape, unit)?;
     let chunk = footprint::chunk(Site::open(config)?.on_gpu);
-    Ok(MlxColQwen::new(reader, prompt, parts.shape.dim, chunk))
+    Ok(MlxColQwen::new(reader, prompt, parts.dim, chunk))
 }
 
 /// Fetches all files of a model that are not here yet.
@@ -115,14 +121,15 @@ impl Parts {
             }
         };
         let backbone = base.as_ref().map_or(&source, |(_, base)| base);
-        let shape = Json::read(&backbone.file("config.json", &mut |_, _, _| ())?)?;
-        let shape = Shape::read(&shape)?;
+        let json = Json::read(&backbone.file("config.json", &mut |_, _, _| ())?)?;
+        let shape = Shape::read(&json)?;
         let mut parts = Self {
             spec: preprocessor::read(None, &shape.vision, None)?,
             source,
             base,
             sheet,
             shape,
+            dim: json.number(&["dim", "embedding_dim"]).unwrap_or(128),
         };
         let processor = parts.first(&["preprocessor_config.json", "processor_config.json"])?;
         let processor = processor.map(|file| Json::read(&file)).transpose()?;
@@ -154,6 +161,10 @@ impl Parts {
             Some(file) => Ok(file),
             None => Ok(self.source.file("tokenizer.json", &mut |_, _, _| ())?),
         }
+    }
+
+    fn schema(&self) -> Schema {
+        schema::vectors(&self.shape, self.dim)
     }
 
     /// The base's source and the names of its shards.
@@ -201,8 +212,10 @@ impl Parts {
             .base
             .as_ref()
             .map(|(json, _)| ["r", "lora_alpha"].map(|name| json.float(name)));
+        let mut shape = json!(&self.shape);
+        shape["dim"] = self.dim.into();
         let identity = json!({
-            "shape": &self.shape,
+            "shape": shape,
             "words": self.sheet.words(),
             "pixels": [self.spec.min_pixels, self.spec.max_pixels],
             "mean": self.spec.mean,
@@ -214,7 +227,7 @@ impl Parts {
         Ok(Profile {
             id: digest[..16].to_owned(),
             model: self.name(config),
-            dim: self.shape.dim as u32,
+            dim: self.dim as u32,
             pool_factor: 1,
         })
     }

@@ -46,7 +46,8 @@ impl Linear {
 }
 
 impl Matrix {
-    fn product(&self, x: &Array) -> Result<Array> {
+    /// From (rows, from) to (rows, to).
+    pub(super) fn product(&self, x: &Array) -> Result<Array> {
         match self {
             Self::Plain(weight) => x.matmul(weight.transpose()?),
             Self::Packed {

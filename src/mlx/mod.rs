@@ -8,11 +8,19 @@ mod absent;
 #[cfg(feature = "mlx")]
 mod attention;
 #[cfg(feature = "mlx")]
+mod cache;
+#[cfg(feature = "mlx")]
+mod lanes;
+#[cfg(feature = "mlx")]
 mod layers;
 #[cfg(feature = "mlx")]
 mod reader;
 #[cfg(feature = "mlx")]
+mod speaker;
+#[cfg(feature = "mlx")]
 mod text;
+#[cfg(feature = "mlx")]
+mod turn;
 #[cfg(feature = "mlx")]
 mod vision;
 #[cfg(feature = "mlx")]
@@ -21,7 +29,9 @@ mod weights;
 mod worker;
 
 #[cfg(not(feature = "mlx"))]
-pub use absent::{Reader, memory};
+pub use absent::{Answer, Reader, Speaker, memory};
+#[cfg(feature = "mlx")]
+pub use lanes::{Answer, Speaker};
 #[cfg(feature = "mlx")]
 pub use reader::Reader;
 #[cfg(feature = "mlx")]
@@ -29,6 +39,7 @@ pub use worker::memory;
 
 use crate::checkpoint;
 use crate::patch::Patches;
+use crate::qwen::{Config, Span};
 
 /// Why MLX cannot do what is asked.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +56,14 @@ pub enum Error {
     /// It ran out of memory; less at a time may do.
     #[error("MLX is out of memory: {0}")]
     Memory(String),
+    /// The question is longer than the model reads.
+    #[error("the question takes {tokens} tokens with its pictures, the model reads {context}")]
+    Long {
+        /// Tokens of the question.
+        tokens: usize,
+        /// Tokens that the model reads.
+        context: usize,
+    },
     /// It failed.
     #[error("MLX failed: {0}")]
     Failed(String),
@@ -98,6 +117,57 @@ pub enum Piece {
     Text(Vec<u32>),
     /// A picture.
     Image(Patches),
+}
+
+impl Piece {
+    /// What it is to the language model.
+    pub fn span(&self) -> Span {
+        match self {
+            Self::Text(tokens) => Span::Text(tokens.len()),
+            Self::Image(page) => Span::Image(page.grid),
+        }
+    }
+}
+
+/// What a model that speaks is made from, as often as it is needed.
+pub struct Recipe {
+    /// Opens the weights.
+    pub weights: Box<dyn Fn() -> Result<checkpoint::Weights, checkpoint::Error> + Send + Sync>,
+    /// Its shape.
+    pub shape: Config,
+    /// Whether its table of words is the head as well.
+    pub tied: bool,
+    /// Tokens that end an answer.
+    pub stop: Vec<u32>,
+    /// Tokens that it reads, answer included.
+    pub context: usize,
+    /// What computes.
+    pub unit: Unit,
+    /// Bytes that it may take.
+    pub memory: u64,
+}
+
+/// A question to a model that speaks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Question {
+    /// What it reads.
+    pub pieces: Vec<Piece>,
+    /// Tokens that the answer may take.
+    pub max_tokens: usize,
+    /// 0 always takes the likeliest token.
+    pub temperature: f32,
+}
+
+/// A piece of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// The next token.
+    Token(u32),
+    /// The end; whether the budget of tokens was spent before.
+    End {
+        /// Whether more would have come.
+        truncated: bool,
+    },
 }
 
 /// What a model computed on its way: a name, a number and rows of values. Tests compare them.

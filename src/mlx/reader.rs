@@ -1,18 +1,17 @@
 //! A model that reads: vision tower, language model and a projection of every token, for vectors.
 
-use mlx_rs::ops::concatenate;
 use mlx_rs::{Array, Dtype};
 
 use super::attention::Turns;
 use super::layers::{Linear, Result as Mlx};
 use super::text::Decoder;
+use super::turn::Turn;
 use super::vision::VisionTower;
 use super::weights::Weights;
 use super::worker::Kept;
 use super::{Error, Piece, Tap, Unit};
 use crate::checkpoint;
-use crate::patch::Patches;
-use crate::qwen::{self, Config, Place, Sight, Span, Text};
+use crate::qwen::{self, Config, Sight, Text};
 
 /// Told the name, the number and the values of what a model computes on its way.
 pub(super) type Watch<'a> = &'a mut dyn FnMut(&'static str, usize, &Array) -> Mlx<()>;
@@ -66,13 +65,7 @@ impl Reader {
         self.0.with(move |model| {
             let mut taps = Vec::new();
             let mut keep = |name, number, values: &Array| {
-                let width = values.shape().last().map_or(1, |&width| width as usize);
-                taps.push(Tap {
-                    name,
-                    number,
-                    width,
-                    values: floats(values)?,
-                });
+                taps.push(tap(name, number, values)?);
                 Ok(())
             };
             model.read(sequences, &mut keep)?;
@@ -84,7 +77,7 @@ impl Reader {
 impl Model {
     fn read(&mut self, sequences: Vec<Vec<Piece>>, watch: Watch) -> Mlx<Vec<f32>> {
         let turn = Turn::new(sequences);
-        let words = self.embed(&turn, watch)?;
+        let words = turn.embed(&mut self.visual, &self.language_model, watch)?;
         let angles = qwen::angles(&turn.places, &self.text);
         let turns = Turns::new(&angles, turn.places.len(), self.dtype)?;
         turns.show("lm.cos", "lm.sin", watch)?;
@@ -94,63 +87,17 @@ impl Model {
         watch("proj", 0, &rows)?;
         floats(&rows)
     }
-
-    /// Words and pictures as rows, in order, (rows, width).
-    fn embed(&mut self, turn: &Turn, watch: Watch) -> Mlx<Array> {
-        let told = self.language_model.embed(&turn.tokens)?;
-        if turn.pages.is_empty() {
-            return Ok(told);
-        }
-        let seen = self.visual.forward(&turn.pages, watch)?;
-        // One gather puts both in order: rows of text stand first, those of pictures behind them.
-        let (mut text, mut picture) = (0, turn.tokens.len() as u32);
-        let mut rows = Vec::with_capacity(turn.places.len());
-        for span in &turn.spans {
-            let (next, count) = match span {
-                Span::Text(count) => (&mut text, *count as u32),
-                Span::Image(grid) => (&mut picture, grid.tokens() as u32),
-            };
-            rows.extend(*next..*next + count);
-            *next += count;
-        }
-        let rows = Array::from_slice(&rows, &[rows.len() as i32]);
-        concatenate(&[told, seen], 0)?.take_axis(rows, 0)
-    }
 }
 
-/// Sequences, packed one behind the other.
-#[derive(Default)]
-struct Turn {
-    spans: Vec<Span>,
-    tokens: Vec<u32>,
-    pages: Vec<Patches>,
-    places: Vec<Place>,
-    lengths: Vec<usize>,
-}
-
-impl Turn {
-    fn new(sequences: Vec<Vec<Piece>>) -> Self {
-        let mut turn = Self::default();
-        for sequence in sequences {
-            let start = turn.spans.len();
-            for piece in sequence {
-                match piece {
-                    Piece::Text(tokens) => {
-                        turn.spans.push(Span::Text(tokens.len()));
-                        turn.tokens.extend(tokens);
-                    }
-                    Piece::Image(page) => {
-                        turn.spans.push(Span::Image(page.grid));
-                        turn.pages.push(page);
-                    }
-                }
-            }
-            let places = qwen::places(&turn.spans[start..]);
-            turn.lengths.push(places.len());
-            turn.places.extend(places);
-        }
-        turn
-    }
+/// Values as tests compare them.
+pub(super) fn tap(name: &'static str, number: usize, values: &Array) -> Mlx<Tap> {
+    let width = values.shape().last().map_or(1, |&width| width as usize);
+    Ok(Tap {
+        name,
+        number,
+        width,
+        values: floats(values)?,
+    })
 }
 
 /// The numbers of an array.

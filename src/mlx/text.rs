@@ -1,9 +1,15 @@
-//! The language model of the Qwen2 families: a decoder, read to its last layer.
+//! The language model of the Qwen2 families: a decoder, read to its last layer, at once or token by token.
 
 use mlx_rs::Array;
+use mlx_rs::fast::{
+    ScaledDotProductAttentionMask as Mask, rope_dynamic, scaled_dot_product_attention,
+};
+use mlx_rs::ops::concatenate;
+use mlx_rs::ops::indexing::TryIndexOp;
 
 use super::Error;
 use super::attention::{Turns, attend};
+use super::cache::Cache;
 use super::layers::{Linear, Matrix, Mlp, Norm, Result, size};
 use super::reader::Watch;
 use super::weights::Weights;
@@ -14,6 +20,7 @@ pub(super) struct Decoder {
     embed_tokens: Matrix,
     layers: Vec<Layer>,
     norm: Norm,
+    rope_theta: f32,
 }
 
 struct Layer {
@@ -36,12 +43,67 @@ impl Decoder {
                 .map(load)
                 .collect::<std::result::Result<_, _>>()?,
             norm: weights.rms_norm("language_model.norm", config.rms_norm_eps)?,
+            rope_theta: config.rope_theta as f32,
         })
     }
 
     /// The rows of the embedding table for some tokens.
     pub(super) fn embed(&self, tokens: &[u32]) -> Result<Array> {
         self.embed_tokens.rows(tokens)
+    }
+
+    /// The scores of all words behind some rows, by the table, (rows, words).
+    pub(super) fn tied(&self, rows: &Array) -> Result<Array> {
+        self.embed_tokens.product(rows)
+    }
+
+    /// Reads the next tokens of one sequence, (rows, width), behind those in its cache.
+    pub(super) fn follow(&self, mut x: Array, turns: &Turns, cache: &mut Cache) -> Result<Array> {
+        let count = size(&x, 0);
+        for (number, layer) in self.layers.iter().enumerate() {
+            x = layer.forward(&x, |[q, k, v]| {
+                // (1, heads, rows, head)
+                let heads = |x: &Array| x.transpose_axes(&[1, 0, 2])?.expand_dims(0);
+                let (q, k) = (heads(&turns.rotate(&q)?)?, heads(&turns.rotate(&k)?)?);
+                let kept = cache.add(number, [&k, &heads(&v)?])?;
+                let seen = look(&q, &kept, Some(Mask::Causal))?;
+                seen.transpose_axes(&[0, 2, 1, 3])?.reshape(&[count, -1])
+            })?;
+        }
+        cache.advance(count);
+        self.norm.forward(&x)
+    }
+
+    /// Reads one more token of each of several sequences, (sequences, width), at a place of its own. Behind the prompt
+    /// all three axes of a place are equal, so that one plain rotation does.
+    pub(super) fn step(
+        &self,
+        mut x: Array,
+        places: &[i32],
+        caches: &mut [&mut Cache],
+    ) -> Result<Array> {
+        let count = places.len() as i32;
+        let places = Array::from_slice(places, &[count]);
+        for (number, layer) in self.layers.iter().enumerate() {
+            let base = self.rope_theta;
+            let turn = |x: &Array| {
+                let x = x.reshape(&[count, -1, 1, layer.head])?;
+                rope_dynamic(x, layer.head, false, base, 1.0, &places, None)
+            };
+            x = layer.forward(&x, |[q, k, v]| {
+                let (q, k) = (turn(&q)?, turn(&k)?);
+                let v = v.reshape(&[count, -1, 1, layer.head])?;
+                let mut seen = Vec::with_capacity(caches.len());
+                for (row, cache) in (0..).zip(caches.iter_mut()) {
+                    let own = |x: &Array| x.try_index(row..row + 1);
+                    let kept = cache.add(number, [&own(&k)?, &own(&v)?])?;
+                    seen.push(look(&own(&q)?, &kept, None)?);
+                }
+                concatenate(&seen, 0)?.reshape(&[count, -1])
+            })?;
+        }
+        caches.iter_mut().for_each(|cache| cache.advance(1));
+        self.norm.forward(&x)
     }
 
     /// Reads packed sequences of embedded tokens, (rows, width).
@@ -53,7 +115,9 @@ impl Decoder {
         watch: Watch,
     ) -> Result<Array> {
         for (number, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(&x, turns, sight)?;
+            x = layer.forward(&x, |[q, k, v]| {
+                attend([&turns.rotate(&q)?, &turns.rotate(&k)?, &v], sight)
+            })?;
             watch("lm.layer", number, &x)?;
         }
         let x = self.norm.forward(&x)?;
@@ -83,17 +147,27 @@ impl Layer {
         })
     }
 
-    fn forward(&self, x: &Array, turns: &Turns, sight: &Sight) -> Result<Array> {
-        let x = x.add(self.attention(&self.input_layernorm.forward(x)?, turns, sight)?)?;
+    /// From (rows, width) to (rows, width); `attention` is given queries, keys and values, (rows, heads, head).
+    fn forward(
+        &self,
+        x: &Array,
+        attention: impl FnOnce([Array; 3]) -> Result<Array>,
+    ) -> Result<Array> {
+        let y = self.input_layernorm.forward(x)?;
+        let heads = |linear: &Linear| linear.forward(&y)?.reshape(&[size(x, 0), -1, self.head]);
+        let seen = attention([
+            heads(&self.q_proj)?,
+            heads(&self.k_proj)?,
+            heads(&self.v_proj)?,
+        ])?;
+        let x = x.add(self.o_proj.forward(&seen)?)?;
         let y = self.post_attention_layernorm.forward(&x)?;
         x.add(self.mlp.forward(&y)?)
     }
+}
 
-    fn attention(&self, x: &Array, turns: &Turns, sight: &Sight) -> Result<Array> {
-        let heads = |linear: &Linear| linear.forward(x)?.reshape(&[size(x, 0), -1, self.head]);
-        let q = turns.rotate(&heads(&self.q_proj)?)?;
-        let k = turns.rotate(&heads(&self.k_proj)?)?;
-        let seen = attend([&q, &k, &heads(&self.v_proj)?], sight)?;
-        self.o_proj.forward(&seen)
-    }
+/// Attention of new tokens, (1, heads, new, head), to all that are kept, (1, key heads, all, head).
+fn look(q: &Array, [k, v]: &[Array; 2], mask: Option<Mask>) -> Result<Array> {
+    let scale = 1.0 / (size(q, 3) as f32).sqrt();
+    scaled_dot_product_attention(q, k, v, scale, mask, None)
 }

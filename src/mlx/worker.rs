@@ -23,7 +23,9 @@ fn queue() -> &'static Sender<Job> {
 }
 
 /// Lets the thread do something and waits for the outcome.
-fn run<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Result<R, Error> {
+pub(super) fn run<R: Send + 'static>(
+    work: impl FnOnce() -> R + Send + 'static,
+) -> Result<R, Error> {
     let (tell, told) = sync_channel(1);
     let job = move || {
         // Who asked is waiting, or is gone and does not care.
@@ -35,6 +37,13 @@ fn run<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Result<R
         Ok(outcome) => Ok(outcome),
         Err(_) => Err(Error::Failed("its thread panicked".to_owned())),
     }
+}
+
+/// Lets the thread do something some time; nobody waits for it.
+pub(super) fn post(work: impl FnOnce() + Send + 'static) {
+    let job = move || drop(catch_unwind(AssertUnwindSafe(work)));
+    // The thread ends with the process only.
+    let _ = queue().send(Box::new(job));
 }
 
 /// A model that lives on the thread: it is made, used and dropped there.
@@ -87,7 +96,7 @@ impl<M: Send + 'static> Drop for Kept<M> {
 }
 
 /// Does something on a unit.
-fn on<R>(unit: Unit, work: impl FnOnce() -> R) -> R {
+pub(super) fn on<R>(unit: Unit, work: impl FnOnce() -> R) -> R {
     let stream = match unit {
         Unit::Cpu => Stream::cpu(),
         Unit::Gpu => Stream::gpu(),

@@ -11,6 +11,8 @@
 #[cfg(feature = "mlx")]
 mod mlx;
 mod reference;
+#[cfg(feature = "mlx")]
+mod speaker;
 
 use std::collections::BTreeMap;
 

@@ -92,6 +92,9 @@ impl From<describe::Error> for Report {
             }
             describe::Error::KeyInTheClear { .. } => report
                 .hint("use https://, or set `describe.key_over_http = true` where nobody listens"),
+            describe::Error::NotBuilt => report.hint(
+                "on a Mac: `cargo install --path . --features mlx`; elsewhere `--runner mlx-vlm`, `ollama` or `openai` asks a server",
+            ),
             describe::Error::Model { .. } => report.hint("`--model` names one of them"),
             _ => report,
         }

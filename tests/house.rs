@@ -30,7 +30,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "mlx",
         ],
     ),
-    ("describe", &["page"]),
+    ("describe", &["page", "patch", "checkpoint", "qwen", "mlx"]),
     ("store", &["page", "vectors", "pooling", "units"]),
     ("measure", &["units"]),
     (

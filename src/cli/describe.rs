@@ -141,7 +141,7 @@ pub(super) fn describe(
             "where no server answers, `{program}` is started; that may take minutes"
         ));
     }
-    let runner = describe::open(config)?;
+    let runner = describe::open(config, memory_limit(settings))?;
     let card = runner.card();
     announce(ui, card);
     request.model.clone_from(&card.model);

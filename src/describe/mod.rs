@@ -4,7 +4,9 @@
 //! here once for all runners ([`prompt`], [`reply`], [`loops`]) and driven by `annotate`.
 
 mod class;
+mod eyes;
 pub mod loops;
+mod mlx;
 pub mod prompt;
 pub mod reply;
 mod server;
@@ -69,6 +71,8 @@ pub enum Kind {
     MlxVlm,
     /// Ollama, by its own interface.
     Ollama,
+    /// None: a Qwen2.5-VL in this process, on MLX.
+    Mlx,
     /// Any server of the OpenAI chat interface: llama.cpp, vLLM, LM Studio.
     Openai,
 }
@@ -76,6 +80,12 @@ pub enum Kind {
 /// Why a request did not end well.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
+    /// MLX is not compiled in.
+    #[error("this `ingest` was built without MLX")]
+    NotBuilt,
+    /// The model is none that runs in this process.
+    #[error("{0}")]
+    Unfit(String),
     /// Nobody answers there.
     #[error("the server {at} is away: {why}")]
     Away {
@@ -115,13 +125,13 @@ pub enum Error {
         known: String,
     },
     /// It refused this request; another one may do.
-    #[error("the server refused: {0}")]
+    #[error("the question was refused: {0}")]
     Refused(String),
     /// It failed, maybe through the fault of another request.
-    #[error("the server failed: {0}")]
+    #[error("the model failed: {0}")]
     Fault(String),
     /// It ran out of memory.
-    #[error("the server is out of memory: {0}")]
+    #[error("the model is out of memory: {0}")]
     Memory(String),
     /// It ended in the middle of an answer.
     #[error("the server went away in the middle of an answer: {0}")]
@@ -228,12 +238,16 @@ pub trait Runner: Send + Sync {
     fn process(&self) -> Option<u32>;
 }
 
-/// Opens the runner that the configuration names, and looks whether it has the model.
+/// Opens the runner that the configuration names, and looks whether it has the model; a model in this process may take
+/// `memory` bytes.
 ///
 /// # Errors
 /// When it does not answer, wants another key, or has no such model.
-pub fn open(config: &Config) -> Result<Box<dyn Runner>, Error> {
-    server::open(config)
+pub fn open(config: &Config, memory: u64) -> Result<Box<dyn Runner>, Error> {
+    match config.runner {
+        Kind::Mlx => mlx::open(config, memory),
+        Kind::MlxVlm | Kind::Ollama | Kind::Openai => server::open(config),
+    }
 }
 
 /// Ends what runners started, at once: for a process that leaves without cleaning up.

@@ -17,4 +17,6 @@ mod state;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod support;
+#[path = "../support/titles.rs"]
+mod titles;
 mod tools;

@@ -1,42 +1,11 @@
 //! A tiny model that knows our two manuals by heart (`tests/golden/reciter/HOW.md`), behind the real `mlx_vlm.server`: from
 //! the pixels of pages to descriptions that are found.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-
 use serde_json::Value;
 
 use crate::desk::{Desk, manual};
 use crate::mlx::Server;
-
-const MANUALS: [&str; 2] = [
-    "heat-pump-service-manual.pdf",
-    "alarm-panel-firmware-manual.pdf",
-];
-
-fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden/reciter")
-        .join(name)
-}
-
-/// How many pages have the title that the model learnt, of how many.
-fn right(desk: &Desk) -> (usize, usize) {
-    let titles = std::fs::read_to_string(golden("titles.json")).unwrap();
-    let titles: BTreeMap<String, BTreeMap<u32, String>> = serde_json::from_str(&titles).unwrap();
-    assert_eq!(desk.run(&["describe", "--export", "all.jsonl"]).code, 0);
-    let lines = std::fs::read_to_string(desk.path("all.jsonl")).unwrap();
-    let all: Vec<Value> = lines
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    let is_right = |line: &&Value| {
-        let number = line["page"].as_u64().unwrap() as u32;
-        line["annotation"]["described"]["title"]
-            == titles[line["manual"].as_str().unwrap()][&number].as_str()
-    };
-    (all.iter().filter(is_right).count(), all.len())
-}
+use crate::titles::{MANUALS, golden, right};
 
 /// nDCG@5 of our questions, by pictures, words and descriptions together.
 fn quality(desk: &Desk) -> f64 {

@@ -1,7 +1,6 @@
 //! Runners that are servers, over HTTP: OpenAI's chat and Ollama's own. Always streamed, so that dropping an answer
 //! closes the connection, which ends the generation.
 
-mod eyes;
 mod keeper;
 mod lines;
 mod ollama;
@@ -42,7 +41,7 @@ fn there(config: &Config) -> Result<Box<dyn Runner>, Error> {
     let wire = Wire::new(config)?;
     Ok(match config.runner {
         Kind::Ollama => Box::new(ollama::open(wire, config)?),
-        Kind::MlxVlm | Kind::Openai => Box::new(openai::open(wire, config)?),
+        _ => Box::new(openai::open(wire, config)?),
     })
 }
 
@@ -61,7 +60,7 @@ impl Wire {
         let default = match config.runner {
             Kind::MlxVlm => "http://127.0.0.1:8080",
             Kind::Ollama => "http://127.0.0.1:11434",
-            Kind::Openai => "http://127.0.0.1:8000",
+            _ => "http://127.0.0.1:8000",
         };
         let url = match config.url.trim().trim_end_matches('/') {
             "" => default.to_owned(),

@@ -7,7 +7,8 @@ use reqwest::blocking::Response;
 use serde_json::{Value, json};
 
 use super::lines::Lines;
-use super::{Wire, eyes, message, refusal};
+use super::{Wire, message, refusal};
+use crate::describe::eyes;
 use crate::describe::{Card, Config, End, Error, Job, Part, Piece, Runner, Stream};
 
 /// Pages in one request: it runs one request of a Qwen-VL at a time, whatever is asked (`server/sched.go`).

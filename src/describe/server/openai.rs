@@ -9,7 +9,8 @@ use reqwest::blocking::Response;
 use serde_json::{Value, json};
 
 use super::lines::Lines;
-use super::{Head, Wire, eyes, message, refusal};
+use super::{Head, Wire, message, refusal};
+use crate::describe::eyes;
 use crate::describe::{Card, Config, End, Error, Job, Kind, Part, Piece, Runner, Stream};
 
 /// Requests at once for servers that batch them.

@@ -64,7 +64,7 @@ impl Bench<'_> {
         config.command.clear();
         let filled = self.fill(&config, &mut record);
         // The next candidate needs the memory.
-        drop(describe::open(&config).and_then(|runner| runner.unload()));
+        drop(describe::open(&config, self.memory()).and_then(|runner| runner.unload()));
         match filled {
             Ok(()) => {}
             Err(Cut::Failed(why)) => {
@@ -93,7 +93,7 @@ impl Bench<'_> {
                 Approach::Lanes => (size, 1),
                 Approach::Interleaved => (1, size),
             };
-            let runner = describe::open(&config)?;
+            let runner = describe::open(&config, self.memory())?;
             if record.server.is_empty() {
                 record.server.clone_from(&runner.card().name);
                 record.load = self.load(&*runner, &config)?;
@@ -127,7 +127,7 @@ impl Bench<'_> {
         record.said = at.map(|at| said.swap_remove(at)).unwrap_or_default();
         let mut config = config.clone();
         (config.lanes, config.interleave) = (TIMES, 1);
-        let runner = describe::open(&config)?;
+        let runner = describe::open(&config, self.memory())?;
         record.answers = self.answers(&*runner, &config)?;
         record.consistency = Some(self.constancy(&*runner, &config)?);
         Ok(())

@@ -1,0 +1,25 @@
+//! `ingest describe --runner mlx`: a vision-language model in the process, and what is said where there is none.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+#[path = "../cli/desk.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod desk;
+#[cfg(feature = "mlx")]
+mod reciter;
+#[path = "../support/titles.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod titles;
+
+#[cfg(not(feature = "mlx"))]
+#[test]
+fn without_mlx_one_is_told_how_to_get_it() {
+    let desk = desk::Desk::built_in();
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/pages/page_0.png");
+    assert_eq!(desk.run(&[page]).code, 0);
+    let model = titles::golden("model").display().to_string();
+    let done = desk.run(&["describe", "--runner", "mlx", "--model", &model]);
+    assert_eq!(done.code, 1, "{}", done.err);
+    assert!(done.err.contains("built without MLX"), "{}", done.err);
+    assert!(done.err.contains("--features mlx"), "{}", done.err);
+}

@@ -1,6 +1,11 @@
 //! `--engine mlx` makes the vectors that candle makes where MLX is built in, and says how to get it where it is not.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
+#[cfg(feature = "mlx")]
+#[path = "support/speaker.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod speaker;
+
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -108,5 +113,51 @@ fn memory_is_given_back() {
     assert_eq!(used.cache, 0, "{used:?}");
     drop(model);
     let left = ingest::mlx::memory();
+    assert!(left.active * 20 <= left.peak, "{left:?}");
+    for model in ["qwen2.5", "qwen3", "qwen2.5-4bit"] {
+        the_plan_of_a_question_holds(model);
+    }
+}
+
+/// The least memory with which a question is taken is enough to answer it: on a CPU nothing but the plan sees to that.
+#[cfg(feature = "mlx")]
+fn the_plan_of_a_question_holds(model: &str) {
+    use std::time::{Duration, Instant};
+
+    use ingest::mlx::{self, Question, Recipe, Said, Speaker};
+
+    let question = Question {
+        pieces: speaker::theirs(model).question,
+        max_tokens: 300,
+        temperature: 0.0,
+    };
+    let limited = |memory| Recipe {
+        memory,
+        ..speaker::recipe(model)
+    };
+    let open = |memory| Speaker::open(limited(memory));
+    // Asked, and let go at once.
+    let taken = |memory: u64| open(memory).is_ok_and(|one| one.ask(question.clone()).is_ok());
+    let (mut little, mut enough) = (0, 1 << 30);
+    while enough - little > 1000 {
+        let middle = u64::midpoint(little, enough);
+        *(if taken(middle) {
+            &mut enough
+        } else {
+            &mut little
+        }) = middle;
+    }
+    let speaker = open(enough).unwrap();
+    mlx::measure_anew();
+    let answer = speaker.ask(question.clone()).unwrap();
+    let by = Instant::now() + Duration::from_secs(120);
+    while !matches!(answer.next_by(by).unwrap(), Said::End { .. }) {}
+    let peak = mlx::memory().peak;
+    assert!(
+        peak <= enough && enough <= 2 * peak,
+        "{model}: {peak}, {enough}"
+    );
+    drop((answer, speaker));
+    let left = mlx::memory();
     assert!(left.active * 20 <= left.peak, "{left:?}");
 }

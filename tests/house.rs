@@ -32,7 +32,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("describe", &["page", "patch", "checkpoint", "qwen", "mlx"]),
     ("store", &["page", "vectors", "pooling", "units"]),
-    ("measure", &["units"]),
+    ("measure", &["units", "mlx"]),
     (
         "pipeline",
         &[
@@ -70,6 +70,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "units",
             "patch",
             "checkpoint",
+            "mlx",
             "render",
             "embed",
             "describe",

@@ -69,7 +69,8 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &CheckArgs) -> Result<Exit
         }
     }
     if args.load {
-        let opened = embed::open(&settings.embed).and_then(|mut model| model.embed_query("ready?"));
+        let opened = kit::open_model(&settings, &settings.embed)
+            .and_then(|mut model| model.embed_query("ready?"));
         parts.push(part(
             "weights",
             opened.map(|_| "opened".to_owned()).map_err(Report::from),

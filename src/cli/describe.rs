@@ -13,6 +13,7 @@ use crate::annotate::{self, Event, Parts, Redo, Request, Tally};
 use crate::config::Settings;
 use crate::describe::{self, Card, Kind};
 use crate::measure;
+use crate::mlx;
 use crate::page::{Annotation, PageSet};
 use crate::render::{self, Renderer};
 use crate::report::Report;
@@ -105,7 +106,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &DescribeArgs) -> Result<E
     };
     let done = describe(ui, &settings, &*store, request)?;
     if ui.json {
-        ui.json(&done.0)?;
+        ui.json(&done.told())?;
     }
     tell(ui, done).map(ExitCode::from)
 }
@@ -126,7 +127,29 @@ impl DescribeArgs {
 }
 
 /// What came of it, and whether a part failed as a whole.
-pub(super) type Done = (Tally, Result<(), annotate::Error>);
+pub(super) struct Done {
+    tally: Tally,
+    result: Result<(), annotate::Error>,
+    mlx: Option<mlx::Memory>,
+}
+
+/// What `--json` prints of it.
+#[derive(serde::Serialize)]
+pub(super) struct Told<'a> {
+    #[serde(flatten)]
+    tally: &'a Tally,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mlx: Option<mlx::Memory>,
+}
+
+impl Done {
+    pub(super) fn told(&self) -> Told<'_> {
+        Told {
+            tally: &self.tally,
+            mlx: self.mlx,
+        }
+    }
+}
 
 /// Describes pages.
 pub(super) fn describe(
@@ -141,7 +164,8 @@ pub(super) fn describe(
             "where no server answers, `{program}` is started; that may take minutes"
         ));
     }
-    let runner = describe::open(config, memory_limit(settings))?;
+    mlx::measure_anew();
+    let runner = describe::open(config, kit::allowance(settings))?;
     let card = runner.card();
     announce(ui, card);
     request.model.clone_from(&card.model);
@@ -158,15 +182,25 @@ pub(super) fn describe(
         gauge: &|| runner.process().and_then(measure::taken_by),
     };
     let bar = Bar::new(ui);
-    let done = annotate::annotate(parts, &request, &how, &STOP, &|event| bar.on(event));
+    let (tally, result) = annotate::annotate(parts, &request, &how, &STOP, &|event| bar.on(event));
     bar.bar.finish_and_clear();
-    Ok(done)
+    Ok(Done {
+        tally,
+        result,
+        mlx: (config.runner == describe::Kind::Mlx)
+            .then(kit::mlx_memory)
+            .flatten(),
+    })
 }
 
 /// Tells people how it went; returns the exit code.
-pub(super) fn tell(ui: &Ui, (tally, result): Done) -> Result<u8, Report> {
+pub(super) fn tell(ui: &Ui, done: Done) -> Result<u8, Report> {
+    let Done { tally, result, mlx } = done;
     if !ui.json && !ui.quiet() {
         ui.data(summary(&tally))?;
+        if let Some(mlx) = mlx {
+            ui.data(kit::mlx_line(mlx))?;
+        }
     }
     if tally.stopped {
         ui.warn("stopped; the same command goes on where it ended");

@@ -40,7 +40,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EmbedArgs) -> Result<Exit
     let card = embed::card(&settings.embed)?;
     super::progress::fetch(ui, &settings.embed)?;
     if let Some(query) = &args.query {
-        let vectors = embed::open(&settings.embed)?.embed_query(query)?;
+        let vectors = kit::open_model(&settings, &settings.embed)?.embed_query(query)?;
         save(
             &args.out,
             &card,
@@ -57,7 +57,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EmbedArgs) -> Result<Exit
     let shelf = Shelf::default();
     let parts = Parts {
         renderer: Box::new(|| render::open(&settings.render)),
-        embedder: Box::new(|| embed::open(&settings.embed)),
+        embedder: Box::new(|| kit::open_model(&settings, &settings.embed)),
         store: &shelf,
     };
     let how = how(&settings, &card, &plan, args.which.pages.clone());

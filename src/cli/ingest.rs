@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::annotate;
 use crate::config::Settings;
 use crate::embed::{self, Card};
+use crate::mlx;
 use crate::page::{ManualId, PageSet};
 use crate::pipeline::{self, Parts, Plan, Request, Stage, Tally};
 use crate::render;
@@ -100,15 +101,19 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
     let jobs = pipeline::survey(&request, Some(store.as_ref() as &dyn Catalogue), &profile)?;
     let parts = Parts {
         renderer: Box::new(|| render::open(&settings.render)),
-        embedder: Box::new(|| embed::open(&settings.embed)),
+        embedder: Box::new(|| kit::open_model(&settings, &settings.embed)),
         store: store.as_ref(),
     };
     let how = how(&settings, &card, &plan, args.which.pages.clone());
     let (tally, result) = watched(ui, &Stage::ALL, |watch| {
         pipeline::ingest(parts, &jobs, &how, &STOP, watch)
     })?;
+    let mlx = kit::mlx_memory();
     if !ui.json && !ui.quiet() {
         ui.data(summary(&tally))?;
+        if let Some(mlx) = mlx {
+            ui.data(kit::mlx_line(mlx))?;
+        }
     }
     let stored = tally.total(|m| m.stored);
     if stored > 0 {
@@ -131,7 +136,8 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
         let descriptions = described.as_ref().and_then(|done| done.as_ref().ok());
         ui.json(&Told {
             stored: &tally,
-            descriptions: descriptions.map(|(tally, _)| tally),
+            mlx,
+            descriptions: descriptions.map(describe::Done::told),
         })?;
     }
     let described = described.map(|done| done.and_then(|done| describe::tell(ui, done)));
@@ -161,7 +167,9 @@ struct Told<'a> {
     #[serde(flatten)]
     stored: &'a Tally,
     #[serde(skip_serializing_if = "Option::is_none")]
-    descriptions: Option<&'a annotate::Tally>,
+    mlx: Option<mlx::Memory>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    descriptions: Option<describe::Told<'a>>,
 }
 
 /// A first word that is no file but nearly a command was meant as one.

@@ -1,7 +1,8 @@
 //! From settings to opened parts.
 
 use crate::config::Settings;
-use crate::embed::{self, Card, Embedder};
+use crate::embed::{self, BUILT_IN, Card, Embedder, Engine};
+use crate::mlx;
 use crate::pipeline::{self, Plan, Room};
 use crate::render;
 use crate::report::Report;
@@ -96,7 +97,36 @@ pub(super) fn model_of(
             model: profile.model.clone(),
         });
     }
-    embed::open(&config_of(settings, profile))
+    open_model(settings, &config_of(settings, profile))
+}
+
+/// Opens a model. MLX is told how much it may take.
+pub(super) fn open_model(
+    settings: &Settings,
+    config: &embed::Config,
+) -> Result<Box<dyn Embedder>, embed::Error> {
+    if config.engine == Engine::Mlx && config.model != BUILT_IN {
+        mlx::measure_anew();
+        mlx::limit(allowance(settings))?;
+    }
+    embed::open(config)
+}
+
+/// What MLX holds, where it has computed.
+pub(super) fn mlx_memory() -> Option<mlx::Memory> {
+    Some(mlx::memory()).filter(|memory| memory.peak > 0)
+}
+
+/// The same, for people.
+pub(super) fn mlx_line(memory: mlx::Memory) -> String {
+    let bytes = [memory.active, memory.cache, memory.peak];
+    let [active, cache, peak] = bytes.map(ByteSize);
+    format!("memory of MLX: {active} held, {cache} kept for reuse, {peak} at most")
+}
+
+/// Bytes of this machine's memory that a model may take.
+pub(super) fn allowance(settings: &Settings) -> u64 {
+    allowed(settings, machine_memory())
 }
 
 /// The memory plan of a run.
@@ -105,12 +135,7 @@ pub(super) fn plan(settings: &Settings, card: &Card) -> Result<Plan, Report> {
     let device_memory = card
         .device_memory
         .map_or_else(machine_memory, |bytes| bytes.0);
-    let share = (device_memory as f64 * limits.memory_fraction) as u64;
-    let memory = if limits.memory_limit.0 == 0 {
-        share
-    } else {
-        share.min(limits.memory_limit.0)
-    };
+    let memory = allowed(settings, device_memory);
     let on_cpu = card.device.starts_with("cpu");
     let batch_size = match limits.batch_size {
         0 if on_cpu => 2,
@@ -125,6 +150,15 @@ pub(super) fn plan(settings: &Settings, card: &Card) -> Result<Plan, Report> {
         pictures: render::ahead(&settings.render) + RENDERED_AHEAD + rayon::current_num_threads(),
     };
     Ok(pipeline::plan(card, &room)?)
+}
+
+/// Bytes that a model may take of a memory.
+fn allowed(settings: &Settings, memory: u64) -> u64 {
+    let share = (memory as f64 * settings.limits.memory_fraction) as u64;
+    match settings.limits.memory_limit.0 {
+        0 => share,
+        limit => share.min(limit),
+    }
 }
 
 /// Bytes of memory of this machine.

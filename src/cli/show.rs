@@ -77,7 +77,7 @@ fn see_again(
         .prepare
         .prepare(picture)
         .map_err(|e| Report::failure(&e))?;
-    let seen = embed::open(&config)?.embed_pages(&[prepared])?;
+    let seen = kit::open_model(settings, &config)?.embed_pages(&[prepared])?;
     let seen = seen
         .into_iter()
         .next()

@@ -71,7 +71,7 @@ pub enum Kind {
     MlxVlm,
     /// Ollama, by its own interface.
     Ollama,
-    /// None: a Qwen2.5-VL in this process, on MLX.
+    /// None: a Qwen2.5-VL or Qwen3-VL in this process, on MLX.
     Mlx,
     /// Any server of the OpenAI chat interface: llama.cpp, vLLM, LM Studio.
     Openai,

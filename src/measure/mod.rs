@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::mlx;
+
 pub use compare::{Comparison, TOLERANCE, compare};
 pub use machine::Machine;
 pub use memory::{Watch, taken_by};
@@ -100,6 +102,9 @@ pub struct Run {
     pub peak_memory: u64,
     /// Most bytes that this process shared with an Apple GPU, beyond those; none where the system does not tell.
     pub peak_device_memory: Option<u64>,
+    /// What MLX holds behind it, and the most that it held; none where it did not compute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mlx: Option<mlx::Memory>,
 }
 
 /// The work of a stage.
@@ -164,6 +169,10 @@ impl Run {
             sum.largest_batch = sum.largest_batch.max(run.largest_batch);
             sum.peak_memory = sum.peak_memory.max(run.peak_memory);
             sum.peak_device_memory = sum.peak_device_memory.max(run.peak_device_memory);
+            sum.mlx = [sum.mlx, run.mlx]
+                .into_iter()
+                .flatten()
+                .max_by_key(|mlx| mlx.peak);
         }
         sum.padding = padded / f64::from(sum.pages.max(1));
         sum.share();

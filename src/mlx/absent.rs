@@ -95,6 +95,17 @@ impl Answer {
     }
 }
 
+/// Nothing is there to be limited.
+///
+/// # Errors
+/// Always.
+pub fn limit(_bytes: u64) -> Result<(), Error> {
+    Err(Error::NotBuilt)
+}
+
+/// Nothing is measured.
+pub fn measure_anew() {}
+
 /// Nothing is held.
 pub fn memory() -> Memory {
     Memory::default()

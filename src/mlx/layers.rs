@@ -1,7 +1,7 @@
 //! The layers that vision tower and language model are made of.
 
 use mlx_rs::error::Exception;
-use mlx_rs::ops::{addmm, erf, quantized_matmul, sigmoid};
+use mlx_rs::ops::{addmm, erf, quantized_matmul, sigmoid, tanh};
 use mlx_rs::{Array, fast};
 
 use crate::checkpoint::Packing;
@@ -112,8 +112,12 @@ pub(super) enum Mlp {
         up: Linear,
         down: Linear,
     },
-    /// `fc2(quick_gelu(fc1(x)))`.
-    Plain { fc1: Linear, fc2: Linear },
+    /// `fc2(bend(fc1(x)))`.
+    Plain {
+        fc1: Linear,
+        fc2: Linear,
+        bend: fn(&Array) -> Result<Array>,
+    },
 }
 
 impl Mlp {
@@ -124,14 +128,26 @@ impl Mlp {
                 let gate = gate.multiply(sigmoid(&gate)?)?;
                 down.forward(&gate.multiply(up.forward(x)?)?)
             }
-            Self::Plain { fc1, fc2 } => fc2.forward(&quick_gelu(&fc1.forward(x)?)?),
+            Self::Plain { fc1, fc2, bend } => fc2.forward(&bend(&fc1.forward(x)?)?),
         }
     }
 }
 
 /// The sigmoid approximation of GELU that Qwen2-VL was trained with (Hendrycks & Gimpel 2016, §2).
-fn quick_gelu(x: &Array) -> Result<Array> {
+pub(super) fn quick_gelu(x: &Array) -> Result<Array> {
     x.multiply(sigmoid(x.multiply(number(1.702, x)?)?)?)
+}
+
+/// The approximation by the hyperbolic tangent that Qwen3-VL was trained with (same paper).
+pub(super) fn tanh_gelu(x: &Array) -> Result<Array> {
+    let root = (2.0 / std::f32::consts::PI).sqrt();
+    let cube = x
+        .multiply(x)?
+        .multiply(x)?
+        .multiply(number(0.044_715, x)?)?;
+    let share = tanh(x.add(cube)?.multiply(number(root, x)?)?)?;
+    x.multiply(number(0.5, x)?)?
+        .multiply(share.add(number(1.0, x)?)?)
 }
 
 /// GELU by the error function.

@@ -10,9 +10,13 @@ mod attention;
 #[cfg(feature = "mlx")]
 mod cache;
 #[cfg(feature = "mlx")]
+mod hall;
+#[cfg(feature = "mlx")]
 mod lanes;
 #[cfg(feature = "mlx")]
 mod layers;
+#[cfg(feature = "mlx")]
+mod need;
 #[cfg(feature = "mlx")]
 mod reader;
 #[cfg(feature = "mlx")]
@@ -29,13 +33,15 @@ mod weights;
 mod worker;
 
 #[cfg(not(feature = "mlx"))]
-pub use absent::{Answer, Reader, Speaker, memory};
+pub use absent::{Answer, Reader, Speaker, limit, measure_anew, memory};
 #[cfg(feature = "mlx")]
-pub use lanes::{Answer, Speaker};
+pub use hall::{Answer, Speaker};
 #[cfg(feature = "mlx")]
 pub use reader::Reader;
 #[cfg(feature = "mlx")]
-pub use worker::memory;
+pub use worker::{limit, measure_anew, memory};
+
+use serde::{Deserialize, Serialize};
 
 use crate::checkpoint;
 use crate::patch::Patches;
@@ -74,6 +80,8 @@ pub enum Error {
 pub enum Unit {
     /// The processor, in f32.
     Cpu,
+    /// The processor, in bf16: what a GPU computes, where there is none. Slow.
+    CpuHalf,
     /// The GPU of an Apple machine, in bf16.
     Gpu,
 }
@@ -97,7 +105,7 @@ impl Unit {
     pub fn bytes(self) -> u64 {
         match self {
             Self::Cpu => 4,
-            Self::Gpu => 2,
+            Self::CpuHalf | Self::Gpu => 2,
         }
     }
 
@@ -105,6 +113,7 @@ impl Unit {
     pub fn name(self) -> &'static str {
         match self {
             Self::Cpu => "cpu (MLX, f32)",
+            Self::CpuHalf => "cpu (MLX, bf16)",
             Self::Gpu => "gpu (MLX, bf16)",
         }
     }
@@ -184,12 +193,12 @@ pub struct Tap {
 }
 
 /// Bytes that MLX holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
     /// In arrays.
     pub active: u64,
     /// Kept for arrays to come.
     pub cache: u64,
-    /// The most there ever was in arrays.
+    /// The most there ever was in arrays, or since it is measured anew.
     pub peak: u64,
 }

@@ -78,6 +78,8 @@ impl Model {
     fn read(&mut self, sequences: Vec<Vec<Piece>>, watch: Watch) -> Mlx<Vec<f32>> {
         let turn = Turn::new(sequences);
         let words = turn.embed(&mut self.visual, &self.language_model, watch)?;
+        // No ColQwen is made of a Qwen3-VL: there is nothing to add behind layers.
+        let words = words.rows;
         let angles = qwen::angles(&turn.places, &self.text);
         let turns = Turns::new(&angles, turn.places.len(), self.dtype)?;
         turns.show("lm.cos", "lm.sin", watch)?;

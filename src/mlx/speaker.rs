@@ -3,11 +3,13 @@
 use mlx_rs::ops::concatenate;
 use mlx_rs::ops::indexing::{TryIndexOp, argmax_axis};
 use mlx_rs::random::{categorical, key};
+use mlx_rs::transforms::eval;
 use mlx_rs::{Array, Dtype};
 
 use super::attention::Turns;
 use super::cache::Cache;
 use super::layers::{Linear, Result as Mlx};
+use super::reader::Watch;
 use super::text::Decoder;
 use super::turn::Turn;
 use super::vision::VisionTower;
@@ -51,25 +53,30 @@ impl Model {
         })
     }
 
-    /// Reads a question, `stretch` tokens at a time; `on` is shown the rows of each and says whether to go on.
+    /// Reads a question, `stretch` tokens at a time; `on` is shown the rows of each stretch and says whether to go on,
+    /// `watch` what the vision tower sees.
     pub(super) fn read(
         &mut self,
         pieces: Vec<Piece>,
         stretch: usize,
+        watch: Watch,
         on: &mut dyn FnMut(&Array) -> Mlx<bool>,
     ) -> Mlx<Option<Reading>> {
         let turn = Turn::new(vec![pieces]);
-        let skip = &mut |_: &'static str, _: usize, _: &Array| Ok(());
-        let words = turn.embed(&mut self.visual, &self.language_model, skip)?;
-        words.eval()?;
+        let words = turn.embed(&mut self.visual, &self.language_model, watch)?;
+        eval(std::iter::once(&words.rows).chain(&words.deep))?;
         let mut cache = Cache::new(&self.text);
         let mut last = None;
         for (number, places) in turn.places.chunks(stretch).enumerate() {
             let start = (number * stretch) as i32;
-            let rows = words.try_index(start..start + places.len() as i32)?;
+            let cut = |x: &Array| x.try_index(start..start + places.len() as i32);
+            let deep: Vec<Array> = words.deep.iter().map(cut).collect::<Mlx<_>>()?;
             let angles = qwen::angles(places, &self.text);
             let turns = Turns::new(&angles, places.len(), self.dtype)?;
-            let read = self.language_model.follow(rows, &turns, &mut cache)?;
+            let rows = cut(&words.rows)?;
+            let read = self
+                .language_model
+                .follow(rows, &deep, &turns, &mut cache)?;
             read.eval()?;
             if !on(&read)? {
                 return Ok(None);

@@ -1,4 +1,4 @@
-//! The language model of the Qwen2 families: a decoder, read to its last layer, at once or token by token.
+//! The language model of the families: a decoder, read to its last layer, at once or token by token.
 
 use mlx_rs::Array;
 use mlx_rs::fast::{
@@ -30,6 +30,8 @@ struct Layer {
     k_proj: Linear,
     v_proj: Linear,
     o_proj: Linear,
+    /// Of queries and keys, in Qwen3.
+    normed: Option<[Norm; 2]>,
     mlp: Mlp,
     head: i32,
 }
@@ -57,8 +59,15 @@ impl Decoder {
         self.embed_tokens.product(rows)
     }
 
-    /// Reads the next tokens of one sequence, (rows, width), behind those in its cache.
-    pub(super) fn follow(&self, mut x: Array, turns: &Turns, cache: &mut Cache) -> Result<Array> {
+    /// Reads the next tokens of one sequence, (rows, width), behind those in its cache; what is `deep`, of the same shape,
+    /// is added behind the first layers.
+    pub(super) fn follow(
+        &self,
+        mut x: Array,
+        deep: &[Array],
+        turns: &Turns,
+        cache: &mut Cache,
+    ) -> Result<Array> {
         let count = size(&x, 0);
         for (number, layer) in self.layers.iter().enumerate() {
             x = layer.forward(&x, |[q, k, v]| {
@@ -69,6 +78,9 @@ impl Decoder {
                 let seen = look(&q, &kept, Some(Mask::Causal))?;
                 seen.transpose_axes(&[0, 2, 1, 3])?.reshape(&[count, -1])
             })?;
+            if let Some(deep) = deep.get(number) {
+                x = x.add(deep)?;
+            }
         }
         cache.advance(count);
         self.norm.forward(&x)
@@ -131,13 +143,19 @@ impl Layer {
         let name = |part: &str| format!("language_model.layers.{layer}.{part}");
         let norm = |part: &str| weights.rms_norm(&name(part), config.rms_norm_eps);
         let linear = |part: &str, bias| weights.linear(&name(part), bias);
+        let bias = config.normed_head.is_none();
+        let normed = match config.normed_head {
+            None => None,
+            Some(_) => Some([norm("self_attn.q_norm")?, norm("self_attn.k_norm")?]),
+        };
         Ok(Self {
             input_layernorm: norm("input_layernorm")?,
             post_attention_layernorm: norm("post_attention_layernorm")?,
-            q_proj: linear("self_attn.q_proj", true)?,
-            k_proj: linear("self_attn.k_proj", true)?,
-            v_proj: linear("self_attn.v_proj", true)?,
+            q_proj: linear("self_attn.q_proj", bias)?,
+            k_proj: linear("self_attn.k_proj", bias)?,
+            v_proj: linear("self_attn.v_proj", bias)?,
             o_proj: linear("self_attn.o_proj", false)?,
+            normed,
             mlp: Mlp::Gated {
                 gate: linear("mlp.gate_proj", false)?,
                 up: linear("mlp.up_proj", false)?,
@@ -155,11 +173,11 @@ impl Layer {
     ) -> Result<Array> {
         let y = self.input_layernorm.forward(x)?;
         let heads = |linear: &Linear| linear.forward(&y)?.reshape(&[size(x, 0), -1, self.head]);
-        let seen = attention([
-            heads(&self.q_proj)?,
-            heads(&self.k_proj)?,
-            heads(&self.v_proj)?,
-        ])?;
+        let (mut q, mut k) = (heads(&self.q_proj)?, heads(&self.k_proj)?);
+        if let Some([by_q, by_k]) = &self.normed {
+            (q, k) = (by_q.forward(&q)?, by_k.forward(&k)?);
+        }
+        let seen = attention([q, k, heads(&self.v_proj)?])?;
         let x = x.add(self.o_proj.forward(&seen)?)?;
         let y = self.post_attention_layernorm.forward(&x)?;
         x.add(self.mlp.forward(&y)?)

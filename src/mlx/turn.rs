@@ -1,10 +1,10 @@
 //! What a model reads in one go: sequences of words and pictures, packed one behind the other.
 
 use mlx_rs::Array;
-use mlx_rs::ops::concatenate;
+use mlx_rs::ops::{concatenate, zeros_dtype};
 
 use super::Piece;
-use super::layers::Result;
+use super::layers::{Result, size};
 use super::reader::Watch;
 use super::text::Decoder;
 use super::vision::VisionTower;
@@ -21,6 +21,14 @@ pub(super) struct Turn {
     pub(super) places: Vec<Place>,
     /// Tokens of each sequence.
     pub(super) lengths: Vec<usize>,
+}
+
+/// What the language model is given, row by row.
+pub(super) struct Embedded {
+    /// Words and pictures, (rows, width).
+    pub(super) rows: Array,
+    /// What is added behind its first layers, (rows, width) each.
+    pub(super) deep: Vec<Array>,
 }
 
 impl Turn {
@@ -42,30 +50,45 @@ impl Turn {
         turn
     }
 
-    /// Words and pictures as rows, in order, (rows, width).
+    /// Words and pictures, in order.
     pub(super) fn embed(
         &self,
         visual: &mut VisionTower,
         words: &Decoder,
         watch: Watch,
-    ) -> Result<Array> {
+    ) -> Result<Embedded> {
         let told = words.embed(&self.tokens)?;
         if self.pages.is_empty() {
-            return Ok(told);
+            return Ok(Embedded {
+                rows: told,
+                deep: Vec::new(),
+            });
         }
         let seen = visual.forward(&self.pages, watch)?;
         // One gather puts both in order: rows of text stand first, those of pictures behind them.
-        let (mut text, mut picture) = (0, self.tokens.len() as u32);
+        let rows = concatenate(&[&told, &seen.tokens], 0)?;
+        let rows = rows.take_axis(self.order(0, 1, self.tokens.len() as u32), 0)?;
+        // Nothing is added to text: its rows are one row of zeros.
+        let blank = zeros_dtype(&[1, size(&told, 1)], told.dtype())?;
+        let order = self.order(0, 0, 1);
+        let place = |deep: &Array| concatenate(&[&blank, deep], 0)?.take_axis(&order, 0);
+        Ok(Embedded {
+            rows,
+            deep: seen.deep.iter().map(place).collect::<Result<_>>()?,
+        })
+    }
+
+    /// The row of each token, where those of text begin at `text`, `step` apart, and those of pictures at `picture`.
+    fn order(&self, mut text: u32, step: u32, mut picture: u32) -> Array {
         let mut rows = Vec::with_capacity(self.places.len());
         for span in &self.spans {
-            let (next, count) = match span {
-                Span::Text(count) => (&mut text, *count as u32),
-                Span::Image(grid) => (&mut picture, grid.tokens() as u32),
+            let (next, step, count) = match span {
+                Span::Text(count) => (&mut text, step, *count as u32),
+                Span::Image(grid) => (&mut picture, 1, grid.tokens() as u32),
             };
-            rows.extend(*next..*next + count);
-            *next += count;
+            rows.extend((0..count).map(|row| *next + row * step));
+            *next += count * step;
         }
-        let rows = Array::from_slice(&rows, &[rows.len() as i32]);
-        concatenate(&[told, seen], 0)?.take_axis(rows, 0)
+        Array::from_slice(&rows, &[rows.len() as i32])
     }
 }

@@ -1,4 +1,5 @@
-//! The vision tower: patches to visual tokens. Qwen2.5 looks at the page through windows in most layers, Qwen2 never does.
+//! The vision tower: patches to visual tokens. Qwen2.5 looks at the page through windows in most layers, Qwen2 and Qwen3
+//! never do. Qwen3 has learnt places as well, and shows the language model what some of its layers saw.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,11 +9,11 @@ use mlx_rs::{Array, Dtype};
 
 use super::Error;
 use super::attention::{Turns, attend};
-use super::layers::{Linear, Mlp, Norm, Result, gelu, size};
+use super::layers::{Linear, Matrix, Mlp, Norm, Result, gelu, quick_gelu, size, tanh_gelu};
 use super::reader::Watch;
 use super::weights::Weights;
 use crate::patch::{PatchGrid, Patches};
-use crate::qwen::{Config, Family, Layout, Sight, Vision};
+use crate::qwen::{self, Config, Family, Layout, Sight, Vision};
 
 /// Added to the variance in every norm of the tower.
 const EPS: f64 = 1e-6;
@@ -23,10 +24,21 @@ const KEPT: usize = 64;
 pub(super) struct VisionTower {
     config: Vision,
     patch_embed: Linear,
+    /// None where places are told by rotation alone.
+    pos_embed: Option<Matrix>,
     blocks: Vec<Block>,
     merger: Merger,
+    deepstack_merger_list: Vec<Merger>,
     dtype: Dtype,
     layouts: HashMap<PatchGrid, Arc<Placed>>,
+}
+
+/// What a vision tower saw.
+pub(super) struct Seen {
+    /// The visual tokens, (tokens, width of the text).
+    pub(super) tokens: Array,
+    /// What is added to them behind the first layers of the language model, one each.
+    pub(super) deep: Vec<Array>,
 }
 
 /// A layout, and the angles of its patches.
@@ -45,30 +57,41 @@ struct Block {
 }
 
 struct Merger {
-    ln_q: Norm,
+    norm: Norm,
     first: Linear,
     second: Linear,
-    unit: usize,
+    unit: i32,
+    /// Whether the patches of a token are put together before the norm.
+    joined: bool,
 }
 
 impl VisionTower {
     pub(super) fn load(weights: &Weights, config: &Config) -> std::result::Result<Self, Error> {
         let vision = config.vision.clone();
         let load = |layer| Block::load(weights, config, layer);
+        let deep = vision.deep.as_ref();
+        let table = deep.map(|_| weights.matrix("visual.pos_embed"));
+        let mergers = 0..deep.map_or(0, |deep| deep.layers.len());
+        let merger = |number| {
+            let name = format!("visual.deepstack_merger_list.{number}");
+            Merger::load(weights, config, &name, true)
+        };
         Ok(Self {
             patch_embed: weights.patch_embed(&vision)?,
+            pos_embed: table.transpose()?,
+            deepstack_merger_list: mergers.map(merger).collect::<std::result::Result<_, _>>()?,
             blocks: (0..vision.depth)
                 .map(load)
                 .collect::<std::result::Result<_, _>>()?,
-            merger: Merger::load(weights, config)?,
+            merger: Merger::load(weights, config, "visual.merger", false)?,
             dtype: weights.dtype(),
             layouts: HashMap::new(),
             config: vision,
         })
     }
 
-    /// The visual tokens of some pages, one behind the other, (tokens, width of the text).
-    pub(super) fn forward(&mut self, pages: &[Patches], watch: Watch) -> Result<Array> {
+    /// The visual tokens of some pages, one behind the other.
+    pub(super) fn forward(&mut self, pages: &[Patches], watch: Watch) -> Result<Seen> {
         let placed: Vec<_> = pages.iter().map(|page| self.place(page.grid)).collect();
         let patches = pages.iter().map(|page| page.grid.patches()).sum();
         let angles: Vec<f32> = placed
@@ -83,23 +106,57 @@ impl VisionTower {
 
         let mut x = self.patch_embed.forward(&self.pixels(pages, &placed)?)?;
         watch("vit.patch_embed", 0, &x)?;
+        if let Some(table) = &self.pos_embed {
+            x = x.add(self.learnt(table, pages)?)?;
+        }
+        let (mut deep, places) = (Vec::new(), self.config.deep.as_ref());
         for (layer, block) in self.blocks.iter().enumerate() {
-            let sight = if self.config.is_full(layer) {
-                &full
-            } else {
-                &windows
+            let sight = match self.config.is_full(layer) {
+                true => &full,
+                false => &windows,
             };
             x = block.forward(&x, &turns, sight)?;
             watch("vit.block", layer, &x)?;
+            let shown = places.and_then(|deep| deep.layers.iter().position(|&at| at == layer));
+            if let Some(number) = shown {
+                deep.push(self.deepstack_merger_list[number].forward(&x)?);
+                watch("vit.deep", number, &deep[deep.len() - 1])?;
+            }
         }
         let x = self.merger.forward(&x)?;
         watch("vit.merger", 0, &x)?;
         let back = Layout::unorder(placed.iter().map(|placed| &placed.layout));
         let back = Array::from_slice(&back, &[back.len() as i32]);
-        let x = x.take_axis(&back, 0)?;
         watch("vit.order", 0, &back)?;
-        watch("vit.out", 0, &x)?;
-        Ok(x)
+        let tokens = x.take_axis(&back, 0)?;
+        watch("vit.out", 0, &tokens)?;
+        let order = |x: &Array| x.take_axis(&back, 0);
+        Ok(Seen {
+            tokens,
+            deep: deep.iter().map(order).collect::<Result<_>>()?,
+        })
+    }
+
+    /// The learnt places of the patches of all pages, (patches, width): the table stretched over each page.
+    fn learnt(&self, table: &Matrix, pages: &[Patches]) -> Result<Array> {
+        let side = self.config.deep.as_ref().map_or(1, |deep| deep.side);
+        let corners: Vec<_> = pages
+            .iter()
+            .flat_map(|page| qwen::corners(page.grid, side))
+            .collect();
+        let mut sum: Option<Array> = None;
+        for corner in 0..4 {
+            let rows: Vec<u32> = corners.iter().map(|four| four[corner].0).collect();
+            let shares: Vec<f32> = corners.iter().map(|four| four[corner].1).collect();
+            let shares = Array::from_slice(&shares, &[shares.len() as i32, 1]);
+            let part = table.rows(&rows)?;
+            let part = part.multiply(shares.as_dtype(part.dtype())?)?;
+            sum = Some(match sum {
+                None => part,
+                Some(sum) => sum.add(part)?,
+            });
+        }
+        sum.ok_or_else(|| mlx_rs::error::Exception::custom("a square has four corners"))
     }
 
     /// The pixels of all pages, visual tokens in the order of the layout, (patches, pixels of a patch).
@@ -135,7 +192,7 @@ impl VisionTower {
 
 fn norm(weights: &Weights, config: &Config, name: &str) -> std::result::Result<Norm, Error> {
     match config.family {
-        Family::Qwen2 => weights.layer_norm(name, EPS),
+        Family::Qwen2 | Family::Qwen3 => weights.layer_norm(name, EPS),
         Family::Qwen25 => weights.rms_norm(name, EPS),
     }
 }
@@ -146,6 +203,12 @@ fn mlp(weights: &Weights, config: &Config, block: &str) -> std::result::Result<M
         Family::Qwen2 => Mlp::Plain {
             fc1: linear("fc1")?,
             fc2: linear("fc2")?,
+            bend: quick_gelu,
+        },
+        Family::Qwen3 => Mlp::Plain {
+            fc1: linear("linear_fc1")?,
+            fc2: linear("linear_fc2")?,
+            bend: tanh_gelu,
         },
         Family::Qwen25 => Mlp::Gated {
             gate: linear("gate_proj")?,
@@ -184,18 +247,32 @@ impl Block {
 }
 
 impl Merger {
-    fn load(weights: &Weights, config: &Config) -> std::result::Result<Self, Error> {
+    fn load(
+        weights: &Weights,
+        config: &Config,
+        name: &str,
+        joined: bool,
+    ) -> std::result::Result<Self, Error> {
+        let parts = match config.family {
+            Family::Qwen2 | Family::Qwen25 => ["ln_q", "mlp.0", "mlp.2"],
+            Family::Qwen3 => ["norm", "linear_fc1", "linear_fc2"],
+        };
+        let [normed, first, second] = parts.map(|part| format!("{name}.{part}"));
         Ok(Self {
-            ln_q: norm(weights, config, "visual.merger.ln_q")?,
-            first: weights.linear("visual.merger.mlp.0", true)?,
-            second: weights.linear("visual.merger.mlp.2", true)?,
-            unit: config.vision.unit(),
+            norm: norm(weights, config, &normed)?,
+            first: weights.linear(&first, true)?,
+            second: weights.linear(&second, true)?,
+            unit: config.vision.unit() as i32,
+            joined,
         })
     }
 
     fn forward(&self, x: &Array) -> Result<Array> {
-        let x = self.ln_q.forward(x)?;
-        let x = x.reshape(&[-1, size(&x, 1) * self.unit as i32])?;
+        let join = |x: &Array| x.reshape(&[-1, size(x, 1) * self.unit]);
+        let x = match self.joined {
+            true => self.norm.forward(&join(x)?)?,
+            false => join(&self.norm.forward(x)?)?,
+        };
         self.second.forward(&gelu(&self.first.forward(&x)?)?)
     }
 }

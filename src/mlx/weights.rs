@@ -20,7 +20,7 @@ impl Weights {
     pub(super) fn new(checked: checkpoint::Weights, unit: Unit) -> Self {
         let dtype = match unit {
             Unit::Cpu => Dtype::Float32,
-            Unit::Gpu => Dtype::Bfloat16,
+            Unit::CpuHalf | Unit::Gpu => Dtype::Bfloat16,
         };
         Self { checked, dtype }
     }
@@ -92,7 +92,10 @@ impl Weights {
         };
         Ok(Linear {
             weight: Matrix::Plain(matrix().map_err(failed)?),
-            bias: None,
+            bias: match vision.deep {
+                None => None,
+                Some(_) => Some(self.tensor("visual.patch_embed.proj.bias")?),
+            },
         })
     }
 

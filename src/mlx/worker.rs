@@ -98,10 +98,32 @@ impl<M: Send + 'static> Drop for Kept<M> {
 /// Does something on a unit.
 pub(super) fn on<R>(unit: Unit, work: impl FnOnce() -> R) -> R {
     let stream = match unit {
-        Unit::Cpu => Stream::cpu(),
+        Unit::Cpu | Unit::CpuHalf => Stream::cpu(),
         Unit::Gpu => Stream::gpu(),
     };
     mlx_rs::with_stream(&stream, work)
+}
+
+/// Bytes that MLX may keep for arrays to come: a part of what it may take, and never more than this.
+const SPARE: u64 = 2 << 30;
+
+/// Tells MLX how many bytes it may take. On a GPU it waits for memory beyond that; on a CPU it does not heed it.
+///
+/// # Errors
+/// When MLX fails.
+pub fn limit(bytes: u64) -> Result<(), Error> {
+    run(move || {
+        mlx::set_memory_limit(bytes as usize)?;
+        mlx::set_cache_limit((bytes / 8).min(SPARE) as usize)
+    })?
+    .map(drop)
+    .map_err(failed)
+}
+
+/// Forgets the most there ever was.
+pub fn measure_anew() {
+    // A figure that cannot be reset is still a figure.
+    let _ = mlx::reset_peak_memory();
 }
 
 /// What MLX holds.

@@ -13,6 +13,9 @@ pub enum Family {
     /// Qwen2.5-VL: most layers look inside a window.
     #[serde(rename = "qwen2_5_vl")]
     Qwen25,
+    /// Qwen3-VL: places are learnt as well, and the language model is shown what some layers saw (DeepStack).
+    #[serde(rename = "qwen3_vl")]
+    Qwen3,
 }
 
 /// The shape of a Qwen-VL.
@@ -49,6 +52,19 @@ pub struct Vision {
     pub out_hidden_size: usize,
     /// Side of a window in visual tokens, and the layers that look at the whole page.
     pub windows: Option<Windows>,
+    /// Places that are learnt, and what the language model is shown beside the visual tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deep: Option<Deep>,
+}
+
+/// What Qwen3-VL's vision tower has and the earlier ones do not.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Deep {
+    /// Side of the table of learnt places, which is stretched over the page: 48.
+    pub side: usize,
+    /// Layers whose outcome is added to the visual tokens behind the first, second, third layer of the language model
+    /// (DeepStack, Meng et al. 2024).
+    pub layers: Vec<usize>,
 }
 
 /// Windowed attention.
@@ -81,6 +97,10 @@ pub struct Text {
     pub rope_theta: f64,
     /// How many rotary frequencies follow time, height and width.
     pub mrope_section: [usize; 3],
+    /// What Qwen3 has and Qwen2 does not: queries and keys are normalised, nothing has a bias, and the axes of the
+    /// rotary frequencies take turns. The width of a head stands by itself there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub normed_head: Option<usize>,
 }
 
 impl Vision {
@@ -110,7 +130,8 @@ impl Vision {
 impl Text {
     /// Width of one attention head.
     pub fn head(&self) -> usize {
-        self.hidden_size / self.num_attention_heads
+        let share = self.hidden_size / self.num_attention_heads;
+        self.normed_head.unwrap_or(share)
     }
 }
 
@@ -123,7 +144,7 @@ impl Config {
         // transformers' own `ColQwen2ForRetrieval` wraps the backbone.
         let root = json.part("vlm_config").unwrap_or_else(|| json.clone());
         let family = family(&root)?;
-        let text = text(&root)?;
+        let text = text(&root, family)?;
         let vision = vision(&root, family, text.hidden_size)?;
         if vision.out_hidden_size != text.hidden_size {
             return Err(root.unsupported(format!(
@@ -140,19 +161,38 @@ impl Config {
     }
 }
 
+impl Deep {
+    fn read(json: &Json) -> Result<Self, Error> {
+        let places = json.need(&["num_position_embeddings"])?;
+        let side = places.isqrt();
+        if side * side != places {
+            return Err(json.unsupported(format!("{places} learnt places, which make no square")));
+        }
+        let layers = json.whole_numbers("deepstack_visual_indexes");
+        Ok(Self {
+            side,
+            layers: layers.unwrap_or_default(),
+        })
+    }
+}
+
 fn family(root: &Json) -> Result<Family, Error> {
     match root.text("model_type") {
         Some("qwen2_vl" | "colqwen2") => Ok(Family::Qwen2),
         Some("qwen2_5_vl" | "colqwen2_5") => Ok(Family::Qwen25),
+        Some("qwen3_vl") => Ok(Family::Qwen3),
         other => Err(root.unsupported(format!("model_type {}", other.unwrap_or("(none)")))),
     }
 }
 
-fn text(root: &Json) -> Result<Text, Error> {
+fn text(root: &Json, family: Family) -> Result<Text, Error> {
     let json = root.part("text_config").unwrap_or_else(|| root.clone());
     expect(&json, "hidden_act", &["silu"])?;
-    if json.flag("use_sliding_window") {
-        return Err(json.unsupported("use_sliding_window"));
+    let normed = family == Family::Qwen3;
+    for (flag, odd) in [("use_sliding_window", true), ("attention_bias", normed)] {
+        if odd && json.flag(flag) {
+            return Err(json.unsupported(flag));
+        }
     }
     let rope = ["rope_parameters", "rope_scaling"]
         .iter()
@@ -175,12 +215,15 @@ fn text(root: &Json) -> Result<Text, Error> {
         rms_norm_eps: json.float("rms_norm_eps").unwrap_or(1e-6),
         rope_theta: theta.unwrap_or(1e6),
         mrope_section: sections(&rope)?,
+        normed_head: normed.then(|| json.need(&["head_dim"])).transpose()?,
     };
     let head = text.head();
     if 2 * text.mrope_section.iter().sum::<usize>() != head {
         return Err(rope.unsupported(format!("mrope_section beside heads {head} wide")));
     }
-    divides(&json, text.hidden_size, text.num_attention_heads)?;
+    if !normed {
+        divides(&json, text.hidden_size, heads)?;
+    }
     divides(&json, text.num_attention_heads, text.num_key_value_heads)?;
     Ok(text)
 }
@@ -200,8 +243,10 @@ fn vision(root: &Json, family: Family, text_width: usize) -> Result<Vision, Erro
     }
     let patch = json
         .number(&["patch_size", "spatial_patch_size"])
-        .unwrap_or(14);
+        .unwrap_or(if family == Family::Qwen3 { 16 } else { 14 });
     let merge = json.number(&["spatial_merge_size"]).unwrap_or(2);
+    let out = json.number(&["out_hidden_size"]).unwrap_or(text_width);
+    let mut deep = None;
     let (hidden, inter, out, windows) = match family {
         Family::Qwen2 => {
             expect(&json, "hidden_act", &["quick_gelu"])?;
@@ -212,7 +257,6 @@ fn vision(root: &Json, family: Family, text_width: usize) -> Result<Vision, Erro
         }
         Family::Qwen25 => {
             expect(&json, "hidden_act", &["silu"])?;
-            let out = json.number(&["out_hidden_size"]).unwrap_or(text_width);
             let windows = Windows {
                 side: json.number(&["window_size"]).unwrap_or(112) / merge / patch,
                 full: json
@@ -221,6 +265,12 @@ fn vision(root: &Json, family: Family, text_width: usize) -> Result<Vision, Erro
             };
             let inter = json.need(&["intermediate_size"])?;
             (json.need(&["hidden_size"])?, inter, out, Some(windows))
+        }
+        Family::Qwen3 => {
+            expect(&json, "hidden_act", &["gelu_pytorch_tanh"])?;
+            deep = Some(Deep::read(&json)?);
+            let inter = json.need(&["intermediate_size"])?;
+            (json.need(&["hidden_size"])?, inter, out, None)
         }
     };
     let vision = Vision {
@@ -233,6 +283,7 @@ fn vision(root: &Json, family: Family, text_width: usize) -> Result<Vision, Erro
         temporal_patch_size: json.number(&["temporal_patch_size"]).unwrap_or(2),
         out_hidden_size: out,
         windows,
+        deep,
     };
     if vision.temporal_patch_size != crate::patch::FRAMES {
         return Err(json.unsupported("a temporal_patch_size other than 2"));

@@ -66,6 +66,29 @@ impl Layout {
     }
 }
 
+/// The learnt places of each patch of a page, in its order: rows of a table of `side` x `side` that is stretched over the
+/// page, and their shares (bilinear, corners on corners).
+pub fn corners(grid: PatchGrid, side: usize) -> impl Iterator<Item = [(u32, f32); 4]> {
+    let last = side.saturating_sub(1);
+    let along = move |at: usize, count: u32| {
+        let steps = (count as usize).saturating_sub(1).max(1);
+        let place = at as f32 * last as f32 / steps as f32;
+        let before = (place as usize).min(last);
+        (before, (before + 1).min(last), place - before as f32)
+    };
+    patch::order(grid).map(move |(row, column)| {
+        let (top, bottom, down) = along(row, grid.rows);
+        let (left, right, across) = along(column, grid.columns);
+        let at = |y: usize, x: usize| (y * side + x) as u32;
+        [
+            (at(top, left), (1.0 - down) * (1.0 - across)),
+            (at(top, right), (1.0 - down) * across),
+            (at(bottom, left), down * (1.0 - across)),
+            (at(bottom, right), down * across),
+        ]
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,6 +110,25 @@ mod tests {
         assert_eq!(a4.windows.len(), 8 * 6);
         assert_eq!(a4.windows.iter().sum::<usize>(), 64 * 46);
         assert_eq!((a4.windows[39], a4.windows[40]), (64, 48));
+    }
+
+    #[test]
+    fn learnt_places_are_stretched_over_the_page() {
+        let all: Vec<_> = corners(grid(2, 4), 7).collect();
+        // Patches stand two by two: the third one begins the second row.
+        assert_eq!(all[0][0], (0, 1.0));
+        assert_eq!(all[1].map(|(at, _)| at), [2, 3, 9, 10]);
+        assert_eq!(all[2][0], (42, 1.0));
+        assert_eq!(all[7][0], (48, 1.0));
+        let halfway: Vec<_> = corners(grid(2, 4), 4).collect();
+        assert_eq!(halfway[1][0], (1, 1.0));
+        let odd: Vec<_> = corners(grid(2, 6), 4).collect();
+        assert_eq!(odd[1].map(|(at, _)| at), [0, 1, 4, 5]);
+        let shares = odd[1].map(|(_, share)| share);
+        assert!(
+            (shares[1] - 0.6).abs() < 1e-6 && shares[2] == 0.0,
+            "{shares:?}"
+        );
     }
 
     #[test]

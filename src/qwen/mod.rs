@@ -7,8 +7,9 @@ mod places;
 pub mod processor;
 pub mod schema;
 mod sight;
+pub mod sizes;
 
-pub use config::{Config, Family, Text, Vision, Windows};
-pub use layout::Layout;
+pub use config::{Config, Deep, Family, Text, Vision, Windows};
+pub use layout::{Layout, corners};
 pub use places::{Place, Span, angles, places};
 pub use sight::{Run, Sight};

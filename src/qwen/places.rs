@@ -37,12 +37,17 @@ pub fn places(spans: &[Span]) -> Vec<Place> {
     places
 }
 
-/// The rotary angles of tokens, `head / 2` each: each section of the frequencies follows one axis.
+/// The rotary angles of tokens, `head / 2` each: each section of the frequencies follows one axis. In Qwen3 the axes
+/// take turns, as long as sections last; what is left follows time.
 pub fn angles(places: &[Place], config: &Text) -> Vec<f32> {
     let half = config.head() / 2;
     let frequency = |i: usize| 1.0 / (config.rope_theta as f32).powf(i as f32 / half as f32);
-    let [time, down, _] = config.mrope_section;
-    let axis = |i: usize| usize::from(i >= time) + usize::from(i >= time + down);
+    let sections = config.mrope_section;
+    let axis = |i: usize| match config.normed_head {
+        None => usize::from(i >= sections[0]) + usize::from(i >= sections[0] + sections[1]),
+        Some(_) if i / 3 < sections[i % 3] => i % 3,
+        Some(_) => 0,
+    };
     let bands: Vec<(f32, usize)> = (0..half).map(|i| (frequency(i), axis(i))).collect();
     let mut angles = Vec::with_capacity(places.len() * half);
     for place in places {

@@ -1,8 +1,8 @@
 //! Every tensor that a model needs, by its canonical name: what a checkpoint is checked against before any is loaded,
 //! and how many parameters a model has before any is downloaded.
 
-use super::config::{Config, Family};
-use crate::checkpoint::Schema;
+use super::config::{Config, Family, Vision};
+use crate::checkpoint::{Packing, Schema};
 
 /// Names and shapes of the tensors of a model that makes vectors of `dim` numbers.
 pub fn vectors(config: &Config, dim: usize) -> Schema {
@@ -25,6 +25,21 @@ pub fn words(config: &Config, tied: bool) -> Schema {
 pub fn parameters(schema: &Schema) -> u64 {
     let count = |shape: &Vec<usize>| shape.iter().product::<usize>() as u64;
     schema.iter().map(|(_, shape)| count(shape)).sum()
+}
+
+/// Bytes of a model whose numbers take `number` bytes; its language model is `packed`, each group of numbers with a scale
+/// and a bias, as MLX's converter leaves it.
+pub fn bytes(schema: &Schema, number: u64, packed: Option<Packing>) -> u64 {
+    let tensor = |(name, shape): &(String, Vec<usize>)| {
+        let count = shape.iter().product::<usize>() as u64;
+        match packed.filter(|_| name.starts_with("language_model.") && shape.len() == 2) {
+            Some(Packing { bits, group }) => {
+                count * bits as u64 / 8 + 2 * count / group.max(1) as u64 * number
+            }
+            None => count * number,
+        }
+    };
+    schema.iter().map(tensor).sum()
 }
 
 struct List(Schema);
@@ -60,42 +75,72 @@ impl List {
         let (width, inter, side) = (v.hidden_size, v.intermediate_size, v.patch_size);
         let patch = [width, 3, v.temporal_patch_size, side, side];
         self.push("visual.patch_embed.proj.weight".to_owned(), &patch);
-        let old = config.family == Family::Qwen2;
+        let centred = config.family != Family::Qwen25;
         for layer in 0..v.depth {
             let block = format!("visual.blocks.{layer}");
-            self.norm(&format!("{block}.norm1"), width, old);
-            self.norm(&format!("{block}.norm2"), width, old);
+            self.norm(&format!("{block}.norm1"), width, centred);
+            self.norm(&format!("{block}.norm2"), width, centred);
             self.linear(&format!("{block}.attn.qkv"), width, 3 * width, true);
             self.linear(&format!("{block}.attn.proj"), width, width, true);
-            if old {
-                self.linear(&format!("{block}.mlp.fc1"), width, inter, true);
-                self.linear(&format!("{block}.mlp.fc2"), inter, width, true);
-            } else {
-                self.linear(&format!("{block}.mlp.gate_proj"), width, inter, true);
-                self.linear(&format!("{block}.mlp.up_proj"), width, inter, true);
-                self.linear(&format!("{block}.mlp.down_proj"), inter, width, true);
+            let (inwards, outwards): (&[&str], _) = match config.family {
+                Family::Qwen2 => (&["fc1"], "fc2"),
+                Family::Qwen25 => (&["gate_proj", "up_proj"], "down_proj"),
+                Family::Qwen3 => (&["linear_fc1"], "linear_fc2"),
+            };
+            for part in inwards {
+                self.linear(&format!("{block}.mlp.{part}"), width, inter, true);
             }
+            self.linear(&format!("{block}.mlp.{outwards}"), inter, width, true);
         }
-        let merged = width * v.unit();
-        self.norm("visual.merger.ln_q", width, old);
-        self.linear("visual.merger.mlp.0", merged, merged, true);
-        self.linear("visual.merger.mlp.2", merged, v.out_hidden_size, true);
+        let Some(deep) = &v.deep else {
+            return self.merger("visual.merger", ["ln_q", "mlp.0", "mlp.2"], v, centred);
+        };
+        self.push("visual.patch_embed.proj.bias".to_owned(), &[width]);
+        let table = [deep.side * deep.side, width];
+        self.push("visual.pos_embed.weight".to_owned(), &table);
+        let parts = ["norm", "linear_fc1", "linear_fc2"];
+        self.merger("visual.merger", parts, v, true);
+        for number in 0..deep.layers.len() {
+            let name = format!("visual.deepstack_merger_list.{number}");
+            self.merger(&name, parts, v, true);
+        }
+    }
+
+    /// What makes a visual token of a few patches; the mergers of a DeepStack norm the token instead of its patches.
+    fn merger(&mut self, name: &str, parts: [&str; 3], vision: &Vision, centred: bool) {
+        let merged = vision.hidden_size * vision.unit();
+        let normed = match name.contains("deepstack") {
+            true => merged,
+            false => vision.hidden_size,
+        };
+        let [norm, first, second] = parts.map(|part| format!("{name}.{part}"));
+        self.norm(&norm, normed, centred);
+        self.linear(&first, merged, merged, true);
+        self.linear(&second, merged, vision.out_hidden_size, true);
     }
 
     fn text(&mut self, config: &Config) {
         let t = &config.text;
         let (width, inter) = (t.hidden_size, t.intermediate_size);
-        let narrow = t.head() * t.num_key_value_heads;
+        let (wide, narrow) = (
+            t.head() * t.num_attention_heads,
+            t.head() * t.num_key_value_heads,
+        );
+        let bias = t.normed_head.is_none();
         let table = [t.vocab_size, width];
         self.push("language_model.embed_tokens.weight".to_owned(), &table);
         for layer in 0..t.num_hidden_layers {
             let layer = format!("language_model.layers.{layer}");
             self.norm(&format!("{layer}.input_layernorm"), width, false);
             self.norm(&format!("{layer}.post_attention_layernorm"), width, false);
-            self.linear(&format!("{layer}.self_attn.q_proj"), width, width, true);
-            self.linear(&format!("{layer}.self_attn.k_proj"), width, narrow, true);
-            self.linear(&format!("{layer}.self_attn.v_proj"), width, narrow, true);
-            self.linear(&format!("{layer}.self_attn.o_proj"), width, width, false);
+            self.linear(&format!("{layer}.self_attn.q_proj"), width, wide, bias);
+            self.linear(&format!("{layer}.self_attn.k_proj"), width, narrow, bias);
+            self.linear(&format!("{layer}.self_attn.v_proj"), width, narrow, bias);
+            self.linear(&format!("{layer}.self_attn.o_proj"), wide, width, false);
+            if let Some(head) = t.normed_head {
+                self.norm(&format!("{layer}.self_attn.q_norm"), head, false);
+                self.norm(&format!("{layer}.self_attn.k_norm"), head, false);
+            }
             self.linear(&format!("{layer}.mlp.gate_proj"), width, inter, false);
             self.linear(&format!("{layer}.mlp.up_proj"), width, inter, false);
             self.linear(&format!("{layer}.mlp.down_proj"), inter, width, false);

@@ -205,7 +205,7 @@ fn pages_of_different_manuals_are_not_asked_about_together() {
         "{round}"
     );
     let wrong = bench(&desk, &["lmstudio=x"], &[]);
-    let told = "there is no runner `lmstudio`; there are mlx-vlm, ollama and openai";
+    let told = "there is no runner `lmstudio`; there are mlx-vlm, ollama, mlx and openai";
     assert!(
         wrong.code == 64 && wrong.err.contains(told),
         "{}",

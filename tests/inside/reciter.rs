@@ -7,6 +7,13 @@ use std::path::Path;
 use crate::desk::{Desk, Done, manual};
 use crate::titles::{MANUALS, golden, right};
 
+/// Random models, one of each family.
+fn random(family: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden/speaker")
+        .join(family)
+}
+
 fn describe(desk: &Desk, model: &Path, more: &[&str]) -> Done {
     let model = model.display().to_string();
     let args = ["describe", "--runner", "mlx", "--model", &model];
@@ -51,6 +58,107 @@ fn our_manuals_are_recited_without_a_server() {
     println!("{told}");
     assert_eq!((done.code, &told["described"]), (0, &6.into()), "{told}");
     assert_eq!(right(&desk), (53, 53));
+}
+
+#[test]
+fn what_was_described_is_kept_and_nonsense_fails() {
+    let desk = shelf();
+    let some = ["--manual", MANUALS[0], "--redo", "failed", "--json"];
+    let first = describe(
+        &desk,
+        &golden("model"),
+        &[&some[..], &["--pages", "1-3"]].concat(),
+    );
+    assert_eq!(first.json()["described"], 3, "{}", first.err);
+    for family in ["qwen2.5", "qwen3"] {
+        let more = ["--pages", "1-5", "--max-tokens", "40", "--lanes", "3"];
+        let done = describe(&desk, &random(family), &[&some[..], &more].concat());
+        let told = done.json();
+        let failed = told["failed"].as_array().unwrap();
+        assert_eq!(
+            (done.code, &told["kept"], failed.len()),
+            (1, &3.into(), 2),
+            "{told}"
+        );
+        let nonsense = [
+            "unparsable",
+            "truncated",
+            "repetition",
+            "gibberish",
+            "too-brief",
+        ];
+        for failure in failed {
+            let class = failure["class"].as_str().unwrap();
+            assert!(nonsense.contains(&class), "{failure}");
+        }
+        assert!(!told["retries"].as_object().unwrap().is_empty(), "{told}");
+    }
+    let rest = describe(&desk, &golden("model"), &some);
+    let told = rest.json();
+    assert_eq!(
+        (rest.code, &told["described"], &told["kept"]),
+        (0, &24.into(), &3.into()),
+        "{told}"
+    );
+}
+
+#[test]
+fn embedding_gives_its_memory_back_before_describing() {
+    let model = golden("model").display().to_string();
+    let desk = || {
+        Desk::tiny()
+            .with("INGEST_EMBED_ENGINE", "mlx")
+            .with("INGEST_DESCRIBE_RUNNER", "mlx")
+            .with("INGEST_DESCRIBE_MODEL", &model)
+            .with("INGEST_DESCRIBE_MEGAPIXELS", "0.4")
+    };
+    let file = manual(MANUALS[0]);
+    let pages = [&file, "--pages", "4-6", "--describe"];
+    let done = desk().run(&[&pages[..], &["--json"]].concat());
+    let told = done.json();
+    assert_eq!(told["descriptions"]["described"], 3, "{told}{}", done.err);
+    let bytes = |part: &serde_json::Value, what: &str| part["mlx"][what].as_u64().unwrap();
+    let (embedding, describing) = (&told, &told["descriptions"]);
+    assert!(bytes(embedding, "peak") > 1_000_000, "{told}");
+    assert!(
+        bytes(embedding, "active") * 20 <= bytes(embedding, "peak"),
+        "{told}"
+    );
+    // 849,024 parameters in f32.
+    assert!(bytes(describing, "active") > 3_000_000, "{told}");
+    assert!(bytes(describing, "peak") > bytes(describing, "active"));
+    let people = desk().run(&pages).out;
+    assert_eq!(people.matches("memory of MLX: ").count(), 2, "{people}");
+}
+
+#[test]
+fn candidates_in_the_process_are_compared() {
+    let desk = Desk::built_in().with("INGEST_DESCRIBE_MEGAPIXELS", "0.2");
+    assert_eq!(desk.run(&[&manual(MANUALS[0]), "--pages", "4-7"]).code, 0);
+    let names = [golden("model"), random("qwen3")].map(|model| format!("mlx={}", model.display()));
+    let ways = [
+        "--approach",
+        "sequential,lanes",
+        "--batch",
+        "3",
+        "--runs",
+        "1",
+    ];
+    let candidates = ["--candidate", &names[0], "--candidate", &names[1], "--json"];
+    let done = desk.run(&[&["bench", "describe"], &ways[..], &candidates].concat());
+    let report = done.json();
+    let [knows, raves] = &report["candidates"].as_array().unwrap()[..] else {
+        panic!("{report}");
+    };
+    let round = |candidate: &serde_json::Value| candidate["rows"][0]["rounds"][0].clone();
+    assert_eq!(round(knows)["described"], 4, "{knows}{}", done.err);
+    assert_eq!(round(raves)["failed"], 4, "{raves}");
+    assert_eq!(raves["verdict"]["grade"], "fail");
+    for candidate in [knows, raves] {
+        assert_eq!(candidate["consistency"]["alone"], 1.0, "{candidate}");
+        assert!(round(candidate)["peak"].as_u64().unwrap() > 10_000_000);
+    }
+    assert_eq!(report["rankings"]["overall"][0], names[0]);
 }
 
 /// The model of the golden folder with one file written anew, or left out where there is nothing to write.

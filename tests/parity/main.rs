@@ -10,6 +10,9 @@
 
 #[cfg(feature = "mlx")]
 mod mlx;
+#[cfg(feature = "mlx")]
+#[path = "../support/speaker.rs"]
+mod models;
 mod reference;
 #[cfg(feature = "mlx")]
 mod speaker;

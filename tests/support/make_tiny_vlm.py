@@ -64,11 +64,12 @@ def config(family: str, tok: Tokenizer) -> dict:
             {k: v for k, v in shared.items() if k not in text}), use_sliding_window=False, rope_theta=1e6,
             vision_token_id=ids["<|vision_pad|>"], vision_config=vision,
             rope_scaling={"type": "mrope", "mrope_section": [2, 3, 3]})
-    vision |= dict(model_type="qwen3_vl", patch_size=16, num_position_embeddings=2304, hidden_act="gelu_pytorch_tanh",
-                   deepstack_visual_indexes=[0, 1, 2])
-    text |= dict(model_type="qwen3_vl_text", head_dim=16, attention_bias=False, rope_theta=5e6,
+    vision |= dict(model_type="qwen3_vl", patch_size=16, hidden_size=32, intermediate_size=48, hidden_act="gelu_pytorch_tanh",
+                   num_position_embeddings=144, deepstack_visual_indexes=[0, 1, 2])
+    # Heads are wider than their share of a token, as in Qwen3-VL-2B and -4B.
+    text |= dict(model_type="qwen3_vl_text", head_dim=32, attention_bias=False, rope_theta=5e6,
                  rope_scaling={"rope_type": "default", "type": "default", "mrope_interleaved": True,
-                               "mrope_section": [4, 2, 2]})
+                               "mrope_section": [6, 5, 5]})
     return dict(architectures=["Qwen3VLForConditionalGeneration"], model_type=family, text_config=text,
                 vision_config=vision, **shared)
 

@@ -85,7 +85,7 @@ impl Bench {
         let jobs = pipeline::survey(&args.request(file, pages), None, &render)?;
         let parts = Parts {
             renderer: Box::new(|| render::open(&self.settings.render)),
-            embedder: Box::new(|| embed::open(&self.settings.embed)),
+            embedder: Box::new(|| kit::open_model(&self.settings, &self.settings.embed)),
             store: store.as_ref(),
         };
         let how = how(&self.settings, &self.card, &self.plan, pages.clone());
@@ -100,7 +100,9 @@ impl Bench {
             return Err(Report::plain(format!("{}: {why}", file.display())));
         }
         let name = manual.map(|m| m.manual.clone()).unwrap_or_default();
-        Ok((name, run(&tally, peak)))
+        let mut run = run(&tally, peak);
+        run.mlx = kit::mlx_memory();
+        Ok((name, run))
     }
 }
 
@@ -137,6 +139,7 @@ fn run(tally: &Tally, (peak_memory, peak_device_memory): (u64, Option<u64>)) -> 
         padding: padded / pages.max(1) as f64,
         peak_memory,
         peak_device_memory,
+        mlx: None,
     };
     run.share();
     run

@@ -124,6 +124,7 @@ fn details(point: &Point) -> Sheet {
         "padding",
         "peak memory",
         "device memory",
+        "of MLX, most",
         "failed",
     ];
     let mut sheet = Sheet::new("The model's batches, and memory", &header);
@@ -137,6 +138,8 @@ fn details(point: &Point) -> Sheet {
             ByteSize(run.peak_memory).to_string(),
             run.peak_device_memory
                 .map_or("-".to_owned(), |bytes| ByteSize(bytes).to_string()),
+            run.mlx
+                .map_or("-".to_owned(), |mlx| ByteSize(mlx.peak).to_string()),
             run.failed.to_string(),
         ]);
         sheet.rows.push(row);

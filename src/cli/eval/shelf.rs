@@ -96,7 +96,7 @@ impl Shelf {
         let jobs = vec![Ok(job(dataset))];
         let parts = Parts {
             renderer: Box::new(|| Ok(dataset.renderer(&settings.render))),
-            embedder: Box::new(|| embed::open(&settings.embed)),
+            embedder: Box::new(|| kit::open_model(settings, &settings.embed)),
             store: &*shelf.store,
         };
         let how = how(settings, &card, &plan, PageSet::default());

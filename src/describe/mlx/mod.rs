@@ -1,4 +1,4 @@
-//! A Qwen2.5-VL in this process, on MLX: the same questions and answers as from a server, without one.
+//! A Qwen2.5-VL or Qwen3-VL in this process, on MLX: the same questions and answers as from a server, without one.
 
 mod template;
 mod words;
@@ -42,8 +42,8 @@ pub(super) fn open(config: &Config, memory: u64) -> Result<Box<dyn Runner>, Erro
     let source = Source::find(&config.model)?;
     let json = Json::read(&source.file("config.json", &mut |_, _, _| ())?)?;
     let shape = qwen::Config::read(&json)?;
-    if shape.family != Family::Qwen25 {
-        return Err(json.unsupported("a model other than Qwen2.5-VL").into());
+    if shape.family == Family::Qwen2 {
+        return Err(json.unsupported("a Qwen2-VL").into());
     }
     let pixels = processor::of(&source, &shape.vision)?;
     let template = Template::open(&source)?;

@@ -6,7 +6,8 @@
 use super::attention::TILE;
 use crate::embed::Footprint;
 use crate::patch::PatchSpec;
-use crate::qwen::{Config, schema};
+use crate::qwen::Config;
+use crate::qwen::sizes::{patch_floats, token_floats};
 
 /// Patches that go through a GPU at a time: five large pages fill it, more would only take memory.
 const GPU_CHUNK: usize = 16_384;
@@ -20,9 +21,9 @@ pub(super) fn chunk(on_gpu: bool) -> usize {
     if on_gpu { GPU_CHUNK } else { CPU_CHUNK }
 }
 
-/// The memory of a model whose numbers take `bytes` each, for vectors of `dim`.
+/// The memory of a model whose numbers take `bytes` each, for vectors of `dim`; its weights take `weights`.
 pub(super) fn footprint(
-    (config, dim): (&Config, usize),
+    (config, dim, weights): (&Config, usize, u64),
     spec: &PatchSpec,
     bytes: u64,
     on_gpu: bool,
@@ -36,7 +37,7 @@ pub(super) fn footprint(
         live * HELD + 3 * (TILE as u64) * bytes.max(4) + pixels(config) * rows * (4 + bytes);
     let vector = (dim * size_of::<f32>()) as u64;
     Footprint {
-        weights: schema::parameters(&schema::vectors(config, dim)) * bytes,
+        weights,
         fixed,
         per_cost: pixels(config) * 4 + vector.div_ceil(config.vision.unit() as u64) + 1,
     }
@@ -46,28 +47,10 @@ fn pixels(config: &Config) -> u64 {
     config.vision.pixels() as u64
 }
 
-/// Floats held for one patch inside a layer of the vision tower, whichever of attention and MLP takes more.
-/// Attention: the residual and its norm, qkv twice (turned and not), q and k in f32 before and after rotation, the
-/// outcome twice. MLP: residual and norm, gate, its SiLU, up, and their product.
-fn patch_floats(config: &Config) -> u64 {
-    let v = &config.vision;
-    let attention = 2 * v.hidden_size + 6 * v.hidden_size + 8 * v.hidden_size + 2 * v.hidden_size;
-    let mlp = 2 * v.hidden_size + 4 * v.intermediate_size;
-    attention.max(mlp) as u64
-}
-
-/// Floats held for one token inside a layer of the language model.
-fn token_floats(config: &Config) -> u64 {
-    let t = &config.text;
-    let attention = 10 * t.hidden_size;
-    let mlp = 3 * t.hidden_size + 4 * t.intermediate_size;
-    attention.max(mlp) as u64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::qwen::{Family, Text, Vision, Windows};
+    use crate::qwen::{Family, Text, Vision, Windows, schema};
     use crate::units::ByteSize;
 
     /// ColQwen2.5 on Qwen2.5-VL-3B.
@@ -87,6 +70,7 @@ mod tests {
                     side: 4,
                     full: vec![7, 15, 23, 31],
                 }),
+                deep: None,
             },
             text: Text {
                 vocab_size: 151_936,
@@ -98,6 +82,7 @@ mod tests {
                 rms_norm_eps: 1e-6,
                 rope_theta: 1e6,
                 mrope_section: [16, 24, 24],
+                normed_head: None,
             },
             image_token: 151_655,
         }
@@ -128,7 +113,8 @@ mod tests {
     #[test]
     fn a_batch_of_32_large_pages_fits_into_40_gb() {
         let spec = PatchSpec::qwen(3136, 768 * 28 * 28);
-        let need = footprint((&large(), 128), &spec, 2, true);
+        let weights = schema::bytes(&schema::vectors(&large(), 128), 2, None);
+        let need = footprint((&large(), 128, weights), &spec, 2, true);
         let total = need.weights + need.fixed + need.per_cost * 32 * 3072;
         assert!(total <= 36_000_000_000, "{}", ByteSize(total));
         assert!(total >= 8_000_000_000, "{}", ByteSize(total));

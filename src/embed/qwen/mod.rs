@@ -23,11 +23,11 @@ pub(super) use sheet::models;
 
 use super::device::{Place, Site};
 use super::weights::Weights;
-use super::{Card, Config, Error};
-use crate::checkpoint::{self, Files, Json, Schema, Source, Watch, digest};
+use super::{Card, Config, Engine, Error};
+use crate::checkpoint::{self, Files, Json, Packing, Schema, Source, Watch, digest};
 use crate::mlx::Reader;
 use crate::patch::{PatchSpec, Prepare};
-use crate::qwen::{Config as Shape, schema};
+use crate::qwen::{Config as Shape, Family, schema};
 use crate::vectors::Profile;
 use prompt::Prompt;
 use sheet::Sheet;
@@ -42,9 +42,22 @@ struct Parts {
     base: Option<(Json, Source)>,
     sheet: Sheet,
     shape: Shape,
+    /// How MLX's converter packed the language model, if it did.
+    packing: Option<Packing>,
     /// Width of a vector.
     dim: usize,
     spec: PatchSpec,
+}
+
+/// What `config.json` says of packed weights.
+fn packing(json: &Json) -> Option<Packing> {
+    let part = json
+        .part("quantization")
+        .or_else(|| json.part("quantization_config"))?;
+    Some(Packing {
+        bits: part.number(&["bits"])?,
+        group: part.number(&["group_size"])?,
+    })
 }
 
 /// The card of a model.
@@ -60,7 +73,7 @@ pub(super) fn card(config: &Config) -> Result<Card, Error> {
         parameters: schema::parameters(&parts.schema()),
         licence: parts.sheet.licences(),
         memory: footprint::footprint(
-            (&parts.shape, parts.dim),
+            (&parts.shape, parts.dim, parts.bytes(config, site.bytes)),
             &parts.spec,
             site.bytes,
             site.on_gpu,
@@ -123,12 +136,16 @@ impl Parts {
         let backbone = base.as_ref().map_or(&source, |(_, base)| base);
         let json = Json::read(&backbone.file("config.json", &mut |_, _, _| ())?)?;
         let shape = Shape::read(&json)?;
+        if shape.family == Family::Qwen3 {
+            return Err(json.unsupported("a ColQwen on Qwen3-VL").into());
+        }
         let mut parts = Self {
             spec: preprocessor::read(None, &shape.vision, None)?,
             source,
             base,
             sheet,
             shape,
+            packing: packing(&json),
             dim: json.number(&["dim", "embedding_dim"]).unwrap_or(128),
         };
         let processor = parts.first(&["preprocessor_config.json", "processor_config.json"])?;
@@ -161,6 +178,12 @@ impl Parts {
             Some(file) => Ok(file),
             None => Ok(self.source.file("tokenizer.json", &mut |_, _, _| ())?),
         }
+    }
+
+    /// Bytes of the weights in memory; only MLX leaves packed what is packed.
+    fn bytes(&self, config: &Config, number: u64) -> u64 {
+        let packed = self.packing.filter(|_| config.engine == Engine::Mlx);
+        schema::bytes(&self.schema(), number, packed)
     }
 
     fn schema(&self) -> Schema {

@@ -11,7 +11,7 @@ use super::super::weights::Weights;
 use super::Tap;
 use super::attention::{angles, attend, rotate};
 use crate::patch::{PatchGrid, Patches};
-use crate::qwen::{Config, Family, Layout, Sight, Vision};
+use crate::qwen::{Config, Layout, Sight, Vision};
 
 /// Added to the variance in every norm of the tower.
 const EPS: f64 = 1e-6;
@@ -160,9 +160,9 @@ impl VisionTower {
 
 impl Norm {
     fn load(weights: &Weights, config: &Config, name: &str) -> std::result::Result<Self, Error> {
-        Ok(match config.family {
-            Family::Qwen2 => Self::Layer(weights.layer_norm(name, EPS)?),
-            Family::Qwen25 => Self::Rms(weights.rms_norm(name, EPS)?),
+        Ok(match config.vision.windows {
+            None => Self::Layer(weights.layer_norm(name, EPS)?),
+            Some(_) => Self::Rms(weights.rms_norm(name, EPS)?),
         })
     }
 
@@ -177,12 +177,12 @@ impl Norm {
 impl Mlp {
     fn load(weights: &Weights, config: &Config, block: &str) -> std::result::Result<Self, Error> {
         let linear = |name: &str| weights.linear(&format!("{block}.mlp.{name}"), true);
-        Ok(match config.family {
-            Family::Qwen2 => Self::Plain {
+        Ok(match config.vision.windows {
+            None => Self::Plain {
                 fc1: linear("fc1")?,
                 fc2: linear("fc2")?,
             },
-            Family::Qwen25 => Self::Gated {
+            Some(_) => Self::Gated {
                 gate: linear("gate_proj")?,
                 up: linear("up_proj")?,
                 down: linear("down_proj")?,

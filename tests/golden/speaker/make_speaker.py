@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Write the tiny Qwen2.5-VL of this folder, plain and in 4 bits, and what mlx-vlm computes with each.
+"""Write the tiny Qwen2.5-VL and Qwen3-VL of this folder, plain and in 4 bits, and what mlx-vlm computes with each.
 
     $(tests/support/mlx-vlm.sh) tests/golden/speaker/make_speaker.py
 
-The model is that of `tests/support/make_tiny_vlm.py`. All is computed in f32, from weights stored in bf16.
+The models are those of `tests/support/make_tiny_vlm.py`. All is computed in f32, from weights stored in bf16.
 """
 import importlib, json, pathlib, sys
 
@@ -21,13 +21,12 @@ STEPS = 16
 GROUP, BITS = 32, 4
 # Patches down and across; 35 and 10 visual tokens, the first in windows of three sizes.
 GRIDS = [(10, 14), (4, 10)]
-PIXELS = 3 * 2 * 14 * 14
 
 
-def pixels(picture: int, patches: int) -> np.ndarray:
+def pixels(picture: int, patches: int, side: int) -> np.ndarray:
     """Patches that a test can compute as well: nothing of them is stored."""
-    at = np.arange(patches * PIXELS, dtype=np.int64)
-    return ((at * 7919 + picture * 104729) % 2003 / 1001.5 - 1.0).astype(np.float32).reshape(patches, PIXELS)
+    at = np.arange(patches * 6 * side * side, dtype=np.int64)
+    return ((at * 7919 + picture * 104729) % 2003 / 1001.5 - 1.0).astype(np.float32).reshape(patches, -1)
 
 
 def network(folder: pathlib.Path, packed: bool):
@@ -69,28 +68,33 @@ def prompt(tok, cfg) -> list[int]:
 def computed(folder: pathlib.Path, tok, packed: bool) -> dict:
     model, cfg = network(folder, packed)
     said = prompt(tok, cfg)
-    patches = np.concatenate([pixels(i, rows * columns) for i, (rows, columns) in enumerate(GRIDS)])
-    tokens, lm = mx.array([said]), model.language_model
+    side = cfg["vision_config"]["patch_size"]
+    patches = mx.array(np.concatenate([pixels(i, r * c, side) for i, (r, c) in enumerate(GRIDS)]))
+    tokens, lm, grids = mx.array([said]), model.language_model, mx.array([[1, r, c] for r, c in GRIDS])
+    seen = model.vision_tower(patches, grids)
+    # Qwen3-VL's tower also returns what the first layers of the language model are shown.
+    seen = dict(seen=seen) if isinstance(seen, mx.array) else dict(seen=seen[0], deep=mx.stack(seen[1]))
     cache = make_prompt_cache(lm)
-    out = model(tokens, mx.array(patches), cache=cache, image_grid_thw=mx.array([[1, r, c] for r, c in GRIDS])).logits[0]
+    out = model(tokens, patches, cache=cache, image_grid_thw=grids).logits[0]
     answer, steps = [], []
     row = out[-1]
     for _ in range(STEPS):
         answer.append(mx.argmax(row).item())
         row = lm(mx.array([[answer[-1]]]), cache=cache).logits[0, -1]
         steps.append(row)
-    return dict(tokens=tokens[0].astype(mx.uint32), prefill=out, answer=mx.array(answer, dtype=mx.uint32),
+    return dict(**seen, tokens=tokens[0].astype(mx.uint32), prefill=out, answer=mx.array(answer, dtype=mx.uint32),
                 steps=mx.stack(steps))
 
 
 def main() -> None:
-    plain, packed = HERE / "model", HERE / "model-4bit"
-    tiny.make(plain, "qwen2_5_vl")
-    store(plain, mx.load(str(plain / "model.safetensors")))
-    pack(plain, packed)
     tok = tiny.build_tokenizer()
-    for folder, is_packed in ((plain, False), (packed, True)):
-        mx.save_safetensors(str(HERE / f"{folder.name}.safetensors"), computed(folder, tok, is_packed))
+    for name, family in (("qwen2.5", "qwen2_5_vl"), ("qwen3", "qwen3_vl")):
+        plain, packed = HERE / name, HERE / f"{name}-4bit"
+        tiny.make(plain, family)
+        store(plain, mx.load(str(plain / "model.safetensors")))
+        pack(plain, packed)
+        for folder, is_packed in ((plain, False), (packed, True)):
+            mx.save_safetensors(str(HERE / f"{folder.name}.safetensors"), computed(folder, tok, is_packed))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ use crate::report::Report;
 
 use super::super::super::describe::how;
 use super::super::super::ingest::STOP;
+use super::super::super::kit;
 use super::super::super::ui::Ui;
 use super::questions::Asked;
 use super::{Approach, Named, judge};
@@ -64,7 +65,10 @@ impl Bench<'_> {
         config.command.clear();
         let filled = self.fill(&config, &mut record);
         // The next candidate needs the memory.
-        drop(describe::open(&config, self.memory()).and_then(|runner| runner.unload()));
+        drop(
+            describe::open(&config, kit::allowance(self.settings))
+                .and_then(|runner| runner.unload()),
+        );
         match filled {
             Ok(()) => {}
             Err(Cut::Failed(why)) => {
@@ -93,7 +97,7 @@ impl Bench<'_> {
                 Approach::Lanes => (size, 1),
                 Approach::Interleaved => (1, size),
             };
-            let runner = describe::open(&config, self.memory())?;
+            let runner = describe::open(&config, kit::allowance(self.settings))?;
             if record.server.is_empty() {
                 record.server.clone_from(&runner.card().name);
                 record.load = self.load(&*runner, &config)?;
@@ -127,7 +131,7 @@ impl Bench<'_> {
         record.said = at.map(|at| said.swap_remove(at)).unwrap_or_default();
         let mut config = config.clone();
         (config.lanes, config.interleave) = (TIMES, 1);
-        let runner = describe::open(&config, self.memory())?;
+        let runner = describe::open(&config, kit::allowance(self.settings))?;
         record.answers = self.answers(&*runner, &config)?;
         record.consistency = Some(self.constancy(&*runner, &config)?);
         Ok(())

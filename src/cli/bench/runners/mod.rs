@@ -104,7 +104,7 @@ impl Named {
         Ok(Self {
             text: text.to_owned(),
             runner: Kind::from_str(runner, false).map_err(|_| {
-                format!("there is no runner `{runner}`; there are mlx-vlm, ollama and openai")
+                format!("there is no runner `{runner}`; there are mlx-vlm, ollama, mlx and openai")
             })?,
             model: model.to_owned(),
             url: url.to_owned(),

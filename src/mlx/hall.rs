@@ -1,0 +1,245 @@
+//! Questions answered side by side: each turn of MLX's thread takes in one question that waits, and reads one more token
+//! of every answer under way. Turns queue up with everything else that the thread is asked to do.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
+
+use mlx_rs::memory as mlx;
+
+use super::lanes::Floor;
+use super::need::Need;
+use super::worker::{self, failed};
+use super::{Error, Piece, Question, Recipe, Said, Tap};
+use crate::qwen;
+
+/// A model that answers questions, several at once. It is loaded when it is first asked.
+pub struct Speaker(Arc<Hall>);
+
+/// An answer as it comes; dropping it ends it.
+pub struct Answer {
+    said: Receiver<Result<Said, Error>>,
+    /// Tokens of the question, pictures included.
+    pub prompt: usize,
+    _wanted: Arc<()>,
+}
+
+struct Hall {
+    recipe: Recipe,
+    /// Bytes of the model.
+    weights: u64,
+    door: Mutex<Door>,
+    /// Used on MLX's thread only.
+    floor: Mutex<Floor>,
+}
+
+/// What waits to be taken in.
+#[derive(Default)]
+struct Door {
+    waiting: VecDeque<Asked>,
+    /// Whether a turn is under way or queued.
+    turning: bool,
+}
+
+/// A question that was asked.
+pub(super) struct Asked {
+    pub(super) question: Question,
+    pub(super) need: Need,
+    pub(super) tell: Sender<Result<Said, Error>>,
+    pub(super) wanted: Weak<()>,
+}
+
+impl Speaker {
+    /// A model that is loaded when it is first asked.
+    ///
+    /// # Errors
+    /// When its weights do not fit into the memory that it may take.
+    pub fn open(recipe: Recipe) -> Result<Self, Error> {
+        let weights = (recipe.weights)()?.bytes(recipe.unit.bytes());
+        if weights > recipe.memory {
+            return Err(over(weights, 0, recipe.memory));
+        }
+        worker::limit(recipe.memory)?;
+        Ok(Self(Arc::new(Hall {
+            recipe,
+            weights,
+            door: Mutex::default(),
+            floor: Mutex::default(),
+        })))
+    }
+
+    /// Asks.
+    ///
+    /// # Errors
+    /// When the question is longer than the model reads, or could never fit into memory.
+    pub fn ask(&self, mut question: Question) -> Result<Answer, Error> {
+        let recipe = &self.0.recipe;
+        let spans: Vec<_> = question.pieces.iter().map(Piece::span).collect();
+        let (tokens, context) = (qwen::places(&spans).len(), recipe.context);
+        if tokens >= context {
+            return Err(Error::Long { tokens, context });
+        }
+        question.max_tokens = question.max_tokens.clamp(1, context - tokens);
+        let need = Need::of(recipe, &question, tokens);
+        let (own, weights) = (need.kept + need.reading, self.0.weights);
+        if weights + own > recipe.memory {
+            return Err(over(own, weights, recipe.memory));
+        }
+        let ((tell, said), wanted) = (channel(), Arc::new(()));
+        let mut door = lock(&self.0.door);
+        door.waiting.push_back(Asked {
+            question,
+            need,
+            tell,
+            wanted: Arc::downgrade(&wanted),
+        });
+        if !std::mem::replace(&mut door.turning, true) {
+            self.0.queue();
+        }
+        Ok(Answer {
+            said,
+            prompt: tokens,
+            _wanted: wanted,
+        })
+    }
+
+    /// Frees the memory that the model takes; the next question loads it again.
+    ///
+    /// # Errors
+    /// When MLX fails.
+    pub fn unload(&self) -> Result<(), Error> {
+        let hall = Arc::clone(&self.0);
+        worker::run(move || {
+            lock(&hall.floor).model = None;
+            mlx::clear_cache()
+        })?
+        .map_err(failed)
+    }
+
+    /// What is computed on the way: what the vision tower sees, then the scores of all words behind each token of a question
+    /// that is read `stretch` tokens at a time, and behind each token of an answer that is given.
+    ///
+    /// # Errors
+    /// When MLX fails.
+    pub fn inside(
+        &self,
+        pieces: Vec<Piece>,
+        answer: Vec<u32>,
+        stretch: usize,
+    ) -> Result<Vec<Tap>, Error> {
+        let hall = Arc::clone(&self.0);
+        worker::run(move || {
+            let unit = hall.recipe.unit;
+            worker::on(unit, || {
+                lock(&hall.floor).inside(&hall.recipe, pieces, &answer, stretch)
+            })
+        })?
+    }
+}
+
+impl Answer {
+    /// What comes next, if it comes in time.
+    ///
+    /// # Errors
+    /// None when the time is over; else what went wrong.
+    pub fn next_by(&self, end: Instant) -> Result<Said, Option<Error>> {
+        match self
+            .said
+            .recv_timeout(end.saturating_duration_since(Instant::now()))
+        {
+            Ok(said) => said.map_err(Some),
+            Err(RecvTimeoutError::Timeout) => Err(None),
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(Some(Error::Failed("its thread panicked".to_owned())))
+            }
+        }
+    }
+}
+
+impl Drop for Speaker {
+    fn drop(&mut self) {
+        let _ = self.unload();
+    }
+}
+
+impl Hall {
+    /// Queues a turn.
+    fn queue(self: &Arc<Self>) {
+        let hall = Arc::clone(self);
+        worker::post(move || {
+            let clean = Clean(&hall);
+            let goes_on = worker::on(hall.recipe.unit, || hall.turn());
+            std::mem::forget(clean);
+            if goes_on {
+                hall.queue();
+            }
+        });
+    }
+
+    /// One turn; returns whether another one is due.
+    fn turn(self: &Arc<Self>) -> bool {
+        let mut floor = lock(&self.floor);
+        floor.lanes.retain(|lane| lane.wanted.strong_count() > 0);
+        if let Some(asked) = self.next(&floor) {
+            let tell = asked.tell.clone();
+            if let Err(error) = floor.take_in(&self.recipe, asked) {
+                let _ = tell.send(Err(error));
+            }
+        }
+        if let Err(error) = floor.step(&self.recipe) {
+            for lane in floor.lanes.drain(..) {
+                let _ = lane.tell.send(Err(match &error {
+                    Error::Memory(why) => Error::Memory(why.clone()),
+                    other => Error::Failed(other.to_string()),
+                }));
+            }
+        }
+        let mut door = lock(&self.door);
+        door.turning = !(floor.lanes.is_empty() && door.waiting.is_empty());
+        if !door.turning {
+            let _ = mlx::clear_cache();
+        }
+        door.turning
+    }
+
+    /// The next question that somebody still waits for and that fits beside those under way.
+    fn next(&self, floor: &Floor) -> Option<Asked> {
+        let mut door = lock(&self.door);
+        door.waiting.retain(|asked| asked.wanted.strong_count() > 0);
+        let first = door.waiting.front()?;
+        let own = first.need.kept + first.need.reading;
+        let full = self.weights + floor.kept() + own > self.recipe.memory;
+        if full && !floor.lanes.is_empty() {
+            return None;
+        }
+        door.waiting.pop_front()
+    }
+}
+
+/// Leaves nobody waiting where a turn panics.
+struct Clean<'h>(&'h Arc<Hall>);
+
+impl Drop for Clean<'_> {
+    fn drop(&mut self) {
+        *lock(&self.0.floor) = Floor::default();
+        *lock(&self.0.door) = Door::default();
+    }
+}
+
+fn over(need: u64, taken: u64, limit: u64) -> Error {
+    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+    let beside = match taken {
+        0 => String::new(),
+        taken => format!(" beside {} MiB of weights", mib(taken)),
+    };
+    Error::Memory(format!(
+        "{} MiB are needed{beside}, {} MiB are allowed",
+        mib(need),
+        mib(limit)
+    ))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,22 @@
+//! How many numbers a model holds while it computes, from its shape alone.
+
+use super::config::Config;
+
+/// Floats held for one patch inside a layer of the vision tower, whichever of attention and MLP takes more.
+/// Attention: the residual and its norm, qkv twice (turned and not), q and k in f32 before and after rotation, the
+/// outcome twice. MLP: residual and norm, gate, its SiLU, up, and their product.
+pub fn patch_floats(config: &Config) -> u64 {
+    let v = &config.vision;
+    let attention = 2 * v.hidden_size + 6 * v.hidden_size + 8 * v.hidden_size + 2 * v.hidden_size;
+    let mlp = 2 * v.hidden_size + 4 * v.intermediate_size;
+    attention.max(mlp) as u64
+}
+
+/// Floats held for one token inside a layer of the language model.
+pub fn token_floats(config: &Config) -> u64 {
+    let t = &config.text;
+    let heads = t.head() * t.num_attention_heads;
+    let attention = 2 * t.hidden_size + 8 * heads;
+    let mlp = 3 * t.hidden_size + 4 * t.intermediate_size;
+    attention.max(mlp) as u64
+}

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `ingest` beside its peers, one table: pypdfium2, torch and colpali-engine, NumPy and fast-plaid, Weaviate's Python client.
+# `ingest` beside its peers, one table: pypdfium2, torch and colpali-engine, mlx-vlm, NumPy and fast-plaid, Weaviate's Python client.
 # Each row has both figures and how much better ours is: above 1 we are ahead. The rest is said on stderr.
 #
 #   benches/peer/all.sh                      about half an hour on 2 cores, 6 GB of disk for torch, 5 GB of memory
@@ -8,7 +8,7 @@ cd "$(dirname "$0")"
 echo '| what | ingest | peer | ratio |'
 echo '|---|---|---|---|'
 code=0
-for peer in render embed search weaviate; do
+for peer in render embed describe search weaviate; do
     echo "$peer" >&2
     "./$peer.sh" || {
         code=1

@@ -1,6 +1,5 @@
 //! A model that speaks: it reads a question in stretches and then says token by token what is likely to follow.
 
-use mlx_rs::ops::concatenate;
 use mlx_rs::ops::indexing::{TryIndexOp, argmax_axis};
 use mlx_rs::random::{categorical, key};
 use mlx_rs::transforms::eval;
@@ -124,18 +123,22 @@ pub(super) struct Draw {
 
 /// A token for each row of scores, (rows, words).
 pub(super) fn choose(scores: &Array, draws: &[Draw]) -> Mlx<Vec<u32>> {
-    let mut taken = Vec::with_capacity(draws.len());
-    for (row, draw) in (0..).zip(draws) {
-        let scores = scores.try_index(row..row + 1)?;
-        taken.push(if draw.temperature > 0.0 {
+    let mut taken = tokens(&argmax_axis(scores, -1, false)?)?;
+    for (row, draw) in draws.iter().enumerate() {
+        if draw.temperature > 0.0 {
+            let row = row as i32;
+            let scores = scores.try_index(row..row + 1)?;
             let warm = scores.divide(Array::from_slice(&[draw.temperature], &[]))?;
-            categorical(warm, -1, None, &key(draw.number)?)?
-        } else {
-            argmax_axis(scores, -1, false)?
-        });
+            taken[row as usize] = tokens(&categorical(warm, -1, None, &key(draw.number)?)?)?[0];
+        }
     }
-    let taken = concatenate(&taken, 0)?.as_dtype(Dtype::Uint32)?;
-    taken
+    Ok(taken)
+}
+
+/// Tokens out of MLX.
+fn tokens(chosen: &Array) -> Mlx<Vec<u32>> {
+    chosen
+        .as_dtype(Dtype::Uint32)?
         .to_vec_exact()
         .map_err(|error| mlx_rs::error::Exception::custom(error.to_string()))
 }

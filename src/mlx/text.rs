@@ -5,7 +5,6 @@ use mlx_rs::fast::{
     ScaledDotProductAttentionMask as Mask, rope_dynamic, scaled_dot_product_attention,
 };
 use mlx_rs::ops::concatenate;
-use mlx_rs::ops::indexing::TryIndexOp;
 
 use super::Error;
 use super::attention::{Turns, attend};
@@ -105,11 +104,16 @@ impl Decoder {
             x = layer.forward(&x, |[q, k, v]| {
                 let (q, k) = (turn(&q)?, turn(&k)?);
                 let v = v.reshape(&[count, -1, 1, layer.head])?;
+                let each = |x: Array| x.split_equal(count, 0);
                 let mut seen = Vec::with_capacity(caches.len());
-                for (row, cache) in (0..).zip(caches.iter_mut()) {
-                    let own = |x: &Array| x.try_index(row..row + 1);
-                    let kept = cache.add(number, [&own(&k)?, &own(&v)?])?;
-                    seen.push(look(&own(&q)?, &kept, None)?);
+                for (((q, k), v), cache) in each(q)?
+                    .iter()
+                    .zip(&each(k)?)
+                    .zip(&each(v)?)
+                    .zip(&mut *caches)
+                {
+                    let kept = cache.add(number, [k, v])?;
+                    seen.push(look(q, &kept, None)?);
                 }
                 concatenate(&seen, 0)?.reshape(&[count, -1])
             })?;

@@ -180,20 +180,16 @@ impl Hall {
     /// One turn; returns whether another one is due.
     fn turn(self: &Arc<Self>) -> bool {
         let mut floor = lock(&self.floor);
-        floor.lanes.retain(|lane| lane.wanted.strong_count() > 0);
+        let mut done = floor.let_go();
         if let Some(asked) = self.next(&floor) {
             let tell = asked.tell.clone();
             if let Err(error) = floor.take_in(&self.recipe, asked) {
                 let _ = tell.send(Err(error));
             }
         }
-        if let Err(error) = floor.step(&self.recipe) {
-            for lane in floor.lanes.drain(..) {
-                let _ = lane.tell.send(Err(match &error {
-                    Error::Memory(why) => Error::Memory(why.clone()),
-                    other => Error::Failed(other.to_string()),
-                }));
-            }
+        done = done.and_then(|()| floor.step(&self.recipe));
+        if let Err(error) = done {
+            floor.give_up(&error);
         }
         let mut door = lock(&self.door);
         door.turning = !(floor.lanes.is_empty() && door.waiting.is_empty());

@@ -3,12 +3,14 @@
 use std::sync::Weak;
 use std::sync::mpsc::Sender;
 
-use mlx_rs::memory as mlx;
+use mlx_rs::ops::concatenate;
+use mlx_rs::transforms::async_eval;
+use mlx_rs::{Array, memory as mlx};
 
 use super::cache::Cache;
 use super::hall::Asked;
 use super::reader::tap;
-use super::speaker::{Draw, Model, STRETCH, choose};
+use super::speaker::{Draw, Model, STRETCH, choose, tokens};
 use super::worker::failed;
 use super::{Error, Piece, Recipe, Said, Tap};
 
@@ -17,6 +19,8 @@ use super::{Error, Piece, Recipe, Said, Tap};
 pub(super) struct Floor {
     pub(super) model: Option<Model>,
     pub(super) lanes: Vec<Lane>,
+    /// The next token of each answer, (lanes): maybe still being computed.
+    ahead: Option<Array>,
 }
 
 /// An answer under way.
@@ -24,13 +28,12 @@ pub(super) struct Lane {
     cache: Cache,
     /// Bytes of its keys and values in the end.
     kept: u64,
-    /// The token to be read next, and where it stands.
-    token: u32,
+    /// Where its next token stands.
     place: i32,
     draw: Draw,
     left: usize,
-    pub(super) tell: Sender<Result<Said, Error>>,
-    pub(super) wanted: Weak<()>,
+    tell: Sender<Result<Said, Error>>,
+    wanted: Weak<()>,
 }
 
 impl Floor {
@@ -39,12 +42,13 @@ impl Floor {
         self.lanes.iter().map(|lane| lane.kept).sum()
     }
 
-    /// Reads a question and says the first token of its answer.
+    /// Reads a question.
     pub(super) fn take_in(&mut self, recipe: &Recipe, asked: Asked) -> Result<(), Error> {
         let model = load(&mut self.model, recipe)?;
-        let mut draw = Draw {
-            temperature: asked.question.temperature,
-            number: 0,
+        let temperature = asked.question.temperature;
+        let draw = |number| Draw {
+            temperature,
+            number,
         };
         let still = &mut |_: &_| Ok(asked.wanted.strong_count() > 0);
         let begin = || {
@@ -53,53 +57,93 @@ impl Floor {
             let Some(reading) = model.read(pieces, STRETCH, unseen, still)? else {
                 return Ok(None);
             };
-            let token = choose(&model.scores(&reading.last)?, &[draw])?[0];
-            Ok(Some((reading, token)))
+            let token = choose(&model.scores(&reading.last)?, &[draw(0)])?;
+            let ahead = match &self.ahead {
+                None => token,
+                Some(others) => concatenate(&[others, &token], 0)?,
+            };
+            ahead.eval()?;
+            Ok(Some((reading, ahead)))
         };
-        let Some((reading, token)) = begin().map_err(failed)? else {
+        let Some((reading, ahead)) = begin().map_err(failed)? else {
             return Ok(());
         };
-        draw.number = 1;
-        let mut lane = Lane {
+        self.ahead = Some(ahead);
+        self.lanes.push(Lane {
             cache: reading.cache,
             kept: asked.need.kept,
-            token,
             place: reading.place,
-            draw,
+            draw: draw(1),
             left: asked.question.max_tokens,
             tell: asked.tell,
             wanted: asked.wanted,
-        };
-        if lane.say(token, &recipe.stop) {
-            self.lanes.push(lane);
-        }
+        });
         let _ = mlx::clear_cache();
         Ok(())
     }
 
-    /// One more token of every answer.
+    /// Says the next token of every answer. The one behind it is begun before: while it is computed, this one is told.
     pub(super) fn step(&mut self, recipe: &Recipe) -> Result<(), Error> {
-        if self.lanes.is_empty() {
+        let Some(now) = self.ahead.take() else {
             return Ok(());
-        }
+        };
         let model = load(&mut self.model, recipe)?;
-        let tokens: Vec<u32> = self.lanes.iter().map(|lane| lane.token).collect();
         let places: Vec<i32> = self.lanes.iter().map(|lane| lane.place).collect();
         let draws: Vec<Draw> = self.lanes.iter().map(|lane| lane.draw).collect();
+        let goes_on = self.lanes.iter().any(|lane| lane.left > 1);
         let mut caches: Vec<&mut Cache> =
             self.lanes.iter_mut().map(|lane| &mut lane.cache).collect();
-        let mut next = || {
-            let rows = model.step(&tokens, &places, &mut caches)?;
-            choose(&model.scores(&rows)?, &draws)
+        let mut begin = || {
+            let rows = model.step(&now, &places, &mut caches)?;
+            let next = choose(&model.scores(&rows)?, &draws)?;
+            async_eval([&next])?;
+            Ok(next)
         };
-        let mut taken = next().map_err(failed)?.into_iter();
-        self.lanes.retain_mut(|lane| {
+        let next = goes_on.then(&mut begin).transpose().map_err(failed)?;
+        let taken = tokens(&now).map_err(failed)?;
+        self.ahead = next;
+        self.keep(|row, lane| {
             lane.place += 1;
             lane.draw.number += 1;
-            taken
-                .next()
-                .is_some_and(|token| lane.say(token, &recipe.stop))
+            lane.say(taken[row], &recipe.stop)
+        })
+    }
+
+    /// Lets answers go that nobody waits for.
+    pub(super) fn let_go(&mut self) -> Result<(), Error> {
+        self.keep(|_, lane| lane.wanted.strong_count() > 0)
+    }
+
+    /// Tells all who wait that it failed.
+    pub(super) fn give_up(&mut self, error: &Error) {
+        self.ahead = None;
+        for lane in self.lanes.drain(..) {
+            // Who is gone does not care.
+            let _ = lane.tell.send(Err(match error {
+                Error::Memory(why) => Error::Memory(why.clone()),
+                other => Error::Failed(other.to_string()),
+            }));
+        }
+    }
+
+    fn keep(&mut self, mut stays: impl FnMut(usize, &mut Lane) -> bool) -> Result<(), Error> {
+        let (mut row, mut rows) = (0, Vec::new());
+        self.lanes.retain_mut(|lane| {
+            let stay = stays(row, lane);
+            if stay {
+                rows.push(row as u32);
+            }
+            row += 1;
+            stay
         });
+        self.ahead = match self.ahead.take() {
+            Some(_) if rows.is_empty() => None,
+            Some(ahead) if rows.len() < row => {
+                let rows = Array::from_slice(&rows, &[rows.len() as i32]);
+                Some(ahead.take_axis(rows, 0).map_err(failed)?)
+            }
+            whole => whole,
+        };
         Ok(())
     }
 
@@ -115,7 +159,7 @@ impl Floor {
         let mut read = Vec::new();
         let compute = || {
             let keep = &mut |rows: &_| {
-                read.push(mlx_rs::Array::clone(rows));
+                read.push(Array::clone(rows));
                 Ok(true)
             };
             let mut taps = Vec::new();
@@ -126,10 +170,11 @@ impl Floor {
             let Some(mut reading) = model.read(pieces, stretch, watch, keep)? else {
                 return Ok(Vec::new());
             };
-            let rows = mlx_rs::ops::concatenate(&read, 0)?;
+            let rows = concatenate(&read, 0)?;
             taps.push(tap("lm.scores", 0, &model.scores(&rows)?)?);
             for (number, (place, &token)) in (reading.place..).zip(answer).enumerate() {
-                let row = model.step(&[token], &[place], &mut [&mut reading.cache])?;
+                let token = Array::from_slice(&[token], &[1]);
+                let row = model.step(&token, &[place], &mut [&mut reading.cache])?;
                 taps.push(tap("lm.scores", number + 1, &model.scores(&row)?)?);
             }
             Ok(taps)
@@ -146,7 +191,6 @@ impl Lane {
             tell(Said::End { truncated: false });
             return false;
         }
-        self.token = token;
         self.left -= 1;
         let heard = tell(Said::Token(token));
         if self.left == 0 {

@@ -63,19 +63,18 @@ impl Matrix {
     }
 
     /// Some of its rows, (rows, from).
-    pub(super) fn rows(&self, rows: &[u32]) -> Result<Array> {
-        let rows = Array::from_slice(rows, &[rows.len() as i32]);
+    pub(super) fn rows(&self, rows: &Array) -> Result<Array> {
         match self {
-            Self::Plain(weight) => weight.take_axis(&rows, 0),
+            Self::Plain(weight) => weight.take_axis(rows, 0),
             Self::Packed {
                 weight,
                 scales,
                 biases,
                 packing,
             } => mlx_rs::ops::dequantize(
-                weight.take_axis(&rows, 0)?,
-                scales.take_axis(&rows, 0)?,
-                &biases.take_axis(&rows, 0)?,
+                weight.take_axis(rows, 0)?,
+                scales.take_axis(rows, 0)?,
+                &biases.take_axis(rows, 0)?,
                 packing.group as i32,
                 packing.bits as i32,
             ),

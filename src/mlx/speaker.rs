@@ -1,5 +1,6 @@
 //! A model that speaks: it reads a question in stretches and then says token by token what is likely to follow.
 
+use mlx_rs::ops::concatenate;
 use mlx_rs::ops::indexing::{TryIndexOp, argmax_axis};
 use mlx_rs::random::{categorical, key};
 use mlx_rs::transforms::eval;
@@ -94,7 +95,7 @@ impl Model {
     /// Reads one more token of each of several sequences; returns a row of each, (sequences, width).
     pub(super) fn step(
         &self,
-        tokens: &[u32],
+        tokens: &Array,
         places: &[i32],
         caches: &mut [&mut Cache],
     ) -> Mlx<Array> {
@@ -122,21 +123,25 @@ pub(super) struct Draw {
 }
 
 /// A token for each row of scores, (rows, words).
-pub(super) fn choose(scores: &Array, draws: &[Draw]) -> Mlx<Vec<u32>> {
-    let mut taken = tokens(&argmax_axis(scores, -1, false)?)?;
-    for (row, draw) in draws.iter().enumerate() {
-        if draw.temperature > 0.0 {
-            let row = row as i32;
+pub(super) fn choose(scores: &Array, draws: &[Draw]) -> Mlx<Array> {
+    let likeliest = argmax_axis(scores, -1, false)?;
+    if draws.iter().all(|draw| draw.temperature == 0.0) {
+        return Ok(likeliest);
+    }
+    let one = |(row, draw): (i32, &Draw)| match draw.temperature > 0.0 {
+        true => {
             let scores = scores.try_index(row..row + 1)?;
             let warm = scores.divide(Array::from_slice(&[draw.temperature], &[]))?;
-            taken[row as usize] = tokens(&categorical(warm, -1, None, &key(draw.number)?)?)?[0];
+            categorical(warm, -1, None, &key(draw.number)?)
         }
-    }
-    Ok(taken)
+        false => likeliest.try_index(row..row + 1),
+    };
+    let each: Vec<Array> = (0..).zip(draws).map(one).collect::<Mlx<_>>()?;
+    concatenate(&each, 0)
 }
 
 /// Tokens out of MLX.
-fn tokens(chosen: &Array) -> Mlx<Vec<u32>> {
+pub(super) fn tokens(chosen: &Array) -> Mlx<Vec<u32>> {
     chosen
         .as_dtype(Dtype::Uint32)?
         .to_vec_exact()

@@ -49,7 +49,7 @@ impl Decoder {
     }
 
     /// The rows of the embedding table for some tokens.
-    pub(super) fn embed(&self, tokens: &[u32]) -> Result<Array> {
+    pub(super) fn embed(&self, tokens: &Array) -> Result<Array> {
         self.embed_tokens.rows(tokens)
     }
 

@@ -57,7 +57,7 @@ impl Turn {
         words: &Decoder,
         watch: Watch,
     ) -> Result<Embedded> {
-        let told = words.embed(&self.tokens)?;
+        let told = words.embed(&numbers(&self.tokens))?;
         if self.pages.is_empty() {
             return Ok(Embedded {
                 rows: told,
@@ -89,6 +89,11 @@ impl Turn {
             rows.extend((0..count).map(|row| *next + row * step));
             *next += count * step;
         }
-        Array::from_slice(&rows, &[rows.len() as i32])
+        numbers(&rows)
     }
+}
+
+/// Numbers for MLX, (count).
+pub(super) fn numbers(numbers: &[u32]) -> Array {
+    Array::from_slice(numbers, &[numbers.len() as i32])
 }

@@ -11,6 +11,7 @@ use super::Error;
 use super::attention::{Turns, attend};
 use super::layers::{Linear, Matrix, Mlp, Norm, Result, gelu, quick_gelu, size, tanh_gelu};
 use super::reader::Watch;
+use super::turn::numbers;
 use super::weights::Weights;
 use crate::patch::{PatchGrid, Patches};
 use crate::qwen::{self, Config, Family, Layout, Sight, Vision};
@@ -126,7 +127,7 @@ impl VisionTower {
         let x = self.merger.forward(&x)?;
         watch("vit.merger", 0, &x)?;
         let back = Layout::unorder(placed.iter().map(|placed| &placed.layout));
-        let back = Array::from_slice(&back, &[back.len() as i32]);
+        let back = numbers(&back);
         watch("vit.order", 0, &back)?;
         let tokens = x.take_axis(&back, 0)?;
         watch("vit.out", 0, &tokens)?;
@@ -149,7 +150,7 @@ impl VisionTower {
             let rows: Vec<u32> = corners.iter().map(|four| four[corner].0).collect();
             let shares: Vec<f32> = corners.iter().map(|four| four[corner].1).collect();
             let shares = Array::from_slice(&shares, &[shares.len() as i32, 1]);
-            let part = table.rows(&rows)?;
+            let part = table.rows(&numbers(&rows))?;
             let part = part.multiply(shares.as_dtype(part.dtype())?)?;
             sum = Some(match sum {
                 None => part,
@@ -167,7 +168,7 @@ impl VisionTower {
             let tokens = page.grid.tokens() as i32;
             let rows = Array::from_slice(&page.rows, &[tokens, unit * width]);
             let order = &placed.layout.order;
-            all.push(rows.take_axis(Array::from_slice(order, &[tokens]), 0)?);
+            all.push(rows.take_axis(numbers(order), 0)?);
         }
         concatenate(&all, 0)?
             .reshape(&[-1, width])?

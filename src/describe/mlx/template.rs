@@ -3,6 +3,7 @@
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{Environment, ErrorKind};
+use minijinja_contrib::pycompat::unknown_method_callback;
 use serde_json::{Value, json};
 
 use crate::checkpoint::{self, Json, Source};
@@ -45,6 +46,8 @@ impl Template {
         let mut syntax = SyntaxConfig::builder();
         let syntax = syntax.trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.map_err(|error| unfit(&file, &error))?);
+        // Templates call methods of Python's texts and lists.
+        environment.set_unknown_method_callback(unknown_method_callback);
         environment.add_function("raise_exception", |why: String| -> Result<(), _> {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, why))
         });
@@ -125,6 +128,15 @@ mod tests {
     fn blocks_leave_no_lines_behind() {
         let text = "{% if true %}\nyes\n  {% endif %}\nno";
         assert_eq!(template(text).render(&[]).unwrap(), "yes\nno");
+    }
+
+    /// What the templates of Qwen3 make use of.
+    #[test]
+    fn methods_of_python_are_there() {
+        let text = "{%- for message in messages[::-1] %}{{- message.content[0].text.split('</think>')[-1].lstrip('\\n') }}\
+            {%- if not message.role.startswith('tool') %} {{- ' ' + message.role|upper }}{% endif %}{% endfor %}";
+        let parts = [Part::Text("<think>x</think>\nyes".to_owned())];
+        assert_eq!(template(text).render(&parts).unwrap(), "yes USER");
     }
 
     #[test]

@@ -213,9 +213,20 @@ fn an_adapter_is_used_whole_or_refused() {
 }
 
 #[test]
+fn a_model_that_speaks_is_no_colqwen() {
+    let speaker = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/speaker/qwen3");
+    let config = config(Path::new(speaker), Engine::Candle);
+    let why = embed::card(&config).unwrap_err().to_string();
+    assert!(
+        why.ends_with("config.json: a ColQwen on Qwen3-VL is not supported"),
+        "{why}"
+    );
+}
+
+#[test]
 fn what_we_do_not_have_is_refused_by_name() {
     for (file, field, value) in [
-        ("config.json", "model_type", json!("qwen3_vl")),
+        ("config.json", "model_type", json!("qwen3_vl_moe")),
         (
             "config.json",
             "vision_config",

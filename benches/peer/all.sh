@@ -8,7 +8,7 @@ cd "$(dirname "$0")"
 echo '| what | ingest | peer | ratio |'
 echo '|---|---|---|---|'
 code=0
-for peer in render embed describe search weaviate; do
+for peer in render embed builtin describe search weaviate; do
     echo "$peer" >&2
     "./$peer.sh" || {
         code=1

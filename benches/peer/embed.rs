@@ -1,8 +1,9 @@
-//! ColQwen2.5-3B with random weights and few of its layers: the part of `embed.py` that is ours.
+//! ColQwen2.5-3B with random weights and few of its layers: the part of `embed.py` that is ours. And of `builtin.py`.
 //!
 //! `peer-embed make FOLDER` writes the checkpoint. `peer-embed layers FOLDER` prints what one layer of each kind takes on a
 //! large page (3,072 patches, 779 tokens), CPU time of one thread. `peer-embed pages FOLDER OUT.f32 PICTURE…` embeds pages
-//! one by one, prints the seconds of each, and writes the vectors one after another as bare numbers.
+//! one by one, prints the seconds of each, and writes the vectors one after another as bare numbers. `peer-embed built-in
+//! OUT.f32 PICTURE…` does so with the built-in model and gray pictures of its size, and prints the seconds of all.
 
 #![expect(clippy::print_stdout, reason = "prints what it measured")]
 
@@ -13,9 +14,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use candle_core::{DType, Device as Candle, Tensor, safetensors};
-use ingest::embed::{self, Config, Device, Engine, qwen};
+use ingest::embed::{self, Config, Device, Embedder, Engine, builtin, qwen};
 use ingest::page::{PageImage, Size};
-use ingest::patch::{PatchSpec, Prepare, Prepared};
+use ingest::patch::{GrayPage, PatchSpec, Prepare, Prepared};
 use serde_json::{Value, json};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -26,6 +27,8 @@ const DEPTH: usize = 4;
 const LAYERS: usize = 4;
 /// How often the page is embedded; the best time of a layer counts.
 const ROUNDS: usize = 3;
+/// Pages that the built-in model gets together.
+const BATCH: usize = 2;
 /// Visual tokens of a page.
 const TOKENS: u32 = 768;
 /// Pixels of that many tokens.
@@ -38,7 +41,8 @@ fn main() -> Result<()> {
         ["make", folder] => make(folder.as_ref()),
         ["layers", folder] => layers(&config(folder)),
         ["pages", folder, out, ref pictures @ ..] => pages(&config(folder), out, pictures),
-        _ => Err("make FOLDER, layers FOLDER, or pages FOLDER OUT.f32 PICTURE…".into()),
+        ["built-in", out, ref pictures @ ..] => built_in(out, pictures),
+        _ => Err("make FOLDER, layers FOLDER, pages FOLDER OUT.f32 PICTURE…, or built-in OUT.f32 PICTURE…".into()),
     }
 }
 
@@ -104,6 +108,40 @@ fn pages(config: &Config, out: &str, pictures: &[&str]) -> Result<()> {
     fs::write(out, all)?;
     println!("{}", json!(seconds));
     Ok(())
+}
+
+/// Pages together, once unmeasured and once measured, as many at a time as `ingest` takes on a CPU.
+fn built_in(out: &str, pictures: &[&str]) -> Result<()> {
+    let mut model = builtin::open()?;
+    let pages: Vec<Prepared> = pictures.iter().map(|p| gray(p)).collect::<Result<_>>()?;
+    let mut embed = || -> Result<(f64, Vec<u8>)> {
+        let (start, mut all) = (Instant::now(), Vec::new());
+        for batch in pages.chunks(BATCH) {
+            for made in model.embed_pages(batch)? {
+                all.extend(
+                    made?
+                        .vectors
+                        .as_slice()
+                        .iter()
+                        .flat_map(|v| v.to_le_bytes()),
+                );
+            }
+        }
+        Ok((start.elapsed().as_secs_f64(), all))
+    };
+    embed()?;
+    let (seconds, all) = embed()?;
+    fs::write(out, all)?;
+    println!("{}", json!(seconds));
+    Ok(())
+}
+
+fn gray(picture: &str) -> Result<Prepared> {
+    let luma = image::open(picture)?.into_luma8();
+    Ok(Prepared::Gray(GrayPage {
+        size: Size::new(luma.width(), luma.height()),
+        pixels: luma.into_raw(),
+    }))
 }
 
 /// Writes a checkpoint of the real widths, but of few layers.

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# The built-in model on pages of a manual, from gray pixels to multi-vectors: `ingest` beside torch with the same weights, in
+# turns, on all cores. Fails where their vectors differ. Prints a row of the table of `all.sh`; the rest is said on stderr.
+#
+#   benches/peer/builtin.sh                  about three minutes on 2 cores, 2 GB of memory
+#   ROUNDS=5                                 rounds
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+python=$(bash benches/peer/torch.sh)
+cargo build --quiet --release --example peer-embed
+
+work=$(mktemp -d) bench=''
+# shellcheck disable=SC2317
+clear_up() {
+    [[ -z $bench ]] || { kill -KILL "$bench" && wait "$bench"; } 2>/dev/null || true
+    rm -rf "$work"
+}
+trap clear_up EXIT
+trap 'exit 1' HUP INT TERM
+# Torch keeps its memory, which spares it up to a twentieth of its time; ingest runs without these.
+export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_TOP_PAD_=200000000
+"$python" -P benches/peer/builtin.py "${CARGO_TARGET_DIR:-target}/release/examples/peer-embed" "$work" &
+bench=$!
+wait "$bench"
+bench=''

@@ -2,7 +2,9 @@
 //!
 //! Rows lie one after the other with `pad` zero places between them, so a window that leaves a row on the right reads the
 //! zeros on the left of the next. A convolution over all places is then a product with overlapping rows, and only the
-//! places between the rows come out wrong; they are set to zero again.
+//! places between the rows come out wrong; they are set to zero again. Rows need not be equally long.
+
+use std::ops::Range;
 
 use super::gemm::{Rows, add_product};
 use super::weights::Layer;
@@ -45,22 +47,71 @@ pub(super) struct Map {
     pub(super) channels: usize,
     /// The floats, place by place.
     pub(super) data: Vec<f32>,
+    /// Places of the body that hold features, row by row; those between them stay zero.
+    rows: Vec<Range<usize>>,
 }
 
 impl Map {
     /// A map of zeros.
     pub(super) fn zeros(grid: Grid, channels: usize) -> Self {
+        let row = |row| row * grid.pitch()..row * grid.pitch() + grid.columns;
         Self {
             grid,
             channels,
             data: vec![0.0; grid.places() * channels],
+            rows: (0..grid.rows).map(row).collect(),
+        }
+    }
+
+    /// Zeros in rows of unequal lengths, with `pad` more zero places between them; there is nothing above or below.
+    pub(super) fn ragged(
+        lengths: impl Iterator<Item = usize>,
+        pad: usize,
+        channels: usize,
+    ) -> Self {
+        let mut columns = 0;
+        let row = |length| {
+            let from = columns;
+            columns += length + pad;
+            from..from + length
+        };
+        let rows: Vec<Range<usize>> = lengths.map(row).collect();
+        let grid = Grid {
+            rows: 1,
+            columns: columns - pad,
+            pad,
+            margin: 0,
+        };
+        Self {
+            rows,
+            ..Self::zeros(grid, channels)
+        }
+    }
+
+    /// Zeros in rows of the same lengths.
+    pub(super) fn like(&self) -> Self {
+        Self {
+            data: vec![0.0; self.data.len()],
+            rows: self.rows.clone(),
+            ..*self
         }
     }
 
     /// The floats of one row.
+    pub(super) fn row(&self, row: usize) -> &[f32] {
+        let Range { start, end } = self.rows[row];
+        &self.from(self.grid.place(0, 0))[start * self.channels..end * self.channels]
+    }
+
+    /// The floats of one row, to be written.
     pub(super) fn row_mut(&mut self, row: usize) -> &mut [f32] {
-        let at = self.grid.place(row, 0) * self.channels;
-        &mut self.data[at..at + self.grid.columns * self.channels]
+        let (Range { start, end }, channels) = (self.rows[row].clone(), self.channels);
+        &mut self.body_mut()[start * channels..end * channels]
+    }
+
+    /// Number of the first place of a row in the body.
+    pub(super) fn start(&self, row: usize) -> usize {
+        self.rows[row].start
     }
 
     /// Everything from the first place of the first row to the zeros behind the last row.
@@ -78,13 +129,14 @@ impl Map {
     }
 
     /// Sets the places between the rows to zero in a part of the body that begins `first` places after its beginning.
-    pub(super) fn clear_gaps(grid: Grid, channels: usize, first: usize, part: &mut [f32]) {
-        if grid.pad == 0 {
-            return;
-        }
-        for (i, place) in part.chunks_exact_mut(channels).enumerate() {
-            if (first + i) % grid.pitch() >= grid.columns {
-                place.fill(0.0);
+    pub(super) fn clear_gaps(&self, first: usize, part: &mut [f32]) {
+        let last = first + part.len() / self.channels;
+        let ends = self.rows.iter().map(|row| row.end);
+        let starts = self.rows.iter().skip(1).map(|row| row.start);
+        for (end, start) in ends.zip(starts.chain([usize::MAX])) {
+            let (from, to) = (end.max(first), start.min(last));
+            if from < to {
+                part[(from - first) * self.channels..(to - first) * self.channels].fill(0.0);
             }
         }
     }

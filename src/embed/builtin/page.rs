@@ -1,8 +1,8 @@
 //! The page tower: from ink to one vector a printed cell.
 //!
 //! Only bands of lines with print are computed. A cell sees at most twenty pixels above and below its own row, so a band
-//! with that much of the page around it gives the same numbers as the whole page would. Along the line everything is
-//! computed: a cell reads its word there.
+//! with that much of the page around it gives the same numbers as the whole page would. Along the line a cell reads its
+//! word, 22 places to either side: from `fold` on, only stretches of the line with print are computed, and that much beside.
 
 use std::ops::Range;
 
@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use super::gemm::{Rows, add_product};
 use super::ink::{CELL_HEIGHT, Ink};
 use super::map::{Grid, Map, begin, pointwise, relu};
+use super::stretch::{Stretch, stretches};
 use super::weights::{Block, Layer, PageWeights};
 
 /// Floats of a vector as the tower makes it.
@@ -23,6 +24,8 @@ const QUARTERS: usize = CELL_HEIGHT / 4;
 const HALO: usize = 4;
 /// Places along a line in a third of a cell.
 const THIRD: usize = 4;
+/// Places along a line in a cell.
+const PLACES: usize = 3 * THIRD;
 
 /// What the tower reads in some cells.
 #[derive(Default)]
@@ -60,31 +63,18 @@ pub(super) fn read(weights: &PageWeights, ink: &Ink, cells: &[usize]) -> Read {
 }
 
 fn read_band(weights: &PageWeights, ink: &Ink, cells: &[usize], band: Range<usize>) -> Read {
-    let hidden = thirds(
-        weights,
-        &lines(weights, &quarter(weights, ink, &band), &band),
-    );
-    let width = weights.gather.outputs();
-    let pitch = hidden.len() / width / band.len();
-    let first = band.start * ink.columns;
-    let of_band: Vec<usize> = cells
-        .iter()
-        .filter(|c| band.contains(&(*c / ink.columns)))
-        .map(|c| c - first)
-        .collect();
-    let mut mean = vec![0.0; of_band.len() * width];
-    for (to, cell) in mean.chunks_exact_mut(width).zip(&of_band) {
-        let at = (cell / ink.columns * pitch + cell % ink.columns * 3) * width;
-        for third in hidden[at..at + 3 * width].chunks_exact(width) {
-            for (m, t) in to.iter_mut().zip(third) {
-                *m += t / 3.0;
-            }
-        }
-    }
-    let mut vectors = vec![0.0; of_band.len() * DIM];
+    let of_band = || {
+        let cells = cells.iter().copied();
+        cells.filter(|c| band.contains(&(c / ink.columns)))
+    };
+    let stretches = stretches(of_band(), ink.columns);
+    let lines = lines(weights, &quarter(weights, ink, &band), &stretches);
+    let mean = means(weights, &lines, &stretches);
+    let count = of_band().count();
+    let mut vectors = vec![0.0; count * DIM];
     pointwise(&mut vectors, &mean, &weights.out, false);
     vectors.chunks_exact_mut(DIM).for_each(unit);
-    let mut gauges = vec![0.0; of_band.len() * 2];
+    let mut gauges = vec![0.0; count * 2];
     pointwise(&mut gauges, &mean, &weights.gauge, false);
     Read {
         vectors,
@@ -199,7 +189,7 @@ fn strokes(layer: &Layer, half: &Map, grid: Grid) -> Map {
 /// A residual block, tile by tile.
 fn residual(block: &Block, map: &Map) -> Map {
     let (grid, c) = (map.grid, map.channels);
-    let mut next = Map::zeros(grid, c);
+    let mut next = map.like();
     let begin_place = grid.place(0, 0);
     next.body_mut()
         .par_chunks_mut(TILE * c)
@@ -229,13 +219,13 @@ fn residual(block: &Block, map: &Map) -> Map {
             for (o, x) in out.iter_mut().zip(map.from(begin_place + first)) {
                 *o += x;
             }
-            Map::clear_gaps(grid, c, first, out);
+            map.clear_gaps(first, out);
         });
     next
 }
 
-/// One row of features for every row of cells in the band.
-fn lines(weights: &PageWeights, quarter: &Quarter, band: &Range<usize>) -> Map {
+/// One row of features for every stretch.
+fn lines(weights: &PageWeights, quarter: &Quarter, stretches: &[Stretch]) -> Map {
     let (layer, from) = (&weights.fold, &quarter.map);
     let reach = weights
         .late
@@ -243,21 +233,18 @@ fn lines(weights: &PageWeights, quarter: &Quarter, band: &Range<usize>) -> Map {
         .map(|b| b.look.along / 2)
         .max()
         .unwrap_or(0);
-    let grid = Grid {
-        rows: band.len(),
-        columns: from.grid.columns,
-        pad: reach.max(1),
-        margin: 0,
-    };
-    let mut map = Map::zeros(grid, layer.outputs());
-    for (row, line) in band.clone().enumerate() {
+    let lengths = stretches.iter().map(|s| s.columns.len() * PLACES);
+    let mut map = Map::ragged(lengths, reach.max(1), layer.outputs());
+    for (row, stretch) in stretches.iter().enumerate() {
         let out = map.row_mut(row);
         begin(out, layer);
         for down in 0..layer.down {
             // The window begins two rows above the line of cells; the margin above the page is zero.
-            let place =
-                from.grid.place(line * QUARTERS - quarter.first, 0) + down * from.grid.pitch();
-            let place = place - 2 * from.grid.pitch() - layer.along / 2;
+            let middle = from.grid.place(
+                stretch.row * QUARTERS - quarter.first,
+                stretch.columns.start * PLACES,
+            );
+            let place = middle + down * from.grid.pitch() - 2 * from.grid.pitch() - layer.along / 2;
             add_product(
                 out,
                 Rows {
@@ -275,23 +262,42 @@ fn lines(weights: &PageWeights, quarter: &Quarter, band: &Range<usize>) -> Map {
     map
 }
 
-/// Hidden state of every third of a cell; rows are as long as the padded line, the last thirds of each are of no use.
-fn thirds(weights: &PageWeights, lines: &Map) -> Vec<f32> {
+/// Hidden state of the cells asked for, the mean of their thirds.
+fn means(weights: &PageWeights, lines: &Map, stretches: &[Stretch]) -> Vec<f32> {
     let layer = &weights.gather;
     let side = (layer.along - THIRD) / 2;
-    let grid = Grid {
-        pad: side.next_multiple_of(THIRD),
-        ..lines.grid
-    };
-    let mut narrow = Map::zeros(grid, weights.narrow.outputs());
-    for row in 0..grid.rows {
-        let at = lines.grid.place(row, 0);
-        let dense = &lines.from(at)[..grid.columns * lines.channels];
-        pointwise(narrow.row_mut(row), dense, &weights.narrow, false);
+    let lengths = stretches.iter().map(|s| s.columns.len() * PLACES);
+    let mut narrow = Map::ragged(
+        lengths,
+        side.next_multiple_of(THIRD),
+        weights.narrow.outputs(),
+    );
+    for row in 0..stretches.len() {
+        pointwise(narrow.row_mut(row), lines.row(row), &weights.narrow, false);
     }
-    let count = grid.rows * grid.pitch() / THIRD;
+    let hidden = thirds(weights, &mut narrow, side);
     let width = layer.outputs();
-    let mut hidden = vec![0.0; count * width];
+    let mut mean = Vec::new();
+    for (row, stretch) in stretches.iter().enumerate() {
+        for column in &stretch.wanted {
+            let cell = narrow.start(row) / THIRD + (column - stretch.columns.start) * 3;
+            let mut sum = vec![0.0; width];
+            for third in hidden[cell * width..(cell + 3) * width].chunks_exact(width) {
+                for (s, t) in sum.iter_mut().zip(third) {
+                    *s += t / 3.0;
+                }
+            }
+            mean.extend(sum);
+        }
+    }
+    mean
+}
+
+/// Hidden state of every third of a cell, of those between the rows too.
+fn thirds(weights: &PageWeights, narrow: &mut Map, side: usize) -> Vec<f32> {
+    let (layer, grid) = (&weights.gather, narrow.grid);
+    let width = layer.outputs();
+    let mut hidden = vec![0.0; grid.pitch() / THIRD * width];
     narrow
         .data
         .resize(narrow.data.len() + layer.along * narrow.channels, 0.0);
@@ -328,13 +334,14 @@ mod tests {
     use crate::page::Size;
     use crate::patch::GrayPage;
 
-    /// Two lines of scribble, far apart.
+    /// Two lines of scribble, far apart, the first with a wide gap.
     fn scribble() -> Ink {
-        let size = Size::new(300, 400);
-        let mut pixels = vec![255; 300 * 400];
+        let size = Size::new(700, 400);
+        let mut pixels = vec![255; 700 * 400];
         for (i, p) in pixels.iter_mut().enumerate() {
-            let (x, y) = (i % 300, i / 300);
-            if ((3..14).contains(&y) || (250..262).contains(&y)) && (x * 7 + y * x / 3) % 11 < 4 {
+            let (x, y) = (i % 700, i / 700);
+            let first = (3..14).contains(&y) && !(70..480).contains(&x);
+            if (first || (250..262).contains(&y)) && (x * 7 + y * x / 3) % 11 < 4 {
                 *p = 20;
             }
         }
@@ -342,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn leaving_out_blank_bands_changes_no_bit() {
+    fn leaving_out_what_is_blank_changes_no_bit() {
         let weights = Weights::read(FILE).unwrap().page;
         let ink = scribble();
         let all: Vec<usize> = (0..ink.printed.len()).collect();

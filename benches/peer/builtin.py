@@ -1,8 +1,9 @@
 """The built-in model from gray pixels to multi-vectors, `ingest` beside torch; `builtin.sh` calls this. Prints Markdown.
 
-Torch has the same weights and the same pixels, and spares itself what ingest does: blank bands go through no layer, lines
-without print through none behind `fold`, and the page at half its size is read only around large print. Pages go through
-one by one or together, channels first or last, by all threads together or a page by each; the fastest way is the peer.
+Torch has the same weights and the same pixels, and spares itself most of what ingest does: blank bands go through no layer,
+lines without print through none behind `fold`, and the page at half its size is read only around large print; only blank
+parts of a line with print are computed. Pages go through one by one or together, channels first or last, by all threads
+together or a page by each; the fastest way is the peer.
 """
 import itertools, json, math, os, statistics, subprocess, sys, time
 from concurrent.futures import ThreadPoolExecutor

@@ -78,7 +78,7 @@ impl Map {
         let rows: Vec<Range<usize>> = lengths.map(row).collect();
         let grid = Grid {
             rows: 1,
-            columns: columns - pad,
+            columns: columns.saturating_sub(pad),
             pad,
             margin: 0,
         };

@@ -95,6 +95,9 @@ impl From<describe::Error> for Report {
             describe::Error::NotBuilt => report.hint(
                 "on a Mac: `cargo install --path . --features mlx`; elsewhere `--runner mlx-vlm`, `ollama` or `openai` asks a server",
             ),
+            describe::Error::Unfit(_) => report.hint(
+                "in this process run Qwen2.5-VL and Qwen3-VL; other models through a server, such as `--runner mlx-vlm`",
+            ),
             describe::Error::Model { .. } => report.hint("`--model` names one of them"),
             _ => report,
         }

@@ -130,6 +130,7 @@ fn the_plan_of_a_question_holds(model: &str) {
         pieces: speaker::theirs(model).question,
         max_tokens: 300,
         temperature: 0.0,
+        seed: 0,
     };
     let limited = |memory| Recipe {
         memory,

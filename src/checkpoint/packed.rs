@@ -60,7 +60,9 @@ pub(super) fn any<'s>(checkpoint: &Checkpoint, schema: &'s Schema) -> Option<&'s
 /// The packing that makes `from` numbers `words` words and `groups` groups; the most usual one where none does, so that
 /// the comparison of shapes says what is wrong.
 fn packing(from: usize, groups: usize, words: usize) -> Packing {
-    let bits = [4, 8].into_iter().find(|bits| from * bits == words * WORD);
+    let bits = [2, 3, 4, 5, 6, 8]
+        .into_iter()
+        .find(|bits| from * bits == words * WORD);
     let group = [32, 64, 128]
         .into_iter()
         .find(|group| groups * group == from);
@@ -83,6 +85,8 @@ mod tests {
         assert_eq!(found(2048, 32, 256), (4, 64));
         assert_eq!(found(2048, 64, 512), (8, 32));
         assert_eq!(found(2048, 16, 512), (8, 128));
+        assert_eq!(found(2048, 32, 384), (6, 64));
+        assert_eq!(found(2048, 16, 192), (3, 128));
         assert_eq!(found(100, 3, 7), (4, 64));
     }
 }

@@ -23,12 +23,13 @@ use crate::units::{ByteSize, Seconds};
 use super::ingest::{STOP, heed_ctrl_c};
 use super::table::table;
 use super::ui::Ui;
-use super::{Common, kit};
+use super::{Common, kit, progress};
 
 /// Describe stored pages by a vision-language model
 ///
-/// Each page is rendered again from its file and sent to the server that `[describe]` names, or the flags here; `--model`
-/// is the model's name there. What it says is searched as a third list. A run that was ended goes on where it was.
+/// Each page is rendered again from its file and shown to the model that `[describe]` names, or the flags here; `--model` is
+/// its name on the server, for `--runner mlx` a folder or a hub id. What it says is searched beside the words of the page.
+/// A run that was ended goes on where it was.
 #[derive(clap::Args, Debug)]
 pub(super) struct DescribeArgs {
     /// Only this manual
@@ -165,7 +166,8 @@ pub(super) fn describe(
         ));
     }
     mlx::measure_anew();
-    let runner = describe::open(config, kit::allowance(settings))?;
+    progress::fetch(ui, |watch| describe::fetch(config, watch))?;
+    let runner = describe::open(config, own_memory(settings))?;
     let card = runner.card();
     announce(ui, card);
     request.model.clone_from(&card.model);
@@ -243,6 +245,11 @@ pub(super) fn memory_limit(settings: &Settings) -> u64 {
         0 => machine,
         limit => limit.min(machine),
     }
+}
+
+/// Bytes of memory that a model in this process may take: less than that at which its memory is freed.
+pub(super) fn own_memory(settings: &Settings) -> u64 {
+    kit::allowance(settings).min(memory_limit(settings) / 4 * 3)
 }
 
 fn announce(ui: &Ui, card: &Card) {

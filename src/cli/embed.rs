@@ -38,7 +38,7 @@ pub(super) struct EmbedArgs {
 pub(super) fn run(ui: &mut Ui, common: &Common, args: &EmbedArgs) -> Result<ExitCode, Report> {
     let settings = common.settings()?;
     let card = embed::card(&settings.embed)?;
-    super::progress::fetch(ui, &settings.embed)?;
+    super::progress::fetch(ui, |watch| embed::fetch(&settings.embed, watch))?;
     if let Some(query) = &args.query {
         let vectors = kit::open_model(&settings, &settings.embed)?.embed_query(query)?;
         save(

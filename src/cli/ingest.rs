@@ -92,7 +92,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
         }
         .tell(ui, &jobs);
     }
-    progress::fetch(ui, &settings.embed)?;
+    progress::fetch(ui, |watch| embed::fetch(&settings.embed, watch))?;
     let mode = match args.offline {
         true => Mode::Offline,
         false => Mode::Write,

@@ -2,19 +2,19 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::embed;
+use crate::checkpoint::Watch;
 use crate::pipeline::{Event, Stage};
 use crate::units::Seconds;
 
 use super::ui::Ui;
 
 /// Fetches what is missing of a hub model, under a bar a file.
-pub(super) fn fetch(ui: &Ui, config: &embed::Config) -> Result<(), embed::Error> {
+pub(super) fn fetch<E>(ui: &Ui, fetch: impl FnOnce(Watch) -> Result<(), E>) -> Result<(), E> {
     let style = "{prefix} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
     let style =
         ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
     let mut file: Option<(String, ProgressBar)> = None;
-    let fetched = embed::fetch(config, &mut |name, done, total| {
+    let fetched = fetch(&mut |name: &str, done, total| {
         if file.as_ref().is_none_or(|(known, _)| known != name) {
             ui.say(format!("fetching {name}"));
             let bar = ui

@@ -17,6 +17,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::Watch;
+
 /// Which model describes pages, and where.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -236,6 +238,17 @@ pub trait Runner: Send + Sync {
 
     /// The process whose memory the model takes; none where it is on another machine, or cannot be told.
     fn process(&self) -> Option<u32>;
+}
+
+/// Fetches the files of a model in this process that are not here yet; a server has its own.
+///
+/// # Errors
+/// When there is no such model, or it cannot be fetched.
+pub fn fetch(config: &Config, watch: Watch) -> Result<(), Error> {
+    match config.runner {
+        Kind::Mlx => mlx::fetch(config, watch),
+        Kind::MlxVlm | Kind::Ollama | Kind::Openai => Ok(()),
+    }
 }
 
 /// Opens the runner that the configuration names, and looks whether it has the model; a model in this process may take

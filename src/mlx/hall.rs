@@ -111,7 +111,9 @@ impl Speaker {
     pub fn unload(&self) -> Result<(), Error> {
         let hall = Arc::clone(&self.0);
         worker::run(move || {
-            lock(&hall.floor).model = None;
+            let mut floor = lock(&hall.floor);
+            floor.give_up(&Error::Failed("the model was unloaded".to_owned()));
+            floor.model = None;
             mlx::clear_cache()
         })?
         .map_err(failed)
@@ -184,6 +186,8 @@ impl Hall {
         if let Some(asked) = self.next(&floor) {
             let tell = asked.tell.clone();
             if let Err(error) = floor.take_in(&self.recipe, asked) {
+                // A GPU may have failed in what was under way and tell of it only now.
+                floor.give_up(&error);
                 let _ = tell.send(Err(error));
             }
         }

@@ -45,10 +45,10 @@ impl Floor {
     /// Reads a question.
     pub(super) fn take_in(&mut self, recipe: &Recipe, asked: Asked) -> Result<(), Error> {
         let model = load(&mut self.model, recipe)?;
-        let temperature = asked.question.temperature;
+        let (temperature, seed) = (asked.question.temperature, asked.question.seed);
         let draw = |number| Draw {
             temperature,
-            number,
+            seed: seed.wrapping_add(number),
         };
         let still = &mut |_: &_| Ok(asked.wanted.strong_count() > 0);
         let begin = || {
@@ -104,7 +104,7 @@ impl Floor {
         self.ahead = next;
         self.keep(|row, lane| {
             lane.place += 1;
-            lane.draw.number += 1;
+            lane.draw.seed = lane.draw.seed.wrapping_add(1);
             lane.say(taken[row], &recipe.stop)
         })
     }

@@ -165,6 +165,8 @@ pub struct Question {
     pub max_tokens: usize,
     /// 0 always takes the likeliest token.
     pub temperature: f32,
+    /// What chance follows from: the same question with the same seed gets the same answer.
+    pub seed: u64,
 }
 
 /// A piece of an answer.

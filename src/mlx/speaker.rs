@@ -118,8 +118,8 @@ impl Model {
 pub(super) struct Draw {
     /// 0 always takes the likeliest.
     pub(super) temperature: f32,
-    /// Which token of its answer it is: the same question is answered the same way every time.
-    pub(super) number: u64,
+    /// What chance follows from, another number for each token of an answer.
+    pub(super) seed: u64,
 }
 
 /// A token for each row of scores, (rows, words).
@@ -132,7 +132,7 @@ pub(super) fn choose(scores: &Array, draws: &[Draw]) -> Mlx<Array> {
         true => {
             let scores = scores.try_index(row..row + 1)?;
             let warm = scores.divide(Array::from_slice(&[draw.temperature], &[]))?;
-            categorical(warm, -1, None, &key(draw.number)?)
+            categorical(warm, -1, None, &key(draw.seed)?)
         }
         false => likeliest.try_index(row..row + 1),
     };

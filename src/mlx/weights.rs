@@ -1,5 +1,6 @@
 //! Checked weights as MLX's arrays: with an adapter merged in, or packed as MLX packs them.
 
+use mlx_rs::ops::concatenate;
 use mlx_rs::{Array, Dtype};
 use safetensors::Dtype as Stored;
 
@@ -117,6 +118,9 @@ impl Weights {
     }
 }
 
+/// Bytes of a tensor that are taken at a time.
+const BLOCK: usize = 1 << 30;
+
 /// A tensor as it is in its file: its bytes, seen as what they are.
 fn array(raw: Raw) -> Mlx<Array> {
     let dtype = match raw.dtype {
@@ -129,11 +133,24 @@ fn array(raw: Raw) -> Mlx<Array> {
             return Err(mlx_rs::error::Exception::custom(what));
         }
     };
-    let mut shape: Vec<i32> = raw.shape.iter().map(|&size| size as i32).collect();
-    if let Some(last) = shape.last_mut() {
-        *last *= (raw.bytes.len() / raw.shape.iter().product::<usize>().max(1)) as i32;
-    }
-    Array::from_slice(raw.bytes, &shape).view_dtype(dtype)
+    let Some(rows) = raw.shape.first() else {
+        return Array::from_slice(raw.bytes, &[raw.bytes.len() as i32]).view_dtype(dtype);
+    };
+    // MLX counts in 32 bits, so bytes come in blocks of rows.
+    let row = raw.bytes.len() / (*rows).max(1);
+    let blocks = raw.bytes.chunks((BLOCK / row.max(1)).max(1) * row.max(1));
+    let blocks: Vec<Array> = blocks
+        .map(|bytes| {
+            let shape = [(bytes.len() / row) as i32, row as i32];
+            Array::from_slice(bytes, &shape).view_dtype(dtype)
+        })
+        .collect::<Mlx<_>>()?;
+    let whole = match &blocks[..] {
+        [one] => one.clone(),
+        many => concatenate(many, 0)?,
+    };
+    let shape: Vec<i32> = raw.shape.iter().map(|&size| size as i32).collect();
+    whole.reshape(&shape)
 }
 
 /// A tensor in f32, its adapter added.

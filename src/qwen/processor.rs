@@ -8,6 +8,8 @@ use crate::patch::PatchSpec;
 const MIN_PIXELS: u64 = 56 * 56;
 /// The budget that plain Qwen checkpoints ship with, 16,384 visual tokens; also where nothing is said.
 pub const QWEN_PIXELS: u64 = 12_845_056;
+/// Fewest and most pixels that Qwen3-VL ships with: 64 and 16,384 visual tokens.
+const QWEN3_PIXELS: [u64; 2] = [65_536, 16_777_216];
 /// Bicubic, by the number that Pillow gives it.
 const BICUBIC: usize = 3;
 /// Where it may be written.
@@ -18,7 +20,14 @@ pub const FILES: [&str; 2] = ["preprocessor_config.json", "processor_config.json
 /// # Errors
 /// When it asks for something that we do not have.
 pub fn read(json: Option<&Json>, vision: &Vision) -> Result<PatchSpec, Error> {
-    let default = PatchSpec::qwen(MIN_PIXELS, QWEN_PIXELS);
+    let default = match vision.deep {
+        None => PatchSpec::qwen(MIN_PIXELS, QWEN_PIXELS),
+        Some(_) => PatchSpec {
+            mean: [0.5; 3],
+            std: [0.5; 3],
+            ..PatchSpec::qwen(QWEN3_PIXELS[0], QWEN3_PIXELS[1])
+        },
+    };
     let spec = match json {
         None => default,
         Some(json) => {

@@ -152,10 +152,10 @@ fn candidates_in_the_process_are_compared() {
     };
     let round = |candidate: &serde_json::Value| candidate["rows"][0]["rounds"][0].clone();
     assert_eq!(round(knows)["described"], 4, "{knows}{}", done.err);
+    assert_eq!(knows["consistency"]["alone"], 1.0, "{knows}");
     assert_eq!(round(raves)["failed"], 4, "{raves}");
     assert_eq!(raves["verdict"]["grade"], "fail");
     for candidate in [knows, raves] {
-        assert_eq!(candidate["consistency"]["alone"], 1.0, "{candidate}");
         assert!(round(candidate)["peak"].as_u64().unwrap() > 10_000_000);
     }
     assert_eq!(report["rankings"]["overall"][0], names[0]);
@@ -186,6 +186,17 @@ fn refusal(desk: &Desk, model: &Path) -> (i32, String) {
     let done = describe(desk, model, &["--pages", "4", "--manual", MANUALS[0]]);
     let line = done.err.lines().find(|line| line.starts_with("error"));
     (done.code, line.unwrap_or(&done.err).to_owned())
+}
+
+#[test]
+fn thoughts_are_no_description() {
+    let desk = shelf();
+    let thinks = altered(&desk, "chat_template.jinja", |text| {
+        Some(format!("{text}<think>\n"))
+    });
+    let done = describe(&desk, &thinks, &["--pages", "4", "--json"]);
+    let told = done.json();
+    assert_eq!(told["failed"][0]["class"], "thinking", "{told}");
 }
 
 #[test]

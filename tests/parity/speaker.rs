@@ -117,6 +117,7 @@ fn question(pieces: Vec<Piece>, max_tokens: usize, temperature: f32) -> Question
         pieces,
         max_tokens,
         temperature,
+        seed: 0,
     }
 }
 
@@ -147,6 +148,11 @@ fn together_as_alone(model: &str) {
         assert_eq!(together.1, Said::End { truncated: true });
     }
     assert_ne!(together[0].0, together[4].0, "warm answers are others");
+    let again = Question {
+        seed: 1 << 40,
+        ..questions[4].clone()
+    };
+    assert_ne!(say(&speaker, &[again])[0].0, together[4].0, "another seed");
 }
 
 #[test]

@@ -46,17 +46,17 @@ def build_tokenizer() -> Tokenizer:
     return tok
 
 
-def config(family: str, tok: Tokenizer) -> dict:
+def config(family: str, tok: Tokenizer, tied: bool) -> dict:
     ids = {s: tok.token_to_id(s) for s in SPECIALS}
     text = dict(vocab_size=tok.get_vocab_size(), hidden_size=64, intermediate_size=160, num_hidden_layers=3,
                 num_attention_heads=4, num_key_value_heads=2, rms_norm_eps=1e-6, hidden_act="silu",
-                max_position_embeddings=CONTEXT, tie_word_embeddings=False, bos_token_id=ids["<|endoftext|>"],
+                max_position_embeddings=CONTEXT, tie_word_embeddings=tied, bos_token_id=ids["<|endoftext|>"],
                 eos_token_id=ids["<|im_end|>"])
     vision = dict(depth=2 if family == "qwen2_5_vl" else 3, hidden_size=64, intermediate_size=96, num_heads=4, out_hidden_size=64, in_channels=3,
                   spatial_merge_size=2, temporal_patch_size=2)
     shared = dict(vocab_size=tok.get_vocab_size(), image_token_id=ids["<|image_pad|>"],
                   video_token_id=ids["<|video_pad|>"], vision_start_token_id=ids["<|vision_start|>"],
-                  vision_end_token_id=ids["<|vision_end|>"], tie_word_embeddings=False, torch_dtype="float32")
+                  vision_end_token_id=ids["<|vision_end|>"], tie_word_embeddings=tied, torch_dtype="float32")
     if family == "qwen2_5_vl":
         vision |= dict(model_type="qwen2_5_vl", patch_size=14, spatial_patch_size=14, window_size=112,
                        fullatt_block_indexes=[1], hidden_act="silu", tokens_per_second=2)
@@ -75,7 +75,7 @@ def config(family: str, tok: Tokenizer) -> dict:
 
 
 def weights(cfg: dict, tok: Tokenizer):
-    """Random weights, such that a printable character is always the likeliest next one."""
+    """Random weights; with a head of its own, a printable character is always the likeliest next one."""
     package = importlib.import_module(f"mlx_vlm.models.{cfg['model_type']}")
     from mlx_vlm.utils import update_module_configs
     cfg = json.loads(json.dumps(cfg))
@@ -91,6 +91,8 @@ def weights(cfg: dict, tok: Tokenizer):
         return mx.random.normal(old.shape) * (0.5 if "embed_tokens" in path else 0.08 if "patch" in path else 0.15)
 
     model.update(tree_map_with_path(draw, model.parameters()))
+    if cfg.get("text_config", cfg)["tie_word_embeddings"]:
+        return dict(tree_flatten(model.parameters()))
     table = model.language_model.lm_head
     plain = [tok.token_to_id(c) for c in map(chr, range(33, 127))] + [tok.token_to_id("Ġ")]
     keep = mx.zeros((table.weight.shape[0], 1))
@@ -99,10 +101,10 @@ def weights(cfg: dict, tok: Tokenizer):
     return dict(tree_flatten(model.parameters()))
 
 
-def make(folder: pathlib.Path, family: str) -> None:
+def make(folder: pathlib.Path, family: str, tied: bool = False) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tok = build_tokenizer()
-    cfg = config(family, tok)
+    cfg = config(family, tok, tied)
     patch = cfg["vision_config"]["patch_size"]
     old = family == "qwen2_5_vl"
     end, pad = tok.token_to_id("<|im_end|>"), tok.token_to_id("<|endoftext|>")

@@ -24,12 +24,13 @@ pub(crate) fn recipe(model: &str) -> Recipe {
         base: vec![golden(model).join("model.safetensors")],
         adapter: None,
     };
-    let schema = schema::words(&shape, false);
+    let tied = model.starts_with("qwen3");
+    let schema = schema::words(&shape, tied);
     let model = model.to_owned();
     Recipe {
         weights: Box::new(move || Weights::open_packed(&model, &files, &schema)),
         shape,
-        tied: false,
+        tied,
         stop: Vec::new(),
         context: 8192,
         unit: Unit::open(None).unwrap(),

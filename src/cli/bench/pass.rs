@@ -29,7 +29,7 @@ pub(super) struct Bench {
 impl Bench {
     pub(super) fn new(ui: &Ui, settings: Settings) -> Result<Self, Report> {
         let card = embed::card(&settings.embed)?;
-        progress::fetch(ui, &settings.embed)?;
+        progress::fetch(ui, |watch| embed::fetch(&settings.embed, watch))?;
         let plan = kit::plan(&settings, &card)?;
         let setup = Setup {
             model: card.profile.model.clone(),

@@ -90,7 +90,7 @@ impl Shelf {
     /// The pages of a dataset, embedded into a temporary store.
     pub(super) fn filled(ui: &Ui, settings: &Settings, dataset: &Dataset) -> Result<Self, Report> {
         let card = embed::card(&settings.embed)?;
-        progress::fetch(ui, &settings.embed)?;
+        progress::fetch(ui, |watch| embed::fetch(&settings.embed, watch))?;
         let plan = kit::plan(settings, &card)?;
         let shelf = Self::temporary(&settings.store, &settings.store, card.profile.clone())?;
         let jobs = vec![Ok(job(dataset))];

@@ -3,11 +3,12 @@
 mod template;
 mod words;
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Card, Config, End, Error, Job, Part, Piece, Runner, Stream, eyes};
-use crate::checkpoint::{self, Files, Json, Source, Weights};
+use crate::checkpoint::{self, Files, Json, Source, Watch, Weights};
 use crate::mlx::{self, Question, Recipe, Said, Speaker, Unit};
 use crate::page::{PageImage, Size};
 use crate::patch::{PatchSpec, Prepare, Prepared};
@@ -21,6 +22,9 @@ const LANES: usize = 4;
 const CONTEXT: usize = 32_768;
 /// The token that ends an answer in all chat templates of the family.
 const END: &str = "<|im_end|>";
+/// Where thoughts begin, in the question of a model that always thinks, and the token that ends them.
+const THINK: &str = "<think>";
+const THOUGHT: &str = "</think>";
 
 /// A model in this process.
 struct Inside {
@@ -31,31 +35,38 @@ struct Inside {
     pixels: PatchSpec,
 }
 
+/// What is known of a model before its weights are fetched.
+struct Parts {
+    source: Source,
+    json: Json,
+    shape: qwen::Config,
+    template: Template,
+    words: Words,
+    pixels: PatchSpec,
+}
+
+/// Fetches the weights of a model that can run here.
+pub(super) fn fetch(config: &Config, watch: Watch) -> Result<(), Error> {
+    Unit::open(None)?;
+    files(&Parts::find(config)?.source, watch)?;
+    Ok(())
+}
+
 /// Opens the model in a folder, or on the hub; `memory` is what it may take, in bytes.
 pub(super) fn open(config: &Config, memory: u64) -> Result<Box<dyn Runner>, Error> {
     let unit = Unit::open(None)?;
-    if config.model.is_empty() {
-        return Err(Error::Unfit(
-            "no model is named: `--model` is a folder or a hub id".to_owned(),
-        ));
-    }
-    let source = Source::find(&config.model)?;
-    let json = Json::read(&source.file("config.json", &mut |_, _, _| ())?)?;
-    let shape = qwen::Config::read(&json)?;
-    if shape.family == Family::Qwen2 {
-        return Err(json.unsupported("a Qwen2-VL").into());
-    }
-    let pixels = processor::of(&source, &shape.vision)?;
-    let template = Template::open(&source)?;
-    let tokenizer = source.file("tokenizer.json", &mut |_, _, _| ())?;
-    let words = Words::open(&tokenizer, shape.image_token)?;
-    let files = files(&source)?;
+    let Parts {
+        source,
+        json,
+        shape,
+        template,
+        words,
+        pixels,
+    } = Parts::find(config)?;
+    let files = files(&source, &mut |_, _, _| ())?;
     let side = (shape.vision.patch_size * shape.vision.spatial_merge_size) as u32;
     let recipe = Recipe {
-        tied: setting(&json, |part| {
-            part.flag("tie_word_embeddings").then_some(true)
-        })
-        .is_some(),
+        tied: is_tied(&json),
         stop: stop(&source, &json, &words)?,
         context: setting(&json, |part| part.number(&["max_position_embeddings"]))
             .unwrap_or(CONTEXT),
@@ -85,6 +96,50 @@ pub(super) fn open(config: &Config, memory: u64) -> Result<Box<dyn Runner>, Erro
     }))
 }
 
+impl Parts {
+    fn find(config: &Config) -> Result<Self, Error> {
+        if config.model.is_empty() {
+            return Err(Error::Unfit(
+                "no model is named: `--model` is a folder or a hub id".to_owned(),
+            ));
+        }
+        let source = Source::find(&config.model)?;
+        let json = Json::read(&source.file("config.json", &mut |_, _, _| ())?)?;
+        let shape = qwen::Config::read(&json)?;
+        if shape.family == Family::Qwen2 {
+            return Err(json.unsupported("a Qwen2-VL").into());
+        }
+        let template = Template::open(&source)?;
+        let tokenizer = source.file("tokenizer.json", &mut |_, _, _| ())?;
+        let words = Words::open(&tokenizer, shape.image_token)?;
+        let asked = [
+            Part::Image(Vec::new().into()),
+            Part::Text("What is this?".to_owned()),
+        ];
+        let stretches = words.cut(&template.render(&asked)?).map(|cut| cut.len());
+        if stretches.as_ref().ok() != Some(&2) {
+            return Err(Error::Unfit(format!(
+                "the chat template of `{}` does not make one token of a picture",
+                config.model
+            )));
+        }
+        Ok(Self {
+            pixels: processor::of(&source, &shape.vision)?,
+            source,
+            json,
+            shape,
+            template,
+            words,
+        })
+    }
+}
+
+/// Whether the table of words is the head as well.
+fn is_tied(json: &Json) -> bool {
+    let tied = |part: &Json| part.flag("tie_word_embeddings").then_some(());
+    setting(json, tied).is_some()
+}
+
 /// A setting of the language model, from where it may stand.
 fn setting<T>(json: &Json, get: impl Fn(&Json) -> Option<T>) -> Option<T> {
     json.part("text_config")
@@ -93,9 +148,9 @@ fn setting<T>(json: &Json, get: impl Fn(&Json) -> Option<T>) -> Option<T> {
 }
 
 /// The files of the weights, fetched where needed.
-fn files(source: &Source) -> Result<Files, checkpoint::Error> {
+fn files(source: &Source, watch: Watch) -> Result<Files, checkpoint::Error> {
     let names = checkpoint::shards(source)?;
-    let fetch = |name: &String| source.file(name, &mut |_, _, _| ());
+    let fetch = |name: &String| source.file(name, &mut *watch);
     Ok(Files {
         base: names.iter().map(fetch).collect::<Result<_, _>>()?,
         adapter: None,
@@ -109,10 +164,7 @@ fn weights(
     json: &Json,
     shape: &qwen::Config,
 ) -> Box<dyn Fn() -> Result<Weights, checkpoint::Error> + Send + Sync> {
-    let tied = setting(json, |part| {
-        part.flag("tie_word_embeddings").then_some(true)
-    });
-    let schema = schema::words(shape, tied.is_some());
+    let schema = schema::words(shape, is_tied(json));
     Box::new(move || Weights::open_packed(&model, &files, &schema))
 }
 
@@ -131,10 +183,11 @@ fn stop(source: &Source, config: &Json, words: &Words) -> Result<Vec<u32>, check
 }
 
 impl Inside {
-    /// The question as the model reads it.
-    fn pieces(&self, parts: &[Part]) -> Result<Vec<mlx::Piece>, Error> {
+    /// The question as the model reads it, and whether its answer begins with thoughts.
+    fn pieces(&self, parts: &[Part]) -> Result<(Vec<mlx::Piece>, bool), Error> {
         let text = self.template.render(parts)?;
         let refused = |error: tokenizers::Error| Error::Refused(error.to_string());
+        let thinking = text.trim_end().ends_with(THINK);
         let mut stretches = self.words.cut(&text).map_err(refused)?.into_iter();
         let images = parts.iter().filter_map(|part| match part {
             Part::Image(jpeg) => Some(self.picture(jpeg)),
@@ -148,7 +201,11 @@ impl Inside {
             };
             pieces.extend([image?, mlx::Piece::Text(behind)]);
         }
-        Ok(pieces)
+        if stretches.next().is_some() {
+            let why = "the chat template makes more of a picture than one token";
+            return Err(Error::Refused(why.to_owned()));
+        }
+        Ok((pieces, thinking))
     }
 
     fn picture(&self, jpeg: &[u8]) -> Result<mlx::Piece, Error> {
@@ -171,10 +228,13 @@ impl Runner for Inside {
     }
 
     fn run(&self, job: &Job) -> Result<Stream, Error> {
+        let (pieces, thinking) = self.pieces(&job.parts)?;
         let question = Question {
-            pieces: self.pieces(&job.parts)?,
+            pieces,
             max_tokens: job.max_tokens as usize,
             temperature: job.temperature,
+            // Each time another one: who asks again wants another answer.
+            seed: RandomState::new().build_hasher().finish(),
         };
         // What does not fit now will not fit later: one page is refused, the others go on.
         let asked = self.speaker.ask(question);
@@ -184,6 +244,7 @@ impl Runner for Inside {
             answer,
             words: Arc::clone(&self.words),
             held: Vec::new(),
+            thinking,
             deadline: job.deadline,
             by: Instant::now() + job.deadline,
             end: End {
@@ -210,6 +271,8 @@ struct Answer {
     words: Arc<Words>,
     /// The beginning of a character.
     held: Vec<u32>,
+    /// Whether what comes is not meant for others.
+    thinking: bool,
     deadline: Duration,
     by: Instant,
     end: End,
@@ -225,7 +288,11 @@ impl Answer {
                 Said::Token(token) => {
                     self.end.tokens = self.end.tokens.map(|tokens| tokens + 1);
                     let text = self.words.spell(token, &mut self.held);
-                    if !text.is_empty() {
+                    if text.contains(THOUGHT) {
+                        self.thinking = false;
+                    } else if !text.is_empty() && self.thinking {
+                        return Ok(Piece::Thought(text));
+                    } else if !text.is_empty() {
                         return Ok(Piece::Text(text));
                     }
                 }
@@ -246,7 +313,7 @@ impl Iterator for Answer {
             return None;
         }
         let piece = self.piece();
-        self.over = !matches!(piece, Ok(Piece::Text(_)));
+        self.over = !matches!(piece, Ok(Piece::Text(_) | Piece::Thought(_)));
         Some(piece)
     }
 }

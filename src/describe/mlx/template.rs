@@ -68,6 +68,7 @@ impl Template {
             template.render(Serde(json!({
                 "messages": [{"role": "user", "content": content}],
                 "add_generation_prompt": true,
+                "enable_thinking": false,
             })))
         });
         rendered.map_err(|error| unfit(&self.file, &error))

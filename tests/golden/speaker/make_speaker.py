@@ -90,7 +90,8 @@ def main() -> None:
     tok = tiny.build_tokenizer()
     for name, family in (("qwen2.5", "qwen2_5_vl"), ("qwen3", "qwen3_vl")):
         plain, packed = HERE / name, HERE / f"{name}-4bit"
-        tiny.make(plain, family)
+        # As published: the small Qwen3-VL have no head of their own, the large Qwen2.5-VL do.
+        tiny.make(plain, family, tied=family == "qwen3_vl")
         store(plain, mx.load(str(plain / "model.safetensors")))
         pack(plain, packed)
         for folder, is_packed in ((plain, False), (packed, True)):

@@ -11,9 +11,9 @@ use crate::measure::{self, Answers, Candidate, Consistency, Figures, PageSaid, R
 use crate::page::Description;
 use crate::report::Report;
 
-use super::super::super::describe::how;
+use super::super::super::describe::{how, own_memory};
 use super::super::super::ingest::STOP;
-use super::super::super::kit;
+use super::super::super::progress;
 use super::super::super::ui::Ui;
 use super::questions::Asked;
 use super::{Approach, Named, judge};
@@ -63,12 +63,13 @@ impl Bench<'_> {
         config.url.clone_from(&named.url);
         // The command starts the server that the settings name, not a candidate's.
         config.command.clear();
-        let filled = self.fill(&config, &mut record);
+        let fetched = progress::fetch(self.ui, |watch| describe::fetch(&config, watch));
+        let filled = match fetched {
+            Ok(()) => self.fill(&config, &mut record),
+            Err(cause) => Err(cause.into()),
+        };
         // The next candidate needs the memory.
-        drop(
-            describe::open(&config, kit::allowance(self.settings))
-                .and_then(|runner| runner.unload()),
-        );
+        drop(describe::open(&config, own_memory(self.settings)).and_then(|runner| runner.unload()));
         match filled {
             Ok(()) => {}
             Err(Cut::Failed(why)) => {
@@ -97,7 +98,7 @@ impl Bench<'_> {
                 Approach::Lanes => (size, 1),
                 Approach::Interleaved => (1, size),
             };
-            let runner = describe::open(&config, kit::allowance(self.settings))?;
+            let runner = describe::open(&config, own_memory(self.settings))?;
             if record.server.is_empty() {
                 record.server.clone_from(&runner.card().name);
                 record.load = self.load(&*runner, &config)?;
@@ -131,7 +132,7 @@ impl Bench<'_> {
         record.said = at.map(|at| said.swap_remove(at)).unwrap_or_default();
         let mut config = config.clone();
         (config.lanes, config.interleave) = (TIMES, 1);
-        let runner = describe::open(&config, kit::allowance(self.settings))?;
+        let runner = describe::open(&config, own_memory(self.settings))?;
         record.answers = self.answers(&*runner, &config)?;
         record.consistency = Some(self.constancy(&*runner, &config)?);
         Ok(())

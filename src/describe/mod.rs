@@ -196,6 +196,19 @@ pub struct End {
 /// An answer as it comes. Dropping it tells the server to stop.
 pub type Stream = Box<dyn Iterator<Item = Result<Piece, Error>> + Send>;
 
+/// Pieces one by one, to the end or the first failure.
+fn stream_of(mut next: impl FnMut() -> Result<Piece, Error> + Send + 'static) -> Stream {
+    let mut over = false;
+    Box::new(std::iter::from_fn(move || {
+        if over {
+            return None;
+        }
+        let piece = next();
+        over = !matches!(piece, Ok(Piece::Text(_) | Piece::Thought(_)));
+        Some(piece)
+    }))
+}
+
 /// What is known of a runner before it is asked anything.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Card {

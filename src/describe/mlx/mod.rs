@@ -7,7 +7,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Card, Config, End, Error, Job, Part, Piece, Runner, Stream, eyes};
+use super::{Card, Config, End, Error, Job, Part, Piece, Runner, Stream, eyes, stream_of};
 use crate::checkpoint::{self, Files, Json, Source, Watch, Weights};
 use crate::mlx::{self, Question, Recipe, Said, Speaker, Unit};
 use crate::page::{PageImage, Size};
@@ -240,7 +240,7 @@ impl Runner for Inside {
         let asked = self.speaker.ask(question);
         let answer = asked.map_err(|error| Error::Refused(error.to_string()))?;
         let prompt = u32::try_from(answer.prompt).ok();
-        Ok(Box::new(Answer {
+        let mut answer = Answer {
             answer,
             words: Arc::clone(&self.words),
             held: Vec::new(),
@@ -252,8 +252,8 @@ impl Runner for Inside {
                 prompt_tokens: prompt,
                 tokens: Some(0),
             },
-            over: false,
-        }))
+        };
+        Ok(stream_of(move || answer.piece()))
     }
 
     fn unload(&self) -> Result<(), Error> {
@@ -276,7 +276,6 @@ struct Answer {
     deadline: Duration,
     by: Instant,
     end: End,
-    over: bool,
 }
 
 impl Answer {
@@ -302,19 +301,6 @@ impl Answer {
                 }
             }
         }
-    }
-}
-
-impl Iterator for Answer {
-    type Item = Result<Piece, Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.over {
-            return None;
-        }
-        let piece = self.piece();
-        self.over = !matches!(piece, Ok(Piece::Text(_) | Piece::Thought(_)));
-        Some(piece)
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::lines::Lines;
 use super::{Wire, message, refusal};
 use crate::describe::eyes;
-use crate::describe::{Card, Config, End, Error, Job, Part, Piece, Runner, Stream};
+use crate::describe::{Card, Config, End, Error, Job, Part, Piece, Runner, Stream, stream_of};
 
 /// Pages in one request: it runs one request of a Qwen-VL at a time, whatever is asked (`server/sched.go`).
 const INTERLEAVED: usize = 8;
@@ -104,11 +104,11 @@ impl Runner for Ollama {
             },
         });
         let reply = self.wire.ask("/api/chat", &body, job.deadline)?;
-        Ok(Box::new(Answer {
+        let mut answer = Answer {
             lines: Lines::new(reply, job.deadline),
             end: None,
-            over: false,
-        }))
+        };
+        Ok(stream_of(move || answer.piece()))
     }
 
     fn unload(&self) -> Result<(), Error> {
@@ -128,7 +128,6 @@ struct Answer {
     lines: Lines<Response>,
     /// The end came with the last words.
     end: Option<End>,
-    over: bool,
 }
 
 impl Answer {
@@ -162,18 +161,5 @@ impl Answer {
         }
         // It ends an answer that goes round in circles without a word (`llm/server.go`, `tokenRepeat`).
         self.end.map(Piece::End).ok_or(Error::Circles)
-    }
-}
-
-impl Iterator for Answer {
-    type Item = Result<Piece, Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.over {
-            return None;
-        }
-        let piece = self.piece();
-        self.over = !matches!(piece, Ok(Piece::Text(_) | Piece::Thought(_)));
-        Some(piece)
     }
 }

@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use super::lines::Lines;
 use super::{Head, Wire, message, refusal};
 use crate::describe::eyes;
-use crate::describe::{Card, Config, End, Error, Job, Kind, Part, Piece, Runner, Stream};
+use crate::describe::{
+    Card, Config, End, Error, Job, Kind, Part, Piece, Runner, Stream, stream_of,
+};
 
 /// Requests at once for servers that batch them.
 const LANES: usize = 8;
@@ -112,10 +114,13 @@ impl Runner for OpenAi {
             body["chat_template_kwargs"] = json!({"enable_thinking": false});
         }
         let reply = self.wire.ask("/v1/chat/completions", &body, job.deadline)?;
-        Ok(Box::new(Answer {
+        let mut answer = Answer {
             lines: Lines::new(reply, job.deadline),
             end: End::default(),
-            over: false,
+        };
+        Ok(stream_of(move || {
+            let piece = answer.piece();
+            piece.map(|piece| piece.unwrap_or(Piece::End(answer.end)))
         }))
     }
 
@@ -135,7 +140,6 @@ impl Runner for OpenAi {
 struct Answer {
     lines: Lines<Response>,
     end: End,
-    over: bool,
 }
 
 impl Answer {
@@ -177,18 +181,5 @@ impl Answer {
         if let Some(reason) = event["choices"][0]["finish_reason"].as_str() {
             self.end.truncated = reason == "length";
         }
-    }
-}
-
-impl Iterator for Answer {
-    type Item = Result<Piece, Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.over {
-            return None;
-        }
-        let piece = self.piece();
-        self.over = !matches!(piece, Ok(Some(_)));
-        Some(piece.map(|piece| piece.unwrap_or(Piece::End(self.end))))
     }
 }

@@ -13,7 +13,7 @@ use std::thread;
 use ingest::checkpoint;
 use ingest::embed::{self, Config, Device, Engine, Error};
 
-/// A hub with two models: a base, and an adapter of it.
+/// A hub with three models: a base, an adapter of it, and one that describes.
 struct Hub {
     address: String,
     /// Requests answered so far.
@@ -46,6 +46,7 @@ fn folder(repository: &str) -> PathBuf {
     let name = match repository {
         "owner/base" => "colqwen2.5-tiny",
         "owner/adapter" => "colqwen2.5-lora",
+        "owner/speaker" => "speaker/qwen3",
         _ => "none",
     };
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -163,6 +164,16 @@ fn an_adapter_is_fetched_with_its_base_once() {
     );
 }
 
+#[cfg(feature = "mlx")]
+#[test]
+fn a_model_that_describes_is_fetched_once() {
+    let (hub, home) = (Hub::start(), tempfile::tempdir().unwrap());
+    alone("child_describes", &hub, home.path(), false);
+    let before = hub.requests.load(Ordering::SeqCst);
+    alone("child_describes", &hub, home.path(), true);
+    assert_eq!(hub.requests.load(Ordering::SeqCst), before, "all is cached");
+}
+
 #[test]
 fn a_download_that_breaks_off_is_an_error_and_is_taken_up_again() {
     let (hub, home) = (Hub::start(), tempfile::tempdir().unwrap());
@@ -220,4 +231,37 @@ fn child_is_refused() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[cfg(feature = "mlx")]
+#[test]
+#[ignore = "run by the tests above"]
+fn child_describes() {
+    use ingest::config::{Settings, Sources};
+    use ingest::describe::{self, Job, Kind, Part, Piece};
+
+    let config = describe::Config {
+        runner: Kind::Mlx,
+        model: "owner/speaker".to_owned(),
+        ..Settings::resolve(&Sources::default()).unwrap().describe
+    };
+    let mut seen = Vec::new();
+    describe::fetch(&config, &mut |name, done, total| {
+        seen.push((name.to_owned(), done == total));
+    })
+    .unwrap();
+    assert!(seen.is_empty() || seen.contains(&("model.safetensors".to_owned(), true)));
+    let runner = describe::open(&config, 1 << 30).unwrap();
+    let job = Job {
+        parts: vec![Part::Text("What is on this page?".to_owned())],
+        max_tokens: 3,
+        temperature: 0.0,
+        deadline: std::time::Duration::from_secs(60),
+    };
+    let said: Vec<Piece> = runner.run(&job).unwrap().collect::<Result<_, _>>().unwrap();
+    let end = said.last().unwrap();
+    assert!(
+        matches!(end, Piece::End(end) if end.tokens <= Some(3)),
+        "{said:?}"
+    );
 }

@@ -188,6 +188,34 @@ fn refusal(desk: &Desk, model: &Path) -> (i32, String) {
     (done.code, line.unwrap_or(&done.err).to_owned())
 }
 
+/// A page that is too large for the model's context fails by itself; the others go on.
+#[test]
+fn a_question_that_is_too_long_fails_alone() {
+    let desk = Desk::built_in().with("INGEST_DESCRIBE_MEGAPIXELS", "0.4");
+    let wide = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/pages/page_0.png");
+    let small = desk.path("small.png").display().to_string();
+    let picture = image::open(wide).unwrap();
+    picture.thumbnail(120, 120).save(&small).unwrap();
+    assert_eq!(desk.run(&[wide, &small]).code, 0);
+    let narrow = altered(&desk, "config.json", |text| {
+        let context = "\"max_position_embeddings\": ";
+        Some(text.replace(&format!("{context}4096"), &format!("{context}114")))
+    });
+    let done = describe(&desk, &narrow, &["--json"]);
+    let told = done.json();
+    assert_eq!((done.code, &told["described"]), (1, &1.into()), "{told}");
+    let failed = told["failed"].as_array().unwrap();
+    assert_eq!(
+        (failed.len(), &failed[0]["page"]),
+        (1, &"page_0.png, page 1".into())
+    );
+    let why = failed[0]["why"].as_str().unwrap();
+    assert!(
+        why.ends_with("tokens with its pictures, the model reads 114"),
+        "{why}"
+    );
+}
+
 #[test]
 fn thoughts_are_no_description() {
     let desk = shelf();
@@ -240,21 +268,6 @@ fn models_that_are_none_are_refused_in_one_line() {
         code == 1 && line.contains("a model without a chat template"),
         "{line}"
     );
-    // A page that is too large for the model's context fails; that is no failure of the others.
-    let narrow = config(
-        "\"max_position_embeddings\": 4096",
-        "\"max_position_embeddings\": 60",
-    );
-    let done = describe(
-        &desk,
-        &narrow,
-        &["--pages", "4", "--manual", MANUALS[0], "--json"],
-    );
-    let why = done.json()["failed"][0]["why"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned();
-    assert!(why.contains("the model reads 60"), "{why}{}", done.err);
     let desk = desk.with("INGEST_LIMITS_MEMORY_LIMIT", "1MiB");
     let done = describe(&desk, &golden("model"), &[]);
     assert!(

@@ -9,17 +9,8 @@ cd "$(dirname "$0")/../.."
 python=$(bash benches/peer/torch.sh)
 cargo build --quiet --release --example peer-embed
 
-work=$(mktemp -d) bench=''
-# shellcheck disable=SC2317
-clear_up() {
-    [[ -z $bench ]] || { kill -KILL "$bench" && wait "$bench"; } 2>/dev/null || true
-    rm -rf "$work"
-}
-trap clear_up EXIT
-trap 'exit 1' HUP INT TERM
+# shellcheck source=benches/peer/aside.sh
+source benches/peer/aside.sh
 # Torch keeps its memory, which spares it up to a twentieth of its time; ingest runs without these.
 export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_TOP_PAD_=200000000
-"$python" -P benches/peer/builtin.py "${CARGO_TARGET_DIR:-target}/release/examples/peer-embed" "$work" &
-bench=$!
-wait "$bench"
-bench=''
+aside "$python" -P benches/peer/builtin.py "${CARGO_TARGET_DIR:-target}/release/examples/peer-embed" "$work"

@@ -11,15 +11,6 @@ cd "$(dirname "$0")/../.."
 python=$(bash benches/peer/torch.sh)
 cargo build --quiet --release --example peer-search
 
-work=$(mktemp -d) bench=''
-# shellcheck disable=SC2317
-clear_up() {
-    [[ -z $bench ]] || { kill -KILL "$bench" && wait "$bench"; } 2>/dev/null || true
-    rm -rf "$work"
-}
-trap clear_up EXIT
-trap 'exit 1' HUP INT TERM
-PYTHONWARNINGS=ignore "$python" -P benches/peer/search.py "${CARGO_TARGET_DIR:-target}/release/examples/peer-search" "$work" &
-bench=$!
-wait "$bench"
-bench=''
+# shellcheck source=benches/peer/aside.sh
+source benches/peer/aside.sh
+PYTHONWARNINGS=ignore aside "$python" -P benches/peer/search.py "${CARGO_TARGET_DIR:-target}/release/examples/peer-search" "$work"

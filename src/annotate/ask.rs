@@ -7,11 +7,21 @@ use crate::describe::{End, Error, prompt};
 use crate::page::{Description, ManualId, PageId};
 
 use super::Event;
-use super::desk::Sight;
 use super::line::{Answered, Line, Said, Try, shortened};
 
 /// Pictures that cost less than this share of what they must were dropped, or shrunk beyond reading.
 const DROPPED: f64 = 0.5;
+
+/// A page on its way to the model.
+#[derive(Clone)]
+pub(super) struct Sight {
+    pub(super) id: PageId,
+    pub(super) prompt: prompt::Sight,
+    /// Its text layer.
+    pub(super) text: String,
+    /// Pixels of its picture.
+    pub(super) pixels: u64,
+}
 
 /// What became of a page, or of a manual.
 pub(super) enum Answer {

@@ -6,8 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::describe::Error;
 use crate::describe::reply::Class;
 
-use super::ask::{Answer, Asker};
-use super::desk::Sight;
+use super::ask::{Answer, Asker, Sight};
 use super::line::Try;
 
 /// Two answers whose edit distance is more than this share of the longer one are not the same.

@@ -14,7 +14,7 @@ use crate::page::{Annotation, Description, Outcome, PageId, PageImage, PageSet};
 use crate::render::{self, Renderer, Source};
 use crate::store::{ManualCard, Scope, Store, StoredPage, Vectors};
 
-use super::ask::Answer;
+use super::ask::{Answer, Sight};
 use super::todo::Job;
 use super::twins::Album;
 use super::{Error, Event, Failure, Tally};
@@ -23,17 +23,6 @@ use super::{Error, Event, Failure, Tally};
 const QUALITY: u8 = 90;
 /// So many pages that are said to be the same are a model that does not look.
 const SAME: usize = 3;
-
-/// A page on its way to the model.
-#[derive(Clone)]
-pub(super) struct Sight {
-    pub(super) id: PageId,
-    pub(super) prompt: prompt::Sight,
-    /// Its text layer.
-    pub(super) text: String,
-    /// Pixels of its picture.
-    pub(super) pixels: u64,
-}
 
 /// Renders pages and hands them on.
 pub(super) struct Desk<'a> {

@@ -30,9 +30,8 @@ mod twins;
 pub use todo::{Redo, Request};
 pub use trial::{Round, Said, Trial};
 
-use ask::{Answer, Asker};
+use ask::{Answer, Asker, Sight};
 use canary::Canary;
-use desk::Sight;
 use guard::Guard;
 use line::Line;
 

@@ -12,9 +12,9 @@ use crate::page::{Description, PageId};
 use crate::render::{self, Renderer};
 use crate::store::Store;
 
-use super::ask::{Answer, Asker};
+use super::ask::{Answer, Asker, Sight};
 use super::canary::Canary;
-use super::desk::{Desk, Sight};
+use super::desk::Desk;
 use super::guard::Guard;
 use super::line::{Line, Try};
 use super::{Error, Event, Exchange, Gauge, Request, Settings, joined, lanes, todo};

@@ -11,6 +11,7 @@ mod ink;
 mod map;
 mod page;
 mod scales;
+mod spelling;
 mod stretch;
 mod weights;
 mod word;

@@ -4,7 +4,7 @@ use half::f16;
 use safetensors::{Dtype, SafeTensors};
 
 use super::gemm::Matrix;
-use super::word;
+use super::spelling::FEATURES;
 use crate::checkpoint::Error;
 use crate::embed::BUILT_IN;
 
@@ -194,7 +194,7 @@ impl Weights {
         })?;
         let source = Source(tensors);
         let (shape, table) = source.floats("word.table")?;
-        if shape.first() != Some(&word::FEATURES) {
+        if shape.first() != Some(&FEATURES) {
             return Err(Error::Weights {
                 model: BUILT_IN.into(),
                 why: format!("word.table has shape {shape:?}"),

@@ -1,6 +1,7 @@
 //! Retrieval quality by the field's measures, and where questions come from: a manual's own outline, or a dataset.
 
 mod dataset;
+mod error;
 mod fit;
 mod outline;
 mod table;
@@ -10,7 +11,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use dataset::{Dataset, Error, Group, Query};
+pub use dataset::{Dataset, Group, Query};
+pub use error::Error;
 pub use fit::mapping;
 pub use outline::{OUTLINE_RULE, OutlineQuestions, Title, ask_outline};
 

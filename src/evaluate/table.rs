@@ -9,7 +9,7 @@ use parquet::record::reader::RowIter;
 use parquet::record::{Field, Row as Record};
 use parquet::schema::types::Type;
 
-use super::dataset::Error;
+use super::error::Error;
 
 /// Rows that are decoded at once: those of a corpus hold pictures.
 const AT_ONCE: usize = 4;

@@ -6,8 +6,8 @@ use mlx_rs::fast::{ScaledDotProductAttentionMask as Mask, scaled_dot_product_att
 use mlx_rs::ops::concatenate;
 use mlx_rs::ops::indexing::TryIndexOp;
 
+use super::hooks::Watch;
 use super::layers::{Result, size};
-use super::reader::Watch;
 use crate::qwen::Sight;
 
 /// Attention of `q` (rows, heads, head) to `k` and `v` (rows, fewer heads, head); returns (rows, heads * head).

@@ -2,13 +2,13 @@
 //! of every answer under way. Turns queue up with everything else that the thread is asked to do.
 
 use std::collections::VecDeque;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use mlx_rs::memory as mlx;
 
-use super::lanes::Floor;
+use super::lanes::{Asked, Floor};
 use super::need::Need;
 use super::worker::{self, failed};
 use super::{Error, Piece, Question, Recipe, Said, Tap};
@@ -40,14 +40,6 @@ struct Door {
     waiting: VecDeque<Asked>,
     /// Whether a turn is under way or queued.
     turning: bool,
-}
-
-/// A question that was asked.
-pub(super) struct Asked {
-    pub(super) question: Question,
-    pub(super) need: Need,
-    pub(super) tell: Sender<Result<Said, Error>>,
-    pub(super) wanted: Weak<()>,
 }
 
 impl Speaker {

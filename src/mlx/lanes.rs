@@ -8,11 +8,19 @@ use mlx_rs::transforms::async_eval;
 use mlx_rs::{Array, memory as mlx};
 
 use super::cache::Cache;
-use super::hall::Asked;
-use super::reader::tap;
+use super::hooks::tap;
+use super::need::Need;
 use super::speaker::{Draw, Model, STRETCH, choose, tokens};
 use super::worker::failed;
-use super::{Error, Piece, Recipe, Said, Tap};
+use super::{Error, Piece, Question, Recipe, Said, Tap};
+
+/// A question that was asked.
+pub(super) struct Asked {
+    pub(super) question: Question,
+    pub(super) need: Need,
+    pub(super) tell: Sender<Result<Said, Error>>,
+    pub(super) wanted: Weak<()>,
+}
 
 /// The model and the answers under way.
 #[derive(Default)]

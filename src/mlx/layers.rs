@@ -165,3 +165,8 @@ fn number(value: f32, like: &Array) -> Result<Array> {
 pub(super) fn size(x: &Array, axis: usize) -> i32 {
     x.shape()[axis]
 }
+
+/// Numbers for MLX, (count).
+pub(super) fn numbers(numbers: &[u32]) -> Array {
+    Array::from_slice(numbers, &[numbers.len() as i32])
+}

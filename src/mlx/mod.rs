@@ -12,6 +12,8 @@ mod cache;
 #[cfg(feature = "mlx")]
 mod hall;
 #[cfg(feature = "mlx")]
+mod hooks;
+#[cfg(feature = "mlx")]
 mod lanes;
 #[cfg(feature = "mlx")]
 mod layers;

@@ -3,6 +3,7 @@
 use mlx_rs::{Array, Dtype};
 
 use super::attention::Turns;
+use super::hooks::{Watch, floats, tap};
 use super::layers::{Linear, Result as Mlx};
 use super::text::Decoder;
 use super::turn::Turn;
@@ -12,9 +13,6 @@ use super::worker::Kept;
 use super::{Error, Piece, Tap, Unit};
 use crate::checkpoint;
 use crate::qwen::{self, Config, Sight, Text};
-
-/// Told the name, the number and the values of what a model computes on its way.
-pub(super) type Watch<'a> = &'a mut dyn FnMut(&'static str, usize, &Array) -> Mlx<()>;
 
 /// A ColQwen on MLX.
 pub struct Reader(Kept<Model>);
@@ -89,24 +87,4 @@ impl Model {
         watch("proj", 0, &rows)?;
         floats(&rows)
     }
-}
-
-/// Values as tests compare them.
-pub(super) fn tap(name: &'static str, number: usize, values: &Array) -> Mlx<Tap> {
-    let width = values.shape().last().map_or(1, |&width| width as usize);
-    Ok(Tap {
-        name,
-        number,
-        width,
-        values: floats(values)?,
-    })
-}
-
-/// The numbers of an array.
-fn floats(values: &Array) -> Mlx<Vec<f32>> {
-    let values = values.as_dtype(Dtype::Float32)?.flatten(None, None)?;
-    values
-        .contiguous()?
-        .to_vec_exact()
-        .map_err(|error| mlx_rs::error::Exception::custom(error.to_string()))
 }

@@ -8,8 +8,8 @@ use mlx_rs::{Array, Dtype};
 
 use super::attention::Turns;
 use super::cache::Cache;
+use super::hooks::Watch;
 use super::layers::{Linear, Result as Mlx};
-use super::reader::Watch;
 use super::text::Decoder;
 use super::turn::Turn;
 use super::vision::VisionTower;

@@ -9,8 +9,8 @@ use mlx_rs::ops::concatenate;
 use super::Error;
 use super::attention::{Turns, attend};
 use super::cache::Cache;
+use super::hooks::Watch;
 use super::layers::{Linear, Matrix, Mlp, Norm, Result, size};
-use super::reader::Watch;
 use super::weights::Weights;
 use crate::qwen::{Sight, Text};
 

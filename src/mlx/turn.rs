@@ -4,8 +4,8 @@ use mlx_rs::Array;
 use mlx_rs::ops::{concatenate, zeros_dtype};
 
 use super::Piece;
-use super::layers::{Result, size};
-use super::reader::Watch;
+use super::hooks::Watch;
+use super::layers::{Result, numbers, size};
 use super::text::Decoder;
 use super::vision::VisionTower;
 use crate::patch::Patches;
@@ -91,9 +91,4 @@ impl Turn {
         }
         numbers(&rows)
     }
-}
-
-/// Numbers for MLX, (count).
-pub(super) fn numbers(numbers: &[u32]) -> Array {
-    Array::from_slice(numbers, &[numbers.len() as i32])
 }

@@ -9,9 +9,10 @@ use mlx_rs::{Array, Dtype};
 
 use super::Error;
 use super::attention::{Turns, attend};
-use super::layers::{Linear, Matrix, Mlp, Norm, Result, gelu, quick_gelu, size, tanh_gelu};
-use super::reader::Watch;
-use super::turn::numbers;
+use super::hooks::Watch;
+use super::layers::{
+    Linear, Matrix, Mlp, Norm, Result, gelu, numbers, quick_gelu, size, tanh_gelu,
+};
 use super::weights::Weights;
 use crate::patch::{PatchGrid, Patches};
 use crate::qwen::{self, Config, Family, Layout, Sight, Vision};

@@ -2,7 +2,8 @@
 
 use std::error::Error as StdError;
 
-use crate::{annotate, checkpoint, config, describe, embed, mlx, pipeline, search, store};
+use crate::qwen::mlx;
+use crate::{annotate, checkpoint, config, embed, pipeline, search, store, vlm};
 
 /// Wrong usage (`EX_USAGE` of sysexits.h).
 pub const USAGE: u8 = 64;
@@ -77,28 +78,28 @@ impl From<config::Error> for Report {
     }
 }
 
-impl From<describe::Error> for Report {
-    fn from(e: describe::Error) -> Self {
+impl From<vlm::Error> for Report {
+    fn from(e: vlm::Error) -> Self {
         let report = Self::failure(&e);
         match e {
-            describe::Error::Away { .. } => {
+            vlm::Error::Away { .. } => {
                 report.hint("start it, or name another one: `--runner`, `--url`")
             }
-            describe::Error::Stranger { .. } => {
+            vlm::Error::Stranger { .. } => {
                 report.hint("`--runner` and `--url` say what serves the model, and where")
             }
-            describe::Error::Key { .. } => {
+            vlm::Error::Key { .. } => {
                 report.hint("INGEST_RUNNER_KEY or OPENAI_API_KEY holds it")
             }
-            describe::Error::KeyInTheClear { .. } => report
+            vlm::Error::KeyInTheClear { .. } => report
                 .hint("use https://, or set `describe.key_over_http = true` where nobody listens"),
-            describe::Error::NotBuilt => report.hint(
+            vlm::Error::NotBuilt => report.hint(
                 "on a Mac: `cargo install --path . --features mlx`; elsewhere `--runner mlx-vlm`, `ollama` or `openai` asks a server",
             ),
-            describe::Error::Unfit(_) => report.hint(
+            vlm::Error::Unfit(_) => report.hint(
                 "in this process run Qwen2.5-VL and Qwen3-VL; other models through a server, such as `--runner mlx-vlm`",
             ),
-            describe::Error::Model { .. } => report.hint("`--model` names one of them"),
+            vlm::Error::Model { .. } => report.hint("`--model` names one of them"),
             _ => report,
         }
     }

@@ -104,7 +104,7 @@ fn memory_is_given_back() {
     model
         .embed_query("How often must the oil filter be changed?")
         .unwrap();
-    let used = ingest::mlx::memory();
+    let used = ingest::qwen::mlx::memory();
     // 1.4 MB of weights.
     assert!(
         used.active > 1_000_000 && used.peak > used.active,
@@ -112,7 +112,7 @@ fn memory_is_given_back() {
     );
     assert_eq!(used.cache, 0, "{used:?}");
     drop(model);
-    let left = ingest::mlx::memory();
+    let left = ingest::qwen::mlx::memory();
     assert!(left.active * 20 <= left.peak, "{left:?}");
     for model in ["qwen2.5", "qwen3", "qwen2.5-4bit"] {
         the_plan_of_a_question_holds(model);
@@ -124,7 +124,7 @@ fn memory_is_given_back() {
 fn the_plan_of_a_question_holds(model: &str) {
     use std::time::{Duration, Instant};
 
-    use ingest::mlx::{self, Question, Recipe, Said, Speaker};
+    use ingest::qwen::mlx::{self, Question, Recipe, Said, Speaker};
 
     let question = Question {
         pieces: speaker::theirs(model).question,

@@ -238,20 +238,20 @@ fn child_is_refused() {
 #[ignore = "run by the tests above"]
 fn child_describes() {
     use ingest::config::{Settings, Sources};
-    use ingest::describe::{self, Job, Kind, Part, Piece};
+    use ingest::vlm::{self, Job, Kind, Part, Piece};
 
-    let config = describe::Config {
+    let config = vlm::Config {
         runner: Kind::Mlx,
         model: "owner/speaker".to_owned(),
         ..Settings::resolve(&Sources::default()).unwrap().describe
     };
     let mut seen = Vec::new();
-    describe::fetch(&config, &mut |name, done, total| {
+    vlm::fetch(&config, &mut |name, done, total| {
         seen.push((name.to_owned(), done == total));
     })
     .unwrap();
     assert!(seen.is_empty() || seen.contains(&("model.safetensors".to_owned(), true)));
-    let runner = describe::open(&config, 1 << 30).unwrap();
+    let runner = vlm::open(&config, 1 << 30).unwrap();
     let job = Job {
         parts: vec![Part::Text("What is on this page?".to_owned())],
         max_tokens: 3,

@@ -10,7 +10,7 @@ use std::error::Error;
 use std::time::{Duration, Instant};
 
 use ingest::config::{Settings, Sources};
-use ingest::describe::{self, Config, Job, Kind, Part, Piece, Runner};
+use ingest::vlm::{self, Config, Job, Kind, Part, Piece, Runner};
 use serde_json::json;
 
 /// Bytes that the model may take.
@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         runner: Kind::Mlx,
         ..Settings::resolve(&Sources::default())?.describe
     };
-    let runner = describe::open(&config, MEMORY)?;
+    let runner = vlm::open(&config, MEMORY)?;
     let jobs: Vec<Job> = pictures
         .iter()
         .map(|picture| job(text, &std::fs::read(picture)?, tokens))
@@ -52,7 +52,7 @@ fn job(text: &str, picture: &[u8], tokens: u32) -> Result<Job, Box<dyn Error>> {
 }
 
 /// The answers to all questions, in order.
-fn all(runner: &dyn Runner, jobs: &[Job], lanes: usize) -> Result<Vec<String>, describe::Error> {
+fn all(runner: &dyn Runner, jobs: &[Job], lanes: usize) -> Result<Vec<String>, vlm::Error> {
     let mut said = Vec::with_capacity(jobs.len());
     for together in jobs.chunks(lanes.max(1)) {
         let streams: Vec<_> = together

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::describe::reply::{self, Class};
-use crate::describe::{End, Error, prompt};
 use crate::page::{Description, ManualId, PageId};
+use crate::vlm::reply::{self, Class};
+use crate::vlm::{End, Error, prompt};
 
 use super::Event;
 use super::line::{Answered, Line, Said, Try, shortened};

@@ -3,8 +3,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::describe::Error;
-use crate::describe::reply::Class;
+use crate::vlm::Error;
+use crate::vlm::reply::Class;
 
 use super::ask::{Answer, Asker, Sight};
 use super::line::Try;

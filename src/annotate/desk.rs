@@ -8,11 +8,11 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 
-use crate::describe::prompt;
-use crate::describe::reply::Class;
 use crate::page::{Annotation, Description, Outcome, PageId, PageImage, PageSet};
 use crate::render::{self, Renderer, Source};
 use crate::store::{ManualCard, Scope, Store, StoredPage, Vectors};
+use crate::vlm::prompt;
+use crate::vlm::reply::Class;
 
 use super::ask::{Answer, Sight};
 use super::todo::Job;

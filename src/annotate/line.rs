@@ -5,9 +5,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::describe::loops::Detector;
-use crate::describe::reply::Class;
-use crate::describe::{End, Error, Job, Part, Piece, Runner};
+use crate::vlm::repetition::Detector;
+use crate::vlm::reply::Class;
+use crate::vlm::{End, Error, Job, Part, Piece, Runner};
 
 use super::guard::{Guard, Step};
 use super::{Event, Exchange, Settings};

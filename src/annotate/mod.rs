@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::describe::{self, Runner};
 use crate::page::PageId;
 use crate::render::{self, Renderer};
 use crate::store::{self, Store};
+use crate::vlm::{self, Runner};
 
 mod ask;
 mod canary;
@@ -82,7 +82,7 @@ pub enum Error {
     Render(#[from] render::Error),
     /// The model is away.
     #[error(transparent)]
-    Describe(#[from] describe::Error),
+    Describe(#[from] vlm::Error),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -111,7 +111,7 @@ pub struct Exchange {
     /// Seconds to the end.
     pub seconds: f64,
     /// Tokens of question and answer, where the runner tells.
-    pub end: describe::End,
+    pub end: vlm::End,
 }
 
 /// What became of a run.
@@ -317,7 +317,7 @@ impl Care<'_> {
         &self,
         mut group: Vec<Sight>,
         answered: &SyncSender<Answer>,
-    ) -> Result<(), describe::Error> {
+    ) -> Result<(), vlm::Error> {
         let (answers, asked) = self.asker.ask(group.clone());
         let described: HashSet<PageId> = answers.iter().filter_map(Answer::described).collect();
         self.hand_on(answers, answered);

@@ -7,10 +7,10 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-use crate::describe::{self, Part, Runner, prompt};
 use crate::page::{Description, PageId};
 use crate::render::{self, Renderer};
 use crate::store::Store;
+use crate::vlm::{self, Part, Runner, prompt};
 
 use super::ask::{Answer, Asker, Sight};
 use super::canary::Canary;
@@ -141,7 +141,7 @@ impl Trial {
         settings: &Settings,
         page: &PageId,
         (question, with_picture): (&str, bool),
-    ) -> Result<Option<String>, describe::Error> {
+    ) -> Result<Option<String>, vlm::Error> {
         let Some(sight) = self.sights.iter().find(|sight| sight.id == *page) else {
             return Ok(None);
         };
@@ -164,13 +164,13 @@ impl Trial {
         settings: &Settings,
         times: usize,
         beside: bool,
-    ) -> Result<Vec<String>, describe::Error> {
+    ) -> Result<Vec<String>, vlm::Error> {
         let Some(sight) = self.sights.first() else {
             return Ok(Vec::new());
         };
         let parts: Vec<Part> = prompt::single(&sight.prompt);
         alone(runner, settings, |asker| {
-            let once = |which| -> Result<String, describe::Error> {
+            let once = |which| -> Result<String, vlm::Error> {
                 let answered = asker.line.ask(&parts, 1, which)?;
                 Ok(answered.map(|said| said.text).unwrap_or_default())
             };

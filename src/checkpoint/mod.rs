@@ -4,8 +4,8 @@ pub mod digest;
 mod hub;
 mod json;
 mod lora;
-mod map;
-mod packed;
+mod mmap;
+mod quantized;
 mod tensors;
 
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 pub use hub::{Source, Watch};
 pub use json::Json;
 pub use lora::{Change, Lora};
-pub use packed::Packing;
+pub use quantized::Packing;
 pub use tensors::{Checkpoint, Raw, Schema};
 
 /// The weights of a model that is not cut into shards.
@@ -97,7 +97,7 @@ impl Weights {
     /// When a file cannot be read, or a tensor is missing, left over or of another shape.
     pub fn open(model: &str, files: &Files, schema: &Schema) -> Result<Self, Error> {
         let checkpoint = Checkpoint::open(model, &files.base)?;
-        if let Some(name) = packed::any(&checkpoint, schema) {
+        if let Some(name) = quantized::any(&checkpoint, schema) {
             let why = format!("`{name}` is packed, which only MLX reads");
             return Err(tensors::misfit(model, &[why]));
         }
@@ -111,7 +111,7 @@ impl Weights {
     /// As [`Weights::open`], and when an adapter changes a matrix that is packed.
     pub fn open_packed(model: &str, files: &Files, schema: &Schema) -> Result<Self, Error> {
         let checkpoint = Checkpoint::open(model, &files.base)?;
-        let (expected, packings) = packed::expected(&checkpoint, schema);
+        let (expected, packings) = quantized::expected(&checkpoint, schema);
         checkpoint.check(&expected)?;
         // What is packed is out of an adapter's reach.
         let plain: Schema = schema

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use safetensors::{Dtype, SafeTensors};
 
 use super::Error;
-use super::map::Map;
+use super::mmap::Map;
 
 /// What exporters put before a name, and the name that we know it by; the first that fits is taken.
 const RENAMES: [(&str, &str); 17] = [

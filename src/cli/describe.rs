@@ -11,14 +11,14 @@ use serde_json::json;
 
 use crate::annotate::{self, Event, Parts, Redo, Request, Tally};
 use crate::config::Settings;
-use crate::describe::{self, Card, Kind};
 use crate::measure;
-use crate::mlx;
 use crate::page::{Annotation, PageSet};
+use crate::qwen::mlx;
 use crate::render::{self, Renderer};
 use crate::report::Report;
 use crate::store::{self, Mode, Scope, Store, Which};
 use crate::units::{ByteSize, Seconds};
+use crate::vlm::{self, Card, Kind};
 
 use super::ingest::{STOP, heed_ctrl_c};
 use super::table::table;
@@ -113,7 +113,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &DescribeArgs) -> Result<E
 }
 
 impl DescribeArgs {
-    fn lay_over(&self, config: &mut describe::Config, model: Option<&str>) {
+    fn lay_over(&self, config: &mut vlm::Config, model: Option<&str>) {
         if self.runner.is_some() || self.url.is_some() {
             // The command starts the server that the settings name, not another one.
             config.command.clear();
@@ -166,8 +166,8 @@ pub(super) fn describe(
         ));
     }
     mlx::measure_anew();
-    progress::fetch(ui, |watch| describe::fetch(config, watch))?;
-    let runner = describe::open(config, own_memory(settings))?;
+    progress::fetch(ui, |watch| vlm::fetch(config, watch))?;
+    let runner = vlm::open(config, own_memory(settings))?;
     let card = runner.card();
     announce(ui, card);
     request.model.clone_from(&card.model);
@@ -189,7 +189,7 @@ pub(super) fn describe(
     Ok(Done {
         tally,
         result,
-        mlx: (config.runner == describe::Kind::Mlx)
+        mlx: (config.runner == vlm::Kind::Mlx)
             .then(kit::mlx_memory)
             .flatten(),
     })
@@ -212,7 +212,7 @@ pub(super) fn tell(ui: &Ui, done: Done) -> Result<u8, Report> {
 }
 
 /// How pages are asked about, as the settings say.
-pub(super) fn how(settings: &Settings, config: &describe::Config) -> annotate::Settings {
+pub(super) fn how(settings: &Settings, config: &vlm::Config) -> annotate::Settings {
     annotate::Settings {
         lanes: config.lanes,
         interleave: config.interleave,

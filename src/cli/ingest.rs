@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::annotate;
 use crate::config::Settings;
 use crate::embed::{self, Card};
-use crate::mlx;
 use crate::page::{ManualId, PageSet};
 use crate::pipeline::{self, Parts, Plan, Request, Stage, Tally};
+use crate::qwen::mlx;
 use crate::render;
 use crate::report::Report;
 use crate::store::{self, Catalogue, Mode, Which as Collection};
@@ -240,7 +240,7 @@ pub(super) fn under_bars<T>(
 )]
 fn leave_at_once() {
     super::temporary::sweep_up();
-    crate::describe::end_all();
+    crate::vlm::end_all();
     std::process::exit(130);
 }
 

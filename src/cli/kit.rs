@@ -2,8 +2,8 @@
 
 use crate::config::Settings;
 use crate::embed::{self, BUILT_IN, Card, Embedder, Engine};
-use crate::mlx;
 use crate::pipeline::{self, Plan, Room};
+use crate::qwen::mlx;
 use crate::render;
 use crate::report::Report;
 use crate::store::{self, Mode, Store, Which};

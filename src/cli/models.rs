@@ -3,11 +3,11 @@
 use serde::Serialize;
 
 use crate::config::Settings;
-use crate::describe::tiers::{self, TIERS, Tier};
 use crate::embed;
 use crate::report::Report;
 use crate::store::Address;
 use crate::units::ByteSize;
+use crate::vlm::tiers::{self, TIERS, Tier};
 
 use super::table::table;
 use super::ui::Ui;

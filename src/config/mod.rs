@@ -11,7 +11,7 @@ use toml::{Table, Value};
 use layers::{Layers, nested};
 
 use crate::units::ByteSize;
-use crate::{describe, embed, render, search, store};
+use crate::{embed, render, search, store, vlm};
 
 /// The project's own file, in the folder one works in.
 const PROJECT: &str = "ingest.toml";
@@ -37,7 +37,7 @@ pub struct Settings {
     /// Which model.
     pub embed: embed::Config,
     /// Which model describes pages.
-    pub describe: describe::Config,
+    pub describe: vlm::Config,
     /// How pages are rendered.
     pub render: render::Config,
     /// What may be used.

@@ -3,17 +3,16 @@
 //! [`card`] tells what a model is without opening its weights, [`fetch`] brings them here, [`open`] loads them.
 
 pub mod builtin;
+pub mod colqwen;
 mod device;
 mod pooled;
-pub mod qwen;
-mod weights;
 
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{self, Watch};
-use crate::mlx;
 use crate::page::PageError;
 use crate::patch::{Prepare, Prepared};
+use crate::qwen::{candle, mlx};
 use crate::units::ByteSize;
 use crate::vectors::{MultiVector, PageVectors, Profile};
 
@@ -138,6 +137,17 @@ pub struct Known {
     pub licence: String,
 }
 
+impl From<candle::Error> for Error {
+    fn from(error: candle::Error) -> Self {
+        match error {
+            candle::Error::Files(error) => Self::Files(error),
+            candle::Error::Device(name, why) => Self::Device(name, why),
+            candle::Error::OutOfMemory(why) => Self::OutOfMemory(why),
+            candle::Error::Failed(why) => Self::Model(why),
+        }
+    }
+}
+
 impl From<mlx::Error> for Error {
     fn from(error: mlx::Error) -> Self {
         match error {
@@ -159,7 +169,7 @@ pub fn bytes_per_parameter(config: &Config) -> Result<u64, Error> {
 /// The models that we know; every other folder or hub id of their families works too.
 pub fn models() -> Vec<Known> {
     let mut models = vec![builtin::known()];
-    models.extend(qwen::models());
+    models.extend(colqwen::models());
     models
 }
 
@@ -170,7 +180,7 @@ pub fn models() -> Vec<Known> {
 pub fn card(config: &Config) -> Result<Card, Error> {
     let card = match config.model.as_str() {
         BUILT_IN => builtin::card(),
-        _ => qwen::card(config)?,
+        _ => colqwen::card(config)?,
     };
     Ok(Card {
         profile: card.profile.pooled(config.pool_factor),
@@ -186,7 +196,7 @@ pub fn card(config: &Config) -> Result<Card, Error> {
 pub fn fetch(config: &Config, watch: Watch) -> Result<(), Error> {
     match config.model.as_str() {
         BUILT_IN => Ok(()),
-        _ => qwen::fetch(config, watch),
+        _ => colqwen::fetch(config, watch),
     }
 }
 
@@ -197,8 +207,8 @@ pub fn fetch(config: &Config, watch: Watch) -> Result<(), Error> {
 pub fn open(config: &Config) -> Result<Box<dyn Embedder>, Error> {
     let model: Box<dyn Embedder> = match config.model.as_str() {
         BUILT_IN => Box::new(builtin::open()?),
-        _ if config.engine == Engine::Mlx => Box::new(qwen::open_mlx(config)?),
-        _ => Box::new(qwen::open(config)?),
+        _ if config.engine == Engine::Mlx => Box::new(colqwen::open_mlx(config)?),
+        _ => Box::new(colqwen::open(config)?),
     };
     Ok(match config.pool_factor {
         0 | 1 => model,

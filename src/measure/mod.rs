@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::mlx;
+use crate::qwen::mlx;
 
 pub use compare::{Comparison, TOLERANCE, compare};
 pub use machine::Machine;

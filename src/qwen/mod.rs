@@ -1,15 +1,17 @@
 //! What a model of the Qwen-VL families is, whatever computes it: its shape, its tensors, in which order the vision tower
 //! reads a page and where each token stands. Pure maths: no model library is named here.
 
+pub mod activations;
+pub mod candle;
 mod config;
-mod layout;
-mod places;
-pub mod processor;
+pub mod image_processor;
+pub mod mlx;
+mod packed_sequences;
+mod rope;
 pub mod schema;
-mod sight;
-pub mod sizes;
+mod window_index;
 
 pub use config::{Config, Deep, Family, Text, Vision, Windows};
-pub use layout::{Layout, corners};
-pub use places::{Place, Span, angles, places};
-pub use sight::{Run, Sight};
+pub use packed_sequences::{Run, Sight};
+pub use rope::{Place, Span, angles, places};
+pub use window_index::{Layout, corners};

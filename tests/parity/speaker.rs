@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use ingest::mlx::{Piece, Question, Recipe, Said, Speaker, Unit};
+use ingest::qwen::mlx::{Piece, Question, Recipe, Said, Speaker, Unit};
 
 use super::models::{Theirs, recipe, theirs};
 use super::reference::cut;
@@ -100,7 +100,7 @@ fn say(speaker: &Speaker, questions: &[Question]) -> Vec<(Vec<u32>, Said)> {
         .iter()
         .map(|question| speaker.ask(question.clone()).unwrap())
         .collect();
-    let heard = |answer: &ingest::mlx::Answer| {
+    let heard = |answer: &ingest::qwen::mlx::Answer| {
         let mut tokens = Vec::new();
         loop {
             match answer.next_by(by).unwrap() {

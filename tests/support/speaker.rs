@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
 use ingest::checkpoint::{Files, Json, Weights};
-use ingest::mlx::{Piece, Recipe, Unit};
 use ingest::patch::{PatchGrid, Patches};
+use ingest::qwen::mlx::{Piece, Recipe, Unit};
 use ingest::qwen::{self, schema};
 
 /// Patches down and across.

@@ -6,9 +6,9 @@
 //! `train/HOW.md` tells how the weights were made.
 
 mod emphasis;
+mod feature_map;
 mod gemm;
 mod ink;
-mod map;
 mod page;
 mod scales;
 mod spelling;

@@ -8,9 +8,9 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::feature_map::{Grid, Map, begin, pointwise, relu};
 use super::gemm::{Rows, add_product};
 use super::ink::{CELL_HEIGHT, Ink};
-use super::map::{Grid, Map, begin, pointwise, relu};
 use super::stretch::{Stretch, stretches};
 use super::weights::{Block, Layer, PageWeights};
 

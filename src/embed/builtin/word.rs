@@ -1,6 +1,6 @@
 //! The word tower: from the letters of a word to a vector.
 
-use super::map::pointwise;
+use super::feature_map::pointwise;
 use super::page::unit;
 use super::spelling::features;
 use super::weights::WordWeights;

@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use crate::annotate::{self, Gauge, Round, Trial};
 use crate::config::Settings;
-use crate::describe::{self, Runner};
 use crate::evaluate::{mapping, simple_accuracy, vqa_accuracy};
 use crate::measure::{self, Answers, Candidate, Consistency, Figures, PageSaid, Row, Spread};
 use crate::page::Description;
 use crate::report::Report;
+use crate::vlm::{self, Runner};
 
 use super::super::super::describe::{how, own_memory};
 use super::super::super::ingest::STOP;
@@ -39,8 +39,8 @@ enum Cut {
     Stopped,
 }
 
-impl From<describe::Error> for Cut {
-    fn from(cause: describe::Error) -> Self {
+impl From<vlm::Error> for Cut {
+    fn from(cause: vlm::Error) -> Self {
         Self::Failed(cause.to_string())
     }
 }
@@ -63,13 +63,13 @@ impl Bench<'_> {
         config.url.clone_from(&named.url);
         // The command starts the server that the settings name, not a candidate's.
         config.command.clear();
-        let fetched = progress::fetch(self.ui, |watch| describe::fetch(&config, watch));
+        let fetched = progress::fetch(self.ui, |watch| vlm::fetch(&config, watch));
         let filled = match fetched {
             Ok(()) => self.fill(&config, &mut record),
             Err(cause) => Err(cause.into()),
         };
         // The next candidate needs the memory.
-        drop(describe::open(&config, own_memory(self.settings)).and_then(|runner| runner.unload()));
+        drop(vlm::open(&config, own_memory(self.settings)).and_then(|runner| runner.unload()));
         match filled {
             Ok(()) => {}
             Err(Cut::Failed(why)) => {
@@ -89,7 +89,7 @@ impl Bench<'_> {
         super::super::super::describe::memory_limit(self.settings)
     }
 
-    fn fill(&self, config: &describe::Config, record: &mut Candidate) -> Result<(), Cut> {
+    fn fill(&self, config: &vlm::Config, record: &mut Candidate) -> Result<(), Cut> {
         let mut said = Vec::new();
         for &(approach, size) in self.ways {
             let mut config = config.clone();
@@ -98,7 +98,7 @@ impl Bench<'_> {
                 Approach::Lanes => (size, 1),
                 Approach::Interleaved => (1, size),
             };
-            let runner = describe::open(&config, own_memory(self.settings))?;
+            let runner = vlm::open(&config, own_memory(self.settings))?;
             if record.server.is_empty() {
                 record.server.clone_from(&runner.card().name);
                 record.load = self.load(&*runner, &config)?;
@@ -132,13 +132,13 @@ impl Bench<'_> {
         record.said = at.map(|at| said.swap_remove(at)).unwrap_or_default();
         let mut config = config.clone();
         (config.lanes, config.interleave) = (TIMES, 1);
-        let runner = describe::open(&config, own_memory(self.settings))?;
+        let runner = vlm::open(&config, own_memory(self.settings))?;
         record.answers = self.answers(&*runner, &config)?;
         record.consistency = Some(self.constancy(&*runner, &config)?);
         Ok(())
     }
 
-    fn settings(&self, config: &describe::Config) -> annotate::Settings {
+    fn settings(&self, config: &vlm::Config) -> annotate::Settings {
         annotate::Settings {
             lanes: config.lanes,
             interleave: config.interleave,
@@ -149,7 +149,7 @@ impl Bench<'_> {
     }
 
     /// Seconds that the first answer takes longer than the same one later.
-    fn load(&self, runner: &dyn Runner, config: &describe::Config) -> Result<Option<f64>, Cut> {
+    fn load(&self, runner: &dyn Runner, config: &vlm::Config) -> Result<Option<f64>, Cut> {
         if !runner.card().unloads {
             return Ok(None);
         }
@@ -171,7 +171,7 @@ impl Bench<'_> {
     fn rounds(
         &self,
         runner: &dyn Runner,
-        config: &describe::Config,
+        config: &vlm::Config,
         row: &mut Row,
         first: &mut Vec<PageSaid>,
     ) -> Result<(), Cut> {
@@ -221,7 +221,7 @@ impl Bench<'_> {
             let failed = failed.filter(|(class, _)| names.contains(&class.as_str()));
             again.map(|(_, times)| *times as usize).sum::<usize>() + failed.count()
         };
-        let sum = |tokens: &dyn Fn(&describe::End) -> Option<u32>| {
+        let sum = |tokens: &dyn Fn(&vlm::End) -> Option<u32>| {
             let all = round.exchanges.iter().map(|one| tokens(&one.end));
             all.map(|tokens| tokens.map(u64::from)).sum::<Option<u64>>()
         };
@@ -259,11 +259,7 @@ impl Bench<'_> {
     }
 
     /// Answers to the questions, with the page's picture and without.
-    fn answers(
-        &self,
-        runner: &dyn Runner,
-        config: &describe::Config,
-    ) -> Result<Option<Answers>, Cut> {
+    fn answers(&self, runner: &dyn Runner, config: &vlm::Config) -> Result<Option<Answers>, Cut> {
         if self.questions.is_empty() {
             return Ok(None);
         }
@@ -294,11 +290,7 @@ impl Bench<'_> {
         }))
     }
 
-    fn constancy(
-        &self,
-        runner: &dyn Runner,
-        config: &describe::Config,
-    ) -> Result<Consistency, Cut> {
+    fn constancy(&self, runner: &dyn Runner, config: &vlm::Config) -> Result<Consistency, Cut> {
         let settings = self.settings(config);
         let alone = self.trial.repeat(runner, &settings, TIMES, false)?;
         let beside = self.trial.repeat(runner, &settings, TIMES, true)?;

@@ -1,7 +1,7 @@
 //! Pass, warn or fail, and which measure decided it.
 
-use crate::describe::tiers;
 use crate::measure::{Candidate, Grade, Verdict};
+use crate::vlm::tiers;
 
 /// A measure with the values from which it warns and fails.
 struct Check {

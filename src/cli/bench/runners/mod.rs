@@ -7,11 +7,11 @@ use clap::ValueEnum;
 
 use crate::annotate::{Redo, Request, Trial};
 use crate::config::Settings;
-use crate::describe::Kind;
 use crate::measure::{Grade, Machine, RUNNER_SCHEMA, Rankings, RunnerBenchmark};
 use crate::page::PageSet;
 use crate::report::Report;
 use crate::store::{self, Mode, Scope, Store, Which};
+use crate::vlm::Kind;
 
 use super::super::Common;
 use super::super::describe::upright;

@@ -1,0 +1,135 @@
+//! How much memory a ColQwen takes, from its shape alone.
+//!
+//! Pages go through the model in chunks of whole pages, [`chunk`] patches at most (or one page, if it is larger), so
+//! activations do not grow with the batch. What does grow is the batch itself: the pixels of its pages and their vectors.
+
+use crate::embed::Footprint;
+use crate::patch::PatchSpec;
+use crate::qwen::Config;
+use crate::qwen::activations::{patch_floats, token_floats};
+use crate::qwen::candle::SCORE_TILE;
+
+/// Patches that go through a GPU at a time: five large pages fill it, more would only take memory.
+const GPU_CHUNK: usize = 16_384;
+/// Patches that go through the CPU at a time: one large page.
+const CPU_CHUNK: usize = 3_072;
+/// The allocators of GPU backends keep freed blocks of other sizes, so that up to twice the live bytes are held.
+const HELD: u64 = 2;
+
+/// Patches that go through the model at a time.
+pub(super) fn chunk(on_gpu: bool) -> usize {
+    if on_gpu { GPU_CHUNK } else { CPU_CHUNK }
+}
+
+/// The memory of a model whose numbers take `bytes` each, for vectors of `dim`; its weights take `weights`.
+pub(super) fn footprint(
+    (config, dim, weights): (&Config, usize, u64),
+    spec: &PatchSpec,
+    bytes: u64,
+    on_gpu: bool,
+) -> Footprint {
+    let page = crate::patch::Prepare::Qwen(spec.clone()).max_cost();
+    let rows = page.max(chunk(on_gpu) as u64);
+    let (vision, text) = (patch_floats(config), token_floats(config));
+    // A chunk is in the tower or in the language model, never in both; scores and their softmax take two tiles.
+    let live = rows * vision.max(text.div_ceil(config.vision.unit() as u64)) * bytes;
+    let fixed =
+        live * HELD + 3 * (SCORE_TILE as u64) * bytes.max(4) + pixels(config) * rows * (4 + bytes);
+    let vector = (dim * size_of::<f32>()) as u64;
+    Footprint {
+        weights,
+        fixed,
+        per_cost: pixels(config) * 4 + vector.div_ceil(config.vision.unit() as u64) + 1,
+    }
+}
+
+fn pixels(config: &Config) -> u64 {
+    config.vision.pixels() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::qwen::{Family, Text, Vision, Windows, schema};
+    use crate::units::ByteSize;
+
+    /// ColQwen2.5 on Qwen2.5-VL-3B.
+    fn large() -> Config {
+        Config {
+            family: Family::Qwen25,
+            vision: Vision {
+                depth: 32,
+                hidden_size: 1280,
+                intermediate_size: 3420,
+                num_heads: 16,
+                patch_size: 14,
+                spatial_merge_size: 2,
+                temporal_patch_size: 2,
+                out_hidden_size: 2048,
+                windows: Some(Windows {
+                    side: 4,
+                    full: vec![7, 15, 23, 31],
+                }),
+                deep: None,
+            },
+            text: Text {
+                vocab_size: 151_936,
+                hidden_size: 2048,
+                intermediate_size: 11_008,
+                num_hidden_layers: 36,
+                num_attention_heads: 16,
+                num_key_value_heads: 2,
+                rms_norm_eps: 1e-6,
+                rope_theta: 1e6,
+                mrope_section: [16, 24, 24],
+                normed_head: None,
+            },
+            image_token: 151_655,
+        }
+    }
+
+    /// ColQwen2 on Qwen2-VL-2B.
+    fn small() -> Config {
+        let large = large();
+        Config {
+            family: Family::Qwen2,
+            vision: Vision {
+                intermediate_size: 5120,
+                out_hidden_size: 1536,
+                windows: None,
+                ..large.vision
+            },
+            text: Text {
+                hidden_size: 1536,
+                intermediate_size: 8960,
+                num_hidden_layers: 28,
+                num_attention_heads: 12,
+                ..large.text
+            },
+            ..large
+        }
+    }
+
+    #[test]
+    fn a_batch_of_32_large_pages_fits_into_40_gb() {
+        let spec = PatchSpec::qwen(3136, 768 * 28 * 28);
+        let weights = schema::bytes(&schema::vectors(&large(), 128), 2, None);
+        let need = footprint((&large(), 128, weights), &spec, 2, true);
+        let total = need.weights + need.fixed + need.per_cost * 32 * 3072;
+        assert!(total <= 36_000_000_000, "{}", ByteSize(total));
+        assert!(total >= 8_000_000_000, "{}", ByteSize(total));
+    }
+
+    #[test]
+    fn our_cards_name_the_parameters_of_the_schema() {
+        for (model, config) in [
+            ("vidore/colqwen2.5-v0.2", large()),
+            ("vidore/colqwen2-v1.0", small()),
+        ] {
+            let known = crate::embed::models();
+            let known = known.iter().find(|known| known.model == model).unwrap();
+            let parameters = schema::parameters(&schema::vectors(&config, 128));
+            assert_eq!(known.parameters, parameters, "{model}");
+        }
+    }
+}

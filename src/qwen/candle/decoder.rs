@@ -1,0 +1,107 @@
+//! The language model of a ColQwen: a Qwen2 decoder, read to its last layer, with no head and no cache.
+
+use candle_core::{Result, Tensor};
+use candle_nn::{Embedding, Linear, Module, RmsNorm};
+
+use super::Tap;
+use super::attention::{attend, rotate};
+use super::device::Error;
+use super::weights::Weights;
+use crate::qwen::{Sight, Text};
+
+/// The decoder; fields carry the checkpoint's names.
+pub(super) struct Decoder {
+    embed_tokens: Embedding,
+    layers: Vec<Layer>,
+    norm: RmsNorm,
+}
+
+struct Layer {
+    input_layernorm: RmsNorm,
+    post_attention_layernorm: RmsNorm,
+    q_proj: Linear,
+    k_proj: Linear,
+    v_proj: Linear,
+    o_proj: Linear,
+    gate_proj: Linear,
+    up_proj: Linear,
+    down_proj: Linear,
+    head: usize,
+}
+
+impl Decoder {
+    pub(super) fn load(weights: &Weights, config: &Text) -> std::result::Result<Self, Error> {
+        let table = weights.tensor("language_model.embed_tokens.weight")?;
+        let load = |layer| Layer::load(weights, config, layer);
+        Ok(Self {
+            embed_tokens: Embedding::new(table, config.hidden_size),
+            layers: (0..config.num_hidden_layers)
+                .map(load)
+                .collect::<std::result::Result<_, _>>()?,
+            norm: weights.rms_norm("language_model.norm", config.rms_norm_eps)?,
+        })
+    }
+
+    /// The rows of the embedding table for some tokens.
+    pub(super) fn embed(&self, tokens: &[u32]) -> Result<Tensor> {
+        let device = self.embed_tokens.embeddings().device();
+        self.embed_tokens.forward(&Tensor::new(tokens, device)?)
+    }
+
+    /// Reads packed sequences of embedded tokens.
+    pub(super) fn forward(
+        &self,
+        mut x: Tensor,
+        turns: [&Tensor; 2],
+        sight: &Sight,
+        tap: Tap,
+    ) -> Result<Tensor> {
+        for (number, layer) in self.layers.iter().enumerate() {
+            x = layer.forward(&x, turns, sight)?;
+            tap("lm.layer", number, &x);
+        }
+        let x = self.norm.forward(&x)?;
+        tap("lm.norm", 0, &x);
+        Ok(x)
+    }
+}
+
+impl Layer {
+    fn load(weights: &Weights, config: &Text, layer: usize) -> std::result::Result<Self, Error> {
+        let name = |part: &str| format!("language_model.layers.{layer}.{part}");
+        let norm = |part: &str| weights.rms_norm(&name(part), config.rms_norm_eps);
+        let linear = |part: &str, bias| weights.linear(&name(part), bias);
+        Ok(Self {
+            input_layernorm: norm("input_layernorm")?,
+            post_attention_layernorm: norm("post_attention_layernorm")?,
+            q_proj: linear("self_attn.q_proj", true)?,
+            k_proj: linear("self_attn.k_proj", true)?,
+            v_proj: linear("self_attn.v_proj", true)?,
+            o_proj: linear("self_attn.o_proj", false)?,
+            gate_proj: linear("mlp.gate_proj", false)?,
+            up_proj: linear("mlp.up_proj", false)?,
+            down_proj: linear("mlp.down_proj", false)?,
+            head: config.head(),
+        })
+    }
+
+    fn forward(&self, x: &Tensor, turns: [&Tensor; 2], sight: &Sight) -> Result<Tensor> {
+        let read = self.attention(&self.input_layernorm.forward(x)?, turns, sight)?;
+        let x = (x + read)?;
+        let y = self.post_attention_layernorm.forward(&x)?;
+        let y = (self.gate_proj.forward(&y)?.silu()? * self.up_proj.forward(&y)?)?;
+        x + self.down_proj.forward(&y)?
+    }
+
+    fn attention(&self, x: &Tensor, [cos, sin]: [&Tensor; 2], sight: &Sight) -> Result<Tensor> {
+        let rows = x.dim(0)?;
+        let heads = |linear: &Linear| {
+            let x = linear.forward(x)?.reshape((rows, (), self.head))?;
+            x.transpose(0, 1)
+        };
+        let q = rotate(&heads(&self.q_proj)?, cos, sin)?;
+        let k = rotate(&heads(&self.k_proj)?, cos, sin)?;
+        self.o_proj
+            .forward(&attend([&q, &k, &heads(&self.v_proj)?], sight)?)
+    }
+}

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use candle_core::{DType, Device as Candle, Tensor, safetensors};
-use ingest::embed::{self, Config, Device, Embedder, Engine, builtin, qwen};
+use ingest::embed::{self, Config, Device, Embedder, Engine, builtin, colqwen};
 use ingest::page::{PageImage, Size};
 use ingest::patch::{GrayPage, PatchSpec, Prepare, Prepared};
 use serde_json::{Value, json};
@@ -57,7 +57,7 @@ fn config(folder: &str) -> Config {
 }
 
 fn layers(config: &Config) -> Result<()> {
-    let mut model = qwen::open(config)?;
+    let mut model = colqwen::open(config)?;
     let size = Size::new(48 * 14, 64 * 14);
     let page = PageImage::new(size, vec![200; size.area() as usize * 3])?;
     let prepare = Prepare::Qwen(PatchSpec::qwen(3136, PIXELS));

@@ -6,8 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use crate::vlm::Error;
 use crate::vlm::reply::Class;
 
-use super::ask::{Answer, Asker, Sight};
-use super::line::Try;
+use super::client::Try;
+use super::describe_pages::{Answer, Asker, Sight};
 
 /// Two answers whose edit distance is more than this share of the longer one are not the same.
 const APART: f64 = 0.1;

@@ -18,22 +18,22 @@ use crate::render::{self, Renderer};
 use crate::store::{self, Store};
 use crate::vlm::{self, Runner};
 
-mod ask;
+mod benchmark;
 mod canary;
-mod desk;
-mod guard;
-mod line;
-mod todo;
-mod trial;
-mod twins;
+mod client;
+mod describe_pages;
+mod duplicates;
+mod memory_guard;
+mod produce;
+mod select;
 
-pub use todo::{Redo, Request};
-pub use trial::{Round, Said, Trial};
+pub use benchmark::{Round, Said, Trial};
+pub use select::{Redo, Request};
 
-use ask::{Answer, Asker, Sight};
 use canary::Canary;
-use guard::Guard;
-use line::Line;
+use client::Line;
+use describe_pages::{Answer, Asker, Sight};
+use memory_guard::Guard;
 
 /// Between two glances at the memory.
 const GLANCE: Duration = Duration::from_millis(250);
@@ -205,7 +205,7 @@ fn flow(
         stop,
         watch,
     } = how;
-    let (jobs, kept) = todo::list(parts.store, request)?;
+    let (jobs, kept) = select::list(parts.store, request)?;
     tally.kept = kept;
     let found = jobs.iter().map(|job| job.pages.len()).sum();
     watch(Event::Found(found));
@@ -227,7 +227,7 @@ fn flow(
         &asker,
         canary,
         |out, answered| {
-            let desk = desk::Desk {
+            let desk = produce::Desk {
                 interleave: settings.interleave,
                 stop: stops,
                 out,
@@ -237,7 +237,7 @@ fn flow(
         },
         |answers| {
             let model = &parts.runner.card().model;
-            desk::store(parts.store, model, answers, tally, watch)
+            produce::store(parts.store, model, answers, tally, watch)
         },
     );
     tally.memory = guard.peak();

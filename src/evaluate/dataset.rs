@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::Relevant;
 use super::error::Error;
-use super::table::{self, Row};
+use super::parquet_rows::{self, Row};
 use crate::page::{ManualId, Page, PageError, PageId, PageSet};
 use crate::render::{self, Config, Manual, Rendered, Renderer, Source};
 
@@ -68,7 +68,7 @@ impl Dataset {
         let parts = parts(folder);
         let first = parts.first().cloned().unwrap_or_default();
         let corpus = tables(folder, &format!("{first}corpus"))?;
-        let pages = table::rows(&corpus, &CORPUS_ID).map(|row| row?.need(&CORPUS_ID));
+        let pages = parquet_rows::rows(&corpus, &CORPUS_ID).map(|row| row?.need(&CORPUS_ID));
         let pages: Vec<String> = pages.collect::<Result<_, _>>()?;
         if pages.is_empty() {
             return Err(Error::Empty {
@@ -116,7 +116,7 @@ impl Dataset {
         let mut answers: HashMap<String, Relevant> = HashMap::new();
         let files = tables(&self.folder, &format!("{part}qrels"))?;
         let columns = [&QUERY_ID[..2], &CORPUS_ID[..2], &[SCORE]].concat();
-        for row in table::rows(&files, &columns) {
+        for row in parquet_rows::rows(&files, &columns) {
             let row = row?;
             let query = row.need(&QUERY_ID[..2])?;
             let page = row.need(&CORPUS_ID[..2])?;
@@ -144,7 +144,7 @@ impl Dataset {
     ) -> Result<(), Error> {
         let files = tables(&self.folder, &format!("{part}queries"))?;
         let columns = [&QUERY_ID[..], &QUERY, &[LANGUAGE]].concat();
-        for row in table::rows(&files, &columns) {
+        for row in parquet_rows::rows(&files, &columns) {
             let row = row?;
             let id = row.need(&QUERY_ID)?;
             let text = row.need(&QUERY)?;
@@ -186,7 +186,7 @@ fn tables(folder: &Path, table: &str) -> Result<Vec<PathBuf>, Error> {
     if !at.is_dir() {
         return Err(missing());
     }
-    match table::files(&at)? {
+    match parquet_rows::files(&at)? {
         none if none.is_empty() => Err(missing()),
         files => Ok(files),
     }
@@ -211,7 +211,7 @@ impl Renderer for Pages {
         &mut self,
         which: &PageSet,
     ) -> Result<Box<dyn Iterator<Item = Page<Rendered>> + '_>, render::Error> {
-        let rows = table::rows(&self.dataset.corpus, &PAGE);
+        let rows = parquet_rows::rows(&self.dataset.corpus, &PAGE);
         let which = which.clone();
         let wanted = (1..)
             .zip(rows)

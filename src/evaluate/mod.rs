@@ -1,10 +1,10 @@
 //! Retrieval quality by the field's measures, and where questions come from: a manual's own outline, or a dataset.
 
 mod dataset;
+mod description_match;
 mod error;
-mod fit;
 mod outline;
-mod table;
+mod parquet_rows;
 mod vqa;
 
 use std::collections::BTreeMap;
@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use dataset::{Dataset, Group, Query};
+pub use description_match::mapping;
 pub use error::Error;
-pub use fit::mapping;
 pub use outline::{OUTLINE_RULE, OutlineQuestions, Title, ask_outline};
 
 pub use vqa::{simple_accuracy, vqa_accuracy};

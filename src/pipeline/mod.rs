@@ -14,23 +14,20 @@ use crate::patch::{Prepare, Prepared};
 use crate::render::{self, Renderer};
 use crate::store::{self, StoredPage, Writer};
 
-mod keep;
-mod ledger;
+mod batch_writer;
+mod discover;
 mod plan;
-mod prepare;
-mod see;
-mod ship;
-mod survey;
+mod stages;
+mod stats;
 mod sync;
 mod thumbnail;
-mod understand;
 
-pub use ledger::{Batch, Event, Failure, ManualTally, Stage, Tally};
+pub use discover::{Job, Misfit, Request, Survey, survey};
 pub use plan::{Plan, PlanError, Room, plan};
-pub use survey::{Job, Misfit, Request, Survey, survey};
+pub use stats::{Batch, Event, Failure, ManualTally, Stage, Tally};
 pub use sync::sync;
 
-use ledger::Ledger;
+use stats::Ledger;
 
 /// Opens a part on the thread that will use it.
 pub type Recipe<'a, T, E> = Box<dyn FnOnce() -> Result<Box<T>, E> + Send + 'a>;
@@ -146,10 +143,10 @@ fn flow(parts: Parts<'_>, run: &Run<'_>) -> Result<(), Error> {
     let (prepared, to_embed) = sync_channel::<(Sheet, Option<Prepared>)>(batch);
     let (embedded, to_store) = sync_channel::<Vec<Sheet>>(1);
     thread::scope(|scope| {
-        let render = scope.spawn(move || see::run(run, renderer, store, &rendered));
-        scope.spawn(move || prepare::run(run, &to_prepare, &prepared));
-        let embed = scope.spawn(move || understand::run(run, embedder, &to_embed, &embedded));
-        let kept = keep::run(run.ledger, store, to_store);
+        let render = scope.spawn(move || stages::render::run(run, renderer, store, &rendered));
+        scope.spawn(move || stages::prepare::run(run, &to_prepare, &prepared));
+        let embed = scope.spawn(move || stages::embed::run(run, embedder, &to_embed, &embedded));
+        let kept = stages::store::run(run.ledger, store, to_store);
         let embed = joined(embed);
         let render = joined(render);
         kept.and(embed).and(render)

@@ -11,8 +11,9 @@ use crate::pooling::pool;
 use crate::store::{self, Fingerprint, ManualCard, Scope, Store, StoredPage, Vectors};
 use crate::vectors::PageVectors;
 
-use super::ledger::Ledger;
-use super::{Error, Event, ManualTally, Sheet, Tally, joined, keep};
+use super::stages;
+use super::stats::Ledger;
+use super::{Error, Event, ManualTally, Sheet, Tally, joined};
 
 /// Pages read ahead of the store that takes them.
 const AHEAD: usize = 8;
@@ -89,7 +90,7 @@ impl Copy<'_> {
                 }
                 Ok(())
             });
-            let kept = keep::run(self.ledger, self.to, input);
+            let kept = stages::store::run(self.ledger, self.to, input);
             joined(reading).and(kept)
         })?;
         if !self.stopped() {

@@ -3,11 +3,11 @@
 //! PDFium takes one call at a time in a process and cannot be interrupted, so it lives in worker processes of our own
 //! executable; a page that hangs or kills its worker is one failed page.
 
-mod kind;
-mod lane;
-mod library;
+mod dispatch;
+mod file_type;
 mod memory;
 mod pdfium;
+mod pdfium_library;
 mod picture;
 mod pool;
 mod process;
@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::page::{ManualId, Page, PageError, PageImage, PageSet, Size};
 use crate::units::ByteSize;
 
-pub use library::{library, licences};
+pub use pdfium_library::{library, licences};
 
 /// How pages are rendered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use super::lane::{File, Lane};
+use super::dispatch::{File, Lane};
 use super::memory::SLOTS;
 use super::process::{Lost, Recipe, Worker};
 use super::protocol::Hello;
 use super::queue::Queue;
-use super::{Config, Error, Manual, Options, Rendered, Renderer, Source, kind, library};
+use super::{
+    Config, Error, Manual, Options, Rendered, Renderer, Source, file_type, pdfium_library,
+};
 use crate::page::{ManualId, Page, PageId, PageSet};
 
 /// Worker processes of a configuration.
@@ -44,7 +46,7 @@ impl Pool {
         // So many that the number of pixels decides alone.
         let dpi = options.pixels.map_or(config.dpi, |_| FINE);
         let hello = Hello {
-            library: library::library()?.into(),
+            library: pdfium_library::library()?.into(),
             dpi,
             max_pixels,
             memory: config.worker_memory.0,
@@ -98,7 +100,7 @@ impl Renderer for Pool {
             manual: source.manual.clone(),
             pages: 0,
             path: std::path::absolute(&source.path)?,
-            kind: kind::of(&source.path)?,
+            kind: file_type::of(&source.path)?,
             password: source.password.clone(),
             number: self.opened,
         };

@@ -6,10 +6,10 @@ mod kernel;
 pub mod maxsim;
 mod outbox;
 mod precision;
+mod query_terms;
 mod record;
 mod sqlite;
 mod weaviate;
-mod words;
 
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::desk::{Desk, Done, manual};
 use crate::fake::{Asked, Dialect, Fake, Reply};
 use crate::ollama::Ollama;
-use crate::qwen::mlx::Server;
+use crate::mlx::Server;
 use crate::shelf::{description, shelf_of};
 use crate::support::pdf;
 

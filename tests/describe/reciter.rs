@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::desk::{Desk, manual};
-use crate::qwen::mlx::Server;
+use crate::mlx::Server;
 use crate::titles::{MANUALS, golden, right};
 
 /// nDCG@5 of our questions, by pictures, words and descriptions together.

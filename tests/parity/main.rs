@@ -20,7 +20,7 @@ mod speaker;
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
-use ingest::embed::{self, Embedder, Engine, qwen};
+use ingest::embed::{self, Embedder, Engine, colqwen};
 use ingest::vectors::{MultiVector, PatchMap, max_sim};
 
 use reference::{
@@ -45,7 +45,7 @@ fn each(names: [&str; 2]) -> impl Iterator<Item = (&str, Engine)> {
 /// Runs the model on both pages of the golden folder, in one piece.
 fn on_candle(name: &str) {
     let config = config(&format!("{name}-tiny"), Engine::Candle);
-    let mut model = qwen::open(&config).unwrap();
+    let mut model = colqwen::open(&config).unwrap();
     model.set_chunk(usize::MAX);
     let pages = prepared(&embed::card(&config).unwrap().prepare);
     let mut taps = BTreeMap::new();
@@ -183,7 +183,7 @@ fn close_to_bf16(engine: Engine) {
 fn a_page_in_a_batch_equals_the_page_alone() {
     for name in ["colqwen2.5-tiny", "colqwen2-tiny"] {
         let config = config(name, Engine::Candle);
-        let mut model = qwen::open(&config).unwrap();
+        let mut model = colqwen::open(&config).unwrap();
         let pages = prepared(&embed::card(&config).unwrap().prepare);
         let mut all = patches(&pages);
         all.extend([all[0], all[0], all[1]]);
@@ -202,7 +202,7 @@ fn rows_know_where_they_look() {
     let config = config("colqwen2.5-tiny", Engine::Candle);
     let card = embed::card(&config).unwrap();
     let pages = prepared(&card.prepare);
-    let mut model = qwen::open(&config).unwrap();
+    let mut model = colqwen::open(&config).unwrap();
     let embedded = model.embed_pages(&pages).unwrap();
     let first = embedded[0].as_ref().unwrap();
     let places = &first.places;

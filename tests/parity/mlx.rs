@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ingest::embed::{self, Embedder, Engine, qwen};
+use ingest::embed::{self, Embedder, Engine, colqwen};
 
 use super::reference::{
     EXACT, Inside, compare_inside, config, cut, differ, key, patches, prepared, turned,
@@ -10,7 +10,7 @@ use super::reference::{
 
 fn on_mlx(name: &str) {
     let config = config(&format!("{name}-tiny"), Engine::Mlx);
-    let mut model = qwen::open_mlx(&config).unwrap();
+    let mut model = colqwen::open_mlx(&config).unwrap();
     let pages = prepared(&embed::card(&config).unwrap().prepare);
     let taps = model.inside(&patches(&pages)).unwrap();
     let mut inside = Inside {
@@ -44,7 +44,7 @@ fn colqwen2_on_mlx_equals_the_reference_inside() {
 fn a_page_in_a_batch_equals_the_page_alone_on_mlx() {
     for name in ["colqwen2.5-tiny", "colqwen2-tiny"] {
         let config = config(name, Engine::Mlx);
-        let mut model = qwen::open_mlx(&config).unwrap();
+        let mut model = colqwen::open_mlx(&config).unwrap();
         let pages = prepared(&embed::card(&config).unwrap().prepare);
         let all = [0, 1, 0, 0, 1].map(|i: usize| pages[i].clone());
         model.set_chunk(usize::MAX);

@@ -5,7 +5,7 @@ use mlx_rs::{Array, Dtype};
 use safetensors::Dtype as Stored;
 
 use super::layers::{Linear, Matrix, Norm, Result as Mlx};
-use super::worker::failed;
+use super::thread::failed;
 use super::{Error, Unit};
 use crate::checkpoint::{self, Change, Raw};
 use crate::qwen::Vision;

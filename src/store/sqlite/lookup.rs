@@ -7,7 +7,7 @@ use super::schema::Source;
 use super::{Named, Sqlite};
 use crate::page::{ManualId, PageId};
 use crate::store::maxsim::Question;
-use crate::store::{Error, Hit, Lookup, Precision, Scope, Want, Words, same_width, words};
+use crate::store::{Error, Hit, Lookup, Precision, Scope, Want, Words, query_terms, same_width};
 use crate::vectors::MultiVector;
 
 /// Pages a thread takes at once, with a connection of its own.
@@ -87,7 +87,10 @@ impl Lookup for Sqlite {
 /// `"e-104"` is the phrase of the `e` and `104` that the tokenizer makes of it.
 fn query(question: &str) -> Option<String> {
     let quoted = |term: String| format!("\"{}\"", term.replace('"', "\"\""));
-    let terms: Vec<String> = words::terms(question).into_iter().map(quoted).collect();
+    let terms: Vec<String> = query_terms::terms(question)
+        .into_iter()
+        .map(quoted)
+        .collect();
     (!terms.is_empty()).then(|| terms.join(" OR "))
 }
 

@@ -5,8 +5,8 @@
 
 mod catalogue;
 mod lookup;
+mod outbox;
 mod schema;
-mod waiting;
 mod write;
 
 use std::fs::{File, TryLockError};

@@ -6,12 +6,12 @@
 mod catalogue;
 mod filter;
 mod key;
-mod mend;
 mod object;
 mod proto;
 mod query;
+mod repair;
 mod schema;
-mod wire;
+mod transport;
 mod write;
 
 use std::collections::HashSet;
@@ -22,7 +22,7 @@ use prost::Message;
 use reqwest::Method;
 
 use self::schema::Collection;
-use self::wire::{Failure, Wire};
+use self::transport::{Failure, Wire};
 pub(super) use self::write::SENDING;
 use super::{Address, Config, Error, Mode, Which, locked};
 use crate::page::ManualId;

@@ -7,7 +7,7 @@ use super::proto::{
 };
 use super::schema::{DESCRIPTION, SAID, TEXT, VECTOR};
 use super::{Weaviate, filter};
-use crate::store::{Error, Hit, Lookup, Scope, Vectors, Want, Words, same_width, words};
+use crate::store::{Error, Hit, Lookup, Scope, Vectors, Want, Words, query_terms, same_width};
 use crate::vectors::{MultiVector, max_sim};
 
 /// At least so many candidates: many vectors of one page crowd the others out of a short list. Without a filter the
@@ -59,7 +59,7 @@ impl Lookup for Weaviate {
         want: Want,
     ) -> Result<Vec<Hit>, Error> {
         let collection = self.prepared()?;
-        let terms = words::terms(question);
+        let terms = query_terms::terms(question);
         let property = match of {
             Words::Printed => TEXT,
             Words::Described if collection.described => SAID,

@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::wire::{Failure, Wire};
+use super::transport::{Failure, Wire};
 use crate::store::config::name;
 use crate::store::{Config, Error, Index, Quantiser};
 use crate::vectors::Profile;

@@ -11,7 +11,7 @@ use super::proto::{
     Filters, QUORUM,
 };
 use super::schema::{self, Collection};
-use super::wire::{Failure, passes};
+use super::transport::{Failure, passes};
 use super::{Weaviate, filter, object};
 use crate::page::{ManualId, Page, PageError, PageSet};
 use crate::store::{Error, ManualCard, Pace, Scope, StoredPage, Vectors, Verdict, Writer, flaw};

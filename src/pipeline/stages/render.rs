@@ -7,12 +7,12 @@ use crate::page::PageSet;
 use crate::render::{Error as RenderError, Manual, Rendered, Renderer};
 use crate::store::{ManualCard, StoredPage, Vectors, Writer};
 
-use super::{Error, Event, Job, Recipe, Run, Sheet, Stage};
+use super::super::{Error, Event, Job, Recipe, Run, Sheet, Stage};
 
 /// A page with its picture.
-pub(super) type Seen = (Sheet, Rendered);
+pub(in crate::pipeline) type Seen = (Sheet, Rendered);
 
-pub(super) fn run(
+pub(in crate::pipeline) fn run(
     run: &Run<'_>,
     recipe: Recipe<'_, dyn Renderer, RenderError>,
     store: &(dyn Writer + Sync),

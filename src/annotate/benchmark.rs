@@ -12,12 +12,12 @@ use crate::render::{self, Renderer};
 use crate::store::Store;
 use crate::vlm::{self, Part, Runner, prompt};
 
-use super::ask::{Answer, Asker, Sight};
 use super::canary::Canary;
-use super::desk::Desk;
-use super::guard::Guard;
-use super::line::{Line, Try};
-use super::{Error, Event, Exchange, Gauge, Request, Settings, joined, lanes, todo};
+use super::client::{Line, Try};
+use super::describe_pages::{Answer, Asker, Sight};
+use super::memory_guard::Guard;
+use super::produce::Desk;
+use super::{Error, Event, Exchange, Gauge, Request, Settings, joined, lanes, select};
 
 /// Pages in hand.
 pub struct Trial {
@@ -53,7 +53,7 @@ impl Trial {
         request: &Request,
         stop: &AtomicBool,
     ) -> Result<(Self, Vec<String>), Error> {
-        let (jobs, _) = todo::list(store, request)?;
+        let (jobs, _) = select::list(store, request)?;
         let most = jobs.iter().map(|job| job.pages.len()).sum::<usize>() + jobs.len();
         let (out, groups) = sync_channel(most);
         let (answered, answers) = sync_channel(most);

@@ -7,7 +7,7 @@ use crate::vlm::reply::{self, Class};
 use crate::vlm::{End, Error, prompt};
 
 use super::Event;
-use super::line::{Answered, Line, Said, Try, shortened};
+use super::client::{Answered, Line, Said, Try, shortened};
 
 /// Pictures that cost less than this share of what they must were dropped, or shrunk beyond reading.
 const DROPPED: f64 = 0.5;

@@ -14,9 +14,9 @@ use crate::store::{ManualCard, Scope, Store, StoredPage, Vectors};
 use crate::vlm::prompt;
 use crate::vlm::reply::Class;
 
-use super::ask::{Answer, Sight};
-use super::todo::Job;
-use super::twins::Album;
+use super::describe_pages::{Answer, Sight};
+use super::duplicates::Album;
+use super::select::Job;
 use super::{Error, Event, Failure, Tally};
 
 /// Quality of the JPEG that is sent.

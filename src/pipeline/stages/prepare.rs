@@ -8,15 +8,15 @@ use rayon::prelude::*;
 use crate::page::{PageError, PageId};
 use crate::patch::Prepared;
 
-use super::see::Seen;
-use super::survey::digest;
-use super::thumbnail::thumbnail;
-use super::{Event, Run, Sheet, Stage};
+use super::super::discover::digest;
+use super::super::thumbnail::thumbnail;
+use super::super::{Event, Run, Sheet, Stage};
+use super::render::Seen;
 
 /// A page ready for the model; `None` where it keeps the vectors it has.
-pub(super) type Ready = (Sheet, Option<Prepared>);
+pub(in crate::pipeline) type Ready = (Sheet, Option<Prepared>);
 
-pub(super) fn run(run: &Run<'_>, input: &Receiver<Seen>, out: &SyncSender<Ready>) {
+pub(in crate::pipeline) fn run(run: &Run<'_>, input: &Receiver<Seen>, out: &SyncSender<Ready>) {
     let cores = rayon::current_num_threads();
     while let Ok(first) = input.recv() {
         let pages: Vec<Seen> = std::iter::once(first)

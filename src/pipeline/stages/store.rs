@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use crate::store::{StoredPage, Vectors, Verdict, Writer};
 
-use super::ledger::Ledger;
-use super::ship::ship;
-use super::{Error, Event, Sheet, Stage};
+use super::super::batch_writer::ship;
+use super::super::stats::Ledger;
+use super::super::{Error, Event, Sheet, Stage};
 
 /// Stores what comes, and at the end once more tries what could not be delivered.
-pub(super) fn run(
+pub(in crate::pipeline) fn run(
     ledger: &Ledger<'_>,
     store: &(dyn Writer + Sync),
     input: Receiver<Vec<Sheet>>,

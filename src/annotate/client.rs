@@ -9,7 +9,7 @@ use crate::vlm::repetition::Detector;
 use crate::vlm::reply::Class;
 use crate::vlm::{End, Error, Job, Part, Piece, Runner};
 
-use super::guard::{Guard, Step};
+use super::memory_guard::{Guard, Step};
 use super::{Event, Exchange, Settings};
 
 /// How hot each attempt is: greedy copies dense tables well, and gets out of a loop only when it is warmer.

@@ -10,12 +10,12 @@ use crate::patch::Prepared;
 use crate::store::Vectors;
 use crate::vectors::PageVectors;
 
+use super::super::{Batch, Error, Event, Recipe, Run, Sheet, Stage};
 use super::prepare::Ready;
-use super::{Batch, Error, Event, Recipe, Run, Sheet, Stage};
 
 type Verdict = Result<PageVectors, PageError>;
 
-pub(super) fn run(
+pub(in crate::pipeline) fn run(
     run: &Run<'_>,
     recipe: Recipe<'_, dyn Embedder, embed::Error>,
     input: &Receiver<Ready>,

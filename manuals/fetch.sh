@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Brings third-party manuals out of Debian 12 packages into manuals/fetched/.
-# Nothing is installed and no root is needed; run "apt-get update" beforehand.
-# Files that are already there are kept. Exit status 1 if one could not be had.
+# Extracts third-party manuals from Debian 12 packages into manuals/fetched/.
+# Nothing is installed and root is not needed; run "apt-get update" beforehand.
+# Existing files are kept. Exit status 1 if a file could not be downloaded.
 set -u -o pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

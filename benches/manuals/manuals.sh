@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The built-in model on manuals that it was neither trained nor tuned on: their section titles asked of the pixels, of the
-# text layer, of both, and of imitated scans. Prints Markdown; exit status 1 where the bar is missed.
+# The built-in model on manuals that it was neither trained nor tuned on: their section titles as queries, by image search,
+# text search, hybrid search, and on imitated scans. Prints Markdown; exit status 1 if the required quality is missed.
 #
 #   manuals/fetch.sh && benches/manuals/manuals.sh [MANUAL.pdf …]      ten minutes on 2 cores
 set -euo pipefail

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # `ingest` beside its peers, one table: pypdfium2, torch and colpali-engine, mlx-vlm, NumPy and fast-plaid, Weaviate's Python client.
-# Each row has both figures and how much better ours is: above 1 we are ahead. The rest is said on stderr.
+# Each row has both figures and their ratio: above 1 `ingest` is faster. Everything else goes to stderr.
 #
 #   benches/peer/all.sh                      about half an hour on 2 cores, 6 GB of disk for torch, 5 GB of memory
 set -euo pipefail

@@ -1,5 +1,5 @@
-# Sourced by peers: a folder in $work, gone with the script, and `aside COMMAND…`, which waits for a program that is killed
-# where the script ends before it does.
+# Sourced by the peer scripts: $work, a folder that is removed when the script exits, and `aside COMMAND…`, which runs a
+# program, waits for it, and kills it if the script exits first.
 # shellcheck shell=bash
 work=$(mktemp -d) bench=''
 # shellcheck disable=SC2317

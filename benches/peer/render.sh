@@ -1,7 +1,7 @@
 #!/bin/sh
 # Pages per second at 150 dpi, ingest against pypdfium2: two worker processes each, RGB pixels delivered to one parent, no
 # text. Both run in turns; the best of each is compared. The Python side is timed with a pipe and with shared memory.
-# Prints rows of the table of `all.sh`; the rest is said on stderr.
+# Prints rows of the table of `all.sh`; everything else goes to stderr.
 #
 #   benches/peer/render.sh [FILE.pdf …]      (default: manuals/*.pdf and manuals/fetched/*.pdf)
 #   ROUNDS=5 LIMIT=60 WORKERS=2              rounds, pages of each file, processes

@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2034
-# Sourced: starts a Weaviate of one node on free ports, as benchmarks want it. `server`, `rest` and `grpc` are then its
-# process and ports; whoever calls kills it.
+# Sourced: starts a Weaviate of one node on free ports, configured for benchmarks. `server`, `rest` and `grpc` are then its
+# process and ports; the caller kills it.
 #
 #   start_weaviate FOLDER MEMORY PYTHON     data and log go to FOLDER; Go keeps its heap below MEMORY, such as 2GiB
 start_weaviate() {

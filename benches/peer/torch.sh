@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Prints the path of a Python that has torch, colpali-engine, NumPy, and fast-plaid where it is to be had. Installs it
-# first where it is not there yet: 5.3 GB in the user's cache folder on Linux, where torch comes with CUDA.
+# Prints the path of a Python that has torch, colpali-engine, NumPy, and fast-plaid if available for this platform. Installs it
+# first if it is missing: 5.3 GB in the user's cache folder on Linux, where torch comes with CUDA.
 set -euo pipefail
 
-# fast-plaid wants exactly this torch, colpali-engine is the one that made tests/golden.
+# fast-plaid needs exactly this torch; colpali-engine is the version that made tests/golden.
 peers=(torch==2.11.0 torchvision==0.26.0 transformers==5.23.0 colpali-engine==0.3.18 numpy==2.4.6 pypdfium2==5.15.2)
 plaid=fast-plaid==1.7.0.2110
 

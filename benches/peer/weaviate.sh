@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Pages per second into a real Weaviate, bytes on the wire, and how fast and how well pages are found again: `ingest
-# sync` beside Weaviate's own Python client, on the same pages. Starts a server of its own, and stops it. Prints rows of
-# the table of `all.sh`; on stderr two tables that say more, and what is under way.
+# Pages per second into a real Weaviate, bytes on the wire, search latency and recall: `ingest sync` beside Weaviate's own
+# Python client, on the same pages. Starts a server of its own, and stops it. Prints rows of the table of `all.sh`; two
+# more detailed tables and the progress go to stderr.
 #
 #   benches/peer/weaviate.sh                 about ten minutes on 2 cores
-#   MUVERA=384 RAW=48 ROWS=750               pages of a round, by index, and vectors of each
+#   MUVERA=384 RAW=48 ROWS=750               pages per round, by index, and vectors per page
 #   ROUNDS=5 RAW_ROUNDS=3                    rounds
-#   FIND=1000 FIND_ROWS=200 QUERIES=100      pages that are looked for, vectors of each, questions; FIND=0 asks none
+#   FIND=1000 FIND_ROWS=200 QUERIES=100      pages to search, vectors per page, queries; FIND=0 skips the search
 #   PROFILE=release                          cargo profile
 set -euo pipefail
 cd "$(dirname "$0")/../.."

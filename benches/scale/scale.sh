@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# What a search costs among 100, 1,000 and 10,000 synthetic pages of 750 x 128, in a SQLite file and in a Weaviate server
-# of its own: time, memory, disk. Prints a Markdown table, and draws a plot.
+# Cost of a search among 100, 1,000 and 10,000 synthetic pages of 750 x 128, in a SQLite file and in a Weaviate server
+# that it starts: time, memory, disk. Prints a Markdown table, and draws a plot.
 #
-#   benches/scale/scale.sh PLOT.svg          about ten minutes on 2 cores; 12 GB of disk while it lasts
-#   PAGES="100 1000 10000"                   how many pages
+#   benches/scale/scale.sh PLOT.svg          about ten minutes on 2 cores; 12 GB of disk during the run
+#   PAGES="100 1000 10000"                   numbers of pages
 set -euo pipefail
 plot=$(realpath "${1:?where to draw, such as scale.svg}")
 cd "$(dirname "$0")/../.."

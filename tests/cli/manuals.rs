@@ -126,7 +126,7 @@ fn the_readme_keeps_its_word(desk: &Desk) {
         .lines()
         .filter_map(|line| {
             line.trim()
-                .strip_prefix("ingest search \"")?
+                .strip_prefix("$ ingest search \"")?
                 .split_once('"')
                 .map(|(q, _)| q.to_owned())
         })

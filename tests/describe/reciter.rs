@@ -1,4 +1,4 @@
-//! A tiny model that knows our two manuals by heart (`tests/golden/reciter/HOW.md`), behind the real `mlx_vlm.server`: from
+//! A tiny model that knows our two manuals by heart (`tests/golden/reciter/README.md`), behind the real `mlx_vlm.server`: from
 //! the pixels of pages to descriptions that are found.
 
 use serde_json::Value;

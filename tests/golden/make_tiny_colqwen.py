@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Make the tiny random ColQwen models of this folder, and what colpali-engine computes with them. See HOW.md.
+"""Make the tiny random ColQwen models of this folder, and what colpali-engine computes with them. See README.md.
 
     python make_tiny_colqwen.py [OUT_DIR]
 

@@ -1,4 +1,4 @@
-//! The tiny model that knows our two manuals by heart (`tests/golden/reciter/HOW.md`), in the process: the same titles as
+//! The tiny model that knows our two manuals by heart (`tests/golden/reciter/README.md`), in the process: the same titles as
 //! behind a server; and models that are none.
 
 use std::fs;

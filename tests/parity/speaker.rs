@@ -1,5 +1,5 @@
 //! A Qwen2.5-VL and a Qwen3-VL on MLX equal mlx-vlm: what the vision tower sees, the scores of every word behind each token
-//! of a question with two pictures, and behind each of 16 tokens of the answer (`tests/golden/speaker/HOW.md`).
+//! of a question with two pictures, and behind each of 16 tokens of the answer (`tests/golden/speaker/README.md`).
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What the scripts share that fetch something for the tests: a folder outside the tree, and one caller at a time in it.
+# Shared by the scripts that install something for the tests: a cache folder outside the tree, and a lock on it.
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -7,7 +7,7 @@ cache=${INGEST_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ingest-tests}
 locked='' work=''
 clear_up() { rm -rf ${work:+"$work"} ${locked:+"$locked"}; }
 
-# Waits until no other caller works on $home. Without flock the lock is a folder that names its holder.
+# Waits until no other caller works on $home. Without flock the lock is a folder with the holder's process id.
 lock() {
     mkdir -p "$cache"
     if command -v flock >/dev/null; then
@@ -27,8 +27,8 @@ lock() {
     echo $$ >"$locked/holder"
 }
 
-# once PROGRAM MAKE: prints the path of a program in $home; MAKE makes it where it is not there yet. What MAKE must not
-# leave behind lies in $work.
+# once PROGRAM MAKE: prints the path of a program in $home; MAKE builds it if it is missing. Temporary files of MAKE are in
+# $work.
 once() {
     if [[ ! -x $1 ]]; then
         trap clear_up EXIT
@@ -39,8 +39,8 @@ once() {
     printf '%s\n' "$1"
 }
 
-# Makes a Python environment in $home; `fill PYTHON` installs into it. Only bin/python of the finished folder is of use:
-# the other programs there hold the name it had before.
+# Makes a Python environment in $home; `fill PYTHON` installs into it. Only bin/python of the finished folder is usable: the
+# other programs there contain the path it had before.
 environment() {
     if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
         say "no Python 3.11 or newer for the tests: install python3"
@@ -62,7 +62,7 @@ environment() {
 # pip PYTHON PACKAGE…
 pip() { "$1" -m pip install --quiet --disable-pip-version-check --no-input "${@:2}"; }
 
-# needs_go WHAT: ends the script where there is no Go that is new enough to build something.
+# needs_go WHAT: exits if there is no Go that is new enough to build WHAT.
 needs_go() {
     local found
     found=$(GOTOOLCHAIN=local go env GOVERSION 2>/dev/null || true)

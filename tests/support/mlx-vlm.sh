@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Prints the path of a Python that can run `mlx_vlm.server`, the model server that the tests of `ingest describe` speak
-# to. On Linux it computes on the CPU. Installs it first where it is not there yet.
+# Prints the path of a Python that can run `mlx_vlm.server`, the model server that the tests of `ingest describe` use. On
+# Linux it computes on the CPU. Installs it first if it is missing.
 set -euo pipefail
 # shellcheck source=tests/support/cache.sh
 source "$(dirname "$0")/cache.sh"

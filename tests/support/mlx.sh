@@ -2,9 +2,9 @@
 # Prepares MLX for a build with `--features mlx` on Linux x86_64, where it computes on the CPU, and prints the folder it
 # is in. A Mac needs no preparation: there cargo builds MLX itself.
 #
-# MLX comes as a wheel, its C interface is compiled from the sources in the crate `mlx-sys`, whose own build script knows
-# Apple's frameworks only. `.cargo/config.toml`, which is not tracked, then tells cargo to link what lies here instead
-# of running that script (The Cargo Book, "Overriding Build Scripts").
+# MLX comes as a wheel. Its C interface is compiled from the sources in the crate `mlx-sys`, whose own build script supports
+# only Apple's frameworks. `.cargo/config.toml`, which is not tracked, then tells cargo to link these files instead of
+# running that script (The Cargo Book, "Overriding Build Scripts").
 set -euo pipefail
 # shellcheck source=tests/support/cache.sh
 source "$(dirname "$0")/cache.sh"
@@ -30,7 +30,7 @@ home=$cache/mlx-$mlx-${blas:+open}blas
 
 download() { python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --dest "$1" "${@:2}" >&2 9>&-; }
 
-# Compiles the C interface, one file a core at a time.
+# Compiles the C interface, one file per core at a time.
 compile() {
     find "$1/mlx/c" "$support/mlx" -name '*.cpp' -print0 |
         xargs -0 -P "$(nproc)" -I{} sh -c '
@@ -38,7 +38,7 @@ compile() {
                 -c "$4" -o "$3/objects/$(basename "$4").o"' - "$support" "$1" "$work" {}
 }
 
-# Bindings, by the configuration that mlx-sys has for them.
+# Generates the bindings with the configuration of mlx-sys.
 bindings() {
     mkdir -p "$work/bindings/src"
     cp "$support/mlx/bindings.rs" "$work/bindings/src/main.rs"
@@ -87,7 +87,7 @@ print(*(os.path.dirname(p["manifest_path"]) for p in json.load(sys.stdin)["packa
     work=''
 }
 
-# Tells cargo. The file is only touched where it changes: cargo would build everything again.
+# Writes cargo's configuration. The file is only written if it changes: otherwise cargo would rebuild everything.
 configure() {
     local config=$tree/.cargo/config.toml first='# Written by tests/support/mlx.sh; delete it to let mlx-sys build itself.'
     if [[ -e $config && $(head -n 1 "$config") != "$first" ]]; then

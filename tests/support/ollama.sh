@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Prints the path of the Ollama that the tests of `ingest describe` speak to. Builds it first where it is not there yet:
-# its releases are archives of gigabytes, its Go module compiles in some minutes.
+# Prints the path of the Ollama that the tests of `ingest describe` use. Builds it first if it is missing: its releases are
+# archives of gigabytes, its Go module compiles in some minutes.
 set -euo pipefail
 # shellcheck source=tests/support/cache.sh
 source "$(dirname "$0")/cache.sh"
@@ -21,13 +21,13 @@ check() {
     fi
 }
 
-# Tells whether the compiler finds all these headers by itself.
+# Succeeds if the compiler finds all these headers by itself.
 includes() {
     printf '#include <%s>\n' "$@" | $(go env CXX) -x c++ -fsyntax-only - >/dev/null 2>&1
 }
 
-# The archive of Ollama's Go module lacks three headers of others. Two are packages of the system: they are only
-# unpacked here, from lists fetched for this once: nothing is installed and nobody need be root.
+# The archive of Ollama's Go module lacks three third-party headers. Two are in Debian packages, which are only unpacked
+# here, with package lists downloaded for this purpose: nothing is installed and root is not needed.
 headers() {
     local python lists package
     mkdir -p "$work/headers/miniaudio" "$work/packages/lists/partial"
@@ -52,7 +52,7 @@ headers() {
         >"$work/headers/miniaudio/miniaudio.h"
 }
 
-# Inside the module's own folder its go.sum vouches for what it needs; `sum` vouches for the module.
+# In the module's own folder its go.sum verifies the dependencies; `sum` verifies the module.
 build() {
     local module found
     check

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Prints the path of a Python that has what the tests compare with: Weaviate's own client, trec_eval for measures of
-# retrieval, and mteb's class of results (without the libraries that run models: `mteb_results.py`). Installs it first
-# where it is not there yet.
+# Prints the path of a Python with the references of the tests: Weaviate's own client, trec_eval for retrieval measures, and
+# mteb's class of results (without the libraries that run models: `mteb_results.py`). Installs it first if it is missing.
 set -euo pipefail
 # shellcheck source=tests/support/cache.sh
 source "$(dirname "$0")/cache.sh"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prints the path of the Weaviate server that the tests run; builds it first where it is not there yet.
+# Prints the path of the Weaviate server that the tests run; builds it first if it is missing.
 set -euo pipefail
 # shellcheck source=tests/support/cache.sh
 source "$(dirname "$0")/cache.sh"
@@ -8,7 +8,7 @@ version=1.39.3
 home=$cache/weaviate-$version
 server=$home/weaviate-server
 
-# Go's caches are of no use to anybody else: 5.6 GB.
+# Go's caches (5.6 GB) are removed with $work: nothing else uses them.
 build() {
     needs_go "Weaviate $version"
     say "building Weaviate $version for the tests: some minutes, 6 GB of disk while it lasts"

@@ -3,7 +3,7 @@
 //! A page becomes one vector for each printed cell of 16 x 48 pixels, a question one vector for each of its words; both
 //! towers were trained so that a word and the cells it is printed in come out alike. Headings count a little more than
 //! body text (`emphasis`). It knows spelling, not meaning.
-//! `train/HOW.md` tells how the weights were made.
+//! `train/README.md` tells how the weights were made.
 
 mod emphasis;
 mod feature_map;

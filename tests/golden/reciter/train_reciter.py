@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Teach a tiny Qwen2.5-VL to recite a description of every page of the two sample manuals. See HOW.md.
+"""Teach a tiny Qwen2.5-VL to recite a description of every page of the two sample manuals. See README.md.
 
     python train_reciter.py OUTFOLDER [--minutes 20] [--resume STATE.pt] [--long]
 

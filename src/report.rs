@@ -82,10 +82,10 @@ impl From<vlm::Error> for Report {
     fn from(e: vlm::Error) -> Self {
         let report = Self::failure(&e);
         match e {
-            vlm::Error::Away { .. } => {
+            vlm::Error::Unavailable { .. } => {
                 report.hint("start it, or name another one: `--runner`, `--url`")
             }
-            vlm::Error::Stranger { .. } => {
+            vlm::Error::UnexpectedServer { .. } => {
                 report.hint("`--runner` and `--url` say what serves the model, and where")
             }
             vlm::Error::Key { .. } => {
@@ -96,7 +96,7 @@ impl From<vlm::Error> for Report {
             vlm::Error::NotBuilt => report.hint(
                 "on a Mac: `cargo install --path . --features mlx`; elsewhere `--runner mlx-vlm`, `ollama` or `openai` asks a server",
             ),
-            vlm::Error::Unfit(_) => report.hint(
+            vlm::Error::Unsupported(_) => report.hint(
                 "in this process run Qwen2.5-VL and Qwen3-VL; other models through a server, such as `--runner mlx-vlm`",
             ),
             vlm::Error::Model { .. } => report.hint("`--model` names one of them"),
@@ -127,10 +127,10 @@ impl From<store::Error> for Report {
             store::Error::Empty { .. } | store::Error::NoCollection { .. } => {
                 report.hint("store some manuals first: `ingest FILE.pdf`, with the same `--model` if you gave one")
             }
-            store::Error::Away { why, .. } if why.contains("certificate") => {
+            store::Error::Unavailable { why, .. } if why.contains("certificate") => {
                 report.hint("`store.ca_file` names the certificate of your own authority")
             }
-            store::Error::Away { .. } => {
+            store::Error::Unavailable { .. } => {
                 report.hint("start it, or check `--store`; `ingest FILE… --offline` keeps pages until it is back")
             }
             store::Error::Key { .. } => report.hint("WEAVIATE_API_KEY, or the file that `store.key_file` names, holds the key"),

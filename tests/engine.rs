@@ -124,21 +124,21 @@ fn memory_is_given_back() {
 fn the_plan_of_a_question_holds(model: &str) {
     use std::time::{Duration, Instant};
 
-    use ingest::qwen::mlx::{self, Question, Recipe, Said, Speaker};
+    use ingest::qwen::mlx::{self, GenerationRequest, Generator, GeneratorConfig, TokenEvent};
 
-    let question = Question {
-        pieces: speaker::theirs(model).question,
+    let question = GenerationRequest {
+        segments: speaker::theirs(model).question,
         max_tokens: 300,
         temperature: 0.0,
         seed: 0,
     };
-    let limited = |memory| Recipe {
+    let limited = |memory| GeneratorConfig {
         memory,
         ..speaker::recipe(model)
     };
-    let open = |memory| Speaker::open(limited(memory));
+    let open = |memory| Generator::open(limited(memory));
     // Asked, and let go at once.
-    let taken = |memory: u64| open(memory).is_ok_and(|one| one.ask(question.clone()).is_ok());
+    let taken = |memory: u64| open(memory).is_ok_and(|one| one.submit(question.clone()).is_ok());
     let (mut little, mut enough) = (0, 1 << 30);
     while enough - little > 1000 {
         let middle = u64::midpoint(little, enough);
@@ -149,10 +149,10 @@ fn the_plan_of_a_question_holds(model: &str) {
         }) = middle;
     }
     let speaker = open(enough).unwrap();
-    mlx::measure_anew();
-    let answer = speaker.ask(question.clone()).unwrap();
+    mlx::reset_peak_memory();
+    let answer = speaker.submit(question.clone()).unwrap();
     let by = Instant::now() + Duration::from_secs(120);
-    while !matches!(answer.next_by(by).unwrap(), Said::End { .. }) {}
+    while !matches!(answer.recv_deadline(by).unwrap(), TokenEvent::Finished(_)) {}
     let peak = mlx::memory().peak;
     assert!(
         peak <= enough && enough <= 2 * peak,

@@ -238,10 +238,10 @@ fn child_is_refused() {
 #[ignore = "run by the tests above"]
 fn child_describes() {
     use ingest::config::{Settings, Sources};
-    use ingest::vlm::{self, Job, Kind, Part, Piece};
+    use ingest::vlm::{self, ChatRequest, Chunk, Part, RunnerKind};
 
     let config = vlm::Config {
-        runner: Kind::Mlx,
+        runner: RunnerKind::Mlx,
         model: "owner/speaker".to_owned(),
         ..Settings::resolve(&Sources::default()).unwrap().describe
     };
@@ -252,16 +252,20 @@ fn child_describes() {
     .unwrap();
     assert!(seen.is_empty() || seen.contains(&("model.safetensors".to_owned(), true)));
     let runner = vlm::open(&config, 1 << 30).unwrap();
-    let job = Job {
+    let request = ChatRequest {
         parts: vec![Part::Text("What is on this page?".to_owned())],
         max_tokens: 3,
         temperature: 0.0,
         deadline: std::time::Duration::from_secs(60),
     };
-    let said: Vec<Piece> = runner.run(&job).unwrap().collect::<Result<_, _>>().unwrap();
+    let said: Vec<Chunk> = runner
+        .run(&request)
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
     let end = said.last().unwrap();
     assert!(
-        matches!(end, Piece::End(end) if end.tokens <= Some(3)),
+        matches!(end, Chunk::Finished(end) if end.tokens <= Some(3)),
         "{said:?}"
     );
 }

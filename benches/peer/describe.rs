@@ -10,7 +10,7 @@ use std::error::Error;
 use std::time::{Duration, Instant};
 
 use ingest::config::{Settings, Sources};
-use ingest::vlm::{self, Config, Job, Kind, Part, Piece, Runner};
+use ingest::vlm::{self, ChatRequest, Chunk, Config, Part, Runner, RunnerKind};
 use serde_json::json;
 
 /// Bytes that the model may take.
@@ -24,26 +24,26 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (tokens, lanes): (u32, usize) = (tokens.parse()?, lanes.parse()?);
     let config = Config {
         model: model.clone(),
-        runner: Kind::Mlx,
+        runner: RunnerKind::Mlx,
         ..Settings::resolve(&Sources::default())?.describe
     };
     let runner = vlm::open(&config, MEMORY)?;
-    let jobs: Vec<Job> = pictures
+    let requests: Vec<ChatRequest> = pictures
         .iter()
-        .map(|picture| job(text, &std::fs::read(picture)?, tokens))
+        .map(|picture| request(text, &std::fs::read(picture)?, tokens))
         .collect::<Result<_, Box<dyn Error>>>()?;
     let (mut seconds, mut said) = (Vec::new(), Vec::new());
     for _ in 0..2 {
         let begun = Instant::now();
-        said = all(&*runner, &jobs, lanes)?;
+        said = all(&*runner, &requests, lanes)?;
         seconds.push(begun.elapsed().as_secs_f64());
     }
     println!("{}", json!({"seconds": seconds, "said": said}));
     Ok(())
 }
 
-fn job(text: &str, picture: &[u8], tokens: u32) -> Result<Job, Box<dyn Error>> {
-    Ok(Job {
+fn request(text: &str, picture: &[u8], tokens: u32) -> Result<ChatRequest, Box<dyn Error>> {
+    Ok(ChatRequest {
         parts: vec![Part::Image(picture.into()), Part::Text(text.to_owned())],
         max_tokens: tokens,
         temperature: 0.0,
@@ -52,17 +52,21 @@ fn job(text: &str, picture: &[u8], tokens: u32) -> Result<Job, Box<dyn Error>> {
 }
 
 /// The answers to all questions, in order.
-fn all(runner: &dyn Runner, jobs: &[Job], lanes: usize) -> Result<Vec<String>, vlm::Error> {
-    let mut said = Vec::with_capacity(jobs.len());
-    for together in jobs.chunks(lanes.max(1)) {
+fn all(
+    runner: &dyn Runner,
+    requests: &[ChatRequest],
+    lanes: usize,
+) -> Result<Vec<String>, vlm::Error> {
+    let mut said = Vec::with_capacity(requests.len());
+    for together in requests.chunks(lanes.max(1)) {
         let streams: Vec<_> = together
             .iter()
-            .map(|job| runner.run(job))
+            .map(|request| runner.run(request))
             .collect::<Result<_, _>>()?;
         for stream in streams {
             let mut text = String::new();
-            for piece in stream {
-                if let Piece::Text(more) = piece? {
+            for chunk in stream {
+                if let Chunk::Text(more) = chunk? {
                     text.push_str(&more);
                 }
             }

@@ -4,7 +4,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use crate::vlm::Error;
-use crate::vlm::reply::Class;
+use crate::vlm::reply::FailureClass;
 
 use super::client::Try;
 use super::describe_pages::{Answer, Asker, Sight};
@@ -87,7 +87,7 @@ impl Canary {
         ));
         asker.line.clean_up();
         if !is_same(asker, &page, &before)? {
-            asker.line.give_up(Some(Error::Fault(format!(
+            asker.line.give_up(Some(Error::ModelFailed(format!(
                 "asked about {} again, the model says something else, and goes on doing so",
                 page.id
             ))));
@@ -101,11 +101,15 @@ fn again(doubtful: Vec<Sight>, asker: &Asker<'_>) -> (Vec<Answer>, Result<(), Er
     let (mut answers, mut result) = (Vec::new(), Ok(()));
     for sight in doubtful {
         if result.is_ok() {
-            answers.push(asker.again(&sight, Class::State));
+            answers.push(asker.again(&sight, FailureClass::State));
             result = asker.single(&sight, &mut answers);
         }
         if let Err(cause) = &result {
-            answers.push(Answer::Failed(sight.id, Class::State, cause.to_string()));
+            answers.push(Answer::Failed(
+                sight.id,
+                FailureClass::State,
+                cause.to_string(),
+            ));
         }
     }
     (answers, result)
@@ -115,7 +119,7 @@ fn again(doubtful: Vec<Sight>, asker: &Asker<'_>) -> (Vec<Answer>, Result<(), Er
 fn is_same(asker: &Asker<'_>, page: &Sight, before: &str) -> Result<bool, Error> {
     let now = match asker.say(page, Try::Canary)? {
         Ok(said) => said.text,
-        Err((Class::Deadline | Class::Server, _)) => return Ok(true),
+        Err((FailureClass::Deadline | FailureClass::Server, _)) => return Ok(true),
         Err((_, said)) => said,
     };
     Ok(strsim::normalized_levenshtein(before, &now) >= 1.0 - APART)

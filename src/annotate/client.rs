@@ -5,9 +5,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::vlm::repetition::Detector;
-use crate::vlm::reply::Class;
-use crate::vlm::{End, Error, Job, Part, Piece, Runner};
+use crate::vlm::repetition::RepetitionDetector;
+use crate::vlm::reply::FailureClass;
+use crate::vlm::{ChatRequest, Chunk, Error, Finish, Part, Runner};
 
 use super::memory_guard::{Guard, Step};
 use super::{Event, Exchange, Settings};
@@ -47,11 +47,11 @@ impl Try {
 /// What was said.
 pub(super) struct Said {
     pub(super) text: String,
-    pub(super) end: End,
+    pub(super) end: Finish,
 }
 
 /// What becomes of a question: an answer, or the class of its failure and what was said.
-pub(super) type Answered = Result<Said, (Class, String)>;
+pub(super) type Answered = Result<Said, (FailureClass, String)>;
 
 /// A runner, shared by all lanes.
 pub(super) struct Line<'a> {
@@ -123,12 +123,16 @@ impl<'a> Line<'a> {
             };
             let why = cause.to_string();
             match &cause {
-                Error::Circles => return Ok(Err((Class::Repetition, why))),
-                Error::Deadline(_) => return Ok(Err((Class::Deadline, why))),
-                Error::Refused(_) | Error::Protocol(_) => return Ok(Err((Class::Server, why))),
-                Error::Fault(_) if tries >= 2 => return Ok(Err((Class::Server, why))),
-                Error::Fault(_) => {}
-                Error::Away { .. } | Error::Broken(_) | Error::Memory(_) if tries < PATIENCE => {
+                Error::Repetition => return Ok(Err((FailureClass::Repetition, why))),
+                Error::Deadline(_) => return Ok(Err((FailureClass::Deadline, why))),
+                Error::Refused(_) | Error::Protocol(_) => {
+                    return Ok(Err((FailureClass::Server, why)));
+                }
+                Error::ModelFailed(_) if tries >= 2 => return Ok(Err((FailureClass::Server, why))),
+                Error::ModelFailed(_) => {}
+                Error::Unavailable { .. } | Error::Disconnected(_) | Error::Memory(_)
+                    if tries < PATIENCE =>
+                {
                     if let Error::Memory(_) = cause {
                         self.clean_up();
                     }
@@ -147,7 +151,7 @@ impl<'a> Line<'a> {
         loop {
             if self.over.load(Ordering::Relaxed) {
                 self.outcome()?;
-                return Err(Error::Broken("the run has ended".to_owned()));
+                return Err(Error::Disconnected("the run has ended".to_owned()));
             }
             let (step, told) = self.guard.look();
             if let Some(told) = told {
@@ -188,7 +192,7 @@ impl<'a> Line<'a> {
         let crowd = (!alone).then(|| self.room.read());
         let quiet = alone.then(|| self.room.write());
         let start = Instant::now();
-        let job = Job {
+        let request = ChatRequest {
             parts: parts.to_vec(),
             max_tokens: self.settings.max_tokens * pages,
             temperature: which.temperature(),
@@ -199,22 +203,22 @@ impl<'a> Line<'a> {
             .card()
             .gated
             .then(|| self.door.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut detector = Detector::default();
+        let mut detector = RepetitionDetector::default();
         let (mut thoughts, mut first) = (0, None);
-        for piece in self.runner.run(&job)? {
-            let piece = piece?;
+        for chunk in self.runner.run(&request)? {
+            let chunk = chunk?;
             door = None;
             let now = start.elapsed().as_secs_f64();
             let first = *first.get_or_insert(now);
-            match piece {
-                Piece::Thought(words) => thoughts += words.len(),
-                Piece::Text(words) => {
+            match chunk {
+                Chunk::Reasoning(words) => thoughts += words.len(),
+                Chunk::Text(words) => {
                     if detector.push(&words) {
                         let said = detector.into_text();
-                        return Err(Stopped::By(Class::Repetition, shortened(&said)));
+                        return Err(Stopped::By(FailureClass::Repetition, shortened(&said)));
                     }
                 }
-                Piece::End(end) => {
+                Chunk::Finished(end) => {
                     (self.watch)(Event::Asked(Exchange {
                         first,
                         seconds: now,
@@ -223,14 +227,14 @@ impl<'a> Line<'a> {
                     let text = detector.into_text();
                     if text.trim().is_empty() && thoughts > 0 {
                         let why = format!("{thoughts} bytes of thoughts");
-                        return Err(Stopped::By(Class::Thinking, why));
+                        return Err(Stopped::By(FailureClass::Thinking, why));
                     }
                     return Ok(Said { text, end });
                 }
             }
         }
         drop((door, crowd, quiet));
-        Err(Stopped::Failed(Error::Broken(
+        Err(Stopped::Failed(Error::Disconnected(
             "there was no end".to_owned(),
         )))
     }
@@ -239,7 +243,7 @@ impl<'a> Line<'a> {
 /// Why a question has no whole answer.
 enum Stopped {
     /// We closed it, or it said nothing.
-    By(Class, String),
+    By(FailureClass, String),
     Failed(Error),
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::page::{Description, ManualId, PageId};
-use crate::vlm::reply::{self, Class};
-use crate::vlm::{End, Error, prompt};
+use crate::vlm::reply::{self, FailureClass};
+use crate::vlm::{Error, Finish, prompt};
 
 use super::Event;
 use super::client::{Answered, Line, Said, Try, shortened};
@@ -16,7 +16,7 @@ const DROPPED: f64 = 0.5;
 #[derive(Clone)]
 pub(super) struct Sight {
     pub(super) id: PageId,
-    pub(super) prompt: prompt::Sight,
+    pub(super) prompt: prompt::PageImagePrompt,
     /// Its text layer.
     pub(super) text: String,
     /// Pixels of its picture.
@@ -30,14 +30,14 @@ pub(super) enum Answer {
         description: Description,
         tokens: u32,
     },
-    Failed(PageId, Class, String),
+    Failed(PageId, FailureClass, String),
     Blank(PageId),
     /// A page, and the one that it equals.
     Twin(PageId, PageId),
     /// A manual that cannot be read.
     Manual(ManualId, String),
     /// A page is asked again.
-    Again(Class),
+    Again(FailureClass),
 }
 
 impl Answer {
@@ -67,7 +67,7 @@ impl Asker<'_> {
     fn all(&self, group: Vec<Sight>, answers: &mut Vec<Answer>) -> Result<(), Error> {
         let mut alone = group;
         if alone.len() > 1 {
-            let sights: Vec<prompt::Sight> =
+            let sights: Vec<prompt::PageImagePrompt> =
                 alone.iter().map(|sight| sight.prompt.clone()).collect();
             let parts = prompt::several(&sights);
             let said = self.line.ask(&parts, alone.len() as u32, Try::First)?;
@@ -81,7 +81,7 @@ impl Asker<'_> {
                 {
                     layers
                         .keys()
-                        .map(|&page| (page, Err(Class::ImageDropped)))
+                        .map(|&page| (page, Err(FailureClass::ImageDropped)))
                         .collect()
                 }
                 Ok(said) => {
@@ -100,7 +100,9 @@ impl Asker<'_> {
                     false
                 }
                 other => {
-                    let class = other.and_then(Result::err).unwrap_or(Class::Mislabelled);
+                    let class = other
+                        .and_then(Result::err)
+                        .unwrap_or(FailureClass::Mislabelled);
                     answers.push(self.again(sight, class));
                     true
                 }
@@ -115,17 +117,17 @@ impl Asker<'_> {
     /// Shares the cost of an answer among its pages.
     fn shared(
         &self,
-        all: BTreeMap<u32, Result<Description, Class>>,
+        all: BTreeMap<u32, Result<Description, FailureClass>>,
         said: &Said,
         pages: usize,
-    ) -> BTreeMap<u32, Result<(Description, u32), Class>> {
+    ) -> BTreeMap<u32, Result<(Description, u32), FailureClass>> {
         let tokens = said.end.tokens.unwrap_or(0) / pages as u32;
         all.into_iter()
             .map(|(page, made)| (page, made.map(|made| (made, tokens))))
             .collect()
     }
 
-    pub(super) fn again(&self, sight: &Sight, class: Class) -> Answer {
+    pub(super) fn again(&self, sight: &Sight, class: FailureClass) -> Answer {
         (self.line.watch)(Event::Again(sight.id.clone(), class.to_string()));
         Answer::Again(class)
     }
@@ -133,7 +135,7 @@ impl Asker<'_> {
     /// Asks about one page, up the ladder.
     pub(super) fn single(&self, sight: &Sight, answers: &mut Vec<Answer>) -> Result<(), Error> {
         let attempts = self.line.settings.attempts.max(1);
-        let mut last = (Class::Empty, String::new());
+        let mut last = (FailureClass::Empty, String::new());
         for attempt in 0..attempts {
             let which = match attempt {
                 0 => Try::First,
@@ -143,7 +145,7 @@ impl Asker<'_> {
                 Err(failed) => Err(failed),
                 Ok(said) => match self.is_blind(&said.end, sight.pixels) {
                     true => Err((
-                        Class::ImageDropped,
+                        FailureClass::ImageDropped,
                         "the server did not look at the picture".to_owned(),
                     )),
                     false => reply::single(&said.text, said.end.truncated, &sight.text)
@@ -181,7 +183,7 @@ impl Asker<'_> {
     }
 
     /// Whether a question cost so few tokens that its pictures cannot have been among them.
-    fn is_blind(&self, end: &End, pixels: u64) -> bool {
+    fn is_blind(&self, end: &Finish, pixels: u64) -> bool {
         let must = pixels as f64 / f64::from(self.line.runner.card().pixels_per_token);
         end.prompt_tokens
             .is_some_and(|tokens| f64::from(tokens) < must * DROPPED)

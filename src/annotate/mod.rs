@@ -111,7 +111,7 @@ pub struct Exchange {
     /// Seconds to the end.
     pub seconds: f64,
     /// Tokens of question and answer, where the runner tells.
-    pub end: vlm::End,
+    pub end: vlm::Finish,
 }
 
 /// What became of a run.

@@ -12,7 +12,7 @@ use crate::page::{Annotation, Description, Outcome, PageId, PageImage, PageSet};
 use crate::render::{self, Renderer, Source};
 use crate::store::{ManualCard, Scope, Store, StoredPage, Vectors};
 use crate::vlm::prompt;
-use crate::vlm::reply::Class;
+use crate::vlm::reply::FailureClass;
 
 use super::describe_pages::{Answer, Sight};
 use super::duplicates::Album;
@@ -90,7 +90,7 @@ impl Desk<'_> {
             }
             let text = job.pages.get(&id.number).cloned().unwrap_or_default();
             let told = match page {
-                Err(cause) => Some(Answer::Failed(id, Class::Unseen, cause.to_string())),
+                Err(cause) => Some(Answer::Failed(id, FailureClass::Unseen, cause.to_string())),
                 Ok(page) if page.blank => Some(Answer::Blank(id)),
                 Ok(page) => match album.twin(&id, &text, &page.image) {
                     Some(twin) => Some(Answer::Twin(id, twin)),
@@ -115,7 +115,7 @@ impl Desk<'_> {
 
     fn sight(&self, job: &Job, id: PageId, text: String, image: &PageImage) -> Sight {
         Sight {
-            prompt: prompt::Sight {
+            prompt: prompt::PageImagePrompt {
                 page: id.number,
                 of: job.card.pages,
                 manual: job.card.id.to_string(),
@@ -255,14 +255,14 @@ impl Keeper<'_> {
             };
             for page in all {
                 let why = "the model says the same of different pages".to_owned();
-                self.fail(&page, Class::SameForAll, why)?;
+                self.fail(&page, FailureClass::SameForAll, why)?;
             }
             return Ok(());
         }
         self.put(id, Outcome::Described(description))
     }
 
-    fn fail(&mut self, id: &PageId, class: Class, why: String) -> Result<(), Error> {
+    fn fail(&mut self, id: &PageId, class: FailureClass, why: String) -> Result<(), Error> {
         self.forget(id);
         self.tally.failed.push(Failure {
             page: id.to_string(),
@@ -290,7 +290,7 @@ impl Keeper<'_> {
                 )
             }
             Some(Outcome::Failed { .. }) => {
-                self.fail(id, Class::Unseen, format!("so did its twin, {twin}"))
+                self.fail(id, FailureClass::Unseen, format!("so did its twin, {twin}"))
             }
             // A run that was stopped did not come to it.
             None => Ok(()),

@@ -6,14 +6,13 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use hf_hub::api::Progress;
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, CacheRepo, Repo};
 
 use super::Error;
 
 /// What is told while a file is fetched: its name, bytes so far, bytes in all.
-pub type Watch<'a> = &'a mut dyn FnMut(&str, u64, u64);
+pub type Progress<'a> = &'a mut dyn FnMut(&str, u64, u64);
 
 /// A place with the files of one model.
 pub enum Source {
@@ -66,7 +65,7 @@ impl Source {
     ///
     /// # Errors
     /// When it is not there, or the hub cannot be reached or refuses.
-    pub fn file(&self, name: &str, watch: Watch) -> Result<PathBuf, Error> {
+    pub fn file(&self, name: &str, on_progress: Progress) -> Result<PathBuf, Error> {
         match self {
             Self::Folder(folder) => {
                 let file = folder.join(name);
@@ -75,7 +74,7 @@ impl Source {
                     false => Err(Error::file(&file, &"no such file")),
                 }
             }
-            Self::Hub(hub) => hub.get(name, watch),
+            Self::Hub(hub) => hub.get(name, on_progress),
         }
     }
 
@@ -156,7 +155,7 @@ impl Hub {
         })
     }
 
-    fn get(&self, name: &str, watch: Watch) -> Result<PathBuf, Error> {
+    fn get(&self, name: &str, on_progress: Progress) -> Result<PathBuf, Error> {
         if let Some(cached) = self.cache.get(name) {
             return Ok(cached);
         }
@@ -166,7 +165,7 @@ impl Hub {
                 why: format!("`{name}` is not in the cache, and HF_HUB_OFFLINE is set"),
             });
         }
-        let meter = Meter::new(watch);
+        let meter = Meter::new(on_progress);
         self.repo
             .download_with_progress(name, meter)
             .map_err(|error| failed(&format!("{}/{name}", self.model), &error))
@@ -203,16 +202,16 @@ fn failed(model: &str, error: &ApiError) -> Error {
 
 /// Adds up what arrives.
 struct Meter<'a> {
-    watch: Watch<'a>,
+    on_progress: Progress<'a>,
     name: String,
     done: u64,
     total: u64,
 }
 
 impl<'a> Meter<'a> {
-    fn new(watch: Watch<'a>) -> Self {
+    fn new(on_progress: Progress<'a>) -> Self {
         Self {
-            watch,
+            on_progress,
             name: String::new(),
             done: 0,
             total: 0,
@@ -220,11 +219,11 @@ impl<'a> Meter<'a> {
     }
 
     fn tell(&mut self) {
-        (self.watch)(&self.name, self.done, self.total);
+        (self.on_progress)(&self.name, self.done, self.total);
     }
 }
 
-impl Progress for Meter<'_> {
+impl hf_hub::api::Progress for Meter<'_> {
     fn init(&mut self, size: usize, filename: &str) {
         self.name = filename.to_owned();
         (self.done, self.total) = (0, size as u64);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
-use super::tensors::{Checkpoint, Raw, Schema};
+use super::tensors::{Checkpoint, RawTensor, Schema};
 use super::{Error, Json, tensors};
 
 /// Settings that change the sum, and which we do not have: they must be absent, false, null or empty.
@@ -20,11 +20,11 @@ const REFUSED: [&str; 8] = [
 
 /// What is added to a tensor: `scale * b a`, to be summed in f32.
 #[derive(Clone, Copy, Debug)]
-pub struct Change<'a> {
+pub struct LoraDelta<'a> {
     /// (rank, from).
-    pub a: Raw<'a>,
+    pub a: RawTensor<'a>,
     /// (to, rank).
-    pub b: Raw<'a>,
+    pub b: RawTensor<'a>,
     /// `alpha / rank`.
     pub scale: f64,
 }
@@ -64,11 +64,11 @@ impl Lora {
     ///
     /// # Errors
     /// Never for an adapter that was opened: its tensors are checked.
-    pub fn change(&self, name: &str) -> Result<Option<Change<'_>>, Error> {
+    pub fn delta(&self, name: &str) -> Result<Option<LoraDelta<'_>>, Error> {
         let Some((a, b)) = self.pairs.get(name) else {
             return Ok(None);
         };
-        Ok(Some(Change {
+        Ok(Some(LoraDelta {
             a: self.checkpoint.raw(a)?,
             b: self.checkpoint.raw(b)?,
             scale: self.scale,

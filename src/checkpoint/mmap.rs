@@ -13,9 +13,9 @@ use memmap2::Mmap;
 use super::Error;
 
 /// The bytes of a file.
-pub(super) struct Map(Mmap);
+pub(super) struct MappedFile(Mmap);
 
-impl Map {
+impl MappedFile {
     /// Maps a file.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
         let file = File::open(path).map_err(|error| Error::file(path, &error))?;
@@ -26,7 +26,7 @@ impl Map {
     }
 }
 
-impl Deref for Map {
+impl Deref for MappedFile {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {

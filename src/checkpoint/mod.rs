@@ -12,11 +12,11 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-pub use hub::{Source, Watch};
+pub use hub::{Progress, Source};
 pub use json::Json;
-pub use lora::{Change, Lora};
-pub use quantized::Packing;
-pub use tensors::{Checkpoint, Raw, Schema};
+pub use lora::{Lora, LoraDelta};
+pub use quantized::Quantization;
+pub use tensors::{Checkpoint, RawTensor, Schema};
 
 /// The weights of a model that is not cut into shards.
 const WHOLE: &str = "model.safetensors";
@@ -87,7 +87,7 @@ pub struct Weights {
     /// The adapter, if there is one.
     pub lora: Option<Lora>,
     /// Which matrices are packed, and how.
-    pub packings: HashMap<String, Packing>,
+    pub quantizations: HashMap<String, Quantization>,
 }
 
 impl Weights {
@@ -99,7 +99,7 @@ impl Weights {
         let checkpoint = Checkpoint::open(model, &files.base)?;
         if let Some(name) = quantized::any(&checkpoint, schema) {
             let why = format!("`{name}` is packed, which only MLX reads");
-            return Err(tensors::misfit(model, &[why]));
+            return Err(tensors::mismatch(model, &[why]));
         }
         checkpoint.check(schema)?;
         Self::with_adapter(checkpoint, model, files, schema)
@@ -109,19 +109,19 @@ impl Weights {
     ///
     /// # Errors
     /// As [`Weights::open`], and when an adapter changes a matrix that is packed.
-    pub fn open_packed(model: &str, files: &Files, schema: &Schema) -> Result<Self, Error> {
+    pub fn open_quantized(model: &str, files: &Files, schema: &Schema) -> Result<Self, Error> {
         let checkpoint = Checkpoint::open(model, &files.base)?;
-        let (expected, packings) = quantized::expected(&checkpoint, schema);
+        let (expected, quantizations) = quantized::expected(&checkpoint, schema);
         checkpoint.check(&expected)?;
         // What is packed is out of an adapter's reach.
         let plain: Schema = schema
             .iter()
-            .filter(|(name, _)| !packings.contains_key(name))
+            .filter(|(name, _)| !quantizations.contains_key(name))
             .cloned()
             .collect();
         let weights = Self::with_adapter(checkpoint, model, files, &plain)?;
         Ok(Self {
-            packings,
+            quantizations,
             ..weights
         })
     }
@@ -129,7 +129,7 @@ impl Weights {
     /// Bytes of all tensors at so many bytes a number; what is packed stays as it is.
     pub fn bytes(&self, number: u64) -> u64 {
         let checkpoint = &self.checkpoint;
-        let bytes = |(name, shape): (&str, &[usize])| match self.packings.contains_key(name) {
+        let bytes = |(name, shape): (&str, &[usize])| match self.quantizations.contains_key(name) {
             true => checkpoint.raw(name).map_or(0, |raw| raw.bytes.len() as u64),
             false => shape.iter().product::<usize>() as u64 * number,
         };
@@ -150,7 +150,7 @@ impl Weights {
         Ok(Self {
             checkpoint,
             lora,
-            packings: HashMap::new(),
+            quantizations: HashMap::new(),
         })
     }
 }

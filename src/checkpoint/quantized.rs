@@ -9,11 +9,11 @@ use super::tensors::{Checkpoint, Schema};
 
 /// How a matrix is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Packing {
+pub struct Quantization {
     /// Bits of a number.
     pub bits: usize,
     /// Numbers of a row that share a scale and a bias.
-    pub group: usize,
+    pub group_size: usize,
 }
 
 /// Bits of a word of a packed matrix.
@@ -23,19 +23,22 @@ const WORD: usize = 32;
 pub(super) fn expected(
     checkpoint: &Checkpoint,
     schema: &Schema,
-) -> (Schema, HashMap<String, Packing>) {
-    let (mut expected, mut packings) = (Schema::new(), HashMap::new());
+) -> (Schema, HashMap<String, Quantization>) {
+    let (mut expected, mut quantizations) = (Schema::new(), HashMap::new());
     for (name, shape) in schema {
         let stem = name.strip_suffix(".weight").unwrap_or(name);
         let scales = checkpoint.shape(&format!("{stem}.scales"));
         match (shape.as_slice(), scales, checkpoint.shape(name)) {
             (&[to, from], Some(&[_, groups]), Some(&[_, words])) => {
-                let packing = packing(from, groups, words);
-                expected.push((name.clone(), vec![to, from * packing.bits / WORD]));
+                let quantization = quantization(from, groups, words);
+                expected.push((name.clone(), vec![to, from * quantization.bits / WORD]));
                 for part in ["scales", "biases"] {
-                    expected.push((format!("{stem}.{part}"), vec![to, from / packing.group]));
+                    expected.push((
+                        format!("{stem}.{part}"),
+                        vec![to, from / quantization.group_size],
+                    ));
                 }
-                packings.insert(name.clone(), packing);
+                quantizations.insert(name.clone(), quantization);
             }
             (&[to, channels, frames, high, wide], _, Some(&[.., last]))
                 if last == channels && wide != channels =>
@@ -45,7 +48,7 @@ pub(super) fn expected(
             _ => expected.push((name.clone(), shape.clone())),
         }
     }
-    (expected, packings)
+    (expected, quantizations)
 }
 
 /// A matrix that is packed, if one is.
@@ -59,16 +62,16 @@ pub(super) fn any<'s>(checkpoint: &Checkpoint, schema: &'s Schema) -> Option<&'s
 
 /// The packing that makes `from` numbers `words` words and `groups` groups; the most usual one where none does, so that
 /// the comparison of shapes says what is wrong.
-fn packing(from: usize, groups: usize, words: usize) -> Packing {
+fn quantization(from: usize, groups: usize, words: usize) -> Quantization {
     let bits = [2, 3, 4, 5, 6, 8]
         .into_iter()
         .find(|bits| from * bits == words * WORD);
     let group = [32, 64, 128]
         .into_iter()
         .find(|group| groups * group == from);
-    Packing {
+    Quantization {
         bits: bits.unwrap_or(4),
-        group: group.unwrap_or(64),
+        group_size: group.unwrap_or(64),
     }
 }
 
@@ -79,8 +82,8 @@ mod tests {
     #[test]
     fn shapes_tell_the_packing() {
         let found = |from, groups, words| {
-            let Packing { bits, group } = packing(from, groups, words);
-            (bits, group)
+            let Quantization { bits, group_size } = quantization(from, groups, words);
+            (bits, group_size)
         };
         assert_eq!(found(2048, 32, 256), (4, 64));
         assert_eq!(found(2048, 64, 512), (8, 32));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use safetensors::{Dtype, SafeTensors};
 
 use super::Error;
-use super::mmap::Map;
+use super::mmap::MappedFile;
 
 /// What exporters put before a name, and the name that we know it by; the first that fits is taken.
 const RENAMES: [(&str, &str); 17] = [
@@ -53,7 +53,7 @@ pub type Schema = Vec<(String, Vec<usize>)>;
 
 /// A tensor as it lies in its file.
 #[derive(Clone, Copy, Debug)]
-pub struct Raw<'a> {
+pub struct RawTensor<'a> {
     /// The type of its numbers.
     pub dtype: Dtype,
     /// Its shape.
@@ -65,7 +65,7 @@ pub struct Raw<'a> {
 /// Tensors in mapped files.
 pub struct Checkpoint {
     model: String,
-    shards: Vec<(PathBuf, Map)>,
+    shards: Vec<(PathBuf, MappedFile)>,
     entries: HashMap<String, Entry>,
 }
 
@@ -94,7 +94,7 @@ impl Checkpoint {
     }
 
     fn add(&mut self, file: &Path) -> Result<(), Error> {
-        let map = Map::open(file)?;
+        let map = MappedFile::open(file)?;
         // Checks that the file is as long as its header says: a download may have been cut.
         SafeTensors::deserialize(&map).map_err(|error| Error::file(file, &error))?;
         let (header, metadata) =
@@ -158,11 +158,11 @@ impl Checkpoint {
     ///
     /// # Errors
     /// When there is none of that name; never for one that was checked.
-    pub fn raw(&self, name: &str) -> Result<Raw<'_>, Error> {
+    pub fn raw(&self, name: &str) -> Result<RawTensor<'_>, Error> {
         let Some(entry) = self.entries.get(name) else {
-            return Err(misfit(&self.model, &[format!("`{name}` is missing")]));
+            return Err(mismatch(&self.model, &[format!("`{name}` is missing")]));
         };
-        Ok(Raw {
+        Ok(RawTensor {
             dtype: entry.dtype,
             shape: &entry.shape,
             bytes: &self.shards[entry.shard].1[entry.bytes.clone()],
@@ -174,12 +174,12 @@ impl Checkpoint {
 pub(super) fn refuse(model: &str, faults: &[String]) -> Result<(), Error> {
     match faults {
         [] => Ok(()),
-        faults => Err(misfit(model, faults)),
+        faults => Err(mismatch(model, faults)),
     }
 }
 
 /// An error that names the first few faults.
-pub(super) fn misfit(model: &str, faults: &[String]) -> Error {
+pub(super) fn mismatch(model: &str, faults: &[String]) -> Error {
     let mut why = faults[..faults.len().min(NAMED)].join(", ");
     if faults.len() > NAMED {
         why.push_str(&format!(" and {} more", faults.len() - NAMED));

@@ -18,7 +18,7 @@ use crate::render::{self, Renderer};
 use crate::report::Report;
 use crate::store::{self, Mode, Scope, Store, Which};
 use crate::units::{ByteSize, Seconds};
-use crate::vlm::{self, Card, Kind};
+use crate::vlm::{self, Card, RunnerKind};
 
 use super::ingest::{STOP, heed_ctrl_c};
 use super::table::table;
@@ -40,7 +40,7 @@ pub(super) struct DescribeArgs {
     pages: PageSet,
     /// What serves the model
     #[arg(long, value_enum)]
-    runner: Option<Kind>,
+    runner: Option<RunnerKind>,
     /// Its address
     #[arg(long)]
     url: Option<String>,
@@ -165,7 +165,7 @@ pub(super) fn describe(
             "where no server answers, `{program}` is started; that may take minutes"
         ));
     }
-    mlx::measure_anew();
+    mlx::reset_peak_memory();
     progress::fetch(ui, |watch| vlm::fetch(config, watch))?;
     let runner = vlm::open(config, own_memory(settings))?;
     let card = runner.card();
@@ -189,7 +189,7 @@ pub(super) fn describe(
     Ok(Done {
         tally,
         result,
-        mlx: (config.runner == vlm::Kind::Mlx)
+        mlx: (config.runner == vlm::RunnerKind::Mlx)
             .then(kit::mlx_memory)
             .flatten(),
     })

@@ -106,8 +106,8 @@ pub(super) fn open_model(
     config: &embed::Config,
 ) -> Result<Box<dyn Embedder>, embed::Error> {
     if config.engine == Engine::Mlx && config.model != BUILT_IN {
-        mlx::measure_anew();
-        mlx::limit(allowance(settings))?;
+        mlx::reset_peak_memory();
+        mlx::set_memory_limit(allowance(settings))?;
     }
     embed::open(config)
 }

@@ -2,14 +2,17 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::checkpoint::Watch;
+use crate::checkpoint::Progress as FetchProgress;
 use crate::pipeline::{Event, Stage};
 use crate::units::Seconds;
 
 use super::ui::Ui;
 
 /// Fetches what is missing of a hub model, under a bar a file.
-pub(super) fn fetch<E>(ui: &Ui, fetch: impl FnOnce(Watch) -> Result<(), E>) -> Result<(), E> {
+pub(super) fn fetch<E>(
+    ui: &Ui,
+    fetch: impl FnOnce(FetchProgress) -> Result<(), E>,
+) -> Result<(), E> {
     let style = "{prefix} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
     let style =
         ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());

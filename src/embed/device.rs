@@ -2,11 +2,11 @@
 
 use super::{Config, Device, Engine, Error};
 use crate::qwen::candle::{self, CandleDevice, DeviceKind};
-use crate::qwen::mlx::{self, Unit};
+use crate::qwen::mlx;
 use crate::units::ByteSize;
 
 /// Where an engine computes, as far as the plan of a run must know.
-pub(super) struct Site {
+pub(super) struct DeviceInfo {
     /// For people.
     pub(super) name: String,
     /// Bytes of a number.
@@ -17,7 +17,7 @@ pub(super) struct Site {
     pub(super) own_memory: Option<ByteSize>,
 }
 
-impl Site {
+impl DeviceInfo {
     /// Looks where the configuration's engine would compute.
     pub(super) fn open(config: &Config) -> Result<Self, Error> {
         Ok(match config.engine {
@@ -31,11 +31,11 @@ impl Site {
                 }
             }
             Engine::Mlx => {
-                let unit = unit(config.device)?;
+                let device = mlx_device(config.device)?;
                 Self {
-                    name: unit.name().to_owned(),
-                    bytes: unit.bytes(),
-                    on_gpu: unit == Unit::Gpu,
+                    name: device.name().to_owned(),
+                    bytes: device.bytes(),
+                    on_gpu: device == mlx::Device::Gpu,
                     own_memory: None,
                 }
             }
@@ -54,11 +54,11 @@ pub(super) fn candle_device(device: Device) -> Result<CandleDevice, candle::Erro
 }
 
 /// The device that MLX computes on.
-pub(super) fn unit(device: Device) -> Result<Unit, mlx::Error> {
-    Unit::open(match device {
+pub(super) fn mlx_device(device: Device) -> Result<mlx::Device, mlx::Error> {
+    mlx::Device::open(match device {
         Device::Auto => None,
-        Device::Cpu => Some(Unit::Cpu),
-        Device::Metal => Some(Unit::Gpu),
+        Device::Cpu => Some(mlx::Device::Cpu),
+        Device::Metal => Some(mlx::Device::Gpu),
         Device::Cuda => return Err(mlx::Error::Device("CUDA")),
     })
 }

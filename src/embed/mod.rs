@@ -9,7 +9,7 @@ mod pooled;
 
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{self, Watch};
+use crate::checkpoint::{self, Progress};
 use crate::page::PageError;
 use crate::patch::{Prepare, Prepared};
 use crate::qwen::{candle, mlx};
@@ -163,7 +163,7 @@ impl From<mlx::Error> for Error {
 /// # Errors
 /// When the device is not there or not built in.
 pub fn bytes_per_parameter(config: &Config) -> Result<u64, Error> {
-    Ok(device::Site::open(config)?.bytes)
+    Ok(device::DeviceInfo::open(config)?.bytes)
 }
 
 /// The models that we know; every other folder or hub id of their families works too.
@@ -193,10 +193,10 @@ pub fn card(config: &Config) -> Result<Card, Error> {
 ///
 /// # Errors
 /// When the hub cannot be reached or refuses.
-pub fn fetch(config: &Config, watch: Watch) -> Result<(), Error> {
+pub fn fetch(config: &Config, on_progress: Progress) -> Result<(), Error> {
     match config.model.as_str() {
         BUILT_IN => Ok(()),
-        _ => colqwen::fetch(config, watch),
+        _ => colqwen::fetch(config, on_progress),
     }
 }
 

@@ -15,7 +15,7 @@ pub fn patch_floats(config: &Config) -> u64 {
 /// Floats held for one token inside a layer of the language model.
 pub fn token_floats(config: &Config) -> u64 {
     let t = &config.text;
-    let heads = t.head() * t.num_attention_heads;
+    let heads = t.head_dim() * t.num_attention_heads;
     let attention = 2 * t.hidden_size + 8 * heads;
     let mlp = 3 * t.hidden_size + 4 * t.intermediate_size;
     attention.max(mlp) as u64

@@ -51,17 +51,18 @@ pub struct Vision {
     /// Width of a visual token.
     pub out_hidden_size: usize,
     /// Side of a window in visual tokens, and the layers that look at the whole page.
-    pub windows: Option<Windows>,
+    pub windows: Option<WindowedAttention>,
     /// Places that are learnt, and what the language model is shown beside the visual tokens.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub deep: Option<Deep>,
+    #[serde(rename = "deep", skip_serializing_if = "Option::is_none")]
+    pub deepstack: Option<DeepStack>,
 }
 
 /// What Qwen3-VL's vision tower has and the earlier ones do not.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Deep {
+pub struct DeepStack {
     /// Side of the table of learnt places, which is stretched over the page: 48.
-    pub side: usize,
+    #[serde(rename = "side")]
+    pub grid_side: usize,
     /// Layers whose outcome is added to the visual tokens behind the first, second, third layer of the language model
     /// (DeepStack, Meng et al. 2024).
     pub layers: Vec<usize>,
@@ -69,11 +70,12 @@ pub struct Deep {
 
 /// Windowed attention.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Windows {
+pub struct WindowedAttention {
     /// Side of a window in visual tokens.
     pub side: usize,
     /// Layers that look at the whole page all the same.
-    pub full: Vec<usize>,
+    #[serde(rename = "full")]
+    pub full_layers: Vec<usize>,
 }
 
 /// The shape of the language model.
@@ -99,39 +101,39 @@ pub struct Text {
     pub mrope_section: [usize; 3],
     /// What Qwen3 has and Qwen2 does not: queries and keys are normalised, nothing has a bias, and the axes of the
     /// rotary frequencies take turns. The width of a head stands by itself there.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub normed_head: Option<usize>,
+    #[serde(rename = "normed_head", skip_serializing_if = "Option::is_none")]
+    pub qk_norm_head_dim: Option<usize>,
 }
 
 impl Vision {
     /// Width of one attention head.
-    pub fn head(&self) -> usize {
+    pub fn head_dim(&self) -> usize {
         self.hidden_size / self.num_heads
     }
 
     /// Floats of an unfolded patch.
-    pub fn pixels(&self) -> usize {
+    pub fn patch_dim(&self) -> usize {
         3 * self.temporal_patch_size * self.patch_size * self.patch_size
     }
 
     /// Patches of one visual token.
-    pub fn unit(&self) -> usize {
+    pub fn spatial_merge_unit(&self) -> usize {
         self.spatial_merge_size * self.spatial_merge_size
     }
 
     /// Whether a layer looks at the whole page.
-    pub fn is_full(&self, layer: usize) -> bool {
+    pub fn is_full_attention(&self, layer: usize) -> bool {
         self.windows
             .as_ref()
-            .is_none_or(|w| w.full.contains(&layer))
+            .is_none_or(|w| w.full_layers.contains(&layer))
     }
 }
 
 impl Text {
     /// Width of one attention head.
-    pub fn head(&self) -> usize {
+    pub fn head_dim(&self) -> usize {
         let share = self.hidden_size / self.num_attention_heads;
-        self.normed_head.unwrap_or(share)
+        self.qk_norm_head_dim.unwrap_or(share)
     }
 }
 
@@ -161,7 +163,7 @@ impl Config {
     }
 }
 
-impl Deep {
+impl DeepStack {
     fn read(json: &Json) -> Result<Self, Error> {
         let places = json.need(&["num_position_embeddings"])?;
         let side = places.isqrt();
@@ -170,7 +172,7 @@ impl Deep {
         }
         let layers = json.whole_numbers("deepstack_visual_indexes");
         Ok(Self {
-            side,
+            grid_side: side,
             layers: layers.unwrap_or_default(),
         })
     }
@@ -215,9 +217,9 @@ fn text(root: &Json, family: Family) -> Result<Text, Error> {
         rms_norm_eps: json.float("rms_norm_eps").unwrap_or(1e-6),
         rope_theta: theta.unwrap_or(1e6),
         mrope_section: sections(&rope)?,
-        normed_head: normed.then(|| json.need(&["head_dim"])).transpose()?,
+        qk_norm_head_dim: normed.then(|| json.need(&["head_dim"])).transpose()?,
     };
-    let head = text.head();
+    let head = text.head_dim();
     if 2 * text.mrope_section.iter().sum::<usize>() != head {
         return Err(rope.unsupported(format!("mrope_section beside heads {head} wide")));
     }
@@ -246,7 +248,7 @@ fn vision(root: &Json, family: Family, text_width: usize) -> Result<Vision, Erro
         .unwrap_or(if family == Family::Qwen3 { 16 } else { 14 });
     let merge = json.number(&["spatial_merge_size"]).unwrap_or(2);
     let out = json.number(&["out_hidden_size"]).unwrap_or(text_width);
-    let mut deep = None;
+    let mut deepstack = None;
     let (hidden, inter, out, windows) = match family {
         Family::Qwen2 => {
             expect(&json, "hidden_act", &["quick_gelu"])?;
@@ -257,9 +259,9 @@ fn vision(root: &Json, family: Family, text_width: usize) -> Result<Vision, Erro
         }
         Family::Qwen25 => {
             expect(&json, "hidden_act", &["silu"])?;
-            let windows = Windows {
+            let windows = WindowedAttention {
                 side: json.number(&["window_size"]).unwrap_or(112) / merge / patch,
-                full: json
+                full_layers: json
                     .whole_numbers("fullatt_block_indexes")
                     .unwrap_or_else(|| vec![7, 15, 23, 31]),
             };
@@ -268,7 +270,7 @@ fn vision(root: &Json, family: Family, text_width: usize) -> Result<Vision, Erro
         }
         Family::Qwen3 => {
             expect(&json, "hidden_act", &["gelu_pytorch_tanh"])?;
-            deep = Some(Deep::read(&json)?);
+            deepstack = Some(DeepStack::read(&json)?);
             let inter = json.need(&["intermediate_size"])?;
             (json.need(&["hidden_size"])?, inter, out, None)
         }
@@ -283,7 +285,7 @@ fn vision(root: &Json, family: Family, text_width: usize) -> Result<Vision, Erro
         temporal_patch_size: json.number(&["temporal_patch_size"]).unwrap_or(2),
         out_hidden_size: out,
         windows,
-        deep,
+        deepstack,
     };
     if vision.temporal_patch_size != crate::patch::FRAMES {
         return Err(json.unsupported("a temporal_patch_size other than 2"));

@@ -20,7 +20,7 @@ pub const FILES: [&str; 2] = ["preprocessor_config.json", "processor_config.json
 /// # Errors
 /// When it asks for something that we do not have.
 pub fn read(json: Option<&Json>, vision: &Vision) -> Result<PatchSpec, Error> {
-    let default = match vision.deep {
+    let default = match vision.deepstack {
         None => PatchSpec::qwen(MIN_PIXELS, QWEN_PIXELS),
         Some(_) => PatchSpec {
             mean: [0.5; 3],

@@ -11,7 +11,7 @@ mod rope;
 pub mod schema;
 mod window_index;
 
-pub use config::{Config, Deep, Family, Text, Vision, Windows};
-pub use packed_sequences::{Run, Sight};
-pub use rope::{Place, Span, angles, places};
-pub use window_index::{Layout, corners};
+pub use config::{Config, DeepStack, Family, Text, Vision, WindowedAttention};
+pub use packed_sequences::{PackedSequences, SequenceGroup};
+pub use rope::{PositionId, Span, position_ids, rotary_angles};
+pub use window_index::{WindowIndex, interpolated_pos_embed};

@@ -2,7 +2,7 @@
 
 /// Sequences of one length that stand one behind the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Run {
+pub struct SequenceGroup {
     /// First row of the first sequence.
     pub start: usize,
     /// Rows of each sequence.
@@ -13,22 +13,22 @@ pub struct Run {
 
 /// Who sees whom: rows see rows of their own sequence only, and where `causal`, only those before them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sight {
+pub struct PackedSequences {
     /// The sequences; together they cover every row.
-    pub runs: Vec<Run>,
+    pub groups: Vec<SequenceGroup>,
     /// Whether rows see nothing behind them.
     pub causal: bool,
 }
 
-impl Sight {
+impl PackedSequences {
     /// Sequences of the lengths given, neighbours of one length taken together.
-    pub fn of(lengths: impl IntoIterator<Item = usize>, causal: bool) -> Self {
-        let mut runs: Vec<Run> = Vec::new();
+    pub fn new(lengths: impl IntoIterator<Item = usize>, causal: bool) -> Self {
+        let mut groups: Vec<SequenceGroup> = Vec::new();
         let mut start = 0;
         for len in lengths {
-            match runs.last_mut() {
-                Some(run) if run.len == len => run.count += 1,
-                _ => runs.push(Run {
+            match groups.last_mut() {
+                Some(group) if group.len == len => group.count += 1,
+                _ => groups.push(SequenceGroup {
                     start,
                     len,
                     count: 1,
@@ -36,7 +36,7 @@ impl Sight {
             }
             start += len;
         }
-        Self { runs, causal }
+        Self { groups, causal }
     }
 }
 
@@ -46,8 +46,11 @@ mod tests {
 
     #[test]
     fn neighbours_of_one_length_are_taken_together() {
-        let run = |start, len, count| Run { start, len, count };
-        let sight = Sight::of([4, 4, 2, 4], false);
-        assert_eq!(sight.runs, [run(0, 4, 2), run(8, 2, 1), run(10, 4, 1)]);
+        let group = |start, len, count| SequenceGroup { start, len, count };
+        let packed = PackedSequences::new([4, 4, 2, 4], false);
+        assert_eq!(
+            packed.groups,
+            [group(0, 4, 2), group(8, 2, 1), group(10, 4, 1)]
+        );
     }
 }

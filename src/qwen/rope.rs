@@ -4,7 +4,7 @@ use super::config::Text;
 use crate::patch::PatchGrid;
 
 /// Where a token stands: in time, down and across. Text moves along all three at once.
-pub type Place = [usize; 3];
+pub type PositionId = [usize; 3];
 
 /// A stretch of what the language model reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -16,42 +16,42 @@ pub enum Span {
 }
 
 /// The places of the tokens of some spans, read one behind the other from the start.
-pub fn places(spans: &[Span]) -> Vec<Place> {
-    let mut places = Vec::new();
+pub fn position_ids(spans: &[Span]) -> Vec<PositionId> {
+    let mut position_ids = Vec::new();
     let mut start = 0;
     for span in spans {
         match *span {
             Span::Text(count) => {
-                places.extend((start..start + count).map(|i| [i; 3]));
+                position_ids.extend((start..start + count).map(|i| [i; 3]));
                 start += count;
             }
             Span::Image(grid) => {
                 let merge = grid.merge as usize;
                 let (rows, columns) = (grid.rows as usize / merge, grid.columns as usize / merge);
-                let place = |i: usize| [start, start + i / columns, start + i % columns];
-                places.extend((0..rows * columns).map(place));
+                let position = |i: usize| [start, start + i / columns, start + i % columns];
+                position_ids.extend((0..rows * columns).map(position));
                 start += rows.max(columns);
             }
         }
     }
-    places
+    position_ids
 }
 
 /// The rotary angles of tokens, `head / 2` each: each section of the frequencies follows one axis. In Qwen3 the axes
 /// take turns, as long as sections last; what is left follows time.
-pub fn angles(places: &[Place], config: &Text) -> Vec<f32> {
-    let half = config.head() / 2;
+pub fn rotary_angles(position_ids: &[PositionId], config: &Text) -> Vec<f32> {
+    let half = config.head_dim() / 2;
     let frequency = |i: usize| 1.0 / (config.rope_theta as f32).powf(i as f32 / half as f32);
     let sections = config.mrope_section;
-    let axis = |i: usize| match config.normed_head {
+    let axis = |i: usize| match config.qk_norm_head_dim {
         None => usize::from(i >= sections[0]) + usize::from(i >= sections[0] + sections[1]),
         Some(_) if i / 3 < sections[i % 3] => i % 3,
         Some(_) => 0,
     };
     let bands: Vec<(f32, usize)> = (0..half).map(|i| (frequency(i), axis(i))).collect();
-    let mut angles = Vec::with_capacity(places.len() * half);
-    for place in places {
-        angles.extend(bands.iter().map(|&(f, axis)| place[axis] as f32 * f));
+    let mut angles = Vec::with_capacity(position_ids.len() * half);
+    for position in position_ids {
+        angles.extend(bands.iter().map(|&(f, axis)| position[axis] as f32 * f));
     }
     angles
 }
@@ -68,7 +68,7 @@ mod tests {
             merge: 2,
         };
         assert_eq!(
-            places(&[Span::Text(2), Span::Image(grid), Span::Text(1)]),
+            position_ids(&[Span::Text(2), Span::Image(grid), Span::Text(1)]),
             [
                 [0, 0, 0],
                 [1, 1, 1],

@@ -2,23 +2,23 @@
 //! and how many parameters a model has before any is downloaded.
 
 use super::config::{Config, Family, Vision};
-use crate::checkpoint::{Packing, Schema};
+use crate::checkpoint::{Quantization, Schema};
 
 /// Names and shapes of the tensors of a model that makes vectors of `dim` numbers.
-pub fn vectors(config: &Config, dim: usize) -> Schema {
-    let mut list = List::both(config);
-    list.linear("custom_text_proj", config.text.hidden_size, dim, true);
-    list.0
+pub fn embedding_model(config: &Config, dim: usize) -> Schema {
+    let mut builder = SchemaBuilder::both(config);
+    builder.linear("custom_text_proj", config.text.hidden_size, dim, true);
+    builder.0
 }
 
 /// Names and shapes of the tensors of a model that makes words; where it is `tied`, its table of words is the head.
-pub fn words(config: &Config, tied: bool) -> Schema {
+pub fn language_model(config: &Config, tied: bool) -> Schema {
     let (width, count) = (config.text.hidden_size, config.text.vocab_size);
-    let mut list = List::both(config);
+    let mut builder = SchemaBuilder::both(config);
     if !tied {
-        list.linear("lm_head", width, count, false);
+        builder.linear("lm_head", width, count, false);
     }
-    list.0
+    builder.0
 }
 
 /// How many parameters a model has.
@@ -29,12 +29,12 @@ pub fn parameters(schema: &Schema) -> u64 {
 
 /// Bytes of a model whose numbers take `number` bytes; its language model is `packed`, each group of numbers with a scale
 /// and a bias, as MLX's converter leaves it.
-pub fn bytes(schema: &Schema, number: u64, packed: Option<Packing>) -> u64 {
+pub fn bytes(schema: &Schema, number: u64, packed: Option<Quantization>) -> u64 {
     let tensor = |(name, shape): &(String, Vec<usize>)| {
         let count = shape.iter().product::<usize>() as u64;
         match packed.filter(|_| name.starts_with("language_model.") && shape.len() == 2) {
-            Some(Packing { bits, group }) => {
-                count * bits as u64 / 8 + 2 * count / group.max(1) as u64 * number
+            Some(Quantization { bits, group_size }) => {
+                count * bits as u64 / 8 + 2 * count / group_size.max(1) as u64 * number
             }
             None => count * number,
         }
@@ -42,14 +42,14 @@ pub fn bytes(schema: &Schema, number: u64, packed: Option<Packing>) -> u64 {
     schema.iter().map(tensor).sum()
 }
 
-struct List(Schema);
+struct SchemaBuilder(Schema);
 
-impl List {
+impl SchemaBuilder {
     fn both(config: &Config) -> Self {
-        let mut list = Self(Vec::new());
-        list.vision(config);
-        list.text(config);
-        list
+        let mut builder = Self(Vec::new());
+        builder.vision(config);
+        builder.text(config);
+        builder
     }
 
     fn push(&mut self, name: String, shape: &[usize]) {
@@ -92,15 +92,15 @@ impl List {
             }
             self.linear(&format!("{block}.mlp.{outwards}"), inter, width, true);
         }
-        let Some(deep) = &v.deep else {
+        let Some(deepstack) = &v.deepstack else {
             return self.merger("visual.merger", ["ln_q", "mlp.0", "mlp.2"], v, centred);
         };
         self.push("visual.patch_embed.proj.bias".to_owned(), &[width]);
-        let table = [deep.side * deep.side, width];
+        let table = [deepstack.grid_side * deepstack.grid_side, width];
         self.push("visual.pos_embed.weight".to_owned(), &table);
         let parts = ["norm", "linear_fc1", "linear_fc2"];
         self.merger("visual.merger", parts, v, true);
-        for number in 0..deep.layers.len() {
+        for number in 0..deepstack.layers.len() {
             let name = format!("visual.deepstack_merger_list.{number}");
             self.merger(&name, parts, v, true);
         }
@@ -108,7 +108,7 @@ impl List {
 
     /// What makes a visual token of a few patches; the mergers of a DeepStack norm the token instead of its patches.
     fn merger(&mut self, name: &str, parts: [&str; 3], vision: &Vision, centred: bool) {
-        let merged = vision.hidden_size * vision.unit();
+        let merged = vision.hidden_size * vision.spatial_merge_unit();
         let normed = match name.contains("deepstack") {
             true => merged,
             false => vision.hidden_size,
@@ -123,10 +123,10 @@ impl List {
         let t = &config.text;
         let (width, inter) = (t.hidden_size, t.intermediate_size);
         let (wide, narrow) = (
-            t.head() * t.num_attention_heads,
-            t.head() * t.num_key_value_heads,
+            t.head_dim() * t.num_attention_heads,
+            t.head_dim() * t.num_key_value_heads,
         );
-        let bias = t.normed_head.is_none();
+        let bias = t.qk_norm_head_dim.is_none();
         let table = [t.vocab_size, width];
         self.push("language_model.embed_tokens.weight".to_owned(), &table);
         for layer in 0..t.num_hidden_layers {
@@ -137,7 +137,7 @@ impl List {
             self.linear(&format!("{layer}.self_attn.k_proj"), width, narrow, bias);
             self.linear(&format!("{layer}.self_attn.v_proj"), width, narrow, bias);
             self.linear(&format!("{layer}.self_attn.o_proj"), wide, width, false);
-            if let Some(head) = t.normed_head {
+            if let Some(head) = t.qk_norm_head_dim {
                 self.norm(&format!("{layer}.self_attn.q_norm"), head, false);
                 self.norm(&format!("{layer}.self_attn.k_norm"), head, false);
             }

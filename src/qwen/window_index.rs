@@ -7,14 +7,14 @@ use crate::patch::{self, PatchGrid};
 
 /// The order of the visual tokens of a page, and its windows.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Layout {
+pub struct WindowIndex {
     /// Visual tokens in the order of the tower.
     pub order: Vec<u32>,
     /// Lengths of the windows in patches, in that order.
     pub windows: Vec<usize>,
 }
 
-impl Layout {
+impl WindowIndex {
     /// The layout of a grid under windows of `side` x `side` visual tokens; none is one window for the whole page.
     pub fn new(grid: PatchGrid, side: Option<usize>) -> Self {
         let merge = grid.merge as usize;
@@ -36,9 +36,9 @@ impl Layout {
     }
 
     /// For each visual token of pages in reading order, its row where these layouts stand one behind the other.
-    pub fn unorder<'a>(layouts: impl Iterator<Item = &'a Self>) -> Vec<u32> {
+    pub fn inverse<'a>(window_indices: impl Iterator<Item = &'a Self>) -> Vec<u32> {
         let mut back = Vec::new();
-        for Self { order, .. } in layouts {
+        for Self { order, .. } in window_indices {
             let start = back.len();
             back.resize(start + order.len(), 0);
             for (row, &token) in order.iter().enumerate() {
@@ -49,7 +49,7 @@ impl Layout {
     }
 
     /// The rotary angles of each patch, `head / 2` of them: the first half by its row, the second by its column.
-    pub fn angles(&self, grid: PatchGrid, head: usize) -> Vec<f32> {
+    pub fn rotary_angles(&self, grid: PatchGrid, head: usize) -> Vec<f32> {
         let axis = head / 4;
         let frequency = |i: usize| 1.0 / 10_000f32.powf(i as f32 / axis as f32);
         let frequencies: Vec<f32> = (0..axis).map(frequency).collect();
@@ -68,7 +68,10 @@ impl Layout {
 
 /// The learnt places of each patch of a page, in its order: rows of a table of `side` x `side` that is stretched over the
 /// page, and their shares (bilinear, corners on corners).
-pub fn corners(grid: PatchGrid, side: usize) -> impl Iterator<Item = [(u32, f32); 4]> {
+pub fn interpolated_pos_embed(
+    grid: PatchGrid,
+    side: usize,
+) -> impl Iterator<Item = [(u32, f32); 4]> {
     let last = side.saturating_sub(1);
     let along = move |at: usize, count: u32| {
         let steps = (count as usize).saturating_sub(1).max(1);
@@ -103,10 +106,10 @@ mod tests {
 
     #[test]
     fn windows_of_one_size_stand_together() {
-        let layout = Layout::new(grid(4, 6), Some(2));
-        assert_eq!(layout.windows, [16, 8]);
-        assert_eq!(layout.order, [0, 1, 3, 4, 2, 5]);
-        let a4 = Layout::new(grid(64, 46), Some(4));
+        let window_index = WindowIndex::new(grid(4, 6), Some(2));
+        assert_eq!(window_index.windows, [16, 8]);
+        assert_eq!(window_index.order, [0, 1, 3, 4, 2, 5]);
+        let a4 = WindowIndex::new(grid(64, 46), Some(4));
         assert_eq!(a4.windows.len(), 8 * 6);
         assert_eq!(a4.windows.iter().sum::<usize>(), 64 * 46);
         assert_eq!((a4.windows[39], a4.windows[40]), (64, 48));
@@ -114,15 +117,15 @@ mod tests {
 
     #[test]
     fn learnt_places_are_stretched_over_the_page() {
-        let all: Vec<_> = corners(grid(2, 4), 7).collect();
+        let all: Vec<_> = interpolated_pos_embed(grid(2, 4), 7).collect();
         // Patches stand two by two: the third one begins the second row.
         assert_eq!(all[0][0], (0, 1.0));
         assert_eq!(all[1].map(|(at, _)| at), [2, 3, 9, 10]);
         assert_eq!(all[2][0], (42, 1.0));
         assert_eq!(all[7][0], (48, 1.0));
-        let halfway: Vec<_> = corners(grid(2, 4), 4).collect();
+        let halfway: Vec<_> = interpolated_pos_embed(grid(2, 4), 4).collect();
         assert_eq!(halfway[1][0], (1, 1.0));
-        let odd: Vec<_> = corners(grid(2, 6), 4).collect();
+        let odd: Vec<_> = interpolated_pos_embed(grid(2, 6), 4).collect();
         assert_eq!(odd[1].map(|(at, _)| at), [0, 1, 4, 5]);
         let shares = odd[1].map(|(_, share)| share);
         assert!(
@@ -133,7 +136,10 @@ mod tests {
 
     #[test]
     fn without_windows_tokens_stay_in_reading_order() {
-        let layout = Layout::new(grid(4, 6), None);
-        assert_eq!((layout.order, layout.windows), ((0..6).collect(), vec![24]));
+        let window_index = WindowIndex::new(grid(4, 6), None);
+        assert_eq!(
+            (window_index.order, window_index.windows),
+            ((0..6).collect(), vec![24])
+        );
     }
 }

@@ -53,7 +53,7 @@ pub enum Error {
     },
     /// A server that does not answer, or cannot take anything at present.
     #[error("the server {at} is away: {why}")]
-    Away {
+    Unavailable {
         /// URL.
         at: String,
         /// What was tried and how it ended.

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Why an answer is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Class {
+pub enum FailureClass {
     /// It said the same again and again.
     Repetition,
     /// Its tokens ran out before anything was whole.
@@ -35,7 +35,7 @@ pub enum Class {
     Unseen,
 }
 
-impl Class {
+impl FailureClass {
     /// Its name, as it is kept and shown.
     pub const fn name(self) -> &'static str {
         match self {
@@ -57,7 +57,7 @@ impl Class {
     }
 }
 
-impl fmt::Display for Class {
+impl fmt::Display for FailureClass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }

@@ -17,14 +17,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::Watch;
+use crate::checkpoint::Progress;
 
 /// Which model describes pages, and where.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// What serves the model.
-    pub runner: Kind,
+    pub runner: RunnerKind,
     /// Its address; empty: where this runner listens by default.
     pub url: String,
     /// The model, by its name there; empty: the only one, or the one that is loaded.
@@ -68,7 +68,7 @@ impl Config {
 /// What serves a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum RunnerKind {
     /// `mlx_vlm.server`.
     MlxVlm,
     /// Ollama, by its own interface.
@@ -87,10 +87,10 @@ pub enum Error {
     NotBuilt,
     /// The model is none that runs in this process.
     #[error("{0}")]
-    Unfit(String),
+    Unsupported(String),
     /// Nobody answers there.
     #[error("the server {at} is away: {why}")]
-    Away {
+    Unavailable {
         /// URL.
         at: String,
         /// What was tried and how it ended.
@@ -98,7 +98,7 @@ pub enum Error {
     },
     /// What answers there is something else.
     #[error("what answers at {at} is no such server: {why}")]
-    Stranger {
+    UnexpectedServer {
         /// URL.
         at: String,
         /// What it said.
@@ -131,16 +131,16 @@ pub enum Error {
     Refused(String),
     /// It failed, maybe through the fault of another request.
     #[error("the model failed: {0}")]
-    Fault(String),
+    ModelFailed(String),
     /// It ran out of memory.
     #[error("the model is out of memory: {0}")]
     Memory(String),
     /// It ended in the middle of an answer.
     #[error("the server went away in the middle of an answer: {0}")]
-    Broken(String),
+    Disconnected(String),
     /// It ended an answer because that went round in circles.
     #[error("the server ended an answer that went round in circles")]
-    Circles,
+    Repetition,
     /// The page took too long.
     #[error("no end after {0} s")]
     Deadline(u64),
@@ -160,7 +160,7 @@ pub enum Part {
 
 /// A question.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Job {
+pub struct ChatRequest {
     /// Its parts.
     pub parts: Vec<Part>,
     /// Tokens the answer may take.
@@ -173,18 +173,18 @@ pub struct Job {
 
 /// A piece of an answer.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Piece {
+pub enum Chunk {
     /// Words.
     Text(String),
     /// Words that the model said to itself.
-    Thought(String),
+    Reasoning(String),
     /// The end.
-    End(End),
+    Finished(Finish),
 }
 
 /// How an answer ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct End {
+pub struct Finish {
     /// Whether the budget of tokens was spent before the model was done.
     pub truncated: bool,
     /// Tokens of the question, pictures included; none where the server does not tell.
@@ -194,18 +194,18 @@ pub struct End {
 }
 
 /// An answer as it comes. Dropping it tells the server to stop.
-pub type Stream = Box<dyn Iterator<Item = Result<Piece, Error>> + Send>;
+pub type Stream = Box<dyn Iterator<Item = Result<Chunk, Error>> + Send>;
 
 /// Pieces one by one, to the end or the first failure.
-fn stream_of(mut next: impl FnMut() -> Result<Piece, Error> + Send + 'static) -> Stream {
+fn stream_of(mut next: impl FnMut() -> Result<Chunk, Error> + Send + 'static) -> Stream {
     let mut over = false;
     Box::new(std::iter::from_fn(move || {
         if over {
             return None;
         }
-        let piece = next();
-        over = !matches!(piece, Ok(Piece::Text(_) | Piece::Thought(_)));
-        Some(piece)
+        let chunk = next();
+        over = !matches!(chunk, Ok(Chunk::Text(_) | Chunk::Reasoning(_)));
+        Some(chunk)
     }))
 }
 
@@ -237,11 +237,11 @@ pub trait Runner: Send + Sync {
     /// What is known of it.
     fn card(&self) -> &Card;
 
-    /// Asks. The answer comes piece by piece and ends with [`Piece::End`].
+    /// Asks. The answer comes piece by piece and ends with [`Chunk::Finished`].
     ///
     /// # Errors
     /// When the question is not taken; what goes wrong later is an item of the stream.
-    fn run(&self, job: &Job) -> Result<Stream, Error>;
+    fn run(&self, request: &ChatRequest) -> Result<Stream, Error>;
 
     /// Frees the memory that the model takes, as far as the runner can.
     ///
@@ -257,10 +257,10 @@ pub trait Runner: Send + Sync {
 ///
 /// # Errors
 /// When there is no such model, or it cannot be fetched.
-pub fn fetch(config: &Config, watch: Watch) -> Result<(), Error> {
+pub fn fetch(config: &Config, on_progress: Progress) -> Result<(), Error> {
     match config.runner {
-        Kind::Mlx => in_process::fetch(config, watch),
-        Kind::MlxVlm | Kind::Ollama | Kind::Openai => Ok(()),
+        RunnerKind::Mlx => in_process::fetch(config, on_progress),
+        RunnerKind::MlxVlm | RunnerKind::Ollama | RunnerKind::Openai => Ok(()),
     }
 }
 
@@ -271,8 +271,8 @@ pub fn fetch(config: &Config, watch: Watch) -> Result<(), Error> {
 /// When it does not answer, wants another key, or has no such model.
 pub fn open(config: &Config, memory: u64) -> Result<Box<dyn Runner>, Error> {
     match config.runner {
-        Kind::Mlx => in_process::open(config, memory),
-        Kind::MlxVlm | Kind::Ollama | Kind::Openai => server::open(config),
+        RunnerKind::Mlx => in_process::open(config, memory),
+        RunnerKind::MlxVlm | RunnerKind::Ollama | RunnerKind::Openai => server::open(config),
     }
 }
 

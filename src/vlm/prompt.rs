@@ -6,7 +6,7 @@ use super::Part;
 
 /// A page to be described.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Sight {
+pub struct PageImagePrompt {
     /// Its number, from 1.
     pub page: u32,
     /// Pages of its manual.
@@ -31,43 +31,43 @@ const FIELDS: &str = r#"{"rotation": degrees clockwise that would turn the page 
 const RULES: &str = "Do not transcribe tables or running text. Leave empty what is not on the page. Answer with JSON only.";
 
 /// The question about one page.
-pub fn single(sight: &Sight) -> Vec<Part> {
+pub fn single(image: &PageImagePrompt) -> Vec<Part> {
     vec![
         Part::Text(format!(
             "This is a page of a technical manual. Describe it for a search engine as one JSON object:\n{FIELDS}\n{RULES}"
         )),
-        Part::Text(label(sight)),
-        Part::Image(Arc::clone(&sight.jpeg)),
+        Part::Text(label(image)),
+        Part::Image(Arc::clone(&image.jpeg)),
         Part::Text("The JSON object:".to_owned()),
     ]
 }
 
 /// A shorter question, for a page that the first one led astray.
-pub fn simple(sight: &Sight) -> Vec<Part> {
+pub fn simple(image: &PageImagePrompt) -> Vec<Part> {
     vec![
         Part::Text(
             "What is on this page of a technical manual? Answer with one JSON object: {\"rotation\": 0, \"legible\": true, \
              \"title\": \"...\", \"summary\": \"...\", \"identifiers\": [\"...\"]}. JSON only."
                 .to_owned(),
         ),
-        Part::Image(Arc::clone(&sight.jpeg)),
+        Part::Image(Arc::clone(&image.jpeg)),
         Part::Text("The JSON object:".to_owned()),
     ]
 }
 
 /// One question about several pages, each labelled with its number.
-pub fn several(sights: &[Sight]) -> Vec<Part> {
+pub fn several(images: &[PageImagePrompt]) -> Vec<Part> {
     let mut parts = vec![Part::Text(format!(
         "These are pages of technical manuals. Describe each of them for a search engine: a JSON array with one object a \
          page, in the order given, each beginning with \"page\" and the number it is labelled with:\n\
          [{{\"page\": number, {}, ...]\n{RULES} Describe every page by itself, never as the same as another one.",
         FIELDS.trim_start_matches('{')
     ))];
-    for sight in sights {
-        parts.push(Part::Text(label(sight)));
-        parts.push(Part::Image(Arc::clone(&sight.jpeg)));
+    for image in images {
+        parts.push(Part::Text(label(image)));
+        parts.push(Part::Image(Arc::clone(&image.jpeg)));
     }
-    let pages: Vec<String> = sights.iter().map(|sight| sight.page.to_string()).collect();
+    let pages: Vec<String> = images.iter().map(|image| image.page.to_string()).collect();
     parts.push(Part::Text(format!(
         "The JSON array for the pages {}:",
         pages.join(", ")
@@ -76,22 +76,22 @@ pub fn several(sights: &[Sight]) -> Vec<Part> {
 }
 
 /// A question of somebody about a page, with its picture or without.
-pub fn question(words: &str, sight: Option<&Sight>) -> Vec<Part> {
+pub fn question(words: &str, image: Option<&PageImagePrompt>) -> Vec<Part> {
     let mut parts = vec![Part::Text(
         "Answer a question about a page of a technical manual with a few words, as they are printed there.".to_owned(),
     )];
-    if let Some(sight) = sight {
-        parts.push(Part::Text(label(sight)));
-        parts.push(Part::Image(Arc::clone(&sight.jpeg)));
+    if let Some(image) = image {
+        parts.push(Part::Text(label(image)));
+        parts.push(Part::Image(Arc::clone(&image.jpeg)));
     }
     parts.push(Part::Text(format!("Question: {words}\nAnswer:")));
     parts
 }
 
 /// The habit that `add_vision_id` of the chat template trained: a label before each picture.
-fn label(sight: &Sight) -> String {
+fn label(image: &PageImagePrompt) -> String {
     format!(
         "Page {} of {} of \"{}\":",
-        sight.page, sight.of, sight.manual
+        image.page, image.of, image.manual
     )
 }

@@ -17,12 +17,12 @@ const STRIDE: usize = 48;
 
 /// Reads along and tells when the answer goes round in circles.
 #[derive(Debug, Default)]
-pub struct Detector {
+pub struct RepetitionDetector {
     text: String,
     looked: usize,
 }
 
-impl Detector {
+impl RepetitionDetector {
     /// Takes the next words; tells whether the answer has begun to repeat itself without end.
     pub fn push(&mut self, words: &str) -> bool {
         self.text.push_str(words);
@@ -67,7 +67,7 @@ mod tests {
 
     /// Bytes that were read before the detector spoke; none when it never did.
     fn caught(text: &str) -> Option<usize> {
-        let mut detector = Detector::default();
+        let mut detector = RepetitionDetector::default();
         let mut read = 0;
         for piece in text.as_bytes().chunks(5) {
             read += piece.len();

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::page::{Description, Figure, Identifier, Table};
 
-pub use super::class::Class;
+pub use super::class::FailureClass;
 
 /// Lengths, in characters and items.
 const TITLE: usize = 120;
@@ -22,12 +22,12 @@ const BRIEF: usize = 20;
 ///
 /// # Errors
 /// The class of its failure.
-pub fn single(answer: &str, truncated: bool, layer: &str) -> Result<Description, Class> {
+pub fn single(answer: &str, truncated: bool, layer: &str) -> Result<Description, FailureClass> {
     let mut values = values(answer, truncated)?;
     match values.len() {
-        0 => Err(Class::Unparsable),
+        0 => Err(FailureClass::Unparsable),
         _ => description(&values.remove(0), layer).map_err(|class| match class {
-            Class::TooBrief if truncated => Class::Truncated,
+            FailureClass::TooBrief if truncated => FailureClass::Truncated,
             class => class,
         }),
     }
@@ -39,7 +39,7 @@ pub fn several(
     answer: &str,
     truncated: bool,
     layers: &BTreeMap<u32, String>,
-) -> BTreeMap<u32, Result<Description, Class>> {
+) -> BTreeMap<u32, Result<Description, FailureClass>> {
     let found = values(answer, truncated);
     let mut all = BTreeMap::new();
     for (&page, layer) in layers {
@@ -48,10 +48,10 @@ pub fn several(
             Ok(values) => {
                 let mine: Vec<_> = values.iter().filter(|v| v["page"] == page).collect();
                 match mine[..] {
-                    [one] if leans(one) => Err(Class::Mislabelled),
+                    [one] if leans(one) => Err(FailureClass::Mislabelled),
                     [one] => description(one, layer),
-                    [] if truncated => Err(Class::Truncated),
-                    _ => Err(Class::Mislabelled),
+                    [] if truncated => Err(FailureClass::Truncated),
+                    _ => Err(FailureClass::Mislabelled),
                 }
             }
         };
@@ -90,10 +90,10 @@ fn leans(object: &Map<String, Value>) -> bool {
 }
 
 /// The objects of an answer: strict JSON, or the JSON within it, or what of it is whole.
-fn values(answer: &str, truncated: bool) -> Result<Vec<Map<String, Value>>, Class> {
+fn values(answer: &str, truncated: bool) -> Result<Vec<Map<String, Value>>, FailureClass> {
     let answer = answer.trim();
     if answer.is_empty() {
-        return Err(Class::Empty);
+        return Err(FailureClass::Empty);
     }
     let parsed = serde_json::from_str(answer).ok().or_else(|| {
         let from = answer.find(['{', '['])?;
@@ -106,8 +106,8 @@ fn values(answer: &str, truncated: bool) -> Result<Vec<Map<String, Value>>, Clas
     let objects = match parsed {
         Some(Value::Array(all)) => all,
         Some(one @ Value::Object(_)) => vec![one],
-        _ if truncated => return Err(Class::Truncated),
-        _ => return Err(Class::Unparsable),
+        _ if truncated => return Err(FailureClass::Truncated),
+        _ => return Err(FailureClass::Unparsable),
     };
     let maps = objects.into_iter().filter_map(|value| match value {
         Value::Object(map) => Some(map),
@@ -142,7 +142,7 @@ fn closed(text: &str) -> Option<String> {
     Some(text[..at].chars().chain(open.into_iter().rev()).collect())
 }
 
-fn description(object: &Map<String, Value>, layer: &str) -> Result<Description, Class> {
+fn description(object: &Map<String, Value>, layer: &str) -> Result<Description, FailureClass> {
     let text = |name: &str, most: usize| bounded(object.get(name).unwrap_or(&Value::Null), most);
     let list = |name: &str| {
         object
@@ -228,11 +228,11 @@ fn bounded(value: &Value, most: usize) -> String {
 }
 
 /// What is wrong with a description that could be read.
-fn flaw(page: &Description) -> Option<Class> {
+fn flaw(page: &Description) -> Option<FailureClass> {
     let said = format!("{} {}", page.title, page.summary);
     let letters = said.chars().filter(|c| c.is_alphanumeric()).count();
     if letters < BRIEF && page.legible {
-        return Some(Class::TooBrief);
+        return Some(FailureClass::TooBrief);
     }
     let solid = said.chars().filter(|c| !c.is_whitespace()).count();
     let longest = said
@@ -240,7 +240,7 @@ fn flaw(page: &Description) -> Option<Class> {
         .map(|word| word.chars().count())
         .max();
     let strange = said.contains('\u{fffd}') || letters * 10 < solid * 6;
-    (strange || longest > Some(60)).then_some(Class::Gibberish)
+    (strange || longest > Some(60)).then_some(FailureClass::Gibberish)
 }
 
 #[cfg(test)]
@@ -280,9 +280,18 @@ mod tests {
         let page = single(cut, true, LAYER).unwrap();
         assert_eq!(page.topics, ["faults"]);
         assert_eq!(page.tables[0].label, "Table 3");
-        assert_eq!(single(&GOOD[..40], true, LAYER), Err(Class::Truncated));
-        assert_eq!(single("{\"title", true, LAYER), Err(Class::Truncated));
-        assert_eq!(single("{\"title", false, LAYER), Err(Class::Unparsable));
+        assert_eq!(
+            single(&GOOD[..40], true, LAYER),
+            Err(FailureClass::Truncated)
+        );
+        assert_eq!(
+            single("{\"title", true, LAYER),
+            Err(FailureClass::Truncated)
+        );
+        assert_eq!(
+            single("{\"title", false, LAYER),
+            Err(FailureClass::Unparsable)
+        );
     }
 
     #[test]
@@ -291,20 +300,23 @@ mod tests {
             format!("{{\"title\": \"{title}\", \"summary\": \"{summary}\"}}")
         };
         for (answer, class) in [
-            (" \n".to_owned(), Class::Empty),
-            ("I cannot see the page.".to_owned(), Class::Unparsable),
-            ("[1, 2]".to_owned(), Class::Unparsable),
-            (answer("Page", "A page."), Class::TooBrief),
+            (" \n".to_owned(), FailureClass::Empty),
+            (
+                "I cannot see the page.".to_owned(),
+                FailureClass::Unparsable,
+            ),
+            ("[1, 2]".to_owned(), FailureClass::Unparsable),
+            (answer("Page", "A page."), FailureClass::TooBrief),
             (
                 answer(
                     "%$ §§ ## ++ ~~ ^^ aaaaaaaaaaaaaaaaaaaaa",
                     "** // \\\\\\\\ |||| {{}} @@ ;; ::",
                 ),
-                Class::Gibberish,
+                FailureClass::Gibberish,
             ),
             (
                 answer("The valve of the pump", &"ab".repeat(40)),
-                Class::Gibberish,
+                FailureClass::Gibberish,
             ),
         ] {
             assert_eq!(single(&answer, false, ""), Err(class), "{answer}");
@@ -331,11 +343,11 @@ mod tests {
         let found = several(&answer, false, &layers);
         assert_eq!(found[&3].as_ref().unwrap().title, "Safety of the pump");
         for page in 4..=7 {
-            assert_eq!(found[&page], Err(Class::Mislabelled), "{page}");
+            assert_eq!(found[&page], Err(FailureClass::Mislabelled), "{page}");
         }
         let cut = format!("[{}, {{\"page\": 4, \"ti", object(3, "Safety of the pump"));
         let found = several(&cut, true, &layers);
         assert!(found[&3].is_ok());
-        assert_eq!(found[&5], Err(Class::Truncated));
+        assert_eq!(found[&5], Err(FailureClass::Truncated));
     }
 }

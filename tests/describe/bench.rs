@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::desk::{Desk, Done, manual};
 use crate::fake::{Asked, Dialect, Fake, Reply};
-use crate::ollama::Ollama;
 use crate::mlx::Server;
+use crate::ollama::Ollama;
 use crate::shelf::{description, shelf_of};
 use crate::support::pdf;
 

@@ -51,8 +51,8 @@ fn every_failure_has_its_class() {
                 "server",
             ),
             (Reply::Wait(Duration::from_secs(4)), "deadline"),
-            (Reply::Raw(vec![b'x'; 10 << 20]), "server"),
-            (Reply::Raw(b"data: \xff\xfe\n\n".to_vec()), "server"),
+            (Reply::RawTensor(vec![b'x'; 10 << 20]), "server"),
+            (Reply::RawTensor(b"data: \xff\xfe\n\n".to_vec()), "server"),
         ] {
             let told = format!("{reply:.60?}");
             let fake = Fake::start(dialect, move |_| reply.clone());
@@ -272,7 +272,7 @@ fn ollama_ends_a_loop_without_a_word_and_that_is_a_loop() {
     let desk = shelf();
     let line = "{\"message\":{\"role\":\"assistant\",\"content\":\" gone.\"},\"done\":false}\n";
     let fake = Fake::start(Dialect::Ollama, move |_| {
-        Reply::Raw(line.repeat(5).into_bytes())
+        Reply::RawTensor(line.repeat(5).into_bytes())
     });
     let (code, told) = tally(&desk, Dialect::Ollama, &fake, &ONE);
     assert_eq!(code, 2, "{told}");

@@ -49,7 +49,7 @@ pub(crate) enum Reply {
     /// Begins to say this and hangs up.
     HangUp(String),
     /// Sends these bytes as they are.
-    Raw(Vec<u8>),
+    RawTensor(Vec<u8>),
     /// Says nothing for so long.
     Wait(Duration),
 }
@@ -201,7 +201,7 @@ impl Shared {
                 self.line(stream, &json!({"error": why}))
             }
             Reply::HangUp(text) => self.words(stream, "content", &text),
-            Reply::Raw(bytes) => stream.write_all(&bytes),
+            Reply::RawTensor(bytes) => stream.write_all(&bytes),
             Reply::Refuse(..) | Reply::Wait(_) => unreachable!(),
         }
     }

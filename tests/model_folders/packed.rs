@@ -6,7 +6,7 @@ use ingest::checkpoint::Error;
 use super::folder::{Folder, Tensors};
 
 /// Bits and group of a matrix; none for those that converters leave alone. Layers differ, as they may.
-fn packing(name: &str, from: usize) -> Option<(usize, usize)> {
+fn quantization(name: &str, from: usize) -> Option<(usize, usize)> {
     if !name.starts_with("language_model.") || !name.ends_with(".weight") || name.contains("norm") {
         return None;
     }
@@ -71,7 +71,7 @@ pub(crate) fn converted_folders() -> [Folder; 2] {
     let packed = |tensors: &mut Tensors| {
         for (name, tensor) in tensors.drain().collect::<Vec<_>>() {
             let new = converted(&name);
-            match packing(&name, *tensor.dims().last().unwrap()) {
+            match quantization(&name, *tensor.dims().last().unwrap()) {
                 Some((bits, group)) => {
                     let stem = new.strip_suffix("weight").unwrap();
                     let [words, scales, biases, _] = pack(&tensor, bits, group);
@@ -89,7 +89,7 @@ pub(crate) fn converted_folders() -> [Folder; 2] {
     };
     let plain = |tensors: &mut Tensors| {
         for (name, tensor) in tensors.iter_mut() {
-            if let Some((bits, group)) = packing(name, *tensor.dims().last().unwrap()) {
+            if let Some((bits, group)) = quantization(name, *tensor.dims().last().unwrap()) {
                 let [.., meant] = pack(tensor, bits, group);
                 *tensor = meant;
             }

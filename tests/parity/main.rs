@@ -49,8 +49,8 @@ fn on_candle(name: &str) {
     model.set_chunk(usize::MAX);
     let pages = prepared(&embed::card(&config).unwrap().prepare);
     let mut taps = BTreeMap::new();
-    let mut keep = |tap: &str, number: usize, tensor: &Tensor| {
-        taps.insert(key(tap, number), tensor.clone());
+    let mut keep = |hook: &str, number: usize, tensor: &Tensor| {
+        taps.insert(key(hook, number), tensor.clone());
     };
     let vectors = model.pages(&patches(&pages), &mut keep).unwrap();
     let back: Vec<u32> = taps.remove("vit.order").unwrap().to_vec1().unwrap();

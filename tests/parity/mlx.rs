@@ -12,19 +12,19 @@ fn on_mlx(name: &str) {
     let config = config(&format!("{name}-tiny"), Engine::Mlx);
     let mut model = colqwen::open_mlx(&config).unwrap();
     let pages = prepared(&embed::card(&config).unwrap().prepare);
-    let taps = model.inside(&patches(&pages)).unwrap();
+    let taps = model.activations(&patches(&pages)).unwrap();
     let mut inside = Inside {
         taps: BTreeMap::new(),
         order: Vec::new(),
     };
-    for tap in &taps {
-        if tap.name == "vit.order" {
-            let back: Vec<u32> = tap.values.iter().map(|&row| row as u32).collect();
+    for hook in &taps {
+        if hook.name == "vit.order" {
+            let back: Vec<u32> = hook.values.iter().map(|&row| row as u32).collect();
             inside.order = turned(&back);
         } else {
             inside
                 .taps
-                .insert(key(tap.name, tap.number), cut(&tap.values, tap.width));
+                .insert(key(hook.name, hook.number), cut(&hook.values, hook.width));
         }
     }
     compare_inside(name, &inside);

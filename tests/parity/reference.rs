@@ -148,10 +148,10 @@ pub(crate) struct Inside {
 }
 
 /// The name of a value inside a model, as the reference has it.
-pub(crate) fn key(tap: &str, number: usize) -> String {
-    match ["vit.block", "lm.layer"].contains(&tap) {
-        true => format!("{tap}.{number}"),
-        false => tap.to_owned(),
+pub(crate) fn key(hook: &str, number: usize) -> String {
+    match ["vit.block", "lm.layer"].contains(&hook) {
+        true => format!("{hook}.{number}"),
+        false => hook.to_owned(),
     }
 }
 
@@ -177,23 +177,23 @@ pub(crate) fn compare_inside(name: &str, inside: &Inside) {
         None => in_order.clone(),
     };
     eprintln!("{name}: largest difference, largest value");
-    for (tap, ours) in &inside.taps {
-        let key = format!("docs.{tap}");
-        let (mut a, mut b) = match tap.split('.').next() {
+    for (hook, ours) in &inside.taps {
+        let key = format!("docs.{hook}");
+        let (mut a, mut b) = match hook.split('.').next() {
             Some("vit") => (ours.clone(), reference.rows(&key)),
             _ => (ours.clone(), reference.packed("docs", &key)),
         };
-        if tap.starts_with("vit.") && tap != "vit.out" {
-            let patch = tap == "vit.patch_embed";
+        if hook.starts_with("vit.") && hook != "vit.out" {
+            let patch = hook == "vit.patch_embed";
             a = reading_order(&a, &inside.order);
             b = reading_order(&b, if patch { &in_order } else { &theirs });
         }
-        if ["lm.cos", "lm.sin"].contains(&tap.as_str()) {
+        if ["lm.cos", "lm.sin"].contains(&hook.as_str()) {
             b.iter_mut().for_each(|row| row.truncate(a[0].len()));
         }
         let (most, largest) = difference(&a, &b);
-        eprintln!("  {tap:<16} {most:.1e}  {largest:.2}");
-        assert!(most <= INSIDE * largest.max(1.0), "{tap}: {most:e}");
+        eprintln!("  {hook:<16} {most:.1e}  {largest:.2}");
+        assert!(most <= INSIDE * largest.max(1.0), "{hook}: {most:e}");
     }
     assert_eq!(inside.taps.len(), 13, "every tap is compared");
 }

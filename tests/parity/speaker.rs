@@ -3,19 +3,21 @@
 
 use std::time::{Duration, Instant};
 
-use ingest::qwen::mlx::{Piece, Question, Recipe, Said, Speaker, Unit};
+use ingest::qwen::mlx::{
+    Device, FinishReason, GenerationRequest, Generator, GeneratorConfig, Segment, TokenEvent,
+};
 
 use super::models::{Theirs, recipe, theirs};
 use super::reference::cut;
 
 /// What the vision tower sees, and the scores behind each token, read in stretches.
-fn ours(speaker: &Speaker, theirs: &Theirs, stretch: usize) -> [Vec<Vec<f32>>; 2] {
-    let taps = speaker.inside(theirs.question.clone(), theirs.answer.clone(), stretch);
+fn ours(speaker: &Generator, theirs: &Theirs, stretch: usize) -> [Vec<Vec<f32>>; 2] {
+    let taps = speaker.activations(theirs.question.clone(), theirs.answer.clone(), stretch);
     let taps = taps.unwrap();
     let rows = |name: &str| {
-        let named = taps.iter().filter(|tap| tap.name == name);
+        let named = taps.iter().filter(|hook| hook.name == name);
         named
-            .flat_map(|tap| cut(&tap.values, tap.width))
+            .flat_map(|hook| cut(&hook.values, hook.width))
             .collect::<Vec<_>>()
     };
     let mut seen = rows("vit.out");
@@ -41,7 +43,7 @@ fn largest(rows: &[Vec<f32>]) -> f32 {
 }
 
 fn equals(model: &str, tolerance: f32) {
-    let (theirs, speaker) = (theirs(model), Speaker::open(recipe(model)).unwrap());
+    let (theirs, speaker) = (theirs(model), Generator::open(recipe(model)).unwrap());
     let [seen, scores] = ours(&speaker, &theirs, usize::MAX);
     for (what, ours, theirs) in [
         ("seen", &seen, &theirs.seen),
@@ -75,8 +77,8 @@ fn speakers_in_4_bits_equal_the_reference() {
 fn speakers_in_bf16_say_nearly_the_same() {
     for model in ["qwen2.5", "qwen3", "qwen2.5-4bit", "qwen3-4bit"] {
         let theirs = theirs(model);
-        let speaker = Speaker::open(Recipe {
-            unit: Unit::CpuHalf,
+        let speaker = Generator::open(GeneratorConfig {
+            device: Device::CpuBf16,
             ..recipe(model)
         });
         let [seen, scores] = ours(&speaker.unwrap(), &theirs, 64);
@@ -94,17 +96,17 @@ fn speakers_in_bf16_say_nearly_the_same() {
 }
 
 /// What is said to a question, and how it ends.
-fn say(speaker: &Speaker, questions: &[Question]) -> Vec<(Vec<u32>, Said)> {
+fn say(speaker: &Generator, questions: &[GenerationRequest]) -> Vec<(Vec<u32>, TokenEvent)> {
     let by = Instant::now() + Duration::from_secs(120);
     let asked: Vec<_> = questions
         .iter()
-        .map(|question| speaker.ask(question.clone()).unwrap())
+        .map(|question| speaker.submit(question.clone()).unwrap())
         .collect();
-    let heard = |answer: &ingest::qwen::mlx::Answer| {
+    let heard = |answer: &ingest::qwen::mlx::TokenStream| {
         let mut tokens = Vec::new();
         loop {
-            match answer.next_by(by).unwrap() {
-                Said::Token(token) => tokens.push(token),
+            match answer.recv_deadline(by).unwrap() {
+                TokenEvent::Token(token) => tokens.push(token),
                 end => return (tokens, end),
             }
         }
@@ -112,9 +114,9 @@ fn say(speaker: &Speaker, questions: &[Question]) -> Vec<(Vec<u32>, Said)> {
     asked.iter().map(heard).collect()
 }
 
-fn question(pieces: Vec<Piece>, max_tokens: usize, temperature: f32) -> Question {
-    Question {
-        pieces,
+fn question(segments: Vec<Segment>, max_tokens: usize, temperature: f32) -> GenerationRequest {
+    GenerationRequest {
+        segments,
         max_tokens,
         temperature,
         seed: 0,
@@ -130,7 +132,7 @@ fn several_questions_at_once_are_answered_as_each_alone() {
 
 fn together_as_alone(model: &str) {
     let theirs = theirs(model);
-    let speaker = Speaker::open(recipe(model)).unwrap();
+    let speaker = Generator::open(recipe(model)).unwrap();
     let part = |from: usize, to: usize| theirs.question[from..to].to_vec();
     let questions = [
         question(part(0, 5), 16, 0.0),
@@ -145,10 +147,10 @@ fn together_as_alone(model: &str) {
         let alone = say(&speaker, std::slice::from_ref(question));
         assert_eq!(&alone[0], together);
         assert_eq!(together.0.len(), question.max_tokens);
-        assert_eq!(together.1, Said::End { truncated: true });
+        assert_eq!(together.1, TokenEvent::Finished(FinishReason::Length));
     }
     assert_ne!(together[0].0, together[4].0, "warm answers are others");
-    let again = Question {
+    let again = GenerationRequest {
         seed: 1 << 40,
         ..questions[4].clone()
     };
@@ -158,11 +160,13 @@ fn together_as_alone(model: &str) {
 #[test]
 fn an_answer_that_nobody_waits_for_ends_and_a_dropped_model_comes_back() {
     let theirs = theirs("qwen2.5");
-    let speaker = Speaker::open(recipe("qwen2.5")).unwrap();
+    let speaker = Generator::open(recipe("qwen2.5")).unwrap();
     let long = question(theirs.question.clone(), 7000, 0.0);
     let begun = Instant::now();
-    let answer = speaker.ask(long).unwrap();
-    answer.next_by(begun + Duration::from_secs(60)).unwrap();
+    let answer = speaker.submit(long).unwrap();
+    answer
+        .recv_deadline(begun + Duration::from_secs(60))
+        .unwrap();
     drop(answer);
     let short = question(theirs.question.clone(), 16, 0.0);
     assert_eq!(
@@ -177,13 +181,13 @@ fn an_answer_that_nobody_waits_for_ends_and_a_dropped_model_comes_back() {
 fn what_does_not_fit_is_refused_in_one_line() {
     let theirs = theirs("qwen2.5");
     let asked = |recipe, max_tokens| {
-        Speaker::open(recipe)
-            .and_then(|speaker| speaker.ask(question(theirs.question.clone(), max_tokens, 0.0)))
+        Generator::open(recipe)
+            .and_then(|speaker| speaker.submit(question(theirs.question.clone(), max_tokens, 0.0)))
             .err()
             .map(|error| error.to_string())
     };
-    let narrow = Recipe {
-        context: 64,
+    let narrow = GeneratorConfig {
+        context_length: 64,
         ..recipe("qwen2.5")
     };
     let why = asked(narrow, 8).unwrap();
@@ -191,7 +195,7 @@ fn what_does_not_fit_is_refused_in_one_line() {
         why.ends_with("tokens with its pictures, the model reads 64"),
         "{why}"
     );
-    let small = |memory| Recipe {
+    let small = |memory| GeneratorConfig {
         memory,
         ..recipe("qwen2.5")
     };

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Tensor;
 use ingest::checkpoint::{Files, Json, Weights};
 use ingest::patch::{PatchGrid, Patches};
-use ingest::qwen::mlx::{Piece, Recipe, Unit};
+use ingest::qwen::mlx::{Device, GeneratorConfig, Segment};
 use ingest::qwen::{self, schema};
 
 /// Patches down and across.
@@ -17,7 +17,7 @@ fn golden(name: &str) -> PathBuf {
         .join(name)
 }
 
-pub(crate) fn recipe(model: &str) -> Recipe {
+pub(crate) fn recipe(model: &str) -> GeneratorConfig {
     let json = Json::read(&golden(model).join("config.json")).unwrap();
     let shape = qwen::Config::read(&json).unwrap();
     let files = Files {
@@ -25,15 +25,15 @@ pub(crate) fn recipe(model: &str) -> Recipe {
         adapter: None,
     };
     let tied = model.starts_with("qwen3");
-    let schema = schema::words(&shape, tied);
+    let schema = schema::language_model(&shape, tied);
     let model = model.to_owned();
-    Recipe {
-        weights: Box::new(move || Weights::open_packed(&model, &files, &schema)),
+    GeneratorConfig {
+        weights: Box::new(move || Weights::open_quantized(&model, &files, &schema)),
         shape,
-        tied,
-        stop: Vec::new(),
-        context: 8192,
-        unit: Unit::open(None).unwrap(),
+        tie_word_embeddings: tied,
+        stop_tokens: Vec::new(),
+        context_length: 8192,
+        device: Device::open(None).unwrap(),
         memory: 1 << 30,
     }
 }
@@ -55,7 +55,7 @@ fn picture(number: u64, side: u64) -> Patches {
 }
 
 pub(crate) struct Theirs {
-    pub(crate) question: Vec<Piece>,
+    pub(crate) question: Vec<Segment>,
     pub(crate) answer: Vec<u32>,
     /// What the vision tower makes of both pictures, and what goes beside it.
     pub(crate) seen: Vec<Vec<f32>>,
@@ -75,13 +75,13 @@ pub(crate) fn theirs(model: &str) -> Theirs {
     let mut stretches = tokens
         .split(|&token| token == image)
         .filter(|stretch| !stretch.is_empty())
-        .map(|stretch| Piece::Text(stretch.to_vec()));
+        .map(|stretch| Segment::Text(stretch.to_vec()));
     let mut next = || stretches.next().unwrap();
     let question = vec![
         next(),
-        Piece::Image(picture(0, side)),
+        Segment::Image(picture(0, side)),
         next(),
-        Piece::Image(picture(1, side)),
+        Segment::Image(picture(1, side)),
         next(),
     ];
     let mut scores = rows(&all["prefill"]);

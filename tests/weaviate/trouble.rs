@@ -104,7 +104,7 @@ fn a_server_that_hangs_is_given_up() {
     server.pause();
     let start = std::time::Instant::now();
     let asked = reader.visual(&rows(2, DIM, 1), &Scope::default(), Want::best(3));
-    assert!(matches!(asked, Err(Error::Away { .. })), "{asked:?}");
+    assert!(matches!(asked, Err(Error::Unavailable { .. })), "{asked:?}");
     // A page that is put in while the connection is half open waits, and gets there later.
     let verdicts = store.upsert(&[page("pump.pdf", 2, "")]).unwrap();
     assert!(matches!(verdicts[0].1, Ok(Verdict::Waiting(_))));

@@ -4,7 +4,7 @@ use super::super::Error;
 use super::backend::{self, Core};
 use super::prompt::Prompt;
 use crate::patch::Patches;
-use crate::qwen::candle::{Encoder, Segment, Tap};
+use crate::qwen::candle::{Encoder, Hook, Segment};
 
 /// A model that embeds pages and queries.
 pub struct ColQwen {
@@ -31,7 +31,7 @@ impl ColQwen {
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] apart from everything else.
-    pub fn pages(&mut self, pages: &[&Patches], tap: Tap) -> Result<Vec<Vec<f32>>, Error> {
+    pub fn pages(&mut self, pages: &[&Patches], hook: Hook) -> Result<Vec<Vec<f32>>, Error> {
         let mut vectors = Vec::with_capacity(pages.len());
         for chunk in backend::chunks(pages, self.chunk) {
             let prompt = &self.prompt;
@@ -43,7 +43,7 @@ impl ColQwen {
                     Segment::Text(&prompt.after),
                 ]);
             }
-            let rows = self.encoder.encode(&sequences, tap)?;
+            let rows = self.encoder.encode(&sequences, hook)?;
             let lengths: Vec<usize> = chunk.iter().map(|page| prompt.rows(page.grid)).collect();
             vectors.extend(backend::cut(normalised(rows, self.encoder.dim()), &lengths));
         }

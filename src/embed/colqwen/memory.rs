@@ -32,25 +32,27 @@ pub(super) fn footprint(
     let rows = page.max(chunk(on_gpu) as u64);
     let (vision, text) = (patch_floats(config), token_floats(config));
     // A chunk is in the tower or in the language model, never in both; scores and their softmax take two tiles.
-    let live = rows * vision.max(text.div_ceil(config.vision.unit() as u64)) * bytes;
+    let live = rows * vision.max(text.div_ceil(config.vision.spatial_merge_unit() as u64)) * bytes;
     let fixed =
         live * HELD + 3 * (SCORE_TILE as u64) * bytes.max(4) + pixels(config) * rows * (4 + bytes);
     let vector = (dim * size_of::<f32>()) as u64;
     Footprint {
         weights,
         fixed,
-        per_cost: pixels(config) * 4 + vector.div_ceil(config.vision.unit() as u64) + 1,
+        per_cost: pixels(config) * 4
+            + vector.div_ceil(config.vision.spatial_merge_unit() as u64)
+            + 1,
     }
 }
 
 fn pixels(config: &Config) -> u64 {
-    config.vision.pixels() as u64
+    config.vision.patch_dim() as u64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::qwen::{Family, Text, Vision, Windows, schema};
+    use crate::qwen::{Family, Text, Vision, WindowedAttention, schema};
     use crate::units::ByteSize;
 
     /// ColQwen2.5 on Qwen2.5-VL-3B.
@@ -66,11 +68,11 @@ mod tests {
                 spatial_merge_size: 2,
                 temporal_patch_size: 2,
                 out_hidden_size: 2048,
-                windows: Some(Windows {
+                windows: Some(WindowedAttention {
                     side: 4,
-                    full: vec![7, 15, 23, 31],
+                    full_layers: vec![7, 15, 23, 31],
                 }),
-                deep: None,
+                deepstack: None,
             },
             text: Text {
                 vocab_size: 151_936,
@@ -82,7 +84,7 @@ mod tests {
                 rms_norm_eps: 1e-6,
                 rope_theta: 1e6,
                 mrope_section: [16, 24, 24],
-                normed_head: None,
+                qk_norm_head_dim: None,
             },
             image_token: 151_655,
         }
@@ -113,7 +115,7 @@ mod tests {
     #[test]
     fn a_batch_of_32_large_pages_fits_into_40_gb() {
         let spec = PatchSpec::qwen(3136, 768 * 28 * 28);
-        let weights = schema::bytes(&schema::vectors(&large(), 128), 2, None);
+        let weights = schema::bytes(&schema::embedding_model(&large(), 128), 2, None);
         let need = footprint((&large(), 128, weights), &spec, 2, true);
         let total = need.weights + need.fixed + need.per_cost * 32 * 3072;
         assert!(total <= 36_000_000_000, "{}", ByteSize(total));
@@ -128,7 +130,7 @@ mod tests {
         ] {
             let known = crate::embed::models();
             let known = known.iter().find(|known| known.model == model).unwrap();
-            let parameters = schema::parameters(&schema::vectors(&config, 128));
+            let parameters = schema::parameters(&schema::embedding_model(&config, 128));
             assert_eq!(known.parameters, parameters, "{model}");
         }
     }

@@ -4,20 +4,20 @@ use super::super::Error;
 use super::backend::{self, Core};
 use super::prompt::Prompt;
 use crate::patch::Patches;
-use crate::qwen::mlx::{self, Piece, Reader, Tap};
+use crate::qwen::mlx::{self, Activation, Encoder, Segment};
 
 /// A model that embeds pages and questions.
 pub struct ColQwen {
-    reader: Reader,
+    encoder: Encoder,
     prompt: Prompt,
     dim: usize,
     chunk: usize,
 }
 
 impl ColQwen {
-    pub(super) fn new(reader: Reader, prompt: Prompt, dim: usize, chunk: usize) -> Self {
+    pub(super) fn new(encoder: Encoder, prompt: Prompt, dim: usize, chunk: usize) -> Self {
         Self {
-            reader,
+            encoder,
             prompt,
             dim,
             chunk,
@@ -33,21 +33,21 @@ impl ColQwen {
     ///
     /// # Errors
     /// When MLX fails.
-    pub fn inside(&mut self, pages: &[&Patches]) -> Result<Vec<Tap>, Error> {
+    pub fn activations(&mut self, pages: &[&Patches]) -> Result<Vec<Activation>, Error> {
         let sequences = pages.iter().map(|page| self.sequence(page)).collect();
-        Ok(self.reader.inside(sequences)?)
+        Ok(self.encoder.activations(sequences)?)
     }
 
-    fn sequence(&self, page: &Patches) -> Vec<Piece> {
+    fn sequence(&self, page: &Patches) -> Vec<Segment> {
         vec![
-            Piece::Text(self.prompt.before.clone()),
-            Piece::Image(page.clone()),
-            Piece::Text(self.prompt.after.clone()),
+            Segment::Text(self.prompt.before.clone()),
+            Segment::Image(page.clone()),
+            Segment::Text(self.prompt.after.clone()),
         ]
     }
 
-    fn read(&mut self, sequences: Vec<Vec<Piece>>) -> Result<Vec<f32>, mlx::Error> {
-        let mut rows = self.reader.read(sequences)?;
+    fn read(&mut self, sequences: Vec<Vec<Segment>>) -> Result<Vec<f32>, mlx::Error> {
+        let mut rows = self.encoder.encode(sequences)?;
         backend::normalise(&mut rows, self.dim);
         Ok(rows)
     }
@@ -76,6 +76,6 @@ impl Core for ColQwen {
     }
 
     fn ask(&mut self, tokens: &[u32]) -> Result<Vec<f32>, Error> {
-        Ok(self.read(vec![vec![Piece::Text(tokens.to_vec())]])?)
+        Ok(self.read(vec![vec![Segment::Text(tokens.to_vec())]])?)
     }
 }

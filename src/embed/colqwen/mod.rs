@@ -17,12 +17,12 @@ pub use candle::ColQwen;
 pub use mlx::ColQwen as MlxColQwen;
 pub(super) use model_card::models;
 
-use super::device::{Site, candle_device};
+use super::device::{DeviceInfo, candle_device, mlx_device};
 use super::{Card, Config, Engine, Error};
-use crate::checkpoint::{self, Files, Json, Packing, Schema, Source, Watch, digest};
+use crate::checkpoint::{self, Files, Json, Progress, Quantization, Schema, Source, digest};
 use crate::patch::{PatchSpec, Prepare};
 use crate::qwen::candle::Encoder;
-use crate::qwen::mlx::Reader;
+use crate::qwen::mlx::Encoder as MlxEncoder;
 use crate::qwen::{Config as Shape, Family, schema};
 use crate::vectors::Profile;
 use model_card::Sheet;
@@ -36,29 +36,29 @@ struct Parts {
     sheet: Sheet,
     shape: Shape,
     /// How MLX's converter packed the language model, if it did.
-    packing: Option<Packing>,
+    quantization: Option<Quantization>,
     /// Width of a vector.
     dim: usize,
     spec: PatchSpec,
 }
 
 /// What `config.json` says of packed weights.
-fn packing(json: &Json) -> Option<Packing> {
+fn quantization(json: &Json) -> Option<Quantization> {
     let part = json
         .part("quantization")
         .or_else(|| json.part("quantization_config"))?;
-    Some(Packing {
+    Some(Quantization {
         bits: part.number(&["bits"])?,
-        group: part.number(&["group_size"])?,
+        group_size: part.number(&["group_size"])?,
     })
 }
 
 /// The card of a model.
 pub(super) fn card(config: &Config) -> Result<Card, Error> {
     let parts = Parts::find(config)?;
-    let site = Site::open(config)?;
+    let info = DeviceInfo::open(config)?;
     let prepare = Prepare::Qwen(parts.spec.clone());
-    let tokens = prepare.max_cost() / parts.shape.vision.unit() as u64;
+    let tokens = prepare.max_cost() / parts.shape.vision.spatial_merge_unit() as u64;
     Ok(Card {
         profile: parts.profile(config)?,
         max_rows: tokens as u32 + parts.sheet.words().page_tokens(),
@@ -66,13 +66,13 @@ pub(super) fn card(config: &Config) -> Result<Card, Error> {
         parameters: schema::parameters(&parts.schema()),
         licence: parts.sheet.licences(),
         memory: memory::footprint(
-            (&parts.shape, parts.dim, parts.bytes(config, site.bytes)),
+            (&parts.shape, parts.dim, parts.bytes(config, info.bytes)),
             &parts.spec,
-            site.bytes,
-            site.on_gpu,
+            info.bytes,
+            info.on_gpu,
         ),
-        device: site.name,
-        device_memory: site.own_memory,
+        device: info.name,
+        device_memory: info.own_memory,
         visual_weight: 1.0,
     })
 }
@@ -97,21 +97,21 @@ pub fn open(config: &Config) -> Result<ColQwen, Error> {
 /// # Errors
 /// When a file is missing or wrong, or MLX is not built in.
 pub fn open_mlx(config: &Config) -> Result<MlxColQwen, Error> {
-    let unit = super::device::unit(config.device)?;
+    let device = mlx_device(config.device)?;
     let parts = Parts::find(config)?;
     let prompt = parts.prompt()?;
     let files = parts.fetch(&mut |_, _, _| ())?;
-    let weights = checkpoint::Weights::open_packed(&config.model, &files, &parts.schema())?;
-    let reader = Reader::open(weights, &parts.shape, unit)?;
-    let chunk = memory::chunk(Site::open(config)?.on_gpu);
-    Ok(MlxColQwen::new(reader, prompt, parts.dim, chunk))
+    let weights = checkpoint::Weights::open_quantized(&config.model, &files, &parts.schema())?;
+    let encoder = MlxEncoder::open(weights, &parts.shape, device)?;
+    let chunk = memory::chunk(DeviceInfo::open(config)?.on_gpu);
+    Ok(MlxColQwen::new(encoder, prompt, parts.dim, chunk))
 }
 
 /// Fetches all files of a model that are not here yet.
-pub(super) fn fetch(config: &Config, watch: Watch) -> Result<(), Error> {
+pub(super) fn fetch(config: &Config, on_progress: Progress) -> Result<(), Error> {
     let parts = Parts::find(config)?;
     parts.tokenizer()?;
-    parts.fetch(watch).map(drop)
+    parts.fetch(on_progress).map(drop)
 }
 
 impl Parts {
@@ -140,7 +140,7 @@ impl Parts {
             base,
             sheet,
             shape,
-            packing: packing(&json),
+            quantization: quantization(&json),
             dim: json.number(&["dim", "embedding_dim"]).unwrap_or(128),
         };
         let processor = parts.first(&["preprocessor_config.json", "processor_config.json"])?;
@@ -177,12 +177,12 @@ impl Parts {
 
     /// Bytes of the weights in memory; only MLX leaves packed what is packed.
     fn bytes(&self, config: &Config, number: u64) -> u64 {
-        let packed = self.packing.filter(|_| config.engine == Engine::Mlx);
+        let packed = self.quantization.filter(|_| config.engine == Engine::Mlx);
         schema::bytes(&self.schema(), number, packed)
     }
 
     fn schema(&self) -> Schema {
-        schema::vectors(&self.shape, self.dim)
+        schema::embedding_model(&self.shape, self.dim)
     }
 
     /// The base's source and the names of its shards.
@@ -191,15 +191,15 @@ impl Parts {
         Ok((source, checkpoint::shards(source)?))
     }
 
-    fn fetch(&self, watch: Watch) -> Result<Files, Error> {
+    fn fetch(&self, on_progress: Progress) -> Result<Files, Error> {
         let (source, names) = self.shards()?;
         let base = names
             .iter()
-            .map(|name| source.file(name, watch))
+            .map(|name| source.file(name, on_progress))
             .collect::<Result<_, _>>()?;
         let adapter = match &self.base {
             None => None,
-            Some((json, _)) => Some((json.clone(), self.source.file(ADAPTER, watch)?)),
+            Some((json, _)) => Some((json.clone(), self.source.file(ADAPTER, on_progress)?)),
         };
         Ok(Files { base, adapter })
     }

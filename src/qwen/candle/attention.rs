@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::ops;
 
-use crate::qwen::Sight;
+use crate::qwen::PackedSequences;
 
 /// Most scores held at a time: the full attention of a large page in one piece would take 600 MB and more.
 pub const SCORE_TILE: usize = 1 << 22;
@@ -12,18 +12,18 @@ pub const SCORE_TILE: usize = 1 << 22;
 const FUSED: [usize; 8] = [32, 64, 72, 80, 96, 128, 256, 512];
 
 /// Attention of `q` (heads, rows, head) to `k` and `v` (fewer heads, rows, head); returns (rows, heads * head).
-pub(super) fn attend([q, k, v]: [&Tensor; 3], sight: &Sight) -> Result<Tensor> {
+pub(super) fn attend([q, k, v]: [&Tensor; 3], packed: &PackedSequences) -> Result<Tensor> {
     let (heads, rows, head) = q.dims3()?;
-    let mut seen = Vec::with_capacity(sight.runs.len());
-    for run in &sight.runs {
+    let mut seen = Vec::with_capacity(packed.groups.len());
+    for group in &packed.groups {
         let cut = |x: &Tensor| {
-            let x = x.narrow(1, run.start, run.len * run.count)?;
-            let x = x.reshape((x.dim(0)?, run.count, run.len, head))?;
+            let x = x.narrow(1, group.start, group.len * group.count)?;
+            let x = x.reshape((x.dim(0)?, group.count, group.len, head))?;
             x.transpose(0, 1)?.contiguous()
         };
-        let out = stacked(&cut(q)?, &cut(k)?, &cut(v)?, sight.causal)?;
+        let out = stacked(&cut(q)?, &cut(k)?, &cut(v)?, packed.causal)?;
         let out = out.transpose(1, 2)?.contiguous()?;
-        seen.push(out.reshape((run.count * run.len, heads * head))?);
+        seen.push(out.reshape((group.count * group.len, heads * head))?);
     }
     let seen = Tensor::cat(&seen, 0)?;
     debug_assert_eq!(seen.dims(), [rows, heads * head]);
@@ -46,8 +46,8 @@ fn stacked(q: &Tensor, k: &Tensor, v: &Tensor, causal: bool) -> Result<Tensor> {
 fn tiled(q: &Tensor, k: &Tensor, v: &Tensor, causal: bool) -> Result<Tensor> {
     let (batch, heads, len, head) = q.dims4()?;
     let shared = k.dim(1)?;
-    let group = heads / shared;
-    let q = q.reshape((batch, shared, group, len, head))?;
+    let queries_per_key = heads / shared;
+    let q = q.reshape((batch, shared, queries_per_key, len, head))?;
     let turned = k.transpose(2, 3)?;
     let step = (SCORE_TILE / (batch * heads * len).max(1)).clamp(16, len.max(16));
     let mut tiles = Vec::with_capacity(len.div_ceil(step));
@@ -55,20 +55,20 @@ fn tiled(q: &Tensor, k: &Tensor, v: &Tensor, causal: bool) -> Result<Tensor> {
         let rows = step.min(len - start);
         let keys = if causal { start + rows } else { len };
         let tile = q.narrow(3, start, rows)?;
-        let tile = tile.reshape((batch, shared, group * rows, head))?;
+        let tile = tile.reshape((batch, shared, queries_per_key * rows, head))?;
         let mut scores = tile.matmul(&turned.narrow(3, 0, keys)?.contiguous()?)?;
         if causal {
-            scores = hide(&scores, group, start, rows)?;
+            scores = hide(&scores, queries_per_key, start, rows)?;
         }
         let share = ops::softmax_last_dim(&scores)?;
         let seen = share.matmul(&v.narrow(2, 0, keys)?.contiguous()?)?;
-        tiles.push(seen.reshape((batch, shared, group, rows, head))?);
+        tiles.push(seen.reshape((batch, shared, queries_per_key, rows, head))?);
     }
     Tensor::cat(&tiles, 3)?.reshape((batch, heads, len, head))
 }
 
 /// Hides from the rows `start..start + rows` what stands behind them.
-fn hide(scores: &Tensor, group: usize, start: usize, rows: usize) -> Result<Tensor> {
+fn hide(scores: &Tensor, queries_per_key: usize, start: usize, rows: usize) -> Result<Tensor> {
     let (batch, shared, _, keys) = scores.dims4()?;
     let hidden: Vec<f32> = (0..rows * keys)
         .map(|i| {
@@ -83,9 +83,9 @@ fn hide(scores: &Tensor, group: usize, start: usize, rows: usize) -> Result<Tens
         .to_dtype(scores.dtype())?
         .to_device(scores.device())?;
     scores
-        .reshape((batch, shared, group, rows, keys))?
+        .reshape((batch, shared, queries_per_key, rows, keys))?
         .broadcast_add(&hidden)?
-        .reshape((batch, shared, group * rows, keys))
+        .reshape((batch, shared, queries_per_key * rows, keys))
 }
 
 /// Turns the halves of each head by an angle a row: `x` is (heads, rows, head), `cos` and `sin` (rows, head / 2).
@@ -98,7 +98,7 @@ pub(super) fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
 }
 
 /// Cosines and sines of `rows` rows of angles.
-pub(super) fn angles(
+pub(super) fn cos_sin(
     angles: &[f32],
     rows: usize,
     device: &Device,
@@ -118,22 +118,22 @@ mod tests {
     use super::*;
 
     /// Attention row by row, as the definition has it.
-    fn plain(q: &Tensor, k: &Tensor, v: &Tensor, sight: &Sight) -> Vec<Vec<f32>> {
+    fn plain(q: &Tensor, k: &Tensor, v: &Tensor, packed: &PackedSequences) -> Vec<Vec<f32>> {
         let all = |x: &Tensor| x.to_vec3::<f32>().unwrap();
         let (q, k, v) = (all(q), all(k), all(v));
-        let group = q.len() / k.len();
+        let queries_per_key = q.len() / k.len();
         let mut out = vec![Vec::new(); q[0].len()];
-        for run in &sight.runs {
-            for sequence in 0..run.count {
-                let start = run.start + sequence * run.len;
-                for row in start..start + run.len {
-                    let end = if sight.causal {
+        for group in &packed.groups {
+            for sequence in 0..group.count {
+                let start = group.start + sequence * group.len;
+                for row in start..start + group.len {
+                    let end = if packed.causal {
                         row + 1
                     } else {
-                        start + run.len
+                        start + group.len
                     };
                     for head in 0..q.len() {
-                        let (k, v) = (&k[head / group], &v[head / group]);
+                        let (k, v) = (&k[head / queries_per_key], &v[head / queries_per_key]);
                         let dot = |a: &[f32], b: &[f32]| -> f32 {
                             a.iter().zip(b).map(|(x, y)| x * y).sum()
                         };
@@ -158,15 +158,15 @@ mod tests {
         let rows: usize = lengths.iter().sum();
         let noise = |heads| Tensor::randn(0f32, 1.0, (heads, rows, 8), &Device::Cpu).unwrap();
         let (q, k, v) = (noise(heads), noise(shared), noise(shared));
-        let sight = Sight::of(lengths.iter().copied(), causal);
-        let got = attend([&q, &k, &v], &sight)
+        let packed = PackedSequences::new(lengths.iter().copied(), causal);
+        let got = attend([&q, &k, &v], &packed)
             .unwrap()
             .to_vec2::<f32>()
             .unwrap();
         let pairs = got
             .into_iter()
             .flatten()
-            .zip(plain(&q, &k, &v, &sight).into_iter().flatten());
+            .zip(plain(&q, &k, &v, &packed).into_iter().flatten());
         pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
     }
 

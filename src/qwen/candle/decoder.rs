@@ -3,11 +3,11 @@
 use candle_core::{Result, Tensor};
 use candle_nn::{Embedding, Linear, Module, RmsNorm};
 
-use super::Tap;
+use super::Hook;
 use super::attention::{attend, rotate};
 use super::device::Error;
 use super::weights::Weights;
-use crate::qwen::{Sight, Text};
+use crate::qwen::{PackedSequences, Text};
 
 /// The decoder; fields carry the checkpoint's names.
 pub(super) struct Decoder {
@@ -26,7 +26,7 @@ struct Layer {
     gate_proj: Linear,
     up_proj: Linear,
     down_proj: Linear,
-    head: usize,
+    head_dim: usize,
 }
 
 impl Decoder {
@@ -53,15 +53,15 @@ impl Decoder {
         &self,
         mut x: Tensor,
         turns: [&Tensor; 2],
-        sight: &Sight,
-        tap: Tap,
+        packed: &PackedSequences,
+        hook: Hook,
     ) -> Result<Tensor> {
         for (number, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(&x, turns, sight)?;
-            tap("lm.layer", number, &x);
+            x = layer.forward(&x, turns, packed)?;
+            hook("lm.layer", number, &x);
         }
         let x = self.norm.forward(&x)?;
-        tap("lm.norm", 0, &x);
+        hook("lm.norm", 0, &x);
         Ok(x)
     }
 }
@@ -81,27 +81,32 @@ impl Layer {
             gate_proj: linear("mlp.gate_proj", false)?,
             up_proj: linear("mlp.up_proj", false)?,
             down_proj: linear("mlp.down_proj", false)?,
-            head: config.head(),
+            head_dim: config.head_dim(),
         })
     }
 
-    fn forward(&self, x: &Tensor, turns: [&Tensor; 2], sight: &Sight) -> Result<Tensor> {
-        let read = self.attention(&self.input_layernorm.forward(x)?, turns, sight)?;
+    fn forward(&self, x: &Tensor, turns: [&Tensor; 2], packed: &PackedSequences) -> Result<Tensor> {
+        let read = self.attention(&self.input_layernorm.forward(x)?, turns, packed)?;
         let x = (x + read)?;
         let y = self.post_attention_layernorm.forward(&x)?;
         let y = (self.gate_proj.forward(&y)?.silu()? * self.up_proj.forward(&y)?)?;
         x + self.down_proj.forward(&y)?
     }
 
-    fn attention(&self, x: &Tensor, [cos, sin]: [&Tensor; 2], sight: &Sight) -> Result<Tensor> {
+    fn attention(
+        &self,
+        x: &Tensor,
+        [cos, sin]: [&Tensor; 2],
+        packed: &PackedSequences,
+    ) -> Result<Tensor> {
         let rows = x.dim(0)?;
         let heads = |linear: &Linear| {
-            let x = linear.forward(x)?.reshape((rows, (), self.head))?;
+            let x = linear.forward(x)?.reshape((rows, (), self.head_dim))?;
             x.transpose(0, 1)
         };
         let q = rotate(&heads(&self.q_proj)?, cos, sin)?;
         let k = rotate(&heads(&self.k_proj)?, cos, sin)?;
         self.o_proj
-            .forward(&attend([&q, &k, &heads(&self.v_proj)?], sight)?)
+            .forward(&attend([&q, &k, &heads(&self.v_proj)?], packed)?)
     }
 }

@@ -9,10 +9,10 @@ use super::decoder::Decoder;
 use super::device::{CandleDevice, Error, failed};
 use super::vision::VisionTower;
 use super::weights::Weights;
-use super::{Tap, attention};
+use super::{Hook, attention};
 use crate::checkpoint;
 use crate::patch::Patches;
-use crate::qwen::{self, Config, Sight, Span, Text};
+use crate::qwen::{self, Config, PackedSequences, Span, Text};
 
 /// Sequence shapes whose rotary embeddings are kept.
 const KEPT: usize = 64;
@@ -75,16 +75,20 @@ impl Encoder {
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] apart from everything else: fewer sequences may fit.
-    pub fn encode(&mut self, sequences: &[Vec<Segment<'_>>], tap: Tap) -> Result<Vec<f32>, Error> {
-        self.forward(sequences, tap).map_err(failed)
+    pub fn encode(
+        &mut self,
+        sequences: &[Vec<Segment<'_>>],
+        hook: Hook,
+    ) -> Result<Vec<f32>, Error> {
+        self.forward(sequences, hook).map_err(failed)
     }
 
     fn forward(
         &mut self,
         sequences: &[Vec<Segment<'_>>],
-        tap: Tap,
+        hook: Hook,
     ) -> candle_core::Result<Vec<f32>> {
-        let words = self.embed(sequences, tap)?;
+        let words = self.embed(sequences, hook)?;
         let spans = |sequence: &Vec<Segment<'_>>| sequence.iter().map(Segment::span).collect();
         let spans: Vec<Vec<Span>> = sequences.iter().map(spans).collect();
         let (mut cos, mut sin) = (Vec::new(), Vec::new());
@@ -96,19 +100,19 @@ impl Encoder {
         let lengths = cos.iter().map(|cos| cos.dim(0));
         let lengths = lengths.collect::<candle_core::Result<Vec<_>>>()?;
         let (cos, sin) = (Tensor::cat(&cos, 0)?, Tensor::cat(&sin, 0)?);
-        tap("lm.cos", 0, &cos);
-        tap("lm.sin", 0, &sin);
-        let sight = Sight::of(lengths, true);
+        hook("lm.cos", 0, &cos);
+        hook("lm.sin", 0, &sin);
+        let packed = PackedSequences::new(lengths, true);
         let read = self
             .language_model
-            .forward(words, [&cos, &sin], &sight, tap)?;
+            .forward(words, [&cos, &sin], &packed, hook)?;
         let rows = self.custom_text_proj.forward(&read)?;
-        tap("proj", 0, &rows);
+        hook("proj", 0, &rows);
         rows.to_dtype(DType::F32)?.flatten_all()?.to_vec1()
     }
 
     /// Token and visual embeddings of packed sequences, (tokens, hidden_size).
-    fn embed(&mut self, sequences: &[Vec<Segment<'_>>], tap: Tap) -> candle_core::Result<Tensor> {
+    fn embed(&mut self, sequences: &[Vec<Segment<'_>>], hook: Hook) -> candle_core::Result<Tensor> {
         let pages: Vec<&Patches> = sequences
             .iter()
             .flatten()
@@ -119,7 +123,7 @@ impl Encoder {
             .collect();
         let seen = match pages.is_empty() {
             true => None,
-            false => Some(self.visual.forward(&pages, tap)?),
+            false => Some(self.visual.forward(&pages, hook)?),
         };
         let (mut parts, mut start) = (Vec::new(), 0);
         for segment in sequences.iter().flatten() {
@@ -141,10 +145,10 @@ impl Encoder {
         if let Some(turns) = self.turns.get(spans) {
             return Ok(turns.clone());
         }
-        let places = qwen::places(spans);
-        let angles = qwen::angles(&places, &self.text);
+        let position_ids = qwen::position_ids(spans);
+        let angles = qwen::rotary_angles(&position_ids, &self.text);
         let CandleDevice { device, dtype } = &self.device;
-        let turns = attention::angles(&angles, places.len(), device, *dtype)?;
+        let turns = attention::cos_sin(&angles, position_ids.len(), device, *dtype)?;
         if self.turns.len() >= KEPT {
             self.turns.clear();
         }

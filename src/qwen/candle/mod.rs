@@ -14,4 +14,4 @@ pub use device::{CandleDevice, DeviceKind, Error};
 pub use encoder::{Encoder, Segment};
 
 /// Called with the name, the number and the values of what a model computes on its way; tests compare them.
-pub type Tap<'a> = &'a mut dyn FnMut(&str, usize, &Tensor);
+pub type Hook<'a> = &'a mut dyn FnMut(&str, usize, &Tensor);

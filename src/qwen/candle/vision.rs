@@ -6,12 +6,12 @@ use std::rc::Rc;
 use candle_core::{D, DType, Device, Result, Tensor};
 use candle_nn::{LayerNorm, Linear, Module, RmsNorm};
 
-use super::Tap;
-use super::attention::{angles, attend, rotate};
+use super::Hook;
+use super::attention::{attend, cos_sin, rotate};
 use super::device::{Error, failed};
 use super::weights::Weights;
 use crate::patch::{PatchGrid, Patches};
-use crate::qwen::{Config, Layout, Sight, Vision};
+use crate::qwen::{Config, PackedSequences, Vision, WindowIndex};
 
 /// Added to the variance in every norm of the tower.
 const EPS: f64 = 1e-6;
@@ -25,12 +25,12 @@ pub(super) struct VisionTower {
     blocks: Vec<Block>,
     merger: Merger,
     device: Device,
-    layouts: HashMap<PatchGrid, Rc<Placed>>,
+    window_indices: HashMap<PatchGrid, Rc<Placed>>,
 }
 
 /// A layout, and its angles on the device.
 struct Placed {
-    layout: Layout,
+    window_index: WindowIndex,
     turns: [Tensor; 2],
 }
 
@@ -74,7 +74,7 @@ impl VisionTower {
         let vision = config.vision.clone();
         let patch = weights.tensor("visual.patch_embed.proj.weight")?;
         let patch = patch
-            .reshape((vision.hidden_size, vision.pixels()))
+            .reshape((vision.hidden_size, vision.patch_dim()))
             .map_err(failed)?;
         let load = |layer| Block::load(weights, config, layer);
         Ok(Self {
@@ -84,13 +84,13 @@ impl VisionTower {
                 .collect::<std::result::Result<_, _>>()?,
             merger: Merger::load(weights, config)?,
             device: weights.device().device.clone(),
-            layouts: HashMap::new(),
+            window_indices: HashMap::new(),
             config: vision,
         })
     }
 
     /// The visual tokens of some pages, one behind the other.
-    pub(super) fn forward(&mut self, pages: &[&Patches], tap: Tap) -> Result<Tensor> {
+    pub(super) fn forward(&mut self, pages: &[&Patches], hook: Hook) -> Result<Tensor> {
         let placed = pages
             .iter()
             .map(|page| self.place(page.grid))
@@ -99,39 +99,41 @@ impl VisionTower {
             [0, 1].map(|i| Tensor::cat(&placed.iter().map(|p| &p.turns[i]).collect::<Vec<_>>(), 0));
         let [cos, sin] = turns;
         let (cos, sin) = (cos?, sin?);
-        let windows = placed.iter().flat_map(|p| p.layout.windows.iter().copied());
-        let windows = Sight::of(windows, false);
-        let full = Sight::of(pages.iter().map(|page| page.grid.patches()), false);
+        let windows = placed
+            .iter()
+            .flat_map(|p| p.window_index.windows.iter().copied());
+        let windows = PackedSequences::new(windows, false);
+        let full = PackedSequences::new(pages.iter().map(|page| page.grid.patches()), false);
 
         let mut x = self.patch_embed.forward(&self.pixels(pages, &placed)?)?;
-        tap("vit.patch_embed", 0, &x);
+        hook("vit.patch_embed", 0, &x);
         for (layer, block) in self.blocks.iter().enumerate() {
-            let sight = if self.config.is_full(layer) {
+            let packed = if self.config.is_full_attention(layer) {
                 &full
             } else {
                 &windows
             };
-            x = block.forward(&x, [&cos, &sin], sight)?;
-            tap("vit.block", layer, &x);
+            x = block.forward(&x, [&cos, &sin], packed)?;
+            hook("vit.block", layer, &x);
         }
         let x = self.merger.forward(&x)?;
-        tap("vit.merger", 0, &x);
-        let back = Layout::unorder(placed.iter().map(|placed| &placed.layout));
+        hook("vit.merger", 0, &x);
+        let back = WindowIndex::inverse(placed.iter().map(|placed| &placed.window_index));
         let back = Tensor::from_vec(back, x.dim(0)?, &self.device)?;
         let x = x.index_select(&back, 0)?;
-        tap("vit.order", 0, &back);
-        tap("vit.out", 0, &x);
+        hook("vit.order", 0, &back);
+        hook("vit.out", 0, &x);
         Ok(x)
     }
 
     /// The pixels of all pages, visual tokens in the order of the layout.
     fn pixels(&self, pages: &[&Patches], placed: &[Rc<Placed>]) -> Result<Tensor> {
-        let width = self.config.pixels();
-        let unit = self.config.unit() * width;
+        let width = self.config.patch_dim();
+        let unit = self.config.spatial_merge_unit() * width;
         let patches: usize = pages.iter().map(|page| page.grid.patches()).sum();
         let mut rows = Vec::with_capacity(patches * width);
         for (page, placed) in pages.iter().zip(placed) {
-            for &token in &placed.layout.order {
+            for &token in &placed.window_index.order {
                 let start = token as usize * unit;
                 rows.extend_from_slice(&page.rows[start..start + unit]);
             }
@@ -142,18 +144,21 @@ impl VisionTower {
     }
 
     fn place(&mut self, grid: PatchGrid) -> Result<Rc<Placed>> {
-        if let Some(placed) = self.layouts.get(&grid) {
+        if let Some(placed) = self.window_indices.get(&grid) {
             return Ok(Rc::clone(placed));
         }
         let side = self.config.windows.as_ref().map(|windows| windows.side);
-        let layout = Layout::new(grid, side);
-        let turned = layout.angles(grid, self.config.head());
-        let turns = angles(&turned, grid.patches(), &self.device, DType::F32)?;
-        if self.layouts.len() >= KEPT {
-            self.layouts.clear();
+        let window_index = WindowIndex::new(grid, side);
+        let turned = window_index.rotary_angles(grid, self.config.head_dim());
+        let turns = cos_sin(&turned, grid.patches(), &self.device, DType::F32)?;
+        if self.window_indices.len() >= KEPT {
+            self.window_indices.clear();
         }
-        let placed = Rc::new(Placed { layout, turns });
-        self.layouts.insert(grid, Rc::clone(&placed));
+        let placed = Rc::new(Placed {
+            window_index,
+            turns,
+        });
+        self.window_indices.insert(grid, Rc::clone(&placed));
         Ok(placed)
     }
 }
@@ -218,12 +223,17 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: &Tensor, turns: [&Tensor; 2], sight: &Sight) -> Result<Tensor> {
-        let x = (x + self.attention(&self.norm1.forward(x)?, turns, sight)?)?;
+    fn forward(&self, x: &Tensor, turns: [&Tensor; 2], packed: &PackedSequences) -> Result<Tensor> {
+        let x = (x + self.attention(&self.norm1.forward(x)?, turns, packed)?)?;
         &x + self.mlp.forward(&self.norm2.forward(&x)?)?
     }
 
-    fn attention(&self, x: &Tensor, [cos, sin]: [&Tensor; 2], sight: &Sight) -> Result<Tensor> {
+    fn attention(
+        &self,
+        x: &Tensor,
+        [cos, sin]: [&Tensor; 2],
+        packed: &PackedSequences,
+    ) -> Result<Tensor> {
         let rows = x.dim(0)?;
         let qkv = self.qkv.forward(x)?;
         let qkv = qkv
@@ -231,7 +241,7 @@ impl Block {
             .permute((1, 2, 0, 3))?;
         let q = rotate(&qkv.get(0)?, cos, sin)?;
         let k = rotate(&qkv.get(1)?, cos, sin)?;
-        self.proj.forward(&attend([&q, &k, &qkv.get(2)?], sight)?)
+        self.proj.forward(&attend([&q, &k, &qkv.get(2)?], packed)?)
     }
 }
 
@@ -241,7 +251,7 @@ impl Merger {
             ln_q: Norm::load(weights, config, "visual.merger.ln_q")?,
             first: weights.linear("visual.merger.mlp.0", true)?,
             second: weights.linear("visual.merger.mlp.2", true)?,
-            unit: config.vision.unit(),
+            unit: config.vision.spatial_merge_unit(),
         })
     }
 

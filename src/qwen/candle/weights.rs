@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::{LayerNorm, Linear, RmsNorm};
 
 use super::device::{CandleDevice, Error, failed};
-use crate::checkpoint::{Change, Raw, Weights as Checked};
+use crate::checkpoint::{LoraDelta, RawTensor, Weights as Checked};
 
 /// Checked weights, loaded one by one.
 pub(super) struct Weights {
@@ -26,14 +26,14 @@ impl Weights {
     /// A tensor, with the adapter merged in, on its device.
     pub(super) fn tensor(&self, name: &str) -> Result<Tensor, Error> {
         let base = self.checked.checkpoint.raw(name)?;
-        let change = match &self.checked.lora {
+        let delta = match &self.checked.lora {
             None => None,
-            Some(lora) => lora.change(name)?,
+            Some(lora) => lora.delta(name)?,
         };
         let load = || {
-            let tensor = match change {
+            let tensor = match delta {
                 None => tensor(base)?,
-                Some(change) => merged(base, &change)?,
+                Some(delta) => merged(base, &delta)?,
             };
             tensor
                 .to_dtype(self.device.dtype)?
@@ -64,16 +64,16 @@ impl Weights {
 }
 
 /// A tensor as it is in its file, on the CPU.
-fn tensor(raw: Raw) -> candle_core::Result<Tensor> {
+fn tensor(raw: RawTensor) -> candle_core::Result<Tensor> {
     let dtype = DType::try_from(raw.dtype)?;
     Tensor::from_raw_buffer(raw.bytes, dtype, raw.shape, &Device::Cpu)
 }
 
 /// The same in f32.
-fn wide(raw: Raw) -> candle_core::Result<Tensor> {
+fn wide(raw: RawTensor) -> candle_core::Result<Tensor> {
     tensor(raw)?.to_dtype(DType::F32)
 }
 
-fn merged(base: Raw, change: &Change) -> candle_core::Result<Tensor> {
-    wide(base)? + (wide(change.b)?.matmul(&wide(change.a)?)? * change.scale)?
+fn merged(base: RawTensor, delta: &LoraDelta) -> candle_core::Result<Tensor> {
+    wide(base)? + (wide(delta.b)?.matmul(&wide(delta.a)?)? * delta.scale)?
 }

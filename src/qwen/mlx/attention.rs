@@ -6,25 +6,25 @@ use mlx_rs::fast::{ScaledDotProductAttentionMask as Mask, scaled_dot_product_att
 use mlx_rs::ops::concatenate;
 use mlx_rs::ops::indexing::TryIndexOp;
 
-use super::hooks::Watch;
+use super::hooks::Hook;
 use super::layers::{Result, size};
-use crate::qwen::Sight;
+use crate::qwen::PackedSequences;
 
 /// Attention of `q` (rows, heads, head) to `k` and `v` (rows, fewer heads, head); returns (rows, heads * head).
 /// Sequences of one length are one call of the fused kernel.
-pub(super) fn attend([q, k, v]: [&Array; 3], sight: &Sight) -> Result<Array> {
+pub(super) fn attend([q, k, v]: [&Array; 3], packed: &PackedSequences) -> Result<Array> {
     let (rows, heads, head) = (size(q, 0), size(q, 1), size(q, 2));
     let scale = 1.0 / (head as f32).sqrt();
-    let mut seen = Vec::with_capacity(sight.runs.len());
-    for run in &sight.runs {
-        let (start, len, count) = (run.start as i32, run.len as i32, run.count as i32);
+    let mut seen = Vec::with_capacity(packed.groups.len());
+    for group in &packed.groups {
+        let (start, len, count) = (group.start as i32, group.len as i32, group.count as i32);
         // (count, heads, len, head)
         let cut = |x: &Array| {
             let x = x.try_index((start..start + len * count, .., ..))?;
             x.reshape(&[count, len, size(&x, 1), head])?
                 .transpose_axes(&[0, 2, 1, 3])
         };
-        let mask = sight.causal.then_some(Mask::Causal);
+        let mask = packed.causal.then_some(Mask::Causal);
         let out = scaled_dot_product_attention(cut(q)?, cut(k)?, cut(v)?, scale, mask, None)?;
         let out = out.transpose_axes(&[0, 2, 1, 3])?;
         seen.push(out.reshape(&[count * len, heads * head])?);
@@ -55,9 +55,9 @@ impl Turns {
     }
 
     /// Shows both to who watches, (rows, head / 2).
-    pub(super) fn show(&self, cos: &'static str, sin: &'static str, watch: Watch) -> Result<()> {
-        watch(cos, 0, &self.cos)?;
-        watch(sin, 0, &self.sin)
+    pub(super) fn show(&self, cos: &'static str, sin: &'static str, hook: Hook) -> Result<()> {
+        hook(cos, 0, &self.cos)?;
+        hook(sin, 0, &self.sin)
     }
 
     /// Turns the halves of each head of `x` (rows, heads, head), in the type of the angles.

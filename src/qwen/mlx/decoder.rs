@@ -8,11 +8,11 @@ use mlx_rs::ops::concatenate;
 
 use super::Error;
 use super::attention::{Turns, attend};
-use super::hooks::Watch;
+use super::hooks::Hook;
 use super::kv_cache::Cache;
 use super::layers::{Linear, Matrix, Mlp, Norm, Result, size};
 use super::weights::Weights;
-use crate::qwen::{Sight, Text};
+use crate::qwen::{PackedSequences, Text};
 
 /// The decoder; fields carry the checkpoint's names.
 pub(super) struct Decoder {
@@ -32,7 +32,7 @@ struct Layer {
     /// Of queries and keys, in Qwen3.
     normed: Option<[Norm; 2]>,
     mlp: Mlp,
-    head: i32,
+    head_dim: i32,
 }
 
 impl Decoder {
@@ -54,16 +54,16 @@ impl Decoder {
     }
 
     /// The scores of all words behind some rows, by the table, (rows, words).
-    pub(super) fn tied(&self, rows: &Array) -> Result<Array> {
+    pub(super) fn tied_logits(&self, rows: &Array) -> Result<Array> {
         self.embed_tokens.product(rows)
     }
 
-    /// Reads the next tokens of one sequence, (rows, width), behind those in its cache; what is `deep`, of the same shape,
+    /// Reads the next tokens of one sequence, (rows, width), behind those in its cache; what is `deepstack`, of the same shape,
     /// is added behind the first layers.
     pub(super) fn follow(
         &self,
         mut x: Array,
-        deep: &[Array],
+        deepstack: &[Array],
         turns: &Turns,
         cache: &mut Cache,
     ) -> Result<Array> {
@@ -77,8 +77,8 @@ impl Decoder {
                 let seen = look(&q, &kept, Some(Mask::Causal))?;
                 seen.transpose_axes(&[0, 2, 1, 3])?.reshape(&[count, -1])
             })?;
-            if let Some(deep) = deep.get(number) {
-                x = x.add(deep)?;
+            if let Some(deepstack) = deepstack.get(number) {
+                x = x.add(deepstack)?;
             }
         }
         cache.advance(count);
@@ -98,12 +98,12 @@ impl Decoder {
         for (number, layer) in self.layers.iter().enumerate() {
             let base = self.rope_theta;
             let turn = |x: &Array| {
-                let x = x.reshape(&[count, -1, 1, layer.head])?;
-                rope_dynamic(x, layer.head, false, base, 1.0, &places, None)
+                let x = x.reshape(&[count, -1, 1, layer.head_dim])?;
+                rope_dynamic(x, layer.head_dim, false, base, 1.0, &places, None)
             };
             x = layer.forward(&x, |[q, k, v]| {
                 let (q, k) = (turn(&q)?, turn(&k)?);
-                let v = v.reshape(&[count, -1, 1, layer.head])?;
+                let v = v.reshape(&[count, -1, 1, layer.head_dim])?;
                 let each = |x: Array| x.split_equal(count, 0);
                 let mut seen = Vec::with_capacity(caches.len());
                 for (((q, k), v), cache) in each(q)?
@@ -127,17 +127,17 @@ impl Decoder {
         &self,
         mut x: Array,
         turns: &Turns,
-        sight: &Sight,
-        watch: Watch,
+        packed: &PackedSequences,
+        hook: Hook,
     ) -> Result<Array> {
         for (number, layer) in self.layers.iter().enumerate() {
             x = layer.forward(&x, |[q, k, v]| {
-                attend([&turns.rotate(&q)?, &turns.rotate(&k)?, &v], sight)
+                attend([&turns.rotate(&q)?, &turns.rotate(&k)?, &v], packed)
             })?;
-            watch("lm.layer", number, &x)?;
+            hook("lm.layer", number, &x)?;
         }
         let x = self.norm.forward(&x)?;
-        watch("lm.norm", 0, &x)?;
+        hook("lm.norm", 0, &x)?;
         Ok(x)
     }
 }
@@ -147,8 +147,8 @@ impl Layer {
         let name = |part: &str| format!("language_model.layers.{layer}.{part}");
         let norm = |part: &str| weights.rms_norm(&name(part), config.rms_norm_eps);
         let linear = |part: &str, bias| weights.linear(&name(part), bias);
-        let bias = config.normed_head.is_none();
-        let normed = match config.normed_head {
+        let bias = config.qk_norm_head_dim.is_none();
+        let normed = match config.qk_norm_head_dim {
             None => None,
             Some(_) => Some([norm("self_attn.q_norm")?, norm("self_attn.k_norm")?]),
         };
@@ -165,7 +165,7 @@ impl Layer {
                 up: linear("mlp.up_proj", false)?,
                 down: linear("mlp.down_proj", false)?,
             },
-            head: config.head() as i32,
+            head_dim: config.head_dim() as i32,
         })
     }
 
@@ -176,7 +176,11 @@ impl Layer {
         attention: impl FnOnce([Array; 3]) -> Result<Array>,
     ) -> Result<Array> {
         let y = self.input_layernorm.forward(x)?;
-        let heads = |linear: &Linear| linear.forward(&y)?.reshape(&[size(x, 0), -1, self.head]);
+        let heads = |linear: &Linear| {
+            linear
+                .forward(&y)?
+                .reshape(&[size(x, 0), -1, self.head_dim])
+        };
         let (mut q, mut k) = (heads(&self.q_proj)?, heads(&self.k_proj)?);
         if let Some([by_q, by_k]) = &self.normed {
             (q, k) = (by_q.forward(&q)?, by_k.forward(&k)?);

@@ -4,18 +4,18 @@ use mlx_rs::{Array, Dtype};
 
 use super::attention::Turns;
 use super::decoder::Decoder;
-use super::hooks::{Watch, floats, tap};
+use super::hooks::{Hook, floats, tap};
 use super::input::Turn;
 use super::layers::{Linear, Result as Mlx};
 use super::thread::Kept;
 use super::vision::VisionTower;
 use super::weights::Weights;
-use super::{Error, Piece, Tap, Unit};
+use super::{Activation, Device, Error, Segment};
 use crate::checkpoint;
-use crate::qwen::{self, Config, Sight, Text};
+use crate::qwen::{self, Config, PackedSequences, Text};
 
 /// A ColQwen on MLX.
-pub struct Reader(Kept<Model>);
+pub struct Encoder(Kept<Model>);
 
 /// What lives on MLX's thread; fields carry the checkpoint's names.
 struct Model {
@@ -26,15 +26,19 @@ struct Model {
     dtype: Dtype,
 }
 
-impl Reader {
+impl Encoder {
     /// Loads a model.
     ///
     /// # Errors
     /// When its weights cannot be read or do not fit into memory.
-    pub fn open(weights: checkpoint::Weights, shape: &Config, unit: Unit) -> Result<Self, Error> {
+    pub fn open(
+        weights: checkpoint::Weights,
+        shape: &Config,
+        device: Device,
+    ) -> Result<Self, Error> {
         let shape = shape.clone();
         let load = move || {
-            let weights = Weights::new(weights, unit);
+            let weights = Weights::new(weights, device);
             Ok(Model {
                 visual: VisionTower::load(&weights, &shape)?,
                 language_model: Decoder::load(&weights, &shape.text)?,
@@ -43,14 +47,14 @@ impl Reader {
                 text: shape.text,
             })
         };
-        Kept::make(unit, load).map(Self)
+        Kept::make(device, load).map(Self)
     }
 
     /// The projections of all tokens of some sequences, one behind the other; not yet of length 1.
     ///
     /// # Errors
     /// [`Error::Memory`] apart from everything else: fewer sequences may fit.
-    pub fn read(&mut self, sequences: Vec<Vec<Piece>>) -> Result<Vec<f32>, Error> {
+    pub fn encode(&mut self, sequences: Vec<Vec<Segment>>) -> Result<Vec<f32>, Error> {
         self.0
             .with(move |model| model.read(sequences, &mut |_, _, _| Ok(())))
     }
@@ -58,8 +62,8 @@ impl Reader {
     /// What is computed on the way.
     ///
     /// # Errors
-    /// As [`Reader::read`].
-    pub fn inside(&mut self, sequences: Vec<Vec<Piece>>) -> Result<Vec<Tap>, Error> {
+    /// As [`Encoder::encode`].
+    pub fn activations(&mut self, sequences: Vec<Vec<Segment>>) -> Result<Vec<Activation>, Error> {
         self.0.with(move |model| {
             let mut taps = Vec::new();
             let mut keep = |name, number, values: &Array| {
@@ -73,18 +77,18 @@ impl Reader {
 }
 
 impl Model {
-    fn read(&mut self, sequences: Vec<Vec<Piece>>, watch: Watch) -> Mlx<Vec<f32>> {
+    fn read(&mut self, sequences: Vec<Vec<Segment>>, hook: Hook) -> Mlx<Vec<f32>> {
         let turn = Turn::new(sequences);
-        let words = turn.embed(&mut self.visual, &self.language_model, watch)?;
+        let words = turn.embed(&mut self.visual, &self.language_model, hook)?;
         // No ColQwen is made of a Qwen3-VL: there is nothing to add behind layers.
         let words = words.rows;
-        let angles = qwen::angles(&turn.places, &self.text);
-        let turns = Turns::new(&angles, turn.places.len(), self.dtype)?;
-        turns.show("lm.cos", "lm.sin", watch)?;
-        let sight = Sight::of(turn.lengths, true);
-        let read = self.language_model.forward(words, &turns, &sight, watch)?;
+        let angles = qwen::rotary_angles(&turn.position_ids, &self.text);
+        let turns = Turns::new(&angles, turn.position_ids.len(), self.dtype)?;
+        turns.show("lm.cos", "lm.sin", hook)?;
+        let packed = PackedSequences::new(turn.lengths, true);
+        let read = self.language_model.forward(words, &turns, &packed, hook)?;
         let rows = self.custom_text_proj.forward(&read)?;
-        watch("proj", 0, &rows)?;
+        hook("proj", 0, &rows)?;
         floats(&rows)
     }
 }

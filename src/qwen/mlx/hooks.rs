@@ -2,16 +2,16 @@
 
 use mlx_rs::{Array, Dtype};
 
-use super::Tap;
+use super::Activation;
 use super::layers::Result as Mlx;
 
 /// Told the name, the number and the values of what a model computes on its way.
-pub(super) type Watch<'a> = &'a mut dyn FnMut(&'static str, usize, &Array) -> Mlx<()>;
+pub(super) type Hook<'a> = &'a mut dyn FnMut(&'static str, usize, &Array) -> Mlx<()>;
 
 /// Values as tests compare them.
-pub(super) fn tap(name: &'static str, number: usize, values: &Array) -> Mlx<Tap> {
+pub(super) fn tap(name: &'static str, number: usize, values: &Array) -> Mlx<Activation> {
     let width = values.shape().last().map_or(1, |&width| width as usize);
-    Ok(Tap {
+    Ok(Activation {
         name,
         number,
         width,

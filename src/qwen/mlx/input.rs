@@ -3,13 +3,13 @@
 use mlx_rs::Array;
 use mlx_rs::ops::{concatenate, zeros_dtype};
 
-use super::Piece;
+use super::Segment;
 use super::decoder::Decoder;
-use super::hooks::Watch;
+use super::hooks::Hook;
 use super::layers::{Result, numbers, size};
 use super::vision::VisionTower;
 use crate::patch::Patches;
-use crate::qwen::{self, Place, Span};
+use crate::qwen::{self, PositionId, Span};
 
 /// Sequences, packed one behind the other.
 #[derive(Default)]
@@ -18,7 +18,7 @@ pub(super) struct Turn {
     tokens: Vec<u32>,
     pages: Vec<Patches>,
     /// Where each token stands in its sequence.
-    pub(super) places: Vec<Place>,
+    pub(super) position_ids: Vec<PositionId>,
     /// Tokens of each sequence.
     pub(super) lengths: Vec<usize>,
 }
@@ -28,24 +28,24 @@ pub(super) struct Embedded {
     /// Words and pictures, (rows, width).
     pub(super) rows: Array,
     /// What is added behind its first layers, (rows, width) each.
-    pub(super) deep: Vec<Array>,
+    pub(super) deepstack: Vec<Array>,
 }
 
 impl Turn {
-    pub(super) fn new(sequences: Vec<Vec<Piece>>) -> Self {
+    pub(super) fn new(sequences: Vec<Vec<Segment>>) -> Self {
         let mut turn = Self::default();
         for sequence in sequences {
             let start = turn.spans.len();
-            for piece in sequence {
-                turn.spans.push(piece.span());
-                match piece {
-                    Piece::Text(tokens) => turn.tokens.extend(tokens),
-                    Piece::Image(page) => turn.pages.push(page),
+            for segment in sequence {
+                turn.spans.push(segment.span());
+                match segment {
+                    Segment::Text(tokens) => turn.tokens.extend(tokens),
+                    Segment::Image(page) => turn.pages.push(page),
                 }
             }
-            let places = qwen::places(&turn.spans[start..]);
-            turn.lengths.push(places.len());
-            turn.places.extend(places);
+            let position_ids = qwen::position_ids(&turn.spans[start..]);
+            turn.lengths.push(position_ids.len());
+            turn.position_ids.extend(position_ids);
         }
         turn
     }
@@ -55,32 +55,32 @@ impl Turn {
         &self,
         visual: &mut VisionTower,
         words: &Decoder,
-        watch: Watch,
+        hook: Hook,
     ) -> Result<Embedded> {
         let told = words.embed(&numbers(&self.tokens))?;
         if self.pages.is_empty() {
             return Ok(Embedded {
                 rows: told,
-                deep: Vec::new(),
+                deepstack: Vec::new(),
             });
         }
-        let seen = visual.forward(&self.pages, watch)?;
+        let seen = visual.forward(&self.pages, hook)?;
         // One gather puts both in order: rows of text stand first, those of pictures behind them.
         let rows = concatenate(&[&told, &seen.tokens], 0)?;
         let rows = rows.take_axis(self.order(0, 1, self.tokens.len() as u32), 0)?;
         // Nothing is added to text: its rows are one row of zeros.
         let blank = zeros_dtype(&[1, size(&told, 1)], told.dtype())?;
         let order = self.order(0, 0, 1);
-        let place = |deep: &Array| concatenate(&[&blank, deep], 0)?.take_axis(&order, 0);
+        let place = |deepstack: &Array| concatenate(&[&blank, deepstack], 0)?.take_axis(&order, 0);
         Ok(Embedded {
             rows,
-            deep: seen.deep.iter().map(place).collect::<Result<_>>()?,
+            deepstack: seen.deepstack.iter().map(place).collect::<Result<_>>()?,
         })
     }
 
     /// The row of each token, where those of text begin at `text`, `step` apart, and those of pictures at `picture`.
     fn order(&self, mut text: u32, step: u32, mut picture: u32) -> Array {
-        let mut rows = Vec::with_capacity(self.places.len());
+        let mut rows = Vec::with_capacity(self.position_ids.len());
         for span in &self.spans {
             let (next, step, count) = match span {
                 Span::Text(count) => (&mut text, step, *count as u32),

@@ -28,7 +28,7 @@ impl Cache {
 
     /// Bytes that a sequence of so many tokens takes, at so many bytes a number.
     pub(super) fn bytes(config: &Text, tokens: usize, number: u64) -> u64 {
-        let row = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head();
+        let row = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim();
         (tokens.next_multiple_of(STEP) * row) as u64 * number
     }
 

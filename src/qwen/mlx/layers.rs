@@ -4,16 +4,16 @@ use mlx_rs::error::Exception;
 use mlx_rs::ops::{addmm, erf, quantized_matmul, sigmoid, tanh};
 use mlx_rs::{Array, fast};
 
-use crate::checkpoint::Packing;
+use crate::checkpoint::Quantization;
 
 pub(super) type Result<T> = std::result::Result<T, Exception>;
 
 /// The weights of a linear layer.
 pub(super) enum Matrix {
     /// (to, from).
-    Plain(Array),
+    Dense(Array),
     /// Some bits a number; each group of a row has a scale and a bias (MLX, affine).
-    Packed {
+    Quantized {
         /// (to, from * bits / 32), 32-bit words.
         weight: Array,
         /// (to, from / group).
@@ -21,7 +21,7 @@ pub(super) enum Matrix {
         /// (to, from / group).
         biases: Array,
         /// Bits of a number, numbers of a group.
-        packing: Packing,
+        quantization: Quantization,
     },
 }
 
@@ -35,8 +35,8 @@ impl Linear {
     /// From (rows, from) to (rows, to).
     pub(super) fn forward(&self, x: &Array) -> Result<Array> {
         match (&self.weight, &self.bias) {
-            (Matrix::Plain(weight), Some(bias)) => addmm(bias, x, weight.transpose()?, None, None),
-            (Matrix::Plain(weight), None) => x.matmul(weight.transpose()?),
+            (Matrix::Dense(weight), Some(bias)) => addmm(bias, x, weight.transpose()?, None, None),
+            (Matrix::Dense(weight), None) => x.matmul(weight.transpose()?),
             (packed, bias) => {
                 let y = packed.product(x)?;
                 bias.as_ref().map_or(Ok(y.clone()), |bias| y.add(bias))
@@ -49,14 +49,14 @@ impl Matrix {
     /// From (rows, from) to (rows, to).
     pub(super) fn product(&self, x: &Array) -> Result<Array> {
         match self {
-            Self::Plain(weight) => x.matmul(weight.transpose()?),
-            Self::Packed {
+            Self::Dense(weight) => x.matmul(weight.transpose()?),
+            Self::Quantized {
                 weight,
                 scales,
                 biases,
-                packing,
+                quantization,
             } => {
-                let (group, bits) = (packing.group as i32, packing.bits as i32);
+                let (group, bits) = (quantization.group_size as i32, quantization.bits as i32);
                 quantized_matmul(x, weight, scales, biases, true, group, bits)
             }
         }
@@ -65,18 +65,18 @@ impl Matrix {
     /// Some of its rows, (rows, from).
     pub(super) fn rows(&self, rows: &Array) -> Result<Array> {
         match self {
-            Self::Plain(weight) => weight.take_axis(rows, 0),
-            Self::Packed {
+            Self::Dense(weight) => weight.take_axis(rows, 0),
+            Self::Quantized {
                 weight,
                 scales,
                 biases,
-                packing,
+                quantization,
             } => mlx_rs::ops::dequantize(
                 weight.take_axis(rows, 0)?,
                 scales.take_axis(rows, 0)?,
                 &biases.take_axis(rows, 0)?,
-                packing.group as i32,
-                packing.bits as i32,
+                quantization.group_size as i32,
+                quantization.bits as i32,
             ),
         }
     }

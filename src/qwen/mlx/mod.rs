@@ -29,13 +29,13 @@ mod vision;
 mod weights;
 
 #[cfg(feature = "mlx")]
-pub use encoder::Reader;
+pub use encoder::Encoder;
 #[cfg(feature = "mlx")]
-pub use generate::{Answer, Speaker};
+pub use generate::{Generator, TokenStream};
 #[cfg(not(feature = "mlx"))]
-pub use stub::{Answer, Reader, Speaker, limit, measure_anew, memory};
+pub use stub::{Encoder, Generator, TokenStream, memory, reset_peak_memory, set_memory_limit};
 #[cfg(feature = "mlx")]
-pub use thread::{limit, measure_anew, memory};
+pub use thread::{memory, reset_peak_memory, set_memory_limit};
 
 use serde::{Deserialize, Serialize};
 
@@ -73,16 +73,16 @@ pub enum Error {
 
 /// Which part of the machine computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
+pub enum Device {
     /// The processor, in f32.
     Cpu,
     /// The processor, in bf16: what a GPU computes, where there is none. Slow.
-    CpuHalf,
+    CpuBf16,
     /// The GPU of an Apple machine, in bf16.
     Gpu,
 }
 
-impl Unit {
+impl Device {
     /// The unit asked for, or the best there is.
     ///
     /// # Errors
@@ -101,7 +101,7 @@ impl Unit {
     pub fn bytes(self) -> u64 {
         match self {
             Self::Cpu => 4,
-            Self::CpuHalf | Self::Gpu => 2,
+            Self::CpuBf16 | Self::Gpu => 2,
         }
     }
 
@@ -109,7 +109,7 @@ impl Unit {
     pub fn name(self) -> &'static str {
         match self {
             Self::Cpu => "cpu (MLX, f32)",
-            Self::CpuHalf => "cpu (MLX, bf16)",
+            Self::CpuBf16 => "cpu (MLX, bf16)",
             Self::Gpu => "gpu (MLX, bf16)",
         }
     }
@@ -117,14 +117,14 @@ impl Unit {
 
 /// A stretch of what a model reads.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Piece {
+pub enum Segment {
     /// Tokens of text.
     Text(Vec<u32>),
     /// A picture.
     Image(Patches),
 }
 
-impl Piece {
+impl Segment {
     /// What it is to the language model.
     pub fn span(&self) -> Span {
         match self {
@@ -135,28 +135,28 @@ impl Piece {
 }
 
 /// What a model that speaks is made from, as often as it is needed.
-pub struct Recipe {
+pub struct GeneratorConfig {
     /// Opens the weights.
     pub weights: Box<dyn Fn() -> Result<checkpoint::Weights, checkpoint::Error> + Send + Sync>,
     /// Its shape.
     pub shape: Config,
     /// Whether its table of words is the head as well.
-    pub tied: bool,
+    pub tie_word_embeddings: bool,
     /// Tokens that end an answer.
-    pub stop: Vec<u32>,
+    pub stop_tokens: Vec<u32>,
     /// Tokens that it reads, answer included.
-    pub context: usize,
+    pub context_length: usize,
     /// What computes.
-    pub unit: Unit,
+    pub device: Device,
     /// Bytes that it may take.
     pub memory: u64,
 }
 
 /// A question to a model that speaks.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Question {
+pub struct GenerationRequest {
     /// What it reads.
-    pub pieces: Vec<Piece>,
+    pub segments: Vec<Segment>,
     /// Tokens that the answer may take.
     pub max_tokens: usize,
     /// 0 always takes the likeliest token.
@@ -167,19 +167,25 @@ pub struct Question {
 
 /// A piece of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Said {
+pub enum TokenEvent {
     /// The next token.
     Token(u32),
-    /// The end; whether the budget of tokens was spent before.
-    End {
-        /// Whether more would have come.
-        truncated: bool,
-    },
+    /// The end of the stream.
+    Finished(FinishReason),
+}
+
+/// Why a stream of tokens ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FinishReason {
+    /// The model produced a stop token.
+    Stop,
+    /// `max_tokens` were produced before a stop token.
+    Length,
 }
 
 /// What a model computed on its way: a name, a number and rows of values. Tests compare them.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Tap {
+pub struct Activation {
     /// What it is.
     pub name: &'static str,
     /// Which one of its kind.

@@ -3,19 +3,21 @@
 use std::convert::Infallible;
 use std::time::Instant;
 
-use super::{Error, Memory, Piece, Question, Recipe, Said, Tap, Unit};
+use super::{
+    Activation, Device, Error, GenerationRequest, GeneratorConfig, Memory, Segment, TokenEvent,
+};
 use crate::checkpoint::Weights;
 use crate::qwen::Config;
 
 /// A model that is never there.
-pub struct Reader(Infallible);
+pub struct Encoder(Infallible);
 
-impl Reader {
+impl Encoder {
     /// Says that MLX is not compiled in.
     ///
     /// # Errors
     /// Always.
-    pub fn open(_weights: Weights, _shape: &Config, _unit: Unit) -> Result<Self, Error> {
+    pub fn open(_weights: Weights, _shape: &Config, _unit: Device) -> Result<Self, Error> {
         Err(Error::NotBuilt)
     }
 
@@ -23,7 +25,7 @@ impl Reader {
     ///
     /// # Errors
     /// Never.
-    pub fn read(&mut self, _sequences: Vec<Vec<Piece>>) -> Result<Vec<f32>, Error> {
+    pub fn encode(&mut self, _sequences: Vec<Vec<Segment>>) -> Result<Vec<f32>, Error> {
         match self.0 {}
     }
 
@@ -31,27 +33,27 @@ impl Reader {
     ///
     /// # Errors
     /// Never.
-    pub fn inside(&mut self, _sequences: Vec<Vec<Piece>>) -> Result<Vec<Tap>, Error> {
+    pub fn activations(&mut self, _sequences: Vec<Vec<Segment>>) -> Result<Vec<Activation>, Error> {
         match self.0 {}
     }
 }
 
 /// A model that never speaks.
-pub struct Speaker(Infallible);
+pub struct Generator(Infallible);
 
 /// An answer that never comes.
-pub struct Answer {
+pub struct TokenStream {
     /// Tokens of the question.
-    pub prompt: usize,
+    pub prompt_tokens: usize,
     never: Infallible,
 }
 
-impl Speaker {
+impl Generator {
     /// Says that MLX is not compiled in.
     ///
     /// # Errors
     /// Always.
-    pub fn open(_recipe: Recipe) -> Result<Self, Error> {
+    pub fn open(_recipe: GeneratorConfig) -> Result<Self, Error> {
         Err(Error::NotBuilt)
     }
 
@@ -59,7 +61,7 @@ impl Speaker {
     ///
     /// # Errors
     /// Never.
-    pub fn ask(&self, _question: Question) -> Result<Answer, Error> {
+    pub fn submit(&self, _question: GenerationRequest) -> Result<TokenStream, Error> {
         match self.0 {}
     }
 
@@ -75,22 +77,22 @@ impl Speaker {
     ///
     /// # Errors
     /// Never.
-    pub fn inside(
+    pub fn activations(
         &self,
-        _pieces: Vec<Piece>,
+        _pieces: Vec<Segment>,
         _answer: Vec<u32>,
         _stretch: usize,
-    ) -> Result<Vec<Tap>, Error> {
+    ) -> Result<Vec<Activation>, Error> {
         match self.0 {}
     }
 }
 
-impl Answer {
+impl TokenStream {
     /// Cannot be called.
     ///
     /// # Errors
     /// Never.
-    pub fn next_by(&self, _end: Instant) -> Result<Said, Option<Error>> {
+    pub fn recv_deadline(&self, _end: Instant) -> Result<TokenEvent, Option<Error>> {
         match self.never {}
     }
 }
@@ -99,12 +101,12 @@ impl Answer {
 ///
 /// # Errors
 /// Always.
-pub fn limit(_bytes: u64) -> Result<(), Error> {
+pub fn set_memory_limit(_bytes: u64) -> Result<(), Error> {
     Err(Error::NotBuilt)
 }
 
 /// Nothing is measured.
-pub fn measure_anew() {}
+pub fn reset_peak_memory() {}
 
 /// Nothing is held.
 pub fn memory() -> Memory {

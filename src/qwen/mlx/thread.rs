@@ -8,7 +8,7 @@ use std::thread;
 use mlx_rs::error::Exception;
 use mlx_rs::{Stream, memory as mlx};
 
-use super::{Error, Memory, Unit};
+use super::{Device, Error, Memory};
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -50,19 +50,19 @@ pub(super) fn post(work: impl FnOnce() + Send + 'static) {
 pub(super) struct Kept<M: Send + 'static> {
     /// None while it is used, and for good once that has panicked.
     model: Option<M>,
-    unit: Unit,
+    device: Device,
 }
 
 impl<M: Send + 'static> Kept<M> {
     /// Makes a model.
     pub(super) fn make(
-        unit: Unit,
+        device: Device,
         make: impl FnOnce() -> Result<M, Error> + Send + 'static,
     ) -> Result<Self, Error> {
-        let model = run(move || on(unit, make))??;
+        let model = run(move || on(device, make))??;
         Ok(Self {
             model: Some(model),
-            unit,
+            device,
         })
     }
 
@@ -72,9 +72,9 @@ impl<M: Send + 'static> Kept<M> {
         work: impl FnOnce(&mut M) -> Result<R, Exception> + Send + 'static,
     ) -> Result<R, Error> {
         let lost = || Error::Failed("the model is lost since its thread panicked".to_owned());
-        let (mut model, unit) = (self.model.take().ok_or_else(lost)?, self.unit);
+        let (mut model, device) = (self.model.take().ok_or_else(lost)?, self.device);
         let (model, outcome) = run(move || {
-            let outcome = on(unit, || work(&mut model));
+            let outcome = on(device, || work(&mut model));
             // What the pass held is of other sizes than what the next one needs.
             let _ = mlx::clear_cache();
             (model, outcome)
@@ -96,10 +96,10 @@ impl<M: Send + 'static> Drop for Kept<M> {
 }
 
 /// Does something on a unit.
-pub(super) fn on<R>(unit: Unit, work: impl FnOnce() -> R) -> R {
-    let stream = match unit {
-        Unit::Cpu | Unit::CpuHalf => Stream::cpu(),
-        Unit::Gpu => Stream::gpu(),
+pub(super) fn on<R>(device: Device, work: impl FnOnce() -> R) -> R {
+    let stream = match device {
+        Device::Cpu | Device::CpuBf16 => Stream::cpu(),
+        Device::Gpu => Stream::gpu(),
     };
     mlx_rs::with_stream(&stream, work)
 }
@@ -111,7 +111,7 @@ const SPARE: u64 = 2 << 30;
 ///
 /// # Errors
 /// When MLX fails.
-pub fn limit(bytes: u64) -> Result<(), Error> {
+pub fn set_memory_limit(bytes: u64) -> Result<(), Error> {
     run(move || {
         mlx::set_memory_limit(bytes as usize)?;
         mlx::set_cache_limit((bytes / 8).min(SPARE) as usize)
@@ -121,7 +121,7 @@ pub fn limit(bytes: u64) -> Result<(), Error> {
 }
 
 /// Forgets the most there ever was.
-pub fn measure_anew() {
+pub fn reset_peak_memory() {
     // A figure that cannot be reset is still a figure.
     let _ = mlx::reset_peak_memory();
 }

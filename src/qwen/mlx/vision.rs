@@ -9,13 +9,13 @@ use mlx_rs::{Array, Dtype};
 
 use super::Error;
 use super::attention::{Turns, attend};
-use super::hooks::Watch;
+use super::hooks::Hook;
 use super::layers::{
     Linear, Matrix, Mlp, Norm, Result, gelu, numbers, quick_gelu, size, tanh_gelu,
 };
 use super::weights::Weights;
 use crate::patch::{PatchGrid, Patches};
-use crate::qwen::{self, Config, Family, Layout, Sight, Vision};
+use crate::qwen::{self, Config, Family, PackedSequences, Vision, WindowIndex};
 
 /// Added to the variance in every norm of the tower.
 const EPS: f64 = 1e-6;
@@ -32,7 +32,7 @@ pub(super) struct VisionTower {
     merger: Merger,
     deepstack_merger_list: Vec<Merger>,
     dtype: Dtype,
-    layouts: HashMap<PatchGrid, Arc<Placed>>,
+    window_indices: HashMap<PatchGrid, Arc<Placed>>,
 }
 
 /// What a vision tower saw.
@@ -40,12 +40,12 @@ pub(super) struct Seen {
     /// The visual tokens, (tokens, width of the text).
     pub(super) tokens: Array,
     /// What is added to them behind the first layers of the language model, one each.
-    pub(super) deep: Vec<Array>,
+    pub(super) deepstack: Vec<Array>,
 }
 
 /// A layout, and the angles of its patches.
 struct Placed {
-    layout: Layout,
+    window_index: WindowIndex,
     angles: Vec<f32>,
 }
 
@@ -62,7 +62,7 @@ struct Merger {
     norm: Norm,
     first: Linear,
     second: Linear,
-    unit: i32,
+    device: i32,
     /// Whether the patches of a token are put together before the norm.
     joined: bool,
 }
@@ -71,9 +71,9 @@ impl VisionTower {
     pub(super) fn load(weights: &Weights, config: &Config) -> std::result::Result<Self, Error> {
         let vision = config.vision.clone();
         let load = |layer| Block::load(weights, config, layer);
-        let deep = vision.deep.as_ref();
-        let table = deep.map(|_| weights.matrix("visual.pos_embed"));
-        let mergers = 0..deep.map_or(0, |deep| deep.layers.len());
+        let deepstack = vision.deepstack.as_ref();
+        let table = deepstack.map(|_| weights.matrix("visual.pos_embed"));
+        let mergers = 0..deepstack.map_or(0, |deepstack| deepstack.layers.len());
         let merger = |number| {
             let name = format!("visual.deepstack_merger_list.{number}");
             Merger::load(weights, config, &name, true)
@@ -87,13 +87,13 @@ impl VisionTower {
                 .collect::<std::result::Result<_, _>>()?,
             merger: Merger::load(weights, config, "visual.merger", false)?,
             dtype: weights.dtype(),
-            layouts: HashMap::new(),
+            window_indices: HashMap::new(),
             config: vision,
         })
     }
 
     /// The visual tokens of some pages, one behind the other.
-    pub(super) fn forward(&mut self, pages: &[Patches], watch: Watch) -> Result<Seen> {
+    pub(super) fn forward(&mut self, pages: &[Patches], hook: Hook) -> Result<Seen> {
         let placed: Vec<_> = pages.iter().map(|page| self.place(page.grid)).collect();
         let patches = pages.iter().map(|page| page.grid.patches()).sum();
         let angles: Vec<f32> = placed
@@ -102,54 +102,67 @@ impl VisionTower {
             .collect();
         // The tower turns in f32, whatever it computes in.
         let turns = Turns::new(&angles, patches, Dtype::Float32)?;
-        let windows = placed.iter().flat_map(|p| p.layout.windows.iter().copied());
-        let windows = Sight::of(windows, false);
-        let full = Sight::of(pages.iter().map(|page| page.grid.patches()), false);
+        let windows = placed
+            .iter()
+            .flat_map(|p| p.window_index.windows.iter().copied());
+        let windows = PackedSequences::new(windows, false);
+        let full = PackedSequences::new(pages.iter().map(|page| page.grid.patches()), false);
 
         let mut x = self.patch_embed.forward(&self.pixels(pages, &placed)?)?;
-        watch("vit.patch_embed", 0, &x)?;
+        hook("vit.patch_embed", 0, &x)?;
         if let Some(table) = &self.pos_embed {
             x = x.add(self.learnt(table, pages)?)?;
         }
-        let (mut deep, places) = (Vec::new(), self.config.deep.as_ref());
+        let (mut deepstack, places) = (Vec::new(), self.config.deepstack.as_ref());
         for (layer, block) in self.blocks.iter().enumerate() {
-            let sight = match self.config.is_full(layer) {
+            let packed = match self.config.is_full_attention(layer) {
                 true => &full,
                 false => &windows,
             };
-            x = block.forward(&x, &turns, sight)?;
-            watch("vit.block", layer, &x)?;
-            let shown = places.and_then(|deep| deep.layers.iter().position(|&at| at == layer));
+            x = block.forward(&x, &turns, packed)?;
+            hook("vit.block", layer, &x)?;
+            let shown =
+                places.and_then(|deepstack| deepstack.layers.iter().position(|&at| at == layer));
             if let Some(number) = shown {
-                deep.push(self.deepstack_merger_list[number].forward(&x)?);
-                watch("vit.deep", number, &deep[deep.len() - 1])?;
+                deepstack.push(self.deepstack_merger_list[number].forward(&x)?);
+                hook("vit.deep", number, &deepstack[deepstack.len() - 1])?;
             }
         }
         let x = self.merger.forward(&x)?;
-        watch("vit.merger", 0, &x)?;
-        let back = Layout::unorder(placed.iter().map(|placed| &placed.layout));
+        hook("vit.merger", 0, &x)?;
+        let back = WindowIndex::inverse(placed.iter().map(|placed| &placed.window_index));
         let back = numbers(&back);
-        watch("vit.order", 0, &back)?;
+        hook("vit.order", 0, &back)?;
         let tokens = x.take_axis(&back, 0)?;
-        watch("vit.out", 0, &tokens)?;
+        hook("vit.out", 0, &tokens)?;
         let order = |x: &Array| x.take_axis(&back, 0);
         Ok(Seen {
             tokens,
-            deep: deep.iter().map(order).collect::<Result<_>>()?,
+            deepstack: deepstack.iter().map(order).collect::<Result<_>>()?,
         })
     }
 
     /// The learnt places of the patches of all pages, (patches, width): the table stretched over each page.
     fn learnt(&self, table: &Matrix, pages: &[Patches]) -> Result<Array> {
-        let side = self.config.deep.as_ref().map_or(1, |deep| deep.side);
-        let corners: Vec<_> = pages
+        let side = self
+            .config
+            .deepstack
+            .as_ref()
+            .map_or(1, |deepstack| deepstack.grid_side);
+        let interpolated_pos_embed: Vec<_> = pages
             .iter()
-            .flat_map(|page| qwen::corners(page.grid, side))
+            .flat_map(|page| qwen::interpolated_pos_embed(page.grid, side))
             .collect();
         let mut sum: Option<Array> = None;
         for corner in 0..4 {
-            let rows: Vec<u32> = corners.iter().map(|four| four[corner].0).collect();
-            let shares: Vec<f32> = corners.iter().map(|four| four[corner].1).collect();
+            let rows: Vec<u32> = interpolated_pos_embed
+                .iter()
+                .map(|four| four[corner].0)
+                .collect();
+            let shares: Vec<f32> = interpolated_pos_embed
+                .iter()
+                .map(|four| four[corner].1)
+                .collect();
             let shares = Array::from_slice(&shares, &[shares.len() as i32, 1]);
             let part = table.rows(&numbers(&rows))?;
             let part = part.multiply(shares.as_dtype(part.dtype())?)?;
@@ -163,12 +176,15 @@ impl VisionTower {
 
     /// The pixels of all pages, visual tokens in the order of the layout, (patches, pixels of a patch).
     fn pixels(&self, pages: &[Patches], placed: &[Arc<Placed>]) -> Result<Array> {
-        let (width, unit) = (self.config.pixels() as i32, self.config.unit() as i32);
+        let (width, device) = (
+            self.config.patch_dim() as i32,
+            self.config.spatial_merge_unit() as i32,
+        );
         let mut all = Vec::with_capacity(pages.len());
         for (page, placed) in pages.iter().zip(placed) {
             let tokens = page.grid.tokens() as i32;
-            let rows = Array::from_slice(&page.rows, &[tokens, unit * width]);
-            let order = &placed.layout.order;
+            let rows = Array::from_slice(&page.rows, &[tokens, device * width]);
+            let order = &placed.window_index.order;
             all.push(rows.take_axis(numbers(order), 0)?);
         }
         concatenate(&all, 0)?
@@ -177,17 +193,20 @@ impl VisionTower {
     }
 
     fn place(&mut self, grid: PatchGrid) -> Arc<Placed> {
-        if let Some(placed) = self.layouts.get(&grid) {
+        if let Some(placed) = self.window_indices.get(&grid) {
             return Arc::clone(placed);
         }
         let side = self.config.windows.as_ref().map(|windows| windows.side);
-        let layout = Layout::new(grid, side);
-        let angles = layout.angles(grid, self.config.head());
-        if self.layouts.len() >= KEPT {
-            self.layouts.clear();
+        let window_index = WindowIndex::new(grid, side);
+        let angles = window_index.rotary_angles(grid, self.config.head_dim());
+        if self.window_indices.len() >= KEPT {
+            self.window_indices.clear();
         }
-        let placed = Arc::new(Placed { layout, angles });
-        self.layouts.insert(grid, Arc::clone(&placed));
+        let placed = Arc::new(Placed {
+            window_index,
+            angles,
+        });
+        self.window_indices.insert(grid, Arc::clone(&placed));
         placed
     }
 }
@@ -233,18 +252,18 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: &Array, turns: &Turns, sight: &Sight) -> Result<Array> {
-        let x = x.add(self.attention(&self.norm1.forward(x)?, turns, sight)?)?;
+    fn forward(&self, x: &Array, turns: &Turns, packed: &PackedSequences) -> Result<Array> {
+        let x = x.add(self.attention(&self.norm1.forward(x)?, turns, packed)?)?;
         x.add(self.mlp.forward(&self.norm2.forward(&x)?)?)
     }
 
-    fn attention(&self, x: &Array, turns: &Turns, sight: &Sight) -> Result<Array> {
+    fn attention(&self, x: &Array, turns: &Turns, packed: &PackedSequences) -> Result<Array> {
         let qkv = self.qkv.forward(x)?.split_equal(3, 1)?;
         let heads = |x: &Array| x.reshape(&[size(x, 0), self.heads, -1]);
         let q = turns.rotate(&heads(&qkv[0])?)?;
         let k = turns.rotate(&heads(&qkv[1])?)?;
         self.proj
-            .forward(&attend([&q, &k, &heads(&qkv[2])?], sight)?)
+            .forward(&attend([&q, &k, &heads(&qkv[2])?], packed)?)
     }
 }
 
@@ -264,13 +283,13 @@ impl Merger {
             norm: norm(weights, config, &normed)?,
             first: weights.linear(&first, true)?,
             second: weights.linear(&second, true)?,
-            unit: config.vision.unit() as i32,
+            device: config.vision.spatial_merge_unit() as i32,
             joined,
         })
     }
 
     fn forward(&self, x: &Array) -> Result<Array> {
-        let join = |x: &Array| x.reshape(&[-1, size(x, 1) * self.unit]);
+        let join = |x: &Array| x.reshape(&[-1, size(x, 1) * self.device]);
         let x = match self.joined {
             true => self.norm.forward(&join(x)?)?,
             false => join(&self.norm.forward(x)?)?,

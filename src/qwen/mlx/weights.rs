@@ -6,8 +6,8 @@ use safetensors::Dtype as Stored;
 
 use super::layers::{Linear, Matrix, Norm, Result as Mlx};
 use super::thread::failed;
-use super::{Error, Unit};
-use crate::checkpoint::{self, Change, Raw};
+use super::{Device, Error};
+use crate::checkpoint::{self, LoraDelta, RawTensor};
 use crate::qwen::Vision;
 
 /// Checked weights, loaded one by one.
@@ -18,10 +18,10 @@ pub(super) struct Weights {
 
 impl Weights {
     /// Weights for a unit.
-    pub(super) fn new(checked: checkpoint::Weights, unit: Unit) -> Self {
-        let dtype = match unit {
-            Unit::Cpu => Dtype::Float32,
-            Unit::CpuHalf | Unit::Gpu => Dtype::Bfloat16,
+    pub(super) fn new(checked: checkpoint::Weights, device: Device) -> Self {
+        let dtype = match device {
+            Device::Cpu => Dtype::Float32,
+            Device::CpuBf16 | Device::Gpu => Dtype::Bfloat16,
         };
         Self { checked, dtype }
     }
@@ -34,14 +34,14 @@ impl Weights {
     /// A tensor of numbers, with the adapter merged in.
     fn tensor(&self, name: &str) -> Result<Array, Error> {
         let base = self.checked.checkpoint.raw(name)?;
-        let change = match &self.checked.lora {
+        let delta = match &self.checked.lora {
             None => None,
-            Some(lora) => lora.change(name)?,
+            Some(lora) => lora.delta(name)?,
         };
         let load = || {
-            let tensor = match change {
+            let tensor = match delta {
                 None => array(base)?,
-                Some(change) => merged(base, &change)?,
+                Some(delta) => merged(base, &delta)?,
             };
             let tensor = tensor.as_dtype(self.dtype)?;
             tensor.eval()?;
@@ -53,19 +53,19 @@ impl Weights {
     /// The matrix of a linear layer or of an embedding.
     pub(super) fn matrix(&self, name: &str) -> Result<Matrix, Error> {
         let weight = format!("{name}.weight");
-        let Some(packing) = self.checked.packings.get(&weight) else {
-            return self.tensor(&weight).map(Matrix::Plain);
+        let Some(quantization) = self.checked.quantizations.get(&weight) else {
+            return self.tensor(&weight).map(Matrix::Dense);
         };
         let words = || {
             let words = array(self.checked.checkpoint.raw(&weight)?).map_err(failed)?;
             words.eval().map_err(failed)?;
             Ok::<_, Error>(words)
         };
-        Ok(Matrix::Packed {
+        Ok(Matrix::Quantized {
             weight: words()?,
             scales: self.tensor(&format!("{name}.scales"))?,
             biases: self.tensor(&format!("{name}.biases"))?,
-            packing: *packing,
+            quantization: *quantization,
         })
     }
 
@@ -92,8 +92,8 @@ impl Weights {
             Ok(matrix)
         };
         Ok(Linear {
-            weight: Matrix::Plain(matrix().map_err(failed)?),
-            bias: match vision.deep {
+            weight: Matrix::Dense(matrix().map_err(failed)?),
+            bias: match vision.deepstack {
                 None => None,
                 Some(_) => Some(self.tensor("visual.patch_embed.proj.bias")?),
             },
@@ -122,7 +122,7 @@ impl Weights {
 const BLOCK: usize = 1 << 30;
 
 /// A tensor as it is in its file: its bytes, seen as what they are.
-fn array(raw: Raw) -> Mlx<Array> {
+fn array(raw: RawTensor) -> Mlx<Array> {
     let dtype = match raw.dtype {
         Stored::F32 => Dtype::Float32,
         Stored::F16 => Dtype::Float16,
@@ -154,9 +154,9 @@ fn array(raw: Raw) -> Mlx<Array> {
 }
 
 /// A tensor in f32, its adapter added.
-fn merged(base: Raw, change: &Change) -> Mlx<Array> {
+fn merged(base: RawTensor, delta: &LoraDelta) -> Mlx<Array> {
     let wide = |raw| array(raw)?.as_dtype(Dtype::Float32);
-    let change_by = Array::from_slice(&[change.scale as f32], &[]);
-    let sum = wide(change.b)?.matmul(wide(change.a)?)?;
+    let change_by = Array::from_slice(&[delta.scale as f32], &[]);
+    let sum = wide(delta.b)?.matmul(wide(delta.a)?)?;
     wide(base)?.add(sum.multiply(change_by)?)
 }

@@ -139,7 +139,7 @@ impl Outbox {
         let done = work(remote);
         let mut rest = locked(&self.rest);
         match done {
-            Err(away @ Error::Away { .. }) => {
+            Err(away @ Error::Unavailable { .. }) => {
                 rest.why = away.to_string().into();
                 rest.pause = (rest.pause * 2).clamp(REST, LONGEST_REST);
                 rest.until = Some(Instant::now() + rest.pause);

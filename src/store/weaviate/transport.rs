@@ -33,7 +33,7 @@ const CONNECT_TIME: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub(super) enum Failure {
     /// No node answers, or none can serve it at present.
-    Away {
+    Unavailable {
         why: String,
         /// A node took the request and never answered: asking again would take as long.
         hung: bool,
@@ -51,7 +51,7 @@ impl Failure {
     pub(super) fn of(self, at: &str) -> Error {
         let at = at.to_owned();
         match self {
-            Self::Away { why, .. } => Error::Away { at, why },
+            Self::Unavailable { why, .. } => Error::Unavailable { at, why },
             Self::Key(why) => Error::Key { at, why },
             Self::Missing(why) | Self::Refused(why) => Error::Failed { at, why },
         }
@@ -167,7 +167,7 @@ impl Wire {
             for _ in &self.nodes {
                 let at = self.current.load(Ordering::Relaxed);
                 match self.once(at % self.nodes.len(), &request) {
-                    Err(away @ Failure::Away { .. }) => last = Some(away),
+                    Err(away @ Failure::Unavailable { .. }) => last = Some(away),
                     done => return done,
                 }
                 // Another thread may have gone on to the next node already.
@@ -176,7 +176,7 @@ impl Wire {
             }
             round += 1;
             match last {
-                Some(away @ Failure::Away { hung: true, .. }) => return Err(away),
+                Some(away @ Failure::Unavailable { hung: true, .. }) => return Err(away),
                 Some(away) if round == ROUNDS => return Err(away),
                 _ => thread::sleep(
                     PAUSE.mul_f32(2_f32.powi(round as i32 - 1) * (0.5 + fastrand::f32())),
@@ -201,7 +201,7 @@ impl Wire {
                 self.stumbled.store(true, Ordering::Relaxed);
             }
             let why = causes(&cause.without_url());
-            Failure::Away { why, hung }
+            Failure::Unavailable { why, hung }
         };
         let response = request.send().map_err(away)?;
         let status = response.status();
@@ -223,8 +223,8 @@ fn failure(status: StatusCode, body: &[u8]) -> Failure {
         500 if why.contains("unauthorized") => Failure::Key(why),
         404 => Failure::Missing(why),
         429 if is_too_large(&why) => Failure::Refused(why),
-        408 | 425 | 429 | 502..=504 | 520.. => Failure::Away { why, hung: false },
-        _ if passes(&why) => Failure::Away { why, hung: false },
+        408 | 425 | 429 | 502..=504 | 520.. => Failure::Unavailable { why, hung: false },
+        _ if passes(&why) => Failure::Unavailable { why, hung: false },
         _ => Failure::Refused(why),
     }
 }
@@ -302,16 +302,18 @@ mod tests {
             429,
             r#"{"code":"resource_exhausted","message":"too many requests"}"#,
         );
-        assert!(matches!(overload, Failure::Away { hung: false, .. }));
+        assert!(matches!(overload, Failure::Unavailable { hung: false, .. }));
         let large = of(
             429,
             r#"{"code":"resource_exhausted","message":"max buffer size exceeds 9"}"#,
         );
         assert!(matches!(large, Failure::Refused(_)));
         assert!(matches!(of(401, ""), Failure::Key(_)));
-        assert!(matches!(of(503, "<html>"), Failure::Away { .. }));
+        assert!(matches!(of(503, "<html>"), Failure::Unavailable { .. }));
         let full = of(500, r#"{"error":[{"message":"put: store is read-only"}]}"#);
-        assert!(matches!(full, Failure::Away { why, .. } if why == "put: store is read-only"));
+        assert!(
+            matches!(full, Failure::Unavailable { why, .. } if why == "put: store is read-only")
+        );
         let wrong = of(422, r#"{"error":[{"message":"invalid object"}]}"#);
         assert!(matches!(wrong, Failure::Refused(why) if why == "invalid object"));
     }

@@ -171,7 +171,7 @@ impl Weaviate {
 
     /// After a message that was not answered in time, the next ones are half as large.
     fn narrowed(&self, failure: Failure) -> Failure {
-        if matches!(failure, Failure::Away { hung: true, .. }) {
+        if matches!(failure, Failure::Unavailable { hung: true, .. }) {
             let halved = |room: usize| Some((room / 2).max(SMALLEST));
             let order = Ordering::Relaxed;
             let _ = self.room.fetch_update(order, order, halved);
@@ -235,7 +235,7 @@ impl Weaviate {
             .call("BatchObjects", &request)
             .map_err(|failure| self.narrowed(failure).of(&self.at))?;
         if let Some(passing) = reply.errors.iter().find(|e| passes(&e.error)) {
-            return Err(Error::Away {
+            return Err(Error::Unavailable {
                 at: self.at.clone(),
                 why: passing.error.clone(),
             });

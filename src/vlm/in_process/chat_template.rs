@@ -13,12 +13,12 @@ use crate::vlm::Part;
 const NAME: &str = "chat";
 
 /// A chat template.
-pub(super) struct Template {
+pub(super) struct ChatTemplate {
     environment: Environment<'static>,
     file: String,
 }
 
-impl Template {
+impl ChatTemplate {
     /// Reads the template: `chat_template.jinja`, or a field of two older files.
     pub(super) fn open(source: &Source) -> Result<Self, checkpoint::Error> {
         if let Some(file) = source.optional("chat_template.jinja")? {
@@ -107,8 +107,8 @@ mod tests {
         <|vision_start|><|image_pad|><|vision_end|>{% elif 'text' in part %}{{ part['text'] }}{% endif %}\
         {% endfor %}<|im_end|>\n{% endfor %}\n    {%- if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
-    fn template(text: &str) -> Template {
-        Template::new(text.to_owned(), "x".to_owned()).unwrap()
+    fn template(text: &str) -> ChatTemplate {
+        ChatTemplate::new(text.to_owned(), "x".to_owned()).unwrap()
     }
 
     #[test]

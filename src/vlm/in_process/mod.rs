@@ -8,15 +8,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{
-    Card, Config, End, Error, Job, Part, Piece, Runner, Stream, stream_of, vision_precision,
+    Card, ChatRequest, Chunk, Config, Error, Finish, Part, Runner, Stream, stream_of,
+    vision_precision,
 };
-use crate::checkpoint::{self, Files, Json, Source, Watch, Weights};
+use crate::checkpoint::{self, Files, Json, Progress, Source, Weights};
 use crate::page::{PageImage, Size};
 use crate::patch::{PatchSpec, Prepare, Prepared};
-use crate::qwen::mlx::{self, Question, Recipe, Said, Speaker, Unit};
+use crate::qwen::mlx::{
+    self, Device, FinishReason, GenerationRequest, Generator, GeneratorConfig, TokenEvent,
+};
 use crate::qwen::{self, Family, image_processor, schema};
-use chat_template::Template;
-use tokenizer::Words;
+use chat_template::ChatTemplate;
+use tokenizer::Tokenizer;
 
 /// Questions at once that suit it.
 const LANES: usize = 4;
@@ -29,57 +32,57 @@ const THINK: &str = "<think>";
 const THOUGHT: &str = "</think>";
 
 /// A model in this process.
-struct Inside {
+struct InProcess {
     card: Card,
-    speaker: Speaker,
-    template: Template,
-    words: Arc<Words>,
+    generator: Generator,
+    template: ChatTemplate,
+    tokenizer: Arc<Tokenizer>,
     pixels: PatchSpec,
 }
 
 /// What is known of a model before its weights are fetched.
-struct Parts {
+struct LoadedFiles {
     source: Source,
     json: Json,
     shape: qwen::Config,
-    template: Template,
-    words: Words,
+    template: ChatTemplate,
+    tokenizer: Tokenizer,
     pixels: PatchSpec,
 }
 
 /// Fetches the weights of a model that can run here.
-pub(super) fn fetch(config: &Config, watch: Watch) -> Result<(), Error> {
-    Unit::open(None)?;
-    files(&Parts::find(config)?.source, watch)?;
+pub(super) fn fetch(config: &Config, on_progress: Progress) -> Result<(), Error> {
+    Device::open(None)?;
+    files(&LoadedFiles::find(config)?.source, on_progress)?;
     Ok(())
 }
 
 /// Opens the model in a folder, or on the hub; `memory` is what it may take, in bytes.
 pub(super) fn open(config: &Config, memory: u64) -> Result<Box<dyn Runner>, Error> {
-    let unit = Unit::open(None)?;
-    let Parts {
+    let device = Device::open(None)?;
+    let LoadedFiles {
         source,
         json,
         shape,
         template,
-        words,
+        tokenizer,
         pixels,
-    } = Parts::find(config)?;
+    } = LoadedFiles::find(config)?;
     let files = files(&source, &mut |_, _, _| ())?;
     let side = (shape.vision.patch_size * shape.vision.spatial_merge_size) as u32;
-    let recipe = Recipe {
-        tied: is_tied(&json),
-        stop: stop(&source, &json, &words)?,
-        context: setting(&json, |part| part.number(&["max_position_embeddings"]))
+    let generator_config = GeneratorConfig {
+        tie_word_embeddings: is_tied(&json),
+        stop_tokens: stop(&source, &json, &tokenizer)?,
+        context_length: setting(&json, |part| part.number(&["max_position_embeddings"]))
             .unwrap_or(CONTEXT),
         weights: weights(config.model.clone(), files.clone(), &json, &shape),
         shape,
-        unit,
+        device,
         memory,
     };
     let folder = files.base.first().and_then(|file| file.parent());
     let card = Card {
-        name: format!("MLX in this process, {}", unit.name()),
+        name: format!("MLX in this process, {}", device.name()),
         model: config.model.clone(),
         lanes: LANES,
         interleave: 1,
@@ -89,19 +92,19 @@ pub(super) fn open(config: &Config, memory: u64) -> Result<Box<dyn Runner>, Erro
         unloads: true,
         warning: folder.and_then(vision_precision::of_folder),
     };
-    Ok(Box::new(Inside {
+    Ok(Box::new(InProcess {
         card,
-        speaker: Speaker::open(recipe)?,
+        generator: Generator::open(generator_config)?,
         template,
-        words: Arc::new(words),
+        tokenizer: Arc::new(tokenizer),
         pixels,
     }))
 }
 
-impl Parts {
+impl LoadedFiles {
     fn find(config: &Config) -> Result<Self, Error> {
         if config.model.is_empty() {
-            return Err(Error::Unfit(
+            return Err(Error::Unsupported(
                 "no model is named: `--model` is a folder or a hub id".to_owned(),
             ));
         }
@@ -111,16 +114,18 @@ impl Parts {
         if shape.family == Family::Qwen2 {
             return Err(json.unsupported("a Qwen2-VL").into());
         }
-        let template = Template::open(&source)?;
+        let template = ChatTemplate::open(&source)?;
         let tokenizer = source.file("tokenizer.json", &mut |_, _, _| ())?;
-        let words = Words::open(&tokenizer, shape.image_token)?;
+        let tokenizer = Tokenizer::open(&tokenizer, shape.image_token)?;
         let asked = [
             Part::Image(Vec::new().into()),
             Part::Text("What is this?".to_owned()),
         ];
-        let stretches = words.cut(&template.render(&asked)?).map(|cut| cut.len());
+        let stretches = tokenizer
+            .encode_segments(&template.render(&asked)?)
+            .map(|cut| cut.len());
         if stretches.as_ref().ok() != Some(&2) {
-            return Err(Error::Unfit(format!(
+            return Err(Error::Unsupported(format!(
                 "the chat template of `{}` does not make one token of a picture",
                 config.model
             )));
@@ -131,7 +136,7 @@ impl Parts {
             json,
             shape,
             template,
-            words,
+            tokenizer,
         })
     }
 }
@@ -150,9 +155,9 @@ fn setting<T>(json: &Json, get: impl Fn(&Json) -> Option<T>) -> Option<T> {
 }
 
 /// The files of the weights, fetched where needed.
-fn files(source: &Source, watch: Watch) -> Result<Files, checkpoint::Error> {
+fn files(source: &Source, on_progress: Progress) -> Result<Files, checkpoint::Error> {
     let names = checkpoint::shards(source)?;
-    let fetch = |name: &String| source.file(name, &mut *watch);
+    let fetch = |name: &String| source.file(name, &mut *on_progress);
     Ok(Files {
         base: names.iter().map(fetch).collect::<Result<_, _>>()?,
         adapter: None,
@@ -166,12 +171,16 @@ fn weights(
     json: &Json,
     shape: &qwen::Config,
 ) -> Box<dyn Fn() -> Result<Weights, checkpoint::Error> + Send + Sync> {
-    let schema = schema::words(shape, is_tied(json));
-    Box::new(move || Weights::open_packed(&model, &files, &schema))
+    let schema = schema::language_model(shape, is_tied(json));
+    Box::new(move || Weights::open_quantized(&model, &files, &schema))
 }
 
 /// The tokens that end an answer.
-fn stop(source: &Source, config: &Json, words: &Words) -> Result<Vec<u32>, checkpoint::Error> {
+fn stop(
+    source: &Source,
+    config: &Json,
+    tokenizer: &Tokenizer,
+) -> Result<Vec<u32>, checkpoint::Error> {
     let named = |json: &Json| {
         let one = json.number(&["eos_token_id"]).map(|token| vec![token]);
         one.or_else(|| json.whole_numbers("eos_token_id"))
@@ -181,36 +190,44 @@ fn stop(source: &Source, config: &Json, words: &Words) -> Result<Vec<u32>, check
         stop.extend(named(&Json::read(&file)?).unwrap_or_default());
     }
     let stop = stop.into_iter().map(|token| token as u32);
-    Ok(stop.chain(words.token(END)).collect())
+    Ok(stop.chain(tokenizer.token(END)).collect())
 }
 
-impl Inside {
+impl InProcess {
     /// The question as the model reads it, and whether its answer begins with thoughts.
-    fn pieces(&self, parts: &[Part]) -> Result<(Vec<mlx::Piece>, bool), Error> {
+    fn segments(&self, parts: &[Part]) -> Result<(Vec<mlx::Segment>, bool), Error> {
         let text = self.template.render(parts)?;
         let refused = |error: tokenizers::Error| Error::Refused(error.to_string());
         let thinking = text.trim_end().ends_with(THINK);
-        let mut stretches = self.words.cut(&text).map_err(refused)?.into_iter();
+        let mut stretches = self
+            .tokenizer
+            .encode_segments(&text)
+            .map_err(refused)?
+            .into_iter();
         let images = parts.iter().filter_map(|part| match part {
             Part::Image(jpeg) => Some(self.picture(jpeg)),
             Part::Text(_) => None,
         });
-        let mut pieces: Vec<_> = stretches.next().map(mlx::Piece::Text).into_iter().collect();
+        let mut segments: Vec<_> = stretches
+            .next()
+            .map(mlx::Segment::Text)
+            .into_iter()
+            .collect();
         for image in images {
             let Some(behind) = stretches.next() else {
                 let why = "the chat template leaves a picture out";
                 return Err(Error::Refused(why.to_owned()));
             };
-            pieces.extend([image?, mlx::Piece::Text(behind)]);
+            segments.extend([image?, mlx::Segment::Text(behind)]);
         }
         if stretches.next().is_some() {
             let why = "the chat template makes more of a picture than one token";
             return Err(Error::Refused(why.to_owned()));
         }
-        Ok((pieces, thinking))
+        Ok((segments, thinking))
     }
 
-    fn picture(&self, jpeg: &[u8]) -> Result<mlx::Piece, Error> {
+    fn picture(&self, jpeg: &[u8]) -> Result<mlx::Segment, Error> {
         let refused = |error: &dyn std::fmt::Display| Error::Refused(format!("picture: {error}"));
         let seen = image::load_from_memory(jpeg).map_err(|e| refused(&e))?;
         let seen = seen.into_rgb8();
@@ -218,48 +235,48 @@ impl Inside {
         let page = PageImage::new(size, seen.into_raw()).map_err(|e| refused(&e))?;
         let prepared = Prepare::Qwen(self.pixels.clone()).prepare(&page);
         match prepared.map_err(|e| refused(&e))? {
-            Prepared::Qwen(patches) => Ok(mlx::Piece::Image(patches)),
+            Prepared::Qwen(patches) => Ok(mlx::Segment::Image(patches)),
             Prepared::Gray(_) => Err(refused(&"not in colour")),
         }
     }
 }
 
-impl Runner for Inside {
+impl Runner for InProcess {
     fn card(&self) -> &Card {
         &self.card
     }
 
-    fn run(&self, job: &Job) -> Result<Stream, Error> {
-        let (pieces, thinking) = self.pieces(&job.parts)?;
-        let question = Question {
-            pieces,
-            max_tokens: job.max_tokens as usize,
-            temperature: job.temperature,
+    fn run(&self, request: &ChatRequest) -> Result<Stream, Error> {
+        let (segments, thinking) = self.segments(&request.parts)?;
+        let question = GenerationRequest {
+            segments,
+            max_tokens: request.max_tokens as usize,
+            temperature: request.temperature,
             // Each time another one: who asks again wants another answer.
             seed: RandomState::new().build_hasher().finish(),
         };
         // What does not fit now will not fit later: one page is refused, the others go on.
-        let asked = self.speaker.ask(question);
+        let asked = self.generator.submit(question);
         let answer = asked.map_err(|error| Error::Refused(error.to_string()))?;
-        let prompt = u32::try_from(answer.prompt).ok();
-        let mut answer = Answer {
+        let prompt = u32::try_from(answer.prompt_tokens).ok();
+        let mut answer = TokenStream {
             answer,
-            words: Arc::clone(&self.words),
+            tokenizer: Arc::clone(&self.tokenizer),
             held: Vec::new(),
             thinking,
-            deadline: job.deadline,
-            by: Instant::now() + job.deadline,
-            end: End {
+            deadline: request.deadline,
+            by: Instant::now() + request.deadline,
+            end: Finish {
                 truncated: false,
                 prompt_tokens: prompt,
                 tokens: Some(0),
             },
         };
-        Ok(stream_of(move || answer.piece()))
+        Ok(stream_of(move || answer.next_chunk()))
     }
 
     fn unload(&self) -> Result<(), Error> {
-        Ok(self.speaker.unload()?)
+        Ok(self.generator.unload()?)
     }
 
     fn process(&self) -> Option<u32> {
@@ -268,38 +285,38 @@ impl Runner for Inside {
 }
 
 /// An answer, token by token.
-struct Answer {
-    answer: mlx::Answer,
-    words: Arc<Words>,
+struct TokenStream {
+    answer: mlx::TokenStream,
+    tokenizer: Arc<Tokenizer>,
     /// The beginning of a character.
     held: Vec<u32>,
     /// Whether what comes is not meant for others.
     thinking: bool,
     deadline: Duration,
     by: Instant,
-    end: End,
+    end: Finish,
 }
 
-impl Answer {
-    fn piece(&mut self) -> Result<Piece, Error> {
+impl TokenStream {
+    fn next_chunk(&mut self) -> Result<Chunk, Error> {
         loop {
             let late = || Error::Deadline(self.deadline.as_secs());
-            let said = self.answer.next_by(self.by);
+            let said = self.answer.recv_deadline(self.by);
             match said.map_err(|error| error.map_or_else(late, Error::from))? {
-                Said::Token(token) => {
+                TokenEvent::Token(token) => {
                     self.end.tokens = self.end.tokens.map(|tokens| tokens + 1);
-                    let text = self.words.spell(token, &mut self.held);
+                    let text = self.tokenizer.decode_stream(token, &mut self.held);
                     if text.contains(THOUGHT) {
                         self.thinking = false;
                     } else if !text.is_empty() && self.thinking {
-                        return Ok(Piece::Thought(text));
+                        return Ok(Chunk::Reasoning(text));
                     } else if !text.is_empty() {
-                        return Ok(Piece::Text(text));
+                        return Ok(Chunk::Text(text));
                     }
                 }
-                Said::End { truncated } => {
-                    self.end.truncated = truncated;
-                    return Ok(Piece::End(self.end));
+                TokenEvent::Finished(reason) => {
+                    self.end.truncated = reason == FinishReason::Length;
+                    return Ok(Chunk::Finished(self.end));
                 }
             }
         }
@@ -311,14 +328,14 @@ impl From<mlx::Error> for Error {
         match error {
             mlx::Error::NotBuilt => Self::NotBuilt,
             mlx::Error::Memory(why) => Self::Memory(why),
-            mlx::Error::Failed(why) => Self::Fault(why),
-            other => Self::Unfit(other.to_string()),
+            mlx::Error::Failed(why) => Self::ModelFailed(why),
+            other => Self::Unsupported(other.to_string()),
         }
     }
 }
 
 impl From<checkpoint::Error> for Error {
     fn from(error: checkpoint::Error) -> Self {
-        Self::Unfit(error.to_string())
+        Self::Unsupported(error.to_string())
     }
 }

@@ -18,14 +18,14 @@ fn is_late(cause: &io::Error) -> bool {
 }
 
 /// Reads lines until the reply ends.
-pub(super) struct Lines<R> {
+pub(super) struct LineReader<R> {
     reply: BufReader<R>,
     begun: Instant,
     deadline: Duration,
     read: u64,
 }
 
-impl<R: Read> Lines<R> {
+impl<R: Read> LineReader<R> {
     pub(super) fn new(reply: R, deadline: Duration) -> Self {
         Self {
             reply: BufReader::new(reply),
@@ -48,7 +48,7 @@ impl<R: Read> Lines<R> {
                 Ok(0) => return Ok(None),
                 Ok(bytes) => bytes as u64,
                 Err(cause) if is_late(&cause) => return Err(late()),
-                Err(cause) => return Err(Error::Broken(cause.to_string())),
+                Err(cause) => return Err(Error::Disconnected(cause.to_string())),
             };
             if line.len() as u64 == LINE || self.read > ALL {
                 return Err(Error::Protocol(format!("more than {} bytes", line.len())));

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::NamedTempFile;
 
-use crate::vlm::{Card, Config, Error, Job, Runner, Stream};
+use crate::vlm::{Card, ChatRequest, Config, Error, Runner, Stream};
 
 /// How long a server may take until it answers: large models come from a disk.
 const START: Duration = Duration::from_secs(300);
@@ -42,14 +42,14 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// A runner, and the server that we started for it.
-pub(super) struct Kept {
+pub(super) struct ManagedServer {
     card: Card,
     runner: Box<dyn Runner>,
     config: Config,
     server: Mutex<Server>,
 }
 
-impl Kept {
+impl ManagedServer {
     /// Starts the server and waits until it answers.
     pub(super) fn start(config: &Config) -> Result<Self, Error> {
         let mut server = Server::start(&config.command)?;
@@ -66,7 +66,7 @@ impl Kept {
     }
 
     /// Starts the server again if it has ended, and waits until it answers.
-    fn mend(&self) -> Result<(), Error> {
+    fn ensure_running(&self) -> Result<(), Error> {
         let mut server = lock(&self.server);
         if server.ended().is_some() {
             self.restart(&mut server)?;
@@ -82,16 +82,16 @@ impl Kept {
     }
 }
 
-impl Runner for Kept {
+impl Runner for ManagedServer {
     fn card(&self) -> &Card {
         &self.card
     }
 
-    fn run(&self, job: &Job) -> Result<Stream, Error> {
-        match self.runner.run(job) {
-            Err(Error::Away { .. }) => {
-                self.mend()?;
-                self.runner.run(job)
+    fn run(&self, request: &ChatRequest) -> Result<Stream, Error> {
+        match self.runner.run(request) {
+            Err(Error::Unavailable { .. }) => {
+                self.ensure_running()?;
+                self.runner.run(request)
             }
             done => done,
         }
@@ -123,7 +123,7 @@ struct Server {
 impl Server {
     fn start(command: &[String]) -> Result<Self, Error> {
         let program = command.first().cloned().unwrap_or_default();
-        let away = |why: &dyn std::fmt::Display| Error::Away {
+        let away = |why: &dyn std::fmt::Display| Error::Unavailable {
             at: format!("`{program}`"),
             why: format!("it cannot be started: {why}"),
         };
@@ -154,15 +154,16 @@ impl Server {
         let begun = Instant::now();
         loop {
             match super::there(config) {
-                Err(Error::Away { at, why }) => {
+                Err(Error::Unavailable { at, why }) => {
                     if let Some(status) = self.ended() {
-                        let why = format!("`{}` ended, {status}: {}", self.program, self.told());
-                        return Err(Error::Away { at, why });
+                        let why =
+                            format!("`{}` ended, {status}: {}", self.program, self.log_tail());
+                        return Err(Error::Unavailable { at, why });
                     }
                     if begun.elapsed() > START {
                         let waited = START.as_secs();
                         let why = format!("{why}, {waited} s after `{}`", self.program);
-                        return Err(Error::Away { at, why });
+                        return Err(Error::Unavailable { at, why });
                     }
                     thread::sleep(LOOK);
                 }
@@ -176,7 +177,7 @@ impl Server {
     }
 
     /// The end of its log.
-    fn told(&self) -> String {
+    fn log_tail(&self) -> String {
         let log = std::fs::read(self.log.path()).unwrap_or_default();
         let end = &log[log.len().saturating_sub(TOLD)..];
         String::from_utf8_lossy(end).trim().to_owned()

@@ -14,7 +14,7 @@ use reqwest::StatusCode;
 use reqwest::blocking::{Client, RequestBuilder, Response};
 use serde_json::Value;
 
-use super::{Config, Error, Kind, Runner};
+use super::{Config, Error, Runner, RunnerKind};
 
 /// How long a question about the server itself may take.
 const SHORT: Duration = Duration::from_secs(20);
@@ -29,8 +29,8 @@ pub(super) use managed::end_all;
 
 pub(super) fn open(config: &Config) -> Result<Box<dyn Runner>, Error> {
     match there(config) {
-        Err(Error::Away { .. }) if !config.command.is_empty() => {
-            Ok(Box::new(managed::Kept::start(config)?))
+        Err(Error::Unavailable { .. }) if !config.command.is_empty() => {
+            Ok(Box::new(managed::ManagedServer::start(config)?))
         }
         other => other,
     }
@@ -40,7 +40,7 @@ pub(super) fn open(config: &Config) -> Result<Box<dyn Runner>, Error> {
 fn there(config: &Config) -> Result<Box<dyn Runner>, Error> {
     let wire = Wire::new(config)?;
     Ok(match config.runner {
-        Kind::Ollama => Box::new(ollama::open(wire, config)?),
+        RunnerKind::Ollama => Box::new(ollama::open(wire, config)?),
         _ => Box::new(openai::open(wire, config)?),
     })
 }
@@ -58,15 +58,15 @@ struct Wire {
 impl Wire {
     fn new(config: &Config) -> Result<Self, Error> {
         let default = match config.runner {
-            Kind::MlxVlm => "http://127.0.0.1:8080",
-            Kind::Ollama => "http://127.0.0.1:11434",
+            RunnerKind::MlxVlm => "http://127.0.0.1:8080",
+            RunnerKind::Ollama => "http://127.0.0.1:11434",
             _ => "http://127.0.0.1:8000",
         };
         let url = match config.url.trim().trim_end_matches('/') {
             "" => default.to_owned(),
             url => url.trim_end_matches("/v1").to_owned(),
         };
-        let away = |why: String| Error::Away {
+        let away = |why: String| Error::Unavailable {
             at: url.clone(),
             why,
         };
@@ -119,7 +119,7 @@ impl Wire {
         let (head, body) = self.try_get(path)?;
         match head.status.is_success() && !body.is_null() {
             true => Ok((head, body)),
-            false => Err(Error::Stranger {
+            false => Err(Error::UnexpectedServer {
                 at: self.url.clone(),
                 why: format!("{path} answers {}", head.status),
             }),
@@ -161,7 +161,7 @@ impl Wire {
         reply
             .take(REPLY)
             .read_to_end(&mut body)
-            .map_err(|e| Error::Broken(e.to_string()))?;
+            .map_err(|e| Error::Disconnected(e.to_string()))?;
         Ok((about, serde_json::from_slice(&body).unwrap_or_default()))
     }
 
@@ -191,7 +191,7 @@ impl Wire {
         ];
         match busy.contains(&about.status) {
             // It loads its model, or has too much to do: the page is not to blame.
-            true => Err(Error::Away {
+            true => Err(Error::Unavailable {
                 at: self.url.clone(),
                 why,
             }),
@@ -206,7 +206,7 @@ impl Wire {
             why = cause.to_string();
             inner = cause.source();
         }
-        Error::Away {
+        Error::Unavailable {
             at: self.url.clone(),
             why,
         }
@@ -254,7 +254,7 @@ fn refusal(status: StatusCode, why: &str) -> Error {
         return Error::Memory(why.to_owned());
     }
     match status.is_server_error() {
-        true => Error::Fault(why.to_owned()),
+        true => Error::ModelFailed(why.to_owned()),
         false => Error::Refused(format!("{why} ({})", status.as_u16())),
     }
 }

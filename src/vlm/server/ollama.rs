@@ -6,10 +6,12 @@ use reqwest::StatusCode;
 use reqwest::blocking::Response;
 use serde_json::{Value, json};
 
-use super::line_reader::Lines;
+use super::line_reader::LineReader;
 use super::{Wire, message, refusal};
 use crate::vlm::vision_precision;
-use crate::vlm::{Card, Config, End, Error, Job, Part, Piece, Runner, Stream, stream_of};
+use crate::vlm::{
+    Card, ChatRequest, Chunk, Config, Error, Finish, Part, Runner, Stream, stream_of,
+};
 
 /// Pages in one request: it runs one request of a Qwen-VL at a time, whatever is asked (`server/sched.go`).
 const INTERLEAVED: usize = 8;
@@ -79,9 +81,9 @@ impl Runner for Ollama {
         &self.card
     }
 
-    fn run(&self, job: &Job) -> Result<Stream, Error> {
+    fn run(&self, request: &ChatRequest) -> Result<Stream, Error> {
         let (mut words, mut images) = (Vec::new(), Vec::new());
-        for part in &job.parts {
+        for part in &request.parts {
             words.push(match part {
                 Part::Text(text) => text.as_str(),
                 Part::Image(jpeg) => {
@@ -100,15 +102,15 @@ impl Runner for Ollama {
             "truncate": false,
             "shift": false,
             "options": {
-                "num_ctx": self.context, "num_predict": job.max_tokens, "temperature": job.temperature,
+                "num_ctx": self.context, "num_predict": request.max_tokens, "temperature": request.temperature,
             },
         });
-        let reply = self.wire.ask("/api/chat", &body, job.deadline)?;
+        let reply = self.wire.ask("/api/chat", &body, request.deadline)?;
         let mut answer = Answer {
-            lines: Lines::new(reply, job.deadline),
+            lines: LineReader::new(reply, request.deadline),
             end: None,
         };
-        Ok(stream_of(move || answer.piece()))
+        Ok(stream_of(move || answer.chunk()))
     }
 
     fn unload(&self) -> Result<(), Error> {
@@ -125,13 +127,13 @@ impl Runner for Ollama {
 
 /// An answer in lines of JSON.
 struct Answer {
-    lines: Lines<Response>,
+    lines: LineReader<Response>,
     /// The end came with the last words.
-    end: Option<End>,
+    end: Option<Finish>,
 }
 
 impl Answer {
-    fn piece(&mut self) -> Result<Piece, Error> {
+    fn chunk(&mut self) -> Result<Chunk, Error> {
         while self.end.is_none()
             && let Some(line) = self.lines.next()?
         {
@@ -142,7 +144,7 @@ impl Answer {
             }
             if event["done"] == true {
                 let number = |name: &str| event[name].as_u64().and_then(|n| u32::try_from(n).ok());
-                self.end = Some(End {
+                self.end = Some(Finish {
                     truncated: event["done_reason"] == "length",
                     prompt_tokens: number("prompt_eval_count"),
                     tokens: number("eval_count"),
@@ -153,13 +155,13 @@ impl Answer {
                 text.filter(|text| !text.is_empty()).map(str::to_owned)
             };
             if let Some(text) = text("content") {
-                return Ok(Piece::Text(text));
+                return Ok(Chunk::Text(text));
             }
             if let Some(text) = text("thinking") {
-                return Ok(Piece::Thought(text));
+                return Ok(Chunk::Reasoning(text));
             }
         }
         // It ends an answer that goes round in circles without a word (`llm/server.go`, `tokenRepeat`).
-        self.end.map(Piece::End).ok_or(Error::Circles)
+        self.end.map(Chunk::Finished).ok_or(Error::Repetition)
     }
 }

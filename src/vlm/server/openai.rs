@@ -8,10 +8,12 @@ use reqwest::StatusCode;
 use reqwest::blocking::Response;
 use serde_json::{Value, json};
 
-use super::line_reader::Lines;
+use super::line_reader::LineReader;
 use super::{Head, Wire, message, refusal};
 use crate::vlm::vision_precision;
-use crate::vlm::{Card, Config, End, Error, Job, Kind, Part, Piece, Runner, Stream, stream_of};
+use crate::vlm::{
+    Card, ChatRequest, Chunk, Config, Error, Finish, Part, Runner, RunnerKind, Stream, stream_of,
+};
 
 /// Requests at once for servers that batch them.
 const LANES: usize = 8;
@@ -28,7 +30,7 @@ pub(super) struct OpenAi {
 
 pub(super) fn open(wire: Wire, config: &Config) -> Result<OpenAi, Error> {
     let (head, models) = wire.get("/v1/models")?;
-    let is_mlx = config.runner == Kind::MlxVlm || head.server.starts_with("mlx_vlm");
+    let is_mlx = config.runner == RunnerKind::MlxVlm || head.server.starts_with("mlx_vlm");
     let known: Vec<&str> = models["data"]
         .as_array()
         .into_iter()
@@ -38,7 +40,7 @@ pub(super) fn open(wire: Wire, config: &Config) -> Result<OpenAi, Error> {
     // llama.cpp lists its model while it loads it.
     let (state, health) = wire.try_get("/health")?;
     if state.status == StatusCode::SERVICE_UNAVAILABLE {
-        return Err(Error::Away {
+        return Err(Error::Unavailable {
             at: wire.url,
             why: message(&health),
         });
@@ -88,7 +90,7 @@ impl Runner for OpenAi {
         &self.card
     }
 
-    fn run(&self, job: &Job) -> Result<Stream, Error> {
+    fn run(&self, request: &ChatRequest) -> Result<Stream, Error> {
         let part = |part: &Part| match part {
             Part::Text(text) => json!({"type": "text", "text": text}),
             Part::Image(jpeg) => {
@@ -96,12 +98,12 @@ impl Runner for OpenAi {
                 json!({"type": "image_url", "image_url": {"url": url}})
             }
         };
-        let content: Vec<Value> = job.parts.iter().map(part).collect();
+        let content: Vec<Value> = request.parts.iter().map(part).collect();
         let mut body = json!({
             "model": self.card.model,
             "messages": [{"role": "user", "content": content}],
-            "max_tokens": job.max_tokens,
-            "temperature": job.temperature,
+            "max_tokens": request.max_tokens,
+            "temperature": request.temperature,
             "stream": true,
             "stream_options": {"include_usage": true},
         });
@@ -111,14 +113,16 @@ impl Runner for OpenAi {
         } else {
             body["chat_template_kwargs"] = json!({"enable_thinking": false});
         }
-        let reply = self.wire.ask("/v1/chat/completions", &body, job.deadline)?;
+        let reply = self
+            .wire
+            .ask("/v1/chat/completions", &body, request.deadline)?;
         let mut answer = Answer {
-            lines: Lines::new(reply, job.deadline),
-            end: End::default(),
+            lines: LineReader::new(reply, request.deadline),
+            end: Finish::default(),
         };
         Ok(stream_of(move || {
-            let piece = answer.piece();
-            piece.map(|piece| piece.unwrap_or(Piece::End(answer.end)))
+            let chunk = answer.chunk();
+            chunk.map(|chunk| chunk.unwrap_or(Chunk::Finished(answer.end)))
         }))
     }
 
@@ -136,13 +140,13 @@ impl Runner for OpenAi {
 
 /// An answer in server-sent events.
 struct Answer {
-    lines: Lines<Response>,
-    end: End,
+    lines: LineReader<Response>,
+    end: Finish,
 }
 
 impl Answer {
     /// The next piece; none at the end.
-    fn piece(&mut self) -> Result<Option<Piece>, Error> {
+    fn chunk(&mut self) -> Result<Option<Chunk>, Error> {
         while let Some(line) = self.lines.next()? {
             let Some(data) = line.strip_prefix("data:").map(str::trim) else {
                 continue; // Comments and the names of events.
@@ -159,14 +163,16 @@ impl Answer {
             let delta = &event["choices"][0]["delta"];
             let text = |name: &str| delta[name].as_str().filter(|text| !text.is_empty());
             if let Some(text) = text("content") {
-                return Ok(Some(Piece::Text(text.to_owned())));
+                return Ok(Some(Chunk::Text(text.to_owned())));
             }
             if let Some(text) = text("reasoning_content").or(text("reasoning")) {
-                return Ok(Some(Piece::Thought(text.to_owned())));
+                return Ok(Some(Chunk::Reasoning(text.to_owned())));
             }
         }
-        match self.end == End::default() {
-            true => Err(Error::Broken("the stream ended without an end".to_owned())),
+        match self.end == Finish::default() {
+            true => Err(Error::Disconnected(
+                "the stream ended without an end".to_owned(),
+            )),
             false => Ok(None),
         }
     }

@@ -221,7 +221,7 @@ impl Bench<'_> {
             let failed = failed.filter(|(class, _)| names.contains(&class.as_str()));
             again.map(|(_, times)| *times as usize).sum::<usize>() + failed.count()
         };
-        let sum = |tokens: &dyn Fn(&vlm::End) -> Option<u32>| {
+        let sum = |tokens: &dyn Fn(&vlm::Finish) -> Option<u32>| {
             let all = round.exchanges.iter().map(|one| tokens(&one.end));
             all.map(|tokens| tokens.map(u64::from)).sum::<Option<u64>>()
         };

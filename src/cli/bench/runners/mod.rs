@@ -11,7 +11,7 @@ use crate::measure::{Grade, Machine, RUNNER_SCHEMA, Rankings, RunnerBenchmark};
 use crate::page::PageSet;
 use crate::report::Report;
 use crate::store::{self, Mode, Scope, Store, Which};
-use crate::vlm::Kind;
+use crate::vlm::RunnerKind;
 
 use super::super::Common;
 use super::super::describe::upright;
@@ -87,7 +87,7 @@ impl Approach {
 #[derive(Clone, Debug)]
 struct Named {
     text: String,
-    runner: Kind,
+    runner: RunnerKind,
     model: String,
     url: String,
 }
@@ -103,7 +103,7 @@ impl Named {
         };
         Ok(Self {
             text: text.to_owned(),
-            runner: Kind::from_str(runner, false).map_err(|_| {
+            runner: RunnerKind::from_str(runner, false).map_err(|_| {
                 format!("there is no runner `{runner}`; there are mlx-vlm, ollama, mlx and openai")
             })?,
             model: model.to_owned(),

@@ -10,16 +10,18 @@ use mlx_rs::{Array, memory as mlx};
 use super::super::hooks::tap;
 use super::super::kv_cache::Cache;
 use super::super::thread::failed;
-use super::super::{Error, Piece, Question, Recipe, Said, Tap};
+use super::super::{
+    Activation, Error, FinishReason, GenerationRequest, GeneratorConfig, Segment, TokenEvent,
+};
 use super::memory::Need;
 use super::model::{Model, STRETCH};
 use super::sampling::{Draw, choose, tokens};
 
 /// A question that was asked.
 pub(super) struct Asked {
-    pub(super) question: Question,
+    pub(super) question: GenerationRequest,
     pub(super) need: Need,
-    pub(super) tell: Sender<Result<Said, Error>>,
+    pub(super) tell: Sender<Result<TokenEvent, Error>>,
     pub(super) wanted: Weak<()>,
 }
 
@@ -41,7 +43,7 @@ pub(super) struct Lane {
     place: i32,
     draw: Draw,
     left: usize,
-    tell: Sender<Result<Said, Error>>,
+    tell: Sender<Result<TokenEvent, Error>>,
     wanted: Weak<()>,
 }
 
@@ -52,8 +54,8 @@ impl Floor {
     }
 
     /// Reads a question.
-    pub(super) fn take_in(&mut self, recipe: &Recipe, asked: Asked) -> Result<(), Error> {
-        let model = load(&mut self.model, recipe)?;
+    pub(super) fn take_in(&mut self, config: &GeneratorConfig, asked: Asked) -> Result<(), Error> {
+        let model = load(&mut self.model, config)?;
         let (temperature, seed) = (asked.question.temperature, asked.question.seed);
         let draw = |number| Draw {
             temperature,
@@ -62,8 +64,8 @@ impl Floor {
         let still = &mut |_: &_| Ok(asked.wanted.strong_count() > 0);
         let begin = || {
             let unseen = &mut |_: &'static str, _: usize, _: &_| Ok(());
-            let pieces = asked.question.pieces;
-            let Some(reading) = model.read(pieces, STRETCH, unseen, still)? else {
+            let segments = asked.question.segments;
+            let Some(reading) = model.read(segments, STRETCH, unseen, still)? else {
                 return Ok(None);
             };
             let token = choose(&model.scores(&reading.last)?, &[draw(0)])?;
@@ -92,18 +94,18 @@ impl Floor {
     }
 
     /// Says the next token of every answer. The one behind it is begun before: while it is computed, this one is told.
-    pub(super) fn step(&mut self, recipe: &Recipe) -> Result<(), Error> {
+    pub(super) fn step(&mut self, config: &GeneratorConfig) -> Result<(), Error> {
         let Some(now) = self.ahead.take() else {
             return Ok(());
         };
-        let model = load(&mut self.model, recipe)?;
-        let places: Vec<i32> = self.lanes.iter().map(|lane| lane.place).collect();
+        let model = load(&mut self.model, config)?;
+        let position_ids: Vec<i32> = self.lanes.iter().map(|lane| lane.place).collect();
         let draws: Vec<Draw> = self.lanes.iter().map(|lane| lane.draw).collect();
         let goes_on = self.lanes.iter().any(|lane| lane.left > 1);
         let mut caches: Vec<&mut Cache> =
             self.lanes.iter_mut().map(|lane| &mut lane.cache).collect();
         let mut begin = || {
-            let rows = model.step(&now, &places, &mut caches)?;
+            let rows = model.step(&now, &position_ids, &mut caches)?;
             let next = choose(&model.scores(&rows)?, &draws)?;
             async_eval([&next])?;
             Ok(next)
@@ -114,7 +116,7 @@ impl Floor {
         self.keep(|row, lane| {
             lane.place += 1;
             lane.draw.seed = lane.draw.seed.wrapping_add(1);
-            lane.say(taken[row], &recipe.stop)
+            lane.say(taken[row], &config.stop_tokens)
         })
     }
 
@@ -156,15 +158,15 @@ impl Floor {
         Ok(())
     }
 
-    /// See [`Speaker::inside`].
-    pub(super) fn inside(
+    /// See [`Generator::activations`].
+    pub(super) fn activations(
         &mut self,
-        recipe: &Recipe,
-        pieces: Vec<Piece>,
+        config: &GeneratorConfig,
+        segments: Vec<Segment>,
         answer: &[u32],
         stretch: usize,
-    ) -> Result<Vec<Tap>, Error> {
-        let model = load(&mut self.model, recipe)?;
+    ) -> Result<Vec<Activation>, Error> {
+        let model = load(&mut self.model, config)?;
         let mut read = Vec::new();
         let compute = || {
             let keep = &mut |rows: &_| {
@@ -172,11 +174,11 @@ impl Floor {
                 Ok(true)
             };
             let mut taps = Vec::new();
-            let watch = &mut |name, number, values: &_| {
+            let hook = &mut |name, number, values: &_| {
                 taps.push(tap(name, number, values)?);
                 Ok(())
             };
-            let Some(mut reading) = model.read(pieces, stretch, watch, keep)? else {
+            let Some(mut reading) = model.read(segments, stretch, hook, keep)? else {
                 return Ok(Vec::new());
             };
             let rows = concatenate(&read, 0)?;
@@ -194,25 +196,28 @@ impl Floor {
 
 impl Lane {
     /// Says a token; returns whether more is to come.
-    fn say(&mut self, token: u32, stop: &[u32]) -> bool {
+    fn say(&mut self, token: u32, stop_tokens: &[u32]) -> bool {
         let tell = |said| self.tell.send(Ok(said)).is_ok();
-        if stop.contains(&token) {
-            tell(Said::End { truncated: false });
+        if stop_tokens.contains(&token) {
+            tell(TokenEvent::Finished(FinishReason::Stop));
             return false;
         }
         self.left -= 1;
-        let heard = tell(Said::Token(token));
+        let heard = tell(TokenEvent::Token(token));
         if self.left == 0 {
-            tell(Said::End { truncated: true });
+            tell(TokenEvent::Finished(FinishReason::Length));
         }
         heard && self.left > 0
     }
 }
 
 /// The model, loaded where it is not there.
-fn load<'m>(model: &'m mut Option<Model>, recipe: &Recipe) -> Result<&'m mut Model, Error> {
+fn load<'m>(
+    model: &'m mut Option<Model>,
+    config: &GeneratorConfig,
+) -> Result<&'m mut Model, Error> {
     match model {
         Some(model) => Ok(model),
-        none => Ok(none.insert(Model::load(recipe)?)),
+        none => Ok(none.insert(Model::load(config)?)),
     }
 }

@@ -13,36 +13,36 @@ use std::time::Instant;
 use mlx_rs::memory as mlx;
 
 use super::thread::{self, failed};
-use super::{Error, Piece, Question, Recipe, Said, Tap};
+use super::{Activation, Error, GenerationRequest, GeneratorConfig, Segment, TokenEvent};
 use crate::qwen;
 use active_batch::Asked;
 use memory::Need;
 use scheduler::{Hall, lock};
 
 /// A model that answers questions, several at once. It is loaded when it is first asked.
-pub struct Speaker(Arc<Hall>);
+pub struct Generator(Arc<Hall>);
 
 /// An answer as it comes; dropping it ends it.
-pub struct Answer {
-    said: Receiver<Result<Said, Error>>,
+pub struct TokenStream {
+    said: Receiver<Result<TokenEvent, Error>>,
     /// Tokens of the question, pictures included.
-    pub prompt: usize,
+    pub prompt_tokens: usize,
     _wanted: Arc<()>,
 }
 
-impl Speaker {
+impl Generator {
     /// A model that is loaded when it is first asked.
     ///
     /// # Errors
     /// When its weights do not fit into the memory that it may take.
-    pub fn open(recipe: Recipe) -> Result<Self, Error> {
-        let weights = (recipe.weights)()?.bytes(recipe.unit.bytes());
-        if weights > recipe.memory {
-            return Err(over(weights, 0, recipe.memory));
+    pub fn open(config: GeneratorConfig) -> Result<Self, Error> {
+        let weights = (config.weights)()?.bytes(config.device.bytes());
+        if weights > config.memory {
+            return Err(over(weights, 0, config.memory));
         }
-        thread::limit(recipe.memory)?;
+        thread::set_memory_limit(config.memory)?;
         Ok(Self(Arc::new(Hall {
-            recipe,
+            config,
             weights,
             door: Mutex::default(),
             floor: Mutex::default(),
@@ -53,18 +53,18 @@ impl Speaker {
     ///
     /// # Errors
     /// When the question is longer than the model reads, or could never fit into memory.
-    pub fn ask(&self, mut question: Question) -> Result<Answer, Error> {
-        let recipe = &self.0.recipe;
-        let spans: Vec<_> = question.pieces.iter().map(Piece::span).collect();
-        let (tokens, context) = (qwen::places(&spans).len(), recipe.context);
+    pub fn submit(&self, mut question: GenerationRequest) -> Result<TokenStream, Error> {
+        let config = &self.0.config;
+        let spans: Vec<_> = question.segments.iter().map(Segment::span).collect();
+        let (tokens, context) = (qwen::position_ids(&spans).len(), config.context_length);
         if tokens >= context {
             return Err(Error::Long { tokens, context });
         }
         question.max_tokens = question.max_tokens.clamp(1, context - tokens);
-        let need = Need::of(recipe, &question, tokens);
+        let need = Need::of(config, &question, tokens);
         let (own, weights) = (need.kept + need.reading, self.0.weights);
-        if weights + own > recipe.memory {
-            return Err(over(own, weights, recipe.memory));
+        if weights + own > config.memory {
+            return Err(over(own, weights, config.memory));
         }
         let ((tell, said), wanted) = (channel(), Arc::new(()));
         let mut door = lock(&self.0.door);
@@ -77,9 +77,9 @@ impl Speaker {
         if !std::mem::replace(&mut door.turning, true) {
             self.0.queue();
         }
-        Ok(Answer {
+        Ok(TokenStream {
             said,
-            prompt: tokens,
+            prompt_tokens: tokens,
             _wanted: wanted,
         })
     }
@@ -104,28 +104,28 @@ impl Speaker {
     ///
     /// # Errors
     /// When MLX fails.
-    pub fn inside(
+    pub fn activations(
         &self,
-        pieces: Vec<Piece>,
+        segments: Vec<Segment>,
         answer: Vec<u32>,
         stretch: usize,
-    ) -> Result<Vec<Tap>, Error> {
+    ) -> Result<Vec<Activation>, Error> {
         let hall = Arc::clone(&self.0);
         thread::run(move || {
-            let unit = hall.recipe.unit;
-            thread::on(unit, || {
-                lock(&hall.floor).inside(&hall.recipe, pieces, &answer, stretch)
+            let device = hall.config.device;
+            thread::on(device, || {
+                lock(&hall.floor).activations(&hall.config, segments, &answer, stretch)
             })
         })?
     }
 }
 
-impl Answer {
+impl TokenStream {
     /// What comes next, if it comes in time.
     ///
     /// # Errors
     /// None when the time is over; else what went wrong.
-    pub fn next_by(&self, end: Instant) -> Result<Said, Option<Error>> {
+    pub fn recv_deadline(&self, end: Instant) -> Result<TokenEvent, Option<Error>> {
         match self
             .said
             .recv_timeout(end.saturating_duration_since(Instant::now()))
@@ -139,7 +139,7 @@ impl Answer {
     }
 }
 
-impl Drop for Speaker {
+impl Drop for Generator {
     fn drop(&mut self) {
         let _ = self.unload();
     }

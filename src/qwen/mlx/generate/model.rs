@@ -6,13 +6,13 @@ use mlx_rs::{Array, Dtype};
 
 use super::super::attention::Turns;
 use super::super::decoder::Decoder;
-use super::super::hooks::Watch;
+use super::super::hooks::Hook;
 use super::super::input::Turn;
 use super::super::kv_cache::Cache;
 use super::super::layers::{Linear, Result as Mlx};
 use super::super::vision::VisionTower;
 use super::super::weights::Weights;
-use super::super::{Error, Piece, Recipe};
+use super::super::{Error, GeneratorConfig, Segment};
 use crate::qwen::{self, Text};
 
 /// Tokens of a question that are read at a time: what they take in the MLPs of a large model stays below 100 MB.
@@ -39,50 +39,55 @@ pub(super) struct Reading {
 }
 
 impl Model {
-    pub(super) fn load(recipe: &Recipe) -> Result<Self, Error> {
-        let weights = Weights::new((recipe.weights)()?, recipe.unit);
-        let head = (!recipe.tied).then(|| weights.linear("lm_head", false));
+    pub(super) fn load(config: &GeneratorConfig) -> Result<Self, Error> {
+        let weights = Weights::new((config.weights)()?, config.device);
+        let head = (!config.tie_word_embeddings).then(|| weights.linear("lm_head", false));
         Ok(Self {
-            visual: VisionTower::load(&weights, &recipe.shape)?,
-            language_model: Decoder::load(&weights, &recipe.shape.text)?,
+            visual: VisionTower::load(&weights, &config.shape)?,
+            language_model: Decoder::load(&weights, &config.shape.text)?,
             lm_head: head.transpose()?,
-            text: recipe.shape.text.clone(),
+            text: config.shape.text.clone(),
             dtype: weights.dtype(),
         })
     }
 
     /// Reads a question, `stretch` tokens at a time; `on` is shown the rows of each stretch and says whether to go on,
-    /// `watch` what the vision tower sees.
+    /// `hook` what the vision tower sees.
     pub(super) fn read(
         &mut self,
-        pieces: Vec<Piece>,
+        segments: Vec<Segment>,
         stretch: usize,
-        watch: Watch,
+        hook: Hook,
         on: &mut dyn FnMut(&Array) -> Mlx<bool>,
     ) -> Mlx<Option<Reading>> {
-        let turn = Turn::new(vec![pieces]);
-        let words = turn.embed(&mut self.visual, &self.language_model, watch)?;
-        eval(std::iter::once(&words.rows).chain(&words.deep))?;
+        let turn = Turn::new(vec![segments]);
+        let words = turn.embed(&mut self.visual, &self.language_model, hook)?;
+        eval(std::iter::once(&words.rows).chain(&words.deepstack))?;
         let mut cache = Cache::new(&self.text);
         let mut last = None;
-        for (number, places) in turn.places.chunks(stretch).enumerate() {
+        for (number, position_ids) in turn.position_ids.chunks(stretch).enumerate() {
             let start = (number * stretch) as i32;
-            let cut = |x: &Array| x.try_index(start..start + places.len() as i32);
-            let deep: Vec<Array> = words.deep.iter().map(cut).collect::<Mlx<_>>()?;
-            let angles = qwen::angles(places, &self.text);
-            let turns = Turns::new(&angles, places.len(), self.dtype)?;
+            let cut = |x: &Array| x.try_index(start..start + position_ids.len() as i32);
+            let deepstack: Vec<Array> = words.deepstack.iter().map(cut).collect::<Mlx<_>>()?;
+            let angles = qwen::rotary_angles(position_ids, &self.text);
+            let turns = Turns::new(&angles, position_ids.len(), self.dtype)?;
             let rows = cut(&words.rows)?;
             let read = self
                 .language_model
-                .follow(rows, &deep, &turns, &mut cache)?;
+                .follow(rows, &deepstack, &turns, &mut cache)?;
             read.eval()?;
             if !on(&read)? {
                 return Ok(None);
             }
-            let end = places.len() as i32;
+            let end = position_ids.len() as i32;
             last = Some(read.try_index(end - 1..end)?);
         }
-        let end = turn.places.iter().flatten().max().map_or(0, |end| end + 1);
+        let end = turn
+            .position_ids
+            .iter()
+            .flatten()
+            .max()
+            .map_or(0, |end| end + 1);
         Ok(last.map(|last| Reading {
             cache,
             place: end as i32,
@@ -94,18 +99,18 @@ impl Model {
     pub(super) fn step(
         &self,
         tokens: &Array,
-        places: &[i32],
+        position_ids: &[i32],
         caches: &mut [&mut Cache],
     ) -> Mlx<Array> {
         let words = self.language_model.embed(tokens)?;
-        self.language_model.step(words, places, caches)
+        self.language_model.step(words, position_ids, caches)
     }
 
     /// The scores of all words behind some rows, (rows, words).
     pub(super) fn scores(&self, rows: &Array) -> Mlx<Array> {
         let scores = match &self.lm_head {
             Some(head) => head.forward(rows)?,
-            None => self.language_model.tied(rows)?,
+            None => self.language_model.tied_logits(rows)?,
         };
         scores.as_dtype(Dtype::Float32)
     }

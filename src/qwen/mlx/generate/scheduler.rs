@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mlx_rs::memory as mlx;
 
-use super::super::{Recipe, thread};
+use super::super::{GeneratorConfig, thread};
 use super::active_batch::{Asked, Floor};
 
 pub(super) struct Hall {
-    pub(super) recipe: Recipe,
+    pub(super) config: GeneratorConfig,
     /// Bytes of the model.
     pub(super) weights: u64,
     pub(super) door: Mutex<Door>,
@@ -32,7 +32,7 @@ impl Hall {
         let hall = Arc::clone(self);
         thread::post(move || {
             let clean = Clean(&hall);
-            let goes_on = thread::on(hall.recipe.unit, || hall.turn());
+            let goes_on = thread::on(hall.config.device, || hall.turn());
             std::mem::forget(clean);
             if goes_on {
                 hall.queue();
@@ -46,13 +46,13 @@ impl Hall {
         let mut done = floor.let_go();
         if let Some(asked) = self.next(&floor) {
             let tell = asked.tell.clone();
-            if let Err(error) = floor.take_in(&self.recipe, asked) {
+            if let Err(error) = floor.take_in(&self.config, asked) {
                 // A GPU may have failed in what was under way and tell of it only now.
                 floor.give_up(&error);
                 let _ = tell.send(Err(error));
             }
         }
-        done = done.and_then(|()| floor.step(&self.recipe));
+        done = done.and_then(|()| floor.step(&self.config));
         if let Err(error) = done {
             floor.give_up(&error);
         }
@@ -70,7 +70,7 @@ impl Hall {
         door.waiting.retain(|asked| asked.wanted.strong_count() > 0);
         let first = door.waiting.front()?;
         let own = first.need.kept + first.need.reading;
-        let full = self.weights + floor.kept() + own > self.recipe.memory;
+        let full = self.weights + floor.kept() + own > self.config.memory;
         if full && !floor.lanes.is_empty() {
             return None;
         }

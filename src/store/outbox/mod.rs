@@ -308,3 +308,27 @@ impl Catalogue for Outbox {
         self.front()?.scan(scope)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Address;
+
+    #[test]
+    fn the_file_of_an_outbox_never_changes() {
+        let url = Address::Servers(vec!["http://127.0.0.1:8080".to_owned()]);
+        let config = Config::at(url);
+        let tenant = Config {
+            collection: "Shared".to_owned(),
+            tenant: "a".to_owned(),
+            ..config.clone()
+        };
+        for (config, name) in [
+            (config, "PdfPage-7bf65ca8fd5258a1a8dcecfd6739fdf0.db"),
+            (tenant, "Shared-74f986ff3cf05ef8a343263d9116b3c4.db"),
+        ] {
+            let expected = format!("ingest/outbox/{name}");
+            assert!(file(&config).unwrap().ends_with(expected));
+        }
+    }
+}

@@ -15,7 +15,7 @@ pub struct MultiVector {
     dim: NonZeroUsize,
 }
 
-/// Floats that do not make a multi-vector.
+/// Floats that do not make a multi-vector, or cells that do not make its patch map.
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum ShapeError {
     /// No row at all.
@@ -42,6 +42,40 @@ pub enum ShapeError {
         row: usize,
         /// Its length.
         length: f32,
+    },
+    /// A grid without cells.
+    #[error("a grid of {columns} x {rows} has no cells")]
+    NoCells {
+        /// Cells from left to right.
+        columns: u16,
+        /// Cells from top to bottom.
+        rows: u16,
+    },
+    /// The last cell is cut.
+    #[error("{bytes} bytes do not divide into cells")]
+    CutCell {
+        /// Bytes given.
+        bytes: usize,
+    },
+    /// There is not one cell for each row.
+    #[error("it has {vectors} vectors but places for {cells}")]
+    CellCount {
+        /// Rows of the multi-vector.
+        vectors: usize,
+        /// Cells given.
+        cells: usize,
+    },
+    /// A cell lies outside the grid.
+    #[error("row {row} has cell {cell}, outside a grid of {columns} x {rows}")]
+    OutsideGrid {
+        /// The row, from 0.
+        row: usize,
+        /// Its cell.
+        cell: u16,
+        /// Cells from left to right.
+        columns: u16,
+        /// Cells from top to bottom.
+        rows: u16,
     },
 }
 
@@ -149,20 +183,109 @@ pub fn max_sim(query: &MultiVector, page: &MultiVector) -> f32 {
         .sum()
 }
 
-/// Where on the page the rows of a multi-vector look: a grid laid over the whole page, and one cell (or none) a row.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The cell of each row of a multi-vector (or none), in a grid over the whole page. Every cell lies in the grid.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PatchMap {
-    /// Cells from left to right.
-    pub columns: u16,
-    /// Cells from top to bottom.
-    pub rows: u16,
-    /// For each row of the multi-vector its cell, `y * columns + x`; [`PatchMap::NOWHERE`] for prompt tokens.
-    pub cells: Vec<u16>,
+    columns: u16,
+    rows: u16,
+    cells: Vec<u16>,
 }
 
 impl PatchMap {
-    /// The cell of a row that looks at no place of the page.
+    /// The cell of a row that belongs to no part of the page, such as that of a prompt token.
     pub const NOWHERE: u16 = u16::MAX;
+
+    /// Checks and keeps the cells of `len` vectors, each `y * columns + x` or [`PatchMap::NOWHERE`].
+    ///
+    /// # Errors
+    /// When the grid is empty, the cells are not `len`, or one lies outside the grid.
+    pub fn new(columns: u16, rows: u16, cells: Vec<u16>, len: usize) -> Result<Self, ShapeError> {
+        let size = u32::from(columns) * u32::from(rows);
+        if size == 0 {
+            return Err(ShapeError::NoCells { columns, rows });
+        }
+        if cells.len() != len {
+            return Err(ShapeError::CellCount {
+                vectors: len,
+                cells: cells.len(),
+            });
+        }
+        let is_outside = |&cell: &u16| cell != Self::NOWHERE && u32::from(cell) >= size;
+        match cells.iter().position(is_outside) {
+            Some(row) => Err(ShapeError::OutsideGrid {
+                row,
+                cell: cells[row],
+                columns,
+                rows,
+            }),
+            None => Ok(Self {
+                columns,
+                rows,
+                cells,
+            }),
+        }
+    }
+
+    /// Checks and keeps cells as [`PatchMap::to_bytes`] writes them.
+    ///
+    /// # Errors
+    /// As [`PatchMap::new`], and when the last cell is cut.
+    pub fn from_bytes(
+        columns: u16,
+        rows: u16,
+        bytes: &[u8],
+        len: usize,
+    ) -> Result<Self, ShapeError> {
+        let (cells, rest) = bytes.as_chunks();
+        if !rest.is_empty() {
+            return Err(ShapeError::CutCell { bytes: bytes.len() });
+        }
+        let cells = cells.iter().map(|&cell| u16::from_le_bytes(cell)).collect();
+        Self::new(columns, rows, cells, len)
+    }
+
+    /// Cells from left to right; never 0.
+    pub fn columns(&self) -> u16 {
+        self.columns
+    }
+
+    /// Cells from top to bottom; never 0.
+    pub fn rows(&self) -> u16 {
+        self.rows
+    }
+
+    /// The cell of each row of the multi-vector, `y * columns + x`; [`PatchMap::NOWHERE`] for prompt tokens.
+    pub fn cells(&self) -> &[u16] {
+        &self.cells
+    }
+
+    /// The map of rows that each stand for several rows of this one: the first of their cells that is on the page.
+    ///
+    /// # Panics
+    /// When a member is no row of this map.
+    #[must_use]
+    pub fn merged(&self, members: &[Vec<usize>]) -> Self {
+        let first = |rows: &Vec<usize>| {
+            let mut cells = rows.iter().map(|&row| self.cells[row]);
+            cells.find(|&cell| cell != Self::NOWHERE)
+        };
+        let cells = members
+            .iter()
+            .map(|rows| first(rows).unwrap_or(Self::NOWHERE));
+        Self {
+            cells: cells.collect(),
+            ..*self
+        }
+    }
+
+    /// The same map with one more row, which has no cell.
+    #[must_use]
+    pub fn extended(&self) -> Self {
+        Self {
+            cells: [self.cells(), &[Self::NOWHERE]].concat(),
+            ..*self
+        }
+    }
 
     /// The cells as stores keep them: little-endian, one after another.
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -171,16 +294,6 @@ impl PatchMap {
             .flat_map(|cell| cell.to_le_bytes())
             .collect()
     }
-
-    /// A map of such bytes.
-    pub fn from_bytes(columns: u16, rows: u16, cells: &[u8]) -> Self {
-        let (pairs, _) = cells.as_chunks();
-        Self {
-            columns,
-            rows,
-            cells: pairs.iter().map(|&pair| u16::from_le_bytes(pair)).collect(),
-        }
-    }
 }
 
 /// A page as a model saw it.
@@ -188,7 +301,7 @@ impl PatchMap {
 pub struct PageVectors {
     /// The rows.
     pub vectors: MultiVector,
-    /// Where each row looks; `places.cells.len() == vectors.len()`.
+    /// The cell of each row; `places.cells().len() == vectors.len()`.
     pub places: PatchMap,
 }
 
@@ -251,6 +364,41 @@ mod tests {
         assert!(matches!(
             MultiVector::new(vec![1.0, 0.0, 1.0, 1.0], TWO),
             Err(ShapeError::NotUnit { row: 1, .. })
+        ));
+    }
+
+    #[test]
+    fn only_cells_of_the_grid_make_a_patch_map() {
+        let nowhere = PatchMap::NOWHERE;
+        let map = PatchMap::new(3, 2, vec![5, nowhere, 0], 3).unwrap();
+        assert_eq!(
+            PatchMap::from_bytes(3, 2, &map.to_bytes(), 3),
+            Ok(map.clone())
+        );
+        assert_eq!(map.extended().cells(), [5, nowhere, 0, nowhere]);
+        assert_eq!(
+            map.merged(&[vec![1], vec![1, 2], vec![0, 2]]).cells(),
+            [nowhere, 0, 5]
+        );
+        assert!(matches!(
+            PatchMap::new(3, 2, vec![0, 6], 2),
+            Err(ShapeError::OutsideGrid {
+                row: 1,
+                cell: 6,
+                ..
+            })
+        ));
+        assert!(matches!(
+            PatchMap::new(3, 2, vec![0], 2),
+            Err(ShapeError::CellCount { .. })
+        ));
+        assert!(matches!(
+            PatchMap::new(3, 0, vec![nowhere], 1),
+            Err(ShapeError::NoCells { .. })
+        ));
+        assert!(matches!(
+            PatchMap::from_bytes(3, 2, &[0, 0, 1], 1),
+            Err(ShapeError::CutCell { .. })
         ));
     }
 

@@ -173,6 +173,16 @@ pub struct Scope {
     pub pages: PageSet,
 }
 
+impl Scope {
+    /// Only this page.
+    pub fn page(id: &PageId) -> Self {
+        Self {
+            manual: Some(id.manual.clone()),
+            pages: PageSet::of([id.number]),
+        }
+    }
+}
+
 /// How many pages to find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Want {
@@ -354,6 +364,15 @@ pub trait Catalogue {
     /// # Errors
     /// When the store fails; a broken page is an `Err` item.
     fn scan(
+        &self,
+        scope: &Scope,
+    ) -> Result<Box<dyn Iterator<Item = Result<StoredPage, Error>> + '_>, Error>;
+
+    /// The same pages without their vectors, which are not read: each says [`Vectors::Kept`], and can be stored again.
+    ///
+    /// # Errors
+    /// When the store fails; a broken page is an `Err` item.
+    fn records(
         &self,
         scope: &Scope,
     ) -> Result<Box<dyn Iterator<Item = Result<StoredPage, Error>> + '_>, Error>;

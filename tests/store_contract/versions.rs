@@ -49,11 +49,7 @@ fn pages() -> [StoredPage; 3] {
     let seen = |rows: &[f32], [columns, rows_of_cells]: [u16; 2], cells: &[u16]| {
         Vectors::New(PageVectors {
             vectors: multi_vector(rows, 2),
-            places: PatchMap {
-                columns,
-                rows: rows_of_cells,
-                cells: cells.to_vec(),
-            },
+            places: PatchMap::new(columns, rows_of_cells, cells.to_vec(), cells.len()).unwrap(),
         })
     };
     let text = |text: &str| Some(text.to_owned());

@@ -115,12 +115,11 @@ impl BuiltIn {
             rows = vec![0.0; DIM];
             rows.push(1.0);
         }
-        let places = PatchMap {
-            columns: number(ink.columns)?,
-            rows: number(ink.rows)?,
-            cells: cells.iter().map(|c| number(*c)).collect::<Result<_, _>>()?,
-        };
+        let cells = cells.iter().map(|c| number(*c)).collect::<Result<_, _>>()?;
         let vectors = MultiVector::new(rows, WIDTH).map_err(|_| PageError::NotFinite)?;
+        let [columns, rows] = [number(ink.columns)?, number(ink.rows)?];
+        let places = PatchMap::new(columns, rows, cells, vectors.len())
+            .map_err(|why| PageError::Shape(why.to_string()))?;
         Ok(PageVectors { vectors, places })
     }
 }

@@ -307,6 +307,13 @@ impl Catalogue for Outbox {
     ) -> Result<Box<dyn Iterator<Item = Result<StoredPage, Error>> + '_>, Error> {
         self.front()?.scan(scope)
     }
+
+    fn records(
+        &self,
+        scope: &Scope,
+    ) -> Result<Box<dyn Iterator<Item = Result<StoredPage, Error>> + '_>, Error> {
+        self.front()?.records(scope)
+    }
 }
 
 #[cfg(test)]

@@ -268,8 +268,8 @@ fn put_vectors(connection: &Connection, page: i64, new: &PageVectors, blobs: &Bl
         )?
         .execute(params![
             page,
-            new.places.columns,
-            new.places.rows,
+            new.places.columns(),
+            new.places.rows(),
             new.places.to_bytes(),
             blobs.rows
         ])?;

@@ -13,7 +13,7 @@ use super::schema::VECTOR;
 use super::{Weaviate, filter};
 use crate::page::ManualId;
 use crate::store::{Error, Index, ManualCard, StoredPage, Vectors, Writer};
-use crate::vectors::{MultiVector, PageVectors, PatchMap};
+use crate::vectors::{MultiVector, PageVectors};
 
 /// Pages that are looked at, and sent again, at once.
 const SHARE: usize = 16;
@@ -128,15 +128,7 @@ fn detour(page: StoredPage) -> StoredPage {
     };
     let doubled = PageVectors {
         vectors: vectors.with(&vectors.tail(1)),
-        places: PatchMap {
-            cells: places
-                .cells
-                .iter()
-                .copied()
-                .chain([PatchMap::NOWHERE])
-                .collect(),
-            ..*places
-        },
+        places: places.extended(),
     };
     StoredPage {
         origin: String::new(),

@@ -61,7 +61,7 @@ pub fn card() -> Card {
         .chain_update(VERSION)
         .chain_update(weights::FILE)
         .finalize();
-    let floats = weights::FILE.len() as u64 / 2;
+    let parameters = weights::parameters();
     Card {
         profile: Profile {
             id: digest[..6].iter().map(|b| format!("{b:02x}")).collect(),
@@ -71,10 +71,10 @@ pub fn card() -> Card {
         },
         prepare: Prepare::Gray { pixels: PIXELS },
         max_rows: scales::MOST as u32,
-        parameters: floats,
+        parameters,
         licence: "MIT OR Apache-2.0".into(),
         memory: Footprint {
-            weights: floats * 4,
+            weights: parameters * 4,
             fixed: 16 << 20,
             per_cost: BYTES_PER_PIXEL,
         },

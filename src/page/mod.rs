@@ -148,11 +148,6 @@ impl PageImage {
     pub fn rgb(&self) -> &[u8] {
         &self.rgb
     }
-
-    /// Gives the pixels away.
-    pub fn into_rgb(self) -> Vec<u8> {
-        self.rgb
-    }
 }
 
 impl fmt::Debug for PageImage {

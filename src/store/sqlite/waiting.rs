@@ -60,8 +60,8 @@ impl Sqlite {
         rusqlite::Result::at(read(), &self.at)
     }
 
-    /// Forgets a removal.
-    pub(in crate::store) fn is_done(&self, put_off: i64) -> Result<(), Error> {
+    /// Forgets a removal that was carried out.
+    pub(in crate::store) fn complete_removal(&self, put_off: i64) -> Result<(), Error> {
         self.within(|connection| connection.execute("DELETE FROM gone WHERE rowid = ?1", [put_off]))
             .map(drop)
     }
@@ -143,7 +143,7 @@ INSERT INTO gone (collection, manual, first, last) VALUES (1, 'pump.pdf', 41, 42
         assert_eq!(outbox.put_offs().unwrap(), removals);
         assert_eq!(outbox.models_but("p2").unwrap(), ["small", "bits"]);
         assert_eq!(outbox.len().unwrap(), 5);
-        outbox.is_done(1).unwrap();
+        outbox.complete_removal(1).unwrap();
         assert_eq!(outbox.put_offs().unwrap(), removals[1..]);
     }
 }

@@ -160,11 +160,7 @@ fn page(number: u32) -> StoredPage {
         thumbnail: vec![7; 20_000],
         vectors: Vectors::New(PageVectors {
             vectors: rows(PAGE_ROWS, u64::from(number)),
-            places: PatchMap {
-                columns: 24,
-                rows: 32,
-                cells,
-            },
+            places: PatchMap::new(24, 32, cells, PAGE_ROWS).unwrap(),
         }),
     }
 }

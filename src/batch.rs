@@ -50,11 +50,6 @@ impl<T> Batcher<T> {
     pub fn shrink_to(&mut self, pages: usize) {
         self.limits.pages = self.limits.pages.min(pages.max(1));
     }
-
-    /// The limits in force.
-    pub fn limits(&self) -> Limits {
-        self.limits
-    }
 }
 
 #[cfg(test)]

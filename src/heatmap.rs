@@ -14,8 +14,8 @@ pub fn overlay(page: PageImage, seen: &PageVectors, query: &MultiVector) -> Page
     let map = relevance(seen, query);
     let size = page.size();
     let (columns, rows) = (
-        usize::from(seen.places.columns),
-        usize::from(seen.places.rows),
+        usize::from(seen.places.columns()),
+        usize::from(seen.places.rows()),
     );
     let mut rgb = page.rgb().to_vec();
     for (i, pixel) in rgb.chunks_exact_mut(3).enumerate() {
@@ -37,8 +37,9 @@ pub fn overlay(page: PageImage, seen: &PageVectors, query: &MultiVector) -> Page
 /// One value a cell, 0..1, row-major; 0 where no vector looks.
 fn relevance(seen: &PageVectors, query: &MultiVector) -> Vec<f32> {
     let places = &seen.places;
-    let mut map = vec![f32::NEG_INFINITY; usize::from(places.columns) * usize::from(places.rows)];
-    for (row, &cell) in seen.vectors.rows().zip(&places.cells) {
+    let size = usize::from(places.columns()) * usize::from(places.rows());
+    let mut map = vec![f32::NEG_INFINITY; size];
+    for (row, &cell) in seen.vectors.rows().zip(places.cells()) {
         if cell != PatchMap::NOWHERE {
             let dot = |q: &[f32]| q.iter().zip(row).map(|(a, b)| a * b).sum::<f32>();
             let heat = &mut map[usize::from(cell)];
@@ -86,11 +87,8 @@ mod tests {
         let two = NonZeroUsize::new(2).unwrap();
         let vectors =
             MultiVector::new(vec![1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0], two).unwrap();
-        let places = PatchMap {
-            columns: 2,
-            rows: 2,
-            cells: vec![0, 1, 2, 3, PatchMap::NOWHERE],
-        };
+        let cells = vec![0, 1, 2, 3, PatchMap::NOWHERE];
+        let places = PatchMap::new(2, 2, cells, 5).unwrap();
         let query = MultiVector::new(vec![1.0, 0.0], two).unwrap();
         let white = PageImage::new(Size::new(20, 20), vec![255; 1200]).unwrap();
         let marked = overlay(white, &PageVectors { vectors, places }, &query);

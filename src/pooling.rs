@@ -7,7 +7,7 @@
 use kodama::{Dendrogram, Method, linkage};
 use rayon::prelude::*;
 
-use crate::vectors::{MultiVector, PageVectors, PatchMap, ShapeError};
+use crate::vectors::{MultiVector, PageVectors, ShapeError};
 
 /// A mean shorter than this has no direction: its rows point away from each other.
 const NO_LENGTH: f32 = 1e-6;
@@ -25,19 +25,11 @@ pub fn pool(page: &PageVectors, factor: u32) -> Result<PageVectors, ShapeError> 
     if factor <= 1 || rows.len() == 1 {
         return Ok(page.clone());
     }
-    let (mut floats, mut cells) = (Vec::new(), Vec::new());
-    for members in clusters(&rows, (rows.len() / factor as usize).max(1)) {
-        floats.extend(mean(&rows, &members));
-        let place = members.iter().map(|&row| page.places.cells[row]);
-        let mut placed = place.filter(|&cell| cell != PatchMap::NOWHERE);
-        cells.push(placed.next().unwrap_or(PatchMap::NOWHERE));
-    }
+    let clusters = clusters(&rows, (rows.len() / factor as usize).max(1));
+    let floats = clusters.iter().flat_map(|members| mean(&rows, members));
     Ok(PageVectors {
-        vectors: MultiVector::new(floats, page.vectors.width())?,
-        places: PatchMap {
-            cells,
-            ..page.places
-        },
+        vectors: MultiVector::new(floats.collect(), page.vectors.width())?,
+        places: page.places.merged(&clusters),
     })
 }
 
@@ -174,17 +166,14 @@ mod tests {
     use std::num::NonZeroUsize;
 
     use super::*;
+    use crate::vectors::PatchMap;
 
     const TWO: NonZeroUsize = NonZeroUsize::new(2).unwrap();
 
     fn page(rows: &[f32], cells: &[u16]) -> PageVectors {
         PageVectors {
             vectors: MultiVector::new(rows.to_vec(), TWO).unwrap(),
-            places: PatchMap {
-                columns: 3,
-                rows: 2,
-                cells: cells.to_vec(),
-            },
+            places: PatchMap::new(3, 2, cells.to_vec(), cells.len()).unwrap(),
         }
     }
 
@@ -201,7 +190,7 @@ mod tests {
         for (found, expected) in pooled.vectors.as_slice().iter().zip(expected) {
             assert!((found - expected).abs() < 1e-6);
         }
-        assert_eq!(pooled.places.cells, [2, 4]);
+        assert_eq!(pooled.places.cells(), [2, 4]);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! From a question to ranked pages: visual, by text, or both fused.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::embed::{self, Embedder};
@@ -138,10 +140,12 @@ fn words(
     want: Want,
 ) -> Result<Vec<Hit>, store::Error> {
     let mut hits = store.text(Words::Printed, question, scope, want)?;
+    let index = hits.iter().map(|hit| hit.id.clone()).zip(0..);
+    let index: HashMap<PageId, usize> = index.collect();
     for said in store.text(Words::Described, question, scope, want)? {
         let score = said.score * SAID;
-        match hits.iter_mut().find(|hit| hit.id == said.id) {
-            Some(hit) => hit.score += score,
+        match index.get(&said.id) {
+            Some(&at) => hits[at].score += score,
             None => hits.push(Hit { score, ..said }),
         }
     }

@@ -16,10 +16,11 @@ pub struct ByteSize(pub u64);
 #[error("`{0}` is no size; write it like 40 GB or 512 MiB")]
 pub struct ByteSizeError(String);
 
-const UNITS: [(&str, u64); 8] = [
+const UNITS: [(&str, u64); 9] = [
     ("kib", 1 << 10),
     ("mib", 1 << 20),
     ("gib", 1 << 30),
+    ("tib", 1 << 40),
     ("kb", 1_000),
     ("mb", 1_000_000),
     ("gb", 1_000_000_000),
@@ -131,6 +132,7 @@ mod tests {
     fn sizes_are_read_and_printed() {
         assert_eq!("40 GB".parse(), Ok(ByteSize(40_000_000_000)));
         assert_eq!("1.5MiB".parse(), Ok(ByteSize(1_572_864)));
+        assert_eq!("1 TiB".parse(), Ok(ByteSize(1 << 40)));
         assert_eq!("12".parse(), Ok(ByteSize(12)));
         assert!("forty".parse::<ByteSize>().is_err());
         assert!("-1 GB".parse::<ByteSize>().is_err());

@@ -63,8 +63,8 @@ fn pages_equal_torch() {
         .unwrap()
         .remove(0)
         .unwrap();
-    assert_eq!((made.places.columns, made.places.rows), (9, 13));
-    assert_eq!(made.places.cells, golden.places);
+    assert_eq!((made.places.columns(), made.places.rows()), (9, 13));
+    assert_eq!(made.places.cells(), golden.places);
     let off = farthest(made.vectors.as_slice(), &golden.rows);
     assert!(off < 1e-3, "off by {off}");
 }
@@ -101,7 +101,7 @@ fn printed_words_are_found_where_they_stand() {
         let best = made
             .vectors
             .rows()
-            .zip(&made.places.cells)
+            .zip(made.places.cells())
             .max_by(|a, b| score(a.0).total_cmp(&score(b.0)));
         found += usize::from(best.is_some_and(|(_, cell)| cells.contains(&usize::from(*cell))));
     }

@@ -22,11 +22,7 @@ fn page(rows: &Tensor) -> PageVectors {
     let (n, dim) = rows.dims2().unwrap();
     PageVectors {
         vectors: MultiVector::new(floats(rows), NonZeroUsize::new(dim).unwrap()).unwrap(),
-        places: PatchMap {
-            columns: n as u16,
-            rows: 1,
-            cells: (0..n as u16).collect(),
-        },
+        places: PatchMap::new(n as u16, 1, (0..n as u16).collect(), n).unwrap(),
     }
 }
 
@@ -46,7 +42,7 @@ fn clusters_and_rows_are_those_of_the_reference() {
             let ours = pool(&seen, factor).unwrap();
             assert_eq!(ours.vectors.len(), theirs.len() / dim, "{name} by {factor}");
             let mut met = Vec::new();
-            for (row, cell) in ours.vectors.rows().zip(&ours.places.cells) {
+            for (row, cell) in ours.vectors.rows().zip(ours.places.cells()) {
                 // A pooled row stands at the place of its first row, which tells its cluster.
                 let cluster = clusters[usize::from(*cell)] as usize;
                 let first = clusters.iter().position(|&c| c as usize == cluster);

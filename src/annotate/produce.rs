@@ -10,7 +10,7 @@ use image::{ExtendedColorType, ImageEncoder};
 
 use crate::page::{Annotation, Description, Outcome, PageId, PageImage, PageSet};
 use crate::render::{self, Renderer, Source};
-use crate::store::{ManualCard, Scope, Store, StoredPage, Vectors};
+use crate::store::{ManualCard, Scope, Store, StoredPage};
 use crate::vlm::prompt;
 use crate::vlm::reply::FailureClass;
 
@@ -298,11 +298,8 @@ impl Keeper<'_> {
     }
 
     fn page(&self, id: &PageId) -> Result<Option<StoredPage>, Error> {
-        let scope = Scope {
-            manual: Some(id.manual.clone()),
-            pages: PageSet::of([id.number]),
-        };
-        Ok(self.store.scan(&scope)?.next().transpose()?)
+        let mut found = self.store.records(&Scope::page(id))?;
+        Ok(found.next().transpose()?)
     }
 
     /// Stores what came of a page; its vectors stay. A page that is gone meanwhile is no page any more.
@@ -316,7 +313,6 @@ impl Keeper<'_> {
         };
         let page = StoredPage {
             description: Some(annotation.to_json()),
-            vectors: Vectors::Kept,
             ..page
         };
         self.store.upsert(&[page])?;

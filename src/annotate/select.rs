@@ -53,7 +53,7 @@ pub(super) fn list(store: &dyn Store, request: &Request) -> Result<(Vec<Job>, u3
             pages: request.pages.clone(),
         };
         let mut pages = BTreeMap::new();
-        for page in store.scan(&scope)? {
+        for page in store.records(&scope)? {
             let page = page?;
             match is_due(page.description.as_deref(), request) {
                 true => drop(pages.insert(page.id.number, page.text)),

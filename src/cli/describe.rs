@@ -362,7 +362,7 @@ fn export(ui: &Ui, store: &dyn Store, scope: &Scope, file: &Path) -> Result<(), 
     let mut out = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))
         .map_err(|e| failed(&e))?;
     let mut count = 0;
-    for page in store.scan(scope)? {
+    for page in store.records(scope)? {
         let page = page?;
         let Some(annotation) = page.description.as_deref().and_then(Annotation::from_json) else {
             continue;

@@ -119,18 +119,6 @@ impl Writer for Shelf {
         Pace::of_a_file()
     }
 
-    fn mend(&self, _manuals: &[ManualCard]) -> Result<u64, store::Error> {
-        Ok(0)
-    }
-
-    fn waiting(&self) -> Result<usize, store::Error> {
-        Ok(0)
-    }
-
-    fn deliver(&self) -> Result<Vec<Page<Verdict>>, store::Error> {
-        Ok(Vec::new())
-    }
-
     fn remove(&self, _manual: &ManualId, _pages: &PageSet) -> Result<u64, store::Error> {
         Ok(0)
     }

@@ -58,7 +58,8 @@ pub(super) fn open_to_write(
 
 /// Sends what waits for a server; tells how many pages were refused.
 pub(super) fn deliver(ui: &Ui, store: &dyn Store) -> Result<usize, Report> {
-    let verdicts = store.deliver()?;
+    let delivered = store.outbox().map(|outbox| outbox.deliver());
+    let verdicts = delivered.transpose()?.unwrap_or_default();
     let mut refused = 0;
     for (id, verdict) in &verdicts {
         if let Err(why) = verdict {

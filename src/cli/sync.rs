@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use crate::pipeline::{self, Stage};
 use crate::report::Report;
-use crate::store::{self, Address, Config, Index, Mode, Precision, Quantiser, Which};
+use crate::store::{self, Address, Config, Index, Mode, Precision, Quantiser, ServerIndex, Which};
 use crate::vectors::Profile;
 
 use super::ingest::{STOP, summary, watched};
@@ -155,16 +155,17 @@ fn deliver(ui: &mut Ui, config: &Config) -> Result<ExitCode, Report> {
         Some(profile) => {
             store.prepare(&profile)?;
             let refused = kit::deliver(ui, &*store)?;
-            match store.mend(&store.cards()?)? {
-                0 => {}
-                pages => ui.say(format!(
+            let repair = |index: &dyn ServerIndex| index.repair(&store.cards()?);
+            match store.index().map(repair).transpose()? {
+                None | Some(0) => {}
+                Some(pages) => ui.say(format!(
                     "{pages} pages that the server's index had lost are back"
                 )),
             }
             refused
         }
     };
-    let waiting = store.waiting()?;
+    let waiting = store.outbox().map_or(Ok(0), |outbox| outbox.waiting())?;
     match (waiting, opened.note) {
         (0, _) => ui.say("nothing waits"),
         (_, note) => ui.warn(format!(

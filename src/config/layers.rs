@@ -159,3 +159,76 @@ fn merge(under: &mut Table, over: Table) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What people have written into their files and variables. A key may be added, none may go.
+    const KEYS: [&str; 46] = [
+        "describe.attempts",
+        "describe.canary_every",
+        "describe.command",
+        "describe.deadline_s",
+        "describe.interleave",
+        "describe.key_over_http",
+        "describe.lanes",
+        "describe.max_tokens",
+        "describe.megapixels",
+        "describe.model",
+        "describe.runner",
+        "describe.unload_every",
+        "describe.url",
+        "embed.device",
+        "embed.engine",
+        "embed.max_visual_tokens",
+        "embed.model",
+        "embed.pool_factor",
+        "limits.batch_size",
+        "limits.memory_fraction",
+        "limits.memory_limit",
+        "profile.studio.batch_size",
+        "profile.studio.memory_fraction",
+        "profile.studio.memory_limit",
+        "render.deadline_s",
+        "render.dpi",
+        "render.max_megapixels",
+        "render.worker_memory",
+        "render.workers",
+        "search.count",
+        "search.mode",
+        "store.ca_file",
+        "store.collection",
+        "store.expected_pages",
+        "store.first_stage",
+        "store.index",
+        "store.key_file",
+        "store.key_over_http",
+        "store.limit",
+        "store.precision",
+        "store.quantiser",
+        "store.replication",
+        "store.shards",
+        "store.tenant",
+        "store.timeout_s",
+        "store.url",
+    ];
+
+    #[test]
+    fn the_keys_never_change() {
+        let mut known = Layers::new().unwrap().known;
+        known.sort();
+        assert_eq!(known, KEYS);
+    }
+
+    #[test]
+    fn the_golden_file_sets_every_key() {
+        let golden: Table = include_str!("../../tests/golden/ingest.toml")
+            .parse()
+            .unwrap();
+        let set: Vec<String> = keys(&golden).map(|(key, _)| key).collect();
+        for key in KEYS {
+            assert!(set.iter().any(|set| set == key), "{key}");
+        }
+    }
+}

@@ -255,4 +255,85 @@ mod tests {
         assert!(settings.store.key_over_http);
         assert!(layers.variable("INGEST_EMBED_MODLE", "tiny").is_err());
     }
+
+    #[test]
+    fn a_file_that_sets_everything_is_taken_at_its_word() {
+        let mut settings = with(include_str!("../../tests/golden/ingest.toml")).unwrap();
+        let nodes = ["http://127.0.0.1:8080", "https://node-2:8443"];
+        assert_eq!(
+            settings.store,
+            store::Config {
+                url: store::Address::Servers(nodes.map(str::to_owned).to_vec()),
+                limit: Some(ByteSize(50_000_000_000)),
+                precision: Some(store::Precision::Int8),
+                first_stage: Some(4),
+                collection: "Shelf".to_owned(),
+                tenant: String::new(),
+                expected_pages: 7000,
+                index: Some(store::Index::Raw),
+                quantiser: Some(store::Quantiser::Rq8),
+                replication: Some(3),
+                shards: Some(2),
+                key_file: Some("/etc/ingest/weaviate.key".into()),
+                key_over_http: true,
+                ca_file: Some("/etc/ssl/own-ca.pem".into()),
+                timeout_s: 61,
+            }
+        );
+        assert_eq!(
+            settings.embed,
+            embed::Config {
+                model: "vidore/colqwen2.5-v0.2".to_owned(),
+                engine: embed::Engine::Mlx,
+                device: embed::Device::Metal,
+                max_visual_tokens: Some(768),
+                pool_factor: 3,
+            }
+        );
+        let command = ["python", "-m", "mlx_vlm.server"];
+        assert_eq!(
+            settings.describe,
+            vlm::Config {
+                runner: vlm::RunnerKind::Openai,
+                url: "http://127.0.0.1:9000".to_owned(),
+                model: "qwen".to_owned(),
+                lanes: 2,
+                interleave: 3,
+                megapixels: 1.5,
+                max_tokens: 601,
+                deadline_s: 181,
+                attempts: 4,
+                key_over_http: true,
+                command: command.map(str::to_owned).to_vec(),
+                unload_every: 500,
+                canary_every: 51,
+            }
+        );
+        assert_eq!(
+            settings.render,
+            render::Config {
+                dpi: 151,
+                max_megapixels: 17,
+                workers: 5,
+                deadline_s: 31,
+                worker_memory: ByteSize(5_000_000_000),
+            }
+        );
+        // Part of the origin of every stored page.
+        let profile = "pdfium-8149 151 dpi, at most 17 MP";
+        assert_eq!(settings.render.profile(), profile);
+        let limits = Limits {
+            batch_size: 6,
+            memory_fraction: 0.7,
+            memory_limit: ByteSize(30 << 30),
+        };
+        assert_eq!(settings.limits, limits);
+        let search = search::Config {
+            mode: search::Mode::Visual,
+            count: 7,
+        };
+        assert_eq!(settings.search, search);
+        let mine = settings.profiles.remove("mine").unwrap();
+        assert_eq!(mine["memory_limit"], Value::Integer(1024));
+    }
 }

@@ -55,11 +55,6 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Whether a folder looks like one.
-    pub fn is_at(folder: &Path) -> bool {
-        folder.is_dir() && !parts(folder).is_empty()
-    }
-
     /// Reads everything but the pictures.
     ///
     /// # Errors

@@ -14,9 +14,9 @@ pub struct Room {
     pub batch_size: usize,
     /// Memory for everything together.
     pub memory: ByteSize,
-    /// Bytes of the largest rendered page, and how many of them may be in flight.
+    /// Bytes of the largest rendered page.
     pub picture: ByteSize,
-    /// Rendered pages in flight.
+    /// How many rendered pages may be in flight.
     pub pictures: usize,
     /// Bytes on their way into the store at most.
     pub sending: ByteSize,

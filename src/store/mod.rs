@@ -9,6 +9,7 @@ mod precision;
 mod query_terms;
 mod record;
 mod sqlite;
+mod traits;
 mod weaviate;
 
 use std::collections::HashMap;
@@ -20,10 +21,11 @@ pub use config::{Address, Config, Index, OPTIONAL, Quantiser};
 pub use error::Error;
 pub use precision::Precision;
 pub use record::{Fingerprint, ManualCard, Shelved, StoredPage, Vectors};
+pub use traits::{Catalogue, Lookup, Outbox, ServerIndex, Store, Writer};
 
 use record::flaw;
 
-use crate::page::{ManualId, Page, PageId, PageSet};
+use crate::page::{ManualId, PageId, PageSet};
 use crate::units::ByteSize;
 use crate::vectors::{MultiVector, Profile};
 
@@ -43,8 +45,6 @@ pub enum Mode {
 pub enum Which<'a> {
     /// The one that was used last.
     Last,
-    /// That of a model, by its name or the id of its profile; of several the one used last.
-    Model(&'a str),
     /// That of exactly this profile.
     Profile(&'a Profile),
 }
@@ -173,6 +173,16 @@ pub struct Scope {
     pub pages: PageSet,
 }
 
+impl Scope {
+    /// Only this page.
+    pub fn page(id: &PageId) -> Self {
+        Self {
+            manual: Some(id.manual.clone()),
+            pages: PageSet::of([id.number]),
+        }
+    }
+}
+
 /// How many pages to find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Want {
@@ -262,106 +272,6 @@ pub struct Hit {
     /// What a describing run left at it, as JSON.
     pub description: Option<String>,
 }
-
-/// Puts pages in.
-pub trait Writer {
-    /// Makes ready for pages of a model; creates what is not there.
-    ///
-    /// # Errors
-    /// When the store holds something that does not fit.
-    fn prepare(&self, profile: &Profile) -> Result<(), Error>;
-
-    /// Enters a manual, or changes its record (a file that moved or changed). Its pages come after it.
-    ///
-    /// # Errors
-    /// When the store fails.
-    fn enter(&self, card: &ManualCard) -> Result<(), Error>;
-
-    /// How it likes to be fed.
-    fn pace(&self) -> Pace;
-
-    /// Inserts or replaces pages; a bad page is named in its verdict, the others are stored.
-    ///
-    /// # Errors
-    /// When the store as a whole fails. A file then holds nothing of this call; of a server's pages some may be
-    /// stored, and storing them again does no harm.
-    fn upsert(&self, pages: &[StoredPage]) -> Result<Vec<Page<Verdict>>, Error>;
-
-    /// Deletes pages of a manual; with all of them asked for, the manual goes too. Returns how many were there.
-    ///
-    /// # Errors
-    /// When the store fails.
-    fn remove(&self, manual: &ManualId, pages: &PageSet) -> Result<u64, Error>;
-
-    /// Looks for pages of some manuals that the store has but does not find any more, and puts them back; tells how many.
-    ///
-    /// # Errors
-    /// When the store fails.
-    fn mend(&self, manuals: &[ManualCard]) -> Result<u64, Error>;
-
-    /// How many pages wait for a server, those of other models in the same outbox included.
-    ///
-    /// # Errors
-    /// When the store fails.
-    fn waiting(&self) -> Result<usize, Error>;
-
-    /// Sends what waits for a server, now; returns the pages that waited and got their verdict since this was last asked.
-    ///
-    /// # Errors
-    /// When the store fails; a server that is still away is no failure, its pages go on waiting.
-    fn deliver(&self) -> Result<Vec<Page<Verdict>>, Error>;
-}
-
-/// Finds pages.
-pub trait Lookup {
-    /// The best pages by MaxSim, best first, equal ones in order of manual and page.
-    ///
-    /// # Errors
-    /// When the store fails or the query has another width.
-    fn visual(&self, query: &MultiVector, scope: &Scope, want: Want) -> Result<Vec<Hit>, Error>;
-
-    /// The best pages by BM25 over some of their words, best first; a question's words are OR-ed and nothing in them is
-    /// syntax.
-    ///
-    /// # Errors
-    /// When the store fails.
-    fn text(&self, of: Words, question: &str, scope: &Scope, want: Want)
-    -> Result<Vec<Hit>, Error>;
-}
-
-/// Tells what is in.
-pub trait Catalogue {
-    /// The records of all manuals, by name, also of those without pages.
-    ///
-    /// # Errors
-    /// When the store fails.
-    fn cards(&self) -> Result<Vec<ManualCard>, Error>;
-
-    /// All manuals that have pages, by name, and how much of them is there.
-    ///
-    /// # Errors
-    /// When the store fails.
-    fn manuals(&self) -> Result<Vec<Shelved>, Error>;
-
-    /// What is stored of a manual, by page.
-    ///
-    /// # Errors
-    /// When the store fails.
-    fn known(&self, manual: &ManualId) -> Result<Vec<Fingerprint>, Error>;
-
-    /// Pages with everything that was stored of them, in order of manual and page.
-    ///
-    /// # Errors
-    /// When the store fails; a broken page is an `Err` item.
-    fn scan(
-        &self,
-        scope: &Scope,
-    ) -> Result<Box<dyn Iterator<Item = Result<StoredPage, Error>> + '_>, Error>;
-}
-
-/// A store: all three.
-pub trait Store: Writer + Lookup + Catalogue + Send + Sync {}
-impl<T: Writer + Lookup + Catalogue + Send + Sync> Store for T {}
 
 /// A query must have the width of the collection.
 fn same_width(dim: u32, query: &MultiVector) -> Result<(), Error> {

@@ -129,7 +129,7 @@ pub enum Vectors {
 
 /// What is wrong with the vectors of a page for a collection of width `dim`.
 pub(super) fn flaw(new: &PageVectors, dim: u32) -> Option<String> {
-    let (made, places) = (new.vectors.dim(), new.places.cells.len());
+    let (made, places) = (new.vectors.dim(), new.places.cells().len());
     if made != dim as usize {
         return Some(format!(
             "its vectors have width {made}, the collection's {dim}"

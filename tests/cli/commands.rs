@@ -1,5 +1,8 @@
 //! Transcripts of the commands, and what they promise about streams and exit codes.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use crate::desk::{Desk, TINY};
 use crate::support::pdf;
 
@@ -255,6 +258,21 @@ fn raw_vectors_are_those_that_are_stored() {
         0
     );
     let bytes = std::fs::read(desk.path("pages.safetensors")).unwrap();
+    let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+    let metadata: BTreeMap<&str, &str> = metadata
+        .metadata()
+        .iter()
+        .flatten()
+        .map(|(key, value)| (key.as_str(), value.as_str()))
+        .collect();
+    let model = Path::new(TINY).canonicalize().unwrap();
+    let expected = [
+        ("dim", "128"),
+        ("model", model.to_str().unwrap()),
+        ("pool_factor", "1"),
+        ("profile", "b8059ddc8e9e9ad9"),
+    ];
+    assert_eq!(metadata, BTreeMap::from(expected));
     let pages = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let mut names = pages.names();
     names.sort();

@@ -75,6 +75,18 @@ fn descriptions_are_stored_searched_and_shown() {
 }
 
 #[test]
+fn pages_are_described_without_reading_their_vectors() {
+    let desk = shelf();
+    let library = rusqlite::Connection::open(desk.path("library.db")).unwrap();
+    library
+        .execute("UPDATE vectors SET rows = x'00'", [])
+        .unwrap();
+    let fake = Fake::start(Dialect::OpenAi, |asked| honest(&asked.pages));
+    let (code, told) = tally(&desk, Dialect::OpenAi, &fake, &[]);
+    assert_eq!((code, told["described"].as_u64()), (0, Some(3)), "{told}");
+}
+
+#[test]
 fn a_question_is_streamed_in_order_and_without_thinking() {
     for dialect in BOTH {
         let desk = shelf();

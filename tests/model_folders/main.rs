@@ -105,6 +105,34 @@ fn a_profile_names_the_vectors_and_nothing_else() {
     }
 }
 
+/// Every store of every library names its collections by these.
+#[test]
+fn profile_ids_never_change() {
+    let id = |config: &Config| embed::card(config).unwrap().profile.id;
+    let built_in = Config {
+        model: "built-in".to_owned(),
+        ..config(Path::new(""), Engine::Candle)
+    };
+    assert_eq!(id(&built_in), "92efcbaed104");
+    for (name, expected) in [
+        ("colqwen2-tiny", "17034e6f0f313509"),
+        ("colqwen2-lora", "04750eb24ab73e6b"),
+        ("colqwen2.5-tiny", "b8059ddc8e9e9ad9"),
+        ("colqwen2.5-lora", "9b7d8304aad0d033"),
+        ("colqwen2.5-bf16-tiny", "ef7e33954c2cdedb"),
+    ] {
+        let config = config(&golden(name), Engine::Candle);
+        assert_eq!(id(&config), expected, "{name}");
+        let pooled = Config {
+            pool_factor: 3,
+            ..config
+        };
+        assert_eq!(id(&pooled), format!("{expected}-pool3"), "{name}");
+    }
+    let [packed, _] = packed::converted_folders();
+    assert_eq!(id(&packed.config()), "8f50e9050269f501");
+}
+
 #[test]
 fn a_file_that_is_missing_or_cut_is_named() {
     let shard = "model-00001-of-00002.safetensors";

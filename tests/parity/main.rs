@@ -206,10 +206,10 @@ fn rows_know_where_they_look() {
     let embedded = model.embed_pages(&pages).unwrap();
     let first = embedded[0].as_ref().unwrap();
     let places = &first.places;
-    assert_eq!((places.columns, places.rows), (5, 8));
-    assert_eq!(places.cells.len(), first.vectors.len());
+    assert_eq!((places.columns(), places.rows()), (5, 8));
+    assert_eq!(places.cells().len(), first.vectors.len());
     let cells: Vec<u16> = places
-        .cells
+        .cells()
         .iter()
         .copied()
         .filter(|&cell| cell != PatchMap::NOWHERE)

@@ -113,11 +113,7 @@ pub(crate) fn by_brightness(page: &Prepared) -> Result<PageVectors, PageError> {
         255 => Err(PageError::NotFinite),
         mean => Ok(PageVectors {
             vectors: unit(mean / 2),
-            places: PatchMap {
-                columns: 1,
-                rows: 1,
-                cells: vec![0],
-            },
+            places: PatchMap::new(1, 1, vec![0], 1).unwrap(),
         }),
     }
 }

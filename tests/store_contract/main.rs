@@ -138,7 +138,7 @@ fn one_bad_page_is_named(store: &dyn Store) {
     };
     let mut astray = page("pump.pdf", 5, "");
     if let Vectors::New(new) = &mut astray.vectors {
-        new.places.cells.pop();
+        new.places = new.places.extended();
     }
     let pages = [
         page("pump.pdf", 1, ""),
@@ -267,6 +267,13 @@ fn what_goes_in_comes_out(store: &dyn Store) {
     shuffled.reverse();
     put(store, &shuffled);
     assert_eq!(all(store), pages);
+    let records = store.records(&Scope::default()).unwrap();
+    let records: Vec<StoredPage> = records.map(Result::unwrap).collect();
+    let without = |page: &StoredPage| StoredPage {
+        vectors: Vectors::Kept,
+        ..page.clone()
+    };
+    assert_eq!(records, pages.iter().map(without).collect::<Vec<_>>());
     let known = store.known(&ManualId::new("a.pdf")).unwrap();
     assert_eq!(known.len(), 12);
     assert_eq!(known[4].origin, "origin of a.pdf");

@@ -46,11 +46,7 @@ pub(crate) fn vectors(n: usize, dim: usize, seed: u64) -> PageVectors {
     cells[0] = PatchMap::NOWHERE;
     PageVectors {
         vectors: rows(n, dim, seed),
-        places: PatchMap {
-            columns: 7,
-            rows: 11,
-            cells,
-        },
+        places: PatchMap::new(7, 11, cells, n).unwrap(),
     }
 }
 

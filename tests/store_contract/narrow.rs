@@ -31,6 +31,7 @@ pub(crate) fn a_scope_narrows_both_searches(store: &dyn Store) {
             }
         }
         assert_eq!(store.scan(&scope).unwrap().count(), expected);
+        assert_eq!(store.records(&scope).unwrap().count(), expected);
     }
     let few = store
         .text(Words::Printed, "valve", &scope(None, "5-9"), Want::best(2))

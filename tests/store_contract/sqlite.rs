@@ -246,13 +246,11 @@ fn models_live_side_by_side() {
     let read = |which| open(&config, which, Mode::Read).map(|o| (o.profile.unwrap(), o.store));
     let pages_of = |which| numbers(read(which).unwrap().1.as_ref(), "pump.pdf");
     assert_eq!(pages_of(Which::Last), [2]);
-    assert_eq!(pages_of(Which::Model("tiny")), [1]);
-    assert_eq!(pages_of(Which::Model("p40")), [2]);
+    assert_eq!(pages_of(Which::Profile(&wide)), [2]);
     assert_eq!(pages_of(Which::Profile(&tiny)), [1]);
     assert_eq!(collections(&config).unwrap(), [wide.clone(), profile()]);
-    for which in [Which::Model("other"), Which::Profile(&newer)] {
-        assert!(matches!(read(which), Err(Error::NoCollection { .. })));
-    }
+    let missing = read(Which::Profile(&newer));
+    assert!(matches!(missing, Err(Error::NoCollection { .. })));
     // Used again is used last; one without pages does not count.
     drop(prepared(&config, &profile()));
     drop(prepared(&config, &newer));
@@ -286,21 +284,48 @@ fn damaged_vectors_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(&folder.path().join("library.db"));
     filled(&config);
-    let connection = Connection::open(file(&config)).unwrap();
-    connection
-        .execute("UPDATE vectors SET rows = x'0102'", [])
-        .unwrap();
-    drop(connection);
+    spoil(&config, "rows = x'0102'");
     let store = opened(&config, Mode::Read).unwrap().store;
     let visual = store.visual(&rows(1, DIM, 1), &Scope::default(), Want::best(3));
     let scanned = store.scan(&Scope::default()).unwrap().next().unwrap();
     for refused in [visual.err(), scanned.err()] {
-        assert!(
-            refused
-                .unwrap()
-                .to_string()
-                .contains("pump.pdf, page 1 is damaged")
-        );
+        let refused = refused.unwrap().to_string();
+        assert!(refused.contains("pump.pdf, page 1 is damaged"), "{refused}");
+    }
+}
+
+/// Damages the vectors of all pages.
+fn spoil(config: &Config, assignment: &str) {
+    let spoilt = format!("UPDATE vectors SET {assignment}");
+    let connection = Connection::open(file(config)).unwrap();
+    connection.execute(&spoilt, []).unwrap();
+}
+
+#[test]
+fn damaged_patch_maps_are_named_and_records_are_read_without_them() {
+    for (damage, why) in [
+        ("places = x'0000'", "it has 4 vectors but places for 1"),
+        ("places = x'000000'", "3 bytes do not divide into cells"),
+        (
+            "grid_columns = 1, grid_rows = 1",
+            "row 1 has cell 1, outside a grid of 1 x 1",
+        ),
+        ("grid_rows = 0", "a grid of 7 x 0 has no cells"),
+        ("grid_columns = 65537", "its grid is too large"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(&folder.path().join("library.db"));
+        filled(&config);
+        spoil(&config, damage);
+        let store = opened(&config, Mode::Read).unwrap().store;
+        let scanned = store.scan(&Scope::default()).unwrap().next().unwrap();
+        let refused = scanned.unwrap_err().to_string();
+        let expected = format!("pump.pdf, page 1 is damaged: {why}");
+        assert!(refused.ends_with(&expected), "{refused}");
+        // What is no vector can be had all the same.
+        let page = &page("pump.pdf", 1, "");
+        let record = store.records(&Scope::page(&page.id)).unwrap().next();
+        assert_eq!(record.unwrap().unwrap().text, "E-104");
     }
 }
 

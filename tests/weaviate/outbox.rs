@@ -234,7 +234,7 @@ fn a_removal_while_the_server_is_away_happens_later() {
         assert!(matches!(verdict, Ok(Verdict::Waiting(_))));
     }
     server.restart();
-    assert_eq!(store.deliver().unwrap().len(), 2);
+    assert_eq!(store.outbox().unwrap().deliver().unwrap().len(), 2);
     assert_eq!(numbers(store.as_ref(), "a.pdf"), [1, 2, 3, 7]);
     assert_eq!(found(store.as_ref(), "new words"), [2]);
 }
@@ -270,11 +270,16 @@ fn what_a_killed_server_forgot_is_put_back() {
             );
         }
         let forgotten = 40 - findable(store.as_ref()) as u64;
-        let mended = store.mend(&store.cards().unwrap()).unwrap();
+        let server_index = store.index().unwrap();
+        let mended = server_index.repair(&store.cards().unwrap()).unwrap();
         assert!(mended >= forgotten, "{index:?}");
         assert_eq!(findable(store.as_ref()), 40, "{index:?}");
         assert_eq!(all(store.as_ref()), pages, "{index:?}");
-        assert_eq!(store.mend(&store.cards().unwrap()).unwrap(), 0, "{index:?}");
+        assert_eq!(
+            server_index.repair(&store.cards().unwrap()).unwrap(),
+            0,
+            "{index:?}"
+        );
     }
 }
 
@@ -297,6 +302,6 @@ fn a_run_that_saw_the_server_die_puts_back_by_itself() {
             .all(|(_, v)| matches!(v, Ok(Verdict::Waiting(_))))
     );
     server.restart();
-    assert_eq!(store.deliver().unwrap().len(), 10);
+    assert_eq!(store.outbox().unwrap().deliver().unwrap().len(), 10);
     assert_eq!(findable(store.as_ref()), 30);
 }

@@ -110,7 +110,7 @@ fn a_server_that_hangs_is_given_up() {
     assert!(matches!(verdicts[0].1, Ok(Verdict::Waiting(_))));
     assert!(start.elapsed().as_secs() < 30);
     server.resume();
-    let delivered = store.deliver().unwrap();
+    let delivered = store.outbox().unwrap().deliver().unwrap();
     assert_eq!(
         delivered,
         [(page("pump.pdf", 2, "").id, Ok(Verdict::Stored))]

@@ -142,7 +142,7 @@ fn outline(store: &dyn Store, id: ManualId, bookmarks: &[render::Bookmark]) -> R
         ..Scope::default()
     };
     let mut texts = BTreeMap::new();
-    for page in store.scan(&scope)? {
+    for page in store.records(&scope)? {
         let page = page?;
         texts.insert(page.id.number, page.text);
     }

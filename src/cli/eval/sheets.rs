@@ -7,7 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use plotters::style::RGBColor;
 
 use crate::evaluate::Interval;
-use crate::page::{PageId, PageSet};
+use crate::page::PageId;
 use crate::report::Report;
 use crate::store::{Scope, Store};
 use crate::units::{ByteSize, Seconds};
@@ -46,11 +46,7 @@ pub(super) fn pictures(store: &dyn Store, failures: &[Failure]) -> Result<Pictur
         .collect();
     let mut pictures = Pictures::new();
     for page in pages {
-        let scope = Scope {
-            manual: Some(page.manual.clone()),
-            pages: PageSet::of([page.number]),
-        };
-        if let Some(stored) = store.scan(&scope)?.next().transpose()? {
+        if let Some(stored) = store.records(&Scope::page(page))?.next().transpose()? {
             pictures.insert(page.clone(), BASE64_STANDARD.encode(stored.thumbnail));
         }
     }

@@ -62,7 +62,7 @@ pub fn card() -> Card {
         .chain_update(VERSION)
         .chain_update(weights::FILE)
         .finalize();
-    let floats = weights::FILE.len() as u64 / 2;
+    let parameters = weights::parameters();
     Card {
         profile: Profile {
             id: digest[..6].iter().map(|b| format!("{b:02x}")).collect(),
@@ -72,10 +72,10 @@ pub fn card() -> Card {
         },
         prepare: Prepare::Gray { pixels: PIXELS },
         max_rows: scales::MOST as u32,
-        parameters: floats,
+        parameters,
         licence: "MIT OR Apache-2.0".into(),
         memory: Footprint {
-            weights: floats * 4,
+            weights: parameters * 4,
             fixed: 16 << 20,
             per_cost: BYTES_PER_PIXEL,
         },
@@ -116,12 +116,11 @@ impl BuiltIn {
             rows = vec![0.0; DIM];
             rows.push(1.0);
         }
-        let places = PatchMap {
-            columns: number(ink.columns)?,
-            rows: number(ink.rows)?,
-            cells: cells.iter().map(|c| number(*c)).collect::<Result<_, _>>()?,
-        };
+        let cells = cells.iter().map(|c| number(*c)).collect::<Result<_, _>>()?;
         let vectors = MultiVector::new(rows, WIDTH).map_err(|_| PageError::NotFinite)?;
+        let [columns, rows] = [number(ink.columns)?, number(ink.rows)?];
+        let places = PatchMap::new(columns, rows, cells, vectors.len())
+            .map_err(|why| PageError::Shape(why.to_string()))?;
         Ok(PageVectors { vectors, places })
     }
 }

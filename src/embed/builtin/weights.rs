@@ -11,6 +11,12 @@ use crate::embed::BUILT_IN;
 /// The file, made by `train/export.py`.
 pub(super) const FILE: &[u8] = include_bytes!("weights.safetensors");
 
+/// Parameters in the file: two bytes each, after the header and the eight bytes of its length.
+pub(super) fn parameters() -> u64 {
+    let (length, rest) = FILE.split_first_chunk().unwrap_or((&[0; 8], FILE));
+    (rest.len() as u64).saturating_sub(u64::from_le_bytes(*length)) / 2
+}
+
 /// A convolution, batch norm folded in: for each step down a matrix of (along, in) x out.
 pub(super) struct Layer {
     /// Steps down.
@@ -209,5 +215,19 @@ impl Weights {
                 out: source.layer("word.out")?,
             },
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_the_numbers_of_all_tensors() {
+        let tensors = SafeTensors::deserialize(FILE).unwrap();
+        let numbers = tensors
+            .iter()
+            .map(|(_, tensor)| tensor.shape().iter().product::<usize>() as u64);
+        assert_eq!(parameters(), numbers.sum::<u64>());
     }
 }

@@ -55,9 +55,11 @@ fn finish(
         }
     };
     let places = core.prompt().looks(page.grid);
-    Ok(vectors
-        .map(|vectors| PageVectors { vectors, places })
-        .map_err(|_| PageError::NotFinite))
+    Ok(match (vectors, places) {
+        (Ok(vectors), Ok(places)) => Ok(PageVectors { vectors, places }),
+        (Err(_), _) => Err(PageError::NotFinite),
+        (_, Err(why)) => Err(PageError::Shape(why.to_string())),
+    })
 }
 
 fn checked(core: &impl Core, rows: Vec<f32>) -> Result<MultiVector, ShapeError> {

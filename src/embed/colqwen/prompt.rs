@@ -8,7 +8,7 @@ use tokenizers::Tokenizer;
 use super::super::Error;
 use crate::checkpoint;
 use crate::patch::PatchGrid;
-use crate::vectors::PatchMap;
+use crate::vectors::{PatchMap, ShapeError};
 
 /// The words around pages and questions, as the checkpoint was trained with them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,16 +78,13 @@ impl Prompt {
     }
 
     /// Where the rows of a page look.
-    pub(super) fn looks(&self, grid: PatchGrid) -> PatchMap {
+    pub(super) fn looks(&self, grid: PatchGrid) -> Result<PatchMap, ShapeError> {
         let nowhere = |tokens: &[u32]| vec![PatchMap::NOWHERE; tokens.len()];
         let mut cells = nowhere(&self.before);
         cells.extend((0..grid.tokens()).map(|cell| cell as u16));
         cells.extend(nowhere(&self.after));
-        PatchMap {
-            columns: (grid.columns / grid.merge) as u16,
-            rows: (grid.rows / grid.merge) as u16,
-            cells,
-        }
+        let [columns, rows] = [grid.columns, grid.rows].map(|side| (side / grid.merge) as u16);
+        PatchMap::new(columns, rows, cells, self.rows(grid))
     }
 
     /// The tokens of a question.

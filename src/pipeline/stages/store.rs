@@ -3,7 +3,7 @@
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
-use crate::store::{StoredPage, Vectors, Verdict, Writer};
+use crate::store::{Outbox, StoredPage, Vectors, Verdict, Writer};
 
 use super::super::batch_writer::ship;
 use super::super::stats::Ledger;
@@ -19,12 +19,13 @@ pub(in crate::pipeline) fn run(
     let shipped = ship(store.pace(), input, size, |sheets| {
         upsert(ledger, store, sheets)
     });
-    let delivered = store.deliver().map(|verdicts| {
-        for (id, verdict) in verdicts {
+    let delivered = store.outbox().map(Outbox::deliver).transpose();
+    let settled = delivered.map(|verdicts| {
+        for (id, verdict) in verdicts.into_iter().flatten() {
             ledger.settle(&id, verdict);
         }
     });
-    shipped.and(delivered.map_err(Error::from))
+    shipped.and(settled.map_err(Error::from))
 }
 
 fn upsert(

@@ -14,8 +14,9 @@ use uuid::Uuid;
 use super::sqlite::Sqlite;
 use super::weaviate::{self, Weaviate};
 use super::{
-    Catalogue, Config, Error, Fingerprint, Hit, Lookup, ManualCard, Mode, Opened, Pace, Scope,
-    Shelved, Store, StoredPage, Verdict, Want, Which, Words, Writer, config, locked,
+    Catalogue, Config, Error, Fingerprint, Hit, Lookup, ManualCard, Mode, Opened, Outbox, Pace,
+    Scope, ServerIndex, Shelved, Store, StoredPage, Verdict, Want, Which, Words, Writer, config,
+    locked,
 };
 use crate::page::{ManualId, Page, PageSet};
 use crate::vectors::{MultiVector, Profile};
@@ -33,7 +34,7 @@ pub(super) fn open(config: &Config, which: Which<'_>, mode: Mode) -> Result<Open
     };
     let file = file(config)?;
     let at = weaviate::place(config);
-    let store = Outbox {
+    let store = OutboxStore {
         waiting: OnceLock::new(),
         opening: Mutex::default(),
         door: Mutex::default(),
@@ -91,7 +92,7 @@ fn file(config: &Config) -> Result<PathBuf, Error> {
 }
 
 /// A server with an outbox before it.
-struct Outbox {
+struct OutboxStore {
     /// None: nothing is sent.
     remote: Option<Weaviate>,
     file: PathBuf,
@@ -119,7 +120,7 @@ struct Rest {
     why: Arc<str>,
 }
 
-impl Outbox {
+impl OutboxStore {
     /// The server, unless it is absent and left alone for now.
     fn remote(&self) -> Option<&Weaviate> {
         let is_over = locked(&self.rest)
@@ -182,7 +183,7 @@ impl Outbox {
     }
 }
 
-impl Writer for Outbox {
+impl Writer for OutboxStore {
     fn prepare(&self, profile: &Profile) -> Result<(), Error> {
         if let Some(remote) = &self.remote {
             remote.prepare(profile)?;
@@ -243,6 +244,16 @@ impl Writer for Outbox {
         }
     }
 
+    fn outbox(&self) -> Option<&dyn Outbox> {
+        Some(self)
+    }
+
+    fn index(&self) -> Option<&dyn ServerIndex> {
+        self.remote.as_ref()?.index()
+    }
+}
+
+impl Outbox for OutboxStore {
     fn waiting(&self) -> Result<usize, Error> {
         match self.waiting.get() {
             Some(file) => file.len(),
@@ -253,26 +264,19 @@ impl Writer for Outbox {
         }
     }
 
-    fn mend(&self, manuals: &[ManualCard]) -> Result<u64, Error> {
-        match &self.remote {
-            Some(remote) => remote.mend(manuals),
-            None => Ok(0),
-        }
-    }
-
     fn deliver(&self) -> Result<Vec<Page<Verdict>>, Error> {
         locked(&self.rest).until = None;
         self.send_all()?;
         if self.remote.as_ref().is_some_and(Weaviate::has_stumbled) {
             // A server that was killed has lost some of what this run gave it before.
             let cards: Vec<ManualCard> = locked(&self.cards).values().cloned().collect();
-            self.on_remote(|remote| remote.mend(&cards))?;
+            self.on_remote(|remote| remote.repair(&cards))?;
         }
         Ok(std::mem::take(&mut *locked(&self.settled)))
     }
 }
 
-impl Lookup for Outbox {
+impl Lookup for OutboxStore {
     fn visual(&self, query: &MultiVector, scope: &Scope, want: Want) -> Result<Vec<Hit>, Error> {
         self.front()?.visual(query, scope, want)
     }
@@ -288,7 +292,7 @@ impl Lookup for Outbox {
     }
 }
 
-impl Catalogue for Outbox {
+impl Catalogue for OutboxStore {
     fn cards(&self) -> Result<Vec<ManualCard>, Error> {
         self.front()?.cards()
     }
@@ -306,5 +310,36 @@ impl Catalogue for Outbox {
         scope: &Scope,
     ) -> Result<Box<dyn Iterator<Item = Result<StoredPage, Error>> + '_>, Error> {
         self.front()?.scan(scope)
+    }
+
+    fn records(
+        &self,
+        scope: &Scope,
+    ) -> Result<Box<dyn Iterator<Item = Result<StoredPage, Error>> + '_>, Error> {
+        self.front()?.records(scope)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Address;
+
+    #[test]
+    fn the_file_of_an_outbox_never_changes() {
+        let url = Address::Servers(vec!["http://127.0.0.1:8080".to_owned()]);
+        let config = Config::at(url);
+        let tenant = Config {
+            collection: "Shared".to_owned(),
+            tenant: "a".to_owned(),
+            ..config.clone()
+        };
+        for (config, name) in [
+            (config, "PdfPage-7bf65ca8fd5258a1a8dcecfd6739fdf0.db"),
+            (tenant, "Shared-74f986ff3cf05ef8a343263d9116b3c4.db"),
+        ] {
+            let expected = format!("ingest/outbox/{name}");
+            assert!(file(&config).unwrap().ends_with(expected));
+        }
     }
 }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::Outbox;
+use super::OutboxStore;
 use crate::page::{Page, PageError, PageId, PageSet};
 use crate::store::sqlite::Sqlite;
 use crate::store::weaviate::Weaviate;
 use crate::store::{Catalogue, Error, ManualCard, Scope, StoredPage, Verdict, Writer, locked};
 
-impl Outbox {
+impl OutboxStore {
     /// Puts something into the file.
     pub(super) fn put<T>(
         &self,
@@ -67,7 +67,7 @@ impl Outbox {
         for (number, manual, pages) in file.put_offs()? {
             if strange.iter().all(|card| card.id != manual) {
                 remote.remove(&manual, &pages)?;
-                file.is_done(number)?;
+                file.complete_removal(number)?;
             }
         }
         for card in &cards {

@@ -17,8 +17,13 @@ FROM manual JOIN page ON page.manual = manual.id
 WHERE collection = ?1 GROUP BY manual.id ORDER BY name";
 
 const PAGE: &str = "
-SELECT origin, content, label, section, text, blank, jpeg, grid_columns, grid_rows, places, vectors.rows, description
+SELECT origin, content, label, section, text, blank, jpeg, description, grid_columns, grid_rows, places, vectors.rows
 FROM page LEFT JOIN vectors ON vectors.page = page.id JOIN thumbnail ON thumbnail.page = page.id
+WHERE page.id = ?1";
+
+const RECORD: &str = "
+SELECT origin, content, label, section, text, blank, jpeg, description
+FROM page JOIN thumbnail ON thumbnail.page = page.id
 WHERE page.id = ?1";
 
 impl Catalogue for Sqlite {
@@ -79,6 +84,25 @@ impl Catalogue for Sqlite {
         // A page removed since then is no page any more.
         Ok(Box::new(ids.into_iter().filter_map(move |(row, id)| {
             self.read(&collection, row, id).transpose()
+        })))
+    }
+
+    fn records(
+        &self,
+        scope: &Scope,
+    ) -> Result<Box<dyn Iterator<Item = Result<StoredPage, Error>> + '_>, Error> {
+        let Some(collection) = self.collection() else {
+            return Ok(Box::new(std::iter::empty()));
+        };
+        let ids = self.within_scope(&collection, scope)?;
+        let read = |(row, id): (i64, PageId)| {
+            self.connection()
+                .prepare_cached(RECORD)?
+                .query_row([row], |row| stored(row, &id))
+                .optional()
+        };
+        Ok(Box::new(ids.into_iter().filter_map(move |page| {
+            read(page).at(&self.at).transpose()
         })))
     }
 }
@@ -189,19 +213,22 @@ fn stored(row: &Row<'_>, id: &PageId) -> Sql<StoredPage> {
         text: row.get(4)?,
         blank: row.get(5)?,
         thumbnail: row.get(6)?,
-        description: row.get(11)?,
+        description: row.get(7)?,
         vectors: Vectors::Kept,
     })
 }
 
 /// The vectors of a page, checked anew: a file may have been damaged. None when it has none.
 fn vectors(row: &Row<'_>, collection: &Collection) -> Sql<Option<Result<PageVectors, String>>> {
-    let Some(columns) = row.get(7)? else {
+    let Some(columns) = row.get::<_, Option<i64>>(8)? else {
         return Ok(None);
     };
-    let rows = row.get(8)?;
-    let cells = row.get_ref(9)?.as_blob()?;
-    let floats = row.get_ref(10)?.as_blob()?;
+    let grid = (u16::try_from(columns), u16::try_from(row.get::<_, i64>(9)?));
+    let (Ok(columns), Ok(rows)) = grid else {
+        return Ok(Some(Err("its grid is too large".to_owned())));
+    };
+    let cells = row.get_ref(10)?.as_blob()?;
+    let floats = row.get_ref(11)?.as_blob()?;
     let Some(dim) = NonZeroUsize::new(collection.profile.dim as usize) else {
         return Ok(Some(Err("its collection has width 0".to_owned())));
     };
@@ -209,11 +236,9 @@ fn vectors(row: &Row<'_>, collection: &Collection) -> Sql<Option<Result<PageVect
         true => collection.precision.decode(floats, dim.get()),
         false => return Ok(Some(Err("its last vector is cut".to_owned()))),
     };
-    let made = MultiVector::new(made, dim)
-        .map(|vectors| PageVectors {
-            vectors,
-            places: PatchMap::from_bytes(columns, rows, cells),
-        })
-        .map_err(|cause| cause.to_string());
-    Ok(Some(made))
+    let made = MultiVector::new(made, dim).and_then(|vectors| {
+        let places = PatchMap::from_bytes(columns, rows, cells, vectors.len())?;
+        Ok(PageVectors { vectors, places })
+    });
+    Ok(Some(made.map_err(|cause| cause.to_string())))
 }

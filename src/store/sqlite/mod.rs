@@ -131,10 +131,6 @@ impl Sqlite {
 fn missing(which: Which<'_>, at: String) -> Error {
     match which {
         Which::Last => Error::Empty { at },
-        Which::Model(name) => Error::NoCollection {
-            at,
-            model: name.to_owned(),
-        },
         Which::Profile(profile) => Error::NoCollection {
             at,
             model: profile.model.clone(),

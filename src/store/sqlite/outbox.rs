@@ -60,8 +60,8 @@ impl Sqlite {
         rusqlite::Result::at(read(), &self.at)
     }
 
-    /// Forgets a removal.
-    pub(in crate::store) fn is_done(&self, put_off: i64) -> Result<(), Error> {
+    /// Forgets a removal that was carried out.
+    pub(in crate::store) fn complete_removal(&self, put_off: i64) -> Result<(), Error> {
         self.within(|connection| connection.execute("DELETE FROM gone WHERE rowid = ?1", [put_off]))
             .map(drop)
     }
@@ -111,5 +111,39 @@ impl Sqlite {
             0 => self.connection().execute_batch("VACUUM").at(&self.at),
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the program wrote it when version 4 of the schema came.
+    const REMOVALS: &str = "
+CREATE TABLE gone (
+    collection INTEGER NOT NULL REFERENCES collection (id), manual TEXT NOT NULL, first INTEGER NOT NULL,
+    last INTEGER NOT NULL
+) STRICT;
+INSERT INTO gone (collection, manual, first, last) VALUES (1, 'pump.pdf', 41, 4294967295), (1, 'valve.pdf', 2, 3);";
+
+    #[test]
+    fn an_outbox_of_the_present_version_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("outbox.db");
+        let script = include_str!("../../../tests/golden/stores/v4.sql");
+        rusqlite::Connection::open(&path)
+            .unwrap()
+            .execute_batch(&format!("{script}{REMOVALS}"))
+            .unwrap();
+        let outbox = Sqlite::outbox(&path, Which::Last).unwrap();
+        let removals = [
+            (1, ManualId::new("pump.pdf"), PageSet::from(41)),
+            (2, ManualId::new("valve.pdf"), PageSet::between(2, 3)),
+        ];
+        assert_eq!(outbox.put_offs().unwrap(), removals);
+        assert_eq!(outbox.models_but("p2").unwrap(), ["small", "bits"]);
+        assert_eq!(outbox.len().unwrap(), 5);
+        outbox.complete_removal(1).unwrap();
+        assert_eq!(outbox.put_offs().unwrap(), removals[1..]);
     }
 }

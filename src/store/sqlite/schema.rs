@@ -279,7 +279,6 @@ fn collection(row: &rusqlite::Row<'_>) -> Sql<Collection> {
 pub(super) fn find(connection: &Connection, which: Which<'_>) -> Sql<Option<Collection>> {
     let fits = |found: &Collection| match which {
         Which::Last => true,
-        Which::Model(name) => found.profile.model == name || found.profile.id == name,
         Which::Profile(wanted) => found.profile.id == wanted.id,
     };
     Ok(collections(connection)?.into_iter().find(fits))

@@ -125,18 +125,6 @@ impl Writer for Sqlite {
             Ok(gone)
         })
     }
-
-    fn mend(&self, _manuals: &[ManualCard]) -> Result<u64, Error> {
-        Ok(0)
-    }
-
-    fn waiting(&self) -> Result<usize, Error> {
-        Ok(0)
-    }
-
-    fn deliver(&self) -> Result<Vec<Page<Verdict>>, Error> {
-        Ok(Vec::new())
-    }
 }
 
 fn manual_id(connection: &Connection, within: &Collection, manual: &ManualId) -> Sql<Option<i64>> {
@@ -268,8 +256,8 @@ fn put_vectors(connection: &Connection, page: i64, new: &PageVectors, blobs: &Bl
         )?
         .execute(params![
             page,
-            new.places.columns,
-            new.places.rows,
+            new.places.columns(),
+            new.places.rows(),
             new.places.to_bytes(),
             blobs.rows
         ])?;

@@ -1,6 +1,6 @@
 //! Tells what is in. Pages come a few at a time, so that a library of any size passes through a small memory.
 
-use super::object::{Fields, stored};
+use super::object::{Fields, record, stored};
 use super::proto::{
     AggregateReply, AggregateRequest, Aggregation, Filters, IntAggregation, MetadataRequest,
     SearchReply, SearchRequest, SearchResult, SortBy,
@@ -13,8 +13,8 @@ use crate::store::{Catalogue, Error, Fingerprint, ManualCard, Scope, Shelved, St
 
 /// Pages with vectors that are fetched at once: some MB.
 const SHARE: usize = 16;
-/// Everything that was stored of a page.
-const EVERYTHING: [&str; 13] = [
+/// What was stored of a page, but for what belongs to its vectors.
+const RECORD: [&str; 10] = [
     "manual",
     "page_number",
     "label",
@@ -24,11 +24,13 @@ const EVERYTHING: [&str; 13] = [
     "blank",
     "origin",
     "content",
-    "grid_columns",
-    "grid_rows",
-    "places",
     "thumbnail",
 ];
+/// What belongs to the vectors of a page.
+const GRID: [&str; 3] = ["grid_columns", "grid_rows", "places"];
+
+/// Reads certain pages of a manual, in order; a broken page is an `Err` item.
+type Read = fn(&Weaviate, &ManualId, &[u32]) -> Result<Vec<Result<StoredPage, Error>>, Error>;
 
 impl Catalogue for Weaviate {
     fn cards(&self) -> Result<Vec<ManualCard>, Error> {
@@ -97,17 +99,25 @@ impl Catalogue for Weaviate {
         &self,
         scope: &Scope,
     ) -> Result<Box<dyn Iterator<Item = Result<StoredPage, Error>> + '_>, Error> {
-        Ok(Box::new(self.pages(scope)?))
+        Ok(Box::new(self.pages(scope, Self::share)?))
+    }
+
+    fn records(
+        &self,
+        scope: &Scope,
+    ) -> Result<Box<dyn Iterator<Item = Result<StoredPage, Error>> + '_>, Error> {
+        Ok(Box::new(self.pages(scope, Self::share_of_records)?))
     }
 }
 
 impl Weaviate {
-    /// Pages of a scope with everything, in order of manual and number.
+    /// Pages of a scope, in order of manual and number.
     ///
     /// Which pages there are is asked once; what is removed before its turn is no page any more.
-    pub(super) fn pages(
+    fn pages(
         &self,
         scope: &Scope,
+        read: Read,
     ) -> Result<impl Iterator<Item = Result<StoredPage, Error>> + use<'_>, Error> {
         let mut shares: Vec<(ManualId, Vec<u32>)> = Vec::new();
         for card in self.cards()? {
@@ -126,12 +136,12 @@ impl Weaviate {
                     .map(|share| (card.id.clone(), share.to_vec())),
             );
         }
-        Ok(shares
-            .into_iter()
-            .flat_map(|(manual, numbers)| match self.share(&manual, &numbers) {
+        Ok(shares.into_iter().flat_map(move |(manual, numbers)| {
+            match read(self, &manual, &numbers) {
                 Ok(pages) => pages,
                 Err(cause) => vec![Err(cause)],
-            }))
+            }
+        }))
     }
 
     /// Certain pages of a manual with everything, in order.
@@ -146,20 +156,39 @@ impl Weaviate {
                 ..MetadataRequest::default()
             }),
             filters: Some(filter::pages(manual, numbers)),
-            ..self.search(&EVERYTHING, numbers.len())
+            ..self.search(&[&RECORD[..], &GRID].concat(), numbers.len())
         };
-        let reply: SearchReply = self.call("Search", &request)?;
-        let mut pages: Vec<(PageId, &SearchResult)> = reply
-            .results
-            .iter()
-            .filter_map(|result| Some((Fields::of(result).id()?, result)))
-            .collect();
-        pages.sort_by(|a, b| a.0.cmp(&b.0));
-        let page = |(id, result): (PageId, &SearchResult)| {
-            stored(result, id.clone())
+        let page = |(id, result): (PageId, SearchResult)| {
+            stored(&result, id.clone())
                 .map_err(|why| Error::failed(&self.at, &format!("{id} is damaged: {why}")))
         };
-        Ok(pages.into_iter().map(page).collect())
+        Ok(self.in_order(&request)?.into_iter().map(page).collect())
+    }
+
+    /// Certain pages of a manual without their vectors, in order.
+    fn share_of_records(
+        &self,
+        manual: &ManualId,
+        numbers: &[u32],
+    ) -> Result<Vec<Result<StoredPage, Error>>, Error> {
+        let request = SearchRequest {
+            filters: Some(filter::pages(manual, numbers)),
+            ..self.search(&RECORD, numbers.len())
+        };
+        let page = |(id, result): (PageId, SearchResult)| Ok(record(&result, id));
+        Ok(self.in_order(&request)?.into_iter().map(page).collect())
+    }
+
+    /// The pages that a search finds, in order of manual and number.
+    fn in_order(&self, request: &SearchRequest) -> Result<Vec<(PageId, SearchResult)>, Error> {
+        let reply: SearchReply = self.call("Search", request)?;
+        let mut pages: Vec<(PageId, SearchResult)> = reply
+            .results
+            .into_iter()
+            .filter_map(|result| Some((Fields::of(&result).id()?, result)))
+            .collect();
+        pages.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(pages)
     }
 
     /// Some properties of all pages that a filter lets through, in order of their number.

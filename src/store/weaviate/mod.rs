@@ -202,11 +202,6 @@ fn fits(found: &Collection, which: Which<'_>, mode: Mode, at: &str) -> Result<()
     let at = at.to_owned();
     match which {
         Which::Last => Ok(()),
-        Which::Model(name) if name == model || name == id => Ok(()),
-        Which::Model(name) => Err(Error::NoCollection {
-            at,
-            model: name.to_owned(),
-        }),
         Which::Profile(wanted) if wanted.id == *id => Ok(()),
         Which::Profile(wanted) if mode == Mode::Read => Err(Error::NoCollection {
             at,

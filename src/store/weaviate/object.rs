@@ -70,8 +70,8 @@ pub(super) fn page(page: &StoredPage, new: &PageVectors, model: &str) -> BatchOb
         ("manual", Some(Json::Text(page.id.manual.to_string()))),
         ("page_number", number(page.id.number)),
         ("rows", number(new.vectors.len() as u32)),
-        ("grid_columns", number(new.places.columns.into())),
-        ("grid_rows", number(new.places.rows.into())),
+        ("grid_columns", number(new.places.columns().into())),
+        ("grid_rows", number(new.places.rows().into())),
         ("places", blob(&new.places.to_bytes())),
         ("model", Some(Json::Text(model.to_owned()))),
     ]);
@@ -211,19 +211,24 @@ impl<'a> Fields<'a> {
 pub(super) fn stored(result: &SearchResult, id: PageId) -> Result<StoredPage, String> {
     let fields = Fields::of(result);
     let vectors = rows(result)?;
-    let places = PatchMap::from_bytes(
-        fields.int("grid_columns").unwrap_or_default() as u16,
-        fields.int("grid_rows").unwrap_or_default() as u16,
-        &fields.blob("places").unwrap_or_default(),
-    );
-    if places.cells.len() != vectors.len() {
-        return Err(format!(
-            "it has {} vectors but places for {}",
-            vectors.len(),
-            places.cells.len()
-        ));
-    }
+    let side = |name| {
+        let side = u16::try_from(fields.int(name).unwrap_or_default());
+        side.map_err(|_| "its grid is too large".to_owned())
+    };
+    let [columns, rows] = [side("grid_columns")?, side("grid_rows")?];
+    let cells = fields.blob("places").unwrap_or_default();
+    let places = PatchMap::from_bytes(columns, rows, &cells, vectors.len())
+        .map_err(|cause| cause.to_string())?;
     Ok(StoredPage {
+        vectors: Vectors::New(PageVectors { vectors, places }),
+        ..record(result, id)
+    })
+}
+
+/// What was stored of a page beside its vectors.
+pub(super) fn record(result: &SearchResult, id: PageId) -> StoredPage {
+    let fields = Fields::of(result);
+    StoredPage {
         id,
         origin: fields.text("origin").unwrap_or_default(),
         content: fields.text("content").unwrap_or_default(),
@@ -233,6 +238,57 @@ pub(super) fn stored(result: &SearchResult, id: PageId) -> Result<StoredPage, St
         description: fields.text(DESCRIPTION),
         blank: fields.is("blank"),
         thumbnail: fields.blob("thumbnail").unwrap_or_default(),
-        vectors: Vectors::New(PageVectors { vectors, places }),
-    })
+        vectors: Vectors::Kept,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::proto::{MetadataResult, PropertiesResult, Value};
+    use super::*;
+
+    /// The answer of a server about a page of two vectors.
+    fn answer(columns: i64, cells: &[u8]) -> SearchResult {
+        let two = NonZeroUsize::new(2).unwrap();
+        let vectors = MultiVector::new(vec![1.0, 0.0, 0.0, 1.0], two).unwrap();
+        let fields = [
+            ("grid_columns", Kind::Int(columns)),
+            ("grid_rows", Kind::Int(1)),
+            ("places", Kind::Text(BASE64.encode(cells))),
+        ];
+        let fields = fields.map(|(name, kind)| (name.to_owned(), Value { kind: Some(kind) }));
+        SearchResult {
+            properties: Some(PropertiesResult {
+                non_ref_props: Some(Properties {
+                    fields: BTreeMap::from(fields),
+                }),
+            }),
+            metadata: Some(MetadataResult {
+                vectors: vec![wire_vectors(&vectors)],
+                ..MetadataResult::default()
+            }),
+        }
+    }
+
+    #[test]
+    fn a_patch_map_that_does_not_fit_is_refused() {
+        let id = PageId::new(&ManualId::new("pump.pdf"), 1);
+        assert!(stored(&answer(2, &[0, 0, 1, 0]), id.clone()).is_ok());
+        for (columns, cells, why) in [
+            (
+                2,
+                &[0, 0, 2, 0][..],
+                "row 1 has cell 2, outside a grid of 2 x 1",
+            ),
+            (2, &[0, 0], "it has 2 vectors but places for 1"),
+            (2, &[0, 0, 1], "3 bytes do not divide into cells"),
+            (0, &[0xff; 4], "a grid of 0 x 1 has no cells"),
+            (65_538, &[0, 0, 1, 0], "its grid is too large"),
+        ] {
+            let refused = stored(&answer(columns, cells), id.clone());
+            assert_eq!(refused, Err(why.to_owned()));
+        }
+    }
 }

@@ -7,7 +7,9 @@ use super::proto::{
 };
 use super::schema::{DESCRIPTION, SAID, TEXT, VECTOR};
 use super::{Weaviate, filter};
-use crate::store::{Error, Hit, Lookup, Scope, Vectors, Want, Words, query_terms, same_width};
+use crate::store::{
+    Catalogue, Error, Hit, Lookup, Scope, Vectors, Want, Words, query_terms, same_width,
+};
 use crate::vectors::{MultiVector, max_sim};
 
 /// At least so many candidates: many vectors of one page crowd the others out of a short list. Without a filter the
@@ -143,7 +145,7 @@ impl Weaviate {
     /// Compares every page here, with its vectors as the server keeps them: the truth that an index is measured by.
     fn exact(&self, query: &MultiVector, scope: &Scope, want: Want) -> Result<Vec<Hit>, Error> {
         let mut hits = Vec::new();
-        for page in self.pages(scope)? {
+        for page in self.scan(scope)? {
             let page = page?;
             if let Vectors::New(seen) = &page.vectors {
                 hits.push(Hit {

@@ -12,8 +12,8 @@ use super::proto::{NearVector, SearchReply, SearchRequest, SearchResult, Targets
 use super::schema::VECTOR;
 use super::{Weaviate, filter};
 use crate::page::ManualId;
-use crate::store::{Error, Index, ManualCard, StoredPage, Vectors, Writer};
-use crate::vectors::{MultiVector, PageVectors, PatchMap};
+use crate::store::{Error, Index, ManualCard, ServerIndex, StoredPage, Vectors, Writer};
+use crate::vectors::{MultiVector, PageVectors};
 
 /// Pages that are looked at, and sent again, at once.
 const SHARE: usize = 16;
@@ -22,13 +22,12 @@ const AMONG: usize = 256;
 /// A page is not missing when it is among so many nearest ones of its own last row.
 const NEAR: usize = 50;
 
-impl Weaviate {
-    /// Looks for pages of some manuals that a search cannot find, and puts them back; tells how many.
-    pub(super) fn mended(&self, manuals: &[ManualCard]) -> Result<u64, Error> {
+impl ServerIndex for Weaviate {
+    fn repair(&self, manuals: &[ManualCard]) -> Result<u64, Error> {
         let Some(collection) = self.collection() else {
             return Ok(0);
         };
-        let mut mended = 0;
+        let mut repaired = 0;
         for card in manuals {
             let found = self.listed(&filter::manual(&card.id), &["page_number"])?;
             let number = |result: &SearchResult| Fields::of(result).int("page_number");
@@ -41,12 +40,14 @@ impl Weaviate {
                 for share in missing.chunks(SHARE) {
                     self.put_back(&card.id, share)?;
                 }
-                mended += missing.len() as u64;
+                repaired += missing.len() as u64;
             }
         }
-        Ok(mended)
+        Ok(repaired)
     }
+}
 
+impl Weaviate {
     /// A search among certain pages goes through the encodings of all of them: what is not found has none.
     fn missing_at_once(&self, manual: &ManualId, numbers: &[u32]) -> Result<Vec<u32>, Error> {
         let Some(first) = numbers.first() else {
@@ -128,15 +129,7 @@ fn detour(page: StoredPage) -> StoredPage {
     };
     let doubled = PageVectors {
         vectors: vectors.with(&vectors.tail(1)),
-        places: PatchMap {
-            cells: places
-                .cells
-                .iter()
-                .copied()
-                .chain([PatchMap::NOWHERE])
-                .collect(),
-            ..*places
-        },
+        places: places.extended(),
     };
     StoredPage {
         origin: String::new(),

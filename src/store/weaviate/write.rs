@@ -14,7 +14,9 @@ use super::schema::{self, Collection};
 use super::transport::{Failure, passes};
 use super::{Weaviate, filter, object};
 use crate::page::{ManualId, Page, PageError, PageSet};
-use crate::store::{Error, ManualCard, Pace, Scope, StoredPage, Vectors, Verdict, Writer, flaw};
+use crate::store::{
+    Error, ManualCard, Pace, Scope, ServerIndex, StoredPage, Vectors, Verdict, Writer, flaw,
+};
 use crate::units::ByteSize;
 use crate::vectors::{PageVectors, Profile};
 
@@ -114,16 +116,8 @@ impl Writer for Weaviate {
         Ok(gone)
     }
 
-    fn mend(&self, manuals: &[ManualCard]) -> Result<u64, Error> {
-        self.mended(manuals)
-    }
-
-    fn waiting(&self) -> Result<usize, Error> {
-        Ok(0)
-    }
-
-    fn deliver(&self) -> Result<Vec<Page<Verdict>>, Error> {
-        Ok(Vec::new())
+    fn index(&self) -> Option<&dyn ServerIndex> {
+        Some(self)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::config::Settings;
 use crate::measure::{Grade, Machine, RUNNER_SCHEMA, Rankings, RunnerBenchmark};
 use crate::page::PageSet;
 use crate::report::Report;
-use crate::store::{self, Mode, Scope, Store, Which};
+use crate::store::{self, Mode, Store, Which};
 use crate::vlm::RunnerKind;
 
 use super::super::Common;
@@ -141,7 +141,7 @@ pub(super) fn run(ui: &Ui, common: &Common, args: &RunnersArgs) -> Result<ExitCo
     for named in &args.candidate {
         candidates.push(bench.run(named)?);
     }
-    let library = store.scan(&Scope::default())?.count() as u64;
+    let library = store.manuals()?.iter().map(|m| u64::from(m.stored)).sum();
     let benchmark = RunnerBenchmark {
         schema: RUNNER_SCHEMA,
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -1,9 +1,13 @@
 //! Multi-vectors, late interaction, and the profile of the model that made them.
 
+mod patch_map;
+
 use std::num::NonZeroUsize;
 
 use half::f16;
 use serde::{Deserialize, Serialize};
+
+pub use patch_map::PatchMap;
 
 /// How far from 1 the length of a row may be: rows are rounded to f16 once, and a bf16 model divides by a bf16 norm.
 const LENGTH_TOLERANCE: f32 = 5e-3;
@@ -15,7 +19,7 @@ pub struct MultiVector {
     dim: NonZeroUsize,
 }
 
-/// Floats that do not make a multi-vector.
+/// Floats that do not make a multi-vector, or cells that do not make its patch map.
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum ShapeError {
     /// No row at all.
@@ -42,6 +46,40 @@ pub enum ShapeError {
         row: usize,
         /// Its length.
         length: f32,
+    },
+    /// A grid without cells.
+    #[error("a grid of {columns} x {rows} has no cells")]
+    NoCells {
+        /// Cells from left to right.
+        columns: u16,
+        /// Cells from top to bottom.
+        rows: u16,
+    },
+    /// The last cell is cut.
+    #[error("{bytes} bytes do not divide into cells")]
+    CutCell {
+        /// Bytes given.
+        bytes: usize,
+    },
+    /// There is not one cell for each row.
+    #[error("it has {vectors} vectors but places for {cells}")]
+    CellCount {
+        /// Rows of the multi-vector.
+        vectors: usize,
+        /// Cells given.
+        cells: usize,
+    },
+    /// A cell lies outside the grid.
+    #[error("row {row} has cell {cell}, outside a grid of {columns} x {rows}")]
+    OutsideGrid {
+        /// The row, from 0.
+        row: usize,
+        /// Its cell.
+        cell: u16,
+        /// Cells from left to right.
+        columns: u16,
+        /// Cells from top to bottom.
+        rows: u16,
     },
 }
 
@@ -149,46 +187,12 @@ pub fn max_sim(query: &MultiVector, page: &MultiVector) -> f32 {
         .sum()
 }
 
-/// Where on the page the rows of a multi-vector look: a grid laid over the whole page, and one cell (or none) a row.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PatchMap {
-    /// Cells from left to right.
-    pub columns: u16,
-    /// Cells from top to bottom.
-    pub rows: u16,
-    /// For each row of the multi-vector its cell, `y * columns + x`; [`PatchMap::NOWHERE`] for prompt tokens.
-    pub cells: Vec<u16>,
-}
-
-impl PatchMap {
-    /// The cell of a row that looks at no place of the page.
-    pub const NOWHERE: u16 = u16::MAX;
-
-    /// The cells as stores keep them: little-endian, one after another.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        self.cells
-            .iter()
-            .flat_map(|cell| cell.to_le_bytes())
-            .collect()
-    }
-
-    /// A map of such bytes.
-    pub fn from_bytes(columns: u16, rows: u16, cells: &[u8]) -> Self {
-        let (pairs, _) = cells.as_chunks();
-        Self {
-            columns,
-            rows,
-            cells: pairs.iter().map(|&pair| u16::from_le_bytes(pair)).collect(),
-        }
-    }
-}
-
 /// A page as a model saw it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PageVectors {
     /// The rows.
     pub vectors: MultiVector,
-    /// Where each row looks; `places.cells.len() == vectors.len()`.
+    /// The cell of each row; `places.cells().len() == vectors.len()`.
     pub places: PatchMap,
 }
 

@@ -1,0 +1,55 @@
+-- A store of schema version 1: the tables as commit cbcc3e8 made them, and rows that can be worked out by hand.
+PRAGMA page_size = 16384;
+PRAGMA journal_mode = WAL;
+BEGIN;
+CREATE TABLE collection (
+    id INTEGER PRIMARY KEY, profile TEXT NOT NULL UNIQUE, model TEXT NOT NULL, dim INTEGER NOT NULL,
+    used INTEGER NOT NULL
+) STRICT;
+CREATE TABLE manual (
+    id INTEGER PRIMARY KEY, collection INTEGER NOT NULL REFERENCES collection (id), name TEXT NOT NULL,
+    path TEXT NOT NULL, file TEXT NOT NULL, render TEXT NOT NULL, pages INTEGER NOT NULL,
+    UNIQUE (collection, name)
+) STRICT;
+CREATE TABLE page (
+    id INTEGER PRIMARY KEY, uuid BLOB NOT NULL, manual INTEGER NOT NULL REFERENCES manual (id),
+    number INTEGER NOT NULL, origin TEXT NOT NULL, content TEXT NOT NULL, blank INTEGER NOT NULL,
+    rows INTEGER NOT NULL, label TEXT, section TEXT, text TEXT NOT NULL,
+    UNIQUE (manual, number)
+) STRICT;
+CREATE TABLE vectors (
+    page INTEGER PRIMARY KEY REFERENCES page (id) ON DELETE CASCADE, grid_columns INTEGER NOT NULL,
+    grid_rows INTEGER NOT NULL, places BLOB NOT NULL, f16 BLOB NOT NULL
+) STRICT;
+CREATE TABLE thumbnail (
+    page INTEGER PRIMARY KEY REFERENCES page (id) ON DELETE CASCADE, jpeg BLOB NOT NULL
+) STRICT;
+CREATE VIRTUAL TABLE words USING fts5 (
+    text, content = 'page', content_rowid = 'id', tokenize = 'unicode61 remove_diacritics 2'
+);
+CREATE TRIGGER page_comes AFTER INSERT ON page BEGIN
+    INSERT INTO words (rowid, text) VALUES (new.id, new.text);
+END;
+CREATE TRIGGER page_goes AFTER DELETE ON page BEGIN
+    INSERT INTO words (words, rowid, text) VALUES ('delete', old.id, old.text);
+END;
+CREATE TRIGGER page_changes AFTER UPDATE OF text ON page WHEN old.text <> new.text BEGIN
+    INSERT INTO words (words, rowid, text) VALUES ('delete', old.id, old.text);
+    INSERT INTO words (rowid, text) VALUES (new.id, new.text);
+END;
+INSERT INTO collection (id, profile, model, dim, used) VALUES (1, 'p2', 'tiny', 2, 1);
+INSERT INTO manual (id, collection, name, path, file, render, pages) VALUES
+    (1, 1, 'pump.pdf', '/shelf/pump.pdf', 'f11e', 'pdfium-8149 150 dpi, at most 16 MP', 40),
+    (2, 1, 'Anleitung/wärmepumpe.pdf', '/shelf/wärmepumpe.pdf', 'f22e', 'picture', 3);
+INSERT INTO page (id, uuid, manual, number, origin, content, blank, rows, label, section, text) VALUES
+    (1, x'8f2b6657bac458dba826877b9d3847df', 1, 1, 'o1', 'c1', 0, 2, 'i', '1 Faults', 'E-104: the pump is blocked.'),
+    (2, x'a8c76708299b549a93052059c2a17f32', 1, 7, 'o1', 'c7', 0, 1, NULL, NULL, 'Reset the alarm.'),
+    (3, x'd99d8a0b36295c91a0fff222576b72bb', 2, 3, 'o2', 'c3', 1, 1, 'iii', '2 Störungen', '');
+INSERT INTO vectors (page, grid_columns, grid_rows, places, f16) VALUES
+    (1, 2, 1, x'ffff0100', x'003c00000000003c'),
+    (2, 3, 4, x'0b00', x'cd38663a'),
+    (3, 1, 1, x'0000', x'0000003c');
+INSERT INTO thumbnail (page, jpeg) VALUES (1, x'ffd8'), (2, x'ffd9'), (3, x'');
+PRAGMA application_id = 1768843123;
+PRAGMA user_version = 1;
+COMMIT;

@@ -28,6 +28,7 @@
 //! | [`heatmap`] | where a page matched |
 //! | [`config`] | `config.toml`, checked once |
 //! | [`report`] | any error to advice and an exit code |
+//! | [`reports`] | records as tables, Markdown, HTML with charts, files of `mteb` |
 //! | [`cli`] | the commands |
 
 pub mod annotate;
@@ -48,6 +49,7 @@ pub mod pooling;
 pub mod qwen;
 pub mod render;
 pub mod report;
+pub mod reports;
 pub mod search;
 pub mod store;
 pub mod units;

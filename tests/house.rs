@@ -41,7 +41,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("annotate", &["page", "render", "describe", "store"]),
     ("search", &["page", "vectors", "embed", "store"]),
-    ("evaluate", &["page", "render"]),
+    ("evaluate", &["page", "render", "measure", "search"]),
     ("heatmap", &["page", "vectors"]),
     (
         "config",
@@ -61,6 +61,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "annotate",
             "search",
         ],
+    ),
+    (
+        "reports",
+        &["page", "units", "measure", "pipeline", "evaluate"],
     ),
     (
         "cli",
@@ -83,6 +87,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "heatmap",
             "config",
             "report",
+            "reports",
         ],
     ),
 ];

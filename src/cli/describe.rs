@@ -17,11 +17,11 @@ use crate::mlx;
 use crate::page::{Annotation, PageSet};
 use crate::render::{self, Renderer};
 use crate::report::Report;
+use crate::reports::table::aligned;
 use crate::store::{self, Mode, Scope, Store, Which};
 use crate::units::{ByteSize, Seconds};
 
 use super::ingest::{STOP, heed_ctrl_c};
-use super::table::table;
 use super::ui::Ui;
 use super::{Common, kit, progress};
 
@@ -318,7 +318,7 @@ fn summary(tally: &Tally) -> String {
             ]
         };
         let rows: Vec<Vec<String>> = tally.failed.iter().map(row).collect();
-        lines.push(table(&["page", "failed", "what was said"], &rows));
+        lines.push(aligned(&["page", "failed", "what was said"], &rows));
     }
     for (manual, why) in &tally.manuals {
         lines.push(format!("{manual}: {why}"));

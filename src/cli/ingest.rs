@@ -12,13 +12,13 @@ use crate::page::{ManualId, PageSet};
 use crate::pipeline::{self, Parts, Plan, Request, Stage, Tally};
 use crate::render;
 use crate::report::Report;
+use crate::reports::table::aligned;
 use crate::store::{self, Catalogue, Mode, Which as Collection};
 use crate::units::Seconds;
 
 use super::describe;
 use super::dry_run::{self, DryRun};
 use super::progress::{self, Progress};
-use super::table::table;
 use super::ui::Ui;
 use super::{Common, kit, rates};
 
@@ -279,7 +279,7 @@ pub(super) fn summary(tally: &Tally) -> String {
     } else {
         0.0
     };
-    let mut lines = table(&header, &rows);
+    let mut lines = aligned(&header, &rows);
     lines.push_str(&format!(
         "\n{stored} pages stored in {}",
         Seconds(tally.wall)

@@ -1,7 +1,7 @@
 //! The commands: what was typed, dispatched. One file a subcommand.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -16,7 +16,6 @@ mod describe;
 mod dry_run;
 mod embed;
 mod eval;
-mod html;
 mod ingest;
 mod kit;
 mod list;
@@ -28,7 +27,6 @@ mod search;
 mod shell;
 mod show;
 mod sync;
-mod table;
 mod temporary;
 mod ui;
 
@@ -220,6 +218,11 @@ impl Common {
             flags,
         })?)
     }
+}
+
+/// Writes a text file.
+fn write(file: &Path, text: &str) -> Result<(), Report> {
+    std::fs::write(file, text).map_err(|e| Report::plain(format!("{}: {e}", file.display())))
 }
 
 /// The names of the commands.

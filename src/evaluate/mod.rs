@@ -3,6 +3,7 @@
 mod dataset;
 mod fit;
 mod outline;
+mod record;
 mod table;
 mod vqa;
 
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use dataset::{Dataset, Error, Group, Query};
 pub use fit::mapping;
 pub use outline::{OUTLINE_RULE, OutlineQuestions, Title, ask_outline};
-
+pub use record::{Evaluation, Failure, Measured, SCHEMA};
 pub use vqa::{simple_accuracy, vqa_accuracy};
 
 use crate::page::PageId;

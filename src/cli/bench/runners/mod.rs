@@ -11,19 +11,18 @@ use crate::describe::Kind;
 use crate::measure::{Grade, Machine, RUNNER_SCHEMA, Rankings, RunnerBenchmark};
 use crate::page::PageSet;
 use crate::report::Report;
+use crate::reports::runners as reports;
 use crate::store::{self, Mode, Scope, Store, Which};
 
 use super::super::Common;
 use super::super::describe::upright;
 use super::super::ingest::{STOP, heed_ctrl_c};
 use super::super::ui::Ui;
-use super::write;
+use super::super::write;
 
 mod candidate;
-mod html;
-mod judge;
+mod grade;
 mod questions;
-mod sheets;
 
 use candidate::Bench;
 
@@ -164,13 +163,15 @@ fn tell(
 ) -> Result<ExitCode, Report> {
     match ui.json {
         true => ui.json(benchmark)?,
-        false => ui.data(sheets::text(benchmark))?,
+        false => ui.data(reports::text(benchmark))?,
     }
     if let Some(file) = &args.markdown {
-        write(file, &sheets::markdown(benchmark))?;
+        write(file, &reports::markdown(benchmark))?;
     }
     if let Some(file) = &args.html {
-        write(file, &html::page(benchmark, trial)?)?;
+        let pages = trial.pages().map(|(id, _, jpeg)| (id.to_string(), jpeg));
+        let page = reports::html(benchmark, pages).map_err(|e| Report::failure(&e))?;
+        write(file, &page)?;
     }
     let is_bad = |grade: Grade| grade == Grade::Fail;
     let bad = benchmark.candidates.iter();

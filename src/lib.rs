@@ -3,7 +3,7 @@
 //! `ingest` makes shelves of PDF manuals searchable by page, from the pixels of the page: every page is rendered,
 //! embedded as an image into a *multi-vector* (n rows, late interaction), stored, and found again by MaxSim.
 //!
-//! Read the modules in this order; each uses only those before it (`tests/house.rs` keeps it so):
+//! Read the modules in this order; each uses only those before it (`tests/architecture` keeps it so):
 //!
 //! | room | what it knows |
 //! |---|---|

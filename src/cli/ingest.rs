@@ -115,9 +115,8 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
             ui.data(kit::mlx_line(mlx))?;
         }
     }
-    let stored = tally.total(|m| m.stored);
-    if stored > 0 {
-        rates::remember(&card, f64::from(stored) / tally.wall);
+    if let Some(rate) = tally.embedding_rate() {
+        rates::remember(&card, rate);
     }
     if tally.stopped {
         ui.warn("stopped; the same command goes on where it ended");

@@ -142,56 +142,14 @@ impl Common {
 
     /// Every combination of the values given; what was not given is left to the settings.
     fn choices(&self, workers: &[u32]) -> Vec<Choice> {
-        fn or_none<T: Clone>(values: &[T]) -> Vec<Option<T>> {
-            match values {
-                [] => vec![None],
-                values => values.iter().cloned().map(Some).collect(),
-            }
-        }
-        let mut all = vec![Choice::default()];
-        let mut vary = |change: &dyn Fn(&Choice) -> Vec<Choice>| {
-            all = all.iter().flat_map(change).collect();
-        };
-        vary(&|c| {
-            or_none(&self.store)
-                .into_iter()
-                .map(|store| Choice { store, ..c.clone() })
-                .collect()
+        let all = vec![Choice::default()];
+        let all = cross(all, &self.store, |choice, value| choice.store = value);
+        let all = cross(all, &self.model, |choice, value| choice.model = value);
+        let all = cross(all, &self.device, |choice, value| choice.device = value);
+        let all = cross(all, &self.batch_size, |choice, value| {
+            choice.batch_size = value;
         });
-        vary(&|c| {
-            or_none(&self.model)
-                .into_iter()
-                .map(|model| Choice { model, ..c.clone() })
-                .collect()
-        });
-        vary(&|c| {
-            or_none(&self.device)
-                .into_iter()
-                .map(|device| Choice {
-                    device,
-                    ..c.clone()
-                })
-                .collect()
-        });
-        vary(&|c| {
-            or_none(&self.batch_size)
-                .into_iter()
-                .map(|batch_size| Choice {
-                    batch_size,
-                    ..c.clone()
-                })
-                .collect()
-        });
-        vary(&|c| {
-            or_none(workers)
-                .into_iter()
-                .map(|workers| Choice {
-                    workers,
-                    ..c.clone()
-                })
-                .collect()
-        });
-        all
+        cross(all, workers, |choice, value| choice.workers = value)
     }
 
     fn settings_for(&self, choice: &Choice) -> Result<Settings, Report> {
@@ -223,6 +181,31 @@ impl Common {
 /// Writes a text file.
 fn write(file: &Path, text: &str) -> Result<(), Report> {
     std::fs::write(file, text).map_err(|e| Report::plain(format!("{}: {e}", file.display())))
+}
+
+/// Every choice with every value; with `None` where there is no value.
+fn cross<T: Clone>(
+    choices: Vec<Choice>,
+    values: &[T],
+    set: impl Fn(&mut Choice, Option<T>),
+) -> Vec<Choice> {
+    let values: Vec<Option<T>> = match values {
+        [] => vec![None],
+        values => values.iter().cloned().map(Some).collect(),
+    };
+    let with = |choice: &Choice, value: &Option<T>| {
+        let mut choice = choice.clone();
+        set(&mut choice, value.clone());
+        choice
+    };
+    let all = choices.iter();
+    all.flat_map(|choice| {
+        values
+            .iter()
+            .map(|value| with(choice, value))
+            .collect::<Vec<_>>()
+    })
+    .collect()
 }
 
 /// The names of the commands.

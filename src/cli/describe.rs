@@ -36,7 +36,12 @@ pub(super) struct DescribeArgs {
     #[arg(long, value_name = "NAME")]
     manual: Option<String>,
     /// Only these pages, such as 1-20,33
-    #[arg(long, default_value = "all", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "RANGES",
+        default_value = "all",
+        hide_default_value = true
+    )]
     pages: PageSet,
     /// What serves the model
     #[arg(long, value_enum)]

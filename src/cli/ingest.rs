@@ -45,10 +45,15 @@ pub(super) struct IngestArgs {
 #[derive(clap::Args, Debug)]
 pub(super) struct Which {
     /// Only these pages, such as 1-20,33
-    #[arg(long, default_value = "all", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "RANGES",
+        default_value = "all",
+        hide_default_value = true
+    )]
     pub(super) pages: PageSet,
     /// Password of protected files
-    #[arg(long, value_name = "WORD")]
+    #[arg(long)]
     pub(super) password: Option<String>,
 }
 

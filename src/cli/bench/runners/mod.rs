@@ -39,7 +39,12 @@ pub(super) struct RunnersArgs {
     #[arg(long, value_name = "NAME")]
     manual: Option<String>,
     /// Only these pages, such as 1-20,33
-    #[arg(long, default_value = "all", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "RANGES",
+        default_value = "all",
+        hide_default_value = true
+    )]
     pages: PageSet,
     /// Questions with answers: a file like `manuals/questions.json`, or the questions and the annotations of VQA v2
     #[arg(long, value_name = "FILE", value_delimiter = ',')]

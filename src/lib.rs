@@ -3,7 +3,7 @@
 //! `ingest` makes shelves of PDF manuals searchable by page, from the pixels of the page: every page is rendered,
 //! embedded as an image into a *multi-vector* (n rows, late interaction), stored, and found again by MaxSim.
 //!
-//! Read the modules in this order; each uses only those before it (`tests/house.rs` keeps it so):
+//! Read the modules in this order; each uses only those before it (`tests/architecture` keeps it so):
 //!
 //! | room | what it knows |
 //! |---|---|
@@ -28,6 +28,7 @@
 //! | [`heatmap`] | where a page matched |
 //! | [`config`] | `config.toml`, checked once |
 //! | [`report`] | any error to advice and an exit code |
+//! | [`reports`] | records as tables, Markdown, HTML with charts, files of `mteb` |
 //! | [`cli`] | the commands |
 
 pub mod annotate;
@@ -46,6 +47,7 @@ pub mod pooling;
 pub mod qwen;
 pub mod render;
 pub mod report;
+pub mod reports;
 pub mod search;
 pub mod store;
 pub mod units;

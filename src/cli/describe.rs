@@ -16,12 +16,12 @@ use crate::page::{Annotation, PageSet};
 use crate::qwen::mlx;
 use crate::render::{self, Renderer};
 use crate::report::Report;
+use crate::reports::table::aligned;
 use crate::store::{self, Mode, Scope, Store, Which};
 use crate::units::{ByteSize, Seconds};
 use crate::vlm::{self, Card, RunnerKind};
 
 use super::ingest::{STOP, heed_ctrl_c};
-use super::table::table;
 use super::ui::Ui;
 use super::{Common, kit, progress};
 
@@ -36,7 +36,12 @@ pub(super) struct DescribeArgs {
     #[arg(long, value_name = "NAME")]
     manual: Option<String>,
     /// Only these pages, such as 1-20,33
-    #[arg(long, default_value = "all", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "RANGES",
+        default_value = "all",
+        hide_default_value = true
+    )]
     pages: PageSet,
     /// What serves the model
     #[arg(long, value_enum)]
@@ -318,7 +323,7 @@ fn summary(tally: &Tally) -> String {
             ]
         };
         let rows: Vec<Vec<String>> = tally.failed.iter().map(row).collect();
-        lines.push(table(&["page", "failed", "what was said"], &rows));
+        lines.push(aligned(&["page", "failed", "what was said"], &rows));
     }
     for (manual, why) in &tally.manuals {
         lines.push(format!("{manual}: {why}"));

@@ -10,10 +10,10 @@ use crate::page::PageSet;
 use crate::pipeline::{self, Job, Plan, Survey};
 use crate::render::{self, Renderer};
 use crate::report::Report;
+use crate::reports::table::aligned;
 use crate::units::{PagesPerSecond, Seconds};
 
 use super::rates;
-use super::table::table;
 use super::ui::Ui;
 
 /// What a dry run looks at.
@@ -140,7 +140,7 @@ impl PlannedManual {
 impl Planned<'_> {
     fn print(&self, ui: &Ui, rate: Option<f64>) -> Result<(), Report> {
         let rows: Vec<_> = self.manuals.iter().map(PlannedManual::row).collect();
-        ui.data(table(&["manual", "pages", "to do", ""], &rows))?;
+        ui.data(aligned(&["manual", "pages", "to do", ""], &rows))?;
         ui.data(format!(
             "{} pages in {} batches of {}",
             self.pages, self.batches, self.plan.batch_size

@@ -54,11 +54,11 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EmbedArgs) -> Result<Exit
         None,
         &settings.render.profile(),
     )?;
-    let shelf = Shelf::default();
+    let written = MemoryWriter::default();
     let parts = Parts {
         renderer: Box::new(|| render::open(&settings.render)),
         embedder: Box::new(|| kit::open_model(&settings, &settings.embed)),
-        store: &shelf,
+        store: &written,
     };
     let how = how(&settings, &card, &plan, args.which.pages.clone());
     let (tally, result) = watched(ui, &Stage::ALL, |watch| {
@@ -69,7 +69,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EmbedArgs) -> Result<Exit
         ui.warn("stopped; nothing was written");
         return Ok(tally.exit_code().into());
     }
-    let pages = shelf
+    let pages = written
         .pages
         .into_inner()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -83,11 +83,11 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EmbedArgs) -> Result<Exit
 
 /// Keeps vectors in memory.
 #[derive(Default)]
-struct Shelf {
+struct MemoryWriter {
     pages: Mutex<BTreeMap<String, MultiVector>>,
 }
 
-impl Writer for Shelf {
+impl Writer for MemoryWriter {
     fn prepare(&self, _profile: &Profile) -> Result<(), store::Error> {
         Ok(())
     }
@@ -97,13 +97,13 @@ impl Writer for Shelf {
     }
 
     fn upsert(&self, pages: &[StoredPage]) -> Result<Vec<Page<Verdict>>, store::Error> {
-        let mut shelf = self
+        let mut kept = self
             .pages
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         for page in pages {
             if let Vectors::New(seen) = &page.vectors {
-                shelf.insert(
+                kept.insert(
                     format!("{}/{}", page.id.manual, page.id.number),
                     seen.vectors.clone(),
                 );

@@ -12,13 +12,13 @@ use crate::pipeline::{self, Parts, Plan, Request, Stage, Tally};
 use crate::qwen::mlx;
 use crate::render;
 use crate::report::Report;
+use crate::reports::table::aligned;
 use crate::store::{self, Catalogue, Mode, Which as Collection};
 use crate::units::Seconds;
 
 use super::describe;
 use super::dry_run::{self, DryRun};
 use super::progress::{self, Progress};
-use super::table::table;
 use super::ui::Ui;
 use super::{Common, kit, rates};
 
@@ -45,10 +45,15 @@ pub(super) struct IngestArgs {
 #[derive(clap::Args, Debug)]
 pub(super) struct Which {
     /// Only these pages, such as 1-20,33
-    #[arg(long, default_value = "all", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "RANGES",
+        default_value = "all",
+        hide_default_value = true
+    )]
     pub(super) pages: PageSet,
     /// Password of protected files
-    #[arg(long, value_name = "WORD")]
+    #[arg(long)]
     pub(super) password: Option<String>,
 }
 
@@ -115,9 +120,8 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
             ui.data(kit::mlx_line(mlx))?;
         }
     }
-    let stored = tally.total(|m| m.stored);
-    if stored > 0 {
-        rates::remember(&card, f64::from(stored) / tally.wall);
+    if let Some(rate) = tally.embedding_rate() {
+        rates::remember(&card, rate);
     }
     if tally.stopped {
         ui.warn("stopped; the same command goes on where it ended");
@@ -279,7 +283,7 @@ pub(super) fn summary(tally: &Tally) -> String {
     } else {
         0.0
     };
-    let mut lines = table(&header, &rows);
+    let mut lines = aligned(&header, &rows);
     lines.push_str(&format!(
         "\n{stored} pages stored in {}",
         Seconds(tally.wall)

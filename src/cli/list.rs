@@ -1,9 +1,9 @@
 //! `ingest list`: what is stored.
 
 use crate::report::Report;
+use crate::reports::table::aligned;
 use crate::units::ByteSize;
 
-use super::table::table;
 use super::ui::Ui;
 use super::{Common, kit};
 
@@ -29,7 +29,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, _args: &ListArgs) -> Result<(), 
         ]
     };
     let rows: Vec<_> = shelf.iter().map(row).collect();
-    ui.data(table(
+    ui.data(aligned(
         &["manual", "pages", "blank", "vectors", "path"],
         &rows,
     ))

@@ -5,11 +5,11 @@ use serde::Serialize;
 use crate::config::Settings;
 use crate::embed;
 use crate::report::Report;
+use crate::reports::table::aligned;
 use crate::store::Address;
 use crate::units::ByteSize;
 use crate::vlm::tiers::{self, TIERS, Tier};
 
-use super::table::table;
 use super::ui::Ui;
 use super::{Common, kit};
 
@@ -120,7 +120,7 @@ fn embedding(rows: &[Row]) -> String {
         "fits",
         "licence",
     ];
-    table(&header, &rows.iter().map(cells).collect::<Vec<_>>())
+    aligned(&header, &rows.iter().map(cells).collect::<Vec<_>>())
 }
 
 fn describing(limit: u64) -> String {
@@ -144,7 +144,7 @@ fn describing(limit: u64) -> String {
         "tokens/s",
         "",
     ];
-    table(&header, &rows)
+    aligned(&header, &rows)
 }
 
 fn yes(fits: bool) -> String {

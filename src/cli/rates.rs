@@ -7,7 +7,7 @@ use etcetera::BaseStrategy;
 
 use crate::embed::Card;
 
-/// Pages a second by model and device; none where there is no home or it was never run here.
+/// Embedded pages per second by model and device; `None` where there is no home or it was never run here.
 pub(super) fn recall(card: &Card) -> Option<f64> {
     read()?.get(&key(card)).copied()
 }

@@ -13,7 +13,12 @@ pub(super) struct RemoveArgs {
     /// The manual's name, as `ingest list` shows it
     manual: String,
     /// Only these pages, such as 1-20,33
-    #[arg(long, default_value = "all", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "RANGES",
+        default_value = "all",
+        hide_default_value = true
+    )]
     pages: PageSet,
 }
 

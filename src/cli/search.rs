@@ -23,7 +23,12 @@ pub(super) struct SearchArgs {
     #[arg(long, value_name = "NAME")]
     manual: Option<String>,
     /// Only these pages, such as 1-20,33
-    #[arg(long, default_value = "all", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "RANGES",
+        default_value = "all",
+        hide_default_value = true
+    )]
     pages: PageSet,
     /// At most so many pages of one manual
     #[arg(long, value_name = "PAGES")]

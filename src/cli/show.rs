@@ -29,7 +29,7 @@ pub(super) struct ShowArgs {
     #[arg(long, requires = "out")]
     query: Option<String>,
     /// Password of a protected file
-    #[arg(long, value_name = "WORD")]
+    #[arg(long)]
     password: Option<String>,
 }
 

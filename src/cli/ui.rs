@@ -79,9 +79,6 @@ impl Ui {
 
     pub(super) fn report(&self, report: &Report) {
         self.warn(format!("error: {}", report.message));
-        if !report.hints.is_empty() {
-            self.warn("");
-        }
         for hint in &report.hints {
             self.warn(format!("hint: {hint}"));
         }

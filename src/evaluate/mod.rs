@@ -5,6 +5,7 @@ mod description_match;
 mod error;
 mod outline;
 mod parquet_rows;
+mod record;
 mod vqa;
 
 use std::collections::BTreeMap;
@@ -15,7 +16,7 @@ pub use dataset::{Dataset, Group, Query};
 pub use description_match::mapping;
 pub use error::Error;
 pub use outline::{OUTLINE_RULE, OutlineQuestions, Title, ask_outline};
-
+pub use record::{Evaluation, Failure, Measured, SCHEMA};
 pub use vqa::{simple_accuracy, vqa_accuracy};
 
 use crate::page::PageId;

@@ -159,6 +159,13 @@ impl Tally {
         }
     }
 
+    /// Pages embedded per second, without the time to open the model; `None` if no page was embedded.
+    pub fn embedding_rate(&self) -> Option<f64> {
+        let pages: usize = self.batches.iter().map(|batch| batch.pages).sum();
+        let seconds = self.wall - self.load;
+        (pages > 0 && seconds > 0.0).then(|| pages as f64 / seconds)
+    }
+
     /// Working seconds of a stage over all manuals.
     pub fn seconds(&self, stage: Stage) -> f64 {
         self.manuals
@@ -328,5 +335,22 @@ mod tests {
         assert_eq!(tally(0, false).exit_code(), 0);
         assert_eq!(tally(3, true).exit_code(), 1);
         assert_eq!(tally(0, true).exit_code(), 2);
+    }
+
+    #[test]
+    fn the_rate_counts_embedded_pages_and_no_loading() {
+        let batch = |pages| Batch {
+            pages,
+            seconds: 1.0,
+            padding: 0.0,
+        };
+        let mut tally = Tally {
+            wall: 12.0,
+            load: 2.0,
+            ..tally(20, false)
+        };
+        assert_eq!(tally.embedding_rate(), None, "all pages kept their vectors");
+        tally.batches = vec![batch(3), batch(2)];
+        assert_eq!(tally.embedding_rate(), Some(0.5));
     }
 }

@@ -18,15 +18,17 @@ pub(super) fn of_tensors(show: &Value) -> Option<String> {
         let is_seeing = tensor["name"].as_str()?.starts_with("v.");
         is_seeing.then_some(tensor["type"].as_str()?)
     });
-    // `Q4_K`, `Q8_0`, `F16`; ggml's names.
-    let bits = kinds.filter_map(|kind| {
-        kind.strip_prefix(['Q', 'I'])?
-            .trim_start_matches('Q')
-            .chars()
-            .next()
-    });
-    let least = bits.filter_map(|digit| digit.to_digit(10)).min()?;
-    coarse(u64::from(least))
+    coarse(kinds.filter_map(bits).min()?)
+}
+
+/// The bits of a quantised type by its name in ggml: `Q4_K`, `IQ4_NL`, `TQ1_0`, `MXFP4`, `NVFP4`; `F16`, `BF16`, `F32` and
+/// whole numbers are not quantised.
+fn bits(kind: &str) -> Option<u64> {
+    let digits = ["IQ", "TQ", "Q", "MXFP", "NVFP"]
+        .iter()
+        .find_map(|family| kind.strip_prefix(family))?;
+    let end = digits.find(|c: char| !c.is_ascii_digit());
+    digits[..end.unwrap_or(digits.len())].parse().ok()
 }
 
 /// A warning, where a folder of MLX holds a coarse vision part: quantised layers there, and too few bits for them.
@@ -90,12 +92,20 @@ mod tests {
             of_tensors(&show(&[("v.blk.0.attn_q.weight", "Q8_0")])),
             None
         );
-        for kind in ["Q4_K", "IQ4_NL"] {
+        for (kind, bits) in [
+            ("Q4_K", 4),
+            ("IQ4_NL", 4),
+            ("MXFP4", 4),
+            ("NVFP4", 4),
+            ("TQ1_0", 1),
+        ] {
             let told = of_tensors(&show(&[("v.blk.0.attn_q.weight", kind)]));
-            assert!(
-                told.is_some_and(|told| told.contains("in 4 bits")),
-                "{kind}"
-            );
+            let bits = format!("in {bits} bits");
+            assert!(told.is_some_and(|told| told.contains(&bits)), "{kind}");
+        }
+        for kind in ["F16", "BF16", "F32", "I8", "MXFP8"] {
+            let told = of_tensors(&show(&[("v.blk.0.attn_q.weight", kind)]));
+            assert_eq!(told, None, "{kind}");
         }
         assert_eq!(of_tensors(&json!({})), None);
     }

@@ -84,10 +84,7 @@ fn a_report_has_every_figure_and_the_store_is_as_before() {
         }
     }
     let markdown = std::fs::read_to_string(desk.path("report.md")).unwrap();
-    assert!(
-        markdown.contains("| a.pdf | 3 |") && markdown.contains("Python version took 15 min"),
-        "{markdown}"
-    );
+    assert!(markdown.contains("| a.pdf | 3 |"), "{markdown}");
     assert_eq!(std::fs::read(desk.path("library.db")).unwrap(), before);
     assert!(left_behind(&desk).is_empty());
 }
@@ -250,7 +247,7 @@ fn the_html_report_opens_in_a_browser() {
     let seen = chromium(&["--dump-dom"], &page);
     assert_eq!(seen.matches("<svg").count(), 2, "{seen}");
     assert_eq!(seen.matches("<table>").count(), 2);
-    for part in ["pages per second", "a.pdf", "b.pdf", "total", "hoped for"] {
+    for part in ["pages per second", "a.pdf", "b.pdf", "total"] {
         assert!(seen.contains(part), "{part}");
     }
     let picture = desk.path("report.png");

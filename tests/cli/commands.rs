@@ -87,7 +87,6 @@ fn looking_for_pages() {
         "#);
         insta::assert_snapshot!(desk.run(&["search", "torque", "--manual", "valv.pdf"]).transcript(), @r#"
         error: there is no manual `valv.pdf` in the store
-
         hint: did you mean `valve.pdf`?
         [exit 1]
         "#);
@@ -322,6 +321,8 @@ fn wrong_usage_is_64_and_help_is_0() {
         &["search"],
         &["a.pdf", "--pages", "0"],
         &["search", "x", "--text", "--visual"],
+        &["list", "--batch-size", "4"],
+        &["--device", "cpu", "remove", "pump.pdf"],
     ] {
         let done = desk.run(args);
         assert_eq!((done.code, done.out.as_str()), (64, ""), "{args:?}");

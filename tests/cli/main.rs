@@ -11,6 +11,9 @@ mod datasets;
 mod desk;
 mod eval;
 mod interrupted;
+mod json;
 mod manuals;
+#[path = "../support/shape.rs"]
+mod shape;
 #[path = "../support/mod.rs"]
 mod support;

@@ -8,10 +8,13 @@ mod bench;
 mod desk;
 mod failures;
 mod fake;
+mod json;
 mod mlx;
 mod ollama;
 mod pages;
 mod reciter;
+#[path = "../support/shape.rs"]
+mod shape;
 mod shelf;
 mod state;
 #[path = "../support/mod.rs"]

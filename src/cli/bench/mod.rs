@@ -8,20 +8,17 @@ use crate::measure::{Benchmark, Machine, Point, Run, Runs, SCHEMA, compare};
 use crate::page::PageSet;
 use crate::pipeline;
 use crate::report::Report;
+use crate::reports::throughput;
 use crate::units::Seconds;
 
 use super::ingest::{STOP, Which, heed_ctrl_c};
 use super::ui::Ui;
-use super::{Common, rates};
+use super::{Common, rates, write};
 
-mod html;
-mod pass;
-mod reference;
+mod run;
 mod runners;
-mod sheet;
-mod sheets;
 
-use pass::Bench;
+use run::Bench;
 
 /// The exit code when a baseline was clearly faster.
 const SLOWER: u8 = 3;
@@ -90,13 +87,14 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &BenchArgs) -> Result<Exit
     if ui.json {
         ui.json(&benchmark)?;
     } else {
-        ui.data(sheets::text(&benchmark))?;
+        ui.data(throughput::text(&benchmark))?;
     }
     if let Some(file) = &args.markdown {
-        write(file, &sheets::markdown(&benchmark))?;
+        write(file, &throughput::markdown(&benchmark))?;
     }
     if let Some(file) = &args.html {
-        write(file, &html::page(&benchmark)?)?;
+        let page = throughput::html(&benchmark).map_err(|e| Report::failure(&e))?;
+        write(file, &page)?;
     }
     let failed = benchmark
         .best()
@@ -189,7 +187,7 @@ fn round(
     manuals: &mut Vec<Runs>,
 ) -> Result<(), Report> {
     for (at, file) in files.iter().enumerate() {
-        let (manual, run): (String, Run) = bench.pass(ui, file, &args.which.pages, args)?;
+        let (manual, run): (String, Run) = bench.run(ui, file, &args.which.pages, args)?;
         if STOP.load(Ordering::Relaxed) {
             let why = "stopped; nothing is reported, the temporary store is gone";
             return Err(Report::plain(why));
@@ -210,10 +208,6 @@ fn name(file: &Path) -> String {
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned()
-}
-
-fn write(file: &Path, text: &str) -> Result<(), Report> {
-    std::fs::write(file, text).map_err(|e| Report::plain(format!("{}: {e}", file.display())))
 }
 
 /// Reads an earlier report.

@@ -1,29 +1,29 @@
 //! `ingest eval`: how well pages are found.
 
-use std::path::PathBuf;
-
-use serde::Serialize;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use crate::config::Settings;
 use crate::embed::Embedder;
-use crate::evaluate::{Dataset, OUTLINE_RULE};
+use crate::evaluate::{Dataset, Evaluation, Failure, Measured, OUTLINE_RULE, SCHEMA};
+use crate::page::PageId;
 use crate::report::Report;
+use crate::reports::evaluation::{self, Thumbnails};
+use crate::reports::mteb;
 use crate::search::Mode;
+use crate::store::{Scope, Store};
 
 use super::ingest::heed_ctrl_c;
 use super::ui::Ui;
 use super::{Common, kit};
 
-mod examine;
-mod mteb;
+mod eval_store;
+mod evaluator;
 mod questions;
-mod sheets;
-mod shelf;
 
-use examine::{Examiner, Measured};
-use questions::Set;
-use sheets::Pictures;
-use shelf::{Compression, Shelf};
+use eval_store::{Compression, EvalStore};
+use evaluator::Evaluator;
+use questions::QuerySet;
 
 /// Measure how well pages are found: nDCG, recall, MRR, by pictures, by words, by both
 ///
@@ -57,47 +57,34 @@ pub(super) struct EvalArgs {
     mteb: Option<PathBuf>,
 }
 
-/// The version of the JSON form of [`Evaluation`].
-const SCHEMA: u32 = 2;
-
-/// What was found.
-#[derive(Serialize)]
-struct Evaluation {
-    schema: u32,
-    version: String,
-    /// How the questions came about.
-    questions: String,
-    results: Vec<Measured>,
-}
-
 pub(super) fn run(ui: &mut Ui, common: &Common, args: &EvalArgs) -> Result<(), Report> {
     let folder = args.source.as_ref().filter(|source| source.is_dir());
     let dataset = folder.map(|at| Dataset::open(at)).transpose();
     let dataset = dataset.map_err(|e| Report::failure(&e))?;
     heed_ctrl_c()?;
     let mut measured = Vec::new();
-    let mut pictures = Pictures::new();
+    let mut thumbnails = Thumbnails::new();
     for choice in common.choices(&[]) {
         let settings = common.settings_for(&choice)?;
-        let mut trial = match &dataset {
+        let mut run = match &dataset {
             Some(dataset) => {
-                let shelf = Shelf::filled(ui, &settings, dataset)?;
-                Trial::new(settings, shelf, questions::of_dataset(dataset))?
+                let pages = EvalStore::filled(ui, &settings, dataset)?;
+                EvalRun::new(settings, pages, questions::of_dataset(dataset))?
             }
             None => {
-                let shelf = Shelf::stored(&settings, choice.model.as_deref())?;
+                let pages = EvalStore::stored(&settings, choice.model.as_deref())?;
                 let sets = match &args.source {
-                    Some(file) => vec![questions::read(&*shelf.store, file)?],
-                    None => questions::outlines(&settings, &*shelf.store, &args.outline)?,
+                    Some(file) => vec![questions::read(&*pages.store, file)?],
+                    None => questions::outlines(&settings, &*pages.store, &args.outline)?,
                 };
-                Trial::new(settings, shelf, sets)?
+                EvalRun::new(settings, pages, sets)?
             }
         };
-        let found = trial.run(ui, args)?;
+        let found = run.evaluate(ui, args)?;
         if args.failures && args.html.is_some() {
             let missed = found.iter().filter(|m| m.compression.is_none());
             for one in missed {
-                pictures.extend(sheets::pictures(&*trial.shelf.store, &one.failures)?);
+                thumbnails.extend(missed_pages(&*run.pages.store, &one.failures)?);
             }
         }
         measured.extend(found);
@@ -108,28 +95,53 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EvalArgs) -> Result<(), R
         questions: origin(args),
         results: measured,
     };
-    report(ui, args, &evaluation, &pictures)
+    report(ui, args, &evaluation, &thumbnails)
+}
+
+/// The thumbnails of relevant pages that were missed, and of those found instead.
+fn missed_pages(store: &dyn Store, failures: &[Failure]) -> Result<Thumbnails, Report> {
+    let pages = failures.iter();
+    let pages: BTreeSet<&PageId> = pages
+        .flat_map(|f| f.expected.iter().chain(&f.found))
+        .collect();
+    let mut thumbnails = Thumbnails::new();
+    for page in pages {
+        if let Some(stored) = store.records(&Scope::page(page))?.next().transpose()? {
+            thumbnails.insert(page.clone(), stored.thumbnail);
+        }
+    }
+    Ok(thumbnails)
 }
 
 fn report(
     ui: &Ui,
     args: &EvalArgs,
     evaluation: &Evaluation,
-    pictures: &Pictures,
+    thumbnails: &Thumbnails,
 ) -> Result<(), Report> {
     match ui.json {
         true => ui.json(evaluation)?,
-        false => ui.data(sheets::text(evaluation, args.failures))?,
+        false => ui.data(evaluation::text(evaluation, args.failures))?,
     }
     if let Some(file) = &args.html {
-        let page = sheets::html(evaluation, pictures)?;
-        std::fs::write(file, page)
-            .map_err(|e| Report::plain(format!("{}: {e}", file.display())))?;
+        let page = evaluation::html(evaluation, thumbnails).map_err(|e| Report::failure(&e))?;
+        super::write(file, &page)?;
     }
-    match &args.mteb {
-        Some(folder) => mteb::write(folder, evaluation),
-        None => Ok(()),
+    if let Some(folder) = &args.mteb {
+        for (file, text) in mteb::files(evaluation) {
+            write_below(&folder.join(file), &text)?;
+        }
     }
+    Ok(())
+}
+
+/// Writes a file and the folders it lies in.
+fn write_below(file: &Path, text: &str) -> Result<(), Report> {
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder)
+            .map_err(|e| Report::plain(format!("{}: {e}", folder.display())))?;
+    }
+    super::write(file, text)
 }
 
 fn origin(args: &EvalArgs) -> String {
@@ -144,64 +156,64 @@ fn origin(args: &EvalArgs) -> String {
     }
 }
 
-/// Stored pages, the model that embedded them, and what they are asked.
-struct Trial {
+/// Stored pages, the model that embedded them, and the query sets.
+struct EvalRun {
     settings: Settings,
-    shelf: Shelf,
-    sets: Vec<Set>,
+    pages: EvalStore,
+    sets: Vec<QuerySet>,
     model: Box<dyn Embedder>,
     visual_weight: f32,
 }
 
-impl Trial {
-    fn new(settings: Settings, shelf: Shelf, sets: Vec<Set>) -> Result<Self, Report> {
+impl EvalRun {
+    fn new(settings: Settings, pages: EvalStore, sets: Vec<QuerySet>) -> Result<Self, Report> {
         Ok(Self {
-            model: kit::model_of(&settings, &shelf.profile)?,
-            visual_weight: kit::card_of(&settings, &shelf.profile)?.visual_weight,
+            model: kit::model_of(&settings, &pages.profile)?,
+            visual_weight: kit::card_of(&settings, &pages.profile)?.visual_weight,
             settings,
-            shelf,
+            pages,
             sets,
         })
     }
 
-    /// Asks everything: of the pages as they are stored in every mode, then of each compression in those that see
-    /// vectors.
-    fn run(&mut self, ui: &Ui, args: &EvalArgs) -> Result<Vec<Measured>, Report> {
+    /// Evaluates the pages as they are stored in every mode, then each compression in those that use vectors.
+    fn evaluate(&mut self, ui: &Ui, args: &EvalArgs) -> Result<Vec<Measured>, Report> {
         let mut measured = Vec::new();
         for mode in [Mode::Visual, Mode::Text, Mode::Hybrid] {
-            measured.extend(self.ask(None, mode, args)?);
+            measured.extend(self.sets(None, mode, args)?);
         }
         for compression in &args.compress {
             let smaller = self
-                .shelf
+                .pages
                 .compressed(ui, &self.settings.store, *compression)?;
-            let kept = (&smaller, compression.to_string());
+            let compressed = (&smaller, compression.to_string());
             for mode in [Mode::Visual, Mode::Hybrid] {
-                measured.extend(self.ask(Some(&kept), mode, args)?);
+                measured.extend(self.sets(Some(&compressed), mode, args)?);
             }
         }
         Ok(measured)
     }
 
-    fn ask(
+    /// Evaluates every query set in one mode.
+    fn sets(
         &mut self,
-        kept: Option<&(&Shelf, String)>,
+        compressed: Option<&(&EvalStore, String)>,
         mode: Mode,
         args: &EvalArgs,
     ) -> Result<Vec<Measured>, Report> {
-        let mut examiner = Examiner {
-            shelf: kept.map_or(&self.shelf, |(shelf, _)| shelf),
-            compression: kept.map(|(_, compression)| compression.clone()),
+        let mut evaluator = Evaluator {
+            pages: compressed.map_or(&self.pages, |(pages, _)| pages),
+            compression: compressed.map(|(_, compression)| compression.clone()),
             model: self.model.as_mut(),
             visual_weight: self.visual_weight,
             exact: args.exact,
         };
-        // Without a text layer both is one.
-        let asked = match mode {
+        // Without a text layer both are one.
+        let searched = match mode {
             Mode::Hybrid if args.rasterise => Mode::Visual,
             mode => mode,
         };
-        let examine = |set: &Set| examiner.examine(set, mode, asked);
-        self.sets.iter().map(examine).collect()
+        let evaluate = |set: &QuerySet| evaluator.evaluate(set, mode, searched);
+        self.sets.iter().map(evaluate).collect()
     }
 }

@@ -13,82 +13,85 @@ use crate::render::{self, Source};
 use crate::report::Report;
 use crate::store::{ManualCard, Scope, Store};
 
-/// A question with its answer.
-pub(super) struct Asked {
+/// A query with its relevant pages.
+pub(super) struct LabelledQuery {
     pub(super) text: String,
     pub(super) scope: Scope,
     pub(super) relevant: Relevant,
 }
 
-/// Questions that belong together.
-pub(super) struct Set {
+/// Queries that are evaluated together.
+pub(super) struct QuerySet {
     pub(super) name: String,
     /// As its dataset calls it.
     pub(super) language: Option<String>,
-    pub(super) asked: Vec<Asked>,
+    pub(super) queries: Vec<LabelledQuery>,
     /// Pages that no ranking counts.
     pub(super) ignored: BTreeSet<PageId>,
 }
 
-/// A question as it stands in a file.
+/// A file of queries.
+type QueryFile = Vec<QueryEntry>;
+
+/// A query of a file.
 #[derive(Deserialize)]
-struct Written {
+struct QueryEntry {
     question: String,
     manual: String,
     pages: Vec<u32>,
 }
 
 /// Reads questions; those whose pages are not stored are an error.
-pub(super) fn read(store: &dyn Store, file: &Path) -> Result<Set, Report> {
+pub(super) fn read(store: &dyn Store, file: &Path) -> Result<QuerySet, Report> {
     let failed = |why: String| Report::plain(format!("{}: {why}", file.display()));
     let text = std::fs::read_to_string(file).map_err(|e| failed(e.to_string()))?;
-    let all: Vec<Written> = serde_json::from_str(&text).map_err(|e| failed(e.to_string()))?;
+    let all: QueryFile = serde_json::from_str(&text).map_err(|e| failed(e.to_string()))?;
     if all.is_empty() {
         return Err(failed("it holds no questions".to_owned()));
     }
     let mut known: BTreeMap<ManualId, BTreeSet<u32>> = BTreeMap::new();
-    let mut asked = Vec::new();
-    for written in all {
-        let manual = ManualId::new(&written.manual);
+    let mut queries = Vec::new();
+    for entry in all {
+        let manual = ManualId::new(&entry.manual);
         if !known.contains_key(&manual) {
             let stored = store.known(&manual)?;
             let numbers = stored.iter().map(|page| page.number).collect();
             known.insert(manual.clone(), numbers);
         }
-        let pages = written.pages.iter().map(|&n| PageId::new(&manual, n));
+        let pages = entry.pages.iter().map(|&n| PageId::new(&manual, n));
         let relevant: Relevant = pages.map(|page| (page, 1)).collect();
         let is_there = |page: &&PageId| known[&manual].contains(&page.number);
         if let Some(missing) = relevant.keys().find(|page| !is_there(page)) {
-            let question = &written.question;
+            let question = &entry.question;
             return Err(failed(format!(
                 "{missing}, which answers `{question}`, is not stored"
             ))
             .hint("store the manual first: `ingest FILE.pdf`"));
         }
-        asked.push(Asked {
-            text: written.question,
+        queries.push(LabelledQuery {
+            text: entry.question,
             scope: Scope::default(),
             relevant,
         });
     }
     let name = file.file_stem().unwrap_or_default().to_string_lossy();
-    Ok(Set {
+    Ok(QuerySet {
         name: name.into_owned(),
         language: None,
-        asked,
+        queries,
         ignored: BTreeSet::new(),
     })
 }
 
 /// The questions of a dataset, in sets by language.
-pub(super) fn of_dataset(dataset: &Dataset) -> Vec<Set> {
-    let set = |group: &Group| Set {
+pub(super) fn of_dataset(dataset: &Dataset) -> Vec<QuerySet> {
+    let set = |group: &Group| QuerySet {
         name: dataset.manual.to_string(),
         language: group.language.clone(),
-        asked: group
+        queries: group
             .queries
             .iter()
-            .map(|query| Asked {
+            .map(|query| LabelledQuery {
                 text: query.text.clone(),
                 scope: Scope::default(),
                 relevant: query.relevant.clone(),
@@ -104,7 +107,7 @@ pub(super) fn outlines(
     settings: &Settings,
     store: &dyn Store,
     names: &[String],
-) -> Result<Vec<Set>, Report> {
+) -> Result<Vec<QuerySet>, Report> {
     let cards = store.cards()?;
     let mut renderer = render::open(&settings.render).map_err(pipeline::Error::from)?;
     let mut sets = Vec::new();
@@ -127,7 +130,7 @@ pub(super) fn outlines(
         let failed = |why: String| Report::plain(format!("{}: {why}", path.display()));
         let manual = renderer.open(&source).map_err(|e| failed(e.to_string()))?;
         let set = outline(store, id, &manual.outline)?;
-        if set.asked.is_empty() {
+        if set.queries.is_empty() {
             return Err(failed("it has no bookmarks that make questions".to_owned())
                 .hint("a file of questions works for every manual: `ingest eval questions.json`"));
         }
@@ -136,7 +139,11 @@ pub(super) fn outlines(
     Ok(sets)
 }
 
-fn outline(store: &dyn Store, id: ManualId, bookmarks: &[render::Bookmark]) -> Result<Set, Report> {
+fn outline(
+    store: &dyn Store,
+    id: ManualId,
+    bookmarks: &[render::Bookmark],
+) -> Result<QuerySet, Report> {
     let scope = Scope {
         manual: Some(id.clone()),
         ..Scope::default()
@@ -149,9 +156,9 @@ fn outline(store: &dyn Store, id: ManualId, bookmarks: &[render::Bookmark]) -> R
     let questions = ask_outline(bookmarks, &texts);
     let stored = questions.titles.into_iter();
     let stored = stored.filter(|title| texts.contains_key(&title.page));
-    Ok(Set {
-        asked: stored
-            .map(|title| Asked {
+    Ok(QuerySet {
+        queries: stored
+            .map(|title| LabelledQuery {
                 text: title.text,
                 scope: scope.clone(),
                 relevant: Relevant::from([(PageId::new(&id, title.page), 1)]),

@@ -15,8 +15,8 @@ use super::super::super::describe::{how, own_memory};
 use super::super::super::ingest::STOP;
 use super::super::super::progress;
 use super::super::super::ui::Ui;
-use super::questions::Asked;
-use super::{Approach, Named, judge};
+use super::questions::VqaQuestion;
+use super::{Approach, Named, grade};
 
 /// Times that the same question is asked to see whether its answer is the same.
 const TIMES: usize = 5;
@@ -26,7 +26,7 @@ pub(super) struct Bench<'a> {
     pub(super) ui: &'a Ui,
     pub(super) settings: &'a Settings,
     pub(super) trial: &'a Trial,
-    pub(super) questions: &'a [Asked],
+    pub(super) questions: &'a [VqaQuestion],
     pub(super) ways: &'a [(Approach, usize)],
     pub(super) runs: u32,
 }
@@ -80,7 +80,7 @@ impl Bench<'_> {
                 return Err(Report::plain("stopped; nothing is reported"));
             }
         }
-        record.verdict = judge::verdict(&record, self.memory());
+        record.verdict = grade::verdict(&record, self.memory());
         Ok(record)
     }
 

@@ -10,6 +10,7 @@ use crate::config::Settings;
 use crate::measure::{Grade, Machine, RUNNER_SCHEMA, Rankings, RunnerBenchmark};
 use crate::page::PageSet;
 use crate::report::Report;
+use crate::reports::runners as reports;
 use crate::store::{self, Mode, Store, Which};
 use crate::vlm::RunnerKind;
 
@@ -17,13 +18,11 @@ use super::super::Common;
 use super::super::describe::upright;
 use super::super::ingest::{STOP, heed_ctrl_c};
 use super::super::ui::Ui;
-use super::write;
+use super::super::write;
 
 mod candidate;
-mod html;
-mod judge;
+mod grade;
 mod questions;
-mod sheets;
 
 use candidate::Bench;
 
@@ -40,7 +39,12 @@ pub(super) struct RunnersArgs {
     #[arg(long, value_name = "NAME")]
     manual: Option<String>,
     /// Only these pages, such as 1-20,33
-    #[arg(long, default_value = "all", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "RANGES",
+        default_value = "all",
+        hide_default_value = true
+    )]
     pages: PageSet,
     /// Questions with answers: a file like `manuals/questions.json`, or the questions and the annotations of VQA v2
     #[arg(long, value_name = "FILE", value_delimiter = ',')]
@@ -164,13 +168,15 @@ fn tell(
 ) -> Result<ExitCode, Report> {
     match ui.json {
         true => ui.json(benchmark)?,
-        false => ui.data(sheets::text(benchmark))?,
+        false => ui.data(reports::text(benchmark))?,
     }
     if let Some(file) = &args.markdown {
-        write(file, &sheets::markdown(benchmark))?;
+        write(file, &reports::markdown(benchmark))?;
     }
     if let Some(file) = &args.html {
-        write(file, &html::page(benchmark, trial)?)?;
+        let pages = trial.pages().map(|(id, _, jpeg)| (id.to_string(), jpeg));
+        let page = reports::html(benchmark, pages).map_err(|e| Report::failure(&e))?;
+        write(file, &page)?;
     }
     let is_bad = |grade: Grade| grade == Grade::Fail;
     let bad = benchmark.candidates.iter();

@@ -10,16 +10,19 @@ use crate::annotate::Trial;
 use crate::page::{ManualId, PageId};
 use crate::report::Report;
 
-/// A question about a page in hand.
-pub(super) struct Asked {
+/// A question about a rendered page, with its right answers.
+pub(super) struct VqaQuestion {
     pub(super) question: String,
     pub(super) page: PageId,
     pub(super) answers: Vec<String>,
 }
 
-/// As it stands in a file like `manuals/questions.json`; the first page is the one that is shown.
+/// Our own form.
+type QueryFile = Vec<QueryEntry>;
+
+/// A query of a file like `manuals/questions.json`; the first page is the one that is shown.
 #[derive(Deserialize)]
-struct Written {
+struct QueryEntry {
     question: String,
     manual: String,
     pages: Vec<u32>,
@@ -28,7 +31,7 @@ struct Written {
 
 /// As VQA v2 has it (visualqa.org, `*_questions.json`).
 #[derive(Deserialize)]
-struct VqaQuestion {
+struct VqaV2Question {
     image_id: u64,
     question: String,
     question_id: u64,
@@ -36,36 +39,39 @@ struct VqaQuestion {
 
 /// As VQA v2 has it (`*_annotations.json`).
 #[derive(Deserialize)]
-struct VqaAnnotation {
+struct VqaV2Annotation {
     question_id: u64,
-    answers: Vec<VqaAnswer>,
+    answers: Vec<VqaV2Answer>,
 }
 
 #[derive(Deserialize)]
-struct VqaAnswer {
+struct VqaV2Answer {
     answer: String,
 }
 
 /// Reads questions; those about pages that are not in hand are left out.
-pub(super) fn read(files: &[PathBuf], trial: &Trial) -> Result<Vec<Asked>, Report> {
+pub(super) fn read(files: &[PathBuf], trial: &Trial) -> Result<Vec<VqaQuestion>, Report> {
     let (mut own, mut asked, mut told) = (Vec::new(), Vec::new(), HashMap::new());
     for file in files {
         let json = json(file)?;
         if json.is_array() {
-            own.extend(parsed::<Vec<Written>>(file, json)?);
+            own.extend(parsed::<QueryFile>(file, json)?);
         } else if !json["questions"].is_null() {
-            asked.extend(parsed::<Vec<VqaQuestion>>(file, json["questions"].clone())?);
+            asked.extend(parsed::<Vec<VqaV2Question>>(
+                file,
+                json["questions"].clone(),
+            )?);
         } else {
-            let all: Vec<VqaAnnotation> = parsed(file, json["annotations"].clone())?;
+            let all: Vec<VqaV2Annotation> = parsed(file, json["annotations"].clone())?;
             told.extend(all.into_iter().map(|one| (one.question_id, one.answers)));
         }
     }
-    let mut all: Vec<Asked> = own.into_iter().filter_map(Written::asked).collect();
+    let mut all: Vec<VqaQuestion> = own.into_iter().filter_map(QueryEntry::question).collect();
     for question in asked {
         let answers = told.remove(&question.question_id).unwrap_or_default();
-        all.extend(question.asked(answers, trial));
+        all.extend(question.question(answers, trial));
     }
-    let in_hand = |asked: &Asked| trial.pages().any(|(id, ..)| *id == asked.page);
+    let in_hand = |asked: &VqaQuestion| trial.pages().any(|(id, ..)| *id == asked.page);
     all.retain(|asked| in_hand(asked) && !asked.answers.is_empty());
     match all.is_empty() && !files.is_empty() {
         true => Err(Report::plain("no question is about a page in hand")
@@ -74,9 +80,9 @@ pub(super) fn read(files: &[PathBuf], trial: &Trial) -> Result<Vec<Asked>, Repor
     }
 }
 
-impl Written {
-    fn asked(self) -> Option<Asked> {
-        Some(Asked {
+impl QueryEntry {
+    fn question(self) -> Option<VqaQuestion> {
+        Some(VqaQuestion {
             page: PageId::new(&ManualId::new(&self.manual), *self.pages.first()?),
             question: self.question,
             answers: self.answers,
@@ -84,15 +90,15 @@ impl Written {
     }
 }
 
-impl VqaQuestion {
+impl VqaV2Question {
     /// Pictures are named `COCO_val2014_000000262148.jpg`, after their number.
-    fn asked(self, answers: Vec<VqaAnswer>, trial: &Trial) -> Option<Asked> {
+    fn question(self, answers: Vec<VqaV2Answer>, trial: &Trial) -> Option<VqaQuestion> {
         let number = format!("{:012}", self.image_id);
         let is_it = |id: &&PageId| {
             let name = Path::new(id.manual.as_str()).file_stem();
             name.is_some_and(|stem| stem.to_string_lossy().ends_with(&number))
         };
-        Some(Asked {
+        Some(VqaQuestion {
             page: trial.pages().map(|(id, ..)| id).find(is_it)?.clone(),
             question: self.question,
             answers: answers.into_iter().map(|one| one.answer).collect(),

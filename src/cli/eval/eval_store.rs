@@ -1,4 +1,4 @@
-//! Stored pages that are asked about: those of the user, those of a dataset, and the same ones compressed.
+//! The pages that queries are evaluated on: those of the user, those of a dataset, and the same ones compressed.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -65,8 +65,8 @@ impl fmt::Display for Compression {
     }
 }
 
-/// Stored pages.
-pub(super) struct Shelf {
+/// Stored pages, in the user's store or in a temporary one.
+pub(super) struct EvalStore {
     pub(super) store: Box<dyn Store>,
     pub(super) profile: Profile,
     /// The store that the user named.
@@ -75,7 +75,7 @@ pub(super) struct Shelf {
     _temporary: Option<Temporary>,
 }
 
-impl Shelf {
+impl EvalStore {
     /// The user's own.
     pub(super) fn stored(settings: &Settings, model: Option<&str>) -> Result<Self, Report> {
         let (store, profile) = kit::open_to_read(settings, model)?;
@@ -92,12 +92,12 @@ impl Shelf {
         let card = embed::card(&settings.embed)?;
         progress::fetch(ui, |watch| embed::fetch(&settings.embed, watch))?;
         let plan = kit::plan(settings, &card)?;
-        let shelf = Self::temporary(&settings.store, &settings.store, card.profile.clone())?;
+        let filled = Self::temporary(&settings.store, &settings.store, card.profile.clone())?;
         let jobs = vec![Ok(job(dataset))];
         let parts = Parts {
             renderer: Box::new(|| Ok(dataset.renderer(&settings.render))),
             embedder: Box::new(|| kit::open_model(settings, &settings.embed)),
-            store: &*shelf.store,
+            store: &*filled.store,
         };
         let how = how(settings, &card, &plan, PageSet::default());
         let (tally, result) = under_bars(ui, &Stage::ALL, |watch| {
@@ -105,7 +105,7 @@ impl Shelf {
         });
         result.map_err(|e| Report::from(e).hint("TMPDIR names the folder of temporary stores"))?;
         complete(ui, &tally)?;
-        Ok(shelf)
+        Ok(filled)
     }
 
     /// The same pages, compressed, in a temporary store.

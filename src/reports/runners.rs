@@ -1,27 +1,26 @@
-//! The report as lines and tables.
+//! The report of a benchmark of runners that describe pages.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 
 use crate::measure::{Candidate, Grade, Row, RunnerBenchmark};
 use crate::units::{ByteSize, Seconds};
 
-use super::super::sheet::{self, Sheet};
+use super::chart::{BLUE, Bar, GREEN, bars};
+use super::table::{self, Table};
+use super::{ChartError, html, markdown};
 
-/// What the Python version was measured at, on a Mac with MLX and with Ollama: pages a second.
-pub(super) const REFERENCE: [(&str, f64); 2] = [
-    ("Ollama, Python", 0.125),
-    ("4 interleaved on MLX, Python", 0.59),
-];
+/// The title of the report.
+const TITLE: &str = "Runners that describe pages";
 
-/// Everything a report says in words.
-pub(super) fn words(benchmark: &RunnerBenchmark) -> Vec<String> {
+/// The lines above the tables.
+fn lines(benchmark: &RunnerBenchmark) -> Vec<String> {
     let mut lines = vec![
         format!("ingest {} on {}", benchmark.version, benchmark.machine),
         format!(
             "{} pages at {} megapixels, {} questions; a page before each way of asking is not counted, nor is loading",
             benchmark.pages, benchmark.megapixels, benchmark.questions
         ),
-        "the Python version, on a Mac: 4 interleaved on MLX 0.59 pages/s, Ollama 0.125 (4.7x); 55 tokens/s at 3 pictures, \
-         38 at 8, 7 at 20; Qwen2.5-VL-7B-4bit 94 tokens/s. Other machines are no match of it"
-            .to_owned(),
     ];
     if benchmark.candidates.len() > 1 {
         let rankings = &benchmark.rankings;
@@ -65,13 +64,13 @@ fn verdict(candidate: &Candidate) -> String {
 }
 
 /// The tables: ways of asking, and models.
-pub(super) fn sheets(benchmark: &RunnerBenchmark) -> Vec<Sheet> {
-    let mut all: Vec<Sheet> = benchmark.candidates.iter().map(ways).collect();
+fn tables(benchmark: &RunnerBenchmark) -> Vec<Table> {
+    let mut all: Vec<Table> = benchmark.candidates.iter().map(ways).collect();
     all.push(models(benchmark));
     all
 }
 
-fn ways(candidate: &Candidate) -> Sheet {
+fn ways(candidate: &Candidate) -> Table {
     let header = [
         "asked",
         "pages/s",
@@ -88,10 +87,10 @@ fn ways(candidate: &Candidate) -> Sheet {
         "unread",
         "failed",
     ];
-    let mut sheet = Sheet::new(&candidate.name, &header);
+    let mut table = Table::new(&candidate.name, &header);
     let first = candidate.rows.first().map_or(0.0, |row| row.rates()[1]);
-    sheet.rows = candidate.rows.iter().map(|row| way(row, first)).collect();
-    sheet
+    table.rows = candidate.rows.iter().map(|row| way(row, first)).collect();
+    table
 }
 
 fn way(row: &Row, first: f64) -> Vec<String> {
@@ -136,7 +135,7 @@ fn way(row: &Row, first: f64) -> Vec<String> {
     ]
 }
 
-fn models(benchmark: &RunnerBenchmark) -> Sheet {
+fn models(benchmark: &RunnerBenchmark) -> Table {
     let header = [
         "candidate",
         "load",
@@ -149,7 +148,7 @@ fn models(benchmark: &RunnerBenchmark) -> Sheet {
         "same beside",
         "apart",
     ];
-    let mut sheet = Sheet::new("Models", &header);
+    let mut table = Table::new("Models", &header);
     let percent = |share: f64| format!("{:.0} %", share * 100.0);
     for candidate in &benchmark.candidates {
         let mut row = vec![candidate.name.clone()];
@@ -176,9 +175,9 @@ fn models(benchmark: &RunnerBenchmark) -> Sheet {
             Some(c) => [c.alone, c.alone_distance, c.beside, c.beside_distance].map(percent),
             None => [none(), none(), none(), none()],
         });
-        sheet.rows.push(row);
+        table.rows.push(row);
     }
-    sheet
+    table
 }
 
 fn none() -> String {
@@ -191,12 +190,77 @@ fn signed(bytes: i64) -> String {
 }
 
 /// The report for the terminal.
-pub(super) fn text(benchmark: &RunnerBenchmark) -> String {
-    sheet::text(&words(benchmark), &sheets(benchmark))
+pub fn text(benchmark: &RunnerBenchmark) -> String {
+    table::text(&lines(benchmark), &tables(benchmark))
 }
 
 /// The report as Markdown.
-pub(super) fn markdown(benchmark: &RunnerBenchmark) -> String {
-    let title = "Runners that describe pages";
-    sheet::markdown(title, &words(benchmark), &sheets(benchmark))
+pub fn markdown(benchmark: &RunnerBenchmark) -> String {
+    markdown::document(TITLE, &lines(benchmark), &tables(benchmark))
+}
+
+/// The report as one HTML page with charts, and each page, a JPEG, beside what every candidate said of it.
+///
+/// # Errors
+/// When a chart cannot be drawn.
+pub fn html<'a>(
+    benchmark: &RunnerBenchmark,
+    pages: impl Iterator<Item = (String, &'a [u8])>,
+) -> Result<String, ChartError> {
+    let mut body = html::list(&lines(benchmark));
+    body.push_str("<h2>Pages per second</h2>\n");
+    body.push_str(&rate_chart(benchmark)?);
+    body.push_str("<h2>Accuracy</h2>\n");
+    body.push_str(&accuracy_chart(benchmark)?);
+    for table in tables(benchmark) {
+        body.push_str(&html::table(&table));
+    }
+    body.push_str("<h2>What was said</h2>\n");
+    for (page, jpeg) in pages {
+        body.push_str(&beside(benchmark, &page, jpeg));
+    }
+    Ok(html::document(TITLE, &body))
+}
+
+fn rate_chart(benchmark: &RunnerBenchmark) -> Result<String, ChartError> {
+    let mut rows = Vec::new();
+    for candidate in &benchmark.candidates {
+        rows.extend(candidate.rows.iter().map(|row| Bar {
+            name: format!("{} {}, {}", row.approach, row.batch, candidate.name),
+            range: row.rates(),
+        }));
+    }
+    bars("pages per second", &rows, BLUE)
+}
+
+fn accuracy_chart(benchmark: &RunnerBenchmark) -> Result<String, ChartError> {
+    let candidates = benchmark.candidates.iter();
+    let rows: Vec<Bar> = candidates
+        .map(|candidate| Bar {
+            name: candidate.name.clone(),
+            range: [candidate.accuracy() * 100.0; 3],
+        })
+        .collect();
+    let about = match benchmark.questions {
+        0 => "pages with a description that fits, %",
+        _ => "VQA accuracy, %",
+    };
+    bars(about, &rows, GREEN)
+}
+
+/// A page, and what each candidate said of it.
+fn beside(benchmark: &RunnerBenchmark, page: &str, jpeg: &[u8]) -> String {
+    let picture = BASE64_STANDARD.encode(jpeg);
+    let mut said = String::new();
+    for candidate in &benchmark.candidates {
+        let words = candidate.said.iter().find(|one| one.page == page);
+        let words = words.map_or("not asked", |one| one.said.as_str());
+        let name = html::escaped(&candidate.name);
+        let words = html::escaped(words);
+        said.push_str(&format!("<dt>{name}</dt><dd>{words}</dd>\n"));
+    }
+    let page = html::escaped(page);
+    format!(
+        "<h3>{page}</h3>\n<div class=\"pair\"><figure><img alt=\"{page}\" src=\"data:image/jpeg;base64,{picture}\"></figure>\n<dl>\n{said}</dl></div>\n"
+    )
 }

@@ -1,14 +1,15 @@
-//! The report as tables: once for the terminal, once as Markdown, once for the HTML page.
+//! The report of a benchmark of ingesting.
 
 use crate::measure::{Benchmark, Point, Run, Runs};
 use crate::pipeline::Stage;
 use crate::units::{ByteSize, Seconds};
 
-use super::reference;
-use super::sheet::{self, Sheet};
+use super::chart::{BLUE, Bar, bars, shares};
+use super::table::{self, Table};
+use super::{ChartError, html, markdown};
 
-/// Everything a report says in words, but for its tables.
-pub(super) fn words(benchmark: &Benchmark) -> Vec<String> {
+/// The lines above the tables.
+fn lines(benchmark: &Benchmark) -> Vec<String> {
     let mut lines = vec![
         format!("ingest {} on {}", benchmark.version, benchmark.machine),
         format!(
@@ -30,18 +31,12 @@ pub(super) fn words(benchmark: &Benchmark) -> Vec<String> {
             setup.store,
             Seconds(run.load)
         ));
-        lines.extend(reference::verdicts(
-            best.total.rates()[1],
-            run.peak_memory + run.peak_device_memory.unwrap_or(0),
-            run.failed,
-            run.pages,
-        ));
     }
     lines
 }
 
-/// The tables of a report: the sweep, if it was one, and the best point by manual.
-pub(super) fn sheets(benchmark: &Benchmark) -> Vec<Sheet> {
+/// The tables: the sweep, if it was one, and the best point by manual.
+fn tables(benchmark: &Benchmark) -> Vec<Table> {
     let mut all = Vec::new();
     if benchmark.points.len() > 1 {
         all.push(sweep(&benchmark.points));
@@ -53,7 +48,7 @@ pub(super) fn sheets(benchmark: &Benchmark) -> Vec<Sheet> {
     all
 }
 
-fn sweep(points: &[Point]) -> Sheet {
+fn sweep(points: &[Point]) -> Table {
     let header = [
         "model",
         "device",
@@ -63,7 +58,7 @@ fn sweep(points: &[Point]) -> Sheet {
         "pages/s",
         "peak memory",
     ];
-    let mut sheet = Sheet::new("Settings", &header);
+    let mut table = Table::new("Settings", &header);
     for point in points {
         let setup = &point.setup;
         let peak = point
@@ -73,7 +68,7 @@ fn sweep(points: &[Point]) -> Sheet {
             .map(|run| run.peak_memory)
             .max()
             .unwrap_or(0);
-        sheet.rows.push(vec![
+        table.rows.push(vec![
             setup.model.clone(),
             setup.device.clone(),
             setup.store.clone(),
@@ -83,7 +78,7 @@ fn sweep(points: &[Point]) -> Sheet {
             ByteSize(peak).to_string(),
         ]);
     }
-    sheet
+    table
 }
 
 fn all_runs(point: &Point) -> impl Iterator<Item = (&Runs, &Run)> {
@@ -91,11 +86,11 @@ fn all_runs(point: &Point) -> impl Iterator<Item = (&Runs, &Run)> {
     all.filter_map(|runs| Some((runs, runs.middle()?)))
 }
 
-fn rates(point: &Point) -> Sheet {
+fn rates(point: &Point) -> Table {
     let mut header = vec!["manual", "pages", "pages/s"];
     header.extend(Stage::ALL.map(Stage::name));
     header.push("model waited");
-    let mut sheet = Sheet::new("Throughput", &header);
+    let mut table = Table::new("Throughput", &header);
     for (runs, run) in all_runs(point) {
         let mut row = vec![runs.manual.clone(), run.pages.to_string(), rate(runs)];
         row.extend(Stage::ALL.map(|stage| {
@@ -108,12 +103,12 @@ fn rates(point: &Point) -> Sheet {
             .map_or(0.0, |stage| stage.seconds);
         let share = run.model_waited / (run.model_waited + model).max(f64::MIN_POSITIVE);
         row.push(format!("{:.0} %", share * 100.0));
-        sheet.rows.push(row);
+        table.rows.push(row);
     }
-    sheet
+    table
 }
 
-fn details(point: &Point) -> Sheet {
+fn details(point: &Point) -> Table {
     let header = [
         "manual",
         "batch p50",
@@ -127,7 +122,7 @@ fn details(point: &Point) -> Sheet {
         "of MLX, most",
         "failed",
     ];
-    let mut sheet = Sheet::new("The model's batches, and memory", &header);
+    let mut table = Table::new("The model's batches, and memory", &header);
     for (runs, run) in all_runs(point) {
         let seconds = [run.batch.p50, run.batch.p95, run.page.p50, run.page.p95];
         let mut row = vec![runs.manual.clone()];
@@ -142,9 +137,9 @@ fn details(point: &Point) -> Sheet {
                 .map_or("-".to_owned(), |mlx| ByteSize(mlx.peak).to_string()),
             run.failed.to_string(),
         ]);
-        sheet.rows.push(row);
+        table.rows.push(row);
     }
-    sheet
+    table
 }
 
 /// The middle rate, and the range where there is one.
@@ -156,15 +151,58 @@ fn rate(runs: &Runs) -> String {
 }
 
 /// The report for the terminal.
-pub(super) fn text(benchmark: &Benchmark) -> String {
-    sheet::text(&words(benchmark), &sheets(benchmark))
+pub fn text(benchmark: &Benchmark) -> String {
+    table::text(&lines(benchmark), &tables(benchmark))
 }
 
 /// The report as Markdown.
-pub(super) fn markdown(benchmark: &Benchmark) -> String {
-    sheet::markdown(
-        "Throughput of `ingest`",
-        &words(benchmark),
-        &sheets(benchmark),
-    )
+pub fn markdown(benchmark: &Benchmark) -> String {
+    let title = "Throughput of `ingest`";
+    markdown::document(title, &lines(benchmark), &tables(benchmark))
+}
+
+/// The report as one HTML page with charts.
+///
+/// # Errors
+/// When a chart cannot be drawn.
+pub fn html(benchmark: &Benchmark) -> Result<String, ChartError> {
+    let mut body = html::list(&lines(benchmark));
+    if let Some(best) = benchmark.best() {
+        body.push_str("<h2>Pages per second</h2>\n");
+        body.push_str(&rate_chart(best)?);
+        body.push_str("<h2>Where the time goes</h2>\n");
+        body.push_str(&share_chart(best)?);
+    }
+    for table in tables(benchmark) {
+        body.push_str(&html::table(&table));
+    }
+    Ok(html::document("Throughput of ingest", &body))
+}
+
+/// The middle rate of each manual, and its range.
+fn rate_chart(point: &Point) -> Result<String, ChartError> {
+    let rows = point.manuals.iter().chain([&point.total]);
+    let rows: Vec<Bar> = rows
+        .map(|runs| Bar {
+            name: runs.manual.clone(),
+            range: runs.rates(),
+        })
+        .collect();
+    bars("pages per second", &rows, BLUE)
+}
+
+/// The share of each stage in the work on each manual.
+fn share_chart(point: &Point) -> Result<String, ChartError> {
+    let rows: Vec<&Runs> = point.manuals.iter().chain([&point.total]).collect();
+    let names: Vec<&str> = rows.iter().map(|runs| runs.manual.as_str()).collect();
+    let share = |runs: &Runs, stage: Stage| {
+        let run = runs.middle();
+        let stage = run.and_then(|run| run.stages.get(stage.name()));
+        stage.map_or(0.0, |stage| stage.share * 100.0)
+    };
+    let series = Stage::ALL.map(|stage| {
+        let shares = rows.iter().map(|runs| share(runs, stage)).collect();
+        (stage.name(), shares)
+    });
+    shares("share of the working time, %", &names, &series)
 }

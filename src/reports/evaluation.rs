@@ -1,21 +1,18 @@
-//! What was found, for people: a table on the terminal, a page of HTML with the pictures of what was missed.
+//! The report of an evaluation: a table on the terminal, or an HTML page with thumbnails of the pages that were missed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use plotters::style::RGBColor;
 
-use crate::evaluate::Interval;
+use crate::evaluate::{Evaluation, Failure, Interval, Measured};
 use crate::page::PageId;
-use crate::report::Report;
-use crate::store::{Scope, Store};
 use crate::units::{ByteSize, Seconds};
 
-use super::super::html::{Bar, bars, document, escaped, list, table as html_table};
-use super::super::table::table;
-use super::Evaluation;
-use super::examine::{Failure, Measured};
+use super::ChartError;
+use super::chart::{BLUE, Bar, bars};
+use super::html::{self, escaped};
+use super::table::{Table, aligned};
 
 const HEADER: [&str; 13] = [
     "questions of",
@@ -32,26 +29,9 @@ const HEADER: [&str; 13] = [
     "MRR",
     "p50 / p95",
 ];
-/// The colour of bars.
-const BLUE: RGBColor = RGBColor(0, 114, 178);
 
-/// A picture of each page that somebody will look at, JPEG as base64.
-pub(super) type Pictures = BTreeMap<PageId, String>;
-
-/// Fetches the small pictures of pages that were missed, and of those found instead.
-pub(super) fn pictures(store: &dyn Store, failures: &[Failure]) -> Result<Pictures, Report> {
-    let pages = failures.iter();
-    let pages: BTreeSet<&PageId> = pages
-        .flat_map(|f| f.expected.iter().chain(&f.found))
-        .collect();
-    let mut pictures = Pictures::new();
-    for page in pages {
-        if let Some(stored) = store.records(&Scope::page(page))?.next().transpose()? {
-            pictures.insert(page.clone(), BASE64_STANDARD.encode(stored.thumbnail));
-        }
-    }
-    Ok(pictures)
-}
+/// The thumbnails of some pages, as JPEG.
+pub type Thumbnails = BTreeMap<PageId, Vec<u8>>;
 
 /// The name of a mode, as one writes it.
 pub(super) fn mode(measured: &Measured) -> String {
@@ -125,12 +105,12 @@ fn share(measured: &Measured, all: &[Measured]) -> String {
     }
 }
 
-/// The report as text.
-pub(super) fn text(evaluation: &Evaluation, failures: bool) -> String {
+/// The report for the terminal; with `failures`, a line for each question that failed.
+pub fn text(evaluation: &Evaluation, failures: bool) -> String {
     let mut text = format!(
         "questions: {}\n{}",
         evaluation.questions,
-        table(&HEADER, &rows(evaluation))
+        aligned(&HEADER, &rows(evaluation))
     );
     for measured in evaluation.results.iter().filter(|_| failures) {
         for failure in &measured.failures {
@@ -155,9 +135,12 @@ fn named(pages: &[PageId]) -> String {
     pages.join(", ")
 }
 
-/// The report as one page of HTML; failures of which there are pictures are shown.
-pub(super) fn html(evaluation: &Evaluation, pictures: &Pictures) -> Result<String, Report> {
-    let mut body = list(&[
+/// The report as one HTML page with a chart; where there are thumbnails, failures are shown with theirs.
+///
+/// # Errors
+/// When the chart cannot be drawn.
+pub fn html(evaluation: &Evaluation, thumbnails: &Thumbnails) -> Result<String, ChartError> {
+    let mut body = html::list(&[
         format!("ingest {}", evaluation.version),
         format!("questions: {}", evaluation.questions),
         "intervals: 95 %, by bootstrap over the questions".to_owned(),
@@ -177,31 +160,33 @@ pub(super) fn html(evaluation: &Evaluation, pictures: &Pictures) -> Result<Strin
         })
         .collect();
     body.push_str("<h2>nDCG@5</h2>\n");
-    let plot = bars("nDCG@5", &drawn, &[], BLUE);
-    body.push_str(&plot.map_err(|e| Report::plain(format!("the plot cannot be drawn: {e}")))?);
-    body.push_str(&html_table("Measures", &HEADER.map(str::to_owned), &rows));
+    body.push_str(&bars("nDCG@5", &drawn, BLUE)?);
+    body.push_str(&html::table(&Table {
+        rows,
+        ..Table::new("Measures", &HEADER)
+    }));
     let missed = evaluation
         .results
         .iter()
         .filter(|m| m.compression.is_none());
-    for measured in missed.filter(|m| !pictures.is_empty() && !m.failures.is_empty()) {
+    for measured in missed.filter(|m| !thumbnails.is_empty() && !m.failures.is_empty()) {
         body.push_str(&format!(
             "<h2>Missed by {}: {}</h2>\n",
             escaped(&mode(measured)),
             escaped(&set(measured))
         ));
         for failure in &measured.failures {
-            body.push_str(&pair(failure, pictures));
+            body.push_str(&pair(failure, thumbnails));
         }
     }
-    Ok(document("Retrieval quality of ingest", &body))
+    Ok(html::document("Retrieval quality of ingest", &body))
 }
 
 /// A question, the pages that answer it and the one that was found.
-fn pair(failure: &Failure, pictures: &Pictures) -> String {
+fn pair(failure: &Failure, thumbnails: &Thumbnails) -> String {
     let figure = |page: &PageId, about: &str| {
-        let picture = pictures.get(page).map(|jpeg| {
-            let alt = escaped(&page.to_string());
+        let picture = thumbnails.get(page).map(|jpeg| {
+            let (alt, jpeg) = (escaped(&page.to_string()), BASE64_STANDARD.encode(jpeg));
             format!("<img alt=\"{alt}\" src=\"data:image/jpeg;base64,{jpeg}\">")
         });
         let caption = escaped(&format!("{about}: {page}"));

@@ -6,34 +6,38 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::report::Report;
+use crate::evaluate::{Evaluation, Measured};
 
-use super::Evaluation;
-use super::examine::Measured;
-use super::sheets::mode;
+use super::evaluation::mode;
 
 /// The version of mteb whose form this is.
 const FORM: &str = "2.26.24";
 
-/// Writes a file for each set of questions, model, mode and compression.
-pub(super) fn write(folder: &Path, evaluation: &Evaluation) -> Result<(), Report> {
-    let mut files: BTreeMap<(PathBuf, String), Vec<&Measured>> = BTreeMap::new();
+/// The text of each file, by its path below `FOLDER`: one for each set of questions, model, mode and compression, and one
+/// that says which model it was.
+pub fn files(evaluation: &Evaluation) -> BTreeMap<PathBuf, String> {
+    let mut tasks: BTreeMap<(PathBuf, String), Vec<&Measured>> = BTreeMap::new();
     for measured in &evaluation.results {
         let name = format!("ingest__{}", system(measured));
-        let place = folder.join("results").join(name).join(&measured.profile);
+        let folder = Path::new("results").join(name).join(&measured.profile);
         let task = plain(&measured.set);
-        files.entry((place, task)).or_default().push(measured);
+        tasks.entry((folder, task)).or_default().push(measured);
     }
-    for ((place, task), all) in files {
+    let mut files = BTreeMap::new();
+    for ((folder, task), all) in tasks {
         let meta = json!({
             "name": format!("ingest/{}", system(all[0])),
             "revision": all[0].profile,
         });
-        std::fs::create_dir_all(&place).map_err(|e| failed(&place, &e))?;
-        save(&place.join("model_meta.json"), &meta)?;
-        save(&place.join(format!("{task}.json")), &result(&task, &all))?;
+        files.insert(folder.join("model_meta.json"), pretty(&meta));
+        let file = folder.join(format!("{task}.json"));
+        files.insert(file, pretty(&result(&task, &all)));
     }
-    Ok(())
+    files
+}
+
+fn pretty(json: &Value) -> String {
+    format!("{json:#}")
 }
 
 fn result(task: &str, all: &[&Measured]) -> Value {
@@ -93,13 +97,4 @@ fn plain(name: &str) -> String {
     name.chars()
         .map(|c| if fits(c) { c } else { '_' })
         .collect()
-}
-
-fn save(file: &Path, json: &Value) -> Result<(), Report> {
-    let text = serde_json::to_string_pretty(json).map_err(|e| Report::failure(&e))?;
-    std::fs::write(file, text).map_err(|e| failed(file, &e))
-}
-
-fn failed(file: &Path, why: &std::io::Error) -> Report {
-    Report::plain(format!("{}: {why}", file.display()))
 }

@@ -1,7 +1,39 @@
-//! Plain tables: columns as wide as their widest cell, numbers to the right.
+//! Tables: a title, a header, rows. On the terminal columns are as wide as their widest cell.
 
-/// Lays rows out under a header. A column whose every cell starts with a digit is set to the right.
-pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+/// A table of a report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Stands above it.
+    pub title: String,
+    /// The names of the columns.
+    pub header: Vec<String>,
+    /// The rows, with a cell for each column.
+    pub rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A table without rows.
+    pub fn new(title: impl Into<String>, header: &[&str]) -> Self {
+        Self {
+            title: title.into(),
+            header: header.iter().map(ToString::to_string).collect(),
+            rows: Vec::new(),
+        }
+    }
+}
+
+/// Lines, and tables without their titles, with an empty line between.
+pub(super) fn text(lines: &[String], tables: &[Table]) -> String {
+    let mut parts = vec![lines.join("\n")];
+    for table in tables {
+        let header: Vec<&str> = table.header.iter().map(String::as_str).collect();
+        parts.push(aligned(&header, &table.rows));
+    }
+    parts.join("\n\n")
+}
+
+/// Rows under a header, in columns. A column whose every cell starts with a digit is set to the right.
+pub fn aligned(header: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells
@@ -38,7 +70,7 @@ mod tests {
             vec!["v.pdf".to_owned(), "3".to_owned()],
         ];
         assert_eq!(
-            super::table(&["manual", "pages"], &rows),
+            super::aligned(&["manual", "pages"], &rows),
             "manual    pages\npump.pdf     12\nv.pdf         3"
         );
     }

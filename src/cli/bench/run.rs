@@ -1,4 +1,4 @@
-//! One pass of a manual through the whole pipeline, into a store that is thrown away.
+//! One run of a manual through the whole pipeline, into a store that is thrown away.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -50,7 +50,7 @@ impl Bench {
         })
     }
 
-    /// How many pages of a file will be run.
+    /// The number of pages of a file that a run has.
     pub(super) fn count(&self, file: &Path, args: &BenchArgs) -> Result<u32, Report> {
         let jobs = pipeline::survey(&args.request(file, &args.which.pages), None, "")?;
         let Some(Ok(job)) = jobs.first() else {
@@ -66,11 +66,11 @@ impl Bench {
     /// A batch that does not count: what is made at the first use is there afterwards.
     pub(super) fn warm_up(&self, ui: &Ui, file: &Path, args: &BenchArgs) -> Result<(), Report> {
         let first = PageSet::between(1, self.plan.batch_size as u32);
-        self.pass(ui, file, &first, args).map(drop)
+        self.run(ui, file, &first, args).map(drop)
     }
 
-    /// Stores one manual anew and tells how it went.
-    pub(super) fn pass(
+    /// Stores one manual and returns its name and the record of the run.
+    pub(super) fn run(
         &self,
         ui: &Ui,
         file: &Path,
@@ -100,14 +100,14 @@ impl Bench {
             return Err(Report::plain(format!("{}: {why}", file.display())));
         }
         let name = manual.map(|m| m.manual.clone()).unwrap_or_default();
-        let mut run = run(&tally, peak);
+        let mut run = record(&tally, peak);
         run.mlx = kit::mlx_memory();
         Ok((name, run))
     }
 }
 
-/// The record of a pass.
-fn run(tally: &Tally, (peak_memory, peak_device_memory): (u64, Option<u64>)) -> Run {
+/// The record of a run.
+fn record(tally: &Tally, (peak_memory, peak_device_memory): (u64, Option<u64>)) -> Run {
     let stage = |stage: pipeline::Stage| {
         let seconds = tally.seconds(stage);
         (

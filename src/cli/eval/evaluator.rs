@@ -1,0 +1,103 @@
+//! Evaluates query sets on a store.
+
+use std::time::Instant;
+
+use crate::embed::Embedder;
+use crate::evaluate::{Failure, Measured, Relevant, Scores, means};
+use crate::measure::Spread;
+use crate::page::{ManualId, PageId};
+use crate::report::Report;
+use crate::search::{Mode, Question};
+use crate::store::Want;
+
+use super::eval_store::EvalStore;
+use super::questions::{LabelledQuery, QuerySet};
+
+/// Length of a ranking.
+const DEPTH: usize = 10;
+/// A query has failed when none of its relevant pages is among the first `MISSED`.
+const MISSED: usize = 5;
+
+/// Searches the pages of a store.
+pub(super) struct Evaluator<'a> {
+    pub(super) pages: &'a EvalStore,
+    pub(super) compression: Option<String>,
+    pub(super) model: &'a mut dyn Embedder,
+    pub(super) visual_weight: f32,
+    pub(super) exact: bool,
+}
+
+impl Evaluator<'_> {
+    /// Searches for every query of a set in `mode`; the record names the mode `shown`.
+    pub(super) fn evaluate(
+        &mut self,
+        set: &QuerySet,
+        shown: Mode,
+        mode: Mode,
+    ) -> Result<Measured, Report> {
+        let (mut rankings, mut times, mut failures) = (Vec::new(), Vec::new(), Vec::new());
+        for query in &set.queries {
+            let start = Instant::now();
+            let ranking = self.search(set, query, mode)?;
+            times.push(start.elapsed().as_secs_f64());
+            failures.extend(failure(query, &ranking));
+            rankings.push((ranking, &query.relevant));
+        }
+        Ok(Measured {
+            set: set.name.clone(),
+            language: set.language.clone(),
+            mode: shown,
+            store: self.pages.name.clone(),
+            model: self.pages.profile.model.clone(),
+            profile: self.pages.profile.id.clone(),
+            compression: self.compression.clone(),
+            bytes_per_page: self.pages.bytes_per_page()?,
+            scores: Scores::of(&rankings),
+            seconds: times.iter().sum(),
+            latency: Spread::of(times),
+            failures,
+            means: means(&rankings),
+        })
+    }
+
+    fn search(
+        &mut self,
+        set: &QuerySet,
+        query: &LabelledQuery,
+        mode: Mode,
+    ) -> Result<Vec<PageId>, Report> {
+        let found = crate::search::search(
+            &*self.pages.store,
+            || Ok(&mut *self.model),
+            &Question {
+                text: &query.text,
+                mode,
+                scope: &query.scope,
+                want: Want {
+                    exact: self.exact,
+                    ..Want::best(DEPTH + set.ignored.len())
+                },
+                visual_weight: self.visual_weight,
+            },
+        )?;
+        let pages = found
+            .iter()
+            .map(|hit| PageId::new(&ManualId::new(&hit.manual), hit.page));
+        Ok(pages
+            .filter(|page| !set.ignored.contains(page))
+            .take(DEPTH)
+            .collect())
+    }
+}
+
+fn failure(query: &LabelledQuery, ranking: &[PageId]) -> Option<Failure> {
+    let is_met = |relevant: &Relevant| {
+        let mut first = ranking.iter().take(MISSED);
+        first.any(|page| relevant.contains_key(page))
+    };
+    (!is_met(&query.relevant)).then(|| Failure {
+        question: query.text.clone(),
+        expected: query.relevant.keys().cloned().collect(),
+        found: ranking.first().cloned(),
+    })
+}

@@ -1,0 +1,249 @@
+//! The JSON of every command, key by key: other programs read it, so no key may change its name, go or come unseen.
+
+use serde_json::{Value, json};
+
+use crate::desk::{Desk, TINY};
+use crate::shape::assert_shape;
+use crate::support::pdf;
+
+const FILES: [&str; 3] = ["pump.pdf", "cyclic.pdf", "torn.pdf"];
+
+/// A good manual, one with a page that fails, and one that fails as a whole.
+fn files() -> Desk {
+    let desk = Desk::tiny();
+    desk.write(
+        "pump.pdf",
+        &pdf::good(&["reset the alarm", "part 40-1177", "E-104 no flow"]),
+    );
+    desk.write("cyclic.pdf", &pdf::cyclic_tree());
+    desk.write("torn.pdf", b"%PDF-");
+    desk
+}
+
+fn json(desk: &Desk, code: i32, args: &[&str]) -> Value {
+    let done = desk.run(&[args, &["--json"]].concat());
+    assert_eq!(done.code, code, "{}", done.err);
+    done.json()
+}
+
+/// A report of a run that stored or copied pages.
+const RUN: &str = "$: load manuals model_waited stopped wall";
+const MANUAL: &str =
+    "$.manuals[]: blank error failed kept manual pages path seconds stored unchanged waiting";
+
+#[test]
+fn a_library_from_ingest_to_sync() {
+    let desk = files();
+    let planned = json(&desk, 1, &[&FILES[..], &["--dry-run"]].concat());
+    assert_shape(
+        &planned,
+        &[
+            "$: batches expected_seconds manuals pages plan",
+            "$.manuals[]: error manual pages todo",
+            "$.plan: activations asked batch_size limit pictures queues total weights",
+        ],
+    );
+    assert_eq!(
+        (
+            &planned["pages"],
+            &planned["batches"],
+            &planned["manuals"][0]
+        ),
+        (
+            &json!(5),
+            &json!(3),
+            &json!({"manual": "pump.pdf", "pages": 3, "todo": 3, "error": null})
+        )
+    );
+
+    let stored = json(&desk, 1, &FILES);
+    assert_shape(
+        &stored,
+        &[
+            RUN,
+            MANUAL,
+            "$.manuals[].failed[]: page reason",
+            "$.manuals[].seconds: embed prepare render store",
+        ],
+    );
+    let numbers = |manual: &Value| {
+        let keys = [
+            "pages",
+            "stored",
+            "unchanged",
+            "kept",
+            "blank",
+            "waiting",
+            "error",
+        ];
+        keys.map(|key| manual[key].clone())
+    };
+    let manuals = stored["manuals"].as_array().unwrap();
+    assert_eq!(
+        numbers(&manuals[0]),
+        [
+            json!(3),
+            json!(3),
+            json!(0),
+            json!(0),
+            json!(0),
+            json!(0),
+            Value::Null
+        ]
+    );
+    assert_eq!(
+        (&manuals[1]["stored"], &manuals[1]["failed"][0]["page"]),
+        (&json!(1), &json!(2))
+    );
+    assert_eq!(manuals[2]["error"], "not a readable PDF");
+    assert_eq!(stored["stopped"], false);
+
+    let listed = json(&desk, 0, &["list"]);
+    assert_shape(
+        &listed,
+        &["$[]: blank bytes file id pages path render stored"],
+    );
+    assert_eq!(
+        (&listed[1]["id"], &listed[1]["stored"], &listed[1]["pages"]),
+        (&json!("pump.pdf"), &json!(3), &json!(3))
+    );
+    let copied = json(&desk, 0, &["sync", "--to", "copy.db"]);
+    assert_shape(&copied, &[RUN, MANUAL, "$.manuals[].seconds: store"]);
+    pages_found_and_shown(&desk);
+    evaluation(&desk);
+}
+
+fn pages_found_and_shown(desk: &Desk) {
+    let found = json(desk, 0, &["search", "E-104", "--text"]);
+    assert_shape(&found, &["$[]: id label manual page score section snippet"]);
+    assert_eq!(
+        (&found[0]["manual"], &found[0]["page"], &found[0]["label"]),
+        (&json!("pump.pdf"), &json!(3), &Value::Null)
+    );
+    let shown = json(desk, 0, &["show", "pump", "3"]);
+    assert_shape(
+        &shown,
+        &["$: annotation blank id label manual page section text vectors"],
+    );
+    assert_eq!(shown["id"], found[0]["id"]);
+    assert_eq!(
+        (&shown["vectors"], &shown["blank"], &shown["annotation"]),
+        (&json!(58), &json!(false), &Value::Null)
+    );
+}
+
+fn evaluation(desk: &Desk) {
+    let asked = json!([{"question": "zeppelin", "manual": "pump.pdf", "pages": [1]}]);
+    desk.write("questions.json", asked.to_string().as_bytes());
+    let report = json(desk, 0, &["eval", "questions.json", "--compress", "int8"]);
+    let interval = |measure: &str| format!("$.results[].{measure}: high low mean");
+    let measures = ["mrr", "ndcg_at_10", "ndcg_at_5"].map(interval);
+    let recalls = ["recall_at_1", "recall_at_10", "recall_at_5"].map(interval);
+    let mut expected = vec![
+        "$: questions results schema version",
+        "$.results[]: bytes_per_page compression failures language latency mode model mrr ndcg_at_10 ndcg_at_5 \
+         profile queries recall_at_1 recall_at_10 recall_at_5 set store",
+        "$.results[].failures[]: expected found question",
+        "$.results[].latency: p50 p95",
+    ];
+    expected.extend(measures.iter().chain(&recalls).map(String::as_str));
+    assert_shape(&report, &expected);
+    assert_eq!(report["schema"], 2);
+    let rows = report["results"].as_array().unwrap();
+    let kinds: Vec<_> = rows
+        .iter()
+        .map(|row| (&row["mode"], &row["compression"]))
+        .collect();
+    let (visual, text, hybrid) = (json!("visual"), json!("text"), json!("hybrid"));
+    let (none, int8) = (Value::Null, json!("int8"));
+    assert_eq!(
+        kinds,
+        [
+            (&visual, &none),
+            (&text, &none),
+            (&hybrid, &none),
+            (&visual, &int8),
+            (&hybrid, &int8)
+        ]
+    );
+    assert_eq!(
+        rows[1]["failures"][0],
+        json!({"question": "zeppelin", "expected": ["pump.pdf, page 1"], "found": null})
+    );
+}
+
+#[test]
+fn machine_and_models() {
+    let desk = Desk::tiny();
+    let parts = json(&desk, 0, &["check", "--load"]);
+    assert_shape(&parts, &["$[]: found part ready"]);
+    let names: Vec<&Value> = parts
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| &p["part"])
+        .collect();
+    assert_eq!(
+        names,
+        ["pdfium", "store", "model", "device", "memory", "weights"]
+    );
+    assert_shape(
+        &json(&desk, 0, &["models"]),
+        &[
+            "$: budget describing embedding recommended",
+            "$.budget: describing embedding left machine store system",
+            "$.describing[]: docvqa from memory model note tokens_per_second",
+            "$.embedding[]: dim download fits licence memory model parameters",
+        ],
+    );
+}
+
+#[test]
+fn a_benchmark() {
+    let desk = files();
+    let report = json(&desk, 0, &["bench", "pump.pdf", "--runs", "1"]);
+    let runs = |of: &str| {
+        let run = "batch failed largest_batch load model_waited padding page pages peak_device_memory peak_memory seconds stages";
+        let mut lines = vec![
+            format!("{of}: manual runs"),
+            format!("{of}.runs[]: {run}"),
+            format!("{of}.runs[].batch: p50 p95"),
+            format!("{of}.runs[].page: p50 p95"),
+            format!("{of}.runs[].stages: embed prepare render store"),
+        ];
+        let stage = |name| format!("{of}.runs[].stages.{name}: seconds share");
+        lines.extend(["embed", "prepare", "render", "store"].map(stage));
+        lines
+    };
+    let mut expected = vec![
+        "$: machine points schema version warm_up".to_owned(),
+        "$.machine: cpu features memory system threads".to_owned(),
+        "$.points[]: manuals setup total".to_owned(),
+    ];
+    expected.extend(runs("$.points[].manuals[]"));
+    expected.push("$.points[].setup: batch_size device model profile store workers".to_owned());
+    expected.extend(runs("$.points[].total"));
+    let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+    assert_shape(&report, &expected);
+    let point = &report["points"][0];
+    assert_eq!(report["schema"], 1);
+    assert_eq!(
+        (&point["setup"]["model"], &point["total"]["manual"]),
+        (&json!(TINY), &json!("total"))
+    );
+}
+
+#[test]
+fn vectors_in_a_file() {
+    let desk = files();
+    let done = desk.run(&["embed", "--query", "seal kit", "--out", "query.safetensors"]);
+    assert_eq!((done.code, done.out.as_str()), (0, ""), "{}", done.err);
+    let bytes = std::fs::read(desk.path("query.safetensors")).unwrap();
+    let (_, head) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+    let notes = head.metadata().clone().unwrap();
+    assert_shape(&json!(notes), &["$: dim model pool_factor profile"]);
+    assert_eq!(
+        (notes["dim"].as_str(), notes["pool_factor"].as_str()),
+        ("128", "1")
+    );
+}

@@ -1,0 +1,146 @@
+//! The JSON of commands that ask a vision-language model, key by key.
+
+use serde_json::{Value, json};
+
+use crate::desk::{Desk, manual};
+use crate::fake::{Asked, Dialect, Fake, Reply};
+use crate::shape::assert_shape;
+use crate::shelf::{description, shelf, tally};
+
+const TALLY: &str =
+    "blank described failed kept manuals memory retries seconds stopped tokens twins";
+
+/// Describes the first page, and says of the others what is no description.
+fn first_only(asked: &Asked) -> Reply {
+    Reply::Say(match asked.pages.first() {
+        Some(1) => description(1).replace(
+            "\"topics\"",
+            "\"figures\": [{\"label\": \"Fig. 1\", \"says\": \"the buzzer\"}], \
+             \"tables\": [{\"label\": \"Table 1\", \"columns\": [\"code\"], \"says\": \"all codes\"}], \"topics\"",
+        ),
+        _ => "no".to_owned(),
+    })
+}
+
+#[test]
+fn descriptions() {
+    let desk = shelf();
+    let fake = Fake::start(Dialect::OpenAi, first_only);
+    let (code, told) = tally(&desk, Dialect::OpenAi, &fake, &["--interleave", "1"]);
+    let classes: Vec<&str> = told["retries"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
+    assert_eq!(code, 1, "{told}");
+    assert_shape(
+        &told,
+        &[
+            &format!("$: {TALLY}"),
+            "$.failed[]: class page why",
+            "$.manuals: ",
+            &format!("$.retries: {}", classes.join(" ")),
+        ],
+    );
+    assert_eq!(
+        (&told["described"], &told["stopped"]),
+        (&json!(1), &json!(false))
+    );
+    annotations(&desk);
+}
+
+fn annotations(desk: &Desk) {
+    let shown = |page: &str| desk.run(&["show", "pump.pdf", page, "--json"]).json();
+    let annotation = |page| shown(page)["annotation"].clone();
+    assert_shape(
+        &annotation("1"),
+        &[
+            "$: described model",
+            "$.described: figures identifiers language legible rotation summary tables title topics",
+            "$.described.figures[]: label says",
+            "$.described.identifiers[]: confirmed text",
+            "$.described.tables[]: columns label says",
+        ],
+    );
+    assert_shape(
+        &annotation("2"),
+        &["$: failed model", "$.failed: class why"],
+    );
+    let found = desk.run(&["search", "buzzer", "--json"]).json();
+    let keys = "$[]: id label manual page score section snippet summary title";
+    assert_shape(&found, &[keys]);
+    assert_eq!(desk.run(&["describe", "--export", "all.jsonl"]).code, 0);
+    let lines = std::fs::read_to_string(desk.path("all.jsonl")).unwrap();
+    let first: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    let keys: Vec<&String> = first.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["annotation", "label", "manual", "page"]);
+}
+
+#[test]
+fn runners_beside_each_other() {
+    let desk = shelf().with("INGEST_DESCRIBE_MEGAPIXELS", "0.3");
+    let asked =
+        json!([{"question": "Which?", "manual": "pump.pdf", "pages": [1], "answers": ["no"]}]);
+    desk.write("asked.json", asked.to_string().as_bytes());
+    let fake = Fake::start(Dialect::OpenAi, |asked| {
+        match asked.body.to_string().contains("Question:") {
+            true => Reply::Say("no".to_owned()),
+            false => Reply::Say(description(asked.pages[0])),
+        }
+    });
+    let candidate = format!("openai=tiny@{}", fake.url);
+    let ways = ["--approach", "sequential", "--runs", "1"];
+    let args = [
+        "bench",
+        "describe",
+        "--candidate",
+        &candidate,
+        "--questions",
+        "asked.json",
+    ];
+    let done = desk.run(&[&args[..], &ways, &["--json"]].concat());
+    assert_shape(
+        &done.json(),
+        &[
+            "$: candidates library machine megapixels pages questions rankings schema version",
+            "$.candidates[]: answers consistency error load name rows said server verdict",
+            "$.candidates[].answers: blind_simple blind_vqa simple vqa",
+            "$.candidates[].consistency: alone alone_distance beside beside_distance",
+            "$.candidates[].rows[]: approach batch error rounds",
+            "$.candidates[].rows[].rounds[]: attempts described failed first loops mapped memory_change peak \
+             prompt_tokens questions seconds speaking tokens truncated unread waiting",
+            "$.candidates[].rows[].rounds[].first: p50 p95",
+            "$.candidates[].said[]: described page said",
+            "$.candidates[].verdict: grade why",
+            "$.machine: cpu features memory system threads",
+            "$.rankings: accuracy overall speed",
+        ],
+    );
+}
+
+#[test]
+fn stored_and_described_at_once() {
+    let fake = Fake::start(Dialect::OpenAi, |asked| {
+        Reply::Say(description(asked.pages[0]))
+    });
+    let desk = Desk::built_in()
+        .with("INGEST_DESCRIBE_RUNNER", "openai")
+        .with("INGEST_DESCRIBE_URL", &fake.url)
+        .with("INGEST_DESCRIBE_INTERLEAVE", "1");
+    let heat_pump = manual("heat-pump-service-manual.pdf");
+    let page = [heat_pump.as_str(), "--pages", "20"];
+    let done = desk.run(&[&page[..], &["--describe", "--json"]].concat());
+    assert_eq!(done.code, 0, "{}", done.err);
+    assert_shape(
+        &done.json(),
+        &[
+            "$: descriptions load manuals model_waited stopped wall",
+            &format!("$.descriptions: {TALLY}"),
+            "$.descriptions.manuals: ",
+            "$.descriptions.retries: ",
+            "$.manuals[]: blank error failed kept manual pages path seconds stored unchanged waiting",
+            "$.manuals[].seconds: embed prepare render store",
+        ],
+    );
+}

@@ -15,7 +15,8 @@ use crate::report::Report;
 use crate::store::{self, ManualCard, Pace, StoredPage, Vectors, Verdict, Writer};
 use crate::vectors::{MultiVector, Profile};
 
-use super::ingest::{STOP, Which, how, watched};
+use super::interrupt::{self, STOP};
+use super::run::{InputArgs, pipeline_settings, with_progress};
 use super::ui::Ui;
 use super::{Common, kit};
 
@@ -32,7 +33,7 @@ pub(super) struct EmbedArgs {
     #[arg(long, short, value_name = "FILE")]
     out: PathBuf,
     #[command(flatten)]
-    which: Which,
+    input: InputArgs,
 }
 
 pub(super) fn run(ui: &mut Ui, common: &Common, args: &EmbedArgs) -> Result<ExitCode, Report> {
@@ -50,7 +51,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EmbedArgs) -> Result<Exit
     }
     let plan = kit::plan(&settings, &card)?;
     let jobs = pipeline::survey(
-        &args.which.request(&args.paths),
+        &args.input.request(&args.paths),
         None,
         &settings.render.profile(),
     )?;
@@ -60,10 +61,11 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EmbedArgs) -> Result<Exit
         embedder: Box::new(|| kit::open_model(&settings, &settings.embed)),
         store: &shelf,
     };
-    let how = how(&settings, &card, &plan, args.which.pages.clone());
-    let (tally, result) = watched(ui, &Stage::ALL, |watch| {
+    let how = pipeline_settings(&settings, &card, &plan, args.input.pages.clone());
+    interrupt::install_handler()?;
+    let (tally, result) = with_progress(ui, &Stage::ALL, |watch| {
         pipeline::ingest(parts, &jobs, &how, &STOP, watch)
-    })?;
+    });
     result?;
     if tally.stopped {
         ui.warn("stopped; nothing was written");

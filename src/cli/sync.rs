@@ -7,7 +7,8 @@ use crate::report::Report;
 use crate::store::{self, Address, Config, Index, Mode, Precision, Quantiser, Which};
 use crate::vectors::Profile;
 
-use super::ingest::{STOP, summary, watched};
+use super::interrupt::{self, STOP};
+use super::run::{summary, with_progress};
 use super::ui::Ui;
 use super::{Common, kit};
 
@@ -116,9 +117,10 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &SyncArgs) -> Result<ExitC
     let (source, profile) = kit::open_this_to_read(&settings, &from, common.model())?;
     let factor = pool_factor(&profile, common.pool_factor)?;
     let target = kit::open_to_write(ui, &to, &profile.pooled(factor), Mode::Write)?;
-    let (tally, result) = watched(ui, &[Stage::Store], |watch| {
+    interrupt::install_handler()?;
+    let (tally, result) = with_progress(ui, &[Stage::Store], |watch| {
         pipeline::sync(&*source, &*target, factor, &STOP, watch)
-    })?;
+    });
     if ui.json {
         ui.json(&tally)?;
     } else if !ui.quiet() {

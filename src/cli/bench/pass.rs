@@ -12,7 +12,8 @@ use crate::render;
 use crate::report::Report;
 use crate::store::{self, Address, Mode, Which};
 
-use super::super::ingest::{STOP, how, under_bars};
+use super::super::interrupt::STOP;
+use super::super::run::{pipeline_settings, with_progress};
 use super::super::temporary::Temporary;
 use super::super::ui::Ui;
 use super::super::{kit, progress};
@@ -52,7 +53,7 @@ impl Bench {
 
     /// How many pages of a file will be run.
     pub(super) fn count(&self, file: &Path, args: &BenchArgs) -> Result<u32, Report> {
-        let jobs = pipeline::survey(&args.request(file, &args.which.pages), None, "")?;
+        let jobs = pipeline::survey(&args.request(file, &args.input.pages), None, "")?;
         let Some(Ok(job)) = jobs.first() else {
             return Ok(0);
         };
@@ -60,7 +61,7 @@ impl Bench {
         let manual = renderer
             .open(&job.source)
             .map_err(|e| Report::plain(format!("{}: {e}", file.display())))?;
-        Ok(args.which.pages.within(manual.pages).len() as u32)
+        Ok(args.input.pages.within(manual.pages).len() as u32)
     }
 
     /// A batch that does not count: what is made at the first use is there afterwards.
@@ -88,9 +89,9 @@ impl Bench {
             embedder: Box::new(|| kit::open_model(&self.settings, &self.settings.embed)),
             store: store.as_ref(),
         };
-        let how = how(&self.settings, &self.card, &self.plan, pages.clone());
+        let how = pipeline_settings(&self.settings, &self.card, &self.plan, pages.clone());
         let memory = Watch::start();
-        let (tally, result) = under_bars(ui, &pipeline::Stage::ALL, |watch| {
+        let (tally, result) = with_progress(ui, &pipeline::Stage::ALL, |watch| {
             pipeline::ingest(parts, &jobs, &how, &STOP, watch)
         });
         let peak = memory.peak();

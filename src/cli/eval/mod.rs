@@ -10,9 +10,8 @@ use crate::evaluate::{Dataset, OUTLINE_RULE};
 use crate::report::Report;
 use crate::search::Mode;
 
-use super::ingest::heed_ctrl_c;
 use super::ui::Ui;
-use super::{Common, kit};
+use super::{Common, interrupt, kit};
 
 mod examine;
 mod mteb;
@@ -74,7 +73,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EvalArgs) -> Result<(), R
     let folder = args.source.as_ref().filter(|source| source.is_dir());
     let dataset = folder.map(|at| Dataset::open(at)).transpose();
     let dataset = dataset.map_err(|e| Report::failure(&e))?;
-    heed_ctrl_c()?;
+    interrupt::install_handler()?;
     let mut measured = Vec::new();
     let mut pictures = Pictures::new();
     for choice in common.choices(&[]) {

@@ -15,7 +15,8 @@ use crate::report::Report;
 use crate::store::{self, Address, Config, Mode, Precision, Store, Which};
 use crate::vectors::Profile;
 
-use super::super::ingest::{STOP, how, under_bars};
+use super::super::interrupt::STOP;
+use super::super::run::{pipeline_settings, with_progress};
 use super::super::temporary::Temporary;
 use super::super::ui::Ui;
 use super::super::{kit, progress};
@@ -99,8 +100,8 @@ impl Shelf {
             embedder: Box::new(|| kit::open_model(settings, &settings.embed)),
             store: &*shelf.store,
         };
-        let how = how(settings, &card, &plan, PageSet::default());
-        let (tally, result) = under_bars(ui, &Stage::ALL, |watch| {
+        let how = pipeline_settings(settings, &card, &plan, PageSet::default());
+        let (tally, result) = with_progress(ui, &Stage::ALL, |watch| {
             pipeline::ingest(parts, &jobs, &how, &STOP, watch)
         });
         result.map_err(|e| Report::from(e).hint("TMPDIR names the folder of temporary stores"))?;
@@ -129,7 +130,7 @@ impl Shelf {
         let factor = compression.pool_factor.unwrap_or(1);
         let profile = self.profile.pooled(factor);
         let smaller = Self::temporary(&wanted, settings, profile)?;
-        let (tally, result) = under_bars(ui, &[Stage::Store], |watch| {
+        let (tally, result) = with_progress(ui, &[Stage::Store], |watch| {
             pipeline::sync(&*self.store, &*smaller.store, factor, &STOP, watch)
         });
         result.map_err(|e| Report::from(e).hint("TMPDIR names the folder of temporary stores"))?;

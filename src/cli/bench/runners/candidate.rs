@@ -11,8 +11,8 @@ use crate::measure::{self, Answers, Candidate, Consistency, Figures, PageSaid, R
 use crate::page::Description;
 use crate::report::Report;
 
-use super::super::super::describe::{how, own_memory};
-use super::super::super::ingest::STOP;
+use super::super::super::describe_run::{annotate_settings, memory_limit, own_memory};
+use super::super::super::interrupt::STOP;
 use super::super::super::progress;
 use super::super::super::ui::Ui;
 use super::questions::Asked;
@@ -86,7 +86,7 @@ impl Bench<'_> {
 
     /// Bytes of memory that a model may take.
     fn memory(&self) -> u64 {
-        super::super::super::describe::memory_limit(self.settings)
+        memory_limit(self.settings)
     }
 
     fn fill(&self, config: &describe::Config, record: &mut Candidate) -> Result<(), Cut> {
@@ -144,7 +144,7 @@ impl Bench<'_> {
             interleave: config.interleave,
             unload_every: 0,
             canary_every: 0,
-            ..how(self.settings, config)
+            ..annotate_settings(self.settings, config)
         }
     }
 

@@ -14,8 +14,8 @@ use crate::report::Report;
 use crate::store::{self, Mode, Scope, Store, Which};
 
 use super::super::Common;
-use super::super::describe::upright;
-use super::super::ingest::{STOP, heed_ctrl_c};
+use super::super::describe_run::upright_renderer;
+use super::super::interrupt::{self, STOP};
 use super::super::ui::Ui;
 use super::write;
 
@@ -115,7 +115,7 @@ impl Named {
 pub(super) fn run(ui: &Ui, common: &Common, args: &RunnersArgs) -> Result<ExitCode, Report> {
     let settings = common.settings()?;
     let store = store::open(&settings.store, Which::Last, Mode::Read)?.store;
-    heed_ctrl_c()?;
+    interrupt::install_handler()?;
     let trial = render(ui, &settings, &*store, args)?;
     let asked = questions::read(&args.questions, &trial)?;
     let ways = ways(args, trial.pages().count());
@@ -199,7 +199,7 @@ fn render(
         redo: Some(Redo::All),
         ..Request::default()
     };
-    let (trial, failed) = Trial::render(upright(settings), store, &request, &STOP)?;
+    let (trial, failed) = Trial::render(upright_renderer(settings), store, &request, &STOP)?;
     for why in failed {
         ui.warn(why);
     }

@@ -79,6 +79,7 @@ pub(super) fn card(config: &Config) -> Result<Card, Error> {
             site.on_gpu,
         ),
         device: site.name,
+        on_gpu: site.on_gpu,
         device_memory: site.own_memory,
         visual_weight: 1.0,
     })

@@ -238,6 +238,7 @@ impl Weaviate {
             return Err(Error::Away {
                 at: self.at.clone(),
                 why: passing.error.clone(),
+                untrusted: false,
             });
         }
         let place = |at: i32| usize::try_from(at).unwrap_or(usize::MAX);

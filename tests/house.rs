@@ -48,11 +48,19 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["units", "render", "embed", "describe", "store", "search"],
     ),
     (
+        "library",
+        &[
+            "page", "vectors", "units", "patch", "mlx", "render", "embed", "store", "pipeline",
+            "heatmap", "config",
+        ],
+    ),
+    (
         "report",
         &[
             "checkpoint",
             "mlx",
             "config",
+            "library",
             "render",
             "embed",
             "describe",
@@ -80,8 +88,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "annotate",
             "search",
             "evaluate",
-            "heatmap",
             "config",
+            "library",
             "report",
         ],
     ),

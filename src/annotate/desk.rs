@@ -12,7 +12,7 @@ use crate::describe::prompt;
 use crate::describe::reply::Class;
 use crate::page::{Annotation, Description, Outcome, PageId, PageImage, PageSet};
 use crate::render::{self, Renderer, Source};
-use crate::store::{ManualCard, Scope, Store, StoredPage, Vectors};
+use crate::store::{Scope, Store, StoredPage, Vectors};
 
 use super::ask::Answer;
 use super::todo::Job;
@@ -39,6 +39,8 @@ pub(super) struct Sight {
 pub(super) struct Desk<'a> {
     /// Pages in a group.
     pub(super) interleave: usize,
+    /// Opens manuals that are protected.
+    pub(super) password: Option<&'a str>,
     /// Any of them ends it.
     pub(super) stop: [&'a AtomicBool; 2],
     pub(super) out: SyncSender<Vec<Sight>>,
@@ -84,13 +86,11 @@ impl Desk<'_> {
     ) -> Result<Result<(), Gone>, String> {
         let path = &job.card.path;
         let failed = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
-        if ManualCard::digest(path).map_err(|e| failed(&e))? != job.card.file {
-            return Err(failed(&"it is not the file that was stored"));
-        }
+        job.card.verify_file().map_err(|e| e.to_string())?;
         let source = Source {
             manual: job.card.id.clone(),
             path: path.clone(),
-            password: None,
+            password: self.password.map(str::to_owned),
         };
         renderer.open(&source).map_err(|e| failed(&e))?;
         let which = PageSet::of(job.pages.keys().copied());

@@ -230,6 +230,7 @@ fn flow(
         |out, answered| {
             let desk = desk::Desk {
                 interleave: settings.interleave,
+                password: request.password.as_deref(),
                 stop: stops,
                 out,
                 answered,

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::annotate::{Redo, Request};
 use crate::describe::{self, Kind};
+use crate::library;
 use crate::page::{Annotation, PageSet};
 use crate::report::Report;
 use crate::store::{self, Mode, Scope, Store, Which};
@@ -52,6 +53,9 @@ pub(super) struct DescribeArgs {
     /// Where the manual lies now
     #[arg(long, value_name = "PATH", requires = "manual")]
     pdf: Option<PathBuf>,
+    /// Password of protected files
+    #[arg(long, value_name = "WORD")]
+    password: Option<String>,
     /// Write the descriptions that are stored as lines of JSON, and ask nobody
     #[arg(long, value_name = "FILE")]
     export: Option<PathBuf>,
@@ -76,7 +80,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &DescribeArgs) -> Result<E
     let profile = opened.profile.ok_or_else(|| empty(opened.at))?;
     let manual = args.manual.as_deref();
     let manual = manual
-        .map(|name| super::search::manual(&*store, name))
+        .map(|name| library::find_manual(&*store, name).map(|card| card.id))
         .transpose()?;
     if let Some(file) = &args.export {
         let scope = Scope {
@@ -93,6 +97,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &DescribeArgs) -> Result<E
         limit: args.limit,
         redo: args.redo,
         path: args.pdf.clone(),
+        password: args.password.clone(),
         model: String::new(),
     };
     let outcome = describe_run::describe(ui, &settings, &*store, request)?;

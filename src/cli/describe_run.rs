@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::annotate::{self, Event, Parts, Request, Tally};
 use crate::config::Settings;
 use crate::describe::{self, Card};
+use crate::library;
 use crate::measure;
 use crate::mlx;
 use crate::render::{self, Renderer};
@@ -16,9 +17,10 @@ use crate::store::Store;
 use crate::units::{ByteSize, Seconds};
 
 use super::interrupt::STOP;
+use super::progress;
+use super::run::{mlx_line, mlx_memory};
 use super::table::table;
 use super::ui::Ui;
-use super::{kit, progress};
 
 /// Outcome of a run, and whether a part failed as a whole.
 pub(super) struct Outcome {
@@ -60,7 +62,7 @@ pub(super) fn describe(
     }
     mlx::measure_anew();
     progress::fetch(ui, |watch| describe::fetch(config, watch))?;
-    let runner = describe::open(config, own_memory(settings))?;
+    let runner = describe::open(config, library::in_process_memory(settings))?;
     let card = runner.card();
     announce(ui, card);
     request.model.clone_from(&card.model);
@@ -83,7 +85,7 @@ pub(super) fn describe(
         tally,
         result,
         mlx: (config.runner == describe::Kind::Mlx)
-            .then(kit::mlx_memory)
+            .then(mlx_memory)
             .flatten(),
     })
 }
@@ -94,7 +96,7 @@ pub(super) fn finish(ui: &Ui, outcome: Outcome) -> Result<u8, Report> {
     if !ui.json && !ui.quiet() {
         ui.data(summary(&tally))?;
         if let Some(mlx) = mlx {
-            ui.data(kit::mlx_line(mlx))?;
+            ui.data(mlx_line(mlx))?;
         }
     }
     if tally.stopped {
@@ -117,7 +119,7 @@ pub(super) fn annotate_settings(
         attempts: config.attempts,
         unload_every: config.unload_every,
         canary_every: config.canary_every,
-        memory: memory_limit(settings),
+        memory: library::memory_limit(settings),
     }
 }
 
@@ -132,20 +134,6 @@ pub(super) fn upright_renderer(
         ..render::Options::default()
     };
     move || render::open_with(&config, &options)
-}
-
-/// Bytes of memory that the model may take: all of the machine, or less where that is wanted.
-pub(super) fn memory_limit(settings: &Settings) -> u64 {
-    let machine = kit::machine_memory();
-    match settings.limits.memory_limit.0 {
-        0 => machine,
-        limit => limit.min(machine),
-    }
-}
-
-/// Bytes of memory that a model in this process may take: less than that at which its memory is freed.
-pub(super) fn own_memory(settings: &Settings) -> u64 {
-    kit::allowance(settings).min(memory_limit(settings) / 4 * 3)
 }
 
 fn announce(ui: &Ui, card: &Card) {

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use crate::annotate;
 use crate::embed::{self, Card};
+use crate::library;
 use crate::mlx;
 use crate::page::ManualId;
 use crate::pipeline::{self, Parts, Plan, Stage, Tally};
@@ -14,9 +15,11 @@ use crate::store::{self, Catalogue, Mode, Which};
 
 use super::dry_run::{self, DryRun};
 use super::interrupt::{self, STOP};
-use super::run::{InputArgs, pipeline_settings, summary, with_progress};
+use super::run::{
+    InputArgs, mlx_line, mlx_memory, open_for_writing, pipeline_settings, summary, with_progress,
+};
 use super::ui::Ui;
-use super::{Common, describe_run, kit, progress, rates};
+use super::{Common, describe_run, progress, rates};
 
 /// Store every page of the given manuals as multi-vectors
 #[derive(clap::Args, Debug)]
@@ -41,7 +44,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
     misspelt(&args.paths[0])?;
     let settings = common.settings()?;
     let card = embed::card(&settings.embed)?;
-    let plan = kit::plan(&settings, &card)?;
+    let plan = library::memory_plan(&settings, &card)?;
     announce(ui, &card, &plan);
     let request = args.input.request(&args.paths);
     let profile = settings.render.profile();
@@ -64,11 +67,11 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
         true => Mode::Offline,
         false => Mode::Write,
     };
-    let store = kit::open_to_write(ui, &settings.store, &card.profile, mode)?;
+    let store = open_for_writing(ui, &settings.store, &card.profile, mode)?;
     let jobs = pipeline::survey(&request, Some(store.as_ref() as &dyn Catalogue), &profile)?;
     let parts = Parts {
         renderer: Box::new(|| render::open(&settings.render)),
-        embedder: Box::new(|| kit::open_model(&settings, &settings.embed)),
+        embedder: Box::new(|| library::open_model(&settings, &settings.embed)),
         store: store.as_ref(),
     };
     let how = pipeline_settings(&settings, &card, &plan, args.input.pages.clone());
@@ -76,11 +79,11 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
     let (tally, result) = with_progress(ui, &Stage::ALL, |watch| {
         pipeline::ingest(parts, &jobs, &how, &STOP, watch)
     });
-    let mlx = kit::mlx_memory();
+    let mlx = mlx_memory();
     if !ui.json && !ui.quiet() {
         ui.data(summary(&tally))?;
         if let Some(mlx) = mlx {
-            ui.data(kit::mlx_line(mlx))?;
+            ui.data(mlx_line(mlx))?;
         }
     }
     let stored = tally.total(|m| m.stored);
@@ -96,6 +99,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
         let request = annotate::Request {
             manuals: tally.manuals.iter().map(named).collect(),
             pages: args.input.pages.clone(),
+            password: args.input.password.clone(),
             ..annotate::Request::default()
         };
         describe_run::describe(ui, &settings, &*store, request)

@@ -20,7 +20,6 @@ mod eval;
 mod html;
 mod ingest;
 mod interrupt;
-mod kit;
 mod list;
 mod models;
 mod progress;
@@ -263,7 +262,7 @@ fn dispatch(ui: &mut Ui, cli: Cli) -> Result<ExitCode, Report> {
     }
     match cli.command {
         None => ingest::run(ui, common, &cli.ingest),
-        Some(Command::Search(args)) => done(search::run(ui, common, &args)),
+        Some(Command::Search(args)) => search::run(ui, common, &args),
         Some(Command::Show(args)) => done(show::run(ui, common, &args)),
         Some(Command::List(args)) => done(list::run(ui, common, &args)),
         Some(Command::Remove(args)) => done(remove::run(ui, common, &args)),

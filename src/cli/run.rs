@@ -4,11 +4,15 @@ use std::path::PathBuf;
 
 use crate::config::Settings;
 use crate::embed::Card;
+use crate::library::{self, FlushOutcome};
+use crate::mlx;
 use crate::page::PageSet;
 use crate::pipeline::{self, Plan, Request, Stage, Tally};
-use crate::units::Seconds;
+use crate::report::Report;
+use crate::store::{self, Mode, Store};
+use crate::units::{ByteSize, Seconds};
+use crate::vectors::Profile;
 
-use super::kit;
 use super::progress::Progress;
 use super::table::table;
 use super::ui::Ui;
@@ -34,6 +38,46 @@ impl InputArgs {
     }
 }
 
+/// Opens a store for pages of a model and says what a person should know about it; pages that waited are sent.
+pub(super) fn open_for_writing(
+    ui: &Ui,
+    config: &store::Config,
+    profile: &Profile,
+    mode: Mode,
+) -> Result<Box<dyn Store>, Report> {
+    let opened = library::open_for_writing(config, profile, mode)?;
+    if let Some(note) = &opened.note {
+        ui.say(format!("{}: {note}", opened.at));
+    }
+    print_flush(ui, &opened.flushed);
+    Ok(opened.store)
+}
+
+/// Says what became of pages that waited for a server.
+pub(super) fn print_flush(ui: &Ui, outcome: &FlushOutcome) {
+    for (page, why) in &outcome.refused {
+        ui.warn(format!("{page}, which waited: {why}"));
+    }
+    if outcome.stored > 0 {
+        ui.say(format!(
+            "{} pages that waited are stored now",
+            outcome.stored
+        ));
+    }
+}
+
+/// The memory that MLX holds, where it has computed.
+pub(super) fn mlx_memory() -> Option<mlx::Memory> {
+    Some(mlx::memory()).filter(|memory| memory.peak > 0)
+}
+
+/// The same, for people.
+pub(super) fn mlx_line(memory: mlx::Memory) -> String {
+    let bytes = [memory.active, memory.cache, memory.peak];
+    let [active, cache, peak] = bytes.map(ByteSize);
+    format!("memory of MLX: {active} held, {cache} kept for reuse, {peak} at most")
+}
+
 /// How a run works, as settings and plan say.
 pub(super) fn pipeline_settings(
     settings: &Settings,
@@ -46,7 +90,7 @@ pub(super) fn pipeline_settings(
         render: settings.render.profile(),
         pages,
         limits: plan.limits,
-        queue: kit::RENDERED_AHEAD,
+        queue: library::RENDERED_AHEAD,
     }
 }
 

@@ -12,5 +12,6 @@ mod desk;
 mod eval;
 mod interrupted;
 mod manuals;
+mod rendered_again;
 #[path = "../support/mod.rs"]
 mod support;

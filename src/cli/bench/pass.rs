@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::config::Settings;
 use crate::embed::{self, Card};
+use crate::library;
 use crate::measure::{Run, Setup, Spread, Stage, Watch};
 use crate::page::PageSet;
 use crate::pipeline::{self, Parts, Plan, Tally};
@@ -13,10 +14,10 @@ use crate::report::Report;
 use crate::store::{self, Address, Mode, Which};
 
 use super::super::interrupt::STOP;
-use super::super::run::{pipeline_settings, with_progress};
+use super::super::progress;
+use super::super::run::{mlx_memory, pipeline_settings, with_progress};
 use super::super::temporary::Temporary;
 use super::super::ui::Ui;
-use super::super::{kit, progress};
 use super::BenchArgs;
 
 /// One combination of settings, ready to run.
@@ -31,7 +32,7 @@ impl Bench {
     pub(super) fn new(ui: &Ui, settings: Settings) -> Result<Self, Report> {
         let card = embed::card(&settings.embed)?;
         progress::fetch(ui, |watch| embed::fetch(&settings.embed, watch))?;
-        let plan = kit::plan(&settings, &card)?;
+        let plan = library::memory_plan(&settings, &card)?;
         let setup = Setup {
             model: card.profile.model.clone(),
             profile: card.profile.id.clone(),
@@ -86,7 +87,7 @@ impl Bench {
         let jobs = pipeline::survey(&args.request(file, pages), None, &render)?;
         let parts = Parts {
             renderer: Box::new(|| render::open(&self.settings.render)),
-            embedder: Box::new(|| kit::open_model(&self.settings, &self.settings.embed)),
+            embedder: Box::new(|| library::open_model(&self.settings, &self.settings.embed)),
             store: store.as_ref(),
         };
         let how = pipeline_settings(&self.settings, &self.card, &self.plan, pages.clone());
@@ -102,7 +103,7 @@ impl Bench {
         }
         let name = manual.map(|m| m.manual.clone()).unwrap_or_default();
         let mut run = run(&tally, peak);
-        run.mlx = kit::mlx_memory();
+        run.mlx = mlx_memory();
         Ok((name, run))
     }
 }

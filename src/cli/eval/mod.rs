@@ -7,11 +7,12 @@ use serde::Serialize;
 use crate::config::Settings;
 use crate::embed::Embedder;
 use crate::evaluate::{Dataset, OUTLINE_RULE};
+use crate::library;
 use crate::report::Report;
 use crate::search::Mode;
 
 use super::ui::Ui;
-use super::{Common, interrupt, kit};
+use super::{Common, interrupt};
 
 mod examine;
 mod mteb;
@@ -36,6 +37,9 @@ pub(super) struct EvalArgs {
     /// Ask the titles of the bookmarks of these stored manuals
     #[arg(long, value_name = "MANUAL", num_args = 1.., conflicts_with = "source")]
     outline: Vec<String>,
+    /// Password of protected files
+    #[arg(long, value_name = "WORD", requires = "outline")]
+    password: Option<String>,
     /// Measure the same pages compressed, too: pool-N, int8, 1-bit, first-N, and several with + between
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     compress: Vec<Compression>,
@@ -87,7 +91,12 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EvalArgs) -> Result<(), R
                 let shelf = Shelf::stored(&settings, choice.model.as_deref())?;
                 let sets = match &args.source {
                     Some(file) => vec![questions::read(&*shelf.store, file)?],
-                    None => questions::outlines(&settings, &*shelf.store, &args.outline)?,
+                    None => questions::outlines(
+                        &settings,
+                        &*shelf.store,
+                        &args.outline,
+                        args.password.as_deref(),
+                    )?,
                 };
                 Trial::new(settings, shelf, sets)?
             }
@@ -155,8 +164,8 @@ struct Trial {
 impl Trial {
     fn new(settings: Settings, shelf: Shelf, sets: Vec<Set>) -> Result<Self, Report> {
         Ok(Self {
-            model: kit::model_of(&settings, &shelf.profile)?,
-            visual_weight: kit::card_of(&settings, &shelf.profile)?.visual_weight,
+            model: library::model_of(&settings, &shelf.profile)?,
+            visual_weight: library::card_of(&settings, &shelf.profile)?.visual_weight,
             settings,
             shelf,
             sets,

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use crate::config::Settings;
 use crate::embed;
 use crate::evaluate::Dataset;
+use crate::library::{self, Library};
 use crate::page::PageSet;
 use crate::pipeline::{self, Job, Parts, Stage, Tally};
 use crate::render::Source;
@@ -16,10 +17,10 @@ use crate::store::{self, Address, Config, Mode, Precision, Store, Which};
 use crate::vectors::Profile;
 
 use super::super::interrupt::STOP;
+use super::super::progress;
 use super::super::run::{pipeline_settings, with_progress};
 use super::super::temporary::Temporary;
 use super::super::ui::Ui;
-use super::super::{kit, progress};
 
 /// How pages are made smaller: parts with `+` between, such as `pool-3+int8`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,7 +80,8 @@ pub(super) struct Shelf {
 impl Shelf {
     /// The user's own.
     pub(super) fn stored(settings: &Settings, model: Option<&str>) -> Result<Self, Report> {
-        let (store, profile) = kit::open_to_read(settings, model)?;
+        let model = model.map(|_| &settings.embed);
+        let Library { store, profile } = library::open_for_reading(&settings.store, model)?;
         Ok(Self {
             store,
             profile,
@@ -92,12 +94,12 @@ impl Shelf {
     pub(super) fn filled(ui: &Ui, settings: &Settings, dataset: &Dataset) -> Result<Self, Report> {
         let card = embed::card(&settings.embed)?;
         progress::fetch(ui, |watch| embed::fetch(&settings.embed, watch))?;
-        let plan = kit::plan(settings, &card)?;
+        let plan = library::memory_plan(settings, &card)?;
         let shelf = Self::temporary(&settings.store, &settings.store, card.profile.clone())?;
         let jobs = vec![Ok(job(dataset))];
         let parts = Parts {
             renderer: Box::new(|| Ok(dataset.renderer(&settings.render))),
-            embedder: Box::new(|| kit::open_model(settings, &settings.embed)),
+            embedder: Box::new(|| library::open_model(settings, &settings.embed)),
             store: &*shelf.store,
         };
         let how = pipeline_settings(settings, &card, &plan, PageSet::default());

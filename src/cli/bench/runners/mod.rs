@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use crate::annotate::{Redo, Request, Trial};
 use crate::config::Settings;
 use crate::describe::Kind;
+use crate::library;
 use crate::measure::{Grade, Machine, RUNNER_SCHEMA, Rankings, RunnerBenchmark};
 use crate::page::PageSet;
 use crate::report::Report;
@@ -191,7 +192,7 @@ fn render(
 ) -> Result<Trial, Report> {
     let manual = args.manual.as_deref();
     let manual = manual
-        .map(|name| super::super::search::manual(store, name))
+        .map(|name| library::find_manual(store, name).map(|card| card.id))
         .transpose()?;
     let request = Request {
         manuals: manual.into_iter().collect(),

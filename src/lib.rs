@@ -27,6 +27,7 @@
 //! | [`evaluate`] | nDCG, recall, MRR; the questions that an outline asks |
 //! | [`heatmap`] | where a page matched |
 //! | [`config`] | `config.toml`, checked once |
+//! | [`library`] | an opened library: store, model and page images, for every face |
 //! | [`report`] | any error to advice and an exit code |
 //! | [`reports`] | records as tables, Markdown, HTML with charts, files of `mteb` |
 //! | [`cli`] | the commands |
@@ -39,6 +40,7 @@ pub mod config;
 pub mod embed;
 pub mod evaluate;
 pub mod heatmap;
+pub mod library;
 pub mod measure;
 pub mod page;
 pub mod patch;

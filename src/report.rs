@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 
 use crate::qwen::mlx;
-use crate::{annotate, checkpoint, config, embed, pipeline, search, store, vlm};
+use crate::{annotate, checkpoint, config, embed, library, pipeline, render, search, store, vlm};
 
 /// Wrong usage (`EX_USAGE` of sysexits.h).
 pub const USAGE: u8 = 64;
@@ -127,7 +127,9 @@ impl From<store::Error> for Report {
             store::Error::Empty { .. } | store::Error::NoCollection { .. } => {
                 report.hint("store some manuals first: `ingest FILE.pdf`, with the same `--model` if you gave one")
             }
-            store::Error::Unavailable { why, .. } if why.contains("certificate") => {
+            store::Error::Unavailable {
+                untrusted: true, ..
+            } => {
                 report.hint("`store.ca_file` names the certificate of your own authority")
             }
             store::Error::Unavailable { .. } => {
@@ -231,8 +233,58 @@ impl From<search::Error> for Report {
     }
 }
 
+impl From<library::Error> for Report {
+    fn from(e: library::Error) -> Self {
+        let report = Self::failure(&e);
+        match e {
+            library::Error::Embed(e) => e.into(),
+            library::Error::Store(e) => e.into(),
+            library::Error::Render(e) => pipeline::Error::from(e).into(),
+            library::Error::NoManual {
+                nearest: Some(name),
+                ..
+            } => report.hint(format!("did you mean `{name}`?")),
+            library::Error::NoManual { nearest: None, .. } => {
+                report.hint("`ingest list` names what is stored")
+            }
+            library::Error::File(store::FileError::Changed { path }) => {
+                report.hint(format!("`ingest {}` again", path.display()))
+            }
+            library::Error::File(_) => report.hint("if it moved: `ingest FILE.pdf` again"),
+            library::Error::Manual {
+                cause: render::Error::Password { .. },
+                ..
+            } => report.hint("`--password` opens it"),
+            library::Error::NoPage(_)
+            | library::Error::Manual { .. }
+            | library::Error::Page { .. }
+            | library::Error::Prepare(_)
+            | library::Error::Embedding(_) => report,
+        }
+    }
+}
+
 impl From<std::io::Error> for Report {
     fn from(e: std::io::Error) -> Self {
         Self::failure(&e)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificate_advice_follows_the_cause_and_not_the_wording() {
+        let hint = |untrusted| {
+            let away = store::Error::Unavailable {
+                at: "https://localhost".to_owned(),
+                why: "503: the certificate service is down".to_owned(),
+                untrusted,
+            };
+            Report::from(away).hints.concat()
+        };
+        assert!(hint(true).contains("store.ca_file"));
+        assert!(hint(false).contains("start it"));
     }
 }

@@ -59,6 +59,7 @@ impl Trial {
         let (answered, answers) = sync_channel(most);
         let desk = Desk {
             interleave: 1,
+            password: request.password.as_deref(),
             stop: [stop, stop],
             out,
             answered,

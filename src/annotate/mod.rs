@@ -229,6 +229,7 @@ fn flow(
         |out, answered| {
             let desk = produce::Desk {
                 interleave: settings.interleave,
+                password: request.password.as_deref(),
                 stop: stops,
                 out,
                 answered,

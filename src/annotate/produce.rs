@@ -10,7 +10,7 @@ use image::{ExtendedColorType, ImageEncoder};
 
 use crate::page::{Annotation, Description, Outcome, PageId, PageImage, PageSet};
 use crate::render::{self, Renderer, Source};
-use crate::store::{ManualCard, Scope, Store, StoredPage};
+use crate::store::{Scope, Store, StoredPage};
 use crate::vlm::prompt;
 use crate::vlm::reply::FailureClass;
 
@@ -28,6 +28,8 @@ const SAME: usize = 3;
 pub(super) struct Desk<'a> {
     /// Pages in a group.
     pub(super) interleave: usize,
+    /// Opens manuals that are protected.
+    pub(super) password: Option<&'a str>,
     /// Any of them ends it.
     pub(super) stop: [&'a AtomicBool; 2],
     pub(super) out: SyncSender<Vec<Sight>>,
@@ -73,13 +75,11 @@ impl Desk<'_> {
     ) -> Result<Result<(), Gone>, String> {
         let path = &job.card.path;
         let failed = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
-        if ManualCard::digest(path).map_err(|e| failed(&e))? != job.card.file {
-            return Err(failed(&"it is not the file that was stored"));
-        }
+        job.card.verify_file().map_err(|e| e.to_string())?;
         let source = Source {
             manual: job.card.id.clone(),
             path: path.clone(),
-            password: None,
+            password: self.password.map(str::to_owned),
         };
         renderer.open(&source).map_err(|e| failed(&e))?;
         let which = PageSet::of(job.pages.keys().copied());

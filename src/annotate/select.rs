@@ -19,6 +19,8 @@ pub struct Request {
     pub redo: Option<Redo>,
     /// Where the manual lies now.
     pub path: Option<PathBuf>,
+    /// The password of manuals that need one. Never printed.
+    pub password: Option<String>,
     /// The model that will be asked.
     pub model: String,
 }

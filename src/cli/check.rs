@@ -6,13 +6,14 @@ use serde::Serialize;
 
 use crate::config::Settings;
 use crate::embed;
+use crate::library;
 use crate::page::{ManualId, PageSet};
 use crate::render::{self, Source};
 use crate::report::Report;
 use crate::store::{self, Which};
 
+use super::Common;
 use super::ui::Ui;
-use super::{Common, kit};
 
 /// Check that PDFium, the model, the device and the store are ready, and how memory would be used
 #[derive(clap::Args, Debug)]
@@ -58,7 +59,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &CheckArgs) -> Result<Exit
             );
             parts.push(part("model", Ok(text)));
             parts.push(part("device", Ok(card.device.clone())));
-            let plan = kit::plan(&settings, &card);
+            let plan = library::memory_plan(&settings, &card).map_err(Report::from);
             let text = plan.map(|p| {
                 format!(
                     "batches of {}: {} of {} allowed",
@@ -69,7 +70,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &CheckArgs) -> Result<Exit
         }
     }
     if args.load {
-        let opened = kit::open_model(&settings, &settings.embed)
+        let opened = library::open_model(&settings, &settings.embed)
             .and_then(|mut model| model.embed_query("ready?"));
         parts.push(part(
             "weights",

@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use safetensors::{Dtype, View};
 
 use crate::embed::{self, Card};
+use crate::library;
 use crate::page::{ManualId, Page, PageSet};
 use crate::pipeline::{self, Parts, Stage};
 use crate::render;
@@ -15,9 +16,10 @@ use crate::report::Report;
 use crate::store::{self, ManualCard, Pace, StoredPage, Vectors, Verdict, Writer};
 use crate::vectors::{MultiVector, Profile};
 
-use super::ingest::{STOP, Which, how, watched};
+use super::Common;
+use super::interrupt::{self, STOP};
+use super::run::{InputArgs, pipeline_settings, with_progress};
 use super::ui::Ui;
-use super::{Common, kit};
 
 /// Write multi-vectors of files or of a question to a safetensors file, one tensor (rows, width) a page
 #[derive(clap::Args, Debug)]
@@ -32,7 +34,7 @@ pub(super) struct EmbedArgs {
     #[arg(long, short, value_name = "FILE")]
     out: PathBuf,
     #[command(flatten)]
-    which: Which,
+    input: InputArgs,
 }
 
 pub(super) fn run(ui: &mut Ui, common: &Common, args: &EmbedArgs) -> Result<ExitCode, Report> {
@@ -40,7 +42,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EmbedArgs) -> Result<Exit
     let card = embed::card(&settings.embed)?;
     super::progress::fetch(ui, |watch| embed::fetch(&settings.embed, watch))?;
     if let Some(query) = &args.query {
-        let vectors = kit::open_model(&settings, &settings.embed)?.embed_query(query)?;
+        let vectors = library::open_model(&settings, &settings.embed)?.embed_query(query)?;
         save(
             &args.out,
             &card,
@@ -48,22 +50,23 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EmbedArgs) -> Result<Exit
         )?;
         return Ok(ExitCode::SUCCESS);
     }
-    let plan = kit::plan(&settings, &card)?;
+    let plan = library::memory_plan(&settings, &card)?;
     let jobs = pipeline::survey(
-        &args.which.request(&args.paths),
+        &args.input.request(&args.paths),
         None,
         &settings.render.profile(),
     )?;
     let written = MemoryWriter::default();
     let parts = Parts {
         renderer: Box::new(|| render::open(&settings.render)),
-        embedder: Box::new(|| kit::open_model(&settings, &settings.embed)),
+        embedder: Box::new(|| library::open_model(&settings, &settings.embed)),
         store: &written,
     };
-    let how = how(&settings, &card, &plan, args.which.pages.clone());
-    let (tally, result) = watched(ui, &Stage::ALL, |watch| {
+    let how = pipeline_settings(&settings, &card, &plan, args.input.pages.clone());
+    interrupt::install_handler()?;
+    let (tally, result) = with_progress(ui, &Stage::ALL, |watch| {
         pipeline::ingest(parts, &jobs, &how, &STOP, watch)
-    })?;
+    });
     result?;
     if tally.stopped {
         ui.warn("stopped; nothing was written");

@@ -1,11 +1,12 @@
 //! `ingest list`: what is stored.
 
+use crate::library;
 use crate::report::Report;
 use crate::reports::table::aligned;
 use crate::units::ByteSize;
 
+use super::Common;
 use super::ui::Ui;
-use super::{Common, kit};
 
 /// List the manuals that are stored
 #[derive(clap::Args, Debug)]
@@ -13,7 +14,10 @@ pub(super) struct ListArgs {}
 
 pub(super) fn run(ui: &mut Ui, common: &Common, _args: &ListArgs) -> Result<(), Report> {
     let settings = common.settings()?;
-    let shelf = kit::open_to_read(&settings, common.model())?.0.manuals()?;
+    let shelf =
+        library::open_for_reading(&settings.store, common.model().map(|_| &settings.embed))?
+            .store
+            .manuals()?;
     if ui.json {
         return ui.json(&shelf);
     }

@@ -11,17 +11,19 @@ use crate::report::{Report, USAGE};
 mod bench;
 mod check;
 mod describe;
+mod describe_run;
 mod dry_run;
 mod embed;
 mod eval;
 mod ingest;
-mod kit;
+mod interrupt;
 mod list;
 mod models;
 mod options;
 mod progress;
 mod rates;
 mod remove;
+mod run;
 mod search;
 mod shell;
 mod show;
@@ -125,7 +127,7 @@ fn dispatch(ui: &mut Ui, cli: Cli) -> Result<ExitCode, Report> {
     }
     match cli.command {
         None => ingest::run(ui, common, &cli.ingest),
-        Some(Command::Search(args)) => done(search::run(ui, common, &args)),
+        Some(Command::Search(args)) => search::run(ui, common, &args),
         Some(Command::Show(args)) => done(show::run(ui, common, &args)),
         Some(Command::List(args)) => done(list::run(ui, common, &args)),
         Some(Command::Remove(args)) => done(remove::run(ui, common, &args)),

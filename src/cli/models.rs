@@ -4,14 +4,15 @@ use serde::Serialize;
 
 use crate::config::Settings;
 use crate::embed;
+use crate::library;
 use crate::report::Report;
 use crate::reports::table::aligned;
 use crate::store::Address;
 use crate::units::ByteSize;
 use crate::vlm::tiers::{self, TIERS, Tier};
 
+use super::Common;
 use super::ui::Ui;
-use super::{Common, kit};
 
 const GB: u64 = 1_000_000_000;
 /// What the system and other programs keep for themselves on a small machine and on a large one, of this size or more.
@@ -60,7 +61,7 @@ struct Models {
 
 pub(super) fn run(ui: &mut Ui, common: &Common, _args: &ModelsArgs) -> Result<(), Report> {
     let settings = common.settings()?;
-    let machine = kit::machine_memory();
+    let machine = library::machine_memory();
     let limit = (machine as f64 * settings.limits.memory_fraction) as u64;
     let bytes = embed::bytes_per_parameter(&settings.embed)?;
     let rows: Vec<Row> = embed::models()

@@ -1,11 +1,12 @@
 //! `ingest remove`: one manual less.
 
+use crate::library::{self, Library};
 use crate::page::PageSet;
 use crate::report::Report;
 use crate::store::{self, Mode, Which};
 
+use super::Common;
 use super::ui::Ui;
-use super::{Common, kit};
 
 /// Delete a manual, or some of its pages, from the store
 #[derive(clap::Args, Debug)]
@@ -24,9 +25,10 @@ pub(super) struct RemoveArgs {
 
 pub(super) fn run(ui: &mut Ui, common: &Common, args: &RemoveArgs) -> Result<(), Report> {
     let settings = common.settings()?;
-    let (_, profile) = kit::open_to_read(&settings, common.model())?;
+    let Library { profile, .. } =
+        library::open_for_reading(&settings.store, common.model().map(|_| &settings.embed))?;
     let store = store::open(&settings.store, Which::Profile(&profile), Mode::Write)?.store;
-    let manual = super::search::manual(&*store, &args.manual)?;
+    let manual = library::find_manual(&*store, &args.manual)?.id;
     let gone = store.remove(&manual, &args.pages)?;
     ui.say(format!("{gone} pages of {manual} removed"));
     Ok(())

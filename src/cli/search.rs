@@ -1,15 +1,17 @@
 //! `ingest search`: the page that answers.
 
 use std::io::BufRead;
+use std::process::ExitCode;
 
 use crate::embed::{self, Embedder};
-use crate::page::{ManualId, PageSet};
+use crate::library::{self, Library};
+use crate::page::PageSet;
 use crate::report::Report;
-use crate::search::{Found, Mode, Question};
-use crate::store::{Scope, Store, Want};
+use crate::search::{self, Found, Mode, Question};
+use crate::store::{Scope, Want};
 
+use super::Common;
 use super::ui::Ui;
-use super::{Common, kit};
 
 /// Find the pages that answer a question
 #[derive(clap::Args, Debug)]
@@ -66,15 +68,17 @@ impl ModeArgs {
     }
 }
 
-pub(super) fn run(ui: &mut Ui, common: &Common, args: &SearchArgs) -> Result<(), Report> {
+pub(super) fn run(ui: &mut Ui, common: &Common, args: &SearchArgs) -> Result<ExitCode, Report> {
     let settings = common.settings()?;
-    let (store, profile) = kit::open_to_read(&settings, common.model())?;
+    let Library { store, profile } =
+        library::open_for_reading(&settings.store, common.model().map(|_| &settings.embed))?;
     let scope = Scope {
         manual: args
             .manual
             .as_deref()
-            .map(|m| manual(&*store, m))
-            .transpose()?,
+            .map(|name| library::find_manual(&*store, name))
+            .transpose()?
+            .map(|card| card.id),
         pages: args.pages.clone(),
     };
     let (mode, count) = (
@@ -90,15 +94,15 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &SearchArgs) -> Result<(),
         exact: args.exact,
     };
     let mut model = Lazy {
-        open: Some(|| kit::model_of(&settings, &profile)),
+        open: Some(|| library::model_of(&settings, &profile)),
         model: None,
     };
     let visual_weight = match mode {
-        Mode::Hybrid => kit::card_of(&settings, &profile)?.visual_weight,
+        Mode::Hybrid => library::card_of(&settings, &profile)?.visual_weight,
         Mode::Visual | Mode::Text => 1.0,
     };
     let mut answer = |text: &str| {
-        crate::search::search(
+        search::search(
             &*store,
             || model.get(),
             &Question {
@@ -110,28 +114,65 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &SearchArgs) -> Result<(),
             },
         )
     };
-    if args.question != "-" {
-        let found = answer(&args.question)?;
-        return if ui.json {
-            ui.json(&found)
-        } else {
-            print(ui, &found)
-        };
+    if args.question == "-" {
+        return answer_lines(ui, answer);
     }
-    for line in std::io::stdin().lock().lines() {
+    let found = answer(&args.question)?;
+    match ui.json {
+        true => ui.json(&found)?,
+        false => print(ui, &found)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A question of several that has no answer, as `--json` prints it in the place of its answer.
+#[derive(serde::Serialize)]
+struct FailedLine<'a> {
+    question: &'a str,
+    error: &'a str,
+    hints: &'a [String],
+}
+
+/// Answers the questions on stdin, one a line. One that fails is reported in its place, and the others are answered.
+fn answer_lines(
+    ui: &Ui,
+    mut answer: impl FnMut(&str) -> Result<Vec<Found>, search::Error>,
+) -> Result<ExitCode, Report> {
+    let mut failed = false;
+    for line in std::io::stdin().lock().split(b'\n') {
         let line = line?;
-        if line.trim().is_empty() {
+        let text = String::from_utf8_lossy(&line);
+        let question = text.trim();
+        if question.is_empty() {
             continue;
         }
-        let found = answer(&line)?;
-        if ui.json {
-            ui.data(serde_json::to_string(&found).map_err(|e| Report::failure(&e))?)?;
-        } else {
-            ui.data(format!("# {}", line.trim()))?;
-            print(ui, &found)?;
+        let found = match std::str::from_utf8(&line) {
+            Ok(_) => answer(question).map_err(Report::from),
+            Err(e) => Err(Report::plain(format!("the question is not UTF-8: {e}"))),
+        };
+        failed |= found.is_err();
+        if !ui.json {
+            ui.data(format!("# {question}"))?;
+        }
+        match (found, ui.json) {
+            (Ok(found), true) => json_line(ui, &found)?,
+            (Ok(found), false) => print(ui, &found)?,
+            (Err(report), true) => json_line(
+                ui,
+                &FailedLine {
+                    question,
+                    error: &report.message,
+                    hints: &report.hints,
+                },
+            )?,
+            (Err(report), false) => ui.report(&report),
         }
     }
-    Ok(())
+    Ok(u8::from(failed).into())
+}
+
+fn json_line(ui: &Ui, record: &impl serde::Serialize) -> Result<(), Report> {
+    ui.data(serde_json::to_string(record).map_err(|e| Report::failure(&e))?)
 }
 
 /// A model opened when it is first needed, and once.
@@ -150,26 +191,6 @@ impl<F: FnOnce() -> Result<Box<dyn Embedder>, embed::Error>> Lazy<F> {
             None => Err(embed::Error::Model("it could not be opened before".into())),
         }
     }
-}
-
-/// The manual of that name; its ending `.pdf` may be left out.
-pub(super) fn manual(store: &dyn Store, name: &str) -> Result<ManualId, Report> {
-    let shelf = store.cards()?;
-    let names: Vec<&str> = shelf.iter().map(|card| card.id.as_str()).collect();
-    let fits = |known: &&&str| **known == name || known.strip_suffix(".pdf") == Some(name);
-    if let Some(known) = names.iter().find(fits) {
-        return Ok(ManualId::new(known));
-    }
-    let report = Report::plain(format!("there is no manual `{name}` in the store"));
-    let near = names
-        .iter()
-        .min_by_key(|known| strsim::damerau_levenshtein(known, name));
-    Err(
-        match near.filter(|near| strsim::damerau_levenshtein(near, name) <= 2 + name.len() / 3) {
-            Some(near) => report.hint(format!("did you mean `{near}`?")),
-            None => report.hint("`ingest list` names what is stored"),
-        },
-    )
 }
 
 fn print(ui: &Ui, found: &[Found]) -> Result<(), Report> {

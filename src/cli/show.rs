@@ -4,16 +4,14 @@ use std::path::PathBuf;
 
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 
-use crate::config::Settings;
-use crate::page::{Annotation, Identifier, Outcome, PageId, PageImage, PageSet};
-use crate::render::{self, Source};
+use crate::library::{self, Library};
+use crate::page::{Annotation, Identifier, Outcome, PageImage};
+use crate::render;
 use crate::report::Report;
-use crate::store::{Scope, Store, StoredPage, Vectors};
-use crate::vectors::{PageVectors, Profile};
-use crate::{embed, heatmap, pipeline};
+use crate::store::{StoredPage, Vectors};
 
+use super::Common;
 use super::ui::Ui;
-use super::{Common, kit};
 
 /// Show a stored page: what is known of it, or its picture
 #[derive(clap::Args, Debug)]
@@ -35,59 +33,20 @@ pub(super) struct ShowArgs {
 
 pub(super) fn run(ui: &mut Ui, common: &Common, args: &ShowArgs) -> Result<(), Report> {
     let settings = common.settings()?;
-    let (store, profile) = kit::open_to_read(&settings, common.model())?;
-    let manual = super::search::manual(&*store, &args.manual)?;
-    let scope = Scope {
-        manual: Some(manual.clone()),
-        pages: PageSet::of([args.page]),
-    };
-    let page = store.scan(&scope)?.next().transpose()?;
-    let page = page.ok_or_else(|| {
-        Report::plain(format!("{} is not stored", PageId::new(&manual, args.page)))
-    })?;
+    let Library { store, profile } =
+        library::open_for_reading(&settings.store, common.model().map(|_| &settings.embed))?;
+    let manual = library::find_manual(&*store, &args.manual)?;
+    let page = library::page(&*store, &manual.id, args.page)?;
     let Some(out) = &args.out else {
         return describe(ui, &page);
     };
-    let mut picture = render_again(&settings, &*store, &page, args.password.clone())?;
-    if let (Some(question), Vectors::New(seen)) = (&args.query, &page.vectors) {
-        let query = kit::model_of(&settings, &profile)?.embed_query(question)?;
-        picture = match profile.pool_factor {
-            1 => heatmap::overlay(picture, seen, &query),
-            _ => {
-                let seen = see_again(&settings, &profile, &picture)?;
-                heatmap::overlay(picture, &seen, &query)
-            }
-        };
+    let mut renderer = render::open(&settings.render).map_err(library::Error::from)?;
+    let password = args.password.clone();
+    let mut image = library::page_image(&mut *renderer, &manual, args.page, password)?;
+    if let (Some(question), Vectors::New(stored)) = (&args.query, &page.vectors) {
+        image = library::heat_map(&settings, &profile, image, stored, question)?;
     }
-    write(ui, &picture, out)
-}
-
-/// The rows of a page before they were pooled: each of them looks at one place.
-fn see_again(
-    settings: &Settings,
-    profile: &Profile,
-    picture: &PageImage,
-) -> Result<PageVectors, Report> {
-    let whole = Profile {
-        pool_factor: 1,
-        ..profile.clone()
-    };
-    let config = kit::config_of(settings, &whole);
-    let prepared = embed::card(&config)?
-        .prepare
-        .prepare(picture)
-        .map_err(|e| Report::failure(&e))?;
-    let seen = kit::open_model(settings, &config)?.embed_pages(&[prepared])?;
-    let seen = seen
-        .into_iter()
-        .next()
-        .ok_or_else(|| Report::plain("the model saw no page"))?;
-    let seen = seen.map_err(|e| Report::failure(&e))?;
-    Ok(PageVectors {
-        // As they would be stored.
-        vectors: seen.vectors.rounded_to_f16(),
-        places: seen.places,
-    })
+    write(ui, &image, out)
 }
 
 fn describe(ui: &Ui, page: &StoredPage) -> Result<(), Report> {
@@ -162,38 +121,6 @@ fn told(annotation: &Annotation) -> String {
         twin.unwrap_or_default()
     ));
     lines.join("\n")
-}
-
-/// The picture, from the file that the manual was stored from; the page must still be the one that is stored.
-fn render_again(
-    settings: &Settings,
-    store: &dyn Store,
-    page: &StoredPage,
-    password: Option<String>,
-) -> Result<PageImage, Report> {
-    let card = store
-        .cards()?
-        .into_iter()
-        .find(|card| card.id == page.id.manual);
-    let path = card.map(|card| card.path).unwrap_or_default();
-    let failed = |why: String| {
-        Report::plain(format!("{}: {why}", path.display()))
-            .hint("if it moved or changed: `ingest FILE.pdf` again")
-    };
-    let mut renderer = render::open(&settings.render).map_err(pipeline::Error::from)?;
-    let source = Source {
-        manual: page.id.manual.clone(),
-        path: path.clone(),
-        password,
-    };
-    renderer.open(&source).map_err(|e| failed(e.to_string()))?;
-    let which = PageSet::of([page.id.number]);
-    let mut pages = renderer.pages(&which).map_err(|e| failed(e.to_string()))?;
-    match pages.next() {
-        Some((_, Ok(rendered))) => Ok(rendered.image),
-        Some((_, Err(e))) => Err(failed(format!("page {} {e}", page.id.number))),
-        None => Err(failed(format!("it has no page {}", page.id.number))),
-    }
 }
 
 fn write(ui: &Ui, picture: &PageImage, out: &std::path::Path) -> Result<(), Report> {

@@ -2,14 +2,16 @@
 
 use std::process::ExitCode;
 
+use crate::library::{self, Library};
 use crate::pipeline::{self, Stage};
 use crate::report::Report;
 use crate::store::{self, Address, Config, Index, Mode, Precision, Quantiser, ServerIndex, Which};
 use crate::vectors::Profile;
 
-use super::ingest::{STOP, summary, watched};
+use super::Common;
+use super::interrupt::{self, STOP};
+use super::run::{open_for_writing, print_flush, summary, with_progress};
 use super::ui::Ui;
-use super::{Common, kit};
 
 /// Copy every page from one store into another, or send what waits for a server
 ///
@@ -113,12 +115,16 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &SyncArgs) -> Result<ExitC
                 .hint("name the other one with `--to`, or with `--from`"),
         );
     }
-    let (source, profile) = kit::open_this_to_read(&settings, &from, common.model())?;
+    let Library {
+        store: source,
+        profile,
+    } = library::open_for_reading(&from, common.model().map(|_| &settings.embed))?;
     let factor = pool_factor(&profile, common.pool_factor)?;
-    let target = kit::open_to_write(ui, &to, &profile.pooled(factor), Mode::Write)?;
-    let (tally, result) = watched(ui, &[Stage::Store], |watch| {
+    let target = open_for_writing(ui, &to, &profile.pooled(factor), Mode::Write)?;
+    interrupt::install_handler()?;
+    let (tally, result) = with_progress(ui, &[Stage::Store], |watch| {
         pipeline::sync(&*source, &*target, factor, &STOP, watch)
-    })?;
+    });
     if ui.json {
         ui.json(&tally)?;
     } else if !ui.quiet() {
@@ -154,7 +160,8 @@ fn deliver(ui: &mut Ui, config: &Config) -> Result<ExitCode, Report> {
         None => 0,
         Some(profile) => {
             store.prepare(&profile)?;
-            let refused = kit::deliver(ui, &*store)?;
+            let flushed = library::flush(&*store)?;
+            print_flush(ui, &flushed);
             let repair = |index: &dyn ServerIndex| index.repair(&store.cards()?);
             match store.index().map(repair).transpose()? {
                 None | Some(0) => {}
@@ -162,7 +169,7 @@ fn deliver(ui: &mut Ui, config: &Config) -> Result<ExitCode, Report> {
                     "{pages} pages that the server's index had lost are back"
                 )),
             }
-            refused
+            flushed.refused.len()
         }
     };
     let waiting = store.outbox().map_or(Ok(0), |outbox| outbox.waiting())?;

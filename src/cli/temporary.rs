@@ -10,8 +10,8 @@ use crate::store::{self, Address, Config};
 /// Those that are there now; the second Ctrl-C removes them too.
 static THERE: Mutex<Vec<(u32, Config, PathBuf)>> = Mutex::new(Vec::new());
 
-/// Removes what a run that is cut short would leave behind.
-pub(super) fn sweep_up() {
+/// Removes every temporary store: a run that is cut short would leave them behind.
+pub(super) fn remove_all() {
     take(|_| true);
 }
 

@@ -73,6 +73,8 @@ pub struct Card {
     pub memory: Footprint,
     /// Where it will run, for people: `cpu (f32)`, `metal (bf16)`.
     pub device: String,
+    /// Whether that is a GPU.
+    pub on_gpu: bool,
     /// Whether the device has memory of its own, and how much; none means the machine's memory.
     pub device_memory: Option<ByteSize>,
     /// What the model's ranked list weighs beside that of the text layer when both are fused; 1 is as much.

@@ -139,6 +139,7 @@ mod tests {
             licence: String::new(),
             memory,
             device: "metal (bf16)".into(),
+            on_gpu: true,
             device_memory: None,
             visual_weight: 1.0,
         }

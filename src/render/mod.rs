@@ -184,7 +184,7 @@ pub trait Renderer {
 /// What differs between the program, its tests and its benchmarks.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The executable to run as `render-worker`; by default `INGEST_WORKER_EXE`, else the one that is running.
+    /// The executable to run as `render-worker`; `None`: the one that is running, which in a test is the test.
     pub worker: Option<PathBuf>,
     /// Whether the text layer is read.
     pub text: bool,
@@ -196,9 +196,8 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        let worker = std::env::var_os("INGEST_WORKER_EXE").map(PathBuf::from);
         Self {
-            worker,
+            worker: None,
             text: true,
             pixels: None,
             upright: false,

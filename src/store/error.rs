@@ -58,6 +58,8 @@ pub enum Error {
         at: String,
         /// What was tried and how it ended.
         why: String,
+        /// Whether it answers with a certificate that is not trusted.
+        untrusted: bool,
     },
     /// The API key is missing or wrong.
     #[error("the server {at} wants another API key: {why}")]

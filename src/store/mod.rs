@@ -20,7 +20,7 @@ use std::time::Duration;
 pub use config::{Address, Config, Index, OPTIONAL, Quantiser};
 pub use error::Error;
 pub use precision::Precision;
-pub use record::{Fingerprint, ManualCard, Shelved, StoredPage, Vectors};
+pub use record::{FileError, Fingerprint, ManualCard, Shelved, StoredPage, Vectors};
 pub use traits::{Catalogue, Lookup, Outbox, ServerIndex, Store, Writer};
 
 use record::flaw;

@@ -44,10 +44,44 @@ impl ManualCard {
         Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
+    /// Checks that the file at [`ManualCard::path`] is still the one that the manual was stored from: pages that are
+    /// rendered again from another file would be other pages.
+    ///
+    /// # Errors
+    /// When it cannot be read or its bytes are others.
+    pub fn verify_file(&self) -> Result<(), FileError> {
+        let path = self.path.clone();
+        match Self::digest(&path) {
+            Ok(digest) if digest == self.file => Ok(()),
+            Ok(_) => Err(FileError::Changed { path }),
+            Err(cause) => Err(FileError::Unreadable { path, cause }),
+        }
+    }
+
     /// Whether this is the record of another manual that happens to have the same name: neither path nor file agree.
     pub fn is_another(&self, of_same_name: &Self) -> bool {
         self.path != of_same_name.path && self.file != of_same_name.file
     }
+}
+
+/// Why a manual's file cannot stand for what is stored of it.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The file is missing, or may not be read.
+    #[error("{}: cannot be opened: {cause}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// The bytes are not those that were stored.
+    #[error("{} has changed since it was stored, or is another file", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
 }
 
 /// A manual and how much of it is stored.

@@ -13,7 +13,9 @@ mod eval;
 mod interrupted;
 mod json;
 mod manuals;
+mod rendered_again;
 #[path = "../support/shape.rs"]
 mod shape;
+mod stdin;
 #[path = "../support/mod.rs"]
 mod support;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::desk::{Desk, manual};
 use crate::fake::{Dialect, Fake, Reply};
 use crate::shelf::{describe, description, shelf, shelf_of, tally};
 use crate::support::pdf;
@@ -297,12 +298,32 @@ fn a_manual_that_changed_fails_by_name_and_can_be_shown_again() {
             && told["manuals"]["pump.pdf"]
                 .as_str()
                 .unwrap()
-                .contains("not the file that was stored"),
+                .contains("has changed since it was stored"),
         "{told}"
     );
     let moved = ["--manual", "pump.pdf", "--pdf", "moved.pdf"];
     let (code, told) = tally(&desk, Dialect::OpenAi, &fake, &moved);
     assert_eq!((code, &told["described"]), (0, &3.into()), "{told}");
+}
+
+#[test]
+fn protected_manuals_are_described_with_their_password() {
+    let fake = Fake::start(Dialect::OpenAi, |asked| honest(&asked.pages));
+    let desk = Desk::tiny()
+        .with("INGEST_DESCRIBE_RUNNER", "openai")
+        .with("INGEST_DESCRIBE_URL", &fake.url);
+    let locked = manual("../tests/golden/pdf/locked.pdf");
+    std::fs::copy(locked, desk.path("locked.pdf")).unwrap();
+    let done = desk.run(&["locked.pdf", "--password", "secret", "--describe"]);
+    assert_eq!(done.code, 0, "{} {}", done.out, done.err);
+    assert_eq!(fake.questions().len(), 1);
+    let again = ["describe", "--redo", "all", "--json"];
+    let refused = desk.run(&again);
+    assert_eq!(refused.code, 2, "{}", refused.out);
+    let why = refused.json()["manuals"]["locked.pdf"].to_string();
+    assert!(why.contains("protected by a password"), "{why}");
+    let done = desk.run(&[&again[..], &["--password", "secret"]].concat());
+    assert_eq!(done.json()["described"], 1, "{}", done.err);
 }
 
 #[test]

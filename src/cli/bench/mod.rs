@@ -11,7 +11,8 @@ use crate::report::Report;
 use crate::reports::throughput;
 use crate::units::Seconds;
 
-use super::ingest::{STOP, Which, heed_ctrl_c};
+use super::interrupt::{self, STOP};
+use super::run::InputArgs;
 use super::ui::Ui;
 use super::{Common, rates, write};
 
@@ -36,7 +37,7 @@ pub(super) struct BenchArgs {
     #[arg(required = true, value_name = "FILE")]
     paths: Vec<PathBuf>,
     #[command(flatten)]
-    which: Which,
+    input: InputArgs,
     /// Runs of each manual
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
@@ -65,7 +66,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &BenchArgs) -> Result<Exit
         return runners::run(ui, common, args);
     }
     let baseline = args.baseline.as_deref().map(read).transpose()?;
-    heed_ctrl_c()?;
+    interrupt::install_handler()?;
     let benches: Vec<Bench> = common
         .choices(&args.workers)
         .iter()
@@ -107,7 +108,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &BenchArgs) -> Result<Exit
 
 /// The files that can be read; the others are named.
 fn files(ui: &Ui, args: &BenchArgs) -> Result<Vec<PathBuf>, Report> {
-    let jobs = pipeline::survey(&args.which.request(&args.paths), None, "")?;
+    let jobs = pipeline::survey(&args.input.request(&args.paths), None, "")?;
     let mut files = Vec::new();
     for job in jobs {
         match job {
@@ -187,7 +188,7 @@ fn round(
     manuals: &mut Vec<Runs>,
 ) -> Result<(), Report> {
     for (at, file) in files.iter().enumerate() {
-        let (manual, run): (String, Run) = bench.run(ui, file, &args.which.pages, args)?;
+        let (manual, run): (String, Run) = bench.run(ui, file, &args.input.pages, args)?;
         if STOP.load(Ordering::Relaxed) {
             let why = "stopped; nothing is reported, the temporary store is gone";
             return Err(Report::plain(why));
@@ -253,7 +254,7 @@ impl BenchArgs {
         pipeline::Request {
             paths: vec![file.to_owned()],
             pages: pages.clone(),
-            password: self.which.password.clone(),
+            password: self.input.password.clone(),
         }
     }
 }

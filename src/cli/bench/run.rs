@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::config::Settings;
 use crate::embed::{self, Card};
+use crate::library;
 use crate::measure::{Run, Setup, Spread, Stage, Watch};
 use crate::page::PageSet;
 use crate::pipeline::{self, Parts, Plan, Tally};
@@ -12,10 +13,11 @@ use crate::render;
 use crate::report::Report;
 use crate::store::{self, Address, Mode, Which};
 
-use super::super::ingest::{STOP, how, under_bars};
+use super::super::interrupt::STOP;
+use super::super::progress;
+use super::super::run::{mlx_memory, pipeline_settings, with_progress};
 use super::super::temporary::Temporary;
 use super::super::ui::Ui;
-use super::super::{kit, progress};
 use super::BenchArgs;
 
 /// One combination of settings, ready to run.
@@ -30,7 +32,7 @@ impl Bench {
     pub(super) fn new(ui: &Ui, settings: Settings) -> Result<Self, Report> {
         let card = embed::card(&settings.embed)?;
         progress::fetch(ui, |watch| embed::fetch(&settings.embed, watch))?;
-        let plan = kit::plan(&settings, &card)?;
+        let plan = library::memory_plan(&settings, &card)?;
         let setup = Setup {
             model: card.profile.model.clone(),
             profile: card.profile.id.clone(),
@@ -52,7 +54,7 @@ impl Bench {
 
     /// The number of pages of a file that a run has.
     pub(super) fn count(&self, file: &Path, args: &BenchArgs) -> Result<u32, Report> {
-        let jobs = pipeline::survey(&args.request(file, &args.which.pages), None, "")?;
+        let jobs = pipeline::survey(&args.request(file, &args.input.pages), None, "")?;
         let Some(Ok(job)) = jobs.first() else {
             return Ok(0);
         };
@@ -60,7 +62,7 @@ impl Bench {
         let manual = renderer
             .open(&job.source)
             .map_err(|e| Report::plain(format!("{}: {e}", file.display())))?;
-        Ok(args.which.pages.within(manual.pages).len() as u32)
+        Ok(args.input.pages.within(manual.pages).len() as u32)
     }
 
     /// A batch that does not count: what is made at the first use is there afterwards.
@@ -85,12 +87,12 @@ impl Bench {
         let jobs = pipeline::survey(&args.request(file, pages), None, &render)?;
         let parts = Parts {
             renderer: Box::new(|| render::open(&self.settings.render)),
-            embedder: Box::new(|| kit::open_model(&self.settings, &self.settings.embed)),
+            embedder: Box::new(|| library::open_model(&self.settings, &self.settings.embed)),
             store: store.as_ref(),
         };
-        let how = how(&self.settings, &self.card, &self.plan, pages.clone());
+        let how = pipeline_settings(&self.settings, &self.card, &self.plan, pages.clone());
         let memory = Watch::start();
-        let (tally, result) = under_bars(ui, &pipeline::Stage::ALL, |watch| {
+        let (tally, result) = with_progress(ui, &pipeline::Stage::ALL, |watch| {
             pipeline::ingest(parts, &jobs, &how, &STOP, watch)
         });
         let peak = memory.peak();
@@ -101,7 +103,7 @@ impl Bench {
         }
         let name = manual.map(|m| m.manual.clone()).unwrap_or_default();
         let mut run = record(&tally, peak);
-        run.mlx = kit::mlx_memory();
+        run.mlx = mlx_memory();
         Ok((name, run))
     }
 }

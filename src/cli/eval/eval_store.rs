@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use crate::config::Settings;
 use crate::embed;
 use crate::evaluate::Dataset;
+use crate::library::{self, Library};
 use crate::page::PageSet;
 use crate::pipeline::{self, Job, Parts, Stage, Tally};
 use crate::render::Source;
@@ -15,10 +16,11 @@ use crate::report::Report;
 use crate::store::{self, Address, Config, Mode, Precision, Store, Which};
 use crate::vectors::Profile;
 
-use super::super::ingest::{STOP, how, under_bars};
+use super::super::interrupt::STOP;
+use super::super::progress;
+use super::super::run::{pipeline_settings, with_progress};
 use super::super::temporary::Temporary;
 use super::super::ui::Ui;
-use super::super::{kit, progress};
 
 /// How pages are made smaller: parts with `+` between, such as `pool-3+int8`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,7 +80,8 @@ pub(super) struct EvalStore {
 impl EvalStore {
     /// The user's own.
     pub(super) fn stored(settings: &Settings, model: Option<&str>) -> Result<Self, Report> {
-        let (store, profile) = kit::open_to_read(settings, model)?;
+        let model = model.map(|_| &settings.embed);
+        let Library { store, profile } = library::open_for_reading(&settings.store, model)?;
         Ok(Self {
             store,
             profile,
@@ -91,16 +94,16 @@ impl EvalStore {
     pub(super) fn filled(ui: &Ui, settings: &Settings, dataset: &Dataset) -> Result<Self, Report> {
         let card = embed::card(&settings.embed)?;
         progress::fetch(ui, |watch| embed::fetch(&settings.embed, watch))?;
-        let plan = kit::plan(settings, &card)?;
+        let plan = library::memory_plan(settings, &card)?;
         let filled = Self::temporary(&settings.store, &settings.store, card.profile.clone())?;
         let jobs = vec![Ok(job(dataset))];
         let parts = Parts {
             renderer: Box::new(|| Ok(dataset.renderer(&settings.render))),
-            embedder: Box::new(|| kit::open_model(settings, &settings.embed)),
+            embedder: Box::new(|| library::open_model(settings, &settings.embed)),
             store: &*filled.store,
         };
-        let how = how(settings, &card, &plan, PageSet::default());
-        let (tally, result) = under_bars(ui, &Stage::ALL, |watch| {
+        let how = pipeline_settings(settings, &card, &plan, PageSet::default());
+        let (tally, result) = with_progress(ui, &Stage::ALL, |watch| {
             pipeline::ingest(parts, &jobs, &how, &STOP, watch)
         });
         result.map_err(|e| Report::from(e).hint("TMPDIR names the folder of temporary stores"))?;
@@ -129,7 +132,7 @@ impl EvalStore {
         let factor = compression.pool_factor.unwrap_or(1);
         let profile = self.profile.pooled(factor);
         let smaller = Self::temporary(&wanted, settings, profile)?;
-        let (tally, result) = under_bars(ui, &[Stage::Store], |watch| {
+        let (tally, result) = with_progress(ui, &[Stage::Store], |watch| {
             pipeline::sync(&*self.store, &*smaller.store, factor, &STOP, watch)
         });
         result.map_err(|e| Report::from(e).hint("TMPDIR names the folder of temporary stores"))?;

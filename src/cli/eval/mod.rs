@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::config::Settings;
 use crate::embed::Embedder;
 use crate::evaluate::{Dataset, Evaluation, Failure, Measured, OUTLINE_RULE, SCHEMA};
+use crate::library;
 use crate::page::PageId;
 use crate::report::Report;
 use crate::reports::evaluation::{self, Thumbnails};
@@ -13,9 +14,8 @@ use crate::reports::mteb;
 use crate::search::Mode;
 use crate::store::{Scope, Store};
 
-use super::ingest::heed_ctrl_c;
 use super::ui::Ui;
-use super::{Common, kit};
+use super::{Common, interrupt};
 
 mod eval_store;
 mod evaluator;
@@ -37,6 +37,9 @@ pub(super) struct EvalArgs {
     /// Ask the titles of the bookmarks of these stored manuals
     #[arg(long, value_name = "MANUAL", num_args = 1.., conflicts_with = "source")]
     outline: Vec<String>,
+    /// Password of protected files
+    #[arg(long, value_name = "WORD", requires = "outline")]
+    password: Option<String>,
     /// Measure the same pages compressed, too: pool-N, int8, 1-bit, first-N, and several with + between
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     compress: Vec<Compression>,
@@ -61,7 +64,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EvalArgs) -> Result<(), R
     let folder = args.source.as_ref().filter(|source| source.is_dir());
     let dataset = folder.map(|at| Dataset::open(at)).transpose();
     let dataset = dataset.map_err(|e| Report::failure(&e))?;
-    heed_ctrl_c()?;
+    interrupt::install_handler()?;
     let mut measured = Vec::new();
     let mut thumbnails = Thumbnails::new();
     for choice in common.choices(&[]) {
@@ -75,7 +78,12 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EvalArgs) -> Result<(), R
                 let pages = EvalStore::stored(&settings, choice.model.as_deref())?;
                 let sets = match &args.source {
                     Some(file) => vec![questions::read(&*pages.store, file)?],
-                    None => questions::outlines(&settings, &*pages.store, &args.outline)?,
+                    None => questions::outlines(
+                        &settings,
+                        &*pages.store,
+                        &args.outline,
+                        args.password.as_deref(),
+                    )?,
                 };
                 EvalRun::new(settings, pages, sets)?
             }
@@ -168,8 +176,8 @@ struct EvalRun {
 impl EvalRun {
     fn new(settings: Settings, pages: EvalStore, sets: Vec<QuerySet>) -> Result<Self, Report> {
         Ok(Self {
-            model: kit::model_of(&settings, &pages.profile)?,
-            visual_weight: kit::card_of(&settings, &pages.profile)?.visual_weight,
+            model: library::model_of(&settings, &pages.profile)?,
+            visual_weight: library::card_of(&settings, &pages.profile)?.visual_weight,
             settings,
             pages,
             sets,

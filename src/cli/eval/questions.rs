@@ -7,11 +7,11 @@ use serde::Deserialize;
 
 use crate::config::Settings;
 use crate::evaluate::{Dataset, Group, Relevant, ask_outline};
+use crate::library;
 use crate::page::{ManualId, PageId};
-use crate::pipeline;
-use crate::render::{self, Source};
+use crate::render;
 use crate::report::Report;
-use crate::store::{ManualCard, Scope, Store};
+use crate::store::{Scope, Store};
 
 /// A query with its relevant pages.
 pub(super) struct LabelledQuery {
@@ -107,31 +107,24 @@ pub(super) fn outlines(
     settings: &Settings,
     store: &dyn Store,
     names: &[String],
+    password: Option<&str>,
 ) -> Result<Vec<QuerySet>, Report> {
     let cards = store.cards()?;
-    let mut renderer = render::open(&settings.render).map_err(pipeline::Error::from)?;
+    let mut renderer = render::open(&settings.render).map_err(library::Error::from)?;
     let mut sets = Vec::new();
     for name in names {
         // A manual may be named as it is listed, or by its file.
         let place = std::path::absolute(name).unwrap_or_default();
-        let id = match cards.iter().find(|card| card.path == place) {
-            Some(card) => card.id.clone(),
-            None => super::super::search::manual(store, name)?,
+        let card = match cards.iter().find(|card| card.path == place) {
+            Some(card) => card.clone(),
+            None => library::find_manual(store, name)?,
         };
-        let card = cards.iter().find(|card| card.id == id);
-        let path = card
-            .map(|card: &ManualCard| card.path.clone())
-            .unwrap_or_default();
-        let source = Source {
-            manual: id.clone(),
-            path: path.clone(),
-            password: None,
-        };
-        let failed = |why: String| Report::plain(format!("{}: {why}", path.display()));
-        let manual = renderer.open(&source).map_err(|e| failed(e.to_string()))?;
-        let set = outline(store, id, &manual.outline)?;
+        let manual = library::open_manual(&mut *renderer, &card, password.map(str::to_owned))?;
+        let path = card.path.display();
+        let set = outline(store, card.id, &manual.outline)?;
         if set.queries.is_empty() {
-            return Err(failed("it has no bookmarks that make questions".to_owned())
+            let why = format!("{path}: it has no bookmarks that make questions");
+            return Err(Report::plain(why)
                 .hint("a file of questions works for every manual: `ingest eval questions.json`"));
         }
         sets.push(set);

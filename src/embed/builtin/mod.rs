@@ -80,6 +80,7 @@ pub fn card() -> Card {
             per_cost: BYTES_PER_PIXEL,
         },
         device: "cpu (f32)".into(),
+        on_gpu: false,
         device_memory: None,
         visual_weight: VISUAL_WEIGHT,
     }

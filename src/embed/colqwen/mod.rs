@@ -72,6 +72,7 @@ pub(super) fn card(config: &Config) -> Result<Card, Error> {
             info.on_gpu,
         ),
         device: info.name,
+        on_gpu: info.on_gpu,
         device_memory: info.own_memory,
         visual_weight: 1.0,
     })

@@ -35,6 +35,8 @@ pub(super) enum Failure {
     /// No node answers, or none can serve it at present.
     Unavailable {
         why: String,
+        /// Its certificate is not trusted.
+        untrusted: bool,
         /// A node took the request and never answered: asking again would take as long.
         hung: bool,
     },
@@ -51,7 +53,7 @@ impl Failure {
     pub(super) fn of(self, at: &str) -> Error {
         let at = at.to_owned();
         match self {
-            Self::Unavailable { why, .. } => Error::Unavailable { at, why },
+            Self::Unavailable { why, untrusted, .. } => Error::Unavailable { at, why, untrusted },
             Self::Key(why) => Error::Key { at, why },
             Self::Missing(why) | Self::Refused(why) => Error::Failed { at, why },
         }
@@ -200,8 +202,13 @@ impl Wire {
             if !hung && self.alive[node].swap(false, Ordering::Relaxed) {
                 self.stumbled.store(true, Ordering::Relaxed);
             }
+            let untrusted = is_untrusted(&cause);
             let why = causes(&cause.without_url());
-            Failure::Unavailable { why, hung }
+            Failure::Unavailable {
+                why,
+                untrusted,
+                hung,
+            }
         };
         let response = request.send().map_err(away)?;
         let status = response.status();
@@ -223,10 +230,29 @@ fn failure(status: StatusCode, body: &[u8]) -> Failure {
         500 if why.contains("unauthorized") => Failure::Key(why),
         404 => Failure::Missing(why),
         429 if is_too_large(&why) => Failure::Refused(why),
-        408 | 425 | 429 | 502..=504 | 520.. => Failure::Unavailable { why, hung: false },
-        _ if passes(&why) => Failure::Unavailable { why, hung: false },
+        408 | 425 | 429 | 502..=504 | 520.. => unavailable(why),
+        _ if passes(&why) => unavailable(why),
         _ => Failure::Refused(why),
     }
+}
+
+/// A server that answers, but not with what was asked for.
+fn unavailable(why: String) -> Failure {
+    Failure::Unavailable {
+        why,
+        untrusted: false,
+        hung: false,
+    }
+}
+
+/// Whether a connection failed because the certificate of the server is not trusted.
+fn is_untrusted(error: &(dyn std::error::Error + 'static)) -> bool {
+    if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
+        return true;
+    }
+    // The source of an I/O error is that of the error in it, which may be the one looked for.
+    let inner = error.downcast_ref().and_then(std::io::Error::get_ref);
+    inner.is_some_and(|inner| is_untrusted(inner)) || error.source().is_some_and(is_untrusted)
 }
 
 /// What the server says: Connect has `message`, REST a list of `error`, a proxy text of its own.
@@ -293,6 +319,14 @@ fn causes(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_untrusted_certificate_is_known_by_its_type() {
+        let refused = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let wrapped = std::io::Error::other(std::io::Error::other(refused));
+        assert!(is_untrusted(&wrapped));
+        assert!(!is_untrusted(&std::io::Error::other("no certificate here")));
+    }
 
     #[test]
     fn answers_are_told_apart() {

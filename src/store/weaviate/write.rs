@@ -232,6 +232,7 @@ impl Weaviate {
             return Err(Error::Unavailable {
                 at: self.at.clone(),
                 why: passing.error.clone(),
+                untrusted: false,
             });
         }
         let place = |at: i32| usize::try_from(at).unwrap_or(usize::MAX);

@@ -6,13 +6,14 @@ use std::time::Instant;
 use crate::annotate::{self, Gauge, Round, Trial};
 use crate::config::Settings;
 use crate::evaluate::{mapping, simple_accuracy, vqa_accuracy};
+use crate::library;
 use crate::measure::{self, Answers, Candidate, Consistency, Figures, PageSaid, Row, Spread};
 use crate::page::Description;
 use crate::report::Report;
 use crate::vlm::{self, Runner};
 
-use super::super::super::describe::{how, own_memory};
-use super::super::super::ingest::STOP;
+use super::super::super::describe_run::annotate_settings;
+use super::super::super::interrupt::STOP;
 use super::super::super::progress;
 use super::super::super::ui::Ui;
 use super::questions::VqaQuestion;
@@ -69,7 +70,10 @@ impl Bench<'_> {
             Err(cause) => Err(cause.into()),
         };
         // The next candidate needs the memory.
-        drop(vlm::open(&config, own_memory(self.settings)).and_then(|runner| runner.unload()));
+        drop(
+            vlm::open(&config, library::in_process_memory(self.settings))
+                .and_then(|runner| runner.unload()),
+        );
         match filled {
             Ok(()) => {}
             Err(Cut::Failed(why)) => {
@@ -86,7 +90,7 @@ impl Bench<'_> {
 
     /// Bytes of memory that a model may take.
     fn memory(&self) -> u64 {
-        super::super::super::describe::memory_limit(self.settings)
+        library::memory_limit(self.settings)
     }
 
     fn fill(&self, config: &vlm::Config, record: &mut Candidate) -> Result<(), Cut> {
@@ -98,7 +102,7 @@ impl Bench<'_> {
                 Approach::Lanes => (size, 1),
                 Approach::Interleaved => (1, size),
             };
-            let runner = vlm::open(&config, own_memory(self.settings))?;
+            let runner = vlm::open(&config, library::in_process_memory(self.settings))?;
             if record.server.is_empty() {
                 record.server.clone_from(&runner.card().name);
                 record.load = self.load(&*runner, &config)?;
@@ -132,7 +136,7 @@ impl Bench<'_> {
         record.said = at.map(|at| said.swap_remove(at)).unwrap_or_default();
         let mut config = config.clone();
         (config.lanes, config.interleave) = (TIMES, 1);
-        let runner = vlm::open(&config, own_memory(self.settings))?;
+        let runner = vlm::open(&config, library::in_process_memory(self.settings))?;
         record.answers = self.answers(&*runner, &config)?;
         record.consistency = Some(self.constancy(&*runner, &config)?);
         Ok(())
@@ -144,7 +148,7 @@ impl Bench<'_> {
             interleave: config.interleave,
             unload_every: 0,
             canary_every: 0,
-            ..how(self.settings, config)
+            ..annotate_settings(self.settings, config)
         }
     }
 

@@ -7,6 +7,7 @@ use clap::ValueEnum;
 
 use crate::annotate::{Redo, Request, Trial};
 use crate::config::Settings;
+use crate::library;
 use crate::measure::{Grade, Machine, RUNNER_SCHEMA, Rankings, RunnerBenchmark};
 use crate::page::PageSet;
 use crate::report::Report;
@@ -15,8 +16,8 @@ use crate::store::{self, Mode, Store, Which};
 use crate::vlm::RunnerKind;
 
 use super::super::Common;
-use super::super::describe::upright;
-use super::super::ingest::{STOP, heed_ctrl_c};
+use super::super::describe_run::upright_renderer;
+use super::super::interrupt::{self, STOP};
 use super::super::ui::Ui;
 use super::super::write;
 
@@ -119,7 +120,7 @@ impl Named {
 pub(super) fn run(ui: &Ui, common: &Common, args: &RunnersArgs) -> Result<ExitCode, Report> {
     let settings = common.settings()?;
     let store = store::open(&settings.store, Which::Last, Mode::Read)?.store;
-    heed_ctrl_c()?;
+    interrupt::install_handler()?;
     let trial = render(ui, &settings, &*store, args)?;
     let asked = questions::read(&args.questions, &trial)?;
     let ways = ways(args, trial.pages().count());
@@ -197,7 +198,7 @@ fn render(
 ) -> Result<Trial, Report> {
     let manual = args.manual.as_deref();
     let manual = manual
-        .map(|name| super::super::search::manual(store, name))
+        .map(|name| library::find_manual(store, name).map(|card| card.id))
         .transpose()?;
     let request = Request {
         manuals: manual.into_iter().collect(),
@@ -205,7 +206,7 @@ fn render(
         redo: Some(Redo::All),
         ..Request::default()
     };
-    let (trial, failed) = Trial::render(upright(settings), store, &request, &STOP)?;
+    let (trial, failed) = Trial::render(upright_renderer(settings), store, &request, &STOP)?;
     for why in failed {
         ui.warn(why);
     }

@@ -1,0 +1,28 @@
+//! Ctrl-C (SIGINT): the first one asks the run to stop after the batch in hand, the second ends the process.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::report::Report;
+
+/// Set by the first Ctrl-C: finish the batch in hand.
+pub(super) static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Installs the handler: from now on the first Ctrl-C sets [`STOP`], the second exits. Once in a process.
+pub(super) fn install_handler() -> Result<(), Report> {
+    ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::Relaxed) {
+            exit_now();
+        }
+    })
+    .map_err(|e| Report::plain(format!("Ctrl-C cannot be watched: {e}")))
+}
+
+#[expect(
+    clippy::exit,
+    reason = "a second Ctrl-C: nothing is half-written, the store's transactions see to that"
+)]
+fn exit_now() {
+    super::temporary::remove_all();
+    crate::vlm::end_all();
+    std::process::exit(130);
+}

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use half::f16;
 use ingest::page::{ManualId, PageId, PageSet};
-use ingest::store::maxsim::Question;
+use ingest::store::maxsim::PreparedQuery;
 use ingest::store::{
-    Address, Config, ManualCard, Mode, Opened, Precision, Scope, Store, StoredPage, Vectors, Want,
-    Which, Words, open,
+    Address, CollectionSelector, Config, ManualCard, Mode, Opened, Precision, Scope, Store,
+    StoredPage, TextField, TopK, VectorUpdate, open,
 };
 use ingest::vectors::{MultiVector, PageVectors, PatchMap, Profile};
 
@@ -103,7 +103,7 @@ fn best_of(times: usize, mut work: impl FnMut()) -> Duration {
 fn max_sim(c: &mut Criterion) {
     let (query, page) = (rows(QUERY_ROWS, 1), rows(PAGE_ROWS, 2));
     let bytes = f16_bytes(&page);
-    let question = Question::new(&query);
+    let question = PreparedQuery::new(&query);
     let mut out = vec![0.0; QUERY_ROWS * PAGE_ROWS];
     let mut group = c.benchmark_group("maxsim 20x768x128");
     group.throughput(Throughput::Elements(FLOP as u64));
@@ -158,14 +158,14 @@ fn page(number: u32) -> StoredPage {
         description: None,
         blank: false,
         thumbnail: vec![7; 20_000],
-        vectors: Vectors::New(PageVectors {
+        vectors: VectorUpdate::Replace(PageVectors {
             vectors: rows(PAGE_ROWS, u64::from(number)),
             places: PatchMap::new(24, 32, cells, PAGE_ROWS).unwrap(),
         }),
     }
 }
 
-fn enter(store: &dyn Store) {
+fn upsert_manual(store: &dyn Store) {
     let card = ManualCard {
         id: ManualId::new("bench.pdf"),
         path: "bench.pdf".into(),
@@ -173,14 +173,14 @@ fn enter(store: &dyn Store) {
         render: String::new(),
         pages: 1_000,
     };
-    store.enter(&card).unwrap();
+    store.upsert_manual(&card).unwrap();
 }
 
 fn library(folder: &tempfile::TempDir) -> Opened {
     let config = Config::at(Address::File(folder.path().join("library.db")));
-    let opened = open(&config, Which::Last, Mode::Write).unwrap();
+    let opened = open(&config, CollectionSelector::Last, Mode::Write).unwrap();
     opened.store.prepare(&profile()).unwrap();
-    enter(opened.store.as_ref());
+    upsert_manual(opened.store.as_ref());
     opened
 }
 
@@ -196,7 +196,7 @@ fn sqlite(c: &mut Criterion) {
             store
                 .remove(&batch[0].id.manual, &PageSet::from(1))
                 .unwrap();
-            enter(store.as_ref());
+            upsert_manual(store.as_ref());
             store.upsert(&batch).unwrap()
         });
     });
@@ -212,7 +212,7 @@ fn sqlite(c: &mut Criterion) {
     group.bench_function("search 1000", |b| {
         b.iter(|| {
             store
-                .visual(&query, &Scope::default(), Want::best(10))
+                .visual(&query, &Scope::default(), TopK::new(10))
                 .unwrap()
         });
     });
@@ -220,16 +220,16 @@ fn sqlite(c: &mut Criterion) {
         b.iter(|| {
             store
                 .text(
-                    Words::Printed,
+                    TextField::TextLayer,
                     "blocked pump 17",
                     &Scope::default(),
-                    Want::best(10),
+                    TopK::new(10),
                 )
                 .unwrap()
         });
     });
     group.bench_function("list 1000", |b| {
-        b.iter(|| store.known(&ManualId::new("bench.pdf")).unwrap());
+        b.iter(|| store.fingerprints(&ManualId::new("bench.pdf")).unwrap());
     });
     group.finish();
 }

@@ -28,7 +28,7 @@
 //! | [`heatmap`] | where a page matched |
 //! | [`config`] | `config.toml`, checked once |
 //! | [`library`] | an opened library: store, model and page images, for every face |
-//! | [`report`] | any error to advice and an exit code |
+//! | [`diagnostic`] | any error to advice and an exit code |
 //! | [`reports`] | records as tables, Markdown, HTML with charts, files of `mteb` |
 //! | [`cli`] | the commands |
 
@@ -37,6 +37,7 @@ pub mod batch;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;
+pub mod diagnostic;
 pub mod embed;
 pub mod evaluate;
 pub mod heatmap;
@@ -48,7 +49,6 @@ pub mod pipeline;
 pub mod pooling;
 pub mod qwen;
 pub mod render;
-pub mod report;
 pub mod reports;
 pub mod search;
 pub mod store;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::embed::{self, Embedder};
 use crate::page::{Annotation, PageId};
-use crate::store::{self, Hit, Lookup, Scope, Want, Words};
+use crate::store::{self, Hit, Lookup, Scope, TextField, TopK};
 
 /// How to search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -32,7 +32,7 @@ pub struct Config {
 
 /// A question.
 #[derive(Clone, Debug)]
-pub struct Question<'a> {
+pub struct SearchRequest<'a> {
     /// The words.
     pub text: &'a str,
     /// How to search.
@@ -40,14 +40,14 @@ pub struct Question<'a> {
     /// Where.
     pub scope: &'a Scope,
     /// How many pages, and how sure.
-    pub want: Want,
+    pub top_k: TopK,
     /// What the visual list weighs in a hybrid search ([`embed::Card::visual_weight`]).
     pub visual_weight: f32,
 }
 
 /// A page found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Found {
+pub struct SearchHit {
     /// The manual's name.
     pub manual: String,
     /// The page, from 1.
@@ -86,7 +86,7 @@ pub enum Error {
 
 /// What a description weighs beside the text layer. As a list of its own in the fusion one-line descriptions did harm;
 /// added to BM25 they help from 0.3 to 1.
-const SAID: f32 = 0.5;
+const DESCRIPTION_WEIGHT: f32 = 0.5;
 /// Each ranked list is asked for so many pages before they are fused.
 const DEPTH: usize = 100;
 /// Characters of a snippet.
@@ -99,51 +99,51 @@ const SNIPPET: usize = 120;
 pub fn search<'e>(
     store: &dyn Lookup,
     embedder: impl FnOnce() -> Result<&'e mut dyn Embedder, embed::Error>,
-    question: &Question<'_>,
-) -> Result<Vec<Found>, Error> {
+    question: &SearchRequest<'_>,
+) -> Result<Vec<SearchHit>, Error> {
     let text = question.text.trim();
     if text.is_empty() {
         return Err(Error::Empty);
     }
-    let (scope, want) = (question.scope, question.want);
-    let deep = Want {
-        count: want.count.max(DEPTH),
-        ..want
+    let (scope, top_k) = (question.scope, question.top_k);
+    let deep = TopK {
+        k: top_k.k.max(DEPTH),
+        ..top_k
     };
-    let visual = |want| -> Result<Vec<Hit>, Error> {
+    let visual = |top_k| -> Result<Vec<Hit>, Error> {
         let query = embedder()?.embed_query(text)?;
-        let mut hits = store.visual(&query, scope, want)?;
+        let mut hits = store.visual(&query, scope, top_k)?;
         hits.iter_mut()
             .for_each(|hit| hit.score /= query.len() as f32);
         Ok(hits)
     };
     let hits = match question.mode {
-        Mode::Visual => visual(want)?,
-        Mode::Text => store.text(Words::Printed, text, scope, want)?,
+        Mode::Visual => visual(top_k)?,
+        Mode::Text => store.text(TextField::TextLayer, text, scope, top_k)?,
         Mode::Hybrid => fuse(
             vec![
-                Ranked::by_nearness(question.visual_weight, visual(deep)?),
-                Ranked::by_words(1.0, words(store, text, scope, deep)?),
+                Ranked::by_similarity(question.visual_weight, visual(deep)?),
+                Ranked::by_bm25(1.0, words(store, text, scope, deep)?),
             ],
-            want,
+            top_k,
         ),
     };
-    Ok(hits.into_iter().map(|hit| found(hit, text)).collect())
+    Ok(hits.into_iter().map(|hit| search_hit(hit, text)).collect())
 }
 
 /// The pages by what is printed on them and what a describing run said of them: the sum of both BM25 scores, the second
-/// at [`SAID`].
+/// at [`DESCRIPTION_WEIGHT`].
 fn words(
     store: &dyn Lookup,
     question: &str,
     scope: &Scope,
-    want: Want,
+    top_k: TopK,
 ) -> Result<Vec<Hit>, store::Error> {
-    let mut hits = store.text(Words::Printed, question, scope, want)?;
+    let mut hits = store.text(TextField::TextLayer, question, scope, top_k)?;
     let index = hits.iter().map(|hit| hit.id.clone()).zip(0..);
     let index: HashMap<PageId, usize> = index.collect();
-    for said in store.text(Words::Described, question, scope, want)? {
-        let score = said.score * SAID;
+    for said in store.text(TextField::Description, question, scope, top_k)? {
+        let score = said.score * DESCRIPTION_WEIGHT;
         match index.get(&said.id) {
             Some(&at) => hits[at].score += score,
             None => hits.push(Hit { score, ..said }),
@@ -157,22 +157,26 @@ fn words(
 pub struct Ranked {
     weight: f32,
     /// A page of this score is as good as none.
-    none: f32,
+    floor: f32,
     hits: Vec<Hit>,
 }
 
 impl Ranked {
     /// Pages by how near they are: every page is near somehow, so the last of the list counts as none.
-    pub fn by_nearness(weight: f32, hits: Vec<Hit>) -> Self {
-        let none = hits.last().map_or(0.0, |hit| hit.score);
-        Self { weight, none, hits }
+    pub fn by_similarity(weight: f32, hits: Vec<Hit>) -> Self {
+        let floor = hits.last().map_or(0.0, |hit| hit.score);
+        Self {
+            weight,
+            floor,
+            hits,
+        }
     }
 
     /// Pages by their words: one without any has a score of 0.
-    pub fn by_words(weight: f32, hits: Vec<Hit>) -> Self {
+    pub fn by_bm25(weight: f32, hits: Vec<Hit>) -> Self {
         Self {
             weight,
-            none: 0.0,
+            floor: 0.0,
             hits,
         }
     }
@@ -180,8 +184,8 @@ impl Ranked {
     /// What a score of this list adds, 1 for its best page.
     fn share(&self, score: f32) -> f32 {
         let best = self.hits.first().map_or(0.0, |hit| hit.score);
-        match best > self.none {
-            true => (score - self.none) / (best - self.none),
+        match best > self.floor {
+            true => (score - self.floor) / (best - self.floor),
             false => 1.0,
         }
     }
@@ -193,7 +197,7 @@ impl Ranked {
 ///
 /// On the manuals that the built-in model was tuned on it beats reciprocal rank fusion, which knows no scores: recall@1 of
 /// octave's titles 0.90 beside 0.81, of words out of its paragraphs 0.76 beside 0.71, both lists weighing the same.
-pub fn fuse(lists: Vec<Ranked>, want: Want) -> Vec<Hit> {
+pub fn fuse(lists: Vec<Ranked>, top_k: TopK) -> Vec<Hit> {
     let all: f32 = lists.iter().map(|list| list.weight).sum();
     let mut fused: Vec<Hit> = Vec::new();
     let mut at = std::collections::HashMap::<PageId, usize>::new();
@@ -213,13 +217,13 @@ pub fn fuse(lists: Vec<Ranked>, want: Want) -> Vec<Hit> {
         }
     }
     fused.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.id.cmp(&b.id)));
-    want.first(fused, |hit| hit.id.manual.clone())
+    top_k.select(fused, |hit| hit.id.manual.clone())
 }
 
-fn found(hit: Hit, question: &str) -> Found {
+fn search_hit(hit: Hit, question: &str) -> SearchHit {
     let annotation = hit.description.as_deref().and_then(Annotation::from_json);
     let description = annotation.as_ref().and_then(Annotation::description);
-    Found {
+    SearchHit {
         title: description.map(|d| d.title.clone()),
         summary: description.map(|d| d.summary.clone()),
         snippet: snippet(&hit.text, question),
@@ -303,10 +307,10 @@ mod tests {
         let read = || vec![hit(2, 12.0), hit(4, 3.0)];
         let fused = |weight: f32| -> Vec<(u32, f32)> {
             let lists = vec![
-                Ranked::by_nearness(weight, seen()),
-                Ranked::by_words(1.0, read()),
+                Ranked::by_similarity(weight, seen()),
+                Ranked::by_bm25(1.0, read()),
             ];
-            let fused = fuse(lists, Want::best(9));
+            let fused = fuse(lists, TopK::new(9));
             let rounded = |score: f32| (score * 1000.0).round() / 1000.0;
             fused
                 .iter()
@@ -318,11 +322,11 @@ mod tests {
         let third = [(2, 0.938), (1, 0.25), (4, 0.188), (3, 0.0)];
         assert_eq!(fused(1.0 / 3.0), third);
         let one = fuse(
-            vec![Ranked::by_nearness(1.0, vec![hit(7, -0.2)])],
-            Want::best(9),
+            vec![Ranked::by_similarity(1.0, vec![hit(7, -0.2)])],
+            TopK::new(9),
         );
         assert_eq!(one[0].score, 1.0, "the only page is the best one");
-        assert!(fuse(vec![Ranked::by_words(1.0, Vec::new())], Want::best(9)).is_empty());
+        assert!(fuse(vec![Ranked::by_bm25(1.0, Vec::new())], TopK::new(9)).is_empty());
     }
 
     #[test]

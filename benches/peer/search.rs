@@ -17,8 +17,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use half::f16;
-use ingest::store::maxsim::Question;
-use ingest::store::{Address, Config, Mode, Precision, Scope, Want, Which, open};
+use ingest::store::maxsim::PreparedQuery;
+use ingest::store::{Address, CollectionSelector, Config, Mode, Precision, Scope, TopK, open};
 use ingest::vectors::MultiVector;
 use rayon::prelude::*;
 use serde_json::json;
@@ -79,17 +79,17 @@ fn write(file: &Path, values: &[f32]) -> std::io::Result<()> {
 
 fn ask(folder: &Path) -> Result<()> {
     let pages = fs::read(folder.join("pages.f16"))?;
-    let store = open(&library(folder), Which::Last, Mode::Read)?.store;
+    let store = open(&library(folder), CollectionSelector::Last, Mode::Read)?.store;
     let questions = read_questions(&fs::read(folder.join("questions.f32"))?)?;
     let from_memory = |question: &MultiVector| {
-        let question = Question::new(question);
+        let question = PreparedQuery::new(question);
         let scores = pages.par_chunks(ROWS * DIM.get() * size_of::<f16>());
         scores
             .map(|page| question.score(page, Precision::F16))
             .collect::<std::result::Result<Vec<f32>, _>>()
     };
     let from_file =
-        |question: &MultiVector| store.visual(question, &Scope::default(), Want::best(BEST));
+        |question: &MultiVector| store.visual(question, &Scope::default(), TopK::new(BEST));
     // Not timed: threads start, and the file comes into the cache of the system.
     from_memory(&questions[0])?;
     from_file(&questions[0])?;

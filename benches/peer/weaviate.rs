@@ -17,7 +17,9 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::time::Instant;
 
-use ingest::store::{Address, Config, Hit, Mode, Scope, Store, Vectors, Want, Which, open};
+use ingest::store::{
+    Address, CollectionSelector, Config, Hit, Mode, Scope, Store, TopK, VectorUpdate, open,
+};
 use ingest::vectors::MultiVector;
 use serde_json::json;
 use synthetic::{BEST, Shelf, opened, put, quantile, read_questions};
@@ -51,7 +53,7 @@ fn make(library: &str, vectors: &str, pages: u32, rows: usize) -> Result<()> {
         let pages = numbers.iter().map(|&number| shelf.page(number));
         let pages = pages.collect::<std::result::Result<Vec<_>, _>>()?;
         for page in &pages {
-            let Vectors::New(new) = &page.vectors else {
+            let VectorUpdate::Replace(new) = &page.vectors else {
                 continue;
             };
             for value in new.vectors.as_slice() {
@@ -68,14 +70,15 @@ fn ask(url: &str, collection: &str, library: &str, queries: &str) -> Result<()> 
         collection: collection.to_owned(),
         ..Config::at(url.parse::<Address>()?)
     };
-    let read =
-        |config: &Config| Ok::<_, Box<dyn Error>>(open(config, Which::Last, Mode::Read)?.store);
+    let read = |config: &Config| {
+        Ok::<_, Box<dyn Error>>(open(config, CollectionSelector::Last, Mode::Read)?.store)
+    };
     let (server, library) = (read(&server)?, read(&Config::at(library.parse()?))?);
     let queries = read_questions(&fs::read(queries)?)?;
     let first = queries.first().ok_or("no question")?;
-    let exact = Want {
+    let exact = TopK {
         exact: true,
-        ..Want::best(BEST)
+        ..TopK::new(BEST)
     };
     let same =
         found(&server.visual(first, &Scope::default(), exact)?) == found(&best(&*library, first)?);
@@ -101,7 +104,7 @@ fn ask(url: &str, collection: &str, library: &str, queries: &str) -> Result<()> 
 }
 
 fn best(store: &dyn Store, query: &MultiVector) -> Result<Vec<Hit>> {
-    Ok(store.visual(query, &Scope::default(), Want::best(BEST))?)
+    Ok(store.visual(query, &Scope::default(), TopK::new(BEST))?)
 }
 
 fn found(hits: &[Hit]) -> HashSet<u32> {

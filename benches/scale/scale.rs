@@ -24,7 +24,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ingest::store::{
-    Address, Config, Index, Mode, Precision, Scope, Store, Want, Which, discard, open,
+    Address, CollectionSelector, Config, Index, Mode, Precision, Scope, Store, TopK, discard, open,
 };
 use ingest::vectors::MultiVector;
 use rayon::prelude::*;
@@ -217,15 +217,15 @@ fn point(series: &Series, there: u32, pages: u32) -> Result<Point> {
 
 /// Stores pages as the store likes it; tells the seconds.
 fn fill(store: &dyn Store, numbers: &[u32]) -> Result<f64> {
-    let (shelf, pace, mut seconds) = (Shelf::of(ROWS), store.pace(), 0.0);
+    let (shelf, pace, mut seconds) = (Shelf::of(ROWS), store.batch_policy(), 0.0);
     for numbers in numbers.chunks(AT_ONCE) {
         let pages = numbers.par_iter().map(|&number| shelf.page(number));
         let pages: Vec<_> = pages.collect::<std::result::Result<_, _>>()?;
-        let at_once = (pace.bytes / pages[0].bytes()).max(1);
+        let at_once = (pace.target_bytes / pages[0].bytes()).max(1);
         let start = Instant::now();
         thread::scope(|scope| {
             let lane = |lane| move || lane_of(store, lane, at_once);
-            let share = pages.len().div_ceil(pace.lanes);
+            let share = pages.len().div_ceil(pace.concurrency);
             let lanes: Vec<_> = pages
                 .chunks(share)
                 .map(|some| scope.spawn(lane(some)))
@@ -298,10 +298,10 @@ fn ask(config: &Config, pages: u32) -> Result<Answers> {
     let shelf = Shelf::of(ROWS);
     let questions = (0..QUESTIONS).map(|number| shelf.question(number, pages));
     let questions = questions.collect::<std::result::Result<Vec<_>, _>>()?;
-    let store = open(config, Which::Last, Mode::Read)?.store;
+    let store = open(config, CollectionSelector::Last, Mode::Read)?.store;
     let search = |question: &MultiVector| -> Result<(f64, Vec<u32>)> {
         let start = Instant::now();
-        let hits = store.visual(question, &Scope::default(), Want::best(BEST))?;
+        let hits = store.visual(question, &Scope::default(), TopK::new(BEST))?;
         let time = start.elapsed().as_secs_f64() * 1e3;
         Ok((time, hits.iter().map(|hit| hit.id.number).collect()))
     };

@@ -13,7 +13,10 @@ use std::num::NonZeroUsize;
 
 use fastrand::Rng;
 use ingest::page::{ManualId, PageId};
-use ingest::store::{Config, ManualCard, Mode, Store, StoredPage, Vectors, Verdict, Which, open};
+use ingest::store::{
+    CollectionSelector, Config, ManualCard, Mode, Store, StoredPage, VectorUpdate, WriteOutcome,
+    open,
+};
 use ingest::vectors::{MultiVector, PageVectors, PatchMap, Profile, ShapeError};
 
 /// The width of a vector.
@@ -87,21 +90,21 @@ impl Shelf {
             description: None,
             blank: false,
             thumbnail: std::iter::repeat_with(|| rng.u8(..)).take(20_000).collect(),
-            vectors: Vectors::New(PageVectors { vectors, places }),
+            vectors: VectorUpdate::Replace(PageVectors { vectors, places }),
         })
     }
 }
 
 /// A store that awaits pages of the shelf, so many.
 pub(crate) fn opened(config: &Config, pages: u32) -> Result<Box<dyn Store>, Box<dyn Error>> {
-    let store = open(config, Which::Last, Mode::Write)?.store;
+    let store = open(config, CollectionSelector::Last, Mode::Write)?.store;
     store.prepare(&Profile {
         id: "bench".to_owned(),
         model: "bench".to_owned(),
         dim: DIM.get() as u32,
         pool_factor: 1,
     })?;
-    store.enter(&ManualCard {
+    store.upsert_manual(&ManualCard {
         id: manual(),
         path: "bench.pdf".into(),
         file: String::new(),
@@ -114,7 +117,7 @@ pub(crate) fn opened(config: &Config, pages: u32) -> Result<Box<dyn Store>, Box<
 /// Stores pages, and sees that every one of them arrives.
 pub(crate) fn put(store: &dyn Store, pages: &[StoredPage]) -> Result<(), ingest::store::Error> {
     for (id, verdict) in store.upsert(pages)? {
-        if verdict.as_ref() != Ok(&Verdict::Stored) {
+        if verdict.as_ref() != Ok(&WriteOutcome::Stored) {
             panic!("{id} was not stored: {verdict:?}");
         }
     }

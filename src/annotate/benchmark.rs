@@ -13,25 +13,25 @@ use crate::store::Store;
 use crate::vlm::{self, Part, Runner, prompt};
 
 use super::canary::Canary;
-use super::client::{Line, Try};
-use super::describe_pages::{Answer, Asker, Sight};
-use super::memory_guard::Guard;
-use super::produce::Desk;
+use super::client::{Attempt, RetryingClient};
+use super::describe_pages::{Describer, PageOutcome, PageTask};
+use super::memory_guard::MemoryGuard;
+use super::produce::PageProducer;
 use super::{Error, Event, Exchange, Gauge, Request, Settings, joined, lanes, select};
 
 /// Pages in hand.
 pub struct Trial {
-    sights: Vec<Sight>,
+    sights: Vec<PageTask>,
 }
 
 /// What a runner said of a page, or the class of its failure and what it said then.
-pub type Said = Result<Description, (String, String)>;
+pub type DescribeResult = Result<Description, (String, String)>;
 
 /// All pages, described once.
 #[derive(Clone, Debug, Default)]
 pub struct Round {
     /// What came of each page.
-    pub pages: Vec<(PageId, Said)>,
+    pub pages: Vec<(PageId, DescribeResult)>,
     /// All questions that were answered.
     pub exchanges: Vec<Exchange>,
     /// Times that pages were asked again, by class.
@@ -53,11 +53,11 @@ impl Trial {
         request: &Request,
         stop: &AtomicBool,
     ) -> Result<(Self, Vec<String>), Error> {
-        let (jobs, _) = select::list(store, request)?;
+        let (jobs, _) = select::select_pages(store, request)?;
         let most = jobs.iter().map(|job| job.pages.len()).sum::<usize>() + jobs.len();
         let (out, groups) = sync_channel(most);
         let (answered, answers) = sync_channel(most);
-        let desk = Desk {
+        let desk = PageProducer {
             interleave: 1,
             password: request.password.as_deref(),
             stop: [stop, stop],
@@ -66,7 +66,7 @@ impl Trial {
         };
         desk.run(renderer, &jobs)?;
         let failed = answers.iter().filter_map(|answer| match answer {
-            Answer::Manual(_, why) | Answer::Failed(_, _, why) => Some(why),
+            PageOutcome::Manual(_, why) | PageOutcome::Failed(_, _, why) => Some(why),
             _ => None,
         });
         let failed = failed.collect();
@@ -92,21 +92,21 @@ impl Trial {
         stop: &AtomicBool,
     ) -> Result<Round, Error> {
         let exchanges = Mutex::new(Vec::new());
-        let watch = |event: Event| {
-            if let Event::Asked(exchange) = event {
+        let on_event = |event: Event| {
+            if let Event::Completed(exchange) = event {
                 let mut all = exchanges.lock().unwrap_or_else(PoisonError::into_inner);
                 all.push(exchange);
             }
         };
-        let guard = Guard::new(gauge, settings.memory, runner.card().unloads);
+        let guard = MemoryGuard::new(gauge, settings.memory, runner.card().unloads);
         let over = AtomicBool::new(false);
-        let asker = Asker {
-            line: Line::new(runner, settings, &guard, &over, &watch),
+        let describer = Describer {
+            line: RetryingClient::new(runner, settings, &guard, &over, &on_event),
         };
         let mut round = Round::default();
         let start = Instant::now();
         lanes(
-            &asker,
+            &describer,
             Canary::new(0),
             |out, _| {
                 // A question holds pages of one manual: its answer tells them by their numbers.
@@ -148,8 +148,8 @@ impl Trial {
         };
         let picture = with_picture.then_some(&sight.prompt);
         let parts = prompt::question(question, picture);
-        alone(runner, settings, |asker| {
-            let answered = asker.line.ask(&parts, 1, Try::Canary)?;
+        alone(runner, settings, |describer| {
+            let answered = describer.line.ask(&parts, 1, Attempt::Canary)?;
             Ok(answered.ok().map(|said| said.text.trim().to_owned()))
         })
     }
@@ -170,17 +170,17 @@ impl Trial {
             return Ok(Vec::new());
         };
         let parts: Vec<Part> = prompt::single(&sight.prompt);
-        alone(runner, settings, |asker| {
+        alone(runner, settings, |describer| {
             let once = |which| -> Result<String, vlm::Error> {
-                let answered = asker.line.ask(&parts, 1, which)?;
+                let answered = describer.line.ask(&parts, 1, which)?;
                 Ok(answered.map(|said| said.text).unwrap_or_default())
             };
             if !beside {
-                return (0..times).map(|_| once(Try::Canary)).collect();
+                return (0..times).map(|_| once(Attempt::Canary)).collect();
             }
             thread::scope(|scope| {
                 let all: Vec<_> = (0..times)
-                    .map(|_| scope.spawn(|| once(Try::Steady)))
+                    .map(|_| scope.spawn(|| once(Attempt::Steady)))
                     .collect();
                 all.into_iter().map(joined).collect()
             })
@@ -189,25 +189,25 @@ impl Trial {
 }
 
 /// A line for a few questions.
-fn alone<T>(runner: &dyn Runner, settings: &Settings, talk: impl FnOnce(&Asker<'_>) -> T) -> T {
+fn alone<T>(runner: &dyn Runner, settings: &Settings, talk: impl FnOnce(&Describer<'_>) -> T) -> T {
     let over = AtomicBool::new(false);
-    let guard = Guard::new(&|| None, settings.memory, runner.card().unloads);
-    talk(&Asker {
-        line: Line::new(runner, settings, &guard, &over, &|_| {}),
+    let guard = MemoryGuard::new(&|| None, settings.memory, runner.card().unloads);
+    talk(&Describer {
+        line: RetryingClient::new(runner, settings, &guard, &over, &|_| {}),
     })
 }
 
 impl Round {
-    fn take(&mut self, answer: Answer) {
+    fn take(&mut self, answer: PageOutcome) {
         match answer {
-            Answer::Described {
+            PageOutcome::Described {
                 id, description, ..
             } => self.pages.push((id, Ok(description))),
-            Answer::Failed(id, class, why) => {
+            PageOutcome::Failed(id, class, why) => {
                 self.pages.push((id, Err((class.to_string(), why))));
             }
-            Answer::Again(class) => *self.retries.entry(class.to_string()).or_default() += 1,
-            Answer::Blank(_) | Answer::Twin(..) | Answer::Manual(..) => {}
+            PageOutcome::Retried(class) => *self.retries.entry(class.to_string()).or_default() += 1,
+            PageOutcome::Blank(_) | PageOutcome::Duplicate(..) | PageOutcome::Manual(..) => {}
         }
     }
 }

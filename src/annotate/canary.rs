@@ -6,8 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use crate::vlm::Error;
 use crate::vlm::reply::FailureClass;
 
-use super::client::Try;
-use super::describe_pages::{Answer, Asker, Sight};
+use super::client::Attempt;
+use super::describe_pages::{Describer, PageOutcome, PageTask};
 
 /// Two answers whose edit distance is more than this share of the longer one are not the same.
 const APART: f64 = 0.1;
@@ -16,9 +16,9 @@ const APART: f64 = 0.1;
 #[derive(Default)]
 struct State {
     /// The page, and what was said of it.
-    page: Option<(Sight, String)>,
+    page: Option<(PageTask, String)>,
     /// Pages that were described since it was found unchanged.
-    since: Vec<Sight>,
+    since: Vec<PageTask>,
 }
 
 /// Keeps the page, shared by all lanes.
@@ -41,26 +41,26 @@ impl Canary {
     /// page that is in doubt keeps its description when the runner is given up meanwhile.
     pub(super) fn described(
         &self,
-        pages: Vec<Sight>,
-        asker: &Asker<'_>,
-    ) -> (Vec<Answer>, Result<(), Error>) {
+        pages: Vec<PageTask>,
+        describer: &Describer<'_>,
+    ) -> (Vec<PageOutcome>, Result<(), Error>) {
         if self.every == 0 {
             return (Vec::new(), Ok(()));
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.since.extend(pages);
-        match self.is_doubtful(&mut state, asker) {
+        match self.is_doubtful(&mut state, describer) {
             Ok(false) => (Vec::new(), Ok(())),
-            Ok(true) => again(std::mem::take(&mut state.since), asker),
+            Ok(true) => again(std::mem::take(&mut state.since), describer),
             Err(cause) => (Vec::new(), Err(cause)),
         }
     }
 
     /// Whether the pages since the last look are in doubt.
-    fn is_doubtful(&self, state: &mut State, asker: &Asker<'_>) -> Result<bool, Error> {
+    fn is_doubtful(&self, state: &mut State, describer: &Describer<'_>) -> Result<bool, Error> {
         let Some((page, before)) = state.page.clone() else {
             if let Some(first) = state.since.first().cloned() {
-                let said = asker.say(&first, Try::Canary)?;
+                let said = describer.say(&first, Attempt::Canary)?;
                 state.page = said.ok().map(|said| (first, said.text));
                 if state.page.is_none() {
                     // Not fit for it; the next one may be.
@@ -72,22 +72,22 @@ impl Canary {
         if state.since.len() < self.every {
             return Ok(false);
         }
-        if is_same(asker, &page, &before)? {
+        if is_same(describer, &page, &before)? {
             state.since.clear();
             return Ok(false);
         }
-        let anew = match asker.line.runner.card().unloads {
+        let anew = match describer.line.runner.card().unloads {
             true => ": it is loaded anew",
             false => ", and this server cannot load it anew",
         };
-        asker.line.note(format!(
+        describer.line.note(format!(
             "the model no longer says what it said of {}{anew}; the last {} pages are asked about again",
             page.id,
             state.since.len()
         ));
-        asker.line.clean_up();
-        if !is_same(asker, &page, &before)? {
-            asker.line.give_up(Some(Error::ModelFailed(format!(
+        describer.line.clean_up();
+        if !is_same(describer, &page, &before)? {
+            describer.line.give_up(Some(Error::ModelFailed(format!(
                 "asked about {} again, the model says something else, and goes on doing so",
                 page.id
             ))));
@@ -97,15 +97,18 @@ impl Canary {
 }
 
 /// Asks about pages in doubt again. Those that are not come to have failed.
-fn again(doubtful: Vec<Sight>, asker: &Asker<'_>) -> (Vec<Answer>, Result<(), Error>) {
+fn again(
+    doubtful: Vec<PageTask>,
+    describer: &Describer<'_>,
+) -> (Vec<PageOutcome>, Result<(), Error>) {
     let (mut answers, mut result) = (Vec::new(), Ok(()));
     for sight in doubtful {
         if result.is_ok() {
-            answers.push(asker.again(&sight, FailureClass::State));
-            result = asker.single(&sight, &mut answers);
+            answers.push(describer.again(&sight, FailureClass::State));
+            result = describer.single(&sight, &mut answers);
         }
         if let Err(cause) = &result {
-            answers.push(Answer::Failed(
+            answers.push(PageOutcome::Failed(
                 sight.id,
                 FailureClass::State,
                 cause.to_string(),
@@ -116,8 +119,8 @@ fn again(doubtful: Vec<Sight>, asker: &Asker<'_>) -> (Vec<Answer>, Result<(), Er
 }
 
 /// Whether the model says of a page what it said before; also when nobody can tell.
-fn is_same(asker: &Asker<'_>, page: &Sight, before: &str) -> Result<bool, Error> {
-    let now = match asker.say(page, Try::Canary)? {
+fn is_same(describer: &Describer<'_>, page: &PageTask, before: &str) -> Result<bool, Error> {
+    let now = match describer.say(page, Attempt::Canary)? {
         Ok(said) => said.text,
         Err((FailureClass::Deadline | FailureClass::Server, _)) => return Ok(true),
         Err((_, said)) => said,

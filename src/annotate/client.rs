@@ -9,11 +9,11 @@ use crate::vlm::repetition::RepetitionDetector;
 use crate::vlm::reply::FailureClass;
 use crate::vlm::{ChatRequest, Chunk, Error, Finish, Part, Runner};
 
-use super::memory_guard::{Guard, Step};
+use super::memory_guard::{Action, MemoryGuard};
 use super::{Event, Exchange, Settings};
 
 /// How hot each attempt is: greedy copies dense tables well, and gets out of a loop only when it is warmer.
-const LADDER: [f32; 4] = [0.1, 0.4, 0.7, 1.0];
+const TEMPERATURES: [f32; 4] = [0.1, 0.4, 0.7, 1.0];
 /// Times that a server is waited for; each pause is twice as long as the one before.
 const PATIENCE: u32 = 6;
 /// The first pause.
@@ -23,69 +23,69 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// Which attempt a question is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Try {
+pub(super) enum Attempt {
     /// The first: beside others.
     First,
     /// A later one, alone: a server may take the temperature of one request for all that run.
-    Again(u32),
+    Retry(u32),
     /// One whose answer must be the same every time: alone, and always the likeliest word.
     Canary,
     /// The same beside others.
     Steady,
 }
 
-impl Try {
+impl Attempt {
     fn temperature(self) -> f32 {
         match self {
-            Self::First => LADDER[0],
-            Self::Again(attempt) => LADDER[(attempt as usize).min(LADDER.len() - 1)],
+            Self::First => TEMPERATURES[0],
+            Self::Retry(attempt) => TEMPERATURES[(attempt as usize).min(TEMPERATURES.len() - 1)],
             Self::Canary | Self::Steady => 0.0,
         }
     }
 }
 
 /// What was said.
-pub(super) struct Said {
+pub(super) struct Completion {
     pub(super) text: String,
     pub(super) end: Finish,
 }
 
 /// What becomes of a question: an answer, or the class of its failure and what was said.
-pub(super) type Answered = Result<Said, (FailureClass, String)>;
+pub(super) type CompletionResult = Result<Completion, (FailureClass, String)>;
 
 /// A runner, shared by all lanes.
-pub(super) struct Line<'a> {
+pub(super) struct RetryingClient<'a> {
     pub(super) runner: &'a dyn Runner,
     pub(super) settings: &'a Settings,
-    pub(super) watch: &'a (dyn Fn(Event) + Sync),
-    pub(super) guard: &'a Guard<'a>,
+    pub(super) on_event: &'a (dyn Fn(Event) + Sync),
+    pub(super) guard: &'a MemoryGuard<'a>,
     /// Set once the server is given up; no page is blamed for that.
     over: &'a AtomicBool,
     /// Why it was.
     cause: Mutex<Option<Error>>,
     /// Held from a question to its first token, where the runner wants that.
-    door: Mutex<()>,
+    prefill_gate: Mutex<()>,
     /// Shared by the first attempts; whoever needs the runner alone waits until they are done.
-    room: RwLock<()>,
+    exclusive: RwLock<()>,
 }
 
-impl<'a> Line<'a> {
+impl<'a> RetryingClient<'a> {
     pub(super) fn new(
         runner: &'a dyn Runner,
         settings: &'a Settings,
-        guard: &'a Guard<'a>,
+        guard: &'a MemoryGuard<'a>,
         over: &'a AtomicBool,
-        watch: &'a (dyn Fn(Event) + Sync),
+        on_event: &'a (dyn Fn(Event) + Sync),
     ) -> Self {
         Self {
             runner,
             settings,
-            watch,
+            on_event,
             guard,
             over,
             cause: Mutex::default(),
-            door: Mutex::default(),
-            room: RwLock::default(),
+            prefill_gate: Mutex::default(),
+            exclusive: RwLock::default(),
         }
     }
 
@@ -98,7 +98,7 @@ impl<'a> Line<'a> {
 
     /// Frees the model's memory once nobody is asked; the next question loads it anew.
     pub(super) fn clean_up(&self) {
-        let _alone = self.room.write();
+        let _alone = self.exclusive.write();
         // Best effort: a server that cannot unload says so when it is asked again.
         drop(self.runner.unload());
         self.guard.freed();
@@ -111,7 +111,12 @@ impl<'a> Line<'a> {
     }
 
     /// Asks once, however often the server must be waited for. A failure of the server is no fault of the page.
-    pub(super) fn ask(&self, parts: &[Part], pages: u32, which: Try) -> Result<Answered, Error> {
+    pub(super) fn ask(
+        &self,
+        parts: &[Part],
+        pages: u32,
+        which: Attempt,
+    ) -> Result<CompletionResult, Error> {
         let mut pause = PAUSE;
         let mut tries = 0;
         loop {
@@ -158,18 +163,18 @@ impl<'a> Line<'a> {
                 self.note(told);
             }
             match step {
-                Step::Go => return Ok(()),
-                Step::CleanUp => {
+                Action::Go => return Ok(()),
+                Action::CleanUp => {
                     self.clean_up();
                     return Ok(());
                 }
-                Step::Wait { clean_up } => {
+                Action::Wait { clean_up } => {
                     if clean_up {
                         self.clean_up();
                     }
                     thread::sleep(LOOK);
                 }
-                Step::Stop => {
+                Action::Stop => {
                     let why = format!("{}; what is described is stored", self.guard.words());
                     return Err(self.end(Error::Memory(why)));
                 }
@@ -183,14 +188,20 @@ impl<'a> Line<'a> {
     }
 
     pub(super) fn note(&self, words: String) {
-        (self.watch)(Event::Note(words));
+        (self.on_event)(Event::Note(words));
     }
 
     /// Asks once. `alone` keeps all other requests out.
-    fn once(&self, parts: &[Part], pages: u32, which: Try, alone: bool) -> Result<Said, Stopped> {
-        let alone = alone || !matches!(which, Try::First | Try::Steady);
-        let crowd = (!alone).then(|| self.room.read());
-        let quiet = alone.then(|| self.room.write());
+    fn once(
+        &self,
+        parts: &[Part],
+        pages: u32,
+        which: Attempt,
+        alone: bool,
+    ) -> Result<Completion, Stopped> {
+        let alone = alone || !matches!(which, Attempt::First | Attempt::Steady);
+        let crowd = (!alone).then(|| self.exclusive.read());
+        let quiet = alone.then(|| self.exclusive.write());
         let start = Instant::now();
         let request = ChatRequest {
             parts: parts.to_vec(),
@@ -198,16 +209,16 @@ impl<'a> Line<'a> {
             temperature: which.temperature(),
             deadline: self.settings.deadline * pages,
         };
-        let mut door: Option<MutexGuard<'_, ()>> = self
-            .runner
-            .card()
-            .gated
-            .then(|| self.door.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut prefill_gate: Option<MutexGuard<'_, ()>> = self.runner.card().gated.then(|| {
+            self.prefill_gate
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        });
         let mut detector = RepetitionDetector::default();
         let (mut thoughts, mut first) = (0, None);
         for chunk in self.runner.run(&request)? {
             let chunk = chunk?;
-            door = None;
+            prefill_gate = None;
             let now = start.elapsed().as_secs_f64();
             let first = *first.get_or_insert(now);
             match chunk {
@@ -219,7 +230,7 @@ impl<'a> Line<'a> {
                     }
                 }
                 Chunk::Finished(end) => {
-                    (self.watch)(Event::Asked(Exchange {
+                    (self.on_event)(Event::Completed(Exchange {
                         first,
                         seconds: now,
                         end,
@@ -229,11 +240,11 @@ impl<'a> Line<'a> {
                         let why = format!("{thoughts} bytes of thoughts");
                         return Err(Stopped::By(FailureClass::Thinking, why));
                     }
-                    return Ok(Said { text, end });
+                    return Ok(Completion { text, end });
                 }
             }
         }
-        drop((door, crowd, quiet));
+        drop((prefill_gate, crowd, quiet));
         Err(Stopped::Failed(Error::Disconnected(
             "there was no end".to_owned(),
         )))

@@ -7,14 +7,14 @@ use crate::vlm::reply::{self, FailureClass};
 use crate::vlm::{Error, Finish, prompt};
 
 use super::Event;
-use super::client::{Answered, Line, Said, Try, shortened};
+use super::client::{Attempt, Completion, CompletionResult, RetryingClient, shortened};
 
 /// Pictures that cost less than this share of what they must were dropped, or shrunk beyond reading.
 const DROPPED: f64 = 0.5;
 
 /// A page on its way to the model.
 #[derive(Clone)]
-pub(super) struct Sight {
+pub(super) struct PageTask {
     pub(super) id: PageId,
     pub(super) prompt: prompt::PageImagePrompt,
     /// Its text layer.
@@ -24,7 +24,7 @@ pub(super) struct Sight {
 }
 
 /// What became of a page, or of a manual.
-pub(super) enum Answer {
+pub(super) enum PageOutcome {
     Described {
         id: PageId,
         description: Description,
@@ -33,14 +33,14 @@ pub(super) enum Answer {
     Failed(PageId, FailureClass, String),
     Blank(PageId),
     /// A page, and the one that it equals.
-    Twin(PageId, PageId),
+    Duplicate(PageId, PageId),
     /// A manual that cannot be read.
     Manual(ManualId, String),
     /// A page is asked again.
-    Again(FailureClass),
+    Retried(FailureClass),
 }
 
-impl Answer {
+impl PageOutcome {
     /// The page, if it was described.
     pub(super) fn described(&self) -> Option<PageId> {
         match self {
@@ -51,33 +51,36 @@ impl Answer {
 }
 
 /// Asks about pages; shared by all lanes.
-pub(super) struct Asker<'a> {
-    pub(super) line: Line<'a>,
+pub(super) struct Describer<'a> {
+    pub(super) line: RetryingClient<'a>,
 }
 
-impl Asker<'_> {
+impl Describer<'_> {
     /// Asks about a group: together, and those that then have no answer alone. What is answered before the runner is given
     /// up counts.
-    pub(super) fn ask(&self, group: Vec<Sight>) -> (Vec<Answer>, Result<(), Error>) {
+    pub(super) fn ask(&self, group: Vec<PageTask>) -> (Vec<PageOutcome>, Result<(), Error>) {
         let mut answers = Vec::new();
         let result = self.all(group, &mut answers);
         (answers, result)
     }
 
-    fn all(&self, group: Vec<Sight>, answers: &mut Vec<Answer>) -> Result<(), Error> {
+    fn all(&self, group: Vec<PageTask>, answers: &mut Vec<PageOutcome>) -> Result<(), Error> {
         let mut alone = group;
         if alone.len() > 1 {
             let sights: Vec<prompt::PageImagePrompt> =
                 alone.iter().map(|sight| sight.prompt.clone()).collect();
             let parts = prompt::several(&sights);
-            let said = self.line.ask(&parts, alone.len() as u32, Try::First)?;
+            let said = self.line.ask(&parts, alone.len() as u32, Attempt::First)?;
             let layers: BTreeMap<u32, String> = alone
                 .iter()
                 .map(|sight| (sight.prompt.page, sight.text.clone()))
                 .collect();
             let mut found = match said {
                 Ok(said)
-                    if self.is_blind(&said.end, alone.iter().map(|sight| sight.pixels).sum()) =>
+                    if self.image_was_dropped(
+                        &said.end,
+                        alone.iter().map(|sight| sight.pixels).sum(),
+                    ) =>
                 {
                     layers
                         .keys()
@@ -92,7 +95,7 @@ impl Asker<'_> {
             };
             alone.retain(|sight| match found.remove(&sight.prompt.page) {
                 Some(Ok((description, tokens))) => {
-                    answers.push(Answer::Described {
+                    answers.push(PageOutcome::Described {
                         id: sight.id.clone(),
                         description,
                         tokens,
@@ -118,7 +121,7 @@ impl Asker<'_> {
     fn shared(
         &self,
         all: BTreeMap<u32, Result<Description, FailureClass>>,
-        said: &Said,
+        said: &Completion,
         pages: usize,
     ) -> BTreeMap<u32, Result<(Description, u32), FailureClass>> {
         let tokens = said.end.tokens.unwrap_or(0) / pages as u32;
@@ -127,23 +130,27 @@ impl Asker<'_> {
             .collect()
     }
 
-    pub(super) fn again(&self, sight: &Sight, class: FailureClass) -> Answer {
-        (self.line.watch)(Event::Again(sight.id.clone(), class.to_string()));
-        Answer::Again(class)
+    pub(super) fn again(&self, sight: &PageTask, class: FailureClass) -> PageOutcome {
+        (self.line.on_event)(Event::Retried(sight.id.clone(), class.to_string()));
+        PageOutcome::Retried(class)
     }
 
     /// Asks about one page, up the ladder.
-    pub(super) fn single(&self, sight: &Sight, answers: &mut Vec<Answer>) -> Result<(), Error> {
+    pub(super) fn single(
+        &self,
+        sight: &PageTask,
+        answers: &mut Vec<PageOutcome>,
+    ) -> Result<(), Error> {
         let attempts = self.line.settings.attempts.max(1);
         let mut last = (FailureClass::Empty, String::new());
         for attempt in 0..attempts {
             let which = match attempt {
-                0 => Try::First,
-                _ => Try::Again(attempt),
+                0 => Attempt::First,
+                _ => Attempt::Retry(attempt),
             };
             let made = match self.say(sight, which)? {
                 Err(failed) => Err(failed),
-                Ok(said) => match self.is_blind(&said.end, sight.pixels) {
+                Ok(said) => match self.image_was_dropped(&said.end, sight.pixels) {
                     true => Err((
                         FailureClass::ImageDropped,
                         "the server did not look at the picture".to_owned(),
@@ -155,7 +162,7 @@ impl Asker<'_> {
             };
             match made {
                 Ok((description, tokens)) => {
-                    answers.push(Answer::Described {
+                    answers.push(PageOutcome::Described {
                         id: sight.id.clone(),
                         description,
                         tokens,
@@ -168,22 +175,24 @@ impl Asker<'_> {
                 answers.push(self.again(sight, last.0));
             }
         }
-        answers.push(Answer::Failed(sight.id.clone(), last.0, last.1));
+        answers.push(PageOutcome::Failed(sight.id.clone(), last.0, last.1));
         Ok(())
     }
 
     /// Asks about one page once. The last of several attempts asks for less.
-    pub(super) fn say(&self, sight: &Sight, which: Try) -> Result<Answered, Error> {
+    pub(super) fn say(&self, sight: &PageTask, which: Attempt) -> Result<CompletionResult, Error> {
         let last = self.line.settings.attempts.saturating_sub(1);
         let parts = match which {
-            Try::Again(attempt) if attempt > 1 && attempt == last => prompt::simple(&sight.prompt),
+            Attempt::Retry(attempt) if attempt > 1 && attempt == last => {
+                prompt::simple(&sight.prompt)
+            }
             _ => prompt::single(&sight.prompt),
         };
         self.line.ask(&parts, 1, which)
     }
 
     /// Whether a question cost so few tokens that its pictures cannot have been among them.
-    fn is_blind(&self, end: &Finish, pixels: u64) -> bool {
+    fn image_was_dropped(&self, end: &Finish, pixels: u64) -> bool {
         let must = pixels as f64 / f64::from(self.line.runner.card().pixels_per_token);
         end.prompt_tokens
             .is_some_and(|tokens| f64::from(tokens) < must * DROPPED)

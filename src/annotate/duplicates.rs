@@ -12,7 +12,7 @@ const CELL: usize = 4;
 
 /// Pages that were met, by what they read.
 #[derive(Default)]
-pub(super) struct Album {
+pub(super) struct DuplicateIndex {
     met: HashMap<String, Vec<Met>>,
 }
 
@@ -23,10 +23,15 @@ struct Met {
     cells: Vec<u8>,
 }
 
-impl Album {
+impl DuplicateIndex {
     /// The page met before of which this one is a twin: their text layers are equal but for white space, and no cell
     /// of their pictures differs by more than noise. Otherwise it is remembered.
-    pub(super) fn twin(&mut self, id: &PageId, text: &str, image: &PageImage) -> Option<PageId> {
+    pub(super) fn find_or_insert(
+        &mut self,
+        id: &PageId,
+        text: &str,
+        image: &PageImage,
+    ) -> Option<PageId> {
         let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
         let page = Met {
             id: id.clone(),
@@ -92,27 +97,30 @@ mod tests {
                 (i % 200) as u8
             }
         });
-        let mut album = Album::default();
-        assert_eq!(album.twin(&id(1), "E-104 is a fault", &plain), None);
+        let mut duplicates = DuplicateIndex::default();
         assert_eq!(
-            album.twin(&id(2), "E-104  is a\nfault", &noisy),
+            duplicates.find_or_insert(&id(1), "E-104 is a fault", &plain),
+            None
+        );
+        assert_eq!(
+            duplicates.find_or_insert(&id(2), "E-104  is a\nfault", &noisy),
             Some(id(1))
         );
         assert_eq!(
-            album.twin(&id(3), "E-105 is a fault", &plain),
+            duplicates.find_or_insert(&id(3), "E-105 is a fault", &plain),
             None,
             "the text differs in a digit"
         );
         assert_eq!(
-            album.twin(&id(4), "E-104 is a fault", &digit),
+            duplicates.find_or_insert(&id(4), "E-104 is a fault", &digit),
             None,
             "the picture does"
         );
         assert_eq!(
-            album.twin(&id(5), "", &plain),
+            duplicates.find_or_insert(&id(5), "", &plain),
             None,
             "a scan of it has no text"
         );
-        assert_eq!(album.twin(&id(6), "", &noisy), Some(id(5)));
+        assert_eq!(duplicates.find_or_insert(&id(6), "", &noisy), Some(id(5)));
     }
 }

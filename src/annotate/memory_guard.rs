@@ -20,7 +20,7 @@ const APART: u64 = 50;
 
 /// What is to be done before the next question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum Action {
     Go,
     /// Free memory, then go.
     CleanUp,
@@ -33,7 +33,7 @@ pub(super) enum Step {
 }
 
 /// Looks at the memory.
-pub(super) struct Guard<'a> {
+pub(super) struct MemoryGuard<'a> {
     gauge: &'a Gauge<'a>,
     limit: u64,
     /// Whether the model can be unloaded.
@@ -65,7 +65,7 @@ enum Pause {
     Since(Instant),
 }
 
-impl<'a> Guard<'a> {
+impl<'a> MemoryGuard<'a> {
     pub(super) fn new(gauge: &'a Gauge<'a>, limit: u64, unloads: bool) -> Self {
         Self {
             gauge,
@@ -99,9 +99,9 @@ impl<'a> Guard<'a> {
     }
 
     /// Looks, and says what is to be done, and what a person should know.
-    pub(super) fn look(&self) -> (Step, Option<String>) {
+    pub(super) fn look(&self) -> (Action, Option<String>) {
         let Some(now) = self.glance() else {
-            return (Step::Go, None);
+            return (Action::Go, None);
         };
         let mut state = self.state();
         state.now = now;
@@ -121,26 +121,26 @@ impl<'a> Guard<'a> {
 }
 
 impl State {
-    fn step(&mut self, share: u64, unloads: bool) -> Step {
+    fn step(&mut self, share: u64, unloads: bool) -> Action {
         if share < PAUSE && !matches!(self.pause, Pause::Freeing) {
             self.pause = Pause::None;
         }
         match (share, self.pause) {
-            (STOP.., _) => Step::Stop,
-            (PAUSE.., Pause::Since(then)) if then.elapsed() > DROUGHT => Step::Stop,
+            (STOP.., _) => Action::Stop,
+            (PAUSE.., Pause::Since(then)) if then.elapsed() > DROUGHT => Action::Stop,
             (PAUSE.., pause) => {
                 let clean_up = matches!(pause, Pause::None);
                 if clean_up {
                     self.pause = Pause::Freeing;
                     self.cleaned = Some(self.looks);
                 }
-                Step::Wait { clean_up }
+                Action::Wait { clean_up }
             }
             (CLEAN_UP.., _) if unloads && self.is_time() => {
                 self.cleaned = Some(self.looks);
-                Step::CleanUp
+                Action::CleanUp
             }
-            _ => Step::Go,
+            _ => Action::Go,
         }
     }
 
@@ -186,35 +186,35 @@ mod tests {
     fn each_mark_has_its_step_and_is_told_once() {
         let now = AtomicU64::new(0);
         let gauge = || Some(now.load(Ordering::Relaxed));
-        let guard = Guard::new(&gauge, 1000, true);
+        let guard = MemoryGuard::new(&gauge, 1000, true);
         let at = |share: u64| {
             now.store(share, Ordering::Relaxed);
             let (step, told) = guard.look();
             (step, told.is_some())
         };
-        assert_eq!(at(740), (Step::Go, false));
-        assert_eq!(at(750), (Step::Go, true));
-        assert_eq!(at(760), (Step::Go, false));
-        assert_eq!(at(800), (Step::CleanUp, true));
-        assert_eq!(at(820), (Step::Go, false), "not for every page");
-        assert_eq!(at(850), (Step::Wait { clean_up: true }, true));
-        assert_eq!(at(870), (Step::Wait { clean_up: false }, true));
+        assert_eq!(at(740), (Action::Go, false));
+        assert_eq!(at(750), (Action::Go, true));
+        assert_eq!(at(760), (Action::Go, false));
+        assert_eq!(at(800), (Action::CleanUp, true));
+        assert_eq!(at(820), (Action::Go, false), "not for every page");
+        assert_eq!(at(850), (Action::Wait { clean_up: true }, true));
+        assert_eq!(at(870), (Action::Wait { clean_up: false }, true));
         guard.freed();
-        assert_eq!(at(870), (Step::Wait { clean_up: false }, false));
-        assert_eq!(at(700), (Step::Go, false));
-        assert_eq!(at(860), (Step::Wait { clean_up: true }, false));
-        assert_eq!(at(950), (Step::Stop, true));
+        assert_eq!(at(870), (Action::Wait { clean_up: false }, false));
+        assert_eq!(at(700), (Action::Go, false));
+        assert_eq!(at(860), (Action::Wait { clean_up: true }, false));
+        assert_eq!(at(950), (Action::Stop, true));
         assert_eq!(guard.peak(), Some(950));
         for _ in 0..APART - 1 {
-            assert_eq!(at(700).0, Step::Go);
+            assert_eq!(at(700).0, Action::Go);
         }
-        assert_eq!(at(810).0, Step::CleanUp);
+        assert_eq!(at(810).0, Action::CleanUp);
     }
 
     #[test]
     fn a_machine_that_nobody_can_look_at_stops_nothing() {
-        let guard = Guard::new(&|| None, 1, true);
-        assert_eq!(guard.look(), (Step::Go, None));
+        let guard = MemoryGuard::new(&|| None, 1, true);
+        assert_eq!(guard.look(), (Action::Go, None));
         assert_eq!(guard.peak(), None);
     }
 }

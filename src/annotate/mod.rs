@@ -27,13 +27,13 @@ mod memory_guard;
 mod produce;
 mod select;
 
-pub use benchmark::{Round, Said, Trial};
+pub use benchmark::{DescribeResult, Round, Trial};
 pub use select::{Redo, Request};
 
 use canary::Canary;
-use client::Line;
-use describe_pages::{Answer, Asker, Sight};
-use memory_guard::Guard;
+use client::RetryingClient;
+use describe_pages::{Describer, PageOutcome, PageTask};
+use memory_guard::MemoryGuard;
 
 /// Between two glances at the memory.
 const GLANCE: Duration = Duration::from_millis(250);
@@ -63,7 +63,7 @@ pub struct Settings {
 pub type Gauge<'a> = dyn Fn() -> Option<u64> + Sync + 'a;
 
 /// What a run works with.
-pub struct Parts<'a> {
+pub struct Components<'a> {
     /// Opens the renderer.
     pub renderer: Box<dyn FnOnce() -> Result<Box<dyn Renderer>, render::Error> + Send + 'a>,
     /// The model.
@@ -96,9 +96,9 @@ pub enum Event {
     /// A page is done: described, failed, blank or a twin.
     Done(PageId),
     /// A page is asked again, for this reason.
-    Again(PageId, String),
+    Retried(PageId, String),
     /// A question was answered.
-    Asked(Exchange),
+    Completed(Exchange),
     /// Something a person should know.
     Note(String),
 }
@@ -116,7 +116,7 @@ pub struct Exchange {
 
 /// What became of a run.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Tally {
+pub struct DescribeStats {
     /// Pages that were described.
     pub described: u32,
     /// Pages that took the description of a twin.
@@ -152,7 +152,7 @@ pub struct Failure {
     pub why: String,
 }
 
-impl Tally {
+impl DescribeStats {
     /// The exit code: 0 nothing failed, 1 something did, 2 something did and nothing asked for has a description.
     pub fn exit_code(&self) -> u8 {
         let failed = self.stopped || !self.failed.is_empty() || !self.manuals.is_empty();
@@ -164,70 +164,70 @@ impl Tally {
     }
 }
 
-/// Describes stored pages. `stop`, once true, ends the run after the pages in hand. What happens is told to `watch`.
+/// Describes stored pages. `stop`, once true, ends the run after the pages in hand. What happens is told to `on_event`.
 ///
 /// The tally is complete also when a part failed: what it counts as described is in the store.
 pub fn annotate(
-    parts: Parts<'_>,
+    parts: Components<'_>,
     request: &Request,
     settings: &Settings,
     stop: &AtomicBool,
-    watch: &(dyn Fn(Event) + Sync),
-) -> (Tally, Result<(), Error>) {
+    on_event: &(dyn Fn(Event) + Sync),
+) -> (DescribeStats, Result<(), Error>) {
     let start = Instant::now();
-    let mut tally = Tally::default();
-    let how = How {
+    let mut stats = DescribeStats::default();
+    let how = RunContext {
         settings,
         stop,
-        watch,
+        on_event,
     };
-    let result = flow(parts, request, &how, &mut tally);
-    tally.seconds = start.elapsed().as_secs_f64();
-    tally.stopped = stop.load(Ordering::Relaxed);
-    (tally, result)
+    let result = flow(parts, request, &how, &mut stats);
+    stats.seconds = start.elapsed().as_secs_f64();
+    stats.stopped = stop.load(Ordering::Relaxed);
+    (stats, result)
 }
 
 /// How a run works, and who is told.
-struct How<'a> {
+struct RunContext<'a> {
     settings: &'a Settings,
     stop: &'a AtomicBool,
-    watch: &'a (dyn Fn(Event) + Sync),
+    on_event: &'a (dyn Fn(Event) + Sync),
 }
 
 fn flow(
-    parts: Parts<'_>,
+    parts: Components<'_>,
     request: &Request,
-    how: &How<'_>,
-    tally: &mut Tally,
+    how: &RunContext<'_>,
+    stats: &mut DescribeStats,
 ) -> Result<(), Error> {
-    let &How {
+    let &RunContext {
         settings,
         stop,
-        watch,
+        on_event,
     } = how;
-    let (jobs, kept) = select::list(parts.store, request)?;
-    tally.kept = kept;
+    let (jobs, kept) = select::select_pages(parts.store, request)?;
+    stats.kept = kept;
     let found = jobs.iter().map(|job| job.pages.len()).sum();
-    watch(Event::Found(found));
+    on_event(Event::Found(found));
     let unloads = parts.runner.card().unloads;
     if settings.unload_every > 0 && !unloads {
         let why = "this server cannot unload its model: `unload_every` changes nothing";
-        watch(Event::Note(why.to_owned()));
+        on_event(Event::Note(why.to_owned()));
     }
-    let guard = Guard::new(parts.gauge, settings.memory, unloads);
+    let guard = MemoryGuard::new(parts.gauge, settings.memory, unloads);
     let over = AtomicBool::new(false);
-    let asker = Asker {
-        line: Line::new(parts.runner, settings, &guard, &over, watch),
+    let describer = Describer {
+        line: RetryingClient::new(parts.runner, settings, &guard, &over, on_event),
     };
     // A page asked about once more tells nothing where there are few.
     let every = settings.canary_every;
     let canary = Canary::new(if found > every { every } else { 0 });
     let (stops, renderer) = ([stop, &over], parts.renderer);
     let result = lanes(
-        &asker,
+        &describer,
         canary,
         |out, answered| {
-            let desk = produce::Desk {
+            let desk = produce::PageProducer {
                 interleave: settings.interleave,
                 password: request.password.as_deref(),
                 stop: stops,
@@ -238,28 +238,28 @@ fn flow(
         },
         |answers| {
             let model = &parts.runner.card().model;
-            produce::store(parts.store, model, answers, tally, watch)
+            produce::store(parts.store, model, answers, stats, on_event)
         },
     );
-    tally.memory = guard.peak();
+    stats.memory = guard.peak();
     result
 }
 
 /// Lets lanes ask about the groups that `feed` sends them, and `drain` take what comes of it.
 fn lanes(
-    asker: &Asker<'_>,
+    describer: &Describer<'_>,
     canary: Canary,
-    feed: impl FnOnce(SyncSender<Vec<Sight>>, SyncSender<Answer>) -> Result<(), Error> + Send,
-    drain: impl FnOnce(Receiver<Answer>) -> Result<(), Error>,
+    feed: impl FnOnce(SyncSender<Vec<PageTask>>, SyncSender<PageOutcome>) -> Result<(), Error> + Send,
+    drain: impl FnOnce(Receiver<PageOutcome>) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let settings = asker.line.settings;
+    let settings = describer.line.settings;
     let (out, groups) = sync_channel(settings.lanes);
     let (answered, answers) = sync_channel(settings.lanes * settings.interleave);
     // Shared by the lanes alone: when the last one ends, by whatever, nobody feeds them any more.
     let groups = Arc::new(Mutex::new(groups));
     let done = AtomicBool::new(false);
-    let care = Care {
-        asker,
+    let care = Worker {
+        describer,
         canary,
         asked: AtomicUsize::new(0),
     };
@@ -268,7 +268,7 @@ fn lanes(
         let feeding = scope.spawn(move || feed(out, told));
         let glances = scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
-                asker.line.guard.glance();
+                describer.line.guard.glance();
                 thread::park_timeout(GLANCE);
             }
         });
@@ -284,14 +284,14 @@ fn lanes(
         let fed = joined(feeding);
         done.store(true, Ordering::Relaxed);
         glances.thread().unpark();
-        let given_up = asker.line.outcome().map_err(Error::from);
+        let given_up = describer.line.outcome().map_err(Error::from);
         drained.and(asked.map(drop)).and(fed).and(given_up)
     })
 }
 
 /// What lanes share besides the groups.
-struct Care<'a> {
-    asker: &'a Asker<'a>,
+struct Worker<'a> {
+    describer: &'a Describer<'a>,
     canary: Canary,
     /// Pages that were asked about.
     asked: AtomicUsize,
@@ -299,9 +299,9 @@ struct Care<'a> {
 
 /// Asks about group after group. Once the server is given up, by whichever lane, what still waits is let go.
 fn lane(
-    groups: &Mutex<Receiver<Vec<Sight>>>,
-    answered: &SyncSender<Answer>,
-    care: &Care<'_>,
+    groups: &Mutex<Receiver<Vec<PageTask>>>,
+    answered: &SyncSender<PageOutcome>,
+    care: &Worker<'_>,
 ) -> Result<(), Error> {
     let mut result = Ok(());
     while let Some(group) = next(groups) {
@@ -312,38 +312,39 @@ fn lane(
     result
 }
 
-impl Care<'_> {
+impl Worker<'_> {
     /// Asks about a group, hands the answers on, and sees after the model.
     fn group(
         &self,
-        mut group: Vec<Sight>,
-        answered: &SyncSender<Answer>,
+        mut group: Vec<PageTask>,
+        answered: &SyncSender<PageOutcome>,
     ) -> Result<(), vlm::Error> {
-        let (answers, asked) = self.asker.ask(group.clone());
-        let described: HashSet<PageId> = answers.iter().filter_map(Answer::described).collect();
+        let (answers, asked) = self.describer.ask(group.clone());
+        let described: HashSet<PageId> =
+            answers.iter().filter_map(PageOutcome::described).collect();
         self.hand_on(answers, answered);
         let pages = group.len();
         group.retain(|sight| described.contains(&sight.id));
         // Pages are noted once they are on their way: what is said of them later comes after.
         asked?;
-        let (again, looked) = self.canary.described(group, self.asker);
+        let (again, looked) = self.canary.described(group, self.describer);
         self.hand_on(again, answered);
         looked?;
-        let every = self.asker.line.settings.unload_every;
+        let every = self.describer.line.settings.unload_every;
         let before = self.asked.fetch_add(pages, Ordering::Relaxed);
         if every > 0 && before / every < (before + pages) / every {
-            self.asker.line.clean_up();
+            self.describer.line.clean_up();
         }
         Ok(())
     }
 
-    fn hand_on(&self, answers: Vec<Answer>, answered: &SyncSender<Answer>) {
+    fn hand_on(&self, answers: Vec<PageOutcome>, answered: &SyncSender<PageOutcome>) {
         if answers
             .into_iter()
             .any(|answer| answered.send(answer).is_err())
         {
             // Nobody stores any more.
-            self.asker.line.give_up(None);
+            self.describer.line.give_up(None);
         }
     }
 }

@@ -14,10 +14,10 @@ use crate::store::{Scope, Store, StoredPage};
 use crate::vlm::prompt;
 use crate::vlm::reply::FailureClass;
 
-use super::describe_pages::{Answer, Sight};
-use super::duplicates::Album;
+use super::describe_pages::{PageOutcome, PageTask};
+use super::duplicates::DuplicateIndex;
 use super::select::Job;
-use super::{Error, Event, Failure, Tally};
+use super::{DescribeStats, Error, Event, Failure};
 
 /// Quality of the JPEG that is sent.
 const QUALITY: u8 = 90;
@@ -25,21 +25,21 @@ const QUALITY: u8 = 90;
 const SAME: usize = 3;
 
 /// Renders pages and hands them on.
-pub(super) struct Desk<'a> {
+pub(super) struct PageProducer<'a> {
     /// Pages in a group.
     pub(super) interleave: usize,
     /// Opens manuals that are protected.
     pub(super) password: Option<&'a str>,
     /// Any of them ends it.
     pub(super) stop: [&'a AtomicBool; 2],
-    pub(super) out: SyncSender<Vec<Sight>>,
-    pub(super) answered: SyncSender<Answer>,
+    pub(super) out: SyncSender<Vec<PageTask>>,
+    pub(super) answered: SyncSender<PageOutcome>,
 }
 
 /// Nobody takes pages any more.
 struct Gone;
 
-impl Desk<'_> {
+impl PageProducer<'_> {
     /// Looks at every page of every manual.
     pub(super) fn run(
         self,
@@ -50,13 +50,13 @@ impl Desk<'_> {
             return Ok(());
         }
         let mut renderer = renderer()?;
-        let mut album = Album::default();
+        let mut duplicates = DuplicateIndex::default();
         for job in jobs {
-            match self.manual(&mut *renderer, &mut album, job) {
+            match self.manual(&mut *renderer, &mut duplicates, job) {
                 Ok(Ok(())) => {}
                 Ok(Err(Gone)) => break,
                 Err(why) => {
-                    let answer = Answer::Manual(job.card.id.clone(), why);
+                    let answer = PageOutcome::Manual(job.card.id.clone(), why);
                     if self.answered.send(answer).is_err() {
                         break;
                     }
@@ -70,7 +70,7 @@ impl Desk<'_> {
     fn manual(
         &self,
         renderer: &mut dyn Renderer,
-        album: &mut Album,
+        duplicates: &mut DuplicateIndex,
         job: &Job,
     ) -> Result<Result<(), Gone>, String> {
         let path = &job.card.path;
@@ -90,10 +90,14 @@ impl Desk<'_> {
             }
             let text = job.pages.get(&id.number).cloned().unwrap_or_default();
             let told = match page {
-                Err(cause) => Some(Answer::Failed(id, FailureClass::Unseen, cause.to_string())),
-                Ok(page) if page.blank => Some(Answer::Blank(id)),
-                Ok(page) => match album.twin(&id, &text, &page.image) {
-                    Some(twin) => Some(Answer::Twin(id, twin)),
+                Err(cause) => Some(PageOutcome::Failed(
+                    id,
+                    FailureClass::Unseen,
+                    cause.to_string(),
+                )),
+                Ok(page) if page.blank => Some(PageOutcome::Blank(id)),
+                Ok(page) => match duplicates.find_or_insert(&id, &text, &page.image) {
+                    Some(twin) => Some(PageOutcome::Duplicate(id, twin)),
                     None => {
                         group.push(self.sight(job, id, text, &page.image));
                         None
@@ -113,8 +117,8 @@ impl Desk<'_> {
         }
     }
 
-    fn sight(&self, job: &Job, id: PageId, text: String, image: &PageImage) -> Sight {
-        Sight {
+    fn sight(&self, job: &Job, id: PageId, text: String, image: &PageImage) -> PageTask {
+        PageTask {
             prompt: prompt::PageImagePrompt {
                 page: id.number,
                 of: job.card.pages,
@@ -146,34 +150,34 @@ fn jpeg(image: &PageImage) -> Arc<[u8]> {
 pub(super) fn store(
     store: &dyn Store,
     model: &str,
-    answers: Receiver<Answer>,
-    tally: &mut Tally,
-    watch: &(dyn Fn(Event) + Sync),
+    answers: Receiver<PageOutcome>,
+    stats: &mut DescribeStats,
+    on_event: &(dyn Fn(Event) + Sync),
 ) -> Result<(), Error> {
-    let mut keeper = Keeper {
+    let mut keeper = ResultRecorder {
         store,
         model,
-        tally,
+        stats,
         done: HashSet::new(),
         told: HashSet::new(),
         said: HashMap::new(),
         waiting: Vec::new(),
     };
     for answer in answers {
-        keeper.take(answer, watch)?;
+        keeper.take(answer, on_event)?;
     }
     // Twins of pages that were described in the same run.
     for (id, twin) in std::mem::take(&mut keeper.waiting) {
-        keeper.twin(&id, &twin)?;
-        keeper.done(id, watch);
+        keeper.duplicate(&id, &twin)?;
+        keeper.done(id, on_event);
     }
     Ok(())
 }
 
-struct Keeper<'a> {
+struct ResultRecorder<'a> {
     store: &'a dyn Store,
     model: &'a str,
-    tally: &'a mut Tally,
+    stats: &'a mut DescribeStats,
     /// Pages that something came of.
     done: HashSet<PageId>,
     /// Pages that have a description now.
@@ -184,62 +188,66 @@ struct Keeper<'a> {
     waiting: Vec<(PageId, PageId)>,
 }
 
-impl Keeper<'_> {
-    fn take(&mut self, answer: Answer, watch: &(dyn Fn(Event) + Sync)) -> Result<(), Error> {
+impl ResultRecorder<'_> {
+    fn take(
+        &mut self,
+        answer: PageOutcome,
+        on_event: &(dyn Fn(Event) + Sync),
+    ) -> Result<(), Error> {
         match answer {
-            Answer::Manual(id, why) => {
-                self.tally.manuals.insert(id.to_string(), why);
+            PageOutcome::Manual(id, why) => {
+                self.stats.manuals.insert(id.to_string(), why);
                 return Ok(());
             }
-            Answer::Again(class) => {
-                *self.tally.retries.entry(class.to_string()).or_default() += 1;
+            PageOutcome::Retried(class) => {
+                *self.stats.retries.entry(class.to_string()).or_default() += 1;
                 return Ok(());
             }
-            Answer::Twin(id, twin) => {
+            PageOutcome::Duplicate(id, twin) => {
                 self.waiting.push((id, twin));
                 return Ok(());
             }
-            Answer::Blank(id) => {
-                self.tally.blank += 1;
-                self.done(id, watch);
+            PageOutcome::Blank(id) => {
+                self.stats.blank += 1;
+                self.done(id, on_event);
             }
-            Answer::Failed(id, class, why) => {
+            PageOutcome::Failed(id, class, why) => {
                 self.fail(&id, class, why)?;
-                self.done(id, watch);
+                self.done(id, on_event);
             }
-            Answer::Described {
+            PageOutcome::Described {
                 id,
                 description,
                 tokens,
             } => {
-                self.tally.tokens += u64::from(tokens);
+                self.stats.tokens += u64::from(tokens);
                 self.described(&id, description)?;
-                self.done(id, watch);
+                self.done(id, on_event);
             }
         }
         Ok(())
     }
 
     /// Something came of a page; of some it does twice.
-    fn done(&mut self, id: PageId, watch: &(dyn Fn(Event) + Sync)) {
+    fn done(&mut self, id: PageId, on_event: &(dyn Fn(Event) + Sync)) {
         if self.done.insert(id.clone()) {
-            watch(Event::Done(id));
+            on_event(Event::Done(id));
         }
     }
 
     /// What was said of a page before counts no more.
     fn forget(&mut self, id: &PageId) {
         if self.told.remove(id) {
-            self.tally.described -= 1;
+            self.stats.described -= 1;
         }
         let page = id.to_string();
-        self.tally.failed.retain(|failure| failure.page != page);
+        self.stats.failed.retain(|failure| failure.page != page);
     }
 
     fn described(&mut self, id: &PageId, description: Description) -> Result<(), Error> {
         self.forget(id);
         self.told.insert(id.clone());
-        self.tally.described += 1;
+        self.stats.described += 1;
         let key = (description.title.clone(), description.summary.clone());
         let same = self.said.entry(key).or_default();
         if !same.contains(id) {
@@ -264,7 +272,7 @@ impl Keeper<'_> {
 
     fn fail(&mut self, id: &PageId, class: FailureClass, why: String) -> Result<(), Error> {
         self.forget(id);
-        self.tally.failed.push(Failure {
+        self.stats.failed.push(Failure {
             page: id.to_string(),
             class: class.to_string(),
             why: why.clone(),
@@ -274,12 +282,12 @@ impl Keeper<'_> {
     }
 
     /// Gives a page the description of its twin, if that has one.
-    fn twin(&mut self, id: &PageId, twin: &PageId) -> Result<(), Error> {
+    fn duplicate(&mut self, id: &PageId, twin: &PageId) -> Result<(), Error> {
         let page = self.page(twin)?;
         let before = page.and_then(|page| Annotation::from_json(page.description.as_deref()?));
         match before.map(|annotation| annotation.outcome) {
             Some(Outcome::Described(description)) => {
-                self.tally.twins += 1;
+                self.stats.twins += 1;
                 let twin_of = Some(twin.to_string());
                 self.put(
                     id,

@@ -44,7 +44,10 @@ pub(super) struct Job {
 }
 
 /// The manuals with pages to look at, and how many pages have what they need.
-pub(super) fn list(store: &dyn Store, request: &Request) -> Result<(Vec<Job>, u32), store::Error> {
+pub(super) fn select_pages(
+    store: &dyn Store,
+    request: &Request,
+) -> Result<(Vec<Job>, u32), store::Error> {
     let (mut jobs, mut kept) = (Vec::new(), 0);
     let cards = store.cards()?.into_iter();
     let wanted =
@@ -57,7 +60,7 @@ pub(super) fn list(store: &dyn Store, request: &Request) -> Result<(Vec<Job>, u3
         let mut pages = BTreeMap::new();
         for page in store.records(&scope)? {
             let page = page?;
-            match is_due(page.description.as_deref(), request) {
+            match needs_description(page.description.as_deref(), request) {
                 true => drop(pages.insert(page.id.number, page.text)),
                 false => kept += 1,
             }
@@ -70,12 +73,12 @@ pub(super) fn list(store: &dyn Store, request: &Request) -> Result<(Vec<Job>, u3
         }
     }
     if let Some(limit) = request.limit {
-        shorten(&mut jobs, limit);
+        take_least_text(&mut jobs, limit);
     }
     Ok((jobs, kept))
 }
 
-fn is_due(description: Option<&str>, request: &Request) -> bool {
+fn needs_description(description: Option<&str>, request: &Request) -> bool {
     let Some(before) = description.and_then(Annotation::from_json) else {
         return true;
     };
@@ -89,7 +92,7 @@ fn is_due(description: Option<&str>, request: &Request) -> bool {
 }
 
 /// Keeps the pages with the least text: scans have none, pages of pictures little.
-fn shorten(jobs: &mut Vec<Job>, limit: usize) {
+fn take_least_text(jobs: &mut Vec<Job>, limit: usize) {
     let mut lengths: Vec<(usize, usize, u32)> = Vec::new();
     for (job, at) in jobs.iter().zip(0..) {
         lengths.extend(
@@ -126,7 +129,7 @@ mod tests {
             job("a", &["long text", "", "word"]),
             job("b", &["x", "another long text"]),
         ];
-        shorten(&mut jobs, 3);
+        take_least_text(&mut jobs, 3);
         let left: Vec<Vec<u32>> = jobs
             .iter()
             .map(|job| job.pages.keys().copied().collect())
@@ -153,7 +156,7 @@ mod tests {
                 model: "b".to_owned(),
                 ..Request::default()
             };
-            is_due(annotation.map(Annotation::to_json).as_deref(), &request)
+            needs_description(annotation.map(Annotation::to_json).as_deref(), &request)
         };
         assert!(due(None, None) && !due(Some(&described), None) && !due(Some(&failed), None));
         assert!(

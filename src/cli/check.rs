@@ -5,12 +5,12 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use crate::config::Settings;
+use crate::diagnostic::Diagnostic;
 use crate::embed;
 use crate::library;
 use crate::page::{ManualId, PageSet};
 use crate::render::{self, Source};
-use crate::report::Report;
-use crate::store::{self, Which};
+use crate::store::{self, CollectionSelector};
 
 use super::Common;
 use super::ui::Ui;
@@ -36,7 +36,7 @@ struct Part {
     found: String,
 }
 
-pub(super) fn run(ui: &mut Ui, common: &Common, args: &CheckArgs) -> Result<ExitCode, Report> {
+pub(super) fn run(ui: &mut Ui, common: &Common, args: &CheckArgs) -> Result<ExitCode, Diagnostic> {
     if args.licences {
         ui.data(render::licences())?;
         return Ok(ExitCode::SUCCESS);
@@ -47,7 +47,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &CheckArgs) -> Result<Exit
         part("store", place(&settings)),
     ];
     match embed::card(&settings.embed) {
-        Err(e) => parts.push(part("model", Err(Report::from(e)))),
+        Err(e) => parts.push(part("model", Err(Diagnostic::from(e)))),
         Ok(card) => {
             let rows = format!(
                 "{} rows x {} a page at most",
@@ -59,7 +59,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &CheckArgs) -> Result<Exit
             );
             parts.push(part("model", Ok(text)));
             parts.push(part("device", Ok(card.device.clone())));
-            let plan = library::memory_plan(&settings, &card).map_err(Report::from);
+            let plan = library::memory_plan(&settings, &card).map_err(Diagnostic::from);
             let text = plan.map(|p| {
                 format!(
                     "batches of {}: {} of {} allowed",
@@ -74,7 +74,9 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &CheckArgs) -> Result<Exit
             .and_then(|mut model| model.embed_query("ready?"));
         parts.push(part(
             "weights",
-            opened.map(|_| "opened".to_owned()).map_err(Report::from),
+            opened
+                .map(|_| "opened".to_owned())
+                .map_err(Diagnostic::from),
         ));
     }
     let ready = parts.iter().all(|part| part.ready);
@@ -93,7 +95,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &CheckArgs) -> Result<Exit
     Ok(ExitCode::from(u8::from(!ready)))
 }
 
-fn part(part: &'static str, found: Result<String, Report>) -> Part {
+fn part(part: &'static str, found: Result<String, Diagnostic>) -> Part {
     match found {
         Ok(found) => Part {
             part,
@@ -108,33 +110,33 @@ fn part(part: &'static str, found: Result<String, Report>) -> Part {
     }
 }
 
-fn pdfium(settings: &Settings) -> Result<String, Report> {
+fn pdfium(settings: &Settings) -> Result<String, Diagnostic> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("probe.pdf");
     std::fs::write(&path, PROBE)?;
-    let mut renderer = render::open(&settings.render).map_err(|e| Report::failure(&e))?;
+    let mut renderer = render::open(&settings.render).map_err(|e| Diagnostic::failure(&e))?;
     renderer
         .open(&Source {
             manual: ManualId::new("probe"),
             path,
             password: None,
         })
-        .map_err(|e| Report::failure(&e))?;
+        .map_err(|e| Diagnostic::failure(&e))?;
     let all = PageSet::all();
     let page = renderer
         .pages(&all)
-        .map_err(|e| Report::failure(&e))?
+        .map_err(|e| Diagnostic::failure(&e))?
         .next();
     match page {
         Some((_, Ok(page))) if !page.blank => Ok(format!("renders at {} dpi", settings.render.dpi)),
-        Some((_, Err(e))) => Err(Report::failure(&e)),
-        _ => Err(Report::plain("a page came back empty")),
+        Some((_, Err(e))) => Err(Diagnostic::failure(&e)),
+        _ => Err(Diagnostic::plain("a page came back empty")),
     }
 }
 
-fn place(settings: &Settings) -> Result<String, Report> {
+fn place(settings: &Settings) -> Result<String, Diagnostic> {
     let at = store::name(&settings.store)?;
-    match store::open(&settings.store, Which::Last, store::Mode::Read) {
+    match store::open(&settings.store, CollectionSelector::Last, store::Mode::Read) {
         Ok(opened) => {
             let pages: u32 = opened
                 .store

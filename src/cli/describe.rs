@@ -7,10 +7,10 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use crate::annotate::{Redo, Request};
+use crate::diagnostic::Diagnostic;
 use crate::library;
 use crate::page::{Annotation, PageSet};
-use crate::report::Report;
-use crate::store::{self, Mode, Scope, Store, Which};
+use crate::store::{self, CollectionSelector, Mode, Scope, Store};
 use crate::vlm::{self, RunnerKind};
 
 use super::ui::Ui;
@@ -66,7 +66,11 @@ pub(super) struct DescribeArgs {
     export: Option<PathBuf>,
 }
 
-pub(super) fn run(ui: &mut Ui, common: &Common, args: &DescribeArgs) -> Result<ExitCode, Report> {
+pub(super) fn run(
+    ui: &mut Ui,
+    common: &Common,
+    args: &DescribeArgs,
+) -> Result<ExitCode, Diagnostic> {
     let mut settings = common.settings()?;
     args.lay_over(&mut settings.describe, common.model());
     let mode = match args.export {
@@ -75,12 +79,12 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &DescribeArgs) -> Result<E
     };
     // Nothing is made where nothing was stored.
     let empty = |at| store::Error::Empty { at };
-    let seen = store::open(&settings.store, Which::Last, Mode::Read)?;
+    let seen = store::open(&settings.store, CollectionSelector::Last, Mode::Read)?;
     if seen.profile.is_none() {
         return Err(empty(seen.at).into());
     }
     drop(seen);
-    let opened = store::open(&settings.store, Which::Last, mode)?;
+    let opened = store::open(&settings.store, CollectionSelector::Last, mode)?;
     let store = opened.store;
     let profile = opened.profile.ok_or_else(|| empty(opened.at))?;
     let manual = args.manual.as_deref();
@@ -128,8 +132,8 @@ impl DescribeArgs {
 }
 
 /// Writes what is stored: whole, or not at all.
-fn export(ui: &Ui, store: &dyn Store, scope: &Scope, file: &Path) -> Result<(), Report> {
-    let failed = |e: &dyn std::fmt::Display| Report::plain(format!("{}: {e}", file.display()));
+fn export(ui: &Ui, store: &dyn Store, scope: &Scope, file: &Path) -> Result<(), Diagnostic> {
+    let failed = |e: &dyn std::fmt::Display| Diagnostic::plain(format!("{}: {e}", file.display()));
     let folder = file
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::annotate::{self, Event, Parts, Request, Tally};
+use crate::annotate::{self, Components, DescribeStats, Event, Request};
 use crate::config::Settings;
+use crate::diagnostic::Diagnostic;
 use crate::library;
 use crate::measure;
 use crate::qwen::mlx;
 use crate::render::{self, Renderer};
-use crate::report::Report;
 use crate::store::Store;
 use crate::units::{ByteSize, Seconds};
 use crate::vlm::{self, Card};
@@ -24,7 +24,7 @@ use crate::reports::table::aligned;
 
 /// Outcome of a run, and whether a part failed as a whole.
 pub(super) struct Outcome {
-    tally: Tally,
+    stats: DescribeStats,
     result: Result<(), annotate::Error>,
     mlx: Option<mlx::Memory>,
 }
@@ -33,7 +33,7 @@ pub(super) struct Outcome {
 #[derive(serde::Serialize)]
 pub(super) struct OutcomeJson<'a> {
     #[serde(flatten)]
-    tally: &'a Tally,
+    stats: &'a DescribeStats,
     #[serde(skip_serializing_if = "Option::is_none")]
     mlx: Option<mlx::Memory>,
 }
@@ -41,7 +41,7 @@ pub(super) struct OutcomeJson<'a> {
 impl Outcome {
     pub(super) fn json(&self) -> OutcomeJson<'_> {
         OutcomeJson {
-            tally: &self.tally,
+            stats: &self.stats,
             mlx: self.mlx,
         }
     }
@@ -53,7 +53,7 @@ pub(super) fn describe(
     settings: &Settings,
     store: &dyn Store,
     mut request: Request,
-) -> Result<Outcome, Report> {
+) -> Result<Outcome, Diagnostic> {
     let config = &settings.describe;
     if let Some(program) = config.command.first() {
         ui.say(format!(
@@ -72,17 +72,17 @@ pub(super) fn describe(
         interleave: chosen(config.interleave, card.interleave),
         ..annotate_settings(settings, config)
     };
-    let parts = Parts {
+    let parts = Components {
         renderer: Box::new(upright_renderer(settings)),
         runner: &*runner,
         store,
-        gauge: &|| runner.process().and_then(measure::taken_by),
+        gauge: &|| runner.process().and_then(measure::process_memory),
     };
     let bar = Bar::new(ui);
-    let (tally, result) = annotate::annotate(parts, &request, &how, &STOP, &|event| bar.on(event));
+    let (stats, result) = annotate::annotate(parts, &request, &how, &STOP, &|event| bar.on(event));
     bar.bar.finish_and_clear();
     Ok(Outcome {
-        tally,
+        stats,
         result,
         mlx: (config.runner == vlm::RunnerKind::Mlx)
             .then(mlx_memory)
@@ -91,19 +91,19 @@ pub(super) fn describe(
 }
 
 /// Prints the summary; returns the exit code.
-pub(super) fn finish(ui: &Ui, outcome: Outcome) -> Result<u8, Report> {
-    let Outcome { tally, result, mlx } = outcome;
+pub(super) fn finish(ui: &Ui, outcome: Outcome) -> Result<u8, Diagnostic> {
+    let Outcome { stats, result, mlx } = outcome;
     if !ui.json && !ui.quiet() {
-        ui.data(summary(&tally))?;
+        ui.data(summary(&stats))?;
         if let Some(mlx) = mlx {
             ui.data(mlx_line(mlx))?;
         }
     }
-    if tally.stopped {
+    if stats.stopped {
         ui.warn("stopped; the same command goes on where it ended");
     }
-    result.map_err(Report::from)?;
-    Ok(tally.exit_code())
+    result.map_err(Diagnostic::from)?;
+    Ok(stats.exit_code())
 }
 
 /// How pages are described, as the settings say.
@@ -171,11 +171,11 @@ impl<'a> Bar<'a> {
         match event {
             Event::Found(pages) => self.bar.set_length(pages as u64),
             Event::Done(_) => self.bar.inc(1),
-            Event::Again(page, why) => {
+            Event::Retried(page, why) => {
                 self.again.fetch_add(1, Ordering::Relaxed);
                 self.ui.detail(format!("{page}: {why}; asked again"));
             }
-            Event::Asked(exchange) => {
+            Event::Completed(exchange) => {
                 let tokens = u64::from(exchange.end.tokens.unwrap_or(0));
                 let tokens = self.tokens.fetch_add(tokens, Ordering::Relaxed) + tokens;
                 let rate = tokens as f64 / self.begun.elapsed().as_secs_f64();
@@ -188,9 +188,9 @@ impl<'a> Bar<'a> {
     }
 }
 
-fn summary(tally: &Tally) -> String {
+fn summary(stats: &DescribeStats) -> String {
     let mut lines = Vec::new();
-    if !tally.failed.is_empty() {
+    if !stats.failed.is_empty() {
         let row = |failure: &annotate::Failure| {
             vec![
                 failure.page.clone(),
@@ -198,28 +198,28 @@ fn summary(tally: &Tally) -> String {
                 failure.why.clone(),
             ]
         };
-        let rows: Vec<Vec<String>> = tally.failed.iter().map(row).collect();
+        let rows: Vec<Vec<String>> = stats.failed.iter().map(row).collect();
         lines.push(aligned(&["page", "failed", "what was said"], &rows));
     }
-    for (manual, why) in &tally.manuals {
+    for (manual, why) in &stats.manuals {
         lines.push(format!("{manual}: {why}"));
     }
-    let rate = f64::from(tally.described) / tally.seconds.max(1e-9);
-    let tokens = tally.tokens as f64 / tally.seconds.max(1e-9);
+    let rate = f64::from(stats.described) / stats.seconds.max(1e-9);
+    let tokens = stats.tokens as f64 / stats.seconds.max(1e-9);
     lines.push(format!(
         "{} pages described in {} ({rate:.2} pages/s, {tokens:.0} tokens/s), {} twins, {} blank, {} had a description, {} failed",
-        tally.described,
-        Seconds(tally.seconds),
-        tally.twins,
-        tally.blank,
-        tally.kept,
-        tally.failed.len()
+        stats.described,
+        Seconds(stats.seconds),
+        stats.twins,
+        stats.blank,
+        stats.kept,
+        stats.failed.len()
     ));
-    let memory = tally.memory.map(|bytes| ByteSize(bytes).to_string());
+    let memory = stats.memory.map(|bytes| ByteSize(bytes).to_string());
     let memory = memory.unwrap_or_else(|| "—".to_owned());
     lines.push(format!("memory of the model: {memory}"));
-    if !tally.retries.is_empty() {
-        let all = tally
+    if !stats.retries.is_empty() {
+        let all = stats
             .retries
             .iter()
             .map(|(class, times)| format!("{class} {times}"));
@@ -228,7 +228,7 @@ fn summary(tally: &Tally) -> String {
             all.collect::<Vec<_>>().join(", ")
         ));
     }
-    if !tally.failed.is_empty() {
+    if !stats.failed.is_empty() {
         lines.push("`--redo failed` asks again about those that failed".to_owned());
     }
     lines.join("\n")

@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use crate::config::Settings;
+use crate::diagnostic::Diagnostic;
 use crate::embed::Card;
 use crate::page::PageSet;
-use crate::pipeline::{self, Job, Plan, Survey};
+use crate::pipeline::{self, Inputs, Job, Plan};
 use crate::render::{self, Renderer};
-use crate::report::Report;
 use crate::reports::table::aligned;
 use crate::units::{PagesPerSecond, Seconds};
 
@@ -44,13 +44,13 @@ struct PlannedManual {
 
 impl DryRun<'_> {
     /// Opens what must be opened and counts; embeds and stores nothing.
-    pub(super) fn tell(&self, ui: &Ui, jobs: &Survey) -> Result<ExitCode, Report> {
+    pub(super) fn tell(&self, ui: &Ui, jobs: &Inputs) -> Result<ExitCode, Diagnostic> {
         let mut renderer: Option<Box<dyn Renderer>> = None;
         let mut manuals = Vec::new();
         for job in jobs {
             manuals.push(match job {
-                Err(misfit) => {
-                    PlannedManual::failed(misfit.path.display().to_string(), misfit.why.clone())
+                Err(rejected) => {
+                    PlannedManual::failed(rejected.path.display().to_string(), rejected.why.clone())
                 }
                 Ok(job) => self.count(&mut renderer, job)?,
             });
@@ -79,7 +79,7 @@ impl DryRun<'_> {
         &self,
         renderer: &mut Option<Box<dyn Renderer>>,
         job: &Job,
-    ) -> Result<PlannedManual, Report> {
+    ) -> Result<PlannedManual, Diagnostic> {
         let manual = job.source.manual.to_string();
         if let Some(pages) = job.unchanged {
             return Ok(PlannedManual {
@@ -100,7 +100,7 @@ impl DryRun<'_> {
             Ok(open) => {
                 let asked = self.pages.within(open.pages);
                 let current = |n: &&u32| {
-                    job.known
+                    job.fingerprints
                         .get(n)
                         .is_some_and(|(origin, _)| *origin == job.origin)
                 };
@@ -138,7 +138,7 @@ impl PlannedManual {
 }
 
 impl Planned<'_> {
-    fn print(&self, ui: &Ui, rate: Option<f64>) -> Result<(), Report> {
+    fn print(&self, ui: &Ui, rate: Option<f64>) -> Result<(), Diagnostic> {
         let rows: Vec<_> = self.manuals.iter().map(PlannedManual::row).collect();
         ui.data(aligned(&["manual", "pages", "to do", ""], &rows))?;
         ui.data(format!(

@@ -7,13 +7,13 @@ use std::sync::Mutex;
 
 use safetensors::{Dtype, View};
 
+use crate::diagnostic::Diagnostic;
 use crate::embed::{self, Card};
 use crate::library;
 use crate::page::{ManualId, Page, PageSet};
-use crate::pipeline::{self, Parts, Stage};
+use crate::pipeline::{self, Components, Stage};
 use crate::render;
-use crate::report::Report;
-use crate::store::{self, ManualCard, Pace, StoredPage, Vectors, Verdict, Writer};
+use crate::store::{self, BatchPolicy, ManualCard, StoredPage, VectorUpdate, WriteOutcome, Writer};
 use crate::vectors::{MultiVector, Profile};
 
 use super::Common;
@@ -37,7 +37,7 @@ pub(super) struct EmbedArgs {
     input: InputArgs,
 }
 
-pub(super) fn run(ui: &mut Ui, common: &Common, args: &EmbedArgs) -> Result<ExitCode, Report> {
+pub(super) fn run(ui: &mut Ui, common: &Common, args: &EmbedArgs) -> Result<ExitCode, Diagnostic> {
     let settings = common.settings()?;
     let card = embed::card(&settings.embed)?;
     super::progress::fetch(ui, |watch| embed::fetch(&settings.embed, watch))?;
@@ -51,26 +51,26 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EmbedArgs) -> Result<Exit
         return Ok(ExitCode::SUCCESS);
     }
     let plan = library::memory_plan(&settings, &card)?;
-    let jobs = pipeline::survey(
+    let jobs = pipeline::discover(
         &args.input.request(&args.paths),
         None,
         &settings.render.profile(),
     )?;
     let written = MemoryWriter::default();
-    let parts = Parts {
+    let parts = Components {
         renderer: Box::new(|| render::open(&settings.render)),
         embedder: Box::new(|| library::open_model(&settings, &settings.embed)),
         store: &written,
     };
     let how = pipeline_settings(&settings, &card, &plan, args.input.pages.clone());
     interrupt::install_handler()?;
-    let (tally, result) = with_progress(ui, &Stage::ALL, |watch| {
+    let (stats, result) = with_progress(ui, &Stage::ALL, |watch| {
         pipeline::ingest(parts, &jobs, &how, &STOP, watch)
     });
     result?;
-    if tally.stopped {
+    if stats.stopped {
         ui.warn("stopped; nothing was written");
-        return Ok(tally.exit_code().into());
+        return Ok(stats.exit_code().into());
     }
     let pages = written
         .pages
@@ -81,7 +81,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EmbedArgs) -> Result<Exit
         save(&args.out, &card, pages)?;
         ui.say(format!("{count} pages written to {}", args.out.display()));
     }
-    Ok(tally.exit_code().into())
+    Ok(stats.exit_code().into())
 }
 
 /// Keeps vectors in memory.
@@ -95,17 +95,17 @@ impl Writer for MemoryWriter {
         Ok(())
     }
 
-    fn enter(&self, _card: &ManualCard) -> Result<(), store::Error> {
+    fn upsert_manual(&self, _card: &ManualCard) -> Result<(), store::Error> {
         Ok(())
     }
 
-    fn upsert(&self, pages: &[StoredPage]) -> Result<Vec<Page<Verdict>>, store::Error> {
+    fn upsert(&self, pages: &[StoredPage]) -> Result<Vec<Page<WriteOutcome>>, store::Error> {
         let mut kept = self
             .pages
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         for page in pages {
-            if let Vectors::New(seen) = &page.vectors {
+            if let VectorUpdate::Replace(seen) = &page.vectors {
                 kept.insert(
                     format!("{}/{}", page.id.manual, page.id.number),
                     seen.vectors.clone(),
@@ -114,12 +114,12 @@ impl Writer for MemoryWriter {
         }
         Ok(pages
             .iter()
-            .map(|page| (page.id.clone(), Ok(Verdict::Stored)))
+            .map(|page| (page.id.clone(), Ok(WriteOutcome::Stored)))
             .collect())
     }
 
-    fn pace(&self) -> Pace {
-        Pace::of_a_file()
+    fn batch_policy(&self) -> BatchPolicy {
+        BatchPolicy::of_a_file()
     }
 
     fn remove(&self, _manual: &ManualId, _pages: &PageSet) -> Result<u64, store::Error> {
@@ -166,8 +166,8 @@ impl View for Rows {
 }
 
 /// Writes all or nothing: into a file beside, then renamed.
-fn save(out: &Path, card: &Card, pages: BTreeMap<String, MultiVector>) -> Result<(), Report> {
-    let failed = |e: &dyn std::fmt::Display| Report::plain(format!("{}: {e}", out.display()));
+fn save(out: &Path, card: &Card, pages: BTreeMap<String, MultiVector>) -> Result<(), Diagnostic> {
+    let failed = |e: &dyn std::fmt::Display| Diagnostic::plain(format!("{}: {e}", out.display()));
     let profile = &card.profile;
     let notes = HashMap::from([
         ("model".to_owned(), profile.model.clone()),

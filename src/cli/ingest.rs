@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::annotate;
+use crate::diagnostic::Diagnostic;
 use crate::embed::{self, Card};
 use crate::library;
 use crate::page::ManualId;
-use crate::pipeline::{self, Parts, Plan, Stage, Tally};
+use crate::pipeline::{self, Components, Plan, RunStats, Stage};
 use crate::qwen::mlx;
 use crate::render;
-use crate::report::Report;
-use crate::store::{self, Catalogue, Mode, Which};
+use crate::store::{self, Catalogue, CollectionSelector, Mode};
 
 use super::dry_run::{self, DryRun};
 use super::interrupt::{self, STOP};
@@ -40,7 +40,7 @@ pub(super) struct IngestArgs {
     describe: bool,
 }
 
-pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<ExitCode, Report> {
+pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<ExitCode, Diagnostic> {
     misspelt(&args.paths[0])?;
     let settings = common.settings()?;
     let card = embed::card(&settings.embed)?;
@@ -49,11 +49,16 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
     let request = args.input.request(&args.paths);
     let profile = settings.render.profile();
     if args.dry_run {
-        let store = store::open(&settings.store, Which::Profile(&card.profile), Mode::Read).ok();
+        let store = store::open(
+            &settings.store,
+            CollectionSelector::Profile(&card.profile),
+            Mode::Read,
+        )
+        .ok();
         let catalogue = store
             .as_ref()
             .map(|opened| opened.store.as_ref() as &dyn Catalogue);
-        let jobs = pipeline::survey(&request, catalogue, &profile)?;
+        let jobs = pipeline::discover(&request, catalogue, &profile)?;
         return DryRun {
             settings: &settings,
             card: &card,
@@ -68,35 +73,35 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
         false => Mode::Write,
     };
     let store = open_for_writing(ui, &settings.store, &card.profile, mode)?;
-    let jobs = pipeline::survey(&request, Some(store.as_ref() as &dyn Catalogue), &profile)?;
-    let parts = Parts {
+    let jobs = pipeline::discover(&request, Some(store.as_ref() as &dyn Catalogue), &profile)?;
+    let parts = Components {
         renderer: Box::new(|| render::open(&settings.render)),
         embedder: Box::new(|| library::open_model(&settings, &settings.embed)),
         store: store.as_ref(),
     };
     let how = pipeline_settings(&settings, &card, &plan, args.input.pages.clone());
     interrupt::install_handler()?;
-    let (tally, result) = with_progress(ui, &Stage::ALL, |watch| {
+    let (stats, result) = with_progress(ui, &Stage::ALL, |watch| {
         pipeline::ingest(parts, &jobs, &how, &STOP, watch)
     });
     let mlx = mlx_memory();
     if !ui.json && !ui.quiet() {
-        ui.data(summary(&tally))?;
+        ui.data(summary(&stats))?;
         if let Some(mlx) = mlx {
             ui.data(mlx_line(mlx))?;
         }
     }
-    if let Some(rate) = tally.embedding_rate() {
+    if let Some(rate) = stats.embedding_rate() {
         rates::remember(&card, rate);
     }
-    if tally.stopped {
+    if stats.stopped {
         ui.warn("stopped; the same command goes on where it ended");
     }
-    let code = code(ui, args, &tally, result);
-    let described = (args.describe && !tally.stopped && code < 2).then(|| {
-        let named = |manual: &pipeline::ManualTally| ManualId::new(&manual.manual);
+    let code = code(ui, args, &stats, result);
+    let described = (args.describe && !stats.stopped && code < 2).then(|| {
+        let named = |manual: &pipeline::ManualStats| ManualId::new(&manual.manual);
         let request = annotate::Request {
-            manuals: tally.manuals.iter().map(named).collect(),
+            manuals: stats.manuals.iter().map(named).collect(),
             pages: args.input.pages.clone(),
             password: args.input.password.clone(),
             ..annotate::Request::default()
@@ -106,7 +111,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
     if ui.json {
         let descriptions = described.as_ref().and_then(|done| done.as_ref().ok());
         ui.json(&Told {
-            stored: &tally,
+            stored: &stats,
             mlx,
             descriptions: descriptions.map(describe_run::Outcome::json),
         })?;
@@ -117,13 +122,13 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
 }
 
 /// The exit code of what was stored; tells which part failed.
-fn code(ui: &Ui, args: &IngestArgs, tally: &Tally, result: Result<(), pipeline::Error>) -> u8 {
+fn code(ui: &Ui, args: &IngestArgs, stats: &RunStats, result: Result<(), pipeline::Error>) -> u8 {
     match result {
-        Ok(()) if args.offline && !tally.failed() => 0,
-        Ok(()) => tally.exit_code(),
+        Ok(()) if args.offline && !stats.failed() => 0,
+        Ok(()) => stats.exit_code(),
         Err(e) => {
             ui.report(&e.into());
-            if tally.total(|m| m.stored + m.unchanged + m.waiting) > 0 {
+            if stats.total(|m| m.stored + m.unchanged + m.waiting) > 0 {
                 1
             } else {
                 2
@@ -136,7 +141,7 @@ fn code(ui: &Ui, args: &IngestArgs, tally: &Tally, result: Result<(), pipeline::
 #[derive(serde::Serialize)]
 struct Told<'a> {
     #[serde(flatten)]
-    stored: &'a Tally,
+    stored: &'a RunStats,
     #[serde(skip_serializing_if = "Option::is_none")]
     mlx: Option<mlx::Memory>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -144,14 +149,14 @@ struct Told<'a> {
 }
 
 /// A first word that is no file but nearly a command was meant as one.
-fn misspelt(first: &Path) -> Result<(), Report> {
+fn misspelt(first: &Path) -> Result<(), Diagnostic> {
     let word = first.to_string_lossy();
     let command = super::commands()
         .into_iter()
         .find(|name| strsim::damerau_levenshtein(name, &word) <= 2);
     match command {
         Some(command) if !first.exists() => {
-            Err(Report::usage(format!("there is no file `{word}`"))
+            Err(Diagnostic::usage(format!("there is no file `{word}`"))
                 .hint(format!("did you mean `ingest {command}`?")))
         }
         _ => Ok(()),

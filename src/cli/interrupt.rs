@@ -2,19 +2,19 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::report::Report;
+use crate::diagnostic::Diagnostic;
 
 /// Set by the first Ctrl-C: finish the batch in hand.
 pub(super) static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Installs the handler: from now on the first Ctrl-C sets [`STOP`], the second exits. Once in a process.
-pub(super) fn install_handler() -> Result<(), Report> {
+pub(super) fn install_handler() -> Result<(), Diagnostic> {
     ctrlc::set_handler(|| {
         if STOP.swap(true, Ordering::Relaxed) {
             exit_now();
         }
     })
-    .map_err(|e| Report::plain(format!("Ctrl-C cannot be watched: {e}")))
+    .map_err(|e| Diagnostic::plain(format!("Ctrl-C cannot be watched: {e}")))
 }
 
 #[expect(

@@ -1,7 +1,7 @@
 //! `ingest list`: what is stored.
 
+use crate::diagnostic::Diagnostic;
 use crate::library;
-use crate::report::Report;
 use crate::reports::table::aligned;
 use crate::units::ByteSize;
 
@@ -12,7 +12,7 @@ use super::ui::Ui;
 #[derive(clap::Args, Debug)]
 pub(super) struct ListArgs {}
 
-pub(super) fn run(ui: &mut Ui, common: &Common, _args: &ListArgs) -> Result<(), Report> {
+pub(super) fn run(ui: &mut Ui, common: &Common, _args: &ListArgs) -> Result<(), Diagnostic> {
     let settings = common.settings()?;
     let shelf =
         library::open_for_reading(&settings.store, common.model().map(|_| &settings.embed))?
@@ -21,7 +21,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, _args: &ListArgs) -> Result<(), 
     if ui.json {
         return ui.json(&shelf);
     }
-    let row = |s: &crate::store::Shelved| {
+    let row = |s: &crate::store::ManualSummary| {
         let pages = format!("{} of {}", s.stored, s.card.pages);
         let name = s.card.id.to_string();
         vec![

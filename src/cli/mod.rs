@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{FromArgMatches, Parser, Subcommand};
 
-use crate::report::{Report, USAGE};
+use crate::diagnostic::{Diagnostic, USAGE};
 
 mod bench;
 mod check;
@@ -74,8 +74,8 @@ enum Command {
 }
 
 /// Writes a text file.
-fn write(file: &Path, text: &str) -> Result<(), Report> {
-    std::fs::write(file, text).map_err(|e| Report::plain(format!("{}: {e}", file.display())))
+fn write(file: &Path, text: &str) -> Result<(), Diagnostic> {
+    std::fs::write(file, text).map_err(|e| Diagnostic::plain(format!("{}: {e}", file.display())))
 }
 
 /// The names of the commands.
@@ -116,12 +116,12 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn dispatch(ui: &mut Ui, cli: Cli) -> Result<ExitCode, Report> {
+fn dispatch(ui: &mut Ui, cli: Cli) -> Result<ExitCode, Diagnostic> {
     let common = &cli.common;
-    let done = |result: Result<(), Report>| result.map(|()| ExitCode::SUCCESS);
+    let done = |result: Result<(), Diagnostic>| result.map(|()| ExitCode::SUCCESS);
     if cli.command.is_some() && !cli.ingest.paths.is_empty() {
         let stray = cli.ingest.paths[0].display();
-        return Err(Report::usage(format!(
+        return Err(Diagnostic::usage(format!(
             "`{stray}` stands before a command; commands come first"
         )));
     }

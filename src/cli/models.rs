@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use crate::config::Settings;
+use crate::diagnostic::Diagnostic;
 use crate::embed;
 use crate::library;
-use crate::report::Report;
 use crate::reports::table::aligned;
 use crate::store::Address;
 use crate::units::ByteSize;
@@ -59,7 +59,7 @@ struct Models {
     budget: Budget,
 }
 
-pub(super) fn run(ui: &mut Ui, common: &Common, _args: &ModelsArgs) -> Result<(), Report> {
+pub(super) fn run(ui: &mut Ui, common: &Common, _args: &ModelsArgs) -> Result<(), Diagnostic> {
     let settings = common.settings()?;
     let machine = library::machine_memory();
     let limit = (machine as f64 * settings.limits.memory_fraction) as u64;

@@ -7,8 +7,8 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, CommandFactory};
 
 use crate::config::{Settings, Sources};
+use crate::diagnostic::Diagnostic;
 use crate::embed::{Device, Engine};
-use crate::report::Report;
 
 /// The options that several commands share.
 #[derive(clap::Args, Debug)]
@@ -73,7 +73,7 @@ pub(super) struct Choice {
 
 impl Common {
     /// The settings; only `bench` and `eval` take several values of a flag.
-    pub(super) fn settings(&self) -> Result<Settings, Report> {
+    pub(super) fn settings(&self) -> Result<Settings, Diagnostic> {
         let many = [
             ("--store", self.store.len()),
             ("--model", self.model.len()),
@@ -81,7 +81,7 @@ impl Common {
             ("--batch-size", self.batch_size.len()),
         ];
         if let Some((flag, _)) = many.iter().find(|(_, values)| *values > 1) {
-            return Err(Report::usage(format!("{flag} takes one value here"))
+            return Err(Diagnostic::usage(format!("{flag} takes one value here"))
                 .hint("`ingest bench` and `ingest eval` compare several"));
         }
         self.settings_for(&self.choices(&[])[0])
@@ -104,7 +104,7 @@ impl Common {
         cross(all, workers, |choice, value| choice.workers = value)
     }
 
-    pub(super) fn settings_for(&self, choice: &Choice) -> Result<Settings, Report> {
+    pub(super) fn settings_for(&self, choice: &Choice) -> Result<Settings, Diagnostic> {
         let mut flags: Vec<(&'static str, toml::Value)> = Vec::new();
         let mut flag =
             |key, value: Option<toml::Value>| flags.extend(value.map(|value| (key, value)));

@@ -1,9 +1,9 @@
 //! `ingest remove`: one manual less.
 
+use crate::diagnostic::Diagnostic;
 use crate::library::{self, Library};
 use crate::page::PageSet;
-use crate::report::Report;
-use crate::store::{self, Mode, Which};
+use crate::store::{self, CollectionSelector, Mode};
 
 use super::Common;
 use super::ui::Ui;
@@ -23,11 +23,16 @@ pub(super) struct RemoveArgs {
     pages: PageSet,
 }
 
-pub(super) fn run(ui: &mut Ui, common: &Common, args: &RemoveArgs) -> Result<(), Report> {
+pub(super) fn run(ui: &mut Ui, common: &Common, args: &RemoveArgs) -> Result<(), Diagnostic> {
     let settings = common.settings()?;
     let Library { profile, .. } =
         library::open_for_reading(&settings.store, common.model().map(|_| &settings.embed))?;
-    let store = store::open(&settings.store, Which::Profile(&profile), Mode::Write)?.store;
+    let store = store::open(
+        &settings.store,
+        CollectionSelector::Profile(&profile),
+        Mode::Write,
+    )?
+    .store;
     let manual = library::find_manual(&*store, &args.manual)?.id;
     let gone = store.remove(&manual, &args.pages)?;
     ui.say(format!("{gone} pages of {manual} removed"));

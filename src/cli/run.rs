@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use crate::config::Settings;
+use crate::diagnostic::Diagnostic;
 use crate::embed::Card;
 use crate::library::{self, FlushOutcome};
 use crate::page::PageSet;
-use crate::pipeline::{self, Plan, Request, Stage, Tally};
+use crate::pipeline::{self, Plan, Request, RunStats, Stage};
 use crate::qwen::mlx;
-use crate::report::Report;
 use crate::store::{self, Mode, Store};
 use crate::units::{ByteSize, Seconds};
 use crate::vectors::Profile;
@@ -44,7 +44,7 @@ pub(super) fn open_for_writing(
     config: &store::Config,
     profile: &Profile,
     mode: Mode,
-) -> Result<Box<dyn Store>, Report> {
+) -> Result<Box<dyn Store>, Diagnostic> {
     let opened = library::open_for_writing(config, profile, mode)?;
     if let Some(note) = &opened.note {
         ui.say(format!("{}: {note}", opened.at));
@@ -107,7 +107,7 @@ pub(super) fn with_progress<T>(
 }
 
 /// The table at the end: a row a manual, and the sum.
-pub(super) fn summary(tally: &Tally) -> String {
+pub(super) fn summary(stats: &RunStats) -> String {
     let header = [
         "manual",
         "pages",
@@ -119,28 +119,28 @@ pub(super) fn summary(tally: &Tally) -> String {
         "embed",
         "store",
     ];
-    let rows: Vec<Vec<String>> = tally.manuals.iter().map(row).collect();
-    let waiting = tally.total(|m| m.waiting);
-    let stored = tally.total(|m| m.stored);
-    let rate = if tally.wall > 0.0 {
-        f64::from(stored) / tally.wall
+    let rows: Vec<Vec<String>> = stats.manuals.iter().map(row).collect();
+    let waiting = stats.total(|m| m.waiting);
+    let stored = stats.total(|m| m.stored);
+    let rate = if stats.wall > 0.0 {
+        f64::from(stored) / stats.wall
     } else {
         0.0
     };
     let mut lines = aligned(&header, &rows);
     lines.push_str(&format!(
         "\n{stored} pages stored in {}",
-        Seconds(tally.wall)
+        Seconds(stats.wall)
     ));
-    let model = tally.seconds(Stage::Embed);
+    let model = stats.seconds(Stage::Embed);
     if stored > 0 && model > 0.0 {
-        let share = 100.0 * tally.model_waited / (tally.model_waited + model).max(1e-9);
+        let share = 100.0 * stats.model_waited / (stats.model_waited + model).max(1e-9);
         lines.push_str(&format!(
             " ({rate:.2} pages/s; the model waited {share:.0} % of its time)"
         ));
     }
     if waiting > 0 {
-        let names = tally.manuals.iter().filter(|m| m.waiting > 0);
+        let names = stats.manuals.iter().filter(|m| m.waiting > 0);
         let names: Vec<String> = names
             .map(|m| format!("{} of {}", m.waiting, m.manual))
             .collect();
@@ -152,7 +152,7 @@ pub(super) fn summary(tally: &Tally) -> String {
     lines
 }
 
-fn row(manual: &pipeline::ManualTally) -> Vec<String> {
+fn row(manual: &pipeline::ManualStats) -> Vec<String> {
     let mut row = vec![manual.manual.clone()];
     let failed = manual.failed.len() as u32;
     row.extend([manual.pages, manual.stored, manual.unchanged].map(|n| n.to_string()));

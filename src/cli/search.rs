@@ -3,12 +3,12 @@
 use std::io::BufRead;
 use std::process::ExitCode;
 
+use crate::diagnostic::Diagnostic;
 use crate::embed::{self, Embedder};
 use crate::library::{self, Library};
 use crate::page::PageSet;
-use crate::report::Report;
-use crate::search::{self, Found, Mode, Question};
-use crate::store::{Scope, Want};
+use crate::search::{self, Mode, SearchHit, SearchRequest};
+use crate::store::{Scope, TopK};
 
 use super::Common;
 use super::ui::Ui;
@@ -68,7 +68,7 @@ impl ModeArgs {
     }
 }
 
-pub(super) fn run(ui: &mut Ui, common: &Common, args: &SearchArgs) -> Result<ExitCode, Report> {
+pub(super) fn run(ui: &mut Ui, common: &Common, args: &SearchArgs) -> Result<ExitCode, Diagnostic> {
     let settings = common.settings()?;
     let Library { store, profile } =
         library::open_for_reading(&settings.store, common.model().map(|_| &settings.embed))?;
@@ -86,10 +86,10 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &SearchArgs) -> Result<Exi
         args.count.unwrap_or(settings.search.count),
     );
     if count == 0 || args.per_manual == Some(0) {
-        return Err(Report::usage("-k 0 and --per-manual 0 ask for no page"));
+        return Err(Diagnostic::usage("-k 0 and --per-manual 0 ask for no page"));
     }
-    let want = Want {
-        count,
+    let top_k = TopK {
+        k: count,
         per_manual: args.per_manual,
         exact: args.exact,
     };
@@ -105,11 +105,11 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &SearchArgs) -> Result<Exi
         search::search(
             &*store,
             || model.get(),
-            &Question {
+            &SearchRequest {
                 text,
                 mode,
                 scope: &scope,
-                want,
+                top_k,
                 visual_weight,
             },
         )
@@ -136,8 +136,8 @@ struct FailedLine<'a> {
 /// Answers the questions on stdin, one a line. One that fails is reported in its place, and the others are answered.
 fn answer_lines(
     ui: &Ui,
-    mut answer: impl FnMut(&str) -> Result<Vec<Found>, search::Error>,
-) -> Result<ExitCode, Report> {
+    mut answer: impl FnMut(&str) -> Result<Vec<SearchHit>, search::Error>,
+) -> Result<ExitCode, Diagnostic> {
     let mut failed = false;
     for line in std::io::stdin().lock().split(b'\n') {
         let line = line?;
@@ -147,8 +147,8 @@ fn answer_lines(
             continue;
         }
         let found = match std::str::from_utf8(&line) {
-            Ok(_) => answer(question).map_err(Report::from),
-            Err(e) => Err(Report::plain(format!("the question is not UTF-8: {e}"))),
+            Ok(_) => answer(question).map_err(Diagnostic::from),
+            Err(e) => Err(Diagnostic::plain(format!("the question is not UTF-8: {e}"))),
         };
         failed |= found.is_err();
         if !ui.json {
@@ -171,8 +171,8 @@ fn answer_lines(
     Ok(u8::from(failed).into())
 }
 
-fn json_line(ui: &Ui, record: &impl serde::Serialize) -> Result<(), Report> {
-    ui.data(serde_json::to_string(record).map_err(|e| Report::failure(&e))?)
+fn json_line(ui: &Ui, record: &impl serde::Serialize) -> Result<(), Diagnostic> {
+    ui.data(serde_json::to_string(record).map_err(|e| Diagnostic::failure(&e))?)
 }
 
 /// A model opened when it is first needed, and once.
@@ -193,7 +193,7 @@ impl<F: FnOnce() -> Result<Box<dyn Embedder>, embed::Error>> Lazy<F> {
     }
 }
 
-fn print(ui: &Ui, found: &[Found]) -> Result<(), Report> {
+fn print(ui: &Ui, found: &[SearchHit]) -> Result<(), Diagnostic> {
     if found.is_empty() {
         ui.say("nothing found");
     }

@@ -3,7 +3,7 @@
 use clap::Command;
 use clap_complete::Shell;
 
-use crate::report::Report;
+use crate::diagnostic::Diagnostic;
 
 use super::ui::Ui;
 
@@ -23,13 +23,13 @@ pub(super) fn completions(
     ui: &Ui,
     mut command: Command,
     args: &CompletionsArgs,
-) -> Result<(), Report> {
+) -> Result<(), Diagnostic> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, "ingest", &mut script);
     ui.bytes(&script)
 }
 
-pub(super) fn man(ui: &Ui, command: Command) -> Result<(), Report> {
+pub(super) fn man(ui: &Ui, command: Command) -> Result<(), Diagnostic> {
     let mut page = Vec::new();
     clap_mangen::Man::new(command).render(&mut page)?;
     ui.bytes(&page)

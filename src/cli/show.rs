@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 
+use crate::diagnostic::Diagnostic;
 use crate::library::{self, Library};
 use crate::page::{Annotation, Identifier, Outcome, PageImage};
 use crate::render;
-use crate::report::Report;
-use crate::store::{StoredPage, Vectors};
+use crate::store::{StoredPage, VectorUpdate};
 
 use super::Common;
 use super::ui::Ui;
@@ -31,7 +31,7 @@ pub(super) struct ShowArgs {
     password: Option<String>,
 }
 
-pub(super) fn run(ui: &mut Ui, common: &Common, args: &ShowArgs) -> Result<(), Report> {
+pub(super) fn run(ui: &mut Ui, common: &Common, args: &ShowArgs) -> Result<(), Diagnostic> {
     let settings = common.settings()?;
     let Library { store, profile } =
         library::open_for_reading(&settings.store, common.model().map(|_| &settings.embed))?;
@@ -43,16 +43,16 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &ShowArgs) -> Result<(), R
     let mut renderer = render::open(&settings.render).map_err(library::Error::from)?;
     let password = args.password.clone();
     let mut image = library::page_image(&mut *renderer, &manual, args.page, password)?;
-    if let (Some(question), Vectors::New(stored)) = (&args.query, &page.vectors) {
+    if let (Some(question), VectorUpdate::Replace(stored)) = (&args.query, &page.vectors) {
         image = library::heat_map(&settings, &profile, image, stored, question)?;
     }
     write(ui, &image, out)
 }
 
-fn describe(ui: &Ui, page: &StoredPage) -> Result<(), Report> {
+fn describe(ui: &Ui, page: &StoredPage) -> Result<(), Diagnostic> {
     let rows = match &page.vectors {
-        Vectors::New(seen) => seen.vectors.len(),
-        Vectors::Kept => 0,
+        VectorUpdate::Replace(seen) => seen.vectors.len(),
+        VectorUpdate::Keep => 0,
     };
     if ui.json {
         let (manual, number) = (page.id.manual.as_str(), page.id.number);
@@ -123,7 +123,7 @@ fn told(annotation: &Annotation) -> String {
     lines.join("\n")
 }
 
-fn write(ui: &Ui, picture: &PageImage, out: &std::path::Path) -> Result<(), Report> {
+fn write(ui: &Ui, picture: &PageImage, out: &std::path::Path) -> Result<(), Diagnostic> {
     let mut png = Vec::new();
     let size = picture.size();
     PngEncoder::new(&mut png)
@@ -133,11 +133,11 @@ fn write(ui: &Ui, picture: &PageImage, out: &std::path::Path) -> Result<(), Repo
             size.height,
             ExtendedColorType::Rgb8,
         )
-        .map_err(|e| Report::failure(&e))?;
+        .map_err(|e| Diagnostic::failure(&e))?;
     if out.as_os_str() == "-" {
         return ui.bytes(&png);
     }
-    std::fs::write(out, png).map_err(|e| Report::plain(format!("{}: {e}", out.display())))?;
+    std::fs::write(out, png).map_err(|e| Diagnostic::plain(format!("{}: {e}", out.display())))?;
     ui.say(format!("{} written", out.display()));
     Ok(())
 }

@@ -2,10 +2,12 @@
 
 use std::process::ExitCode;
 
+use crate::diagnostic::Diagnostic;
 use crate::library::{self, Library};
 use crate::pipeline::{self, Stage};
-use crate::report::Report;
-use crate::store::{self, Address, Config, Index, Mode, Precision, Quantiser, ServerIndex, Which};
+use crate::store::{
+    self, Address, CollectionSelector, Config, Index, Mode, Precision, Quantiser, ServerIndex,
+};
 use crate::vectors::Profile;
 
 use super::Common;
@@ -59,7 +61,7 @@ impl SyncArgs {
         .any(|name| name.is_some())
     }
 
-    fn from(&self, settings: &Config) -> Result<Config, Report> {
+    fn from(&self, settings: &Config) -> Result<Config, Diagnostic> {
         let config = Config {
             index: None,
             quantiser: None,
@@ -74,7 +76,7 @@ impl SyncArgs {
         )
     }
 
-    fn to(&self, settings: &Config) -> Result<Config, Report> {
+    fn to(&self, settings: &Config) -> Result<Config, Diagnostic> {
         let config = Config {
             index: self.index.or(settings.index),
             quantiser: self.quantiser.or(settings.quantiser),
@@ -90,28 +92,28 @@ fn elsewhere(
     mut config: Config,
     url: Option<&str>,
     collection: Option<&str>,
-) -> Result<Config, Report> {
+) -> Result<Config, Diagnostic> {
     if let Some(url) = url {
-        config.url = url.parse().map_err(|why: String| Report::usage(why))?;
+        config.url = url.parse().map_err(|why: String| Diagnostic::usage(why))?;
     }
     if let Some(collection) = collection {
         config.collection = collection.to_owned();
     }
     match config.flaw() {
         None => Ok(config),
-        Some((key, why)) => Err(Report::usage(format!("store.{key} {why}"))),
+        Some((key, why)) => Err(Diagnostic::usage(format!("store.{key} {why}"))),
     }
 }
 
-pub(super) fn run(ui: &mut Ui, common: &Common, args: &SyncArgs) -> Result<ExitCode, Report> {
+pub(super) fn run(ui: &mut Ui, common: &Common, args: &SyncArgs) -> Result<ExitCode, Diagnostic> {
     let settings = common.settings()?;
     if !args.names_a_store() {
-        return deliver(ui, &settings.store);
+        return flush_outbox(ui, &settings.store);
     }
     let (from, to) = (args.from(&settings.store)?, args.to(&settings.store)?);
     if store::name(&from)? == store::name(&to)? {
         return Err(
-            Report::usage(format!("both stores are {}", store::name(&to)?))
+            Diagnostic::usage(format!("both stores are {}", store::name(&to)?))
                 .hint("name the other one with `--to`, or with `--from`"),
         );
     }
@@ -122,39 +124,39 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &SyncArgs) -> Result<ExitC
     let factor = pool_factor(&profile, common.pool_factor)?;
     let target = open_for_writing(ui, &to, &profile.pooled(factor), Mode::Write)?;
     interrupt::install_handler()?;
-    let (tally, result) = with_progress(ui, &[Stage::Store], |watch| {
+    let (stats, result) = with_progress(ui, &[Stage::Store], |watch| {
         pipeline::sync(&*source, &*target, factor, &STOP, watch)
     });
     if ui.json {
-        ui.json(&tally)?;
+        ui.json(&stats)?;
     } else if !ui.quiet() {
-        ui.data(summary(&tally))?;
+        ui.data(summary(&stats))?;
     }
-    if tally.stopped {
+    if stats.stopped {
         ui.warn("stopped; the same command goes on where it ended");
     }
-    result.map_err(Report::from)?;
-    Ok(tally.exit_code().into())
+    result.map_err(Diagnostic::from)?;
+    Ok(stats.exit_code().into())
 }
 
 /// By how much pages are pooled on their way, when all shall be pooled by `wanted`.
-fn pool_factor(profile: &Profile, wanted: Option<u32>) -> Result<u32, Report> {
+fn pool_factor(profile: &Profile, wanted: Option<u32>) -> Result<u32, Diagnostic> {
     match (profile.pool_factor, wanted.unwrap_or(profile.pool_factor)) {
         (there, wanted) if there == wanted => Ok(1),
         (1, wanted) => Ok(wanted),
-        (there, _) => Err(Report::usage(format!(
+        (there, _) => Err(Diagnostic::usage(format!(
             "the pages are pooled by {there} already, which cannot be undone"
         ))),
     }
 }
 
 /// Sends what waits for the configured server, and puts back what its index has lost.
-fn deliver(ui: &mut Ui, config: &Config) -> Result<ExitCode, Report> {
+fn flush_outbox(ui: &mut Ui, config: &Config) -> Result<ExitCode, Diagnostic> {
     if let Address::File(_) = config.url {
-        return Err(Report::usage("nothing waits for a file")
+        return Err(Diagnostic::usage("nothing waits for a file")
             .hint("`--to` names the store that pages go to, `--from` the one they come from"));
     }
-    let opened = store::open(config, Which::Last, Mode::Write)?;
+    let opened = store::open(config, CollectionSelector::Last, Mode::Write)?;
     let store = opened.store;
     let refused = match opened.profile {
         None => 0,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::report::Report;
+use crate::diagnostic::Diagnostic;
 use crate::store::{self, Address, Config};
 
 /// Those that are there now; the second Ctrl-C removes them too.
@@ -31,7 +31,7 @@ pub(super) struct Temporary {
 
 impl Temporary {
     /// A file in the folder for temporary files, or a collection of its own beside that of the settings.
-    pub(super) fn new(settings: &Config) -> Result<Self, Report> {
+    pub(super) fn new(settings: &Config) -> Result<Self, Diagnostic> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let folder = tempfile::Builder::new()

@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use indicatif::MultiProgress;
 use serde::Serialize;
 
-use crate::report::Report;
+use crate::diagnostic::Diagnostic;
 
 use super::Common;
 
@@ -37,23 +37,23 @@ impl Ui {
     ///
     /// # Errors
     /// When stdout cannot be written; a reader that has gone away (`| head`) is no error.
-    pub(super) fn data(&self, line: impl Display) -> Result<(), Report> {
+    pub(super) fn data(&self, line: impl Display) -> Result<(), Diagnostic> {
         self.bytes(format!("{line}\n").as_bytes())
     }
 
     /// Data as it is.
-    pub(super) fn bytes(&self, bytes: &[u8]) -> Result<(), Report> {
+    pub(super) fn bytes(&self, bytes: &[u8]) -> Result<(), Diagnostic> {
         let mut out = io::stdout().lock();
         match out.write_all(bytes).and_then(|()| out.flush()) {
             Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            Err(e) => Err(Report::plain(format!("stdout cannot be written: {e}"))),
+            Err(e) => Err(Diagnostic::plain(format!("stdout cannot be written: {e}"))),
             Ok(()) => Ok(()),
         }
     }
 
     /// A record as one JSON document.
-    pub(super) fn json(&self, record: &impl Serialize) -> Result<(), Report> {
-        let text = serde_json::to_string_pretty(record).map_err(|e| Report::failure(&e))?;
+    pub(super) fn json(&self, record: &impl Serialize) -> Result<(), Diagnostic> {
+        let text = serde_json::to_string_pretty(record).map_err(|e| Diagnostic::failure(&e))?;
         self.data(text)
     }
 
@@ -77,7 +77,7 @@ impl Ui {
             .suspend(|| drop(writeln!(io::stderr().lock(), "{line}")));
     }
 
-    pub(super) fn report(&self, report: &Report) {
+    pub(super) fn report(&self, report: &Diagnostic) {
         self.warn(format!("error: {}", report.message));
         for hint in &report.hints {
             self.warn(format!("hint: {hint}"));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::Scores;
-use crate::measure::Spread;
+use crate::measure::Percentiles;
 use crate::page::PageId;
 use crate::search::Mode;
 
@@ -48,7 +48,7 @@ pub struct Measured {
     #[serde(flatten)]
     pub scores: Scores,
     /// Seconds from query to ranking.
-    pub latency: Spread,
+    pub latency: Percentiles,
     /// The queries that failed.
     pub failures: Vec<Failure>,
     /// Plain means, by the names of `mteb`.

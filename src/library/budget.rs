@@ -2,7 +2,7 @@
 
 use crate::config::Settings;
 use crate::embed::Card;
-use crate::pipeline::{self, Plan, PlanError, Room};
+use crate::pipeline::{self, MemoryBudget, Plan, PlanError};
 use crate::units::ByteSize;
 use crate::{render, store};
 
@@ -56,14 +56,14 @@ pub fn memory_plan(settings: &Settings, card: &Card) -> Result<Plan, PlanError> 
         0 => 2,
         asked => asked,
     };
-    let room = Room {
+    let budget = MemoryBudget {
         batch_size,
         memory: ByteSize(memory),
         picture: ByteSize(u64::from(settings.render.max_megapixels) * 3_000_000),
         sending: store::sending(&settings.store),
         pictures: render::ahead(&settings.render) + RENDERED_AHEAD + rayon::current_num_threads(),
     };
-    pipeline::plan(card, &room)
+    pipeline::plan(card, &budget)
 }
 
 /// Bytes that a model may take of a memory.

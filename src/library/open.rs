@@ -4,7 +4,7 @@ use crate::config::Settings;
 use crate::embed::{self, BUILT_IN, Card, Embedder, Engine};
 use crate::page::{PageError, PageId};
 use crate::qwen::mlx;
-use crate::store::{self, Mode, Store, Which};
+use crate::store::{self, CollectionSelector, Mode, Store};
 use crate::vectors::Profile;
 
 use super::{Error, allowance};
@@ -47,9 +47,9 @@ pub fn open_for_reading(
     model: Option<&embed::Config>,
 ) -> Result<Library, Error> {
     let card = model.map(embed::card).transpose()?;
-    let which = card
-        .as_ref()
-        .map_or(Which::Last, |card| Which::Profile(&card.profile));
+    let which = card.as_ref().map_or(CollectionSelector::Last, |card| {
+        CollectionSelector::Profile(&card.profile)
+    });
     let opened = store::open(config, which, Mode::Read)?;
     let profile = opened
         .profile
@@ -69,7 +69,7 @@ pub fn open_for_writing(
     profile: &Profile,
     mode: Mode,
 ) -> Result<WritableStore, store::Error> {
-    let opened = store::open(config, Which::Profile(profile), mode)?;
+    let opened = store::open(config, CollectionSelector::Profile(profile), mode)?;
     opened.store.prepare(profile)?;
     let flushed = flush(&*opened.store)?;
     Ok(WritableStore {
@@ -86,7 +86,7 @@ pub fn open_for_writing(
 /// When the store fails; a server that is still away is no failure.
 pub fn flush(store: &dyn Store) -> Result<FlushOutcome, store::Error> {
     let mut outcome = FlushOutcome::default();
-    let delivered = store.outbox().map(|outbox| outbox.deliver());
+    let delivered = store.outbox().map(|outbox| outbox.flush());
     for (page, verdict) in delivered.transpose()?.unwrap_or_default() {
         match verdict {
             Ok(_) => outcome.stored += 1,

@@ -14,7 +14,7 @@ use super::footprint;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Looks at the memory of this process and its children until it is asked for the peak.
-pub struct Watch {
+pub struct MemorySampler {
     peak: Arc<AtomicU64>,
     /// The most that was shared with a GPU, plus one; 0 when the system never told.
     device: Arc<AtomicU64>,
@@ -22,7 +22,7 @@ pub struct Watch {
     looking: Option<JoinHandle<()>>,
 }
 
-impl Watch {
+impl MemorySampler {
     /// Begins to look.
     pub fn start() -> Self {
         let (peak, device) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
@@ -65,7 +65,7 @@ impl Watch {
     }
 }
 
-impl Drop for Watch {
+impl Drop for MemorySampler {
     fn drop(&mut self) {
         self.end();
     }
@@ -74,37 +74,39 @@ impl Drop for Watch {
 /// Resident bytes of this process and those that it started.
 fn now(known: &mut System) -> u64 {
     let me = Pid::from_u32(std::process::id());
-    family(known, me).map(|(_, bytes)| bytes).sum()
+    process_tree(known, me).map(|(_, bytes)| bytes).sum()
 }
 
 /// A process, its children and theirs, with their resident bytes.
-fn family(known: &mut System, root: Pid) -> impl Iterator<Item = (Pid, u64)> {
+fn process_tree(known: &mut System, root: Pid) -> impl Iterator<Item = (Pid, u64)> {
     let what = ProcessRefreshKind::nothing().with_memory().without_tasks();
     known.refresh_processes_specifics(ProcessesToUpdate::All, true, what);
     let known = known.processes();
-    let mut family = HashSet::from([root]);
+    let mut process_tree = HashSet::from([root]);
     loop {
         let children = known.iter().filter(|(pid, child)| {
             let is_ours = child
                 .parent()
-                .is_some_and(|parent| family.contains(&parent));
-            is_ours && !family.contains(pid)
+                .is_some_and(|parent| process_tree.contains(&parent));
+            is_ours && !process_tree.contains(pid)
         });
         let children: Vec<Pid> = children.map(|(pid, _)| *pid).collect();
         if children.is_empty() {
             break;
         }
-        family.extend(children);
+        process_tree.extend(children);
     }
-    let ours = known.iter().filter(move |(pid, _)| family.contains(pid));
+    let ours = known
+        .iter()
+        .filter(move |(pid, _)| process_tree.contains(pid));
     ours.map(|(pid, process)| (*pid, process.memory()))
 }
 
 /// Bytes that another process and its children take, those shared with a GPU included where the system tells of them;
 /// none when it is gone.
-pub fn taken_by(process: u32) -> Option<u64> {
+pub fn process_memory(process: u32) -> Option<u64> {
     let mut known = System::new_with_specifics(sysinfo::RefreshKind::nothing()).ok()?;
-    let all = family(&mut known, Pid::from_u32(process));
+    let all = process_tree(&mut known, Pid::from_u32(process));
     let bytes = all.map(|(pid, bytes)| {
         let shared = footprint::beyond_resident(pid.as_u32());
         bytes + shared.unwrap_or(0)
@@ -118,7 +120,7 @@ mod tests {
 
     #[test]
     fn what_is_taken_is_seen() {
-        let watch = Watch::start();
+        let watch = MemorySampler::start();
         let block = vec![1u8; 200_000_000];
         // A busy machine may take its time to look.
         for _ in 0..600 {

@@ -14,7 +14,7 @@ use crate::qwen::mlx;
 
 pub use compare::{Comparison, TOLERANCE, compare};
 pub use machine::Machine;
-pub use memory::{Watch, taken_by};
+pub use memory::{MemorySampler, process_memory};
 pub use runners::{
     Answers, Candidate, Consistency, Figures, Grade, PageSaid, RUNNER_SCHEMA, Rankings, Row,
     RunnerBenchmark, Verdict,
@@ -91,9 +91,9 @@ pub struct Run {
     /// Seconds the open model waited for pages.
     pub model_waited: f64,
     /// Seconds of a batch in the model.
-    pub batch: Spread,
+    pub batch: Percentiles,
     /// Seconds of a page in the model: a batch's, shared by its pages.
-    pub page: Spread,
+    pub page: Percentiles,
     /// Pages of the largest batch.
     pub largest_batch: usize,
     /// Share of the model's work that went into padding.
@@ -118,14 +118,14 @@ pub struct Stage {
 
 /// The middle and the slow end of many times, in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Spread {
+pub struct Percentiles {
     /// Half of them are shorter.
     pub p50: f64,
     /// 19 of 20 are shorter.
     pub p95: f64,
 }
 
-impl Spread {
+impl Percentiles {
     /// The spread of some times: nearest-rank percentiles.
     pub fn of(mut times: Vec<f64>) -> Self {
         times.sort_by(f64::total_cmp);
@@ -188,7 +188,7 @@ impl Run {
     }
 }
 
-impl Spread {
+impl Percentiles {
     fn slower(self, other: Self) -> Self {
         Self {
             p50: self.p50.max(other.p50),
@@ -212,7 +212,7 @@ impl Runs {
     }
 
     /// The run whose rate is the middle one, or the next slower.
-    pub fn middle(&self) -> Option<&Run> {
+    pub fn median(&self) -> Option<&Run> {
         let mut runs: Vec<&Run> = self.runs.iter().collect();
         runs.sort_by(|a, b| a.rate().total_cmp(&b.rate()));
         runs.get((runs.len().max(1) - 1) / 2).copied()
@@ -261,14 +261,17 @@ mod tests {
     fn percentiles_by_nearest_rank() {
         let times = (1..=20).rev().map(f64::from).collect();
         assert_eq!(
-            Spread::of(times),
-            Spread {
+            Percentiles::of(times),
+            Percentiles {
                 p50: 10.0,
                 p95: 19.0
             }
         );
-        assert_eq!(Spread::of(vec![7.0]), Spread { p50: 7.0, p95: 7.0 });
-        assert_eq!(Spread::of(vec![]), Spread::default());
+        assert_eq!(
+            Percentiles::of(vec![7.0]),
+            Percentiles { p50: 7.0, p95: 7.0 }
+        );
+        assert_eq!(Percentiles::of(vec![]), Percentiles::default());
     }
 
     #[test]
@@ -278,7 +281,7 @@ mod tests {
             runs: vec![run(10, 5.0), run(10, 2.0), run(10, 10.0), run(10, 4.0)],
         };
         assert_eq!(runs.rates(), [1.0, 2.25, 5.0]);
-        assert_eq!(runs.middle().unwrap().seconds, 5.0);
+        assert_eq!(runs.median().unwrap().seconds, 5.0);
     }
 
     #[test]

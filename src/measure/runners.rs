@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Machine, Spread};
+use super::{Machine, Percentiles};
 
 /// The version of the JSON form of [`RunnerBenchmark`].
 pub const RUNNER_SCHEMA: u32 = 1;
@@ -96,7 +96,7 @@ pub struct Figures {
     /// Tokens of all answers.
     pub tokens: Option<u64>,
     /// Seconds to the first word.
-    pub first: Spread,
+    pub first: Percentiles,
     /// Seconds to first words, of all questions together.
     pub waiting: f64,
     /// Seconds from first to last words, of all questions together.

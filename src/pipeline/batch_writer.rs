@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::store::Pace;
+use crate::store::BatchPolicy;
 
 use super::joined;
 
@@ -14,8 +14,8 @@ use super::joined;
 const MOST: usize = 256;
 
 /// Sends what comes until nothing more does; the first failure ends it, and whoever sends to `input` finds nobody there.
-pub(super) fn ship<T: Send, E: Send>(
-    pace: Pace,
+pub(super) fn write_batched<T: Send, E: Send>(
+    policy: BatchPolicy,
     input: Receiver<Vec<T>>,
     size: impl Fn(&T) -> usize,
     send: impl Fn(Vec<T>) -> Result<(), E> + Sync,
@@ -33,9 +33,9 @@ pub(super) fn ship<T: Send, E: Send>(
                 result
             })
         };
-        let lanes: Vec<_> = (0..pace.lanes.max(1)).map(|_| lane()).collect();
+        let lanes: Vec<_> = (0..policy.concurrency.max(1)).map(|_| lane()).collect();
         drop(next);
-        gather(pace, input, size, |batch| {
+        gather(policy, input, size, |batch| {
             !failed.load(Ordering::Relaxed) && out.send(batch).is_ok()
         });
         drop(out);
@@ -60,7 +60,7 @@ fn work<T, E>(
 /// Puts what comes together into batches, until `out` says that nobody takes them. Takes `input` for itself, so that it
 /// closes then.
 fn gather<T>(
-    pace: Pace,
+    policy: BatchPolicy,
     input: Receiver<Vec<T>>,
     size: impl Fn(&T) -> usize,
     out: impl Fn(Vec<T>) -> bool,
@@ -70,7 +70,7 @@ fn gather<T>(
     loop {
         let left = match held.is_empty() {
             true => Duration::MAX,
-            false => pace.patience.saturating_sub(since.elapsed()),
+            false => policy.linger.saturating_sub(since.elapsed()),
         };
         match input.recv_timeout(left) {
             Ok(more) => {
@@ -79,7 +79,7 @@ fn gather<T>(
                 }
                 bytes += more.iter().map(&size).sum::<usize>();
                 held.extend(more);
-                if bytes < pace.bytes && held.len() < MOST {
+                if bytes < policy.target_bytes && held.len() < MOST {
                     continue;
                 }
             }
@@ -105,16 +105,19 @@ mod tests {
 
     use super::*;
 
-    fn pace(bytes: usize, patience: Duration, lanes: usize) -> Pace {
-        Pace {
-            bytes,
-            patience,
-            lanes,
+    fn batch_policy(target_bytes: usize, linger: Duration, concurrency: usize) -> BatchPolicy {
+        BatchPolicy {
+            target_bytes,
+            linger,
+            concurrency,
         }
     }
 
     /// Ships numbers that are their own size; returns the calls.
-    fn calls(pace: Pace, feed: impl FnOnce(SyncSender<Vec<usize>>) + Send) -> Vec<Vec<usize>> {
+    fn calls(
+        policy: BatchPolicy,
+        feed: impl FnOnce(SyncSender<Vec<usize>>) + Send,
+    ) -> Vec<Vec<usize>> {
         let (out, input) = sync_channel(0);
         let calls = Mutex::new(Vec::new());
         thread::scope(|scope| {
@@ -123,7 +126,7 @@ mod tests {
                 calls.lock().unwrap().push(batch);
                 Ok::<(), ()>(())
             };
-            ship(pace, input, |&n| n, send).unwrap();
+            write_batched(policy, input, |&n| n, send).unwrap();
         });
         calls.into_inner().unwrap()
     }
@@ -131,7 +134,7 @@ mod tests {
     #[test]
     fn batches_are_joined_until_they_are_large_enough() {
         let long = Duration::from_secs(60);
-        let calls = calls(pace(10, long, 1), |out| {
+        let calls = calls(batch_policy(10, long, 1), |out| {
             for batch in [vec![3, 3], vec![3], vec![3], vec![12], vec![1]] {
                 out.send(batch).unwrap();
             }
@@ -145,8 +148,14 @@ mod tests {
         let (out, input) = sync_channel(0);
         thread::scope(|scope| {
             let send = |batch: Vec<usize>| sent.send(batch).map_err(drop);
-            let shipping = scope
-                .spawn(move || ship(pace(10, Duration::from_millis(50), 2), input, |&n| n, send));
+            let shipping = scope.spawn(move || {
+                write_batched(
+                    batch_policy(10, Duration::from_millis(50), 2),
+                    input,
+                    |&n| n,
+                    send,
+                )
+            });
             out.send(vec![1]).unwrap();
             assert_eq!(seen.recv_timeout(Duration::from_secs(20)), Ok(vec![1]));
             drop(out);
@@ -166,7 +175,7 @@ mod tests {
                 4 => Err("full"),
                 _ => Ok(()),
             };
-            let result = ship(pace(1, Duration::ZERO, 3), input, |&n| n, send);
+            let result = write_batched(batch_policy(1, Duration::ZERO, 3), input, |&n| n, send);
             assert_eq!(result, Err("full"));
             assert!(feeder.join().unwrap() < 20);
         });

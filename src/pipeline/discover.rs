@@ -33,7 +33,7 @@ pub struct Job {
     /// Digest of file and render profile; what its stored pages must carry to be up to date.
     pub origin: String,
     /// What the store holds of it: page number to (origin, content).
-    pub known: HashMap<u32, (String, String)>,
+    pub fingerprints: HashMap<u32, (String, String)>,
     /// Whether everything asked for is stored: how many pages that is.
     pub unchanged: Option<u32>,
     /// Whether the store remembers another path.
@@ -44,7 +44,7 @@ pub struct Job {
 
 /// A path that is no manual, and why.
 #[derive(Debug)]
-pub struct Misfit {
+pub struct RejectedInput {
     /// As given.
     pub path: PathBuf,
     /// Why.
@@ -52,34 +52,34 @@ pub struct Misfit {
 }
 
 /// The files of a request, in the order given.
-pub type Survey = Vec<Result<Job, Misfit>>;
+pub type Inputs = Vec<Result<Job, RejectedInput>>;
 
 /// Looks at every file of a request: hashes it, names it, asks the store what it knows.
 ///
 /// # Errors
 /// When the store fails. A bad file is an `Err` item.
-pub fn survey(
+pub fn discover(
     request: &Request,
     store: Option<&dyn Catalogue>,
     render: &str,
-) -> Result<Survey, store::Error> {
+) -> Result<Inputs, store::Error> {
     let mut shelf = match store {
         Some(store) => store.cards()?,
         None => Vec::new(),
     };
-    let mut found: Survey = Vec::new();
+    let mut found: Inputs = Vec::new();
     for file in request.paths.iter().flat_map(|path| files_of(path)) {
         let read = file.and_then(|path| match ManualCard::digest(&path) {
             Ok(digest) => Ok((path, digest)),
-            Err(e) => Err(Misfit {
+            Err(e) => Err(RejectedInput {
                 why: format!("cannot be read: {e}"),
                 path,
             }),
         });
         let (path, digest) = match read {
             Ok(read) => read,
-            Err(misfit) => {
-                found.push(Err(misfit));
+            Err(rejected) => {
+                found.push(Err(rejected));
                 continue;
             }
         };
@@ -101,9 +101,9 @@ fn job(
     let place = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
     let id = name(&place, &file, shelf);
     let card = shelf.iter().find(|card| card.id == id).cloned();
-    let known: HashMap<_, _> = match (store, &card) {
+    let fingerprints: HashMap<_, _> = match (store, &card) {
         (Some(store), Some(_)) => store
-            .known(&id)?
+            .fingerprints(&id)?
             .into_iter()
             .map(|print| (print.number, (print.origin, print.content)))
             .collect(),
@@ -115,7 +115,7 @@ fn job(
         .filter(|card| card.file == file && card.render == render)
         .and_then(|card| {
             let asked = request.pages.within(card.pages);
-            let there = |n: &u32| known.get(n).is_some_and(|(o, _)| *o == origin);
+            let there = |n: &u32| fingerprints.get(n).is_some_and(|(o, _)| *o == origin);
             (!asked.is_empty() && asked.iter().all(there)).then_some(asked.len() as u32)
         });
     let moved = card.as_ref().is_some_and(|card| card.path != place);
@@ -137,7 +137,7 @@ fn job(
         source,
         file,
         origin,
-        known,
+        fingerprints,
         unchanged,
         moved,
         pages,
@@ -163,20 +163,20 @@ fn name(path: &Path, file: &str, shelf: &[ManualCard]) -> ManualId {
 }
 
 /// A file itself; of a folder, everything in it that can be read, sorted.
-fn files_of(path: &Path) -> Vec<Result<PathBuf, Misfit>> {
+fn files_of(path: &Path) -> Vec<Result<PathBuf, RejectedInput>> {
     if !path.is_dir() {
         return vec![Ok(path.to_owned())];
     }
-    let misfit = |why: String| {
-        vec![Err(Misfit {
+    let rejected = |why: String| {
+        vec![Err(RejectedInput {
             path: path.to_owned(),
             why,
         })]
     };
     let mut files = Vec::new();
     match walk(path, &mut files) {
-        Err(e) => misfit(format!("cannot be read: {e}")),
-        Ok(()) if files.is_empty() => misfit("the folder holds no PDF and no picture".into()),
+        Err(e) => rejected(format!("cannot be read: {e}")),
+        Ok(()) if files.is_empty() => rejected("the folder holds no PDF and no picture".into()),
         Ok(()) => {
             files.sort();
             files.into_iter().map(Ok).collect()

@@ -22,22 +22,22 @@ mod stats;
 mod sync;
 mod thumbnail;
 
-pub use discover::{Job, Misfit, Request, Survey, survey};
-pub use plan::{Plan, PlanError, Room, plan};
-pub use stats::{Batch, Event, Failure, ManualTally, Stage, Tally};
+pub use discover::{Inputs, Job, RejectedInput, Request, discover};
+pub use plan::{MemoryBudget, Plan, PlanError, plan};
+pub use stats::{Batch, Event, Failure, ManualStats, RunStats, Stage};
 pub use sync::sync;
 
-use stats::Ledger;
+use stats::StatsCollector;
 
 /// Opens a part on the thread that will use it.
-pub type Recipe<'a, T, E> = Box<dyn FnOnce() -> Result<Box<T>, E> + Send + 'a>;
+pub type Opener<'a, T, E> = Box<dyn FnOnce() -> Result<Box<T>, E> + Send + 'a>;
 
 /// What a run works with.
-pub struct Parts<'a> {
+pub struct Components<'a> {
     /// Opens the renderer, when the first manual must be opened.
-    pub renderer: Recipe<'a, dyn Renderer, render::Error>,
+    pub renderer: Opener<'a, dyn Renderer, render::Error>,
     /// Opens the model, when the first page must be embedded.
-    pub embedder: Recipe<'a, dyn Embedder, embed::Error>,
+    pub embedder: Opener<'a, dyn Embedder, embed::Error>,
     /// Where pages go.
     pub store: &'a (dyn Writer + Sync),
 }
@@ -72,7 +72,7 @@ pub enum Error {
 }
 
 /// A page between two stages: what will be stored of it, but for its vectors.
-struct Sheet {
+struct InFlightPage {
     /// Which manual of the run it belongs to.
     job: usize,
     record: StoredPage,
@@ -80,9 +80,9 @@ struct Sheet {
 
 /// What all stages see of a run.
 struct Run<'a> {
-    jobs: &'a [Result<Job, Misfit>],
+    jobs: &'a [Result<Job, RejectedInput>],
     settings: &'a Settings,
-    ledger: &'a Ledger<'a>,
+    collector: &'a StatsCollector<'a>,
     stop: &'a AtomicBool,
 }
 
@@ -93,60 +93,60 @@ impl Run<'_> {
 }
 
 /// Stores every page of `jobs`. `stop`, once true, ends the run after the batch in hand. What happens is told to
-/// `watch`, from several threads.
+/// `on_event`, from several threads.
 ///
 /// The tally is complete also when a part failed: what it counts as stored is in the store.
 pub fn ingest(
-    parts: Parts<'_>,
-    jobs: &Survey,
+    parts: Components<'_>,
+    jobs: &Inputs,
     settings: &Settings,
     stop: &AtomicBool,
-    watch: &(dyn Fn(Event) + Sync),
-) -> (Tally, Result<(), Error>) {
+    on_event: &(dyn Fn(Event) + Sync),
+) -> (RunStats, Result<(), Error>) {
     let start = Instant::now();
-    let ledger = Ledger::new(jobs.iter().map(blank_tally).collect(), watch);
+    let collector = StatsCollector::new(jobs.iter().map(empty_stats).collect(), on_event);
     let run = Run {
         jobs,
         settings,
-        ledger: &ledger,
+        collector: &collector,
         stop,
     };
     let result = flow(parts, &run);
-    let mut tally = ledger.close();
-    tally.wall = start.elapsed().as_secs_f64();
-    tally.stopped = stop.load(Ordering::Relaxed);
-    (tally, result)
+    let mut stats = collector.close();
+    stats.wall = start.elapsed().as_secs_f64();
+    stats.stopped = stop.load(Ordering::Relaxed);
+    (stats, result)
 }
 
-fn blank_tally(job: &Result<Job, Misfit>) -> ManualTally {
+fn empty_stats(job: &Result<Job, RejectedInput>) -> ManualStats {
     let (manual, path) = match job {
         Ok(job) => (job.source.manual.to_string(), job.source.path.clone()),
-        Err(misfit) => (misfit.path.display().to_string(), misfit.path.clone()),
+        Err(rejected) => (rejected.path.display().to_string(), rejected.path.clone()),
     };
-    ManualTally {
+    ManualStats {
         manual,
         path,
-        ..ManualTally::default()
+        ..ManualStats::default()
     }
 }
 
 /// Runs the four stages. Queues hold one batch each, so that the model never waits for a batch to be put together, and
 /// few batches are in flight: one being prepared, one in the model, and on the way into the store what its pace says.
-fn flow(parts: Parts<'_>, run: &Run<'_>) -> Result<(), Error> {
-    let Parts {
+fn flow(parts: Components<'_>, run: &Run<'_>) -> Result<(), Error> {
+    let Components {
         renderer,
         embedder,
         store,
     } = parts;
     let batch = run.settings.limits.pages.max(1);
     let (rendered, to_prepare) = sync_channel(run.settings.queue.max(1));
-    let (prepared, to_embed) = sync_channel::<(Sheet, Option<Prepared>)>(batch);
-    let (embedded, to_store) = sync_channel::<Vec<Sheet>>(1);
+    let (prepared, to_embed) = sync_channel::<(InFlightPage, Option<Prepared>)>(batch);
+    let (embedded, to_store) = sync_channel::<Vec<InFlightPage>>(1);
     thread::scope(|scope| {
         let render = scope.spawn(move || stages::render::run(run, renderer, store, &rendered));
         scope.spawn(move || stages::prepare::run(run, &to_prepare, &prepared));
         let embed = scope.spawn(move || stages::embed::run(run, embedder, &to_embed, &embedded));
-        let kept = stages::store::run(run.ledger, store, to_store);
+        let kept = stages::store::run(run.collector, store, to_store);
         let embed = joined(embed);
         let render = joined(render);
         kept.and(embed).and(render)

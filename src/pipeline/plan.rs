@@ -9,7 +9,7 @@ use crate::units::ByteSize;
 
 /// What may be used.
 #[derive(Clone, Copy, Debug)]
-pub struct Room {
+pub struct MemoryBudget {
     /// Pages a batch should hold.
     pub batch_size: usize,
     /// Memory for everything together.
@@ -58,41 +58,41 @@ pub struct PlanError {
     pub limit: ByteSize,
 }
 
-/// The largest batch up to `room.batch_size` whose weights, activations and queues stay under `room.memory`.
+/// The largest batch up to `budget.batch_size` whose weights, activations and queues stay under `budget.memory`.
 ///
 /// # Errors
 /// When a single page does not fit.
-pub fn plan(card: &Card, room: &Room) -> Result<Plan, PlanError> {
-    let asked = room.batch_size.max(1);
+pub fn plan(card: &Card, budget: &MemoryBudget) -> Result<Plan, PlanError> {
+    let asked = budget.batch_size.max(1);
     let fitting = (1..=asked)
         .rev()
-        .map(|batch| at(card, room, batch))
-        .find(|plan| plan.total <= room.memory);
+        .map(|batch| at(card, budget, batch))
+        .find(|plan| plan.total <= budget.memory);
     fitting.ok_or_else(|| {
-        let one = at(card, room, 1);
+        let one = at(card, budget, 1);
         PlanError {
             needed: one.total,
             weights: one.weights,
-            limit: room.memory,
+            limit: budget.memory,
         }
     })
 }
 
-fn at(card: &Card, room: &Room, batch: usize) -> Plan {
+fn at(card: &Card, budget: &MemoryBudget, batch: usize) -> Plan {
     let cost = card.prepare.max_cost() * batch as u64;
     let activations = card.memory.fixed + card.memory.per_cost * cost;
-    let pictures = room.picture.0 * room.pictures as u64;
+    let pictures = budget.picture.0 * budget.pictures as u64;
     let rows = u64::from(card.max_rows) * u64::from(card.profile.dim) * size_of::<f32>() as u64;
-    let queues = 3 * batch as u64 * (prepared_bytes(&card.prepare) + rows) + room.sending.0;
+    let queues = 3 * batch as u64 * (prepared_bytes(&card.prepare) + rows) + budget.sending.0;
     Plan {
         batch_size: batch,
-        asked: room.batch_size,
+        asked: budget.batch_size,
         weights: ByteSize(card.memory.weights),
         activations: ByteSize(activations),
         pictures: ByteSize(pictures),
         queues: ByteSize(queues),
         total: ByteSize(card.memory.weights + activations + pictures + queues),
-        limit: room.memory,
+        limit: budget.memory,
         limits: Limits { pages: batch, cost },
     }
 }
@@ -145,8 +145,8 @@ mod tests {
         }
     }
 
-    fn room(batch_size: usize, memory: u64) -> Room {
-        Room {
+    fn budget(batch_size: usize, memory: u64) -> MemoryBudget {
+        MemoryBudget {
             batch_size,
             memory: ByteSize(memory),
             picture: ByteSize(48_000_000),
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn colqwen_at_batch_32_stays_under_40_gb() {
-        let plan = plan(&large(), &room(32, 40_000_000_000)).unwrap();
+        let plan = plan(&large(), &budget(32, 40_000_000_000)).unwrap();
         assert_eq!((plan.batch_size, plan.limits.cost), (32, 32 * 3072));
         let parts = [plan.weights, plan.activations, plan.pictures, plan.queues]
             .iter()
@@ -168,14 +168,14 @@ mod tests {
 
     #[test]
     fn the_batch_shrinks_before_the_cap_breaks() {
-        let plan = plan(&large(), &room(32, 13_000_000_000)).unwrap();
+        let plan = plan(&large(), &budget(32, 13_000_000_000)).unwrap();
         assert!(
             (1..32).contains(&plan.batch_size) && plan.total <= plan.limit,
             "{plan:?}"
         );
-        let next = at(&large(), &room(32, 0), plan.batch_size + 1);
+        let next = at(&large(), &budget(32, 0), plan.batch_size + 1);
         assert!(next.total.0 > 13_000_000_000, "the largest that fits");
-        let error = super::plan(&large(), &room(32, 9_000_000_000)).unwrap_err();
+        let error = super::plan(&large(), &budget(32, 9_000_000_000)).unwrap_err();
         assert!(
             error.to_string().contains("7.5 GB of it weights"),
             "{error}"

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::page::{ManualId, PageError, PageId};
-use crate::store::Verdict;
+use crate::store::WriteOutcome;
 
 /// A stage of the pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -83,7 +83,7 @@ pub struct Failure {
 
 /// What became of one manual.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct ManualTally {
+pub struct ManualStats {
     /// Its name; its path where it never got one.
     pub manual: String,
     /// Where it lies.
@@ -121,9 +121,9 @@ pub struct Batch {
 
 /// What a run did.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Tally {
+pub struct RunStats {
     /// One record a manual, in the order given.
-    pub manuals: Vec<ManualTally>,
+    pub manuals: Vec<ManualStats>,
     /// Seconds from start to end.
     pub wall: f64,
     /// Seconds to open the model.
@@ -137,15 +137,15 @@ pub struct Tally {
     pub stopped: bool,
 }
 
-impl Tally {
+impl RunStats {
     /// Sums a count over the manuals.
-    pub fn total(&self, count: impl Fn(&ManualTally) -> u32) -> u32 {
+    pub fn total(&self, count: impl Fn(&ManualStats) -> u32) -> u32 {
         self.manuals.iter().map(count).sum()
     }
 
     /// Whether anything failed.
     pub fn failed(&self) -> bool {
-        let has_failed = |m: &ManualTally| m.error.is_some() || !m.failed.is_empty();
+        let has_failed = |m: &ManualStats| m.error.is_some() || !m.failed.is_empty();
         self.stopped || self.manuals.iter().any(has_failed)
     }
 
@@ -176,42 +176,42 @@ impl Tally {
 }
 
 /// The tally of a run under way, and who watches it.
-pub(super) struct Ledger<'a> {
-    tally: Mutex<Tally>,
+pub(super) struct StatsCollector<'a> {
+    stats: Mutex<RunStats>,
     /// Why pages wait, as told last.
     why_waiting: Mutex<Arc<str>>,
-    watch: &'a (dyn Fn(Event) + Sync),
+    on_event: &'a (dyn Fn(Event) + Sync),
 }
 
-impl<'a> Ledger<'a> {
-    pub(super) fn new(manuals: Vec<ManualTally>, watch: &'a (dyn Fn(Event) + Sync)) -> Self {
+impl<'a> StatsCollector<'a> {
+    pub(super) fn new(manuals: Vec<ManualStats>, on_event: &'a (dyn Fn(Event) + Sync)) -> Self {
         Self {
-            tally: Mutex::new(Tally {
+            stats: Mutex::new(RunStats {
                 manuals,
-                ..Tally::default()
+                ..RunStats::default()
             }),
             why_waiting: Mutex::new("".into()),
-            watch,
+            on_event,
         }
     }
 
-    pub(super) fn tell(&self, event: Event) {
-        (self.watch)(event);
+    pub(super) fn emit(&self, event: Event) {
+        (self.on_event)(event);
     }
 
     /// Changes the run's record.
-    pub(super) fn note(&self, change: impl FnOnce(&mut Tally)) {
+    pub(super) fn note(&self, change: impl FnOnce(&mut RunStats)) {
         change(
             &mut self
-                .tally
+                .stats
                 .lock()
                 .unwrap_or_else(std::sync::PoisonError::into_inner),
         );
     }
 
     /// Changes a manual's record.
-    pub(super) fn manual(&self, index: usize, change: impl FnOnce(&mut ManualTally)) {
-        self.note(|tally| change(&mut tally.manuals[index]));
+    pub(super) fn manual(&self, index: usize, change: impl FnOnce(&mut ManualStats)) {
+        self.note(|stats| change(&mut stats.manuals[index]));
     }
 
     /// Adds working time of a stage to a manual.
@@ -228,7 +228,7 @@ impl<'a> Ledger<'a> {
                 reason: error.to_string(),
             })
         });
-        self.tell(Event::PageFailed {
+        self.emit(Event::PageFailed {
             manual: id.manual.clone(),
             number: id.number,
             error,
@@ -244,20 +244,20 @@ impl<'a> Ledger<'a> {
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         if *told != *why {
             told.clone_from(why);
-            self.tell(Event::Waiting(Arc::clone(why)));
+            self.emit(Event::Waiting(Arc::clone(why)));
         }
     }
 
     /// A page that waited has its verdict.
-    pub(super) fn settle(&self, id: &PageId, verdict: Result<Verdict, PageError>) {
+    pub(super) fn settle(&self, id: &PageId, verdict: Result<WriteOutcome, PageError>) {
         let mut job = None;
-        self.note(|tally| {
-            job = tally
+        self.note(|stats| {
+            job = stats
                 .manuals
                 .iter()
                 .position(|m| m.manual == id.manual.as_str() && m.waiting > 0);
             if let Some(job) = job {
-                let manual = &mut tally.manuals[job];
+                let manual = &mut stats.manuals[job];
                 manual.waiting -= 1;
                 manual.stored += u32::from(verdict.is_ok());
             }
@@ -289,21 +289,21 @@ impl<'a> Ledger<'a> {
             m.error = Some(why.to_owned());
             path.clone_from(&m.path);
         });
-        self.tell(Event::ManualFailed {
+        self.emit(Event::ManualFailed {
             path,
             why: why.to_owned(),
         });
     }
 
-    pub(super) fn close(self) -> Tally {
-        let mut tally = self
-            .tally
+    pub(super) fn close(self) -> RunStats {
+        let mut stats = self
+            .stats
             .into_inner()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        for manual in &mut tally.manuals {
+        for manual in &mut stats.manuals {
             manual.failed.sort_by_key(|f| f.page);
         }
-        tally
+        stats
     }
 }
 
@@ -311,7 +311,7 @@ impl<'a> Ledger<'a> {
 mod tests {
     use super::*;
 
-    fn tally(stored: u32, failed: bool) -> Tally {
+    fn stats(stored: u32, failed: bool) -> RunStats {
         let failed = if failed {
             vec![Failure {
                 page: 1,
@@ -320,21 +320,21 @@ mod tests {
         } else {
             vec![]
         };
-        Tally {
-            manuals: vec![ManualTally {
+        RunStats {
+            manuals: vec![ManualStats {
                 stored,
                 failed,
-                ..ManualTally::default()
+                ..ManualStats::default()
             }],
-            ..Tally::default()
+            ..RunStats::default()
         }
     }
 
     #[test]
     fn the_exit_code_remembers() {
-        assert_eq!(tally(0, false).exit_code(), 0);
-        assert_eq!(tally(3, true).exit_code(), 1);
-        assert_eq!(tally(0, true).exit_code(), 2);
+        assert_eq!(stats(0, false).exit_code(), 0);
+        assert_eq!(stats(3, true).exit_code(), 1);
+        assert_eq!(stats(0, true).exit_code(), 2);
     }
 
     #[test]
@@ -344,13 +344,13 @@ mod tests {
             seconds: 1.0,
             padding: 0.0,
         };
-        let mut tally = Tally {
+        let mut stats = RunStats {
             wall: 12.0,
             load: 2.0,
-            ..tally(20, false)
+            ..stats(20, false)
         };
-        assert_eq!(tally.embedding_rate(), None, "all pages kept their vectors");
-        tally.batches = vec![batch(3), batch(2)];
-        assert_eq!(tally.embedding_rate(), Some(0.5));
+        assert_eq!(stats.embedding_rate(), None, "all pages kept their vectors");
+        stats.batches = vec![batch(3), batch(2)];
+        assert_eq!(stats.embedding_rate(), Some(0.5));
     }
 }

@@ -8,12 +8,12 @@ use std::time::Instant;
 
 use crate::page::{PageError, PageId, PageSet};
 use crate::pooling::pool;
-use crate::store::{self, Fingerprint, ManualCard, Scope, Store, StoredPage, Vectors};
+use crate::store::{self, Fingerprint, ManualCard, Scope, Store, StoredPage, VectorUpdate};
 use crate::vectors::PageVectors;
 
 use super::stages;
-use super::stats::Ledger;
-use super::{Error, Event, ManualTally, Sheet, Tally, joined};
+use super::stats::StatsCollector;
+use super::{Error, Event, InFlightPage, ManualStats, RunStats, joined};
 
 /// Pages read ahead of the store that takes them.
 const AHEAD: usize = 8;
@@ -28,37 +28,37 @@ pub fn sync(
     to: &dyn Store,
     pool_factor: u32,
     stop: &AtomicBool,
-    watch: &(dyn Fn(Event) + Sync),
-) -> (Tally, Result<(), Error>) {
+    on_event: &(dyn Fn(Event) + Sync),
+) -> (RunStats, Result<(), Error>) {
     let start = Instant::now();
     let (cards, there) = match from.cards().and_then(|cards| Ok((cards, to.cards()?))) {
         Ok(both) => both,
-        Err(cause) => return (Tally::default(), Err(cause.into())),
+        Err(cause) => return (RunStats::default(), Err(cause.into())),
     };
-    let ledger = Ledger::new(cards.iter().map(blank_tally).collect(), watch);
+    let collector = StatsCollector::new(cards.iter().map(empty_stats).collect(), on_event);
     let copy = Copy {
         from,
         to,
         pool_factor,
         there: &there,
         stop,
-        ledger: &ledger,
+        collector: &collector,
     };
     let result = copy.all(&cards);
-    let mut tally = ledger.close();
-    tally
+    let mut stats = collector.close();
+    stats
         .manuals
         .retain(|manual| manual.pages > 0 || manual.error.is_some());
-    tally.wall = start.elapsed().as_secs_f64();
-    tally.stopped = stop.load(Ordering::Relaxed);
-    (tally, result)
+    stats.wall = start.elapsed().as_secs_f64();
+    stats.stopped = stop.load(Ordering::Relaxed);
+    (stats, result)
 }
 
-fn blank_tally(card: &ManualCard) -> ManualTally {
-    ManualTally {
+fn empty_stats(card: &ManualCard) -> ManualStats {
+    ManualStats {
         manual: card.id.to_string(),
         path: card.path.clone(),
-        ..ManualTally::default()
+        ..ManualStats::default()
     }
 }
 
@@ -71,7 +71,7 @@ struct Copy<'a> {
     /// The manuals that the other store had before.
     there: &'a [ManualCard],
     stop: &'a AtomicBool,
-    ledger: &'a Ledger<'a>,
+    collector: &'a StatsCollector<'a>,
 }
 
 impl Copy<'_> {
@@ -90,7 +90,7 @@ impl Copy<'_> {
                 }
                 Ok(())
             });
-            let kept = stages::store::run(self.ledger, self.to, input);
+            let kept = stages::store::run(self.collector, self.to, input);
             joined(reading).and(kept)
         })?;
         if !self.stopped() {
@@ -106,9 +106,9 @@ impl Copy<'_> {
         &self,
         job: usize,
         card: &ManualCard,
-        out: &SyncSender<Vec<Sheet>>,
+        out: &SyncSender<Vec<InFlightPage>>,
     ) -> Result<bool, Error> {
-        let ours = self.from.known(&card.id)?;
+        let ours = self.from.fingerprints(&card.id)?;
         if ours.is_empty() {
             return Ok(true);
         }
@@ -121,10 +121,10 @@ impl Copy<'_> {
                 "the other store has another manual of this name, from {}",
                 other.path.display()
             );
-            self.ledger.manual_failed(job, &why);
+            self.collector.manual_failed(job, &why);
             return Ok(true);
         }
-        let theirs = self.to.known(&card.id)?;
+        let theirs = self.to.fingerprints(&card.id)?;
         let theirs: HashMap<u32, Fingerprint> =
             theirs.into_iter().map(|page| (page.number, page)).collect();
         let todo: Vec<u32> = ours
@@ -134,13 +134,13 @@ impl Copy<'_> {
             .collect();
         let is_extra = |n: &&u32| ours.iter().all(|page| page.number != **n);
         let extra = PageSet::of(theirs.keys().filter(is_extra).copied());
-        self.to.enter(card)?;
+        self.to.upsert_manual(card)?;
         self.to.remove(&card.id, &extra)?;
-        self.ledger.manual(job, |m| {
+        self.collector.manual(job, |m| {
             m.pages = ours.len() as u32;
             m.unchanged = (ours.len() - todo.len()) as u32;
         });
-        self.ledger.tell(Event::Opened {
+        self.collector.emit(Event::Opened {
             manual: card.id.clone(),
             todo: todo.len() as u32,
         });
@@ -152,7 +152,7 @@ impl Copy<'_> {
         job: usize,
         card: &ManualCard,
         pages: PageSet,
-        out: &SyncSender<Vec<Sheet>>,
+        out: &SyncSender<Vec<InFlightPage>>,
     ) -> Result<bool, Error> {
         let scope = Scope {
             manual: Some(card.id.clone()),
@@ -161,11 +161,11 @@ impl Copy<'_> {
         for page in self.from.scan(&scope)? {
             match pooled(page?, self.pool_factor) {
                 Ok(record) => {
-                    if out.send(vec![Sheet { job, record }]).is_err() {
+                    if out.send(vec![InFlightPage { job, record }]).is_err() {
                         return Ok(false);
                     }
                 }
-                Err((id, why)) => self.ledger.page_failed(job, &id, why),
+                Err((id, why)) => self.collector.page_failed(job, &id, why),
             }
             if self.stopped() {
                 break;
@@ -176,15 +176,15 @@ impl Copy<'_> {
 
     /// Compares what both stores have of a manual; names what did not arrive.
     fn count(&self, job: usize, card: &ManualCard) -> Result<(), store::Error> {
-        if self.ledger.has_failed(job) {
+        if self.collector.has_failed(job) {
             return Ok(());
         }
-        let arrived: Vec<Fingerprint> = self.to.known(&card.id)?;
-        for page in self.from.known(&card.id)? {
-            if !arrived.contains(&page) && !self.ledger.is_excused(job, page.number) {
+        let arrived: Vec<Fingerprint> = self.to.fingerprints(&card.id)?;
+        for page in self.from.fingerprints(&card.id)? {
+            if !arrived.contains(&page) && !self.collector.is_excused(job, page.number) {
                 let id = PageId::new(&card.id, page.number);
                 let why = PageError::Store("it did not arrive".to_owned());
-                self.ledger.page_failed(job, &id, why);
+                self.collector.page_failed(job, &id, why);
             }
         }
         Ok(())
@@ -193,7 +193,7 @@ impl Copy<'_> {
 
 /// A page with its vectors pooled.
 fn pooled(page: StoredPage, factor: u32) -> Result<StoredPage, (PageId, PageError)> {
-    let Vectors::New(seen) = &page.vectors else {
+    let VectorUpdate::Replace(seen) = &page.vectors else {
         return Ok(page);
     };
     if factor == 1 {
@@ -201,7 +201,7 @@ fn pooled(page: StoredPage, factor: u32) -> Result<StoredPage, (PageId, PageErro
     }
     match pool(seen, factor) {
         Ok(pooled) => Ok(StoredPage {
-            vectors: Vectors::New(PageVectors {
+            vectors: VectorUpdate::Replace(PageVectors {
                 vectors: pooled.vectors.rounded_to_f16(),
                 places: pooled.places,
             }),

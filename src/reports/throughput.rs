@@ -19,7 +19,7 @@ fn lines(benchmark: &Benchmark) -> Vec<String> {
     ];
     if let Some((best, run)) = benchmark
         .best()
-        .and_then(|best| Some((best, best.total.middle()?)))
+        .and_then(|best| Some((best, best.total.median()?)))
     {
         let setup = &best.setup;
         lines.push(format!(
@@ -83,7 +83,7 @@ fn sweep(points: &[Point]) -> Table {
 
 fn all_runs(point: &Point) -> impl Iterator<Item = (&Runs, &Run)> {
     let all = point.manuals.iter().chain([&point.total]);
-    all.filter_map(|runs| Some((runs, runs.middle()?)))
+    all.filter_map(|runs| Some((runs, runs.median()?)))
 }
 
 fn rates(point: &Point) -> Table {
@@ -196,7 +196,7 @@ fn share_chart(point: &Point) -> Result<String, ChartError> {
     let rows: Vec<&Runs> = point.manuals.iter().chain([&point.total]).collect();
     let names: Vec<&str> = rows.iter().map(|runs| runs.manual.as_str()).collect();
     let share = |runs: &Runs, stage: Stage| {
-        let run = runs.middle();
+        let run = runs.median();
         let stage = run.and_then(|run| run.stages.get(stage.name()));
         stage.map_or(0.0, |stage| stage.share * 100.0)
     };

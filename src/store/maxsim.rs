@@ -8,20 +8,20 @@ use crate::vectors::MultiVector;
 
 /// A query, laid out for the fastest kernel of this machine.
 #[derive(Clone, Debug)]
-pub struct Question {
+pub struct PreparedQuery {
     blocks: Blocks,
 }
 
 /// Bytes that are no rows of the question's width.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{bytes} bytes are no rows of width {dim} in {}", .kept.name())]
-pub struct Misfit {
+pub struct RowError {
     bytes: usize,
     dim: usize,
     kept: Precision,
 }
 
-impl Question {
+impl PreparedQuery {
     /// Lays out a query.
     pub fn new(query: &MultiVector) -> Self {
         Self::on(Isa::best(), query)
@@ -42,10 +42,10 @@ impl Question {
     ///
     /// # Errors
     /// When the bytes do not make at least one whole row.
-    pub fn score(&self, page: &[u8], kept: Precision) -> Result<f32, Misfit> {
+    pub fn score(&self, page: &[u8], kept: Precision) -> Result<f32, RowError> {
         let dim = self.blocks.dim();
         if page.is_empty() || !page.len().is_multiple_of(kept.row_bytes(dim)) {
-            return Err(Misfit {
+            return Err(RowError {
                 bytes: page.len(),
                 dim,
                 kept,
@@ -98,7 +98,7 @@ mod tests {
                 for kept in Precision::ALL {
                     let bytes = kept.encode(&page);
                     let seen = MultiVector::new(kept.decode(&bytes, dim), page.width()).unwrap();
-                    let score = Question::on(isa, &query).score(&bytes, kept).unwrap();
+                    let score = PreparedQuery::on(isa, &query).score(&bytes, kept).unwrap();
                     let expected = max_sim(&query, &seen);
                     assert!(
                         (score - expected).abs() < 1e-4,
@@ -113,11 +113,11 @@ mod tests {
 
     #[test]
     fn cut_rows_are_refused() {
-        let question = Question::new(&rows(2, 4, 1));
+        let question = PreparedQuery::new(&rows(2, 4, 1));
         let kept = Precision::F16;
         assert!(question.score(&[0; 16], kept).is_ok());
         for bytes in [0, 7, 12] {
-            let misfit = Misfit {
+            let misfit = RowError {
                 bytes,
                 dim: 4,
                 kept,

@@ -20,7 +20,7 @@ use std::time::Duration;
 pub use config::{Address, Config, Index, OPTIONAL, Quantiser};
 pub use error::Error;
 pub use precision::Precision;
-pub use record::{FileError, Fingerprint, ManualCard, Shelved, StoredPage, Vectors};
+pub use record::{FileError, Fingerprint, ManualCard, ManualSummary, StoredPage, VectorUpdate};
 pub use traits::{Catalogue, Lookup, Outbox, ServerIndex, Store, Writer};
 
 use record::flaw;
@@ -42,7 +42,7 @@ pub enum Mode {
 
 /// Which collection of a store: each holds the pages of one model.
 #[derive(Clone, Copy, Debug)]
-pub enum Which<'a> {
+pub enum CollectionSelector<'a> {
     /// The one that was used last.
     Last,
     /// That of exactly this profile.
@@ -65,7 +65,7 @@ pub struct Opened {
 ///
 /// # Errors
 /// When it cannot be opened or reached, another run writes to it, or (for reading) it holds no such collection.
-pub fn open(config: &Config, which: Which<'_>, mode: Mode) -> Result<Opened, Error> {
+pub fn open(config: &Config, which: CollectionSelector<'_>, mode: Mode) -> Result<Opened, Error> {
     match &config.url {
         Address::File(_) => {
             let store = sqlite::Sqlite::open(&place(config)?, config, which, mode)?;
@@ -95,11 +95,15 @@ pub fn open(config: &Config, which: Which<'_>, mode: Mode) -> Result<Opened, Err
 /// When the store cannot be read, or nothing was ever stored ([`Error::Empty`]).
 pub fn collections(config: &Config) -> Result<Vec<Profile>, Error> {
     match &config.url {
-        Address::File(_) => {
-            sqlite::Sqlite::open(&place(config)?, config, Which::Last, Mode::Read)?.collections()
-        }
+        Address::File(_) => sqlite::Sqlite::open(
+            &place(config)?,
+            config,
+            CollectionSelector::Last,
+            Mode::Read,
+        )?
+        .collections(),
         Address::Servers(_) => {
-            let store = weaviate::Weaviate::open(config, Which::Last, Mode::Read)?;
+            let store = weaviate::Weaviate::open(config, CollectionSelector::Last, Mode::Read)?;
             Ok(store.profile().into_iter().collect())
         }
     }
@@ -157,11 +161,11 @@ fn place(config: &Config) -> Result<PathBuf, Error> {
 
 /// What became of a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum WriteOutcome {
     /// It is in the store.
     Stored,
     /// It waits in the outbox of a server; why. Nothing, when that was asked for ([`Mode::Offline`]).
-    Waiting(Arc<str>),
+    Deferred(Arc<str>),
 }
 
 /// Where to look.
@@ -185,27 +189,27 @@ impl Scope {
 
 /// How many pages to find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Want {
+pub struct TopK {
     /// So many, the best ones.
-    pub count: usize,
+    pub k: usize,
     /// Of one manual at most so many.
     pub per_manual: Option<usize>,
     /// Compare every page, also where the store has an index that is faster and may miss some.
     pub exact: bool,
 }
 
-impl Want {
-    /// The best `count` pages.
-    pub const fn best(count: usize) -> Self {
+impl TopK {
+    /// The best `k` pages.
+    pub const fn new(k: usize) -> Self {
         Self {
-            count,
+            k,
             per_manual: None,
             exact: false,
         }
     }
 
-    /// The first `count` of pages that come best first, at most `per_manual` of each manual.
-    pub(crate) fn first<T>(
+    /// The first `k` of pages that come best first, at most `per_manual` of each manual.
+    pub(crate) fn select<T>(
         self,
         ranked: impl IntoIterator<Item = T>,
         manual: impl Fn(&T) -> ManualId,
@@ -220,40 +224,40 @@ impl Want {
         ranked
             .into_iter()
             .filter(|page| fits(page))
-            .take(self.count)
+            .take(self.k)
             .collect()
     }
 }
 
 /// How a store likes to be fed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pace {
+pub struct BatchPolicy {
     /// Bytes that one call should carry ([`StoredPage::bytes`]).
-    pub bytes: usize,
+    pub target_bytes: usize,
     /// How long a page may be held back until so many bytes have come.
-    pub patience: Duration,
+    pub linger: Duration,
     /// Calls at once.
-    pub lanes: usize,
+    pub concurrency: usize,
 }
 
-impl Pace {
+impl BatchPolicy {
     /// That of a file: what has come goes in at once. Pages that keep their vectors are tiny and share a transaction.
     pub(crate) fn of_a_file() -> Self {
         Self {
-            bytes: 1 << 20,
-            patience: Duration::ZERO,
-            lanes: 1,
+            target_bytes: 1 << 20,
+            linger: Duration::ZERO,
+            concurrency: 1,
         }
     }
 }
 
 /// Which words of a page are looked through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Words {
+pub enum TextField {
     /// Its text layer.
-    Printed,
+    TextLayer,
     /// What a describing run said of it ([`crate::page::Annotation::words`]).
-    Described,
+    Description,
 }
 
 /// A page found.

@@ -86,7 +86,7 @@ pub enum FileError {
 
 /// A manual and how much of it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Shelved {
+pub struct ManualSummary {
     /// The manual.
     #[serde(flatten)]
     pub card: ManualCard,
@@ -131,7 +131,7 @@ pub struct StoredPage {
     /// A small JPEG, at most 40 KB.
     pub thumbnail: Vec<u8>,
     /// Its vectors.
-    pub vectors: Vectors,
+    pub vectors: VectorUpdate,
 }
 
 impl StoredPage {
@@ -144,8 +144,8 @@ impl StoredPage {
     /// Bytes it takes on its way to a server, about.
     pub fn bytes(&self) -> usize {
         let vectors = match &self.vectors {
-            Vectors::New(new) => size_of_val(new.vectors.as_slice()),
-            Vectors::Kept => 0,
+            VectorUpdate::Replace(new) => size_of_val(new.vectors.as_slice()),
+            VectorUpdate::Keep => 0,
         };
         // Pictures travel as base64.
         vectors + self.text.len() + self.thumbnail.len().div_ceil(3) * 4
@@ -154,11 +154,11 @@ impl StoredPage {
 
 /// The vectors of a page to be stored.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Vectors {
+pub enum VectorUpdate {
     /// These; already rounded to f16.
-    New(PageVectors),
+    Replace(PageVectors),
     /// Those stored under the same id: pixels and text are as they were.
-    Kept,
+    Keep,
 }
 
 /// What is wrong with the vectors of a page for a collection of width `dim`.

@@ -1,7 +1,8 @@
 //! What a store does: pages go in, are found, and are listed; some stores have an outbox, or an index to repair.
 
 use super::{
-    Error, Fingerprint, Hit, ManualCard, Pace, Scope, Shelved, StoredPage, Verdict, Want, Words,
+    BatchPolicy, Error, Fingerprint, Hit, ManualCard, ManualSummary, Scope, StoredPage, TextField,
+    TopK, WriteOutcome,
 };
 use crate::page::{ManualId, Page, PageSet};
 use crate::vectors::{MultiVector, Profile};
@@ -18,17 +19,17 @@ pub trait Writer {
     ///
     /// # Errors
     /// When the store fails.
-    fn enter(&self, card: &ManualCard) -> Result<(), Error>;
+    fn upsert_manual(&self, card: &ManualCard) -> Result<(), Error>;
 
     /// How it likes to be fed.
-    fn pace(&self) -> Pace;
+    fn batch_policy(&self) -> BatchPolicy;
 
     /// Inserts or replaces pages; a bad page is named in its verdict, the others are stored.
     ///
     /// # Errors
     /// When the store as a whole fails. A file then holds nothing of this call; of a server's pages some may be
     /// stored, and storing them again does no harm.
-    fn upsert(&self, pages: &[StoredPage]) -> Result<Vec<Page<Verdict>>, Error>;
+    fn upsert(&self, pages: &[StoredPage]) -> Result<Vec<Page<WriteOutcome>>, Error>;
 
     /// Deletes pages of a manual; with all of them asked for, the manual goes too. Returns how many were there.
     ///
@@ -59,7 +60,7 @@ pub trait Outbox {
     ///
     /// # Errors
     /// When the store fails; a server that is still away is no failure, its pages go on waiting.
-    fn deliver(&self) -> Result<Vec<Page<Verdict>>, Error>;
+    fn flush(&self) -> Result<Vec<Page<WriteOutcome>>, Error>;
 }
 
 /// A vector index that a server keeps beside the pages, and that can lose entries.
@@ -77,15 +78,20 @@ pub trait Lookup {
     ///
     /// # Errors
     /// When the store fails or the query has another width.
-    fn visual(&self, query: &MultiVector, scope: &Scope, want: Want) -> Result<Vec<Hit>, Error>;
+    fn visual(&self, query: &MultiVector, scope: &Scope, top_k: TopK) -> Result<Vec<Hit>, Error>;
 
     /// The best pages by BM25 over some of their words, best first; a question's words are OR-ed and nothing in them is
     /// syntax.
     ///
     /// # Errors
     /// When the store fails.
-    fn text(&self, of: Words, question: &str, scope: &Scope, want: Want)
-    -> Result<Vec<Hit>, Error>;
+    fn text(
+        &self,
+        of: TextField,
+        question: &str,
+        scope: &Scope,
+        top_k: TopK,
+    ) -> Result<Vec<Hit>, Error>;
 }
 
 /// Tells what is in.
@@ -100,13 +106,13 @@ pub trait Catalogue {
     ///
     /// # Errors
     /// When the store fails.
-    fn manuals(&self) -> Result<Vec<Shelved>, Error>;
+    fn manuals(&self) -> Result<Vec<ManualSummary>, Error>;
 
     /// What is stored of a manual, by page.
     ///
     /// # Errors
     /// When the store fails.
-    fn known(&self, manual: &ManualId) -> Result<Vec<Fingerprint>, Error>;
+    fn fingerprints(&self, manual: &ManualId) -> Result<Vec<Fingerprint>, Error>;
 
     /// Pages with everything that was stored of them, in order of manual and page.
     ///
@@ -117,7 +123,7 @@ pub trait Catalogue {
         scope: &Scope,
     ) -> Result<Box<dyn Iterator<Item = Result<StoredPage, Error>> + '_>, Error>;
 
-    /// The same pages without their vectors, which are not read: each says [`super::Vectors::Kept`], and can be stored again.
+    /// The same pages without their vectors, which are not read: each says [`super::VectorUpdate::Keep`], and can be stored again.
     ///
     /// # Errors
     /// When the store fails; a broken page is an `Err` item.

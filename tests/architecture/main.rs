@@ -59,7 +59,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "report",
+        "diagnostic",
         &[
             "checkpoint",
             "qwen",
@@ -97,7 +97,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "evaluate",
             "library",
             "config",
-            "report",
+            "diagnostic",
             "reports",
         ],
     ),

@@ -90,10 +90,10 @@ fn a_kill_repeats_at_most_three_batches() {
             0
         }
     };
-    let patience = Instant::now();
+    let linger = Instant::now();
     while stored(&desk) < 4 {
         assert!(
-            patience.elapsed() < Duration::from_secs(120),
+            linger.elapsed() < Duration::from_secs(120),
             "no page was stored"
         );
         sleep(Duration::from_millis(20));
@@ -114,9 +114,9 @@ fn ctrl_c_finishes_the_batch_in_hand() {
     let desk = Desk::built_in();
     let source = manual("heat-pump-service-manual.pdf");
     let child = desk.start(&[&source, "--json"]);
-    let patience = Instant::now();
+    let linger = Instant::now();
     while !desk.path("library.db").exists() {
-        assert!(patience.elapsed() < Duration::from_secs(60));
+        assert!(linger.elapsed() < Duration::from_secs(60));
         sleep(Duration::from_millis(10));
     }
     sleep(Duration::from_millis(1000));
@@ -162,9 +162,9 @@ fn a_second_run_is_told_that_the_store_is_in_use() {
     let desk = Desk::built_in();
     let source = manual("heat-pump-service-manual.pdf");
     let mut child = desk.start(&[&source]);
-    let patience = Instant::now();
+    let linger = Instant::now();
     while !desk.path("library.db").exists() {
-        assert!(patience.elapsed() < Duration::from_secs(60));
+        assert!(linger.elapsed() < Duration::from_secs(60));
         sleep(Duration::from_millis(10));
     }
     sleep(Duration::from_millis(200));

@@ -37,8 +37,8 @@ pub(crate) struct Server {
 
 impl Server {
     /// One of the tiny models.
-    fn start(family: &str) -> Self {
-        Self::serve(made().1.join(family))
+    fn start(process_tree: &str) -> Self {
+        Self::serve(made().1.join(process_tree))
     }
 
     /// A model in a folder.
@@ -130,12 +130,12 @@ const NONSENSE: [&str; 5] = [
 
 #[test]
 fn nonsense_of_a_real_server_ends_as_failed_pages() {
-    for (family, gated) in [("qwen2.5-vl", false), ("qwen3-vl", true)] {
-        let server = Server::start(family);
+    for (process_tree, gated) in [("qwen2.5-vl", false), ("qwen3-vl", true)] {
+        let server = Server::start(process_tree);
         let desk = small();
         let done = server.describe(&desk, &["--max-tokens", "40"]);
         let told = done.json();
-        assert_eq!(done.code, 2, "{family}: {told}{}", done.err);
+        assert_eq!(done.code, 2, "{process_tree}: {told}{}", done.err);
         let failed = told["failed"].as_array().unwrap();
         assert_eq!(failed.len(), 3, "{told}");
         for failure in failed {

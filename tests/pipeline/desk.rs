@@ -12,9 +12,9 @@ use ingest::batch::Limits;
 use ingest::embed::{self, Embedder};
 use ingest::page::{ManualId, Page, PageError, PageId, PageImage, PageSet, Size};
 use ingest::patch::{Prepare, Prepared};
-use ingest::pipeline::{self, Event, Parts, Request, Settings, Tally, ingest, survey};
+use ingest::pipeline::{self, Components, Event, Request, RunStats, Settings, discover, ingest};
 use ingest::render::{self, Manual, Rendered, Renderer, Source};
-use ingest::store::{self, Address, Catalogue, Mode, Scope, Store, Want, Which};
+use ingest::store::{self, Address, Catalogue, CollectionSelector, Mode, Scope, Store, TopK};
 use ingest::vectors::{MultiVector, PageVectors, PatchMap, Profile};
 
 const DIM: NonZeroUsize = NonZeroUsize::new(128).unwrap();
@@ -161,14 +161,14 @@ impl Desk {
             limit: self.limit.map(ingest::units::ByteSize),
             ..store::Config::at(file)
         };
-        let opened = store::open(&config, Which::Profile(&profile), mode).unwrap();
+        let opened = store::open(&config, CollectionSelector::Profile(&profile), mode).unwrap();
         if mode == Mode::Write {
             opened.store.prepare(&profile).unwrap();
         }
         opened.store
     }
 
-    pub(crate) fn run(&self, paths: &[&Path]) -> Tally {
+    pub(crate) fn run(&self, paths: &[&Path]) -> RunStats {
         let (tally, result) = self.try_run(paths, &|_| ());
         result.unwrap();
         tally
@@ -178,15 +178,15 @@ impl Desk {
         &self,
         paths: &[&Path],
         watch: &(dyn Fn(Event) + Sync),
-    ) -> (Tally, Result<(), pipeline::Error>) {
+    ) -> (RunStats, Result<(), pipeline::Error>) {
         let store = self.store(Mode::Write);
         let request = Request {
             paths: paths.iter().map(|p| p.to_path_buf()).collect(),
             ..Request::default()
         };
-        let jobs = survey(&request, Some(&*store as &dyn Catalogue), "paper").unwrap();
+        let jobs = discover(&request, Some(&*store as &dyn Catalogue), "paper").unwrap();
         let (render, embed) = self.delays;
-        let parts = Parts {
+        let parts = Components {
             renderer: Box::new(move || {
                 Ok(Box::new(Paper {
                     delay: render,
@@ -231,7 +231,7 @@ impl Desk {
     pub(crate) fn best(&self, gray: usize) -> String {
         let hits = self
             .store(Mode::Read)
-            .visual(&unit(gray / 2), &Scope::default(), Want::best(1))
+            .visual(&unit(gray / 2), &Scope::default(), TopK::new(1))
             .unwrap();
         hits[0].id.to_string()
     }

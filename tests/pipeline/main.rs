@@ -15,7 +15,7 @@ use ingest::batch::Limits;
 use ingest::embed::{self};
 use ingest::page::PageSet;
 use ingest::patch::Prepare;
-use ingest::pipeline::{self, Event, Parts, Request, Settings, Stage, ingest, survey};
+use ingest::pipeline::{self, Components, Event, Request, Settings, Stage, discover, ingest};
 use ingest::store::{self, Catalogue, Mode};
 
 use desk::{Desk, levels};
@@ -82,8 +82,8 @@ fn an_unchanged_manual_opens_nothing() {
         paths: vec![a],
         ..Request::default()
     };
-    let jobs = survey(&request, Some(&*store as &dyn Catalogue), "paper").unwrap();
-    let parts = Parts {
+    let jobs = discover(&request, Some(&*store as &dyn Catalogue), "paper").unwrap();
+    let parts = Components {
         renderer: Box::new(|| panic!("the renderer was opened")),
         embedder: Box::new(|| panic!("the model was opened")),
         store: &*store,
@@ -245,7 +245,7 @@ fn a_full_store_ends_the_run_and_keeps_what_it_has() {
 }
 
 /// Wall time over the time of the slowest stage.
-fn pace((render, embed): (Duration, Duration)) -> f64 {
+fn batch_policy((render, embed): (Duration, Duration)) -> f64 {
     let pages = 100;
     let desk = Desk {
         delays: (render, embed),
@@ -270,7 +270,9 @@ fn the_slowest_stage_sets_the_pace() {
     let slow = Duration::from_millis(25);
     for delays in [(slow, slow / 3), (slow / 3, slow)] {
         // The best of three: a machine that stands still for a moment is not the pipeline's fault.
-        let best = (0..3).map(|_| pace(delays)).fold(f64::INFINITY, f64::min);
+        let best = (0..3)
+            .map(|_| batch_policy(delays))
+            .fold(f64::INFINITY, f64::min);
         assert!(best <= 1.05, "{best:.3} times the slowest stage");
     }
 }

@@ -12,7 +12,7 @@ mod weaviate;
 mod words;
 
 use ingest::page::{ManualId, PageError, PageId, PageSet};
-use ingest::store::{Scope, Store, StoredPage, Vectors, Verdict, Want, Words};
+use ingest::store::{Scope, Store, StoredPage, TextField, TopK, VectorUpdate, WriteOutcome};
 use ingest::vectors::{Profile, max_sim};
 
 use narrow::{a_scope_narrows_both_searches, no_manual_crowds_the_others_out};
@@ -21,7 +21,7 @@ use words::{
 };
 
 use making::{
-    DIM, all, config, enter, found, numbers, page, prepared, profile, put, rows, vectors,
+    DIM, all, config, found, numbers, page, prepared, profile, put, rows, upsert_manual, vectors,
 };
 
 /// Opens a store of its own for each check, empty and prepared; opens the same one again when asked twice.
@@ -49,7 +49,7 @@ fn keeps_the_contract(fresh: Opener<'_>) {
 }
 
 fn upserting_twice_keeps_one(store: &dyn Store) {
-    enter(store, "pump.pdf");
+    upsert_manual(store, "pump.pdf");
     put(
         store,
         &[page("pump.pdf", 1, "old"), page("pump.pdf", 2, "two")],
@@ -69,8 +69,8 @@ fn upserting_twice_keeps_one(store: &dyn Store) {
 }
 
 fn nearest_follows_max_sim(store: &dyn Store) {
-    enter(store, "a.pdf");
-    enter(store, "b.pdf");
+    upsert_manual(store, "a.pdf");
+    upsert_manual(store, "b.pdf");
     let pages: Vec<StoredPage> = (1..=90)
         .map(|n| page(if n % 3 == 0 { "b.pdf" } else { "a.pdf" }, n, ""))
         .collect();
@@ -80,17 +80,17 @@ fn nearest_follows_max_sim(store: &dyn Store) {
         let mut expected: Vec<(f32, &PageId)> = pages
             .iter()
             .map(|page| match &page.vectors {
-                Vectors::New(new) => (max_sim(&query, &new.vectors), &page.id),
-                Vectors::Kept => unreachable!(),
+                VectorUpdate::Replace(new) => (max_sim(&query, &new.vectors), &page.id),
+                VectorUpdate::Keep => unreachable!(),
             })
             .collect();
         expected.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
         for exact in [false, true] {
-            let want = Want {
+            let top_k = TopK {
                 exact,
-                ..Want::best(12)
+                ..TopK::new(12)
             };
-            let hits = store.visual(&query, &Scope::default(), want).unwrap();
+            let hits = store.visual(&query, &Scope::default(), top_k).unwrap();
             assert_eq!(hits.len(), 12);
             for (hit, (score, id)) in hits.iter().zip(&expected) {
                 assert_eq!(&&hit.id, id);
@@ -103,21 +103,26 @@ fn nearest_follows_max_sim(store: &dyn Store) {
 
 fn equal_scores_rank_by_page(store: &dyn Store) {
     let same = |manual: &str, number| StoredPage {
-        vectors: Vectors::New(vectors(4, DIM, 5)),
+        vectors: VectorUpdate::Replace(vectors(4, DIM, 5)),
         ..page(manual, number, "same words")
     };
-    enter(store, "b.pdf");
-    enter(store, "a.pdf");
+    upsert_manual(store, "b.pdf");
+    upsert_manual(store, "a.pdf");
     put(
         store,
         &[same("b.pdf", 1), same("a.pdf", 10), same("a.pdf", 2)],
     );
     let expected = ["a.pdf, page 2", "a.pdf, page 10", "b.pdf, page 1"];
     let visual = store
-        .visual(&rows(2, DIM, 1), &Scope::default(), Want::best(3))
+        .visual(&rows(2, DIM, 1), &Scope::default(), TopK::new(3))
         .unwrap();
     let text = store
-        .text(Words::Printed, "same", &Scope::default(), Want::best(3))
+        .text(
+            TextField::TextLayer,
+            "same",
+            &Scope::default(),
+            TopK::new(3),
+        )
         .unwrap();
     for hits in [visual, text] {
         let ids: Vec<String> = hits.iter().map(|hit| hit.id.to_string()).collect();
@@ -126,18 +131,18 @@ fn equal_scores_rank_by_page(store: &dyn Store) {
 }
 
 fn one_bad_page_is_named(store: &dyn Store) {
-    enter(store, "pump.pdf");
+    upsert_manual(store, "pump.pdf");
     let wide = StoredPage {
-        vectors: Vectors::New(vectors(4, DIM + 8, 1)),
+        vectors: VectorUpdate::Replace(vectors(4, DIM + 8, 1)),
         ..page("pump.pdf", 2, "")
     };
     let rootless = page("stranger.pdf", 3, "");
     let hollow = StoredPage {
-        vectors: Vectors::Kept,
+        vectors: VectorUpdate::Keep,
         ..page("pump.pdf", 4, "")
     };
     let mut astray = page("pump.pdf", 5, "");
-    if let Vectors::New(new) = &mut astray.vectors {
+    if let VectorUpdate::Replace(new) = &mut astray.vectors {
         new.places = new.places.extended();
     }
     let pages = [
@@ -152,7 +157,7 @@ fn one_bad_page_is_named(store: &dyn Store) {
     for ((id, verdict), page) in verdicts.iter().zip(&pages) {
         assert_eq!(*id, page.id);
         match id.number {
-            1 | 6 => assert_eq!(*verdict, Ok(Verdict::Stored)),
+            1 | 6 => assert_eq!(*verdict, Ok(WriteOutcome::Stored)),
             _ => assert!(matches!(verdict, Err(PageError::Store(_))), "{verdict:?}"),
         }
     }
@@ -162,7 +167,7 @@ fn one_bad_page_is_named(store: &dyn Store) {
 }
 
 fn kept_vectors_outlive_new_metadata(store: &dyn Store) {
-    enter(store, "pump.pdf");
+    upsert_manual(store, "pump.pdf");
     let first = page("pump.pdf", 1, "before");
     put(store, std::slice::from_ref(&first));
     let second = StoredPage {
@@ -172,7 +177,7 @@ fn kept_vectors_outlive_new_metadata(store: &dyn Store) {
         section: Some("Valves".to_owned()),
         text: "after".to_owned(),
         thumbnail: vec![1, 2],
-        vectors: Vectors::Kept,
+        vectors: VectorUpdate::Keep,
         ..first.clone()
     };
     put(store, std::slice::from_ref(&second));
@@ -186,12 +191,12 @@ fn kept_vectors_outlive_new_metadata(store: &dyn Store) {
 }
 
 fn a_description_stays_with_the_vectors(store: &dyn Store) {
-    enter(store, "pump.pdf");
+    upsert_manual(store, "pump.pdf");
     let first = page("pump.pdf", 1, "words");
     put(store, std::slice::from_ref(&first));
     let described = |text: Option<&str>| StoredPage {
         description: text.map(str::to_owned),
-        vectors: Vectors::Kept,
+        vectors: VectorUpdate::Keep,
         ..first.clone()
     };
     for (new, expected) in [
@@ -214,7 +219,7 @@ fn a_description_stays_with_the_vectors(store: &dyn Store) {
 
 fn pages_and_manuals_can_be_removed(store: &dyn Store) {
     for manual in ["a.pdf", "b.pdf"] {
-        enter(store, manual);
+        upsert_manual(store, manual);
         let pages: Vec<_> = (1..=6).map(|n| page(manual, n, "valve")).collect();
         put(store, &pages);
     }
@@ -224,7 +229,12 @@ fn pages_and_manuals_can_be_removed(store: &dyn Store) {
     assert_eq!(store.remove(&a, &PageSet::from(5)).unwrap(), 1);
     assert_eq!(
         store
-            .text(Words::Printed, "valve", &Scope::default(), Want::best(99))
+            .text(
+                TextField::TextLayer,
+                "valve",
+                &Scope::default(),
+                TopK::new(99)
+            )
             .unwrap()
             .len(),
         8
@@ -236,7 +246,7 @@ fn pages_and_manuals_can_be_removed(store: &dyn Store) {
     assert_eq!(left[0].card.id.as_str(), "b.pdf");
     assert_eq!(all(store).len(), 6);
     let hits = store
-        .visual(&rows(3, DIM, 1), &Scope::default(), Want::best(99))
+        .visual(&rows(3, DIM, 1), &Scope::default(), TopK::new(99))
         .unwrap();
     assert_eq!(hits.len(), 6);
     // A record whose pages went one after another takes new ones; it is not listed without any.
@@ -246,14 +256,14 @@ fn pages_and_manuals_can_be_removed(store: &dyn Store) {
     put(store, &[page("b.pdf", 1, "anew")]);
     assert_eq!(numbers(store, "b.pdf"), [1]);
     // A manual that comes back starts anew.
-    enter(store, "a.pdf");
+    upsert_manual(store, "a.pdf");
     put(store, &[page("a.pdf", 1, "again")]);
     assert_eq!(found(store, "again"), [1]);
 }
 
 fn what_goes_in_comes_out(store: &dyn Store) {
-    enter(store, "b.pdf");
-    enter(store, "a.pdf");
+    upsert_manual(store, "b.pdf");
+    upsert_manual(store, "a.pdf");
     let mut pages: Vec<StoredPage> = (1..=12).map(|n| page("a.pdf", n, "text\n\tß")).collect();
     pages.push(StoredPage {
         label: Some("xii".to_owned()),
@@ -270,11 +280,11 @@ fn what_goes_in_comes_out(store: &dyn Store) {
     let records = store.records(&Scope::default()).unwrap();
     let records: Vec<StoredPage> = records.map(Result::unwrap).collect();
     let without = |page: &StoredPage| StoredPage {
-        vectors: Vectors::Kept,
+        vectors: VectorUpdate::Keep,
         ..page.clone()
     };
     assert_eq!(records, pages.iter().map(without).collect::<Vec<_>>());
-    let known = store.known(&ManualId::new("a.pdf")).unwrap();
+    let known = store.fingerprints(&ManualId::new("a.pdf")).unwrap();
     assert_eq!(known.len(), 12);
     assert_eq!(known[4].origin, "origin of a.pdf");
     assert_eq!(known[4].content, "content 5");
@@ -288,7 +298,7 @@ fn what_goes_in_comes_out(store: &dyn Store) {
 }
 
 fn hits_are_complete(store: &dyn Store) {
-    enter(store, "pump.pdf");
+    upsert_manual(store, "pump.pdf");
     let page = StoredPage {
         label: Some("A-3".to_owned()),
         section: Some("Faults".to_owned()),
@@ -296,10 +306,15 @@ fn hits_are_complete(store: &dyn Store) {
     };
     put(store, std::slice::from_ref(&page));
     let visual = store
-        .visual(&rows(2, DIM, 1), &Scope::default(), Want::best(5))
+        .visual(&rows(2, DIM, 1), &Scope::default(), TopK::new(5))
         .unwrap();
     let text = store
-        .text(Words::Printed, "error", &Scope::default(), Want::best(5))
+        .text(
+            TextField::TextLayer,
+            "error",
+            &Scope::default(),
+            TopK::new(5),
+        )
         .unwrap();
     for hits in [visual, text] {
         assert_eq!(hits.len(), 1);
@@ -313,7 +328,7 @@ fn hits_are_complete(store: &dyn Store) {
 fn another_width_is_refused(store: &dyn Store) {
     use ingest::store::Error::Width;
     let wide = rows(2, DIM + 1, 1);
-    let refused = store.visual(&wide, &Scope::default(), Want::best(5));
+    let refused = store.visual(&wide, &Scope::default(), TopK::new(5));
     assert!(matches!(
         refused,
         Err(Width {
@@ -339,18 +354,18 @@ fn the_catalogue_counts(store: &dyn Store) {
     assert!(store.manuals().unwrap().is_empty());
     assert!(
         store
-            .visual(&rows(1, DIM, 1), &Scope::default(), Want::best(5))
+            .visual(&rows(1, DIM, 1), &Scope::default(), TopK::new(5))
             .unwrap()
             .is_empty()
     );
-    enter(store, "b.pdf");
-    enter(store, "a.pdf");
+    upsert_manual(store, "b.pdf");
+    upsert_manual(store, "a.pdf");
     let blank = StoredPage {
         blank: true,
         ..page("a.pdf", 2, "")
     };
     put(store, &[page("a.pdf", 1, ""), blank]);
-    enter(store, "a.pdf");
+    upsert_manual(store, "a.pdf");
     assert_eq!(
         store.manuals().unwrap().len(),
         1,
@@ -372,7 +387,7 @@ fn the_catalogue_counts(store: &dyn Store) {
 
 fn closing_loses_nothing(fresh: Opener<'_>) {
     let store = fresh("reopen");
-    enter(store.as_ref(), "pump.pdf");
+    upsert_manual(store.as_ref(), "pump.pdf");
     put(store.as_ref(), &[page("pump.pdf", 1, "E-104")]);
     let before = (all(store.as_ref()), store.manuals().unwrap());
     drop(store);

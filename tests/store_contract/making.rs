@@ -5,8 +5,8 @@ use std::path::Path;
 
 use ingest::page::{ManualId, PageId};
 use ingest::store::{
-    Address, Config, ManualCard, Mode, Opened, Scope, Store, StoredPage, Vectors, Verdict, Want,
-    Which, Words, open,
+    Address, CollectionSelector, Config, ManualCard, Mode, Opened, Scope, Store, StoredPage,
+    TextField, TopK, VectorUpdate, WriteOutcome, open,
 };
 use ingest::vectors::{MultiVector, PageVectors, PatchMap, Profile};
 
@@ -62,11 +62,11 @@ pub(crate) fn page(manual: &str, number: u32, text: &str) -> StoredPage {
         description: None,
         blank: false,
         thumbnail: vec![number as u8; 9],
-        vectors: Vectors::New(vectors(3 + number as usize % 30, DIM, seed)),
+        vectors: VectorUpdate::Replace(vectors(3 + number as usize % 30, DIM, seed)),
     }
 }
 
-pub(crate) fn enter(store: &dyn Store, manual: &str) {
+pub(crate) fn upsert_manual(store: &dyn Store, manual: &str) {
     let card = ManualCard {
         id: ManualId::new(manual),
         path: format!("/shelf/{manual}").into(),
@@ -74,7 +74,7 @@ pub(crate) fn enter(store: &dyn Store, manual: &str) {
         render: "150 dpi".to_owned(),
         pages: 40,
     };
-    store.enter(&card).unwrap();
+    store.upsert_manual(&card).unwrap();
 }
 
 pub(crate) fn config(url: &Path) -> Config {
@@ -91,19 +91,19 @@ pub(crate) fn file(config: &Config) -> &Path {
 
 /// Opens a store for writing and makes it ready for pages of `profile`.
 pub(crate) fn prepared(config: &Config, profile: &Profile) -> Opened {
-    let opened = open(config, Which::Profile(profile), Mode::Write).unwrap();
+    let opened = open(config, CollectionSelector::Profile(profile), Mode::Write).unwrap();
     opened.store.prepare(profile).unwrap();
     opened
 }
 
 pub(crate) fn put(store: &dyn Store, pages: &[StoredPage]) {
     for (id, verdict) in store.upsert(pages).unwrap() {
-        assert_eq!(verdict, Ok(Verdict::Stored), "{id}");
+        assert_eq!(verdict, Ok(WriteOutcome::Stored), "{id}");
     }
 }
 
 pub(crate) fn numbers(store: &dyn Store, manual: &str) -> Vec<u32> {
-    let known = store.known(&ManualId::new(manual)).unwrap();
+    let known = store.fingerprints(&ManualId::new(manual)).unwrap();
     known.iter().map(|page| page.number).collect()
 }
 
@@ -114,7 +114,12 @@ pub(crate) fn all(store: &dyn Store) -> Vec<StoredPage> {
 
 pub(crate) fn found(store: &dyn Store, words: &str) -> Vec<u32> {
     let hits = store
-        .text(Words::Printed, words, &Scope::default(), Want::best(10))
+        .text(
+            TextField::TextLayer,
+            words,
+            &Scope::default(),
+            TopK::new(10),
+        )
         .unwrap();
     hits.iter().map(|hit| hit.id.number).collect()
 }

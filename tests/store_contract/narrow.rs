@@ -1,12 +1,12 @@
 //! The part of the contract that is about searches that do not want everything.
 
-use ingest::store::{Scope, Store, Want, Words};
+use ingest::store::{Scope, Store, TextField, TopK};
 
-use crate::making::{DIM, enter, page, put, rows, scope};
+use crate::making::{DIM, page, put, rows, scope, upsert_manual};
 
 pub(crate) fn a_scope_narrows_both_searches(store: &dyn Store) {
     for manual in ["a.pdf", "b.pdf"] {
-        enter(store, manual);
+        upsert_manual(store, manual);
         let pages: Vec<_> = (1..=9).map(|n| page(manual, n, "valve")).collect();
         put(store, &pages);
     }
@@ -19,9 +19,9 @@ pub(crate) fn a_scope_narrows_both_searches(store: &dyn Store) {
         (Some("c.pdf"), "all", 0),
     ] {
         let scope = scope(manual, pages);
-        let visual = store.visual(&query, &scope, Want::best(100)).unwrap();
+        let visual = store.visual(&query, &scope, TopK::new(100)).unwrap();
         let text = store
-            .text(Words::Printed, "valve", &scope, Want::best(100))
+            .text(TextField::TextLayer, "valve", &scope, TopK::new(100))
             .unwrap();
         for hits in [&visual, &text] {
             assert_eq!(hits.len(), expected, "{scope:?}");
@@ -34,26 +34,31 @@ pub(crate) fn a_scope_narrows_both_searches(store: &dyn Store) {
         assert_eq!(store.records(&scope).unwrap().count(), expected);
     }
     let few = store
-        .text(Words::Printed, "valve", &scope(None, "5-9"), Want::best(2))
+        .text(
+            TextField::TextLayer,
+            "valve",
+            &scope(None, "5-9"),
+            TopK::new(2),
+        )
         .unwrap();
     assert_eq!(few.len(), 2, "a scope must not eat the best k");
 }
 
 pub(crate) fn no_manual_crowds_the_others_out(store: &dyn Store) {
     for manual in ["a.pdf", "b.pdf", "c.pdf"] {
-        enter(store, manual);
+        upsert_manual(store, manual);
         let pages: Vec<_> = (1..=5).map(|n| page(manual, n, "valve")).collect();
         put(store, &pages);
     }
-    let want = Want {
+    let top_k = TopK {
         per_manual: Some(2),
-        ..Want::best(5)
+        ..TopK::new(5)
     };
     let visual = store
-        .visual(&rows(3, DIM, 4), &Scope::default(), want)
+        .visual(&rows(3, DIM, 4), &Scope::default(), top_k)
         .unwrap();
     let text = store
-        .text(Words::Printed, "valve", &Scope::default(), want)
+        .text(TextField::TextLayer, "valve", &Scope::default(), top_k)
         .unwrap();
     for hits in [visual, text] {
         let of = |manual: &str| {

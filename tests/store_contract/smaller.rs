@@ -1,20 +1,20 @@
 //! What a file may keep in place of all vectors as half floats: fewer bits, and a first stage of pooled ones.
 
 use ingest::store::{
-    Config, Mode, Precision, Scope, Store, StoredPage, Vectors, Want, Which, open,
+    CollectionSelector, Config, Mode, Precision, Scope, Store, StoredPage, TopK, VectorUpdate, open,
 };
 use ingest::vectors::{MultiVector, max_sim};
 
 use crate::making::{
-    DIM, all, config, enter, numbers, page, prepared, profile, put, rows, vectors,
+    DIM, all, config, numbers, page, prepared, profile, put, rows, upsert_manual, vectors,
 };
 
 /// A file of `count` pages that differ in everything.
 fn filled(config: &Config, count: u32) -> (Box<dyn Store>, Vec<StoredPage>) {
     let store = prepared(config, &profile()).store;
-    enter(&*store, "pump.pdf");
+    upsert_manual(&*store, "pump.pdf");
     let page = |n| StoredPage {
-        vectors: Vectors::New(vectors(20, DIM, 10_000 + u64::from(n))),
+        vectors: VectorUpdate::Replace(vectors(20, DIM, 10_000 + u64::from(n))),
         ..page("pump.pdf", n, "")
     };
     let pages: Vec<StoredPage> = (1..=count).map(page).collect();
@@ -24,13 +24,13 @@ fn filled(config: &Config, count: u32) -> (Box<dyn Store>, Vec<StoredPage>) {
 
 fn seen(page: &StoredPage) -> &MultiVector {
     match &page.vectors {
-        Vectors::New(new) => &new.vectors,
-        Vectors::Kept => panic!("{} has no vectors", page.id),
+        VectorUpdate::Replace(new) => &new.vectors,
+        VectorUpdate::Keep => panic!("{} has no vectors", page.id),
     }
 }
 
-fn best(store: &dyn Store, query: &MultiVector, want: Want) -> Vec<u32> {
-    let hits = store.visual(query, &Scope::default(), want).unwrap();
+fn best(store: &dyn Store, query: &MultiVector, top_k: TopK) -> Vec<u32> {
+    let hits = store.visual(query, &Scope::default(), top_k).unwrap();
     hits.iter().map(|hit| hit.id.number).collect()
 }
 
@@ -61,7 +61,7 @@ fn fewer_bits_are_fewer_bytes_and_what_is_scored_is_what_is_kept() {
         for n in 0..20 {
             let query = rows(8, DIM, 500 + n);
             // Ranks follow what is kept …
-            assert_eq!(best(&*store, &query, Want::best(40)), ranked(&kept, &query));
+            assert_eq!(best(&*store, &query, TopK::new(40)), ranked(&kept, &query));
             // … and that is close to what came.
             same += usize::from(ranked(&kept, &query)[0] == ranked(&pages, &query)[0]);
         }
@@ -71,7 +71,7 @@ fn fewer_bits_are_fewer_bytes_and_what_is_scored_is_what_is_kept() {
         config = crate::making::config(&folder.path().join(format!("{}.again", precision.name())));
         config.precision = Some(precision);
         let again = prepared(&config, &profile()).store;
-        enter(&*again, "pump.pdf");
+        upsert_manual(&*again, "pump.pdf");
         put(&*again, &kept);
         assert_eq!(all(&*again), kept);
     }
@@ -93,12 +93,12 @@ fn a_first_stage_hands_on_the_best_and_these_are_compared_exactly() {
     for n in 0..20 {
         let query = rows(8, DIM, 500 + n);
         let expected = ranked(&pages, &query);
-        let exact = Want {
+        let exact = TopK {
             exact: true,
-            ..Want::best(10)
+            ..TopK::new(10)
         };
         assert_eq!(best(&*store, &query, exact), expected[..10]);
-        let found = best(&*store, &query, Want::best(10));
+        let found = best(&*store, &query, TopK::new(10));
         let position = |number: &u32| expected.iter().position(|e| e == number).unwrap();
         let positions: Vec<usize> = found.iter().map(position).collect();
         assert!(
@@ -119,7 +119,7 @@ fn a_file_stays_as_it_was_made() {
     let refused = |change: fn(&mut Config)| {
         let mut config = plain.clone();
         change(&mut config);
-        let opened = open(&config, Which::Last, Mode::Write).unwrap();
+        let opened = open(&config, CollectionSelector::Last, Mode::Write).unwrap();
         opened.store.prepare(&profile()).unwrap_err().to_string()
     };
     let why = refused(|config| config.precision = Some(Precision::Int8));
@@ -135,7 +135,7 @@ fn a_file_stays_as_it_was_made() {
     // To read, and with settings that ask for nothing, it is taken as it is.
     let mut other = plain.clone();
     other.precision = Some(Precision::Int8);
-    assert!(open(&other, Which::Last, Mode::Read).is_ok());
+    assert!(open(&other, CollectionSelector::Last, Mode::Read).is_ok());
     let store = prepared(&plain, &profile()).store;
     assert_eq!(numbers(&*store, "pump.pdf"), [1, 2]);
 }

@@ -7,18 +7,20 @@ use std::process::{Command, Stdio};
 
 use ingest::page::ManualId;
 use ingest::store::{
-    Config, Error, Mode, Opened, Scope, StoredPage, Vectors, Want, Which, Words, collections, open,
+    CollectionSelector, Config, Error, Mode, Opened, Scope, StoredPage, TextField, TopK,
+    VectorUpdate, collections, open,
 };
 use ingest::units::ByteSize;
 use ingest::vectors::Profile;
 use rusqlite::Connection;
 
 use crate::making::{
-    DIM, all, config, enter, file, found, numbers, page, prepared, profile, put, rows, vectors,
+    DIM, all, config, file, found, numbers, page, prepared, profile, put, rows, upsert_manual,
+    vectors,
 };
 
 pub(crate) fn opened(config: &Config, mode: Mode) -> Result<Opened, Error> {
-    open(config, Which::Last, mode)
+    open(config, CollectionSelector::Last, mode)
 }
 
 fn refusal(config: &Config, mode: Mode) -> String {
@@ -30,7 +32,7 @@ fn refusal(config: &Config, mode: Mode) -> String {
 
 pub(crate) fn filled(config: &Config) {
     let opened = prepared(config, &profile());
-    enter(opened.store.as_ref(), "pump.pdf");
+    upsert_manual(opened.store.as_ref(), "pump.pdf");
     put(opened.store.as_ref(), &[page("pump.pdf", 1, "E-104")]);
 }
 
@@ -58,7 +60,7 @@ fn a_second_writer_is_refused_and_readers_are_not() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(&folder.path().join("library.db"));
     let first = prepared(&config, &profile());
-    enter(first.store.as_ref(), "pump.pdf");
+    upsert_manual(first.store.as_ref(), "pump.pdf");
     put(first.store.as_ref(), &[page("pump.pdf", 1, "")]);
     let refused = refusal(&config, Mode::Write);
     assert_eq!(
@@ -97,7 +99,7 @@ fn a_full_store_keeps_what_it_had() {
     config.limit = Some(ByteSize(1_000_000));
     let opened = prepared(&config, &profile());
     let store = opened.store.as_ref();
-    enter(store, "pump.pdf");
+    upsert_manual(store, "pump.pdf");
     let mut stored = 0;
     let refused = loop {
         let pages = [1, 2, 3, 4].map(|n| StoredPage {
@@ -114,7 +116,12 @@ fn a_full_store_keeps_what_it_had() {
     assert_eq!(numbers(store, "pump.pdf").len() as u32, stored);
     assert_eq!(
         store
-            .text(Words::Printed, "full", &Scope::default(), Want::best(99))
+            .text(
+                TextField::TextLayer,
+                "full",
+                &Scope::default(),
+                TopK::new(99)
+            )
             .unwrap()
             .len() as u32,
         stored
@@ -163,7 +170,7 @@ fn reading_needs_something_stored() {
     let nothing = format!("nothing has been stored in {} yet", path.display());
     assert_eq!(refusal(&config(&path), Mode::Read), nothing);
     assert!(!path.exists(), "reading makes no file");
-    let opened = open(&config(&path), Which::Last, Mode::Write).unwrap();
+    let opened = open(&config(&path), CollectionSelector::Last, Mode::Write).unwrap();
     assert_eq!(opened.profile, None);
     assert!(opened.store.manuals().unwrap().is_empty());
     assert!(all(opened.store.as_ref()).is_empty());
@@ -200,7 +207,7 @@ fn a_folder_that_cannot_be_written_to_is_read() {
     assert_eq!(found(reader.store.as_ref(), "e-104"), [1]);
     let hits = reader
         .store
-        .visual(&rows(2, DIM, 1), &Scope::default(), Want::best(3));
+        .visual(&rows(2, DIM, 1), &Scope::default(), TopK::new(3));
     assert_eq!(hits.unwrap().len(), 1);
     if fs::File::create(folder.path().join("probe")).is_err() {
         assert!(matches!(
@@ -236,28 +243,28 @@ fn models_live_side_by_side() {
     };
     filled(&config);
     let opened = prepared(&config, &wide);
-    enter(opened.store.as_ref(), "pump.pdf");
+    upsert_manual(opened.store.as_ref(), "pump.pdf");
     let wide_page = StoredPage {
-        vectors: Vectors::New(vectors(4, 40, 1)),
+        vectors: VectorUpdate::Replace(vectors(4, 40, 1)),
         ..page("pump.pdf", 2, "wide words")
     };
     put(opened.store.as_ref(), &[wide_page]);
     drop(opened);
     let read = |which| open(&config, which, Mode::Read).map(|o| (o.profile.unwrap(), o.store));
     let pages_of = |which| numbers(read(which).unwrap().1.as_ref(), "pump.pdf");
-    assert_eq!(pages_of(Which::Last), [2]);
-    assert_eq!(pages_of(Which::Profile(&wide)), [2]);
-    assert_eq!(pages_of(Which::Profile(&tiny)), [1]);
+    assert_eq!(pages_of(CollectionSelector::Last), [2]);
+    assert_eq!(pages_of(CollectionSelector::Profile(&wide)), [2]);
+    assert_eq!(pages_of(CollectionSelector::Profile(&tiny)), [1]);
     assert_eq!(collections(&config).unwrap(), [wide.clone(), profile()]);
-    let missing = read(Which::Profile(&newer));
+    let missing = read(CollectionSelector::Profile(&newer));
     assert!(matches!(missing, Err(Error::NoCollection { .. })));
     // Used again is used last; one without pages does not count.
     drop(prepared(&config, &profile()));
     drop(prepared(&config, &newer));
-    let (last, store) = read(Which::Last).unwrap();
+    let (last, store) = read(CollectionSelector::Last).unwrap();
     assert_eq!(last, profile());
     let hits = store
-        .visual(&rows(3, DIM, 1), &Scope::default(), Want::best(9))
+        .visual(&rows(3, DIM, 1), &Scope::default(), TopK::new(9))
         .unwrap();
     assert_eq!(hits.len(), 1);
     assert!(found(store.as_ref(), "wide").is_empty());
@@ -268,7 +275,7 @@ fn words_are_found_by_stem_and_without_accents() {
     let folder = tempfile::tempdir().unwrap();
     let opened = prepared(&config(&folder.path().join("library.db")), &profile());
     let store = opened.store.as_ref();
-    enter(store, "pump.pdf");
+    upsert_manual(store, "pump.pdf");
     let blocked = page("pump.pdf", 1, "The pump is blocked.");
     let naive = page("pump.pdf", 2, "Naïve settings are refused.");
     let cut = page("pump.pdf", 3, "before\0after the zero");
@@ -286,7 +293,7 @@ fn damaged_vectors_are_named() {
     filled(&config);
     spoil(&config, "rows = x'0102'");
     let store = opened(&config, Mode::Read).unwrap().store;
-    let visual = store.visual(&rows(1, DIM, 1), &Scope::default(), Want::best(3));
+    let visual = store.visual(&rows(1, DIM, 1), &Scope::default(), TopK::new(3));
     let scanned = store.scan(&Scope::default()).unwrap().next().unwrap();
     for refused in [visual.err(), scanned.err()] {
         let refused = refused.unwrap().to_string();
@@ -337,7 +344,7 @@ fn writer_to_be_killed() {
         return;
     };
     let opened = prepared(&config(Path::new(&path)), &profile());
-    enter(opened.store.as_ref(), "pump.pdf");
+    upsert_manual(opened.store.as_ref(), "pump.pdf");
     for batch in 0.. {
         let pages = [1, 2, 3].map(|n| page("pump.pdf", 3 * batch + n, "words"));
         put(opened.store.as_ref(), &pages);

@@ -8,7 +8,8 @@ use std::path::Path;
 
 use ingest::page::{ManualId, PageId};
 use ingest::store::{
-    Config, Error, Mode, Scope, Store, StoredPage, Vectors, Want, Which, Words, collections, open,
+    CollectionSelector, Config, Error, Mode, Scope, Store, StoredPage, TextField, TopK,
+    VectorUpdate, collections, open,
 };
 use ingest::vectors::{MultiVector, PageVectors, PatchMap, Profile};
 use rusqlite::Connection;
@@ -47,7 +48,7 @@ fn multi_vector(rows: &[f32], dim: usize) -> MultiVector {
 fn pages() -> [StoredPage; 3] {
     let pump = ManualId::new("pump.pdf");
     let seen = |rows: &[f32], [columns, rows_of_cells]: [u16; 2], cells: &[u16]| {
-        Vectors::New(PageVectors {
+        VectorUpdate::Replace(PageVectors {
             vectors: multi_vector(rows, 2),
             places: PatchMap::new(columns, rows_of_cells, cells.to_vec(), cells.len()).unwrap(),
         })
@@ -116,7 +117,7 @@ fn holds_its_pages(store: &dyn Store, version: u32) {
     assert_eq!(all(store), expected);
     let query = multi_vector(&[1.0, 0.0], 2);
     let hits = store
-        .visual(&query, &Scope::default(), Want::best(9))
+        .visual(&query, &Scope::default(), TopK::new(9))
         .unwrap();
     let hits: Vec<(String, f32)> = hits
         .into_iter()
@@ -151,17 +152,17 @@ fn files_of_every_version_are_read_and_written() {
         let write = opened(&config, Mode::Write).unwrap();
         let described = StoredPage {
             description: Some(DESCRIBED.replace("Gearbox", "Impeller")),
-            vectors: Vectors::Kept,
+            vectors: VectorUpdate::Keep,
             ..pages()[2].clone()
         };
         put(write.store.as_ref(), &[described]);
         let hits = write
             .store
             .text(
-                Words::Described,
+                TextField::Description,
                 "impeller",
                 &Scope::default(),
-                Want::best(9),
+                TopK::new(9),
             )
             .unwrap();
         assert_eq!(hits.len(), 1, "version {version}");
@@ -178,7 +179,12 @@ fn words_of_descriptions_are_found_in_a_file_of_the_present_version() {
     let store = opened(&config, Mode::Read).unwrap().store;
     for word in ["gearbox", "exploded", "spare", "shaft", "pos", "k-77"] {
         let hits = store
-            .text(Words::Described, word, &Scope::default(), Want::best(9))
+            .text(
+                TextField::Description,
+                word,
+                &Scope::default(),
+                TopK::new(9),
+            )
             .unwrap();
         assert_eq!(hits.len(), 1, "{word}");
         assert_eq!(hits[0].description.as_deref(), Some(DESCRIBED));
@@ -204,13 +210,13 @@ fn smaller_vectors_and_pooled_pages_keep_their_scores() {
         );
         // 127 whole steps of f16(1 / 127); one of nine numbers of the same size.
         for (profile, score) in [(pooled, 0.999_938_96), (bits, 1.0 / 3.0)] {
-            let store = open(&config, Which::Profile(&profile), Mode::Read)
+            let store = open(&config, CollectionSelector::Profile(&profile), Mode::Read)
                 .unwrap()
                 .store;
             let dim = profile.dim as usize;
             let first: Vec<f32> = (0..dim).map(|d| f32::from(d == 0)).collect();
             let hits = store
-                .visual(&multi_vector(&first, dim), &Scope::default(), Want::best(9))
+                .visual(&multi_vector(&first, dim), &Scope::default(), TopK::new(9))
                 .unwrap();
             assert_eq!(hits.len(), 1);
             let off = (hits[0].score - score).abs();

@@ -1,12 +1,12 @@
 //! The part of the contract that is about words.
 
 use ingest::page::{Annotation, Description, Identifier, Outcome};
-use ingest::store::{Scope, Store, StoredPage, Vectors, Want, Words};
+use ingest::store::{Scope, Store, StoredPage, TextField, TopK, VectorUpdate};
 
-use crate::making::{all, enter, found, page, put};
+use crate::making::{all, found, page, put, upsert_manual};
 
 pub(crate) fn words_find_identifiers(store: &dyn Store) {
-    enter(store, "pump.pdf");
+    upsert_manual(store, "pump.pdf");
     let texts = [
         "Error E-104: the pump runs dry. Check the inlet valve.",
         "Error E-105: the pump is blocked.",
@@ -33,17 +33,22 @@ pub(crate) fn words_find_identifiers(store: &dyn Store) {
     }
     let hits = store
         .text(
-            Words::Printed,
+            TextField::TextLayer,
             "pump error inlet",
             &Scope::default(),
-            Want::best(5),
+            TopK::new(5),
         )
         .unwrap();
     assert_eq!(hits.len(), 2);
     assert!(hits[0].score > hits[1].score, "larger is better");
     assert_eq!(
         store
-            .text(Words::Printed, "pump", &Scope::default(), Want::best(1))
+            .text(
+                TextField::TextLayer,
+                "pump",
+                &Scope::default(),
+                TopK::new(1)
+            )
             .unwrap()
             .len(),
         1
@@ -51,7 +56,7 @@ pub(crate) fn words_find_identifiers(store: &dyn Store) {
 }
 
 pub(crate) fn no_question_is_a_syntax_error(store: &dyn Store) {
-    enter(store, "pump.pdf");
+    upsert_manual(store, "pump.pdf");
     put(store, &[page("pump.pdf", 1, "near the pump and not far")]);
     for words in [
         "E-104?",
@@ -83,7 +88,7 @@ pub(crate) fn no_question_is_a_syntax_error(store: &dyn Store) {
         "🔧 ?",
         "a\"b\"c",
     ] {
-        let hits = store.text(Words::Printed, words, &Scope::default(), Want::best(3));
+        let hits = store.text(TextField::TextLayer, words, &Scope::default(), TopK::new(3));
         assert!(hits.is_ok(), "{words:?}: {hits:?}");
     }
     let chapter = "word pump-17 ".repeat(5_000);
@@ -93,7 +98,7 @@ pub(crate) fn no_question_is_a_syntax_error(store: &dyn Store) {
 }
 
 pub(crate) fn what_is_said_of_a_page_is_found_apart(store: &dyn Store) {
-    enter(store, "pump.pdf");
+    upsert_manual(store, "pump.pdf");
     let plain = page("pump.pdf", 1, "printed words");
     put(store, &[plain.clone(), page("pump.pdf", 2, "other words")]);
     let described = |title: &str| {
@@ -110,23 +115,23 @@ pub(crate) fn what_is_said_of_a_page_is_found_apart(store: &dyn Store) {
         };
         StoredPage {
             description: Some(annotation.to_json()),
-            vectors: Vectors::Kept,
+            vectors: VectorUpdate::Keep,
             ..plain.clone()
         }
     };
     let numbers = |of, words: &str| -> Vec<u32> {
         let hits = store
-            .text(of, words, &Scope::default(), Want::best(9))
+            .text(of, words, &Scope::default(), TopK::new(9))
             .unwrap();
         hits.iter().map(|hit| hit.id.number).collect()
     };
     put(store, &[described("An exploded view of the gearbox")]);
-    assert_eq!(numbers(Words::Described, "gearbox"), [1]);
+    assert_eq!(numbers(TextField::Description, "gearbox"), [1]);
     let none: [u32; 0] = [];
-    assert_eq!(numbers(Words::Printed, "gearbox"), none);
-    assert_eq!(numbers(Words::Described, "printed"), none);
+    assert_eq!(numbers(TextField::TextLayer, "gearbox"), none);
+    assert_eq!(numbers(TextField::Description, "printed"), none);
     assert_eq!(
-        numbers(Words::Described, "K-77"),
+        numbers(TextField::Description, "K-77"),
         none,
         "nobody confirmed it"
     );
@@ -135,17 +140,22 @@ pub(crate) fn what_is_said_of_a_page_is_found_apart(store: &dyn Store) {
     put(
         store,
         &[StoredPage {
-            vectors: Vectors::Kept,
+            vectors: VectorUpdate::Keep,
             ..plain.clone()
         }],
     );
-    assert_eq!(numbers(Words::Described, "gearbox"), none);
-    assert_eq!(numbers(Words::Described, "wiring"), [1]);
+    assert_eq!(numbers(TextField::Description, "gearbox"), none);
+    assert_eq!(numbers(TextField::Description, "wiring"), [1]);
     let json = all(store)[0].description.clone();
     let hit = &store
-        .text(Words::Printed, "printed", &Scope::default(), Want::best(1))
+        .text(
+            TextField::TextLayer,
+            "printed",
+            &Scope::default(),
+            TopK::new(1),
+        )
         .unwrap()[0];
     assert_eq!(hit.description, json);
     put(store, &[plain]);
-    assert_eq!(numbers(Words::Described, "wiring"), none);
+    assert_eq!(numbers(TextField::Description, "wiring"), none);
 }

@@ -1,10 +1,10 @@
 //! Pages move between stores and lose nothing on the way.
 
 use ingest::store::{
-    Address, Config, Index, Mode, Quantiser, Scope, StoredPage, Want, Which, open,
+    Address, CollectionSelector, Config, Index, Mode, Quantiser, Scope, StoredPage, TopK, open,
 };
 
-use crate::making::{DIM, all, enter, page, prepared, profile, put, rows};
+use crate::making::{DIM, all, page, prepared, profile, put, rows, upsert_manual};
 use crate::server::shared;
 use crate::shelf::{Shelf, client, config, reader};
 
@@ -36,7 +36,7 @@ fn to_a_server_and_back_nothing_changes() {
     let library = file("library.db");
     let store = prepared(&library, &profile()).store;
     for manual in ["a.pdf", "b.pdf"] {
-        enter(store.as_ref(), manual);
+        upsert_manual(store.as_ref(), manual);
         put(store.as_ref(), &pages(manual, 40));
     }
     let before = (all(store.as_ref()), store.manuals().unwrap());
@@ -66,7 +66,7 @@ fn what_the_source_lost_the_target_loses_and_what_changed_goes_again() {
     let shelf = Shelf::at(&shared().url());
     let library = Config::at(Address::File(shelf.path("library.db")));
     let store = prepared(&library, &profile()).store;
-    enter(store.as_ref(), "a.pdf");
+    upsert_manual(store.as_ref(), "a.pdf");
     put(store.as_ref(), &pages("a.pdf", 6));
     drop(store);
     assert_eq!(shelf.run(&["sync", "--from", "library.db"]).code, 0);
@@ -103,11 +103,11 @@ fn what_the_source_lost_the_target_loses_and_what_changed_goes_again() {
 fn from_raw_to_every_other_index() {
     let raw = config(&shared().url());
     let store = prepared(&raw, &profile()).store;
-    enter(store.as_ref(), "a.pdf");
+    upsert_manual(store.as_ref(), "a.pdf");
     put(store.as_ref(), &pages("a.pdf", 80));
-    let exact = Want {
+    let exact = TopK {
         exact: true,
-        ..Want::best(10)
+        ..TopK::new(10)
     };
     let query = rows(6, DIM, 77);
     let truth = store.visual(&query, &Scope::default(), exact).unwrap();
@@ -142,11 +142,13 @@ fn from_raw_to_every_other_index() {
             &quantiser,
         ]);
         assert_eq!(done.code, 0, "{index} {quantiser}: {}", done.err);
-        let moved = open(&to, Which::Last, Mode::Read).unwrap().store;
+        let moved = open(&to, CollectionSelector::Last, Mode::Read)
+            .unwrap()
+            .store;
         assert_eq!(all(moved.as_ref()), all(store.as_ref()));
         // Scores are exact, whatever the index keeps.
         for hit in moved
-            .visual(&query, &Scope::default(), Want::best(10))
+            .visual(&query, &Scope::default(), TopK::new(10))
             .unwrap()
         {
             if let Some(same) = truth.iter().find(|t| t.id == hit.id) {

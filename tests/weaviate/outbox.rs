@@ -5,10 +5,10 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use ingest::page::ManualId;
-use ingest::store::{Config, Index, Scope, Store, StoredPage, Vectors, Verdict, Want};
+use ingest::store::{Config, Index, Scope, Store, StoredPage, TopK, VectorUpdate, WriteOutcome};
 
 use crate::desk::{Done, outcome};
-use crate::making::{DIM, all, enter, found, numbers, page, prepared, profile, put, rows};
+use crate::making::{DIM, all, found, numbers, page, prepared, profile, put, rows, upsert_manual};
 use crate::server::{Server, shared};
 use crate::shelf::{Shelf, config};
 
@@ -218,7 +218,7 @@ fn a_removal_while_the_server_is_away_happens_later() {
     let config = config(&server.url());
     let store = prepared(&config, &profile()).store;
     let pages: Vec<_> = (1..=6).map(|n| page("a.pdf", n, "")).collect();
-    enter(store.as_ref(), "a.pdf");
+    upsert_manual(store.as_ref(), "a.pdf");
     put(store.as_ref(), &pages);
     server.kill();
     let manual = ManualId::new("a.pdf");
@@ -226,24 +226,24 @@ fn a_removal_while_the_server_is_away_happens_later() {
     // Page 2 changes in words only, page 7 is new.
     let changed = StoredPage {
         text: "new words".to_owned(),
-        vectors: Vectors::Kept,
+        vectors: VectorUpdate::Keep,
         ..pages[1].clone()
     };
     let verdicts = store.upsert(&[changed, page("a.pdf", 7, "seven")]).unwrap();
     for (_, verdict) in verdicts {
-        assert!(matches!(verdict, Ok(Verdict::Waiting(_))));
+        assert!(matches!(verdict, Ok(WriteOutcome::Deferred(_))));
     }
     server.restart();
-    assert_eq!(store.outbox().unwrap().deliver().unwrap().len(), 2);
+    assert_eq!(store.outbox().unwrap().flush().unwrap().len(), 2);
     assert_eq!(numbers(store.as_ref(), "a.pdf"), [1, 2, 3, 7]);
     assert_eq!(found(store.as_ref(), "new words"), [2]);
 }
 
 /// How many of the pages an ordinary search can find.
 fn findable(store: &dyn Store) -> usize {
-    let want = Want::best(1_000);
+    let top_k = TopK::new(1_000);
     store
-        .visual(&rows(1, DIM, 4), &Scope::default(), want)
+        .visual(&rows(1, DIM, 4), &Scope::default(), top_k)
         .unwrap()
         .len()
 }
@@ -257,7 +257,7 @@ fn what_a_killed_server_forgot_is_put_back() {
             ..config(&server.url())
         };
         let store = prepared(&config, &profile()).store;
-        enter(store.as_ref(), "a.pdf");
+        upsert_manual(store.as_ref(), "a.pdf");
         let pages: Vec<_> = (1..=40).map(|n| page("a.pdf", n, "")).collect();
         put(store.as_ref(), &pages[..20]);
         put(store.as_ref(), &pages[20..]);
@@ -271,8 +271,8 @@ fn what_a_killed_server_forgot_is_put_back() {
         }
         let forgotten = 40 - findable(store.as_ref()) as u64;
         let server_index = store.index().unwrap();
-        let mended = server_index.repair(&store.cards().unwrap()).unwrap();
-        assert!(mended >= forgotten, "{index:?}");
+        let repaired = server_index.repair(&store.cards().unwrap()).unwrap();
+        assert!(repaired >= forgotten, "{index:?}");
         assert_eq!(findable(store.as_ref()), 40, "{index:?}");
         assert_eq!(all(store.as_ref()), pages, "{index:?}");
         assert_eq!(
@@ -291,7 +291,7 @@ fn a_run_that_saw_the_server_die_puts_back_by_itself() {
         ..config(&server.url())
     };
     let store = prepared(&config, &profile()).store;
-    enter(store.as_ref(), "a.pdf");
+    upsert_manual(store.as_ref(), "a.pdf");
     let pages: Vec<_> = (1..=30).map(|n| page("a.pdf", n, "")).collect();
     put(store.as_ref(), &pages[..20]);
     server.kill();
@@ -299,9 +299,9 @@ fn a_run_that_saw_the_server_die_puts_back_by_itself() {
     assert!(
         verdicts
             .iter()
-            .all(|(_, v)| matches!(v, Ok(Verdict::Waiting(_))))
+            .all(|(_, v)| matches!(v, Ok(WriteOutcome::Deferred(_))))
     );
     server.restart();
-    assert_eq!(store.outbox().unwrap().deliver().unwrap().len(), 10);
+    assert_eq!(store.outbox().unwrap().flush().unwrap().len(), 10);
     assert_eq!(findable(store.as_ref()), 30);
 }

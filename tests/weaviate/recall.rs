@@ -1,8 +1,8 @@
 //! A small `-k` or a filter loses nothing: more candidates are asked for than pages are wanted.
 
-use ingest::store::{Config, Index, Want};
+use ingest::store::{Config, Index, TopK};
 
-use crate::making::{DIM, enter, page, prepared, profile, put, rows, scope};
+use crate::making::{DIM, page, prepared, profile, put, rows, scope, upsert_manual};
 use crate::server::shared;
 use crate::shelf::config;
 
@@ -15,7 +15,7 @@ fn few_pages_and_filters_find_the_same_as_comparing_all() {
         };
         let store = prepared(&config, &profile()).store;
         for manual in ["a.pdf", "bb.pdf"] {
-            enter(store.as_ref(), manual);
+            upsert_manual(store.as_ref(), manual);
             let pages: Vec<_> = (1..=200).map(|n| page(manual, n, "")).collect();
             put(store.as_ref(), &pages);
         }
@@ -28,12 +28,12 @@ fn few_pages_and_filters_find_the_same_as_comparing_all() {
                 scope(None, "all"),
             ] {
                 for count in [1, 3, 10] {
-                    let exact = Want {
+                    let exact = TopK {
                         exact: true,
-                        ..Want::best(count)
+                        ..TopK::new(count)
                     };
                     let truth = store.visual(&query, &scope, exact).unwrap();
-                    let found = store.visual(&query, &scope, Want::best(count)).unwrap();
+                    let found = store.visual(&query, &scope, TopK::new(count)).unwrap();
                     let ids = |hits: &[ingest::store::Hit]| {
                         hits.iter().map(|hit| hit.id.clone()).collect::<Vec<_>>()
                     };

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use ingest::store::{Address, Config, Mode, Opened, Which, open};
+use ingest::store::{Address, CollectionSelector, Config, Mode, Opened, open};
 use serde_json::Value;
 
 use crate::desk::Desk;
@@ -27,7 +27,7 @@ pub(crate) fn config(url: &str) -> Config {
 
 /// Opens a collection to read it.
 pub(crate) fn reader(config: &Config) -> Opened {
-    open(config, Which::Last, Mode::Read).unwrap()
+    open(config, CollectionSelector::Last, Mode::Read).unwrap()
 }
 
 /// A client to ask servers by hand.
@@ -93,7 +93,7 @@ impl Shelf {
     pub(crate) fn wait_for(&self, manual: &str) {
         let start = Instant::now();
         let is_entered = || {
-            let opened = open(&self.config(), Which::Last, Mode::Read).ok()?;
+            let opened = open(&self.config(), CollectionSelector::Last, Mode::Read).ok()?;
             let cards = opened.store.cards().ok()?;
             cards
                 .iter()

@@ -5,11 +5,13 @@ use std::net::TcpListener;
 use std::thread;
 
 use ingest::page::PageError;
-use ingest::store::{Error, Mode, Scope, StoredPage, Vectors, Verdict, Want, Which, open};
+use ingest::store::{
+    CollectionSelector, Error, Mode, Scope, StoredPage, TopK, VectorUpdate, WriteOutcome, open,
+};
 use ingest::vectors::Profile;
 use serde_json::{Value, json};
 
-use crate::making::{DIM, enter, numbers, page, prepared, profile, put, rows, vectors};
+use crate::making::{DIM, numbers, page, prepared, profile, put, rows, upsert_manual, vectors};
 use crate::server::{Server, shared};
 use crate::shelf::{Shelf, client, config};
 
@@ -91,7 +93,7 @@ fn a_server_that_hangs_is_given_up() {
     let mut server = Server::start();
     let patient = config(&server.url());
     let store = prepared(&patient, &profile()).store;
-    enter(store.as_ref(), "pump.pdf");
+    upsert_manual(store.as_ref(), "pump.pdf");
     put(store.as_ref(), &[page("pump.pdf", 1, "")]);
     drop(store);
     let config = ingest::store::Config {
@@ -99,21 +101,21 @@ fn a_server_that_hangs_is_given_up() {
         ..patient
     };
     let store = prepared(&config, &profile()).store;
-    enter(store.as_ref(), "pump.pdf");
+    upsert_manual(store.as_ref(), "pump.pdf");
     let reader = crate::shelf::reader(&config).store;
     server.pause();
     let start = std::time::Instant::now();
-    let asked = reader.visual(&rows(2, DIM, 1), &Scope::default(), Want::best(3));
+    let asked = reader.visual(&rows(2, DIM, 1), &Scope::default(), TopK::new(3));
     assert!(matches!(asked, Err(Error::Unavailable { .. })), "{asked:?}");
     // A page that is put in while the connection is half open waits, and gets there later.
     let verdicts = store.upsert(&[page("pump.pdf", 2, "")]).unwrap();
-    assert!(matches!(verdicts[0].1, Ok(Verdict::Waiting(_))));
+    assert!(matches!(verdicts[0].1, Ok(WriteOutcome::Deferred(_))));
     assert!(start.elapsed().as_secs() < 30);
     server.resume();
-    let delivered = store.outbox().unwrap().deliver().unwrap();
+    let delivered = store.outbox().unwrap().flush().unwrap();
     assert_eq!(
         delivered,
-        [(page("pump.pdf", 2, "").id, Ok(Verdict::Stored))]
+        [(page("pump.pdf", 2, "").id, Ok(WriteOutcome::Stored))]
     );
     assert_eq!(numbers(store.as_ref(), "pump.pdf"), [1, 2]);
 }
@@ -178,7 +180,7 @@ fn a_collection_of_somebody_else_is_left_alone() {
     let config = config(&shared().url());
     let class = json!({"class": config.collection, "properties": [{"name": "title", "dataType": ["text"]}]});
     rest("POST", "schema", &class);
-    let opened = open(&config, Which::Last, Mode::Write);
+    let opened = open(&config, CollectionSelector::Last, Mode::Write);
     assert!(matches!(opened, Err(Error::Differs { what, .. }) if what == "vector"));
 }
 
@@ -189,7 +191,7 @@ fn a_missing_property_is_named() {
         "vectorConfig": {"colqwen": {"vectorizer": {"none": {}}, "vectorIndexType": "hnsw",
             "vectorIndexConfig": {"distance": "dot", "multivector": {"enabled": true}}}}});
     rest("POST", "schema", &class);
-    match open(&config, Which::Last, Mode::Write).map(drop) {
+    match open(&config, CollectionSelector::Last, Mode::Write).map(drop) {
         Err(Error::Differs {
             what,
             found,
@@ -213,9 +215,9 @@ fn a_foreign_profile_and_a_wrong_width_are_refused() {
         id: "other".to_owned(),
         ..profile()
     };
-    let opened = open(&config, Which::Profile(&other), Mode::Write).map(drop);
+    let opened = open(&config, CollectionSelector::Profile(&other), Mode::Write).map(drop);
     assert!(matches!(opened, Err(Error::Foreign { .. })), "{opened:?}");
-    let opened = open(&config, Which::Profile(&other), Mode::Read).map(drop);
+    let opened = open(&config, CollectionSelector::Profile(&other), Mode::Read).map(drop);
     assert!(
         matches!(opened, Err(Error::NoCollection { .. })),
         "{opened:?}"
@@ -228,14 +230,14 @@ fn batches_fit_the_largest_message_and_a_page_that_does_not_is_named() {
     let server = Server::with(&[("GRPC_MAX_MESSAGE_SIZE", "200000")]);
     let config = config(&server.url());
     let store = prepared(&config, &profile()).store;
-    enter(store.as_ref(), "pump.pdf");
+    upsert_manual(store.as_ref(), "pump.pdf");
     let mut pages: Vec<StoredPage> = (1..=12)
         .map(|n| StoredPage {
-            vectors: Vectors::New(vectors(700, DIM, n.into())),
+            vectors: VectorUpdate::Replace(vectors(700, DIM, n.into())),
             ..page("pump.pdf", n, "")
         })
         .collect();
-    pages[4].vectors = Vectors::New(vectors(3_000, DIM, 5));
+    pages[4].vectors = VectorUpdate::Replace(vectors(3_000, DIM, 5));
     let verdicts = store.upsert(&pages).unwrap();
     for (id, verdict) in verdicts {
         match (id.number, verdict) {
@@ -243,7 +245,7 @@ fn batches_fit_the_largest_message_and_a_page_that_does_not_is_named() {
                 assert!(why.contains("GRPC_MAX_MESSAGE_SIZE"), "{why}")
             }
             (5, other) => panic!("{other:?}"),
-            (_, verdict) => assert_eq!(verdict, Ok(Verdict::Stored), "{id}"),
+            (_, verdict) => assert_eq!(verdict, Ok(WriteOutcome::Stored), "{id}"),
         }
     }
     assert_eq!(numbers(store.as_ref(), "pump.pdf").len(), 11);

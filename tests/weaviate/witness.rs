@@ -5,11 +5,11 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use ingest::page::{ManualId, PageId};
-use ingest::store::{Config, ManualCard, Scope, StoredPage, Vectors, Want, Words};
+use ingest::store::{Config, ManualCard, Scope, StoredPage, TextField, TopK, VectorUpdate};
 use ingest::vectors::MultiVector;
 use serde_json::{Value, json};
 
-use crate::making::{DIM, all, enter, page, prepared, profile, put, rows, vectors};
+use crate::making::{DIM, all, page, prepared, profile, put, rows, upsert_manual, vectors};
 use crate::server::{shared, tool};
 use crate::shelf::{config, reader};
 
@@ -61,7 +61,7 @@ fn floats(vectors: &MultiVector) -> Vec<&[f32]> {
 }
 
 fn shown(page: &StoredPage) -> Value {
-    let Vectors::New(seen) = &page.vectors else {
+    let VectorUpdate::Replace(seen) = &page.vectors else {
         panic!("no vectors");
     };
     json!({"id": page.id.uuid().to_string(), "rows": floats(&seen.vectors), "text": page.text, "number": page.id.number})
@@ -71,7 +71,7 @@ fn shown(page: &StoredPage) -> Value {
 fn their_client_sees_what_we_wrote() {
     let config = config(&shared().url());
     let store = prepared(&config, &profile()).store;
-    enter(store.as_ref(), "pump.pdf");
+    upsert_manual(store.as_ref(), "pump.pdf");
     let stored: Vec<StoredPage> = (1..=60)
         .map(|n| page("pump.pdf", n, &format!("Fault E-{n} of the pump")))
         .collect();
@@ -111,7 +111,7 @@ print(json.dumps({"count": count, "left": len(wanted), "worst": worst, "distance
     );
     let distances = seen["distances"].as_array().unwrap();
     let hits = store
-        .visual(&query, &Scope::default(), Want::best(60))
+        .visual(&query, &Scope::default(), TopK::new(60))
         .unwrap();
     assert_eq!((distances.len(), hits.len()), (60, 60));
     for (theirs, ours) in distances.iter().zip(&hits) {
@@ -148,7 +148,7 @@ print(json.dumps(None))
     );
     // The record of its manual comes from us.
     store
-        .enter(&ManualCard {
+        .upsert_manual(&ManualCard {
             id: id.manual.clone(),
             path: "/theirs.pdf".into(),
             file: "f".into(),
@@ -166,13 +166,18 @@ print(json.dumps(None))
         description: None,
         blank: false,
         thumbnail: b"jpeg".to_vec(),
-        vectors: Vectors::New(made),
+        vectors: VectorUpdate::Replace(made),
     };
     let read = reader(&config).store;
     assert_eq!(all(read.as_ref()), [expected]);
     assert_eq!(read.manuals().unwrap()[0].stored, 1);
     let found = read
-        .text(Words::Printed, "olstand", &Scope::default(), Want::best(3))
+        .text(
+            TextField::TextLayer,
+            "olstand",
+            &Scope::default(),
+            TopK::new(3),
+        )
         .unwrap();
     assert_eq!(found[0].id, id);
 }
@@ -181,7 +186,7 @@ print(json.dumps(None))
 fn a_description_that_comes_later_keeps_the_vectors() {
     let config = config(&shared().url());
     let store = prepared(&config, &profile()).store;
-    enter(store.as_ref(), "pump.pdf");
+    upsert_manual(store.as_ref(), "pump.pdf");
     let first = page("pump.pdf", 1, "before");
     put(store.as_ref(), std::slice::from_ref(&first));
     let given = json!({"id": first.id.uuid().to_string()});
@@ -198,7 +203,7 @@ print(json.dumps(None))
     // And new words beside the old vectors keep the description.
     let second = StoredPage {
         text: "after".into(),
-        vectors: Vectors::Kept,
+        vectors: VectorUpdate::Keep,
         ..first.clone()
     };
     put(store.as_ref(), &[second]);
@@ -210,7 +215,7 @@ print(json.dumps([page.properties["description"], page.properties["text"], len(p
 "#,
         &given,
     );
-    let Vectors::New(new) = &first.vectors else {
+    let VectorUpdate::Replace(new) = &first.vectors else {
         panic!("no vectors");
     };
     assert_eq!(

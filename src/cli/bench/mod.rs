@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
+use crate::diagnostic::Diagnostic;
 use crate::measure::{Benchmark, Machine, Point, Run, Runs, SCHEMA, compare};
 use crate::page::PageSet;
 use crate::pipeline;
-use crate::report::Report;
 use crate::reports::throughput;
 use crate::units::Seconds;
 
@@ -61,7 +61,7 @@ enum What {
     Describe(runners::RunnersArgs),
 }
 
-pub(super) fn run(ui: &mut Ui, common: &Common, args: &BenchArgs) -> Result<ExitCode, Report> {
+pub(super) fn run(ui: &mut Ui, common: &Common, args: &BenchArgs) -> Result<ExitCode, Diagnostic> {
     if let Some(What::Describe(args)) = &args.what {
         return runners::run(ui, common, args);
     }
@@ -71,7 +71,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &BenchArgs) -> Result<Exit
         .choices(&args.workers)
         .iter()
         .map(|choice| Bench::new(ui, common.settings_for(choice)?))
-        .collect::<Result<_, Report>>()?;
+        .collect::<Result<_, Diagnostic>>()?;
     let files = files(ui, args)?;
     expect(ui, &benches, &files, args)?;
     let points = measure(ui, &benches, &files, args)?;
@@ -94,7 +94,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &BenchArgs) -> Result<Exit
         write(file, &throughput::markdown(&benchmark))?;
     }
     if let Some(file) = &args.html {
-        let page = throughput::html(&benchmark).map_err(|e| Report::failure(&e))?;
+        let page = throughput::html(&benchmark).map_err(|e| Diagnostic::failure(&e))?;
         write(file, &page)?;
     }
     let failed = benchmark
@@ -107,23 +107,28 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &BenchArgs) -> Result<Exit
 }
 
 /// The files that can be read; the others are named.
-fn files(ui: &Ui, args: &BenchArgs) -> Result<Vec<PathBuf>, Report> {
-    let jobs = pipeline::survey(&args.input.request(&args.paths), None, "")?;
+fn files(ui: &Ui, args: &BenchArgs) -> Result<Vec<PathBuf>, Diagnostic> {
+    let jobs = pipeline::discover(&args.input.request(&args.paths), None, "")?;
     let mut files = Vec::new();
     for job in jobs {
         match job {
             Ok(job) => files.push(job.source.path),
-            Err(misfit) => ui.warn(format!("{}: {}", misfit.path.display(), misfit.why)),
+            Err(rejected) => ui.warn(format!("{}: {}", rejected.path.display(), rejected.why)),
         }
     }
     match files.is_empty() {
-        true => Err(Report::plain("there is no manual to measure")),
+        true => Err(Diagnostic::plain("there is no manual to measure")),
         false => Ok(files),
     }
 }
 
 /// Says beforehand how long a sweep will take, as far as earlier runs tell.
-fn expect(ui: &Ui, benches: &[Bench], files: &[PathBuf], args: &BenchArgs) -> Result<(), Report> {
+fn expect(
+    ui: &Ui,
+    benches: &[Bench],
+    files: &[PathBuf],
+    args: &BenchArgs,
+) -> Result<(), Diagnostic> {
     if benches.len() == 1 {
         return Ok(());
     }
@@ -154,7 +159,7 @@ fn measure(
     benches: &[Bench],
     files: &[PathBuf],
     args: &BenchArgs,
-) -> Result<Vec<Point>, Report> {
+) -> Result<Vec<Point>, Diagnostic> {
     let first = if benches.len() == 1 { args.runs } else { 1 };
     let mut points = Vec::new();
     for bench in benches {
@@ -186,12 +191,12 @@ fn round(
     files: &[PathBuf],
     args: &BenchArgs,
     manuals: &mut Vec<Runs>,
-) -> Result<(), Report> {
+) -> Result<(), Diagnostic> {
     for (at, file) in files.iter().enumerate() {
         let (manual, run): (String, Run) = bench.run(ui, file, &args.input.pages, args)?;
         if STOP.load(Ordering::Relaxed) {
             let why = "stopped; nothing is reported, the temporary store is gone";
-            return Err(Report::plain(why));
+            return Err(Diagnostic::plain(why));
         }
         match manuals.get_mut(at) {
             Some(runs) => runs.runs.push(run),
@@ -212,9 +217,9 @@ fn name(file: &Path) -> String {
 }
 
 /// Reads an earlier report.
-fn read(file: &Path) -> Result<Benchmark, Report> {
+fn read(file: &Path) -> Result<Benchmark, Diagnostic> {
     let failed = |why: String| {
-        Report::plain(format!("{}: {why}", file.display()))
+        Diagnostic::plain(format!("{}: {why}", file.display()))
             .hint("a baseline is what `ingest bench --json` printed")
     };
     let text = std::fs::read_to_string(file).map_err(|e| failed(e.to_string()))?;
@@ -232,7 +237,7 @@ fn read(file: &Path) -> Result<Benchmark, Report> {
 }
 
 /// Prints how this benchmark stands beside an earlier one; tells whether it is clearly slower.
-fn slower(ui: &Ui, now: &Benchmark, then: &Benchmark) -> Result<bool, Report> {
+fn slower(ui: &Ui, now: &Benchmark, then: &Benchmark) -> Result<bool, Diagnostic> {
     let mut doubts = Vec::new();
     let all = compare(now, then, &mut doubts);
     for doubt in doubts {

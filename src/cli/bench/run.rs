@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::config::Settings;
+use crate::diagnostic::Diagnostic;
 use crate::embed::{self, Card};
 use crate::library;
-use crate::measure::{Run, Setup, Spread, Stage, Watch};
+use crate::measure::{MemorySampler, Percentiles, Run, Setup, Stage};
 use crate::page::PageSet;
-use crate::pipeline::{self, Parts, Plan, Tally};
+use crate::pipeline::{self, Components, Plan, RunStats};
 use crate::render;
-use crate::report::Report;
-use crate::store::{self, Address, Mode, Which};
+use crate::store::{self, Address, CollectionSelector, Mode};
 
 use super::super::interrupt::STOP;
 use super::super::progress;
@@ -29,7 +29,7 @@ pub(super) struct Bench {
 }
 
 impl Bench {
-    pub(super) fn new(ui: &Ui, settings: Settings) -> Result<Self, Report> {
+    pub(super) fn new(ui: &Ui, settings: Settings) -> Result<Self, Diagnostic> {
         let card = embed::card(&settings.embed)?;
         progress::fetch(ui, |watch| embed::fetch(&settings.embed, watch))?;
         let plan = library::memory_plan(&settings, &card)?;
@@ -53,20 +53,20 @@ impl Bench {
     }
 
     /// The number of pages of a file that a run has.
-    pub(super) fn count(&self, file: &Path, args: &BenchArgs) -> Result<u32, Report> {
-        let jobs = pipeline::survey(&args.request(file, &args.input.pages), None, "")?;
+    pub(super) fn count(&self, file: &Path, args: &BenchArgs) -> Result<u32, Diagnostic> {
+        let jobs = pipeline::discover(&args.request(file, &args.input.pages), None, "")?;
         let Some(Ok(job)) = jobs.first() else {
             return Ok(0);
         };
         let mut renderer = render::open(&self.settings.render).map_err(pipeline::Error::from)?;
         let manual = renderer
             .open(&job.source)
-            .map_err(|e| Report::plain(format!("{}: {e}", file.display())))?;
+            .map_err(|e| Diagnostic::plain(format!("{}: {e}", file.display())))?;
         Ok(args.input.pages.within(manual.pages).len() as u32)
     }
 
     /// A batch that does not count: what is made at the first use is there afterwards.
-    pub(super) fn warm_up(&self, ui: &Ui, file: &Path, args: &BenchArgs) -> Result<(), Report> {
+    pub(super) fn warm_up(&self, ui: &Ui, file: &Path, args: &BenchArgs) -> Result<(), Diagnostic> {
         let first = PageSet::between(1, self.plan.batch_size as u32);
         self.run(ui, file, &first, args).map(drop)
     }
@@ -78,40 +78,41 @@ impl Bench {
         file: &Path,
         pages: &PageSet,
         args: &BenchArgs,
-    ) -> Result<(String, Run), Report> {
+    ) -> Result<(String, Run), Diagnostic> {
         let temporary = Temporary::new(&self.settings.store)?;
-        let which = Which::Profile(&self.card.profile);
+        let which = CollectionSelector::Profile(&self.card.profile);
         let store = store::open(&temporary.config, which, Mode::Write)?.store;
         store.prepare(&self.card.profile)?;
         let render = self.settings.render.profile();
-        let jobs = pipeline::survey(&args.request(file, pages), None, &render)?;
-        let parts = Parts {
+        let jobs = pipeline::discover(&args.request(file, pages), None, &render)?;
+        let parts = Components {
             renderer: Box::new(|| render::open(&self.settings.render)),
             embedder: Box::new(|| library::open_model(&self.settings, &self.settings.embed)),
             store: store.as_ref(),
         };
         let how = pipeline_settings(&self.settings, &self.card, &self.plan, pages.clone());
-        let memory = Watch::start();
-        let (tally, result) = with_progress(ui, &pipeline::Stage::ALL, |watch| {
+        let memory = MemorySampler::start();
+        let (stats, result) = with_progress(ui, &pipeline::Stage::ALL, |watch| {
             pipeline::ingest(parts, &jobs, &how, &STOP, watch)
         });
         let peak = memory.peak();
-        result.map_err(|e| Report::from(e).hint("TMPDIR names the folder of temporary stores"))?;
-        let manual = tally.manuals.first();
+        result
+            .map_err(|e| Diagnostic::from(e).hint("TMPDIR names the folder of temporary stores"))?;
+        let manual = stats.manuals.first();
         if let Some(why) = manual.and_then(|m| m.error.as_ref()) {
-            return Err(Report::plain(format!("{}: {why}", file.display())));
+            return Err(Diagnostic::plain(format!("{}: {why}", file.display())));
         }
         let name = manual.map(|m| m.manual.clone()).unwrap_or_default();
-        let mut run = record(&tally, peak);
+        let mut run = record(&stats, peak);
         run.mlx = mlx_memory();
         Ok((name, run))
     }
 }
 
 /// The record of a run.
-fn record(tally: &Tally, (peak_memory, peak_device_memory): (u64, Option<u64>)) -> Run {
+fn record(stats: &RunStats, (peak_memory, peak_device_memory): (u64, Option<u64>)) -> Run {
     let stage = |stage: pipeline::Stage| {
-        let seconds = tally.seconds(stage);
+        let seconds = stats.seconds(stage);
         (
             stage.name().to_owned(),
             Stage {
@@ -121,7 +122,7 @@ fn record(tally: &Tally, (peak_memory, peak_device_memory): (u64, Option<u64>)) 
         )
     };
     let stages: BTreeMap<String, Stage> = pipeline::Stage::ALL.map(stage).into();
-    let batches = &tally.batches;
+    let batches = &stats.batches;
     let pages: usize = batches.iter().map(|batch| batch.pages).sum();
     let padded: f64 = batches
         .iter()
@@ -129,14 +130,14 @@ fn record(tally: &Tally, (peak_memory, peak_device_memory): (u64, Option<u64>)) 
         .sum();
     let each = |batch: &pipeline::Batch| vec![batch.seconds / batch.pages as f64; batch.pages];
     let mut run = Run {
-        pages: tally.total(|m| m.stored),
-        failed: tally.total(|m| m.failed.len() as u32 + m.waiting),
-        seconds: tally.wall - tally.load,
-        load: tally.load,
+        pages: stats.total(|m| m.stored),
+        failed: stats.total(|m| m.failed.len() as u32 + m.waiting),
+        seconds: stats.wall - stats.load,
+        load: stats.load,
         stages,
-        model_waited: tally.model_waited,
-        batch: Spread::of(batches.iter().map(|batch| batch.seconds).collect()),
-        page: Spread::of(batches.iter().flat_map(each).collect()),
+        model_waited: stats.model_waited,
+        batch: Percentiles::of(batches.iter().map(|batch| batch.seconds).collect()),
+        page: Percentiles::of(batches.iter().flat_map(each).collect()),
         largest_batch: batches.iter().map(|batch| batch.pages).max().unwrap_or(0),
         padding: padded / pages.max(1) as f64,
         peak_memory,

@@ -6,14 +6,14 @@ use std::str::FromStr;
 use std::sync::atomic::Ordering;
 
 use crate::config::Settings;
+use crate::diagnostic::Diagnostic;
 use crate::embed;
 use crate::evaluate::Dataset;
 use crate::library::{self, Library};
 use crate::page::PageSet;
-use crate::pipeline::{self, Job, Parts, Stage, Tally};
+use crate::pipeline::{self, Components, Job, RunStats, Stage};
 use crate::render::Source;
-use crate::report::Report;
-use crate::store::{self, Address, Config, Mode, Precision, Store, Which};
+use crate::store::{self, Address, CollectionSelector, Config, Mode, Precision, Store};
 use crate::vectors::Profile;
 
 use super::super::interrupt::STOP;
@@ -79,7 +79,7 @@ pub(super) struct EvalStore {
 
 impl EvalStore {
     /// The user's own.
-    pub(super) fn stored(settings: &Settings, model: Option<&str>) -> Result<Self, Report> {
+    pub(super) fn stored(settings: &Settings, model: Option<&str>) -> Result<Self, Diagnostic> {
         let model = model.map(|_| &settings.embed);
         let Library { store, profile } = library::open_for_reading(&settings.store, model)?;
         Ok(Self {
@@ -91,23 +91,28 @@ impl EvalStore {
     }
 
     /// The pages of a dataset, embedded into a temporary store.
-    pub(super) fn filled(ui: &Ui, settings: &Settings, dataset: &Dataset) -> Result<Self, Report> {
+    pub(super) fn filled(
+        ui: &Ui,
+        settings: &Settings,
+        dataset: &Dataset,
+    ) -> Result<Self, Diagnostic> {
         let card = embed::card(&settings.embed)?;
         progress::fetch(ui, |watch| embed::fetch(&settings.embed, watch))?;
         let plan = library::memory_plan(settings, &card)?;
         let filled = Self::temporary(&settings.store, &settings.store, card.profile.clone())?;
         let jobs = vec![Ok(job(dataset))];
-        let parts = Parts {
+        let parts = Components {
             renderer: Box::new(|| Ok(dataset.renderer(&settings.render))),
             embedder: Box::new(|| library::open_model(settings, &settings.embed)),
             store: &*filled.store,
         };
         let how = pipeline_settings(settings, &card, &plan, PageSet::default());
-        let (tally, result) = with_progress(ui, &Stage::ALL, |watch| {
+        let (stats, result) = with_progress(ui, &Stage::ALL, |watch| {
             pipeline::ingest(parts, &jobs, &how, &STOP, watch)
         });
-        result.map_err(|e| Report::from(e).hint("TMPDIR names the folder of temporary stores"))?;
-        complete(ui, &tally)?;
+        result
+            .map_err(|e| Diagnostic::from(e).hint("TMPDIR names the folder of temporary stores"))?;
+        complete(ui, &stats)?;
         Ok(filled)
     }
 
@@ -117,10 +122,10 @@ impl EvalStore {
         ui: &Ui,
         settings: &Config,
         compression: Compression,
-    ) -> Result<Self, Report> {
+    ) -> Result<Self, Diagnostic> {
         let in_files = compression.precision.is_some() || compression.first_stage.is_some();
         if in_files && matches!(settings.url, Address::Servers(_)) {
-            return Err(Report::usage(format!(
+            return Err(Diagnostic::usage(format!(
                 "{compression}: only a file keeps fewer bits or a first stage"
             )));
         }
@@ -132,17 +137,18 @@ impl EvalStore {
         let factor = compression.pool_factor.unwrap_or(1);
         let profile = self.profile.pooled(factor);
         let smaller = Self::temporary(&wanted, settings, profile)?;
-        let (tally, result) = with_progress(ui, &[Stage::Store], |watch| {
+        let (stats, result) = with_progress(ui, &[Stage::Store], |watch| {
             pipeline::sync(&*self.store, &*smaller.store, factor, &STOP, watch)
         });
-        result.map_err(|e| Report::from(e).hint("TMPDIR names the folder of temporary stores"))?;
-        complete(ui, &tally)?;
+        result
+            .map_err(|e| Diagnostic::from(e).hint("TMPDIR names the folder of temporary stores"))?;
+        complete(ui, &stats)?;
         Ok(smaller)
     }
 
-    fn temporary(wanted: &Config, named: &Config, profile: Profile) -> Result<Self, Report> {
+    fn temporary(wanted: &Config, named: &Config, profile: Profile) -> Result<Self, Diagnostic> {
         let temporary = Temporary::new(wanted)?;
-        let which = Which::Profile(&profile);
+        let which = CollectionSelector::Profile(&profile);
         let store = store::open(&temporary.config, which, Mode::Write)?.store;
         store.prepare(&profile)?;
         Ok(Self {
@@ -154,7 +160,7 @@ impl EvalStore {
     }
 
     /// Bytes that the vectors of a page take, on average.
-    pub(super) fn bytes_per_page(&self) -> Result<u64, Report> {
+    pub(super) fn bytes_per_page(&self) -> Result<u64, Diagnostic> {
         let manuals = self.store.manuals()?;
         let bytes: u64 = manuals.iter().map(|manual| manual.bytes).sum();
         let pages: u64 = manuals.iter().map(|manual| u64::from(manual.stored)).sum();
@@ -163,14 +169,14 @@ impl EvalStore {
 }
 
 /// Ends what was stopped or failed as a whole; names pages that are not there, which no search will find.
-fn complete(ui: &Ui, tally: &Tally) -> Result<(), Report> {
+fn complete(ui: &Ui, stats: &RunStats) -> Result<(), Diagnostic> {
     if STOP.load(Ordering::Relaxed) {
         let why = "stopped; nothing is reported, the temporary store is gone";
-        return Err(Report::plain(why));
+        return Err(Diagnostic::plain(why));
     }
-    for manual in &tally.manuals {
+    for manual in &stats.manuals {
         if let Some(why) = &manual.error {
-            return Err(Report::plain(format!("{}: {why}", manual.manual)));
+            return Err(Diagnostic::plain(format!("{}: {why}", manual.manual)));
         }
         for failure in &manual.failed {
             let (name, page, why) = (&manual.manual, failure.page, &failure.reason);
@@ -180,12 +186,14 @@ fn complete(ui: &Ui, tally: &Tally) -> Result<(), Report> {
         }
     }
     match (
-        tally.total(|manual| manual.waiting),
-        tally.total(|manual| manual.stored),
+        stats.total(|manual| manual.waiting),
+        stats.total(|manual| manual.stored),
     ) {
-        (0, 0) => Err(Report::plain("no page could be stored")),
+        (0, 0) => Err(Diagnostic::plain("no page could be stored")),
         (0, _) => Ok(()),
-        _ => Err(Report::plain("the server of the temporary store is away")),
+        _ => Err(Diagnostic::plain(
+            "the server of the temporary store is away",
+        )),
     }
 }
 
@@ -198,7 +206,7 @@ fn job(dataset: &Dataset) -> Job {
         },
         file: String::new(),
         origin: String::new(),
-        known: HashMap::new(),
+        fingerprints: HashMap::new(),
         unchanged: None,
         moved: false,
         pages: None,

@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
+use crate::diagnostic::Diagnostic;
 use crate::embed::Embedder;
 use crate::evaluate::{Failure, Measured, Relevant, Scores, means};
-use crate::measure::Spread;
+use crate::measure::Percentiles;
 use crate::page::{ManualId, PageId};
-use crate::report::Report;
-use crate::search::{Mode, Question};
-use crate::store::Want;
+use crate::search::{Mode, SearchRequest};
+use crate::store::TopK;
 
 use super::eval_store::EvalStore;
 use super::questions::{LabelledQuery, QuerySet};
@@ -34,7 +34,7 @@ impl Evaluator<'_> {
         set: &QuerySet,
         shown: Mode,
         mode: Mode,
-    ) -> Result<Measured, Report> {
+    ) -> Result<Measured, Diagnostic> {
         let (mut rankings, mut times, mut failures) = (Vec::new(), Vec::new(), Vec::new());
         for query in &set.queries {
             let start = Instant::now();
@@ -54,7 +54,7 @@ impl Evaluator<'_> {
             bytes_per_page: self.pages.bytes_per_page()?,
             scores: Scores::of(&rankings),
             seconds: times.iter().sum(),
-            latency: Spread::of(times),
+            latency: Percentiles::of(times),
             failures,
             means: means(&rankings),
         })
@@ -65,17 +65,17 @@ impl Evaluator<'_> {
         set: &QuerySet,
         query: &LabelledQuery,
         mode: Mode,
-    ) -> Result<Vec<PageId>, Report> {
+    ) -> Result<Vec<PageId>, Diagnostic> {
         let found = crate::search::search(
             &*self.pages.store,
             || Ok(&mut *self.model),
-            &Question {
+            &SearchRequest {
                 text: &query.text,
                 mode,
                 scope: &query.scope,
-                want: Want {
+                top_k: TopK {
                     exact: self.exact,
-                    ..Want::best(DEPTH + set.ignored.len())
+                    ..TopK::new(DEPTH + set.ignored.len())
                 },
                 visual_weight: self.visual_weight,
             },

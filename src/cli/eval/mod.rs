@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::config::Settings;
+use crate::diagnostic::Diagnostic;
 use crate::embed::Embedder;
 use crate::evaluate::{Dataset, Evaluation, Failure, Measured, OUTLINE_RULE, SCHEMA};
 use crate::library;
 use crate::page::PageId;
-use crate::report::Report;
 use crate::reports::evaluation::{self, Thumbnails};
 use crate::reports::mteb;
 use crate::search::Mode;
@@ -60,10 +60,10 @@ pub(super) struct EvalArgs {
     mteb: Option<PathBuf>,
 }
 
-pub(super) fn run(ui: &mut Ui, common: &Common, args: &EvalArgs) -> Result<(), Report> {
+pub(super) fn run(ui: &mut Ui, common: &Common, args: &EvalArgs) -> Result<(), Diagnostic> {
     let folder = args.source.as_ref().filter(|source| source.is_dir());
     let dataset = folder.map(|at| Dataset::open(at)).transpose();
-    let dataset = dataset.map_err(|e| Report::failure(&e))?;
+    let dataset = dataset.map_err(|e| Diagnostic::failure(&e))?;
     interrupt::install_handler()?;
     let mut measured = Vec::new();
     let mut thumbnails = Thumbnails::new();
@@ -107,7 +107,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EvalArgs) -> Result<(), R
 }
 
 /// The thumbnails of relevant pages that were missed, and of those found instead.
-fn missed_pages(store: &dyn Store, failures: &[Failure]) -> Result<Thumbnails, Report> {
+fn missed_pages(store: &dyn Store, failures: &[Failure]) -> Result<Thumbnails, Diagnostic> {
     let pages = failures.iter();
     let pages: BTreeSet<&PageId> = pages
         .flat_map(|f| f.expected.iter().chain(&f.found))
@@ -126,13 +126,13 @@ fn report(
     args: &EvalArgs,
     evaluation: &Evaluation,
     thumbnails: &Thumbnails,
-) -> Result<(), Report> {
+) -> Result<(), Diagnostic> {
     match ui.json {
         true => ui.json(evaluation)?,
         false => ui.data(evaluation::text(evaluation, args.failures))?,
     }
     if let Some(file) = &args.html {
-        let page = evaluation::html(evaluation, thumbnails).map_err(|e| Report::failure(&e))?;
+        let page = evaluation::html(evaluation, thumbnails).map_err(|e| Diagnostic::failure(&e))?;
         super::write(file, &page)?;
     }
     if let Some(folder) = &args.mteb {
@@ -144,10 +144,10 @@ fn report(
 }
 
 /// Writes a file and the folders it lies in.
-fn write_below(file: &Path, text: &str) -> Result<(), Report> {
+fn write_below(file: &Path, text: &str) -> Result<(), Diagnostic> {
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder)
-            .map_err(|e| Report::plain(format!("{}: {e}", folder.display())))?;
+            .map_err(|e| Diagnostic::plain(format!("{}: {e}", folder.display())))?;
     }
     super::write(file, text)
 }
@@ -174,7 +174,7 @@ struct EvalRun {
 }
 
 impl EvalRun {
-    fn new(settings: Settings, pages: EvalStore, sets: Vec<QuerySet>) -> Result<Self, Report> {
+    fn new(settings: Settings, pages: EvalStore, sets: Vec<QuerySet>) -> Result<Self, Diagnostic> {
         Ok(Self {
             model: library::model_of(&settings, &pages.profile)?,
             visual_weight: library::card_of(&settings, &pages.profile)?.visual_weight,
@@ -185,7 +185,7 @@ impl EvalRun {
     }
 
     /// Evaluates the pages as they are stored in every mode, then each compression in those that use vectors.
-    fn evaluate(&mut self, ui: &Ui, args: &EvalArgs) -> Result<Vec<Measured>, Report> {
+    fn evaluate(&mut self, ui: &Ui, args: &EvalArgs) -> Result<Vec<Measured>, Diagnostic> {
         let mut measured = Vec::new();
         for mode in [Mode::Visual, Mode::Text, Mode::Hybrid] {
             measured.extend(self.sets(None, mode, args)?);
@@ -208,7 +208,7 @@ impl EvalRun {
         compressed: Option<&(&EvalStore, String)>,
         mode: Mode,
         args: &EvalArgs,
-    ) -> Result<Vec<Measured>, Report> {
+    ) -> Result<Vec<Measured>, Diagnostic> {
         let mut evaluator = Evaluator {
             pages: compressed.map_or(&self.pages, |(pages, _)| pages),
             compression: compressed.map(|(_, compression)| compression.clone()),

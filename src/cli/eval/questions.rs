@@ -6,11 +6,11 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::config::Settings;
+use crate::diagnostic::Diagnostic;
 use crate::evaluate::{Dataset, Group, Relevant, ask_outline};
 use crate::library;
 use crate::page::{ManualId, PageId};
 use crate::render;
-use crate::report::Report;
 use crate::store::{Scope, Store};
 
 /// A query with its relevant pages.
@@ -42,25 +42,25 @@ struct QueryEntry {
 }
 
 /// Reads questions; those whose pages are not stored are an error.
-pub(super) fn read(store: &dyn Store, file: &Path) -> Result<QuerySet, Report> {
-    let failed = |why: String| Report::plain(format!("{}: {why}", file.display()));
+pub(super) fn read(store: &dyn Store, file: &Path) -> Result<QuerySet, Diagnostic> {
+    let failed = |why: String| Diagnostic::plain(format!("{}: {why}", file.display()));
     let text = std::fs::read_to_string(file).map_err(|e| failed(e.to_string()))?;
     let all: QueryFile = serde_json::from_str(&text).map_err(|e| failed(e.to_string()))?;
     if all.is_empty() {
         return Err(failed("it holds no questions".to_owned()));
     }
-    let mut known: BTreeMap<ManualId, BTreeSet<u32>> = BTreeMap::new();
+    let mut fingerprints: BTreeMap<ManualId, BTreeSet<u32>> = BTreeMap::new();
     let mut queries = Vec::new();
     for entry in all {
         let manual = ManualId::new(&entry.manual);
-        if !known.contains_key(&manual) {
-            let stored = store.known(&manual)?;
+        if !fingerprints.contains_key(&manual) {
+            let stored = store.fingerprints(&manual)?;
             let numbers = stored.iter().map(|page| page.number).collect();
-            known.insert(manual.clone(), numbers);
+            fingerprints.insert(manual.clone(), numbers);
         }
         let pages = entry.pages.iter().map(|&n| PageId::new(&manual, n));
         let relevant: Relevant = pages.map(|page| (page, 1)).collect();
-        let is_there = |page: &&PageId| known[&manual].contains(&page.number);
+        let is_there = |page: &&PageId| fingerprints[&manual].contains(&page.number);
         if let Some(missing) = relevant.keys().find(|page| !is_there(page)) {
             let question = &entry.question;
             return Err(failed(format!(
@@ -108,7 +108,7 @@ pub(super) fn outlines(
     store: &dyn Store,
     names: &[String],
     password: Option<&str>,
-) -> Result<Vec<QuerySet>, Report> {
+) -> Result<Vec<QuerySet>, Diagnostic> {
     let cards = store.cards()?;
     let mut renderer = render::open(&settings.render).map_err(library::Error::from)?;
     let mut sets = Vec::new();
@@ -124,7 +124,7 @@ pub(super) fn outlines(
         let set = outline(store, card.id, &manual.outline)?;
         if set.queries.is_empty() {
             let why = format!("{path}: it has no bookmarks that make questions");
-            return Err(Report::plain(why)
+            return Err(Diagnostic::plain(why)
                 .hint("a file of questions works for every manual: `ingest eval questions.json`"));
         }
         sets.push(set);
@@ -136,7 +136,7 @@ fn outline(
     store: &dyn Store,
     id: ManualId,
     bookmarks: &[render::Bookmark],
-) -> Result<QuerySet, Report> {
+) -> Result<QuerySet, Diagnostic> {
     let scope = Scope {
         manual: Some(id.clone()),
         ..Scope::default()

@@ -7,21 +7,21 @@ use crate::batch::Batcher;
 use crate::embed::{self, Embedder};
 use crate::page::PageError;
 use crate::patch::Prepared;
-use crate::store::Vectors;
+use crate::store::VectorUpdate;
 use crate::vectors::PageVectors;
 
-use super::super::{Batch, Error, Event, Recipe, Run, Sheet, Stage};
-use super::prepare::Ready;
+use super::super::{Batch, Error, Event, InFlightPage, Opener, Run, Stage};
+use super::prepare::PreparedPage;
 
-type Verdict = Result<PageVectors, PageError>;
+type Embedding = Result<PageVectors, PageError>;
 
 pub(in crate::pipeline) fn run(
     run: &Run<'_>,
-    recipe: Recipe<'_, dyn Embedder, embed::Error>,
-    input: &Receiver<Ready>,
-    out: &SyncSender<Vec<Sheet>>,
+    recipe: Opener<'_, dyn Embedder, embed::Error>,
+    input: &Receiver<PreparedPage>,
+    out: &SyncSender<Vec<InFlightPage>>,
 ) -> Result<(), Error> {
-    let mut stage = Understand {
+    let mut stage = EmbedStage {
         run,
         out,
         recipe: Some(recipe),
@@ -46,21 +46,21 @@ pub(in crate::pipeline) fn run(
         stage.embed(batch, &mut batcher)?;
     }
     let waited = stage.waited.as_secs_f64();
-    run.ledger.note(|tally| tally.model_waited = waited);
+    run.collector.note(|stats| stats.model_waited = waited);
     Ok(())
 }
 
-struct Understand<'a> {
+struct EmbedStage<'a> {
     run: &'a Run<'a>,
-    out: &'a SyncSender<Vec<Sheet>>,
-    recipe: Option<Recipe<'a, dyn Embedder, embed::Error>>,
+    out: &'a SyncSender<Vec<InFlightPage>>,
+    recipe: Option<Opener<'a, dyn Embedder, embed::Error>>,
     model: Option<Box<dyn Embedder>>,
     /// Time an open model stood idle for want of pages.
     waited: Duration,
 }
 
-impl Understand<'_> {
-    fn next(&mut self, input: &Receiver<Ready>) -> Result<Ready, RecvError> {
+impl EmbedStage<'_> {
+    fn next(&mut self, input: &Receiver<PreparedPage>) -> Result<PreparedPage, RecvError> {
         let start = Instant::now();
         let next = input.recv();
         if self.model.is_some() && next.is_ok() {
@@ -72,8 +72,8 @@ impl Understand<'_> {
     /// Embeds a batch and hands it on; returns whether the store stage is gone. A stopped run leaves the batch.
     fn embed(
         &mut self,
-        batch: Vec<(Sheet, Prepared)>,
-        batcher: &mut Batcher<(Sheet, Prepared)>,
+        batch: Vec<(InFlightPage, Prepared)>,
+        batcher: &mut Batcher<(InFlightPage, Prepared)>,
     ) -> Result<bool, Error> {
         if self.run.stopped() {
             return Ok(true);
@@ -82,35 +82,35 @@ impl Understand<'_> {
         let Some(model) = self.model.as_deref_mut() else {
             return Ok(true);
         };
-        let (sheets, pages): (Vec<Sheet>, Vec<Prepared>) = batch.into_iter().unzip();
+        let (sheets, pages): (Vec<InFlightPage>, Vec<Prepared>) = batch.into_iter().unzip();
         let start = Instant::now();
         let mut fits = pages.len();
-        let verdicts = halving(model, &pages, &mut fits)?;
+        let embeddings = halving(model, &pages, &mut fits)?;
         if fits < pages.len() {
             batcher.shrink_to(fits);
-            self.run.ledger.tell(Event::Shrunk(fits));
+            self.run.collector.emit(Event::Shrunk(fits));
         }
         self.account(&sheets, &pages, start.elapsed());
-        Ok(self.hand_on(sheets, verdicts))
+        Ok(self.hand_on(sheets, embeddings))
     }
 
     fn open(&mut self) -> Result<(), Error> {
         let Some(recipe) = self.recipe.take() else {
             return Ok(());
         };
-        self.run.ledger.tell(Event::Loading);
+        self.run.collector.emit(Event::Loading);
         let start = Instant::now();
         self.model = Some(recipe()?);
         let load = start.elapsed();
         self.run
-            .ledger
-            .note(|tally| tally.load = load.as_secs_f64());
-        self.run.ledger.tell(Event::Loaded(load));
+            .collector
+            .note(|stats| stats.load = load.as_secs_f64());
+        self.run.collector.emit(Event::Loaded(load));
         Ok(())
     }
 
     /// Shares the time of a batch among its manuals by what their pages cost.
-    fn account(&self, sheets: &[Sheet], pages: &[Prepared], time: Duration) {
+    fn account(&self, sheets: &[InFlightPage], pages: &[Prepared], time: Duration) {
         let total: u64 = pages.iter().map(Prepared::cost).sum();
         let longest = pages
             .iter()
@@ -118,8 +118,8 @@ impl Understand<'_> {
             .max()
             .unwrap_or(0);
         let padded = longest * pages.len() as u64;
-        self.run.ledger.note(|tally| {
-            tally.batches.push(Batch {
+        self.run.collector.note(|stats| {
+            stats.batches.push(Batch {
                 pages: pages.len(),
                 seconds: time.as_secs_f64(),
                 padding: match padded {
@@ -131,21 +131,21 @@ impl Understand<'_> {
         for (sheet, page) in sheets.iter().zip(pages) {
             let share = page.cost() as f64 / total.max(1) as f64;
             self.run
-                .ledger
+                .collector
                 .spend(sheet.job, Stage::Embed, time.mul_f64(share));
         }
         self.run
-            .ledger
-            .tell(Event::Done(Stage::Embed, sheets.len() as u32));
+            .collector
+            .emit(Event::Done(Stage::Embed, sheets.len() as u32));
     }
 
-    fn hand_on(&self, sheets: Vec<Sheet>, verdicts: Vec<Verdict>) -> bool {
+    fn hand_on(&self, sheets: Vec<InFlightPage>, embeddings: Vec<Embedding>) -> bool {
         let mut good = Vec::with_capacity(sheets.len());
-        for (mut sheet, verdict) in sheets.into_iter().zip(verdicts) {
+        for (mut sheet, verdict) in sheets.into_iter().zip(embeddings) {
             match verdict {
                 Ok(seen) => {
                     let vectors = seen.vectors.rounded_to_f16();
-                    sheet.record.vectors = Vectors::New(PageVectors {
+                    sheet.record.vectors = VectorUpdate::Replace(PageVectors {
                         vectors,
                         places: seen.places,
                     });
@@ -153,7 +153,7 @@ impl Understand<'_> {
                 }
                 Err(error) => self
                     .run
-                    .ledger
+                    .collector
                     .page_failed(sheet.job, &sheet.record.id, error),
             }
         }
@@ -166,14 +166,14 @@ fn halving(
     model: &mut dyn Embedder,
     pages: &[Prepared],
     fits: &mut usize,
-) -> Result<Vec<Verdict>, embed::Error> {
+) -> Result<Vec<Embedding>, embed::Error> {
     match model.embed_pages(pages) {
         Err(embed::Error::OutOfMemory(_)) if pages.len() > 1 => {
             let (left, right) = pages.split_at(pages.len() / 2);
             *fits = (*fits).min(left.len());
-            let mut verdicts = halving(model, left, fits)?;
-            verdicts.extend(halving(model, right, fits)?);
-            Ok(verdicts)
+            let mut embeddings = halving(model, left, fits)?;
+            embeddings.extend(halving(model, right, fits)?);
+            Ok(embeddings)
         }
         done => done,
     }

@@ -10,16 +10,20 @@ use crate::patch::Prepared;
 
 use super::super::discover::digest;
 use super::super::thumbnail::thumbnail;
-use super::super::{Event, Run, Sheet, Stage};
-use super::render::Seen;
+use super::super::{Event, InFlightPage, Run, Stage};
+use super::render::RenderedPage;
 
 /// A page ready for the model; `None` where it keeps the vectors it has.
-pub(in crate::pipeline) type Ready = (Sheet, Option<Prepared>);
+pub(in crate::pipeline) type PreparedPage = (InFlightPage, Option<Prepared>);
 
-pub(in crate::pipeline) fn run(run: &Run<'_>, input: &Receiver<Seen>, out: &SyncSender<Ready>) {
+pub(in crate::pipeline) fn run(
+    run: &Run<'_>,
+    input: &Receiver<RenderedPage>,
+    out: &SyncSender<PreparedPage>,
+) {
     let cores = rayon::current_num_threads();
     while let Ok(first) = input.recv() {
-        let pages: Vec<Seen> = std::iter::once(first)
+        let pages: Vec<RenderedPage> = std::iter::once(first)
             .chain(input.try_iter().take(cores - 1))
             .collect();
         let done: Vec<_> = pages
@@ -29,13 +33,13 @@ pub(in crate::pipeline) fn run(run: &Run<'_>, input: &Receiver<Seen>, out: &Sync
         for (page, time) in done {
             match page {
                 Ok(ready) => {
-                    run.ledger.spend(ready.0.job, Stage::Prepare, time);
-                    run.ledger.tell(Event::Done(Stage::Prepare, 1));
+                    run.collector.spend(ready.0.job, Stage::Prepare, time);
+                    run.collector.emit(Event::Done(Stage::Prepare, 1));
                     if out.send(ready).is_err() {
                         return;
                     }
                 }
-                Err((job, id, error)) => run.ledger.page_failed(job, &id, error),
+                Err((job, id, error)) => run.collector.page_failed(job, &id, error),
             }
         }
     }
@@ -46,7 +50,10 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     (work(), start.elapsed())
 }
 
-fn prepare(run: &Run<'_>, (mut sheet, seen): Seen) -> Result<Ready, (usize, PageId, PageError)> {
+fn prepare(
+    run: &Run<'_>,
+    (mut sheet, seen): RenderedPage,
+) -> Result<PreparedPage, (usize, PageId, PageError)> {
     let size = seen.image.size();
     let shape = [size.width.to_le_bytes(), size.height.to_le_bytes()].concat();
     sheet.record.content = digest(&[&shape, seen.image.rgb(), seen.text.as_bytes()]);
@@ -55,7 +62,7 @@ fn prepare(run: &Run<'_>, (mut sheet, seen): Seen) -> Result<Ready, (usize, Page
     let before = run.jobs[sheet.job]
         .as_ref()
         .ok()
-        .and_then(|job| job.known.get(&number));
+        .and_then(|job| job.fingerprints.get(&number));
     if before.is_some_and(|(_, content)| *content == sheet.record.content) {
         return Ok((sheet, None));
     }

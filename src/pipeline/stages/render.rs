@@ -5,18 +5,18 @@ use std::time::Instant;
 
 use crate::page::PageSet;
 use crate::render::{Error as RenderError, Manual, Rendered, Renderer};
-use crate::store::{ManualCard, StoredPage, Vectors, Writer};
+use crate::store::{ManualCard, StoredPage, VectorUpdate, Writer};
 
-use super::super::{Error, Event, Job, Recipe, Run, Sheet, Stage};
+use super::super::{Error, Event, InFlightPage, Job, Opener, Run, Stage};
 
 /// A page with its picture.
-pub(in crate::pipeline) type Seen = (Sheet, Rendered);
+pub(in crate::pipeline) type RenderedPage = (InFlightPage, Rendered);
 
 pub(in crate::pipeline) fn run(
     run: &Run<'_>,
-    recipe: Recipe<'_, dyn Renderer, RenderError>,
+    recipe: Opener<'_, dyn Renderer, RenderError>,
     store: &(dyn Writer + Sync),
-    out: &SyncSender<Seen>,
+    out: &SyncSender<RenderedPage>,
 ) -> Result<(), Error> {
     let mut recipe = Some(recipe);
     let mut renderer: Option<Box<dyn Renderer>> = None;
@@ -26,8 +26,8 @@ pub(in crate::pipeline) fn run(
         }
         let job = match job {
             Ok(job) => job,
-            Err(misfit) => {
-                run.ledger.manual_failed(index, &misfit.why);
+            Err(rejected) => {
+                run.collector.manual_failed(index, &rejected.why);
                 continue;
             }
         };
@@ -41,7 +41,7 @@ pub(in crate::pipeline) fn run(
         let Some(renderer) = renderer.as_deref_mut() else {
             break;
         };
-        let done = Desk {
+        let done = ManualReader {
             run,
             store,
             index,
@@ -65,9 +65,9 @@ fn unchanged(
     pages: u32,
 ) -> Result<(), Error> {
     if job.moved {
-        store.enter(&card(run, job, job.pages.unwrap_or(pages)))?;
+        store.upsert_manual(&card(run, job, job.pages.unwrap_or(pages)))?;
     }
-    run.ledger
+    run.collector
         .manual(index, |m| (m.pages, m.unchanged) = (pages, pages));
     Ok(())
 }
@@ -89,55 +89,56 @@ enum Downstream {
 }
 
 /// One manual on the desk.
-struct Desk<'a> {
+struct ManualReader<'a> {
     run: &'a Run<'a>,
     store: &'a (dyn Writer + Sync),
     index: usize,
     job: &'a Job,
-    out: &'a SyncSender<Seen>,
+    out: &'a SyncSender<RenderedPage>,
 }
 
-impl Desk<'_> {
+impl ManualReader<'_> {
     fn read(&self, renderer: &mut dyn Renderer) -> Result<Downstream, Error> {
         let start = Instant::now();
         let manual = match renderer.open(&self.job.source) {
             Ok(manual) => manual,
             Err(e @ RenderError::Library(_)) => return Err(e.into()),
             Err(e) => {
-                self.run.ledger.manual_failed(self.index, &e.to_string());
+                self.run.collector.manual_failed(self.index, &e.to_string());
                 return Ok(Downstream::Listening);
             }
         };
-        let Some(todo) = self.enter(&manual)? else {
+        let Some(todo) = self.upsert_manual(&manual)? else {
             return Ok(Downstream::Listening);
         };
         self.run
-            .ledger
+            .collector
             .spend(self.index, Stage::Render, start.elapsed());
         self.hand_on(renderer, &manual, &todo)
     }
 
     /// Enters the manual, drops pages it no longer has, and tells which pages must be made.
-    fn enter(&self, manual: &Manual) -> Result<Option<PageSet>, Error> {
+    fn upsert_manual(&self, manual: &Manual) -> Result<Option<PageSet>, Error> {
         let asked = self.run.settings.pages.within(manual.pages);
         if asked.is_empty() {
             let why = format!("none of the pages asked for: it has only {}", manual.pages);
-            self.run.ledger.manual_failed(self.index, &why);
+            self.run.collector.manual_failed(self.index, &why);
             return Ok(None);
         }
-        self.store.enter(&card(self.run, self.job, manual.pages))?;
-        if self.job.known.keys().any(|&n| n > manual.pages) {
+        self.store
+            .upsert_manual(&card(self.run, self.job, manual.pages))?;
+        if self.job.fingerprints.keys().any(|&n| n > manual.pages) {
             self.store
                 .remove(&self.job.source.manual, &PageSet::from(manual.pages + 1))?;
         }
         let current = |n: &u32| {
             self.job
-                .known
+                .fingerprints
                 .get(n)
                 .is_some_and(|(origin, _)| *origin == self.job.origin)
         };
         let (there, todo): (Vec<u32>, Vec<u32>) = asked.iter().partition(|n| current(n));
-        self.run.ledger.manual(self.index, |m| {
+        self.run.collector.manual(self.index, |m| {
             m.pages = asked.len() as u32;
             m.unchanged = there.len() as u32;
         });
@@ -145,7 +146,7 @@ impl Desk<'_> {
             manual: self.job.source.manual.clone(),
             todo: todo.len() as u32,
         };
-        self.run.ledger.tell(event);
+        self.run.collector.emit(event);
         Ok(Some(PageSet::of(todo)))
     }
 
@@ -162,12 +163,12 @@ impl Desk<'_> {
                 return Ok(Downstream::Listening);
             };
             self.run
-                .ledger
+                .collector
                 .spend(self.index, Stage::Render, start.elapsed());
-            self.run.ledger.tell(Event::Done(Stage::Render, 1));
+            self.run.collector.emit(Event::Done(Stage::Render, 1));
             match page {
                 Ok(rendered) => {
-                    let sheet = Sheet {
+                    let sheet = InFlightPage {
                         job: self.index,
                         record: self.record(manual, id, &rendered),
                     };
@@ -176,11 +177,11 @@ impl Desk<'_> {
                     }
                 }
                 Err(error) => {
-                    if self.job.known.contains_key(&id.number) {
+                    if self.job.fingerprints.contains_key(&id.number) {
                         // What is stored under this id shows a page that the file no longer has.
                         self.store.remove(&id.manual, &PageSet::of([id.number]))?;
                     }
-                    self.run.ledger.page_failed(self.index, &id, error);
+                    self.run.collector.page_failed(self.index, &id, error);
                 }
             }
             if self.run.stopped() {
@@ -199,7 +200,7 @@ impl Desk<'_> {
             description: None,
             blank: rendered.blank,
             thumbnail: Vec::new(),
-            vectors: Vectors::Kept,
+            vectors: VectorUpdate::Keep,
             id,
         }
     }

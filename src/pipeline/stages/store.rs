@@ -3,35 +3,35 @@
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
-use crate::store::{Outbox, StoredPage, Vectors, Verdict, Writer};
+use crate::store::{Outbox, StoredPage, VectorUpdate, WriteOutcome, Writer};
 
-use super::super::batch_writer::ship;
-use super::super::stats::Ledger;
-use super::super::{Error, Event, Sheet, Stage};
+use super::super::batch_writer::write_batched;
+use super::super::stats::StatsCollector;
+use super::super::{Error, Event, InFlightPage, Stage};
 
 /// Stores what comes, and at the end once more tries what could not be delivered.
 pub(in crate::pipeline) fn run(
-    ledger: &Ledger<'_>,
+    collector: &StatsCollector<'_>,
     store: &(dyn Writer + Sync),
-    input: Receiver<Vec<Sheet>>,
+    input: Receiver<Vec<InFlightPage>>,
 ) -> Result<(), Error> {
-    let size = |sheet: &Sheet| sheet.record.bytes();
-    let shipped = ship(store.pace(), input, size, |sheets| {
-        upsert(ledger, store, sheets)
+    let size = |sheet: &InFlightPage| sheet.record.bytes();
+    let shipped = write_batched(store.batch_policy(), input, size, |sheets| {
+        upsert(collector, store, sheets)
     });
-    let delivered = store.outbox().map(Outbox::deliver).transpose();
+    let delivered = store.outbox().map(Outbox::flush).transpose();
     let settled = delivered.map(|verdicts| {
         for (id, verdict) in verdicts.into_iter().flatten() {
-            ledger.settle(&id, verdict);
+            collector.settle(&id, verdict);
         }
     });
     shipped.and(settled.map_err(Error::from))
 }
 
 fn upsert(
-    ledger: &Ledger<'_>,
+    collector: &StatsCollector<'_>,
     store: &(dyn Writer + Sync),
-    sheets: Vec<Sheet>,
+    sheets: Vec<InFlightPage>,
 ) -> Result<(), Error> {
     let start = Instant::now();
     let (jobs, pages): (Vec<usize>, Vec<StoredPage>) =
@@ -39,17 +39,17 @@ fn upsert(
     let verdicts = store.upsert(&pages)?;
     let each = start.elapsed() / pages.len().max(1) as u32;
     for ((job, page), (id, verdict)) in jobs.into_iter().zip(&pages).zip(verdicts) {
-        ledger.spend(job, Stage::Store, each);
+        collector.spend(job, Stage::Store, each);
         match verdict {
-            Ok(Verdict::Stored) => ledger.manual(job, |m| {
+            Ok(WriteOutcome::Stored) => collector.manual(job, |m| {
                 m.stored += 1;
-                m.kept += u32::from(page.vectors == Vectors::Kept);
+                m.kept += u32::from(page.vectors == VectorUpdate::Keep);
                 m.blank += u32::from(page.blank);
             }),
-            Ok(Verdict::Waiting(why)) => ledger.waits(job, &why),
-            Err(error) => ledger.page_failed(job, &id, error),
+            Ok(WriteOutcome::Deferred(why)) => collector.waits(job, &why),
+            Err(error) => collector.page_failed(job, &id, error),
         }
     }
-    ledger.tell(Event::Done(Stage::Store, pages.len() as u32));
+    collector.emit(Event::Done(Stage::Store, pages.len() as u32));
     Ok(())
 }

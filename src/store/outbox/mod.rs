@@ -14,9 +14,9 @@ use uuid::Uuid;
 use super::sqlite::Sqlite;
 use super::weaviate::{self, Weaviate};
 use super::{
-    Catalogue, Config, Error, Fingerprint, Hit, Lookup, ManualCard, Mode, Opened, Outbox, Pace,
-    Scope, ServerIndex, Shelved, Store, StoredPage, Verdict, Want, Which, Words, Writer, config,
-    locked,
+    BatchPolicy, Catalogue, CollectionSelector, Config, Error, Fingerprint, Hit, Lookup,
+    ManualCard, ManualSummary, Mode, Opened, Outbox, Scope, ServerIndex, Store, StoredPage,
+    TextField, TopK, WriteOutcome, Writer, config, locked,
 };
 use crate::page::{ManualId, Page, PageSet};
 use crate::vectors::{MultiVector, Profile};
@@ -27,7 +27,11 @@ const REST: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_secs(15);
 
 /// Opens the server that the configuration names for writing, with the outbox before it.
-pub(super) fn open(config: &Config, which: Which<'_>, mode: Mode) -> Result<Opened, Error> {
+pub(super) fn open(
+    config: &Config,
+    which: CollectionSelector<'_>,
+    mode: Mode,
+) -> Result<Opened, Error> {
     let remote = match mode {
         Mode::Offline => None,
         _ => Some(Weaviate::open(config, which, mode)?),
@@ -52,7 +56,7 @@ pub(super) fn open(config: &Config, which: Which<'_>, mode: Mode) -> Result<Open
         Some(remote) => remote.describe(),
     };
     if store.remote.is_none() || store.file.exists() {
-        let wanted = profile.as_ref().map_or(which, Which::Profile);
+        let wanted = profile.as_ref().map_or(which, CollectionSelector::Profile);
         match Sqlite::outbox(&store.file, wanted) {
             // Another run sees to it.
             Err(Error::Locked { .. }) if store.remote.is_some() => {}
@@ -109,7 +113,7 @@ struct OutboxStore {
     cards: Mutex<HashMap<ManualId, ManualCard>>,
     rest: Mutex<Rest>,
     /// Pages that waited and got their verdict, not yet told.
-    settled: Mutex<Vec<Page<Verdict>>>,
+    settled: Mutex<Vec<Page<WriteOutcome>>>,
 }
 
 /// Until when an absent server is left alone.
@@ -167,7 +171,7 @@ impl OutboxStore {
         let profile = self.remote.as_ref().and_then(Weaviate::profile);
         let empty = || Error::open(&self.file.display().to_string(), "no model was named yet");
         let profile = profile.ok_or_else(empty)?;
-        let file = Sqlite::outbox(&self.file, Which::Profile(&profile))?;
+        let file = Sqlite::outbox(&self.file, CollectionSelector::Profile(&profile))?;
         file.prepare(&profile)?;
         let file = self.waiting.get_or_init(|| file);
         drop(opening);
@@ -192,12 +196,12 @@ impl Writer for OutboxStore {
         self.waiting().map_or(Ok(()), |file| file.prepare(profile))
     }
 
-    fn enter(&self, card: &ManualCard) -> Result<(), Error> {
+    fn upsert_manual(&self, card: &ManualCard) -> Result<(), Error> {
         locked(&self.cards).insert(card.id.clone(), card.clone());
-        match self.on_remote(|remote| remote.enter(card))? {
+        match self.on_remote(|remote| remote.upsert_manual(card))? {
             Some(()) => self.supersede(card),
             None => self.put(|file| {
-                file.enter(card)?;
+                file.upsert_manual(card)?;
                 // Without the server nobody knows whether it has more pages than the file has now.
                 match self.remote {
                     None => file.put_off(&card.id, &PageSet::from(card.pages + 1)),
@@ -207,14 +211,14 @@ impl Writer for OutboxStore {
         }
     }
 
-    fn pace(&self) -> Pace {
+    fn batch_policy(&self) -> BatchPolicy {
         match &self.remote {
-            Some(remote) => remote.pace(),
-            None => Pace::of_a_file(),
+            Some(remote) => remote.batch_policy(),
+            None => BatchPolicy::of_a_file(),
         }
     }
 
-    fn upsert(&self, pages: &[StoredPage]) -> Result<Vec<Page<Verdict>>, Error> {
+    fn upsert(&self, pages: &[StoredPage]) -> Result<Vec<Page<WriteOutcome>>, Error> {
         self.send_all()?;
         let Some(verdicts) = self.on_remote(|remote| remote.upsert(pages))? else {
             return self.put_by(pages);
@@ -264,10 +268,10 @@ impl Outbox for OutboxStore {
         }
     }
 
-    fn deliver(&self) -> Result<Vec<Page<Verdict>>, Error> {
+    fn flush(&self) -> Result<Vec<Page<WriteOutcome>>, Error> {
         locked(&self.rest).until = None;
         self.send_all()?;
-        if self.remote.as_ref().is_some_and(Weaviate::has_stumbled) {
+        if self.remote.as_ref().is_some_and(Weaviate::lost_node) {
             // A server that was killed has lost some of what this run gave it before.
             let cards: Vec<ManualCard> = locked(&self.cards).values().cloned().collect();
             self.on_remote(|remote| remote.repair(&cards))?;
@@ -277,18 +281,18 @@ impl Outbox for OutboxStore {
 }
 
 impl Lookup for OutboxStore {
-    fn visual(&self, query: &MultiVector, scope: &Scope, want: Want) -> Result<Vec<Hit>, Error> {
-        self.front()?.visual(query, scope, want)
+    fn visual(&self, query: &MultiVector, scope: &Scope, top_k: TopK) -> Result<Vec<Hit>, Error> {
+        self.front()?.visual(query, scope, top_k)
     }
 
     fn text(
         &self,
-        of: Words,
+        of: TextField,
         question: &str,
         scope: &Scope,
-        want: Want,
+        top_k: TopK,
     ) -> Result<Vec<Hit>, Error> {
-        self.front()?.text(of, question, scope, want)
+        self.front()?.text(of, question, scope, top_k)
     }
 }
 
@@ -297,12 +301,12 @@ impl Catalogue for OutboxStore {
         self.front()?.cards()
     }
 
-    fn manuals(&self) -> Result<Vec<Shelved>, Error> {
+    fn manuals(&self) -> Result<Vec<ManualSummary>, Error> {
         self.front()?.manuals()
     }
 
-    fn known(&self, manual: &ManualId) -> Result<Vec<Fingerprint>, Error> {
-        self.front()?.known(manual)
+    fn fingerprints(&self, manual: &ManualId) -> Result<Vec<Fingerprint>, Error> {
+        self.front()?.fingerprints(manual)
     }
 
     fn scan(

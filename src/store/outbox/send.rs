@@ -7,7 +7,7 @@ use super::OutboxStore;
 use crate::page::{Page, PageError, PageId, PageSet};
 use crate::store::sqlite::Sqlite;
 use crate::store::weaviate::Weaviate;
-use crate::store::{Catalogue, Error, ManualCard, Scope, StoredPage, Verdict, Writer, locked};
+use crate::store::{Catalogue, Error, ManualCard, Scope, StoredPage, WriteOutcome, Writer, locked};
 
 impl OutboxStore {
     /// Puts something into the file.
@@ -24,26 +24,30 @@ impl OutboxStore {
         done
     }
 
-    pub(super) fn put_by(&self, pages: &[StoredPage]) -> Result<Vec<Page<Verdict>>, Error> {
+    pub(super) fn put_by(&self, pages: &[StoredPage]) -> Result<Vec<Page<WriteOutcome>>, Error> {
         let mut verdicts = self.put(|file| {
             for page in pages {
                 if let Some(card) = locked(&self.cards).get(&page.id.manual) {
-                    file.enter(card)?;
+                    file.upsert_manual(card)?;
                 }
             }
             file.upsert(pages)
         })?;
         let why = Arc::clone(&locked(&self.rest).why);
         for (_, verdict) in &mut verdicts {
-            if *verdict == Ok(Verdict::Stored) {
-                *verdict = Ok(Verdict::Waiting(Arc::clone(&why)));
+            if *verdict == Ok(WriteOutcome::Stored) {
+                *verdict = Ok(WriteOutcome::Deferred(Arc::clone(&why)));
             }
         }
         Ok(verdicts)
     }
 
     /// Takes pages out that reached the server.
-    pub(super) fn take_out(&self, file: &Sqlite, verdicts: &[Page<Verdict>]) -> Result<(), Error> {
+    pub(super) fn take_out(
+        &self,
+        file: &Sqlite,
+        verdicts: &[Page<WriteOutcome>],
+    ) -> Result<(), Error> {
         let _door = locked(&self.door);
         for (id, verdict) in verdicts {
             // A page that was refused stays: nothing is thrown away unseen.
@@ -71,7 +75,7 @@ impl OutboxStore {
             }
         }
         for card in &cards {
-            remote.enter(card)?;
+            remote.upsert_manual(card)?;
             self.send_pages(remote, file, card)?;
         }
         let _door = locked(&self.door);
@@ -86,7 +90,7 @@ impl OutboxStore {
         };
         for page in file.scan(&scope)? {
             batch.push(page?);
-            if batch.bytes >= remote.pace().bytes {
+            if batch.bytes >= remote.batch_policy().target_bytes {
                 self.send_batch(remote, file, std::mem::take(&mut batch))?;
             }
         }
@@ -109,7 +113,7 @@ impl OutboxStore {
             "another manual has this name on the server; all its pages wait in {}",
             file.at()
         );
-        if let Some(first) = file.known(&card.id)?.first() {
+        if let Some(first) = file.fingerprints(&card.id)?.first() {
             let id = PageId::new(&card.id, first.number);
             locked(&self.settled).push((id, Err(PageError::Store(why))));
         }

@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, Result as Sql, Row};
 use super::{Collection, Named, Sqlite};
 use crate::page::{ManualId, PageId};
 use crate::store::{
-    Catalogue, Error, Fingerprint, ManualCard, Scope, Shelved, StoredPage, Vectors,
+    Catalogue, Error, Fingerprint, ManualCard, ManualSummary, Scope, StoredPage, VectorUpdate,
 };
 use crate::vectors::{MultiVector, PageVectors, PatchMap};
 
@@ -42,7 +42,7 @@ impl Catalogue for Sqlite {
         Sql::at(read(), &self.at)
     }
 
-    fn manuals(&self) -> Result<Vec<Shelved>, Error> {
+    fn manuals(&self) -> Result<Vec<ManualSummary>, Error> {
         let Some(collection) = self.collection() else {
             return Ok(Vec::new());
         };
@@ -57,7 +57,7 @@ impl Catalogue for Sqlite {
         Sql::at(read(), &self.at)
     }
 
-    fn known(&self, manual: &ManualId) -> Result<Vec<Fingerprint>, Error> {
+    fn fingerprints(&self, manual: &ManualId) -> Result<Vec<Fingerprint>, Error> {
         let Some(collection) = self.collection() else {
             return Ok(Vec::new());
         };
@@ -167,7 +167,7 @@ impl Sqlite {
             None => Err(self.damaged(&id, "it has no vectors")),
             Some(Err(why)) => Err(self.damaged(&id, &why)),
             Some(Ok(vectors)) => Ok(Some(StoredPage {
-                vectors: Vectors::New(vectors),
+                vectors: VectorUpdate::Replace(vectors),
                 ..page
             })),
         }
@@ -184,9 +184,9 @@ fn card(row: &Row<'_>) -> Sql<ManualCard> {
     })
 }
 
-fn shelved(row: &Row<'_>, collection: &Collection) -> Sql<Shelved> {
+fn shelved(row: &Row<'_>, collection: &Collection) -> Sql<ManualSummary> {
     let rows: i64 = row.get(7)?;
-    Ok(Shelved {
+    Ok(ManualSummary {
         card: card(row)?,
         stored: row.get(5)?,
         blank: row.get(6)?,
@@ -214,7 +214,7 @@ fn stored(row: &Row<'_>, id: &PageId) -> Sql<StoredPage> {
         blank: row.get(5)?,
         thumbnail: row.get(6)?,
         description: row.get(7)?,
-        vectors: Vectors::Kept,
+        vectors: VectorUpdate::Keep,
     })
 }
 

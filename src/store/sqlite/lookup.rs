@@ -6,8 +6,10 @@ use rusqlite::{Connection, OptionalExtension, Result as Sql};
 use super::schema::Source;
 use super::{Named, Sqlite};
 use crate::page::{ManualId, PageId};
-use crate::store::maxsim::Question;
-use crate::store::{Error, Hit, Lookup, Precision, Scope, Want, Words, query_terms, same_width};
+use crate::store::maxsim::PreparedQuery;
+use crate::store::{
+    Error, Hit, Lookup, Precision, Scope, TextField, TopK, query_terms, same_width,
+};
 use crate::vectors::MultiVector;
 
 /// Pages a thread takes at once, with a connection of its own.
@@ -26,42 +28,42 @@ WHERE INDEX MATCH ?1 AND collection = ?2 AND (?3 IS NULL OR name = ?3)
 ORDER BY 2 DESC, name, number";
 
 impl Lookup for Sqlite {
-    fn visual(&self, query: &MultiVector, scope: &Scope, want: Want) -> Result<Vec<Hit>, Error> {
+    fn visual(&self, query: &MultiVector, scope: &Scope, top_k: TopK) -> Result<Vec<Hit>, Error> {
         let collection = self.prepared()?;
         same_width(collection.profile.dim, query)?;
         let mut pages = self.within_scope(&collection, scope)?;
         let sweep = |table| Sweep {
             source: &self.source,
             at: &self.at,
-            question: Question::new(query),
+            question: PreparedQuery::new(query),
             kept: collection.precision,
             table,
         };
-        if collection.first_stage > 1 && !want.exact {
-            let best = sweep("first_stage").best(&pages, deeper(want))?;
+        if collection.first_stage > 1 && !top_k.exact {
+            let best = sweep("first_stage").best(&pages, deeper(top_k))?;
             let mut best: Vec<usize> = best.into_iter().map(|(page, _)| page).collect();
             best.sort_unstable();
             pages = best.into_iter().map(|page| pages[page].clone()).collect();
         }
-        let best = sweep("vectors").best(&pages, want)?;
+        let best = sweep("vectors").best(&pages, top_k)?;
         let found = |(page, score): (usize, f32)| (pages[page].0, score, pages[page].1.clone());
         self.hits(best.into_iter().map(found))
     }
 
     fn text(
         &self,
-        of: Words,
+        of: TextField,
         question: &str,
         scope: &Scope,
-        want: Want,
+        top_k: TopK,
     ) -> Result<Vec<Hit>, Error> {
         let collection = self.prepared()?;
         let Some(query) = query(question) else {
             return Ok(Vec::new());
         };
         let index = match of {
-            Words::Printed => "words",
-            Words::Described => "descriptions",
+            TextField::TextLayer => "words",
+            TextField::Description => "descriptions",
         };
         let read = || {
             let connection = self.connection();
@@ -78,7 +80,7 @@ impl Lookup for Sqlite {
             }
             Ok(found)
         };
-        let best = want.first(Sql::at(read(), &self.at)?, |(_, _, id)| id.manual.clone());
+        let best = top_k.select(Sql::at(read(), &self.at)?, |(_, _, id)| id.manual.clone());
         self.hits(best.into_iter())
     }
 }
@@ -95,11 +97,11 @@ fn query(question: &str) -> Option<String> {
 }
 
 /// What a first stage looks for.
-fn deeper(want: Want) -> Want {
-    Want {
-        count: (want.count * DEEPER).max(SHORTEST),
-        per_manual: want.per_manual.map(|most| most * DEEPER),
-        ..want
+fn deeper(top_k: TopK) -> TopK {
+    TopK {
+        k: (top_k.k * DEEPER).max(SHORTEST),
+        per_manual: top_k.per_manual.map(|most| most * DEEPER),
+        ..top_k
     }
 }
 
@@ -107,7 +109,7 @@ fn deeper(want: Want) -> Want {
 struct Sweep<'a> {
     source: &'a Source,
     at: &'a str,
-    question: Question,
+    question: PreparedQuery,
     kept: Precision,
     /// Where their rows lie.
     table: &'static str,
@@ -115,7 +117,7 @@ struct Sweep<'a> {
 
 impl Sweep<'_> {
     /// The best of some pages, which come in order of manual and number: positions and scores, best first.
-    fn best(&self, pages: &[(i64, PageId)], want: Want) -> Result<Vec<(usize, f32)>, Error> {
+    fn best(&self, pages: &[(i64, PageId)], top_k: TopK) -> Result<Vec<(usize, f32)>, Error> {
         let mut ranked: Vec<(usize, f32)> = self
             .scores(pages)?
             .into_iter()
@@ -124,7 +126,7 @@ impl Sweep<'_> {
             .collect();
         // Equal scores rank by manual and number.
         ranked.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        Ok(want.first(ranked, |&(page, _)| pages[page].1.manual.clone()))
+        Ok(top_k.select(ranked, |&(page, _)| pages[page].1.manual.clone()))
     }
 
     /// MaxSim of each page; none for a page that was removed meanwhile.

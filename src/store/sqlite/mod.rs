@@ -16,7 +16,7 @@ use std::sync::{Mutex, MutexGuard};
 use rusqlite::{Connection, ErrorCode, Result as Sql};
 
 use self::schema::Source;
-use super::{Config, Error, Mode, Precision, Which, locked};
+use super::{CollectionSelector, Config, Error, Mode, Precision, locked};
 use crate::vectors::Profile;
 
 /// A SQLite file, opened, with one of its collections.
@@ -62,7 +62,7 @@ impl Sqlite {
     pub(super) fn open(
         path: &Path,
         config: &Config,
-        which: Which<'_>,
+        which: CollectionSelector<'_>,
         mode: Mode,
     ) -> Result<Self, Error> {
         let at = path.display().to_string();
@@ -128,10 +128,10 @@ impl Sqlite {
     }
 }
 
-fn missing(which: Which<'_>, at: String) -> Error {
+fn missing(which: CollectionSelector<'_>, at: String) -> Error {
     match which {
-        Which::Last => Error::Empty { at },
-        Which::Profile(profile) => Error::NoCollection {
+        CollectionSelector::Last => Error::Empty { at },
+        CollectionSelector::Profile(profile) => Error::NoCollection {
             at,
             model: profile.model.clone(),
         },

@@ -6,7 +6,7 @@ use rusqlite::params;
 
 use super::{Named, Sqlite};
 use crate::page::{ManualId, PageSet};
-use crate::store::{Address, Config, Error, ManualCard, Mode, Which};
+use crate::store::{Address, CollectionSelector, Config, Error, ManualCard, Mode};
 
 /// Removals that wait. They are older than the pages that wait: what is removed later takes those pages away.
 const GONE: &str = "
@@ -17,7 +17,10 @@ CREATE TABLE IF NOT EXISTS gone (
 
 impl Sqlite {
     /// Opens a file as an outbox; makes it when it is not there.
-    pub(in crate::store) fn outbox(path: &Path, which: Which<'_>) -> Result<Self, Error> {
+    pub(in crate::store) fn outbox(
+        path: &Path,
+        which: CollectionSelector<'_>,
+    ) -> Result<Self, Error> {
         let config = Config::at(Address::File(path.to_owned()));
         let mut file = Self::open(path, &config, which, Mode::Write)?;
         file.is_outbox = true;
@@ -135,7 +138,7 @@ INSERT INTO gone (collection, manual, first, last) VALUES (1, 'pump.pdf', 41, 42
             .unwrap()
             .execute_batch(&format!("{script}{REMOVALS}"))
             .unwrap();
-        let outbox = Sqlite::outbox(&path, Which::Last).unwrap();
+        let outbox = Sqlite::outbox(&path, CollectionSelector::Last).unwrap();
         let removals = [
             (1, ManualId::new("pump.pdf"), PageSet::from(41)),
             (2, ManualId::new("valve.pdf"), PageSet::between(2, 3)),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Result as Sql};
 
 use super::{Collection, Keeping, Named};
-use crate::store::{Error, Precision, Which};
+use crate::store::{CollectionSelector, Error, Precision};
 use crate::units::ByteSize;
 use crate::vectors::Profile;
 
@@ -276,10 +276,13 @@ fn collection(row: &rusqlite::Row<'_>) -> Sql<Collection> {
 }
 
 /// The collection asked for, if there is one.
-pub(super) fn find(connection: &Connection, which: Which<'_>) -> Sql<Option<Collection>> {
+pub(super) fn find(
+    connection: &Connection,
+    which: CollectionSelector<'_>,
+) -> Sql<Option<Collection>> {
     let fits = |found: &Collection| match which {
-        Which::Last => true,
-        Which::Profile(wanted) => found.profile.id == wanted.id,
+        CollectionSelector::Last => true,
+        CollectionSelector::Profile(wanted) => found.profile.id == wanted.id,
     };
     Ok(collections(connection)?.into_iter().find(fits))
 }

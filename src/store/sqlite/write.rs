@@ -9,7 +9,8 @@ use super::{Collection, Keeping, Named, Sqlite, schema};
 use crate::page::{ManualId, Page, PageError, PageId, PageSet};
 use crate::pooling::pool;
 use crate::store::{
-    Error, ManualCard, Pace, StoredPage, Vectors, Verdict, Which, Writer, flaw, locked,
+    BatchPolicy, CollectionSelector, Error, ManualCard, StoredPage, VectorUpdate, WriteOutcome,
+    Writer, flaw, locked,
 };
 use crate::vectors::{PageVectors, Profile};
 
@@ -44,7 +45,7 @@ impl Sqlite {
 
 impl Writer for Sqlite {
     fn prepare(&self, profile: &Profile) -> Result<(), Error> {
-        let wanted = Which::Profile(profile);
+        let wanted = CollectionSelector::Profile(profile);
         let found = schema::find(&self.connection(), wanted).at(&self.at)?;
         if let Some(found) = found {
             if found.profile.dim != profile.dim {
@@ -63,7 +64,7 @@ impl Writer for Sqlite {
         Ok(())
     }
 
-    fn enter(&self, card: &ManualCard) -> Result<(), Error> {
+    fn upsert_manual(&self, card: &ManualCard) -> Result<(), Error> {
         let collection = self.prepared()?;
         let path = card.path.to_string_lossy();
         self.within(|connection| {
@@ -79,11 +80,11 @@ impl Writer for Sqlite {
         .map(|_| ())
     }
 
-    fn pace(&self) -> Pace {
-        Pace::of_a_file()
+    fn batch_policy(&self) -> BatchPolicy {
+        BatchPolicy::of_a_file()
     }
 
-    fn upsert(&self, pages: &[StoredPage]) -> Result<Vec<Page<Verdict>>, Error> {
+    fn upsert(&self, pages: &[StoredPage]) -> Result<Vec<Page<WriteOutcome>>, Error> {
         let collection = self.prepared()?;
         // Only pooling is worth the threads, which a model that embeds keeps busy.
         let packed = |page: &StoredPage| blobs(page, &collection);
@@ -167,7 +168,7 @@ struct Blobs {
 
 /// Packs the vectors of a page, or says what is wrong with them; none for a page that keeps those it has.
 fn blobs(page: &StoredPage, collection: &Collection) -> Result<Option<Blobs>, String> {
-    let Vectors::New(new) = &page.vectors else {
+    let VectorUpdate::Replace(new) = &page.vectors else {
         return Ok(None);
     };
     if let Some(why) = flaw(new, collection.profile.dim) {
@@ -191,14 +192,14 @@ impl Sqlite {
         collection: &Collection,
         page: &StoredPage,
         blobs: Option<Blobs>,
-    ) -> Sql<Result<Verdict, PageError>> {
+    ) -> Sql<Result<WriteOutcome, PageError>> {
         let refuse = |why: String| Ok(Err(PageError::Store(why)));
         let Some(manual) = manual_id(connection, collection, &page.id.manual)? else {
             return refuse("its manual was never entered".to_owned());
         };
         let rows = match &page.vectors {
-            Vectors::New(new) => new.vectors.len(),
-            Vectors::Kept => match rows_kept(connection, manual, page.id.number)? {
+            VectorUpdate::Replace(new) => new.vectors.len(),
+            VectorUpdate::Keep => match rows_kept(connection, manual, page.id.number)? {
                 None if self.is_outbox => 0,
                 None => return refuse("no vectors are stored that it could keep".to_owned()),
                 Some(rows) => rows,
@@ -206,10 +207,10 @@ impl Sqlite {
         };
         let id = put_page(connection, manual, page, rows)?;
         put_thumbnail(connection, id, &page.thumbnail)?;
-        if let (Vectors::New(new), Some(blobs)) = (&page.vectors, blobs) {
+        if let (VectorUpdate::Replace(new), Some(blobs)) = (&page.vectors, blobs) {
             put_vectors(connection, id, new, &blobs)?;
         }
-        Ok(Ok(Verdict::Stored))
+        Ok(Ok(WriteOutcome::Stored))
     }
 }
 
@@ -235,7 +236,7 @@ fn put_page(connection: &Connection, manual: i64, page: &StoredPage, rows: usize
             page.section,
             page.text,
             page.description,
-            page.vectors == Vectors::Kept,
+            page.vectors == VectorUpdate::Keep,
             page.said()
         ],
         |row| row.get(0),

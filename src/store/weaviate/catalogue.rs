@@ -9,7 +9,7 @@ use super::query::AT_ONCE;
 use super::schema::{self, DESCRIPTION, TEXT, VECTOR};
 use super::{Weaviate, filter};
 use crate::page::{ManualId, PageId};
-use crate::store::{Catalogue, Error, Fingerprint, ManualCard, Scope, Shelved, StoredPage};
+use crate::store::{Catalogue, Error, Fingerprint, ManualCard, ManualSummary, Scope, StoredPage};
 
 /// Pages with vectors that are fetched at once: some MB.
 const SHARE: usize = 16;
@@ -60,14 +60,14 @@ impl Catalogue for Weaviate {
         Ok(cards)
     }
 
-    fn manuals(&self) -> Result<Vec<Shelved>, Error> {
+    fn manuals(&self) -> Result<Vec<ManualSummary>, Error> {
         let mut shelf = Vec::new();
         for card in self.cards()? {
             let pages = filter::manual(&card.id);
             let (stored, rows) = self.sizes(pages.clone())?;
             if stored > 0 {
                 let blank = self.count(filter::and(pages, filter::blank()))?;
-                shelf.push(Shelved {
+                shelf.push(ManualSummary {
                     card,
                     stored,
                     blank: blank as u32,
@@ -78,7 +78,7 @@ impl Catalogue for Weaviate {
         Ok(shelf)
     }
 
-    fn known(&self, manual: &ManualId) -> Result<Vec<Fingerprint>, Error> {
+    fn fingerprints(&self, manual: &ManualId) -> Result<Vec<Fingerprint>, Error> {
         if self.collection().is_none() {
             return Ok(Vec::new());
         }

@@ -24,7 +24,7 @@ use reqwest::Method;
 use self::schema::Collection;
 use self::transport::{Failure, Wire};
 pub(super) use self::write::SENDING;
-use super::{Address, Config, Error, Mode, Which, locked};
+use super::{Address, CollectionSelector, Config, Error, Mode, locked};
 use crate::page::ManualId;
 use crate::vectors::Profile;
 
@@ -51,7 +51,11 @@ pub(super) struct Weaviate {
 
 impl Weaviate {
     /// Opens a collection; for writing it need not be there yet.
-    pub(super) fn open(config: &Config, which: Which<'_>, mode: Mode) -> Result<Self, Error> {
+    pub(super) fn open(
+        config: &Config,
+        which: CollectionSelector<'_>,
+        mode: Mode,
+    ) -> Result<Self, Error> {
         let Address::Servers(nodes) = &config.url else {
             return Err(Error::open(&config.url.to_string(), "it is no server"));
         };
@@ -86,8 +90,8 @@ impl Weaviate {
     }
 
     /// Whether a node died since this was opened.
-    pub(super) fn has_stumbled(&self) -> bool {
-        self.wire.has_stumbled()
+    pub(super) fn lost_node(&self) -> bool {
+        self.wire.lost_node()
     }
 
     /// How the collection is indexed, or will be, for people.
@@ -197,17 +201,22 @@ fn is_new_enough(version: &str) -> bool {
 }
 
 /// Whether a collection is the one asked for.
-fn fits(found: &Collection, which: Which<'_>, mode: Mode, at: &str) -> Result<(), Error> {
+fn fits(
+    found: &Collection,
+    which: CollectionSelector<'_>,
+    mode: Mode,
+    at: &str,
+) -> Result<(), Error> {
     let Profile { id, model, .. } = &found.profile;
     let at = at.to_owned();
     match which {
-        Which::Last => Ok(()),
-        Which::Profile(wanted) if wanted.id == *id => Ok(()),
-        Which::Profile(wanted) if mode == Mode::Read => Err(Error::NoCollection {
+        CollectionSelector::Last => Ok(()),
+        CollectionSelector::Profile(wanted) if wanted.id == *id => Ok(()),
+        CollectionSelector::Profile(wanted) if mode == Mode::Read => Err(Error::NoCollection {
             at,
             model: wanted.model.clone(),
         }),
-        Which::Profile(wanted) => Err(Error::Foreign {
+        CollectionSelector::Profile(wanted) => Err(Error::Foreign {
             at,
             found: model.clone(),
             found_id: id.clone(),

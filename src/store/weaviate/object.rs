@@ -12,7 +12,7 @@ use super::proto::{
 };
 use super::schema::{DESCRIPTION, SAID, TEXT, VECTOR};
 use crate::page::{ManualId, PageId};
-use crate::store::{ManualCard, StoredPage, Vectors};
+use crate::store::{ManualCard, StoredPage, VectorUpdate};
 use crate::vectors::{MultiVector, PageVectors, PatchMap};
 
 /// A property and its value; none where it has none.
@@ -220,7 +220,7 @@ pub(super) fn stored(result: &SearchResult, id: PageId) -> Result<StoredPage, St
     let places = PatchMap::from_bytes(columns, rows, &cells, vectors.len())
         .map_err(|cause| cause.to_string())?;
     Ok(StoredPage {
-        vectors: Vectors::New(PageVectors { vectors, places }),
+        vectors: VectorUpdate::Replace(PageVectors { vectors, places }),
         ..record(result, id)
     })
 }
@@ -238,7 +238,7 @@ pub(super) fn record(result: &SearchResult, id: PageId) -> StoredPage {
         description: fields.text(DESCRIPTION),
         blank: fields.is("blank"),
         thumbnail: fields.blob("thumbnail").unwrap_or_default(),
-        vectors: Vectors::Kept,
+        vectors: VectorUpdate::Keep,
     }
 }
 

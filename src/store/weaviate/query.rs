@@ -8,7 +8,7 @@ use super::proto::{
 use super::schema::{DESCRIPTION, SAID, TEXT, VECTOR};
 use super::{Weaviate, filter};
 use crate::store::{
-    Catalogue, Error, Hit, Lookup, Scope, Vectors, Want, Words, query_terms, same_width,
+    Catalogue, Error, Hit, Lookup, Scope, TextField, TopK, VectorUpdate, query_terms, same_width,
 };
 use crate::vectors::{MultiVector, max_sim};
 
@@ -22,23 +22,23 @@ const MOST: usize = 400;
 pub(super) const AT_ONCE: usize = 10_000;
 
 impl Lookup for Weaviate {
-    fn visual(&self, query: &MultiVector, scope: &Scope, want: Want) -> Result<Vec<Hit>, Error> {
+    fn visual(&self, query: &MultiVector, scope: &Scope, top_k: TopK) -> Result<Vec<Hit>, Error> {
         let collection = self.prepared()?;
         same_width(collection.profile.dim, query)?;
-        if want.exact {
-            return self.exact(query, scope, want);
+        if top_k.exact {
+            return self.exact(query, scope, top_k);
         }
         // An empty MUVERA collection must not be asked: its encoder would take the width of the query for ever.
         let pages = self.within(scope)?;
         if pages == 0 {
             return Ok(Vec::new());
         }
-        let narrow = filter::of(scope).is_some() || want.per_manual.is_some();
+        let narrow = filter::of(scope).is_some() || top_k.per_manual.is_some();
         let candidates = match narrow {
             true => pages.div_ceil(2).clamp(FEWEST, MOST),
             false => FEWEST,
         };
-        let candidates = candidates.max(want.count).min(AT_ONCE);
+        let candidates = candidates.max(top_k.k).min(AT_ONCE);
         let request = SearchRequest {
             near_vector: Some(NearVector {
                 targets: Some(Targets {
@@ -50,28 +50,28 @@ impl Lookup for Weaviate {
         };
         let reply: SearchReply = self.call("Search", &request)?;
         // The distance is the sum of the best dot products, negated.
-        Ok(ranked(&reply.results, want, |m| -m.distance))
+        Ok(ranked(&reply.results, top_k, |m| -m.distance))
     }
 
     fn text(
         &self,
-        of: Words,
+        of: TextField,
         question: &str,
         scope: &Scope,
-        want: Want,
+        top_k: TopK,
     ) -> Result<Vec<Hit>, Error> {
         let collection = self.prepared()?;
         let terms = query_terms::terms(question);
         let property = match of {
-            Words::Printed => TEXT,
-            Words::Described if collection.described => SAID,
-            Words::Described => return Ok(Vec::new()),
+            TextField::TextLayer => TEXT,
+            TextField::Description if collection.described => SAID,
+            TextField::Description => return Ok(Vec::new()),
         };
         if terms.is_empty() || scope.pages.is_empty() {
             return Ok(Vec::new());
         }
-        let candidates = (want.count + FEWEST)
-            .max(want.per_manual.map_or(0, |_| MOST))
+        let candidates = (top_k.k + FEWEST)
+            .max(top_k.per_manual.map_or(0, |_| MOST))
             .min(AT_ONCE);
         let request = SearchRequest {
             bm25: Some(Bm25 {
@@ -81,7 +81,7 @@ impl Lookup for Weaviate {
             ..self.hits(scope, candidates)
         };
         let reply: SearchReply = self.call("Search", &request)?;
-        Ok(ranked(&reply.results, want, |m| m.score))
+        Ok(ranked(&reply.results, top_k, |m| m.score))
     }
 }
 
@@ -143,11 +143,11 @@ impl Weaviate {
     }
 
     /// Compares every page here, with its vectors as the server keeps them: the truth that an index is measured by.
-    fn exact(&self, query: &MultiVector, scope: &Scope, want: Want) -> Result<Vec<Hit>, Error> {
+    fn exact(&self, query: &MultiVector, scope: &Scope, top_k: TopK) -> Result<Vec<Hit>, Error> {
         let mut hits = Vec::new();
         for page in self.scan(scope)? {
             let page = page?;
-            if let Vectors::New(seen) = &page.vectors {
+            if let VectorUpdate::Replace(seen) = &page.vectors {
                 hits.push(Hit {
                     score: max_sim(query, &seen.vectors),
                     id: page.id,
@@ -158,14 +158,14 @@ impl Weaviate {
                 });
             }
         }
-        Ok(best(hits, want))
+        Ok(best(hits, top_k))
     }
 }
 
 /// The hits of an answer, best first, equal ones in order of manual and page.
 fn ranked(
     results: &[SearchResult],
-    want: Want,
+    top_k: TopK,
     score: impl Fn(&super::proto::MetadataResult) -> f32,
 ) -> Vec<Hit> {
     let hit = |result: &SearchResult| {
@@ -179,10 +179,10 @@ fn ranked(
             description: fields.text(DESCRIPTION),
         })
     };
-    best(results.iter().filter_map(hit).collect(), want)
+    best(results.iter().filter_map(hit).collect(), top_k)
 }
 
-fn best(mut hits: Vec<Hit>, want: Want) -> Vec<Hit> {
+fn best(mut hits: Vec<Hit>, top_k: TopK) -> Vec<Hit> {
     hits.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.id.cmp(&b.id)));
-    want.first(hits, |hit| hit.id.manual.clone())
+    top_k.select(hits, |hit| hit.id.manual.clone())
 }

@@ -12,7 +12,7 @@ use super::proto::{NearVector, SearchReply, SearchRequest, SearchResult, Targets
 use super::schema::VECTOR;
 use super::{Weaviate, filter};
 use crate::page::ManualId;
-use crate::store::{Error, Index, ManualCard, ServerIndex, StoredPage, Vectors, Writer};
+use crate::store::{Error, Index, ManualCard, ServerIndex, StoredPage, VectorUpdate, Writer};
 use crate::vectors::{MultiVector, PageVectors};
 
 /// Pages that are looked at, and sent again, at once.
@@ -53,7 +53,8 @@ impl Weaviate {
         let Some(first) = numbers.first() else {
             return Ok(Vec::new());
         };
-        let Some(Vectors::New(any)) = self.read(manual, &[*first])?.pop().map(|page| page.vectors)
+        let Some(VectorUpdate::Replace(any)) =
+            self.read(manual, &[*first])?.pop().map(|page| page.vectors)
         else {
             return Ok(Vec::new());
         };
@@ -79,7 +80,7 @@ impl Weaviate {
         let mut missing = Vec::new();
         for share in numbers.chunks(SHARE) {
             for page in self.read(manual, share)? {
-                let Vectors::New(seen) = &page.vectors else {
+                let VectorUpdate::Replace(seen) = &page.vectors else {
                     continue;
                 };
                 let request = self.near(&seen.vectors.tail(1), NEAR);
@@ -124,7 +125,7 @@ impl Weaviate {
 
 /// The same page with its last row twice. Should the way end here, its origin tells that it must be made again.
 fn detour(page: StoredPage) -> StoredPage {
-    let Vectors::New(PageVectors { vectors, places }) = &page.vectors else {
+    let VectorUpdate::Replace(PageVectors { vectors, places }) = &page.vectors else {
         return page;
     };
     let doubled = PageVectors {
@@ -134,7 +135,7 @@ fn detour(page: StoredPage) -> StoredPage {
     StoredPage {
         origin: String::new(),
         content: String::new(),
-        vectors: Vectors::New(doubled),
+        vectors: VectorUpdate::Replace(doubled),
         ..page
     }
 }

@@ -72,19 +72,19 @@ pub(super) struct Wire {
     /// Which nodes answered when they were asked last.
     alive: Vec<AtomicBool>,
     /// The longest an answer may take.
-    patience: Duration,
+    linger: Duration,
 }
 
 impl Wire {
     /// Makes ready to talk; sends nothing.
     pub(super) fn new(config: &Config, nodes: &[String]) -> Result<Self, Error> {
         let failed = |why: String| Error::open(&nodes[0], &why);
-        let patience = Duration::from_secs(config.timeout_s);
+        let linger = Duration::from_secs(config.timeout_s);
         // Fails where a provider is installed already, which is as good.
         drop(rustls::crypto::ring::default_provider().install_default());
         let mut client = Client::builder()
             .connect_timeout(CONNECT_TIME)
-            .timeout(patience)
+            .timeout(linger)
             .user_agent(concat!("ingest/", env!("CARGO_PKG_VERSION")));
         if nodes.iter().any(|node| key::is_here(node)) {
             // A proxy is for the way out.
@@ -107,12 +107,12 @@ impl Wire {
             current: AtomicUsize::new(0),
             stumbled: AtomicBool::new(false),
             alive: nodes.iter().map(|_| AtomicBool::new(false)).collect(),
-            patience,
+            linger,
         })
     }
 
     /// Whether a node died while we talked to it.
-    pub(super) fn has_stumbled(&self) -> bool {
+    pub(super) fn lost_node(&self) -> bool {
         self.stumbled.load(Ordering::Relaxed)
     }
 
@@ -126,8 +126,8 @@ impl Wire {
         let reply = self.send(|node| {
             let request = self.client.post(format!("{node}/{CONNECT}/{method}"));
             let request = match method {
-                "Search" | "Aggregate" => request.timeout(self.patience.min(READ_TIME)),
-                _ => request.timeout(self.patience),
+                "Search" | "Aggregate" => request.timeout(self.linger.min(READ_TIME)),
+                _ => request.timeout(self.linger),
             };
             request
                 .header(CONTENT_TYPE, "application/proto")

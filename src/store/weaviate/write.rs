@@ -15,7 +15,8 @@ use super::transport::{Failure, passes};
 use super::{Weaviate, filter, object};
 use crate::page::{ManualId, Page, PageError, PageSet};
 use crate::store::{
-    Error, ManualCard, Pace, Scope, ServerIndex, StoredPage, Vectors, Verdict, Writer, flaw,
+    BatchPolicy, Error, ManualCard, Scope, ServerIndex, StoredPage, VectorUpdate, WriteOutcome,
+    Writer, flaw,
 };
 use crate::units::ByteSize;
 use crate::vectors::{PageVectors, Profile};
@@ -36,7 +37,7 @@ pub(in crate::store) const SENDING: ByteSize = ByteSize(((LANES * 3 + 2) * MESSA
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What became of a page; none while it is under way.
-type Outcome = Option<Result<Verdict, PageError>>;
+type Outcome = Option<Result<WriteOutcome, PageError>>;
 
 impl Writer for Weaviate {
     fn prepare(&self, profile: &Profile) -> Result<(), Error> {
@@ -52,7 +53,7 @@ impl Writer for Weaviate {
         Ok(())
     }
 
-    fn enter(&self, card: &ManualCard) -> Result<(), Error> {
+    fn upsert_manual(&self, card: &ManualCard) -> Result<(), Error> {
         let collection = self.prepared()?;
         let mut object = object::manual(card);
         object.collection = schema::manuals(&self.config);
@@ -66,15 +67,15 @@ impl Writer for Weaviate {
         }
     }
 
-    fn pace(&self) -> Pace {
-        Pace {
-            bytes: self.room(),
-            patience: PATIENCE,
-            lanes: LANES,
+    fn batch_policy(&self) -> BatchPolicy {
+        BatchPolicy {
+            target_bytes: self.room(),
+            linger: PATIENCE,
+            concurrency: LANES,
         }
     }
 
-    fn upsert(&self, pages: &[StoredPage]) -> Result<Vec<Page<Verdict>>, Error> {
+    fn upsert(&self, pages: &[StoredPage]) -> Result<Vec<Page<WriteOutcome>>, Error> {
         let collection = self.prepared()?;
         let mut outcomes: Vec<Outcome> = Vec::with_capacity(pages.len());
         for page in pages {
@@ -86,11 +87,11 @@ impl Writer for Weaviate {
         }
         self.put(&collection, pages, &mut outcomes)?;
         for (page, outcome) in pages.iter().zip(&mut outcomes) {
-            if outcome.is_none() && page.vectors == Vectors::Kept {
+            if outcome.is_none() && page.vectors == VectorUpdate::Keep {
                 *outcome = Some(self.patch(page)?);
             }
         }
-        let verdict = |outcome: Outcome| outcome.unwrap_or(Ok(Verdict::Stored));
+        let verdict = |outcome: Outcome| outcome.unwrap_or(Ok(WriteOutcome::Stored));
         Ok(pages
             .iter()
             .zip(outcomes)
@@ -132,7 +133,7 @@ impl Weaviate {
         let room = self.room();
         let (mut batch, mut indices, mut bytes) = (Vec::new(), Vec::new(), 0);
         for (index, page) in pages.iter().enumerate() {
-            let Vectors::New(new) = &page.vectors else {
+            let VectorUpdate::Replace(new) = &page.vectors else {
                 continue;
             };
             if outcomes[index].is_some() {
@@ -244,12 +245,12 @@ impl Weaviate {
     }
 
     /// Changes what is known of a page beside its vectors.
-    fn patch(&self, page: &StoredPage) -> Result<Result<Verdict, PageError>, Error> {
+    fn patch(&self, page: &StoredPage) -> Result<Result<WriteOutcome, PageError>, Error> {
         let class = &self.config.collection;
         let path = format!("objects/{class}/{}{}", page.id.uuid(), self.parameters());
         let body = object::patch(page, class, &self.config.tenant);
         match self.wire.rest(&Method::PATCH, &path, Some(&body)) {
-            Ok(_) => Ok(Ok(Verdict::Stored)),
+            Ok(_) => Ok(Ok(WriteOutcome::Stored)),
             Err(Failure::Missing(_)) => Ok(Err(PageError::Store(
                 "no vectors are stored that it could keep".to_owned(),
             ))),

@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use crate::annotate::{self, Gauge, Round, Trial};
 use crate::config::Settings;
+use crate::diagnostic::Diagnostic;
 use crate::evaluate::{mapping, simple_accuracy, vqa_accuracy};
 use crate::library;
-use crate::measure::{self, Answers, Candidate, Consistency, Figures, PageSaid, Row, Spread};
+use crate::measure::{self, Answers, Candidate, Consistency, Figures, PageSaid, Percentiles, Row};
 use crate::page::Description;
-use crate::report::Report;
 use crate::vlm::{self, Runner};
 
 use super::super::super::describe_run::annotate_settings;
@@ -54,7 +54,7 @@ impl From<annotate::Error> for Cut {
 
 impl Bench<'_> {
     /// Tries a candidate; what fails is told in the record.
-    pub(super) fn run(&self, named: &Named) -> Result<Candidate, Report> {
+    pub(super) fn run(&self, named: &Named) -> Result<Candidate, Diagnostic> {
         let mut record = Candidate {
             name: named.text.clone(),
             ..Candidate::default()
@@ -81,7 +81,7 @@ impl Bench<'_> {
                 record.error = Some(why);
             }
             Err(Cut::Stopped) => {
-                return Err(Report::plain("stopped; nothing is reported"));
+                return Err(Diagnostic::plain("stopped; nothing is reported"));
             }
         }
         record.verdict = grade::verdict(&record, self.memory());
@@ -180,7 +180,7 @@ impl Bench<'_> {
         first: &mut Vec<PageSaid>,
     ) -> Result<(), Cut> {
         let settings = self.settings(config);
-        let gauge: &Gauge<'_> = &|| runner.process().and_then(measure::taken_by);
+        let gauge: &Gauge<'_> = &|| runner.process().and_then(measure::process_memory);
         // Another size of the context loads the model anew, which is not part of a round.
         self.trial.repeat(runner, &settings, 1, false)?;
         for _ in 0..self.runs {
@@ -245,7 +245,7 @@ impl Bench<'_> {
                 .iter()
                 .map(|one| one.seconds - one.first)
                 .sum(),
-            first: Spread::of(waits),
+            first: Percentiles::of(waits),
             truncated: classes(&["truncated"]),
             loops: classes(&["repetition"]),
             unread: classes(&[
@@ -344,7 +344,7 @@ fn words(said: &Description) -> String {
 fn said(round: &Round) -> Vec<PageSaid> {
     let mut all: Vec<_> = round.pages.iter().collect();
     all.sort_by(|(a, _), (b, _)| a.cmp(b));
-    let one = |(id, said): &(_, annotate::Said)| {
+    let one = |(id, said): &(_, annotate::DescribeResult)| {
         let id: &crate::page::PageId = id;
         PageSaid {
             page: id.to_string(),

@@ -6,7 +6,7 @@ use plotters::style::RGBColor;
 
 use crate::annotate::Trial;
 use crate::measure::RunnerBenchmark;
-use crate::report::Report;
+use crate::diagnostic::Diagnostic;
 
 use super::super::super::html::{Bar, bars, document, escaped, list, table};
 use super::sheets::{REFERENCE, sheets, words};
@@ -15,8 +15,8 @@ const BLUE: RGBColor = RGBColor(0, 114, 178);
 const GREEN: RGBColor = RGBColor(0, 158, 115);
 
 /// The page.
-pub(super) fn page(benchmark: &RunnerBenchmark, trial: &Trial) -> Result<String, Report> {
-    let failed = |e: String| Report::plain(format!("the plots cannot be drawn: {e}"));
+pub(super) fn page(benchmark: &RunnerBenchmark, trial: &Trial) -> Result<String, Diagnostic> {
+    let failed = |e: String| Diagnostic::plain(format!("the plots cannot be drawn: {e}"));
     let mut body = list(&words(benchmark));
     body.push_str("<h2>Pages per second</h2>\n");
     body.push_str(&rates(benchmark).map_err(failed)?);

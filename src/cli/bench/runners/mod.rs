@@ -7,12 +7,12 @@ use clap::ValueEnum;
 
 use crate::annotate::{Redo, Request, Trial};
 use crate::config::Settings;
+use crate::diagnostic::Diagnostic;
 use crate::library;
 use crate::measure::{Grade, Machine, RUNNER_SCHEMA, Rankings, RunnerBenchmark};
 use crate::page::PageSet;
-use crate::report::Report;
 use crate::reports::runners as reports;
-use crate::store::{self, Mode, Store, Which};
+use crate::store::{self, CollectionSelector, Mode, Store};
 use crate::vlm::RunnerKind;
 
 use super::super::Common;
@@ -117,15 +117,15 @@ impl Named {
     }
 }
 
-pub(super) fn run(ui: &Ui, common: &Common, args: &RunnersArgs) -> Result<ExitCode, Report> {
+pub(super) fn run(ui: &Ui, common: &Common, args: &RunnersArgs) -> Result<ExitCode, Diagnostic> {
     let settings = common.settings()?;
-    let store = store::open(&settings.store, Which::Last, Mode::Read)?.store;
+    let store = store::open(&settings.store, CollectionSelector::Last, Mode::Read)?.store;
     interrupt::install_handler()?;
     let trial = render(ui, &settings, &*store, args)?;
     let asked = questions::read(&args.questions, &trial)?;
     let ways = ways(args, trial.pages().count());
     if ways.is_empty() {
-        return Err(Report::usage("no way of asking is left")
+        return Err(Diagnostic::usage("no way of asking is left")
             .hint("`--batch` must hold a number from 2 to the number of pages"));
     }
     let rounds = ways.len() * args.runs as usize;
@@ -166,7 +166,7 @@ fn tell(
     args: &RunnersArgs,
     benchmark: &RunnerBenchmark,
     trial: &Trial,
-) -> Result<ExitCode, Report> {
+) -> Result<ExitCode, Diagnostic> {
     match ui.json {
         true => ui.json(benchmark)?,
         false => ui.data(reports::text(benchmark))?,
@@ -176,7 +176,7 @@ fn tell(
     }
     if let Some(file) = &args.html {
         let pages = trial.pages().map(|(id, _, jpeg)| (id.to_string(), jpeg));
-        let page = reports::html(benchmark, pages).map_err(|e| Report::failure(&e))?;
+        let page = reports::html(benchmark, pages).map_err(|e| Diagnostic::failure(&e))?;
         write(file, &page)?;
     }
     let is_bad = |grade: Grade| grade == Grade::Fail;
@@ -195,7 +195,7 @@ fn render(
     settings: &Settings,
     store: &dyn Store,
     args: &RunnersArgs,
-) -> Result<Trial, Report> {
+) -> Result<Trial, Diagnostic> {
     let manual = args.manual.as_deref();
     let manual = manual
         .map(|name| library::find_manual(store, name).map(|card| card.id))
@@ -213,7 +213,7 @@ fn render(
     let is_empty = trial.pages().next().is_none();
     match is_empty {
         false => Ok(trial),
-        true => Err(Report::plain("there is no page to describe")
+        true => Err(Diagnostic::plain("there is no page to describe")
             .hint("blank pages are not asked about; `ingest list` tells what is stored")),
     }
 }

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::annotate::Trial;
+use crate::diagnostic::Diagnostic;
 use crate::page::{ManualId, PageId};
-use crate::report::Report;
 
 /// A question about a rendered page, with its right answers.
 pub(super) struct VqaQuestion {
@@ -50,7 +50,7 @@ struct VqaV2Answer {
 }
 
 /// Reads questions; those about pages that are not in hand are left out.
-pub(super) fn read(files: &[PathBuf], trial: &Trial) -> Result<Vec<VqaQuestion>, Report> {
+pub(super) fn read(files: &[PathBuf], trial: &Trial) -> Result<Vec<VqaQuestion>, Diagnostic> {
     let (mut own, mut asked, mut told) = (Vec::new(), Vec::new(), HashMap::new());
     for file in files {
         let json = json(file)?;
@@ -74,7 +74,7 @@ pub(super) fn read(files: &[PathBuf], trial: &Trial) -> Result<Vec<VqaQuestion>,
     let in_hand = |asked: &VqaQuestion| trial.pages().any(|(id, ..)| *id == asked.page);
     all.retain(|asked| in_hand(asked) && !asked.answers.is_empty());
     match all.is_empty() && !files.is_empty() {
-        true => Err(Report::plain("no question is about a page in hand")
+        true => Err(Diagnostic::plain("no question is about a page in hand")
             .hint("VQA v2 wants two files, `--questions QUESTIONS.json,ANNOTATIONS.json`, and its pictures stored")),
         false => Ok(all),
     }
@@ -106,16 +106,16 @@ impl VqaV2Question {
     }
 }
 
-fn json(file: &Path) -> Result<Value, Report> {
+fn json(file: &Path) -> Result<Value, Diagnostic> {
     let text = std::fs::read_to_string(file);
     let text = text.map_err(|e| failed(file, &e))?;
     serde_json::from_str(&text).map_err(|e| failed(file, &e))
 }
 
-fn parsed<T: for<'a> Deserialize<'a>>(file: &Path, json: Value) -> Result<T, Report> {
+fn parsed<T: for<'a> Deserialize<'a>>(file: &Path, json: Value) -> Result<T, Diagnostic> {
     serde_json::from_value(json).map_err(|e| failed(file, &e))
 }
 
-fn failed(file: &Path, why: &dyn std::fmt::Display) -> Report {
-    Report::plain(format!("{}: {why}", file.display()))
+fn failed(file: &Path, why: &dyn std::fmt::Display) -> Diagnostic {
+    Diagnostic::plain(format!("{}: {why}", file.display()))
 }

@@ -10,7 +10,7 @@ pub const USAGE: u8 = 64;
 
 /// What a person is told when a command cannot go on.
 #[derive(Debug)]
-pub struct Report {
+pub struct Diagnostic {
     /// What happened, to what.
     pub message: String,
     /// What to do.
@@ -19,7 +19,7 @@ pub struct Report {
     pub exit: u8,
 }
 
-impl Report {
+impl Diagnostic {
     /// A failure of something outside of the command line.
     pub fn failure(error: &dyn StdError) -> Self {
         let mut message = error.to_string();
@@ -63,7 +63,7 @@ impl Report {
     }
 }
 
-impl From<config::Error> for Report {
+impl From<config::Error> for Diagnostic {
     fn from(e: config::Error) -> Self {
         let report = Self {
             exit: USAGE,
@@ -78,7 +78,7 @@ impl From<config::Error> for Report {
     }
 }
 
-impl From<vlm::Error> for Report {
+impl From<vlm::Error> for Diagnostic {
     fn from(e: vlm::Error) -> Self {
         let report = Self::failure(&e);
         match e {
@@ -105,7 +105,7 @@ impl From<vlm::Error> for Report {
     }
 }
 
-impl From<annotate::Error> for Report {
+impl From<annotate::Error> for Diagnostic {
     fn from(e: annotate::Error) -> Self {
         match e {
             annotate::Error::Render(e) => pipeline::Error::from(e).into(),
@@ -115,7 +115,7 @@ impl From<annotate::Error> for Report {
     }
 }
 
-impl From<store::Error> for Report {
+impl From<store::Error> for Diagnostic {
     fn from(e: store::Error) -> Self {
         let report = Self::failure(&e);
         match e {
@@ -152,7 +152,7 @@ impl From<store::Error> for Report {
     }
 }
 
-impl From<checkpoint::Error> for Report {
+impl From<checkpoint::Error> for Diagnostic {
     fn from(e: checkpoint::Error) -> Self {
         let report = Self::failure(&e);
         match e {
@@ -166,7 +166,7 @@ impl From<checkpoint::Error> for Report {
     }
 }
 
-impl From<mlx::Error> for Report {
+impl From<mlx::Error> for Diagnostic {
     fn from(e: mlx::Error) -> Self {
         let report = Self::failure(&e);
         match e {
@@ -180,7 +180,7 @@ impl From<mlx::Error> for Report {
     }
 }
 
-impl From<embed::Error> for Report {
+impl From<embed::Error> for Diagnostic {
     fn from(e: embed::Error) -> Self {
         let report = Self::failure(&e);
         match e {
@@ -200,7 +200,7 @@ impl From<embed::Error> for Report {
     }
 }
 
-impl From<pipeline::Error> for Report {
+impl From<pipeline::Error> for Diagnostic {
     fn from(e: pipeline::Error) -> Self {
         match e {
             pipeline::Error::Render(e) => Self::failure(&e).hint(
@@ -212,7 +212,7 @@ impl From<pipeline::Error> for Report {
     }
 }
 
-impl From<pipeline::PlanError> for Report {
+impl From<pipeline::PlanError> for Diagnostic {
     fn from(e: pipeline::PlanError) -> Self {
         Self::failure(&e).hint(
             "raise limits.memory_fraction or limits.memory_limit, or lower embed.max_visual_tokens",
@@ -220,7 +220,7 @@ impl From<pipeline::PlanError> for Report {
     }
 }
 
-impl From<search::Error> for Report {
+impl From<search::Error> for Diagnostic {
     fn from(e: search::Error) -> Self {
         match e {
             search::Error::Embed(e) => e.into(),
@@ -233,7 +233,7 @@ impl From<search::Error> for Report {
     }
 }
 
-impl From<library::Error> for Report {
+impl From<library::Error> for Diagnostic {
     fn from(e: library::Error) -> Self {
         let report = Self::failure(&e);
         match e {
@@ -264,7 +264,7 @@ impl From<library::Error> for Report {
     }
 }
 
-impl From<std::io::Error> for Report {
+impl From<std::io::Error> for Diagnostic {
     fn from(e: std::io::Error) -> Self {
         Self::failure(&e)
     }
@@ -282,7 +282,7 @@ mod tests {
                 why: "503: the certificate service is down".to_owned(),
                 untrusted,
             };
-            Report::from(away).hints.concat()
+            Diagnostic::from(away).hints.concat()
         };
         assert!(hint(true).contains("store.ca_file"));
         assert!(hint(false).contains("start it"));

@@ -1,36 +1,63 @@
-//! # The house
+//! # Architecture
 //!
-//! `ingest` makes shelves of PDF manuals searchable by page, from the pixels of the page: every page is rendered,
-//! embedded as an image into a *multi-vector* (n rows, late interaction), stored, and found again by MaxSim.
+//! `ingest` is a search engine for PDF manuals by page image: every page is rendered, embedded as an image into a
+//! multi-vector (late interaction, as in ColPali and ColQwen), stored, and ranked by MaxSim.
 //!
-//! Read the modules in this order; each uses only those before it (`tests/architecture` keeps it so):
+//! ```text
+//! PDF, image ──render──> page image + text ──prepare──> patches ──embed──> multi-vector ──store──> SQLite | Weaviate
+//!            (PDFium in worker processes)   (patch)             (built-in | ColQwen on candle | MLX)   (outbox)
+//! query ──embed──> multi-vector ──MaxSim──┐
+//!       ──BM25 over text and descriptions─┴─search (fusion)──> ranked pages          stored pages ──annotate──> vlm
+//! ```
 //!
-//! | room | what it knows |
+//! Modules in dependency order; each depends only on those above it, and the files inside a module form no circle
+//! (`tests/architecture` checks both):
+//!
+//! | module | responsibility |
 //! |---|---|
-//! | [`page`] | what a page is: its id, its picture, what can go wrong with it |
-//! | [`vectors`] | multi-vectors, MaxSim, and the profile of the model that made them |
-//! | [`pooling`] | fewer rows a page, each the mean of rows that resemble each other |
-//! | [`units`] | parse and print bytes, seconds, rates |
-//! | [`patch`] | from a picture to what a model eats; pure maths, bit for bit the reference |
-//! | [`batch`] | grouping pages under a memory cap |
-//! | [`checkpoint`] | the files of a model: from a folder or the hub, checked, whatever computes with them |
-//! | [`qwen`] | what a model of the Qwen-VL families is: its shape, tensors, positions; pure maths |
-//! | [`mlx`] | those models on MLX, in a thread of their own (feature `mlx`) |
-//! | [`render`] | PDF and image files to page pictures, text, outline (PDFium in worker processes) |
-//! | [`embed`] | pages and questions to multi-vectors: the built-in model, ColQwen2, ColQwen2.5 |
-//! | [`describe`] | pages to words: vision-language models behind servers |
-//! | [`store`] | where pages are kept and looked up: SQLite, or Weaviate with an outbox before it |
-//! | [`measure`] | the record that every measured number is kept in |
-//! | [`pipeline`] | render → prepare → embed → store, on bounded channels; and from store to store |
-//! | [`annotate`] | a second pass: stored pages are described |
-//! | [`search`] | a question to ranked pages; fusion of ranked lists |
-//! | [`evaluate`] | nDCG, recall, MRR; the questions that an outline asks |
-//! | [`heatmap`] | where a page matched |
-//! | [`config`] | `config.toml`, checked once |
-//! | [`library`] | an opened library: store, model and page images, for every face |
-//! | [`diagnostic`] | any error to advice and an exit code |
-//! | [`reports`] | records as tables, Markdown, HTML with charts, files of `mteb` |
-//! | [`cli`] | the commands |
+//! | [`page`] | page ids, page images, page sets, annotations, page errors |
+//! | [`vectors`] | multi-vectors, MaxSim, patch maps, the profile that identifies the model of a collection |
+//! | [`pooling`] | hierarchical token pooling: fewer vectors per page |
+//! | [`units`] | bytes, seconds, pages per second: parse and print |
+//! | [`patch`] | image preprocessing: page image to patches, bit for bit as the reference does |
+//! | [`batch`] | batches limited by count and by cost |
+//! | [`checkpoint`] | model files: hub or folder, safetensors, LoRA, quantization, digests |
+//! | [`qwen`] | the Qwen-VL families: config, tensor schema, M-RoPE, window index, packed sequences |
+//! | [`qwen::candle`] | their vision tower, decoder and encoder on candle (CPU, CUDA, Metal) |
+//! | [`qwen::mlx`] | the same on MLX (feature `mlx`), and text generation with continuous batching |
+//! | [`render`] | PDF and image files to page images, text layer, page labels, outline |
+//! | [`embed`] | page images and queries to multi-vectors: the built-in model, ColQwen2, ColQwen2.5 |
+//! | [`vlm`] | vision-language models that describe pages: prompts, replies, runners |
+//! | [`store`] | SQLite and Weaviate: writing, lookup (MaxSim, BM25), catalogue, outbox |
+//! | [`measure`] | benchmark records, percentiles, memory sampling |
+//! | [`pipeline`] | the stages of `ingest FILE…` (render → prepare → embed → store), memory plan, `sync` |
+//! | [`annotate`] | the run of `ingest describe`: selects pages, queries a runner, stores descriptions |
+//! | [`search`] | a query to ranked pages; fusion of ranked lists; snippets |
+//! | [`evaluate`] | nDCG, recall, MRR; datasets, and queries made from a manual's outline |
+//! | [`heatmap`] | where on a page a query matched |
+//! | [`config`] | `config.toml`, user files, environment and flags to [`config::Settings`] |
+//! | [`library`] | opens settings, store, model and page images for the command line or a server |
+//! | [`diagnostic`] | any error to a message with hints and an exit code |
+//! | [`reports`] | records to tables, Markdown, HTML, charts and mteb files |
+//! | [`cli`] | the commands, one file each |
+//!
+//! ## How to add
+//!
+//! - **A ColQwen-like checkpoint of a known family:** a card in `embed/colqwen/cards/`, one line in
+//!   `embed/colqwen/model_card.rs`.
+//! - **A family of Qwen-VL:** a variant of [`qwen::Family`] and what its `config.json` says (`qwen/config.rs`), its tensors
+//!   (`qwen/schema.rs`), positions (`qwen/rope.rs`), then the layers that are new in `qwen/candle/` and `qwen/mlx/`
+//!   (`vision.rs`, `decoder.rs`, `kv_cache.rs`); golden files made by the reference in `tests/golden/`, compared in
+//!   `tests/parity`.
+//! - **Another model family:** a folder in `embed/` that implements [`embed::Embedder`], an arm in [`embed::open`] and
+//!   [`embed::card`]; how it wants its pages is a variant of [`patch::Prepare`].
+//! - **A store:** a folder in `store/` that implements [`store::Writer`], [`store::Lookup`] and [`store::Catalogue`], an arm
+//!   in [`store::open`], and `tests/store_contract` run on it.
+//! - **A runner of vision-language models:** a file in `vlm/server/` (or a folder beside `vlm/in_process/`) that implements
+//!   [`vlm::Runner`], a variant of [`vlm::RunnerKind`], an arm in [`vlm::open`].
+//! - **A command:** a file in `cli/` with its `Args` (doc comments are the help), a variant and an arm in `cli/mod.rs`, and a
+//!   row of the options that it takes in `cli/options.rs`.
+//! - **A setting:** a line in `config.toml` (the compiled-in defaults) and a field of the section's `Config`.
 
 pub mod annotate;
 pub mod batch;

@@ -132,7 +132,8 @@ impl Trial {
         Ok(round)
     }
 
-    /// Answers a question about a page, with or without its image; `None` if the request failed or the page was not rendered.
+    /// Answers a question about a page, with or without its image; `None` if the request failed or the page was not
+    /// rendered.
     ///
     /// # Errors
     /// [`vlm::Error`] when the run is aborted.

@@ -1,6 +1,6 @@
-//! Canary: detects degraded models. One described page is described again every `canary_every` pages; if the text differs,
-//! the model is reloaded and the pages since the last check are described again (LLaVA on an older mlx-vlm was right for its
-//! first page only).
+//! Canary: detects degraded models. One described page is described again every `canary_every` pages; if the text
+//! differs, the model is reloaded and the pages since the last check are described again (LLaVA on an older mlx-vlm was
+//! right for its first page only).
 
 use std::sync::{Mutex, PoisonError};
 
@@ -37,9 +37,9 @@ impl Canary {
         }
     }
 
-    /// Records pages that were described. When a check is due and the model has degraded, it is reloaded and the pages since
-    /// the last check are described again; returns their new outcomes. If the run is aborted meanwhile, the rest of these pages
-    /// have failed.
+    /// Records pages that were described. When a check is due and the model has degraded, it is reloaded and the pages
+    /// since the last check are described again; returns their new outcomes. If the run is aborted meanwhile, the rest
+    /// of these pages have failed.
     pub(super) fn record(
         &self,
         pages: Vec<PageTask>,

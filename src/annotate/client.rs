@@ -1,5 +1,5 @@
-//! Completion client: sends prompts to a runner, one at a time or concurrently, with retries, exponential back-off and the
-//! memory guard.
+//! Completion client: sends prompts to a runner, one at a time or concurrently, with retries, exponential back-off and
+//! the memory guard.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
@@ -112,8 +112,8 @@ impl<'a> RetryingClient<'a> {
         cause.clone().map_or(Ok(()), Err)
     }
 
-    /// Sends one prompt, retrying while the server is unavailable or out of memory. `Err` is a failure of the server, which
-    /// aborts the run; `Ok(Err(_))` one of the page.
+    /// Sends one prompt, retrying while the server is unavailable or out of memory. `Err` is a failure of the server,
+    /// which aborts the run; `Ok(Err(_))` one of the page.
     pub(super) fn complete(
         &self,
         parts: &[Part],

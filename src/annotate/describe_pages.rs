@@ -9,7 +9,8 @@ use crate::vlm::{Error, Finish, prompt};
 use super::Event;
 use super::client::{Attempt, Completion, CompletionResult, RetryingClient, shortened};
 
-/// Images that cost less than this share of their expected tokens were dropped by the server, or scaled down too far to read.
+/// Images that cost less than this share of their expected tokens were dropped by the server, or scaled down too far to
+/// read.
 const MIN_IMAGE_TOKENS: f64 = 0.5;
 
 /// A page to describe.
@@ -56,8 +57,8 @@ pub(super) struct Describer<'a> {
 }
 
 impl Describer<'_> {
-    /// Describes a group of pages: in one request, then the pages without a description one by one. Returns the outcomes up to
-    /// the error, if any.
+    /// Describes a group of pages: in one request, then the pages without a description one by one. Returns the
+    /// outcomes up to the error, if any.
     pub(super) fn describe(&self, group: Vec<PageTask>) -> (Vec<PageOutcome>, Result<(), Error>) {
         let mut outcomes = Vec::new();
         let result = self.batch(group, &mut outcomes);

@@ -6,8 +6,8 @@ use crate::page::{PageId, PageImage, Size};
 
 /// Maximum difference of two cell means, in levels of 255, that counts as noise.
 const MAX_DIFFERENCE: u8 = 8;
-/// Side of a cell in pixels: a page is reduced to the means of its cells, a sixteenth of its pixels. One black pixel on white
-/// changes a mean by 16 levels.
+/// Side of a cell in pixels: a page is reduced to the means of its cells, a sixteenth of its pixels. One black pixel on
+/// white changes a mean by 16 levels.
 const CELL_SIDE: usize = 4;
 
 /// Index of the pages rendered so far, by text layer.
@@ -24,21 +24,21 @@ struct IndexedPage {
 }
 
 impl DuplicateIndex {
-    /// Returns the earlier page that this one duplicates: their text layers are equal except for white space, and no cell mean
-    /// differs by more than noise. Otherwise inserts the page.
+    /// Returns the earlier page that this one duplicates: their text layers are equal except for white space, and no
+    /// cell mean differs by more than noise. Otherwise inserts the page.
     pub(super) fn find_or_insert(
         &mut self,
         id: &PageId,
         text: &str,
         image: &PageImage,
     ) -> Option<PageId> {
-        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let normalised = text.split_whitespace().collect::<Vec<_>>().join(" ");
         let page = IndexedPage {
             id: id.clone(),
             size: image.size(),
             cell_means: cell_means(image),
         };
-        let candidates = self.pages_by_text.entry(words).or_default();
+        let candidates = self.pages_by_text.entry(normalised).or_default();
         if let Some(original) = candidates
             .iter()
             .find(|other| is_near_duplicate(other, &page))

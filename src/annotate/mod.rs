@@ -1,7 +1,7 @@
 //! Describing: renders stored pages again, describes them with a vision-language model, and stores the descriptions.
 //!
-//! Blank pages and near-duplicates need no model. The others are queued for workers, each of which sends one page, or a few,
-//! per request.
+//! Blank pages and near-duplicates need no model. The others are queued for workers, each of which sends one page, or a
+//! few, per request.
 
 use std::collections::BTreeMap;
 use std::collections::HashSet;
@@ -156,7 +156,8 @@ pub struct Failure {
 }
 
 impl DescribeStats {
-    /// The exit code: 0 if nothing failed, 1 if something did, 2 if something did and no requested page has a description.
+    /// The exit code: 0 if nothing failed, 1 if something did, 2 if something did and no requested page has a
+    /// description.
     pub fn exit_code(&self) -> u8 {
         let failed = self.stopped || !self.failed.is_empty() || !self.manuals.is_empty();
         match (

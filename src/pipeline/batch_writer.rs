@@ -1,5 +1,5 @@
-//! Groups pages into writes of about `target_bytes`, sends up to `concurrency` of them in parallel, and never holds a page
-//! longer than `linger`.
+//! Groups pages into writes of about `target_bytes`, sends up to `concurrency` of them in parallel, and never holds a
+//! page longer than `linger`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -14,8 +14,8 @@ use super::joined;
 /// Maximum number of pages in a batch.
 const MAX_PAGES: usize = 256;
 
-/// Writes everything received on `input` until it is disconnected. The first error ends it and closes `input`, so that its
-/// senders fail too.
+/// Writes everything received on `input` until it is disconnected. The first error ends it and closes `input`, so that
+/// its senders fail too.
 pub(super) fn write_batched<T: Send, E: Send>(
     policy: BatchPolicy,
     input: Receiver<Vec<T>>,
@@ -64,8 +64,8 @@ fn send_batches<T, E>(
     }
 }
 
-/// Groups received items into batches until `input` is disconnected or `emit` returns `false`. Owns `input`, which is thus
-/// closed on return.
+/// Groups received items into batches until `input` is disconnected or `emit` returns `false`. Owns `input`, which is
+/// thus closed on return.
 fn group<T>(
     policy: BatchPolicy,
     input: Receiver<Vec<T>>,

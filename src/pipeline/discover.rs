@@ -68,7 +68,7 @@ pub fn discover(
         None => Vec::new(),
     };
     let mut inputs: Inputs = Vec::new();
-    for file in request.paths.iter().flat_map(|path| files_of(path)) {
+    for file in request.paths.iter().flat_map(|path| expand_path(path)) {
         let read = file.and_then(|path| match ManualCard::digest(&path) {
             Ok(digest) => Ok((path, digest)),
             Err(e) => Err(RejectedInput {
@@ -156,8 +156,8 @@ fn make_job(
     })
 }
 
-/// Returns the id of a file's manual: that of the stored manual with the same bytes, else its file name, preceded by as many
-/// parent folders as are needed to distinguish it from a manual at another path.
+/// Returns the id of a file's manual: that of the stored manual with the same bytes, else its file name, preceded by as
+/// many parent folders as are needed to distinguish it from a manual at another path.
 fn assign_id(path: &Path, file: &str, cards: &[ManualCard]) -> ManualId {
     if let Some(card) = cards.iter().find(|card| card.file == file) {
         return card.id.clone();
@@ -176,7 +176,7 @@ fn assign_id(path: &Path, file: &str, cards: &[ManualCard]) -> ManualId {
 }
 
 /// Returns the file itself, or all PDF and image files of a folder, sorted.
-fn files_of(path: &Path) -> Vec<Result<PathBuf, RejectedInput>> {
+fn expand_path(path: &Path) -> Vec<Result<PathBuf, RejectedInput>> {
     if !path.is_dir() {
         return vec![Ok(path.to_owned())];
     }
@@ -189,7 +189,7 @@ fn files_of(path: &Path) -> Vec<Result<PathBuf, RejectedInput>> {
     let mut files = Vec::new();
     match collect_files(path, &mut files) {
         Err(e) => rejected(format!("cannot be read: {e}")),
-        Ok(()) if files.is_empty() => rejected("the folder holds no PDF and no image".into()),
+        Ok(()) if files.is_empty() => rejected("the folder contains no PDF and no image".into()),
         Ok(()) => {
             files.sort();
             files.into_iter().map(Ok).collect()
@@ -265,7 +265,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         assert!(
-            files_of(folder.path())[0]
+            expand_path(folder.path())[0]
                 .as_ref()
                 .is_err_and(|m| m.why.contains("no PDF"))
         );
@@ -273,7 +273,7 @@ mod tests {
         for name in ["b.PDF", "a.png", "notes.txt", "deep/c.pdf"] {
             std::fs::write(at(name), b"x").unwrap();
         }
-        let names: Vec<_> = files_of(folder.path())
+        let names: Vec<_> = expand_path(folder.path())
             .into_iter()
             .map(|f| f.unwrap())
             .collect();

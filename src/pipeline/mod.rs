@@ -92,8 +92,8 @@ impl RunContext<'_> {
     }
 }
 
-/// Ingests every page of `jobs`. `stop`, once true, ends the run after the current batch. `on_event` is called from several
-/// threads.
+/// Ingests every page of `jobs`. `stop`, once true, ends the run after the current batch. `on_event` is called from
+/// several threads.
 ///
 /// The statistics are valid on errors too: pages counted as stored are in the store.
 pub fn ingest(
@@ -131,7 +131,8 @@ fn empty_stats(job: &Result<Job, RejectedInput>) -> ManualStats {
 }
 
 /// Runs the four stages. Each queue holds one batch, so that the model never waits for a batch to be assembled and few
-/// batches are in flight: one being prepared, one in the model, and on the way into the store what its batch policy allows.
+/// batches are in flight: one being prepared, one in the model, and on the way into the store what its batch policy
+/// allows.
 fn run_stages(components: Components<'_>, context: &RunContext<'_>) -> Result<(), Error> {
     let Components {
         renderer,

@@ -149,8 +149,8 @@ impl RunStats {
         self.stopped || self.manuals.iter().any(has_failed)
     }
 
-    /// The exit code: 0 if nothing failed or was deferred, 1 if something was, 2 if something was and no requested page is in
-    /// the store.
+    /// The exit code: 0 if nothing failed or was deferred, 1 if something was, 2 if something was and no requested page
+    /// is in the store.
     pub fn exit_code(&self) -> u8 {
         let available = self.total(|m| m.stored + m.unchanged + m.waiting);
         match (

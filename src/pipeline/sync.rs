@@ -18,9 +18,9 @@ use super::{Error, Event, InFlightPage, ManualStats, RunStats, joined};
 /// Pages read ahead of the writer.
 const READ_AHEAD: usize = 8;
 
-/// Makes the manuals of `to` equal to those of `from`; manuals that only `to` has stay. Pages with equal fingerprints are
-/// not sent, so an interrupted run can be resumed. `stop`, once true, ends it after the pages in flight. Vectors are pooled
-/// by `pool_factor`; 1 copies them unchanged.
+/// Makes the manuals of `to` equal to those of `from`; manuals that only `to` has stay. Pages with equal fingerprints
+/// are not sent, so an interrupted run can be resumed. `stop`, once true, ends it after the pages in flight. Vectors
+/// are pooled by `pool_factor`; 1 copies them unchanged.
 ///
 /// At the end the pages of each manual are compared on both sides; a page missing in `to` is a failed page.
 pub fn sync(

@@ -1,7 +1,7 @@
 //! The ingest pipeline with a fake renderer and a fake model on the real store: no PDFium, no weights.
 //!
-//! A manual is a text file of gray levels, one per page (`x` is a page that cannot be rendered). A page is embedded as one
-//! row: the unit vector e_k, k = gray level / 2; the query `gray 100` is e_50.
+//! A manual is a text file of gray levels, one per page (`x` is a page that cannot be rendered). A page is embedded as
+//! one row: the unit vector e_k, k = gray level / 2; the query `gray 100` is e_50.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 

@@ -1,4 +1,5 @@
-//! The embed stage: batches pages within the limits and runs the model; halves a batch when the device is out of memory.
+//! The embed stage: batches pages within the limits and runs the model; halves a batch when the device is out of
+//! memory.
 
 use std::sync::mpsc::{Receiver, RecvError, SyncSender};
 use std::time::{Duration, Instant};
@@ -165,7 +166,8 @@ impl EmbedStage<'_> {
     }
 }
 
-/// Embeds `pages`, halving the batch while the device is out of memory; `largest` is lowered to the largest batch that fitted.
+/// Embeds `pages`, halving the batch while the device is out of memory; `largest` is lowered to the largest batch that
+/// fitted.
 fn embed_halving(
     model: &mut dyn Embedder,
     pages: &[Prepared],

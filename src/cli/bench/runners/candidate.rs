@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::annotate::{self, Gauge, Round, Trial};
 use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
-use crate::evaluate::{mapping, simple_accuracy, vqa_accuracy};
+use crate::evaluate::{description_matches, simple_accuracy, vqa_accuracy};
 use crate::library;
 use crate::measure::{self, Answers, Candidate, Consistency, Figures, PageSaid, Percentiles, Row};
 use crate::page::Description;
@@ -256,7 +256,7 @@ impl Bench<'_> {
                 "mislabelled",
                 "thinking",
             ]),
-            mapped: mapping(&described.collect(), &layers),
+            mapped: description_matches(&described.collect(), &layers),
             memory_change: None,
             peak: round.peak,
         }

@@ -18,7 +18,7 @@ const PAUSE_TIMEOUT: Duration = Duration::from_secs(60);
 /// page.
 const UNLOAD_INTERVAL: u64 = 50;
 
-/// What to do before the next request.
+/// The action before the next request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     Go,

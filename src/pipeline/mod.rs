@@ -78,7 +78,7 @@ struct InFlightPage {
     record: StoredPage,
 }
 
-/// What all stages share.
+/// Jobs, settings, statistics and stop flag of a run; shared by all stages.
 struct RunContext<'a> {
     jobs: &'a [Result<Job, RejectedInput>],
     settings: &'a Settings,

@@ -56,14 +56,14 @@ pub enum Event {
         manual: ManualId,
         /// The page.
         number: u32,
-        /// Why.
+        /// The reason.
         error: PageError,
     },
     /// A manual failed as a whole.
     ManualFailed {
         /// As given on the command line.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         why: String,
     },
     /// The store's server is unavailable, for this reason; pages are deferred.
@@ -77,7 +77,7 @@ pub enum Event {
 pub struct Failure {
     /// The page, from 1.
     pub page: u32,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
@@ -102,7 +102,7 @@ pub struct ManualStats {
     pub waiting: u32,
     /// Pages that failed.
     pub failed: Vec<Failure>,
-    /// Why the manual failed as a whole.
+    /// The reason if the manual failed as a whole.
     pub error: Option<String>,
     /// Busy seconds of each stage.
     pub seconds: BTreeMap<Stage, f64>,

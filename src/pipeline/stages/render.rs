@@ -125,7 +125,10 @@ impl ManualReader<'_> {
     fn upsert_manual(&self, manual: &Manual) -> Result<Option<PageSet>, Error> {
         let requested = self.context.settings.pages.within(manual.pages);
         if requested.is_empty() {
-            let why = format!("has none of the requested pages: it has {}", manual.pages);
+            let why = format!(
+                "has none of the requested pages (page count: {})",
+                manual.pages
+            );
             self.context.collector.manual_failed(self.index, &why);
             return Ok(None);
         }

@@ -1,4 +1,4 @@
-//! From a question to ranked pages: visual, by text, or both fused.
+//! Search: ranks pages for a query by MaxSim over page images, BM25 over text, or a fusion of both.
 
 use std::collections::HashMap;
 
@@ -20,32 +20,32 @@ pub enum Mode {
     Hybrid,
 }
 
-/// Defaults of a search.
+/// Search settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// How to search.
     pub mode: Mode,
-    /// Pages to show.
+    /// Number of pages to show.
     pub count: usize,
 }
 
-/// A question.
+/// A search request.
 #[derive(Clone, Debug)]
 pub struct SearchRequest<'a> {
-    /// The words.
+    /// The query.
     pub text: &'a str,
     /// How to search.
     pub mode: Mode,
-    /// Where.
+    /// The manuals and pages to search.
     pub scope: &'a Scope,
-    /// How many pages, and how sure.
+    /// How many hits, and whether they must be exact.
     pub top_k: TopK,
-    /// What the visual list weighs in a hybrid search ([`embed::Card::visual_weight`]).
+    /// Weight of the visual list in a hybrid search ([`embed::Card::visual_weight`]).
     pub visual_weight: f32,
 }
 
-/// A page found.
+/// A hit: a page with its score.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SearchHit {
     /// The manual's name.
@@ -54,23 +54,23 @@ pub struct SearchHit {
     pub page: u32,
     /// Its printed label.
     pub label: Option<String>,
-    /// The section it lies in.
+    /// The section it is in.
     pub section: Option<String>,
-    /// MaxSim a query vector, BM25, or the fused score, by mode; comparable within one answer only.
+    /// MaxSim per query vector, BM25, or the fused score, by mode; comparable within one result list only.
     pub score: f32,
-    /// A line of its text around the words asked for.
+    /// The line of its text that matches the query best.
     pub snippet: String,
-    /// What its description is headed, and what that says; where it has one.
+    /// The title of its description, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// The summary of its description.
+    /// The summary of its description, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub summary: Option<String>,
     /// The page's id in every store.
     pub id: String,
 }
 
-/// Why a question has no answer.
+/// Why a search failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The model failed.
@@ -79,35 +79,35 @@ pub enum Error {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
-    /// Nothing to look for.
-    #[error("the question is empty")]
+    /// The query is empty.
+    #[error("the query is empty")]
     Empty,
 }
 
-/// What a description weighs beside the text layer. As a list of its own in the fusion one-line descriptions did harm;
-/// added to BM25 they help from 0.3 to 1.
+/// Weight of the description's BM25 score relative to the text layer's. One-line descriptions as a list of their own in
+/// the fusion made results worse; added to the BM25 score they improve them at weights from 0.3 to 1.
 const DESCRIPTION_WEIGHT: f32 = 0.5;
-/// Each ranked list is asked for so many pages before they are fused.
-const DEPTH: usize = 100;
-/// Characters of a snippet.
-const SNIPPET: usize = 120;
+/// Number of hits of each list that are fused.
+const FUSION_DEPTH: usize = 100;
+/// Maximum number of characters of a snippet.
+const SNIPPET_LEN: usize = 120;
 
-/// Answers a question; best page first. `embedder` is opened only when the mode needs it.
+/// Searches a store; best hit first. `embedder` is called only when the mode needs it.
 ///
 /// # Errors
-/// When the model or the store fails, or the question is empty.
+/// [`Error::Embed`] or [`Error::Store`] when the model or the store fails, [`Error::Empty`] when the query is empty.
 pub fn search<'e>(
     store: &dyn Lookup,
     embedder: impl FnOnce() -> Result<&'e mut dyn Embedder, embed::Error>,
-    question: &SearchRequest<'_>,
+    request: &SearchRequest<'_>,
 ) -> Result<Vec<SearchHit>, Error> {
-    let text = question.text.trim();
+    let text = request.text.trim();
     if text.is_empty() {
         return Err(Error::Empty);
     }
-    let (scope, top_k) = (question.scope, question.top_k);
-    let deep = TopK {
-        k: top_k.k.max(DEPTH),
+    let (scope, top_k) = (request.scope, request.top_k);
+    let fusion_top_k = TopK {
+        k: top_k.k.max(FUSION_DEPTH),
         ..top_k
     };
     let visual = |top_k| -> Result<Vec<Hit>, Error> {
@@ -117,13 +117,13 @@ pub fn search<'e>(
             .for_each(|hit| hit.score /= query.len() as f32);
         Ok(hits)
     };
-    let hits = match question.mode {
+    let hits = match request.mode {
         Mode::Visual => visual(top_k)?,
         Mode::Text => store.text(TextField::TextLayer, text, scope, top_k)?,
         Mode::Hybrid => fuse(
             vec![
-                Ranked::by_similarity(question.visual_weight, visual(deep)?),
-                Ranked::by_bm25(1.0, words(store, text, scope, deep)?),
+                Ranked::by_similarity(request.visual_weight, visual(fusion_top_k)?),
+                Ranked::by_bm25(1.0, bm25(store, text, scope, fusion_top_k)?),
             ],
             top_k,
         ),
@@ -131,38 +131,37 @@ pub fn search<'e>(
     Ok(hits.into_iter().map(|hit| search_hit(hit, text)).collect())
 }
 
-/// The pages by what is printed on them and what a describing run said of them: the sum of both BM25 scores, the second
-/// at [`DESCRIPTION_WEIGHT`].
-fn words(
+/// Ranks pages by the BM25 score of their text layer plus [`DESCRIPTION_WEIGHT`] times that of their description.
+fn bm25(
     store: &dyn Lookup,
-    question: &str,
+    query: &str,
     scope: &Scope,
     top_k: TopK,
 ) -> Result<Vec<Hit>, store::Error> {
-    let mut hits = store.text(TextField::TextLayer, question, scope, top_k)?;
-    let index = hits.iter().map(|hit| hit.id.clone()).zip(0..);
-    let index: HashMap<PageId, usize> = index.collect();
-    for said in store.text(TextField::Description, question, scope, top_k)? {
-        let score = said.score * DESCRIPTION_WEIGHT;
-        match index.get(&said.id) {
-            Some(&at) => hits[at].score += score,
-            None => hits.push(Hit { score, ..said }),
+    let mut hits = store.text(TextField::TextLayer, query, scope, top_k)?;
+    let positions = hits.iter().map(|hit| hit.id.clone()).zip(0..);
+    let positions: HashMap<PageId, usize> = positions.collect();
+    for described in store.text(TextField::Description, query, scope, top_k)? {
+        let score = described.score * DESCRIPTION_WEIGHT;
+        match positions.get(&described.id) {
+            Some(&position) => hits[position].score += score,
+            None => hits.push(Hit { score, ..described }),
         }
     }
     hits.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.id.cmp(&b.id)));
     Ok(hits)
 }
 
-/// A ranked list that takes part in a fusion.
+/// A ranked list to fuse.
 pub struct Ranked {
     weight: f32,
-    /// A page of this score is as good as none.
+    /// The score that counts as zero.
     floor: f32,
     hits: Vec<Hit>,
 }
 
 impl Ranked {
-    /// Pages by how near they are: every page is near somehow, so the last of the list counts as none.
+    /// A list by similarity: every page has some similarity, so the score of the last hit counts as zero.
     pub fn by_similarity(weight: f32, hits: Vec<Hit>) -> Self {
         let floor = hits.last().map_or(0.0, |hit| hit.score);
         Self {
@@ -172,7 +171,7 @@ impl Ranked {
         }
     }
 
-    /// Pages by their words: one without any has a score of 0.
+    /// A list by BM25: a page without query terms has a score of 0.
     pub fn by_bm25(weight: f32, hits: Vec<Hit>) -> Self {
         Self {
             weight,
@@ -181,8 +180,8 @@ impl Ranked {
         }
     }
 
-    /// What a score of this list adds, 1 for its best page.
-    fn share(&self, score: f32) -> f32 {
+    /// Returns the score relative to the best of the list, from 0 to 1.
+    fn relative_score(&self, score: f32) -> f32 {
         let best = self.hits.first().map_or(0.0, |hit| hit.score);
         match best > self.floor {
             true => (score - self.floor) / (best - self.floor),
@@ -191,23 +190,23 @@ impl Ranked {
     }
 }
 
-/// A page scores the weighted mean of its shares of the best score of each list (the convex combination of Bruch, Gai &
-/// Ingber 2023, arXiv 2210.11934, with the least possible score of BM25; Weaviate calls it relative score fusion). Ties
-/// are broken by page.
+/// Relative score fusion: a page scores the weighted mean of its relative scores in each list (the convex combination
+/// of Bruch, Gai & Ingber 2023, arXiv 2210.11934, with the theoretical minimum of BM25; Weaviate's name). Ties are
+/// broken by page.
 ///
-/// On the manuals that the built-in model was tuned on it beats reciprocal rank fusion, which knows no scores: recall@1 of
-/// octave's titles 0.90 beside 0.81, of words out of its paragraphs 0.76 beside 0.71, both lists weighing the same.
+/// On the manuals that the built-in model was tuned on it beats reciprocal rank fusion, which ignores scores: recall@1
+/// of octave's titles 0.90 against 0.81, of words from its paragraphs 0.76 against 0.71, with equal weights.
 pub fn fuse(lists: Vec<Ranked>, top_k: TopK) -> Vec<Hit> {
-    let all: f32 = lists.iter().map(|list| list.weight).sum();
+    let total_weight: f32 = lists.iter().map(|list| list.weight).sum();
     let mut fused: Vec<Hit> = Vec::new();
-    let mut at = std::collections::HashMap::<PageId, usize>::new();
+    let mut positions = HashMap::<PageId, usize>::new();
     for list in &lists {
         for hit in &list.hits {
-            let score = list.weight / all * list.share(hit.score);
-            match at.get(&hit.id) {
+            let score = list.weight / total_weight * list.relative_score(hit.score);
+            match positions.get(&hit.id) {
                 Some(&i) => fused[i].score += score,
                 None => {
-                    at.insert(hit.id.clone(), fused.len());
+                    positions.insert(hit.id.clone(), fused.len());
                     fused.push(Hit {
                         score,
                         ..hit.clone()
@@ -220,13 +219,13 @@ pub fn fuse(lists: Vec<Ranked>, top_k: TopK) -> Vec<Hit> {
     top_k.select(fused, |hit| hit.id.manual.clone())
 }
 
-fn search_hit(hit: Hit, question: &str) -> SearchHit {
+fn search_hit(hit: Hit, query: &str) -> SearchHit {
     let annotation = hit.description.as_deref().and_then(Annotation::from_json);
     let description = annotation.as_ref().and_then(Annotation::description);
     SearchHit {
         title: description.map(|d| d.title.clone()),
         summary: description.map(|d| d.summary.clone()),
-        snippet: snippet(&hit.text, question),
+        snippet: snippet(&hit.text, query),
         id: hit.id.uuid().to_string(),
         manual: hit.id.manual.to_string(),
         page: hit.id.number,
@@ -236,13 +235,13 @@ fn search_hit(hit: Hit, question: &str) -> SearchHit {
     }
 }
 
-/// The line of a page's text that holds the most words of the question, cut to a screen line.
-fn snippet(text: &str, question: &str) -> String {
-    let words: Vec<String> = words_of(question)
+/// Returns the line of a page's text with the most words of the query, truncated to [`SNIPPET_LEN`].
+fn snippet(text: &str, query: &str) -> String {
+    let words: Vec<String> = tokens(query)
         .filter(|w| w.len() > 2 || w.bytes().any(|b| b.is_ascii_digit()))
         .collect();
-    // Long words tell more than short ones, and numbers (`E-104`, `Q4`) most.
-    let worth = |w: &String| {
+    // Long words weigh more than short ones, and words with digits (`E-104`, `Q4`) most.
+    let weight_of = |w: &String| {
         w.len()
             * if w.bytes().any(|b| b.is_ascii_digit()) {
                 4
@@ -251,11 +250,11 @@ fn snippet(text: &str, question: &str) -> String {
             }
     };
     let hits = |line: &str| {
-        let line: Vec<String> = words_of(line).collect();
+        let line: Vec<String> = tokens(line).collect();
         words
             .iter()
             .filter(|w| line.contains(w))
-            .map(worth)
+            .map(weight_of)
             .sum::<usize>()
     };
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -267,21 +266,21 @@ fn snippet(text: &str, question: &str) -> String {
     let line = best
         .or_else(|| lines.clone().find(|line| line.len() > 20))
         .or_else(|| lines.clone().next());
-    shorten(line.unwrap_or_default())
+    truncate(line.unwrap_or_default())
 }
 
-fn words_of(text: &str) -> impl Iterator<Item = String> + '_ {
+fn tokens(text: &str) -> impl Iterator<Item = String> + '_ {
     text.split(|c: char| !c.is_alphanumeric())
         .filter(|w| !w.is_empty())
         .map(str::to_lowercase)
 }
 
-fn shorten(line: &str) -> String {
+fn truncate(line: &str) -> String {
     let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
-    if line.chars().count() <= SNIPPET {
+    if line.chars().count() <= SNIPPET_LEN {
         return line;
     }
-    let cut: String = line.chars().take(SNIPPET - 1).collect();
+    let cut: String = line.chars().take(SNIPPET_LEN - 1).collect();
     format!("{}…", cut.trim_end())
 }
 
@@ -302,13 +301,13 @@ mod tests {
     }
 
     #[test]
-    fn fusion_by_hand() {
-        let seen = || vec![hit(1, 0.9), hit(2, 0.8), hit(3, 0.5)];
-        let read = || vec![hit(2, 12.0), hit(4, 3.0)];
+    fn fused_scores_equal_those_computed_by_hand() {
+        let visual = || vec![hit(1, 0.9), hit(2, 0.8), hit(3, 0.5)];
+        let text = || vec![hit(2, 12.0), hit(4, 3.0)];
         let fused = |weight: f32| -> Vec<(u32, f32)> {
             let lists = vec![
-                Ranked::by_similarity(weight, seen()),
-                Ranked::by_bm25(1.0, read()),
+                Ranked::by_similarity(weight, visual()),
+                Ranked::by_bm25(1.0, text()),
             ];
             let fused = fuse(lists, TopK::new(9));
             let rounded = |score: f32| (score * 1000.0).round() / 1000.0;
@@ -317,7 +316,7 @@ mod tests {
                 .map(|hit| (hit.id.number, rounded(hit.score)))
                 .collect()
         };
-        // Page 2: (0.8 - 0.5) / (0.9 - 0.5) = 0.75 and 1; page 4: 3 of 12; page 3, the last one seen, counts as none.
+        // Page 2: (0.8 - 0.5) / (0.9 - 0.5) = 0.75 and 1; page 4: 3 of 12; page 3 is last in the visual list: zero.
         assert_eq!(fused(1.0), [(2, 0.875), (1, 0.5), (4, 0.125), (3, 0.0)]);
         let third = [(2, 0.938), (1, 0.25), (4, 0.188), (3, 0.0)];
         assert_eq!(fused(1.0 / 3.0), third);
@@ -325,12 +324,12 @@ mod tests {
             vec![Ranked::by_similarity(1.0, vec![hit(7, -0.2)])],
             TopK::new(9),
         );
-        assert_eq!(one[0].score, 1.0, "the only page is the best one");
+        assert_eq!(one[0].score, 1.0, "a single page has the best score");
         assert!(fuse(vec![Ranked::by_bm25(1.0, Vec::new())], TopK::new(9)).is_empty());
     }
 
     #[test]
-    fn a_snippet_shows_the_words_asked_for() {
+    fn snippet_is_the_line_with_most_query_words() {
         let text = "Contents\n\n To reset the alarm panel, hold   both keys for five seconds. \nSafety first";
         assert_eq!(
             snippet(text, "How do I reset the panel?"),

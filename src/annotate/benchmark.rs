@@ -1,4 +1,4 @@
-//! Trials of runners: pages are rendered once and asked about often, and nothing is stored.
+//! Benchmarks of runners: pages are rendered once and described several times, and nothing is stored.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,36 +17,36 @@ use super::client::{Attempt, RetryingClient};
 use super::describe_pages::{Describer, PageOutcome, PageTask};
 use super::memory_guard::MemoryGuard;
 use super::produce::PageProducer;
-use super::{Error, Event, Exchange, Gauge, Request, Settings, joined, lanes, select};
+use super::{Error, Event, Exchange, Gauge, Request, Settings, joined, run_workers, select};
 
-/// Pages in hand.
+/// Rendered pages for benchmark rounds.
 pub struct Trial {
-    sights: Vec<PageTask>,
+    tasks: Vec<PageTask>,
 }
 
-/// What a runner said of a page, or the class of its failure and what it said then.
+/// The description of a page, or the class of its failure and the reason.
 pub type DescribeResult = Result<Description, (String, String)>;
 
 /// All pages, described once.
 #[derive(Clone, Debug, Default)]
 pub struct Round {
-    /// What came of each page.
+    /// The result of each page.
     pub pages: Vec<(PageId, DescribeResult)>,
-    /// All questions that were answered.
+    /// All completed requests.
     pub exchanges: Vec<Exchange>,
-    /// Times that pages were asked again, by class.
+    /// Number of retries by failure class.
     pub retries: BTreeMap<String, u32>,
-    /// Seconds from the first question to the last answer.
+    /// Seconds from the first request to the last response.
     pub seconds: f64,
-    /// The most bytes that the model was seen to take.
+    /// Peak memory of the model in bytes; `None` if unknown.
     pub peak: Option<u64>,
 }
 
 impl Trial {
-    /// Renders pages. Blank ones, and all but one of pages that equal each other, are left out.
+    /// Renders the selected pages, without blank pages and near-duplicates. Also returns why pages or manuals failed.
     ///
     /// # Errors
-    /// When the store or the renderer fails, or a manual cannot be read.
+    /// [`Error::Store`] or [`Error::Render`] when the store or the renderer fails.
     pub fn render(
         renderer: impl FnOnce() -> Result<Box<dyn Renderer>, render::Error>,
         store: &dyn Store,
@@ -54,36 +54,36 @@ impl Trial {
         stop: &AtomicBool,
     ) -> Result<(Self, Vec<String>), Error> {
         let (jobs, _) = select::select_pages(store, request)?;
-        let most = jobs.iter().map(|job| job.pages.len()).sum::<usize>() + jobs.len();
-        let (out, groups) = sync_channel(most);
-        let (answered, answers) = sync_channel(most);
-        let desk = PageProducer {
+        let capacity = jobs.iter().map(|job| job.pages.len()).sum::<usize>() + jobs.len();
+        let (task_sender, tasks) = sync_channel(capacity);
+        let (outcome_sender, outcomes) = sync_channel(capacity);
+        let producer = PageProducer {
             interleave: 1,
             password: request.password.as_deref(),
             stop: [stop, stop],
-            out,
-            answered,
+            task_sender,
+            outcome_sender,
         };
-        desk.run(renderer, &jobs)?;
-        let failed = answers.iter().filter_map(|answer| match answer {
+        producer.run(renderer, &jobs)?;
+        let failed = outcomes.iter().filter_map(|outcome| match outcome {
             PageOutcome::Manual(_, why) | PageOutcome::Failed(_, _, why) => Some(why),
             _ => None,
         });
         let failed = failed.collect();
-        let sights = groups.iter().flatten().collect();
-        Ok((Self { sights }, failed))
+        let tasks = tasks.iter().flatten().collect();
+        Ok((Self { tasks }, failed))
     }
 
-    /// The pages, each with its text layer and its picture as a JPEG.
+    /// Returns the pages, each with its text layer and its image as a JPEG.
     pub fn pages(&self) -> impl Iterator<Item = (&PageId, &str, &[u8])> {
-        let all = self.sights.iter();
-        all.map(|sight| (&sight.id, sight.text.as_str(), &*sight.prompt.jpeg))
+        let all = self.tasks.iter();
+        all.map(|task| (&task.id, task.text.as_str(), &*task.prompt.jpeg))
     }
 
-    /// Lets a runner describe all pages.
+    /// Describes all pages with a runner.
     ///
     /// # Errors
-    /// When the runner is given up.
+    /// [`Error::Describe`] when the run is aborted.
     pub fn describe(
         &self,
         runner: &dyn Runner,
@@ -99,28 +99,28 @@ impl Trial {
             }
         };
         let guard = MemoryGuard::new(gauge, settings.memory, runner.card().unloads);
-        let over = AtomicBool::new(false);
+        let aborted = AtomicBool::new(false);
         let describer = Describer {
-            line: RetryingClient::new(runner, settings, &guard, &over, &on_event),
+            client: RetryingClient::new(runner, settings, &guard, &aborted, &on_event),
         };
         let mut round = Round::default();
         let start = Instant::now();
-        lanes(
+        run_workers(
             &describer,
             Canary::new(0),
-            |out, _| {
-                // A question holds pages of one manual: its answer tells them by their numbers.
-                let manuals = self.sights.chunk_by(|a, b| a.id.manual == b.id.manual);
+            |task_sender, _| {
+                // A request holds pages of one manual: its response labels them by page number.
+                let manuals = self.tasks.chunk_by(|a, b| a.id.manual == b.id.manual);
                 for group in manuals.flat_map(|pages| pages.chunks(settings.interleave)) {
-                    let stopped = stop.load(Ordering::Relaxed) || over.load(Ordering::Relaxed);
-                    if stopped || out.send(group.to_vec()).is_err() {
+                    let stopped = stop.load(Ordering::Relaxed) || aborted.load(Ordering::Relaxed);
+                    if stopped || task_sender.send(group.to_vec()).is_err() {
                         break;
                     }
                 }
                 Ok(())
             },
-            |answers| {
-                answers.iter().for_each(|answer| round.take(answer));
+            |outcomes| {
+                outcomes.iter().for_each(|outcome| round.record(outcome));
                 Ok(())
             },
         )?;
@@ -132,74 +132,83 @@ impl Trial {
         Ok(round)
     }
 
-    /// What a runner answers to a question about a page, with its picture or without; what went wrong where it does not.
+    /// Answers a question about a page, with or without its image; `None` if the request failed or the page was not
+    /// rendered.
     ///
     /// # Errors
-    /// When the page is not in hand, or the runner is given up.
+    /// [`vlm::Error`] when the run is aborted.
     pub fn answer(
         &self,
         runner: &dyn Runner,
         settings: &Settings,
         page: &PageId,
-        (question, with_picture): (&str, bool),
+        (question, with_image): (&str, bool),
     ) -> Result<Option<String>, vlm::Error> {
-        let Some(sight) = self.sights.iter().find(|sight| sight.id == *page) else {
+        let Some(task) = self.tasks.iter().find(|task| task.id == *page) else {
             return Ok(None);
         };
-        let picture = with_picture.then_some(&sight.prompt);
-        let parts = prompt::question(question, picture);
-        alone(runner, settings, |describer| {
-            let answered = describer.line.ask(&parts, 1, Attempt::Canary)?;
-            Ok(answered.ok().map(|said| said.text.trim().to_owned()))
+        let image = with_image.then_some(&task.prompt);
+        let parts = prompt::question(question, image);
+        with_describer(runner, settings, |describer| {
+            let result = describer
+                .client
+                .complete(&parts, 1, Attempt::GreedyExclusive)?;
+            Ok(result
+                .ok()
+                .map(|completion| completion.text.trim().to_owned()))
         })
     }
 
-    /// What a runner says when it describes the first page several times, always by the likeliest words: one time after
-    /// the other, or all beside each other. Answers that did not end well are empty.
+    /// Describes the first page several times with greedy decoding, one request after the other or concurrently. Failed
+    /// responses are empty.
     ///
     /// # Errors
-    /// When the runner is given up.
+    /// [`vlm::Error`] when the run is aborted.
     pub fn repeat(
         &self,
         runner: &dyn Runner,
         settings: &Settings,
         times: usize,
-        beside: bool,
+        concurrent: bool,
     ) -> Result<Vec<String>, vlm::Error> {
-        let Some(sight) = self.sights.first() else {
+        let Some(task) = self.tasks.first() else {
             return Ok(Vec::new());
         };
-        let parts: Vec<Part> = prompt::single(&sight.prompt);
-        alone(runner, settings, |describer| {
-            let once = |which| -> Result<String, vlm::Error> {
-                let answered = describer.line.ask(&parts, 1, which)?;
-                Ok(answered.map(|said| said.text).unwrap_or_default())
+        let parts: Vec<Part> = prompt::single(&task.prompt);
+        with_describer(runner, settings, |describer| {
+            let once = |attempt| -> Result<String, vlm::Error> {
+                let result = describer.client.complete(&parts, 1, attempt)?;
+                Ok(result.map(|completion| completion.text).unwrap_or_default())
             };
-            if !beside {
-                return (0..times).map(|_| once(Attempt::Canary)).collect();
+            if !concurrent {
+                return (0..times).map(|_| once(Attempt::GreedyExclusive)).collect();
             }
             thread::scope(|scope| {
-                let all: Vec<_> = (0..times)
-                    .map(|_| scope.spawn(|| once(Attempt::Steady)))
+                let threads: Vec<_> = (0..times)
+                    .map(|_| scope.spawn(|| once(Attempt::GreedyConcurrent)))
                     .collect();
-                all.into_iter().map(joined).collect()
+                threads.into_iter().map(joined).collect()
             })
         })
     }
 }
 
-/// A line for a few questions.
-fn alone<T>(runner: &dyn Runner, settings: &Settings, talk: impl FnOnce(&Describer<'_>) -> T) -> T {
-    let over = AtomicBool::new(false);
+/// Calls `work` with a describer without memory limit checks or events.
+fn with_describer<T>(
+    runner: &dyn Runner,
+    settings: &Settings,
+    work: impl FnOnce(&Describer<'_>) -> T,
+) -> T {
+    let aborted = AtomicBool::new(false);
     let guard = MemoryGuard::new(&|| None, settings.memory, runner.card().unloads);
-    talk(&Describer {
-        line: RetryingClient::new(runner, settings, &guard, &over, &|_| {}),
+    work(&Describer {
+        client: RetryingClient::new(runner, settings, &guard, &aborted, &|_| {}),
     })
 }
 
 impl Round {
-    fn take(&mut self, answer: PageOutcome) {
-        match answer {
+    fn record(&mut self, outcome: PageOutcome) {
+        match outcome {
             PageOutcome::Described {
                 id, description, ..
             } => self.pages.push((id, Ok(description))),

@@ -1,5 +1,6 @@
-//! A page asked about again and again: a model that no longer says what it said of it has lost its mind, and what it
-//! said meanwhile is worth nothing (LLaVA behind an older mlx-vlm was right for its first page alone).
+//! Canary: detects degraded models. One described page is described again every `canary_every` pages; if the text
+//! differs, the model is reloaded and the pages since the last check are described again (LLaVA on an older mlx-vlm was
+//! right for its first page only).
 
 use std::sync::{Mutex, PoisonError};
 
@@ -9,21 +10,21 @@ use crate::vlm::reply::FailureClass;
 use super::client::Attempt;
 use super::describe_pages::{Describer, PageOutcome, PageTask};
 
-/// Two answers whose edit distance is more than this share of the longer one are not the same.
-const APART: f64 = 0.1;
+/// Maximum normalised Levenshtein distance of two texts that count as equal.
+const MAX_DISTANCE: f64 = 0.1;
 
-/// What is known of the page that is asked about again.
+/// The canary page and the pages to check.
 #[derive(Default)]
 struct State {
-    /// The page, and what was said of it.
+    /// The canary page, and the text of its first response.
     page: Option<(PageTask, String)>,
-    /// Pages that were described since it was found unchanged.
-    since: Vec<PageTask>,
+    /// Pages described since the last successful check.
+    unchecked: Vec<PageTask>,
 }
 
-/// Keeps the page, shared by all lanes.
+/// Checks the model every `every` pages; shared by all workers.
 pub(super) struct Canary {
-    /// Pages from one look to the next; 0: never.
+    /// Pages between two checks; 0: never.
     every: usize,
     state: Mutex<State>,
 }
@@ -36,10 +37,10 @@ impl Canary {
         }
     }
 
-    /// Takes note of pages that were described and stored. When it is time, the page is asked about again; if the answer
-    /// is another one, the model is loaded anew, and these pages are asked about again: their answers are returned. No
-    /// page that is in doubt keeps its description when the runner is given up meanwhile.
-    pub(super) fn described(
+    /// Records pages that were described. When a check is due and the model has degraded, it is reloaded and the pages
+    /// since the last check are described again; returns their new outcomes. If the run is aborted meanwhile, the rest
+    /// of these pages have failed.
+    pub(super) fn record(
         &self,
         pages: Vec<PageTask>,
         describer: &Describer<'_>,
@@ -48,47 +49,49 @@ impl Canary {
             return (Vec::new(), Ok(()));
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.since.extend(pages);
-        match self.is_doubtful(&mut state, describer) {
+        state.unchecked.extend(pages);
+        match self.has_degraded(&mut state, describer) {
             Ok(false) => (Vec::new(), Ok(())),
-            Ok(true) => again(std::mem::take(&mut state.since), describer),
+            Ok(true) => describe_again(std::mem::take(&mut state.unchecked), describer),
             Err(cause) => (Vec::new(), Err(cause)),
         }
     }
 
-    /// Whether the pages since the last look are in doubt.
-    fn is_doubtful(&self, state: &mut State, describer: &Describer<'_>) -> Result<bool, Error> {
-        let Some((page, before)) = state.page.clone() else {
-            if let Some(first) = state.since.first().cloned() {
-                let said = describer.say(&first, Attempt::Canary)?;
-                state.page = said.ok().map(|said| (first, said.text));
+    /// Runs the check if it is due; returns whether the unchecked pages must be described again.
+    fn has_degraded(&self, state: &mut State, describer: &Describer<'_>) -> Result<bool, Error> {
+        let Some((page, reference)) = state.page.clone() else {
+            if let Some(candidate) = state.unchecked.first().cloned() {
+                let completion = describer.complete(&candidate, Attempt::GreedyExclusive)?;
+                state.page = completion
+                    .ok()
+                    .map(|completion| (candidate, completion.text));
                 if state.page.is_none() {
-                    // Not fit for it; the next one may be.
-                    state.since.clear();
+                    // No text for this page; the next one becomes the canary.
+                    state.unchecked.clear();
                 }
             }
             return Ok(false);
         };
-        if state.since.len() < self.every {
+        if state.unchecked.len() < self.every {
             return Ok(false);
         }
-        if is_same(describer, &page, &before)? {
-            state.since.clear();
+        if is_unchanged(describer, &page, &reference)? {
+            state.unchecked.clear();
             return Ok(false);
         }
-        let anew = match describer.line.runner.card().unloads {
-            true => ": it is loaded anew",
-            false => ", and this server cannot load it anew",
+        let reload = match describer.client.runner.card().unloads {
+            true => "; reloading it",
+            false => "; this server cannot reload it",
         };
-        describer.line.note(format!(
-            "the model no longer says what it said of {}{anew}; the last {} pages are asked about again",
+        describer.client.notify(format!(
+            "the model has degraded (different text for {}){reload}; describing the last {} pages again",
             page.id,
-            state.since.len()
+            state.unchecked.len()
         ));
-        describer.line.clean_up();
-        if !is_same(describer, &page, &before)? {
-            describer.line.give_up(Some(Error::ModelFailed(format!(
-                "asked about {} again, the model says something else, and goes on doing so",
+        describer.client.unload_model();
+        if !is_unchanged(describer, &page, &reference)? {
+            describer.client.abort(Some(Error::ModelFailed(format!(
+                "the text for {} still differs from the first one after reloading the model",
                 page.id
             ))));
         }
@@ -96,34 +99,38 @@ impl Canary {
     }
 }
 
-/// Asks about pages in doubt again. Those that are not come to have failed.
-fn again(
-    doubtful: Vec<PageTask>,
+/// Describes `tasks` again. After an error the remaining ones have failed.
+fn describe_again(
+    tasks: Vec<PageTask>,
     describer: &Describer<'_>,
 ) -> (Vec<PageOutcome>, Result<(), Error>) {
-    let (mut answers, mut result) = (Vec::new(), Ok(()));
-    for sight in doubtful {
+    let (mut outcomes, mut result) = (Vec::new(), Ok(()));
+    for task in tasks {
         if result.is_ok() {
-            answers.push(describer.again(&sight, FailureClass::State));
-            result = describer.single(&sight, &mut answers);
+            outcomes.push(describer.retry(&task, FailureClass::State));
+            result = describer.one(&task, &mut outcomes);
         }
         if let Err(cause) = &result {
-            answers.push(PageOutcome::Failed(
-                sight.id,
+            outcomes.push(PageOutcome::Failed(
+                task.id,
                 FailureClass::State,
                 cause.to_string(),
             ));
         }
     }
-    (answers, result)
+    (outcomes, result)
 }
 
-/// Whether the model says of a page what it said before; also when nobody can tell.
-fn is_same(describer: &Describer<'_>, page: &PageTask, before: &str) -> Result<bool, Error> {
-    let now = match describer.say(page, Attempt::Canary)? {
-        Ok(said) => said.text,
+/// Whether the model returns the reference text for the page; `true` if the server fails, since that says nothing.
+fn is_unchanged(
+    describer: &Describer<'_>,
+    page: &PageTask,
+    reference: &str,
+) -> Result<bool, Error> {
+    let text = match describer.complete(page, Attempt::GreedyExclusive)? {
+        Ok(completion) => completion.text,
         Err((FailureClass::Deadline | FailureClass::Server, _)) => return Ok(true),
-        Err((_, said)) => said,
+        Err((_, text)) => text,
     };
-    Ok(strsim::normalized_levenshtein(before, &now) >= 1.0 - APART)
+    Ok(strsim::normalized_levenshtein(reference, &text) >= 1.0 - MAX_DISTANCE)
 }

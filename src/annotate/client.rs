@@ -1,4 +1,5 @@
-//! The line to a runner: one question at a time or many at once, patience with a server that went away, and memory.
+//! Completion client: sends prompts to a runner, one at a time or concurrently, with retries, exponential back-off and
+//! the memory guard.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
@@ -12,26 +13,27 @@ use crate::vlm::{ChatRequest, Chunk, Error, Finish, Part, Runner};
 use super::memory_guard::{Action, MemoryGuard};
 use super::{Event, Exchange, Settings};
 
-/// How hot each attempt is: greedy copies dense tables well, and gets out of a loop only when it is warmer.
+/// Temperature by attempt: near-greedy sampling copies dense tables well, but leaves a repetition loop only at a higher
+/// temperature.
 const TEMPERATURES: [f32; 4] = [0.1, 0.4, 0.7, 1.0];
-/// Times that a server is waited for; each pause is twice as long as the one before.
-const PATIENCE: u32 = 6;
-/// The first pause.
-const PAUSE: Duration = Duration::from_secs(1);
-/// Between two looks at short memory.
-const LOOK: Duration = Duration::from_millis(500);
+/// Retries of a request while the server is unavailable; the back-off doubles each time.
+const MAX_RETRIES: u32 = 6;
+/// Back-off before the first retry.
+const INITIAL_BACKOFF: Duration = Duration::from_secs(1);
+/// Interval of the checks while memory is short.
+const MEMORY_POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Which attempt a question is.
+/// The kind of attempt: sets temperature and concurrency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Attempt {
-    /// The first: beside others.
+    /// The first attempt; concurrent with others.
     First,
-    /// A later one, alone: a server may take the temperature of one request for all that run.
+    /// A retry; exclusive, since a server may apply the temperature of one request to all that are running.
     Retry(u32),
-    /// One whose answer must be the same every time: alone, and always the likeliest word.
-    Canary,
-    /// The same beside others.
-    Steady,
+    /// Greedy decoding, exclusive: the output must be reproducible.
+    GreedyExclusive,
+    /// Greedy decoding, concurrent with others.
+    GreedyConcurrent,
 }
 
 impl Attempt {
@@ -39,33 +41,33 @@ impl Attempt {
         match self {
             Self::First => TEMPERATURES[0],
             Self::Retry(attempt) => TEMPERATURES[(attempt as usize).min(TEMPERATURES.len() - 1)],
-            Self::Canary | Self::Steady => 0.0,
+            Self::GreedyExclusive | Self::GreedyConcurrent => 0.0,
         }
     }
 }
 
-/// What was said.
+/// A completed response.
 pub(super) struct Completion {
     pub(super) text: String,
-    pub(super) end: Finish,
+    pub(super) finish: Finish,
 }
 
-/// What becomes of a question: an answer, or the class of its failure and what was said.
+/// Result of a prompt: the completion, or the class of its failure with details.
 pub(super) type CompletionResult = Result<Completion, (FailureClass, String)>;
 
-/// A runner, shared by all lanes.
+/// Sends prompts to a runner; shared by all workers.
 pub(super) struct RetryingClient<'a> {
     pub(super) runner: &'a dyn Runner,
     pub(super) settings: &'a Settings,
     pub(super) on_event: &'a (dyn Fn(Event) + Sync),
     pub(super) guard: &'a MemoryGuard<'a>,
-    /// Set once the server is given up; no page is blamed for that.
-    over: &'a AtomicBool,
-    /// Why it was.
+    /// Set once the run is aborted; no page counts as failed for that.
+    aborted: &'a AtomicBool,
+    /// Why it was aborted.
     cause: Mutex<Option<Error>>,
-    /// Held from a question to its first token, where the runner wants that.
+    /// Held from a request to its first token, for runners that must prefill one request at a time.
     prefill_gate: Mutex<()>,
-    /// Shared by the first attempts; whoever needs the runner alone waits until they are done.
+    /// Read-locked by concurrent requests, write-locked by exclusive ones.
     exclusive: RwLock<()>,
 }
 
@@ -74,7 +76,7 @@ impl<'a> RetryingClient<'a> {
         runner: &'a dyn Runner,
         settings: &'a Settings,
         guard: &'a MemoryGuard<'a>,
-        over: &'a AtomicBool,
+        aborted: &'a AtomicBool,
         on_event: &'a (dyn Fn(Event) + Sync),
     ) -> Self {
         Self {
@@ -82,49 +84,50 @@ impl<'a> RetryingClient<'a> {
             settings,
             on_event,
             guard,
-            over,
+            aborted,
             cause: Mutex::default(),
             prefill_gate: Mutex::default(),
             exclusive: RwLock::default(),
         }
     }
 
-    /// Asks nobody any more.
-    pub(super) fn give_up(&self, cause: Option<Error>) {
+    /// Aborts the run: no further request is sent. The first cause is kept.
+    pub(super) fn abort(&self, cause: Option<Error>) {
         let mut first = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
         *first = first.take().or(cause);
-        self.over.store(true, Ordering::Relaxed);
+        self.aborted.store(true, Ordering::Relaxed);
     }
 
-    /// Frees the model's memory once nobody is asked; the next question loads it anew.
-    pub(super) fn clean_up(&self) {
-        let _alone = self.exclusive.write();
-        // Best effort: a server that cannot unload says so when it is asked again.
+    /// Unloads the model once no request is running; the next request loads it again.
+    pub(super) fn unload_model(&self) {
+        let _exclusive = self.exclusive.write();
+        // Best effort: an error of the server shows at the next request.
         drop(self.runner.unload());
-        self.guard.freed();
+        self.guard.unloaded();
     }
 
-    /// Why the server was given up, if it was.
-    pub(super) fn outcome(&self) -> Result<(), Error> {
+    /// Returns the cause as an error if the run was aborted with one.
+    pub(super) fn result(&self) -> Result<(), Error> {
         let cause = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
         cause.clone().map_or(Ok(()), Err)
     }
 
-    /// Asks once, however often the server must be waited for. A failure of the server is no fault of the page.
-    pub(super) fn ask(
+    /// Sends one prompt, retrying while the server is unavailable or out of memory. `Err` is a failure of the server,
+    /// which aborts the run; `Ok(Err(_))` one of the page.
+    pub(super) fn complete(
         &self,
         parts: &[Part],
         pages: u32,
-        which: Attempt,
+        attempt: Attempt,
     ) -> Result<CompletionResult, Error> {
-        let mut pause = PAUSE;
-        let mut tries = 0;
+        let mut backoff = INITIAL_BACKOFF;
+        let mut retries = 0;
         loop {
-            self.enter()?;
-            let cause = match self.once(parts, pages, which, tries > 0) {
-                Ok(said) => return Ok(Ok(said)),
-                Err(Stopped::By(class, why)) => return Ok(Err((class, why))),
-                Err(Stopped::Failed(cause)) => cause,
+            self.wait_for_memory()?;
+            let cause = match self.complete_once(parts, pages, attempt, retries > 0) {
+                Ok(completion) => return Ok(Ok(completion)),
+                Err(AttemptError::Response(class, why)) => return Ok(Err((class, why))),
+                Err(AttemptError::Runner(cause)) => cause,
             };
             let why = cause.to_string();
             match &cause {
@@ -133,80 +136,83 @@ impl<'a> RetryingClient<'a> {
                 Error::Refused(_) | Error::Protocol(_) => {
                     return Ok(Err((FailureClass::Server, why)));
                 }
-                Error::ModelFailed(_) if tries >= 2 => return Ok(Err((FailureClass::Server, why))),
+                Error::ModelFailed(_) if retries >= 2 => {
+                    return Ok(Err((FailureClass::Server, why)));
+                }
                 Error::ModelFailed(_) => {}
                 Error::Unavailable { .. } | Error::Disconnected(_) | Error::Memory(_)
-                    if tries < PATIENCE =>
+                    if retries < MAX_RETRIES =>
                 {
                     if let Error::Memory(_) = cause {
-                        self.clean_up();
+                        self.unload_model();
                     }
-                    self.note(format!("{why}; asking again in {} s", pause.as_secs()));
-                    thread::sleep(pause);
-                    pause *= 2;
+                    self.notify(format!("{why}; retrying in {} s", backoff.as_secs()));
+                    thread::sleep(backoff);
+                    backoff *= 2;
                 }
-                _ => return Err(self.end(cause)),
+                _ => return Err(self.fail(cause)),
             }
-            tries += 1;
+            retries += 1;
         }
     }
 
-    /// Waits until there is memory to ask.
-    fn enter(&self) -> Result<(), Error> {
+    /// Waits until the memory guard allows another request.
+    fn wait_for_memory(&self) -> Result<(), Error> {
         loop {
-            if self.over.load(Ordering::Relaxed) {
-                self.outcome()?;
+            if self.aborted.load(Ordering::Relaxed) {
+                self.result()?;
                 return Err(Error::Disconnected("the run has ended".to_owned()));
             }
-            let (step, told) = self.guard.look();
-            if let Some(told) = told {
-                self.note(told);
+            let (action, warning) = self.guard.check();
+            if let Some(warning) = warning {
+                self.notify(warning);
             }
-            match step {
+            match action {
                 Action::Go => return Ok(()),
-                Action::CleanUp => {
-                    self.clean_up();
+                Action::Unload => {
+                    self.unload_model();
                     return Ok(());
                 }
-                Action::Wait { clean_up } => {
-                    if clean_up {
-                        self.clean_up();
+                Action::Wait { unload } => {
+                    if unload {
+                        self.unload_model();
                     }
-                    thread::sleep(LOOK);
+                    thread::sleep(MEMORY_POLL_INTERVAL);
                 }
                 Action::Stop => {
-                    let why = format!("{}; what is described is stored", self.guard.words());
-                    return Err(self.end(Error::Memory(why)));
+                    let why = format!("{}; described pages are stored", self.guard.usage());
+                    return Err(self.fail(Error::Memory(why)));
                 }
             }
         }
     }
 
-    fn end(&self, cause: Error) -> Error {
-        self.give_up(Some(cause.clone()));
+    /// Aborts the run because of `cause`, and returns it.
+    fn fail(&self, cause: Error) -> Error {
+        self.abort(Some(cause.clone()));
         cause
     }
 
-    pub(super) fn note(&self, words: String) {
-        (self.on_event)(Event::Note(words));
+    pub(super) fn notify(&self, text: String) {
+        (self.on_event)(Event::Note(text));
     }
 
-    /// Asks once. `alone` keeps all other requests out.
-    fn once(
+    /// Sends one request. `exclusive` excludes all others.
+    fn complete_once(
         &self,
         parts: &[Part],
         pages: u32,
-        which: Attempt,
-        alone: bool,
-    ) -> Result<Completion, Stopped> {
-        let alone = alone || !matches!(which, Attempt::First | Attempt::Steady);
-        let crowd = (!alone).then(|| self.exclusive.read());
-        let quiet = alone.then(|| self.exclusive.write());
+        attempt: Attempt,
+        exclusive: bool,
+    ) -> Result<Completion, AttemptError> {
+        let exclusive = exclusive || !matches!(attempt, Attempt::First | Attempt::GreedyConcurrent);
+        let shared_guard = (!exclusive).then(|| self.exclusive.read());
+        let exclusive_guard = exclusive.then(|| self.exclusive.write());
         let start = Instant::now();
         let request = ChatRequest {
             parts: parts.to_vec(),
             max_tokens: self.settings.max_tokens * pages,
-            temperature: which.temperature(),
+            temperature: attempt.temperature(),
             deadline: self.settings.deadline * pages,
         };
         let mut prefill_gate: Option<MutexGuard<'_, ()>> = self.runner.card().gated.then(|| {
@@ -215,56 +221,60 @@ impl<'a> RetryingClient<'a> {
                 .unwrap_or_else(PoisonError::into_inner)
         });
         let mut detector = RepetitionDetector::default();
-        let (mut thoughts, mut first) = (0, None);
+        let (mut reasoning_bytes, mut ttft) = (0, None);
         for chunk in self.runner.run(&request)? {
             let chunk = chunk?;
             prefill_gate = None;
             let now = start.elapsed().as_secs_f64();
-            let first = *first.get_or_insert(now);
+            let ttft = *ttft.get_or_insert(now);
             match chunk {
-                Chunk::Reasoning(words) => thoughts += words.len(),
-                Chunk::Text(words) => {
-                    if detector.push(&words) {
-                        let said = detector.into_text();
-                        return Err(Stopped::By(FailureClass::Repetition, shortened(&said)));
+                Chunk::Reasoning(text) => reasoning_bytes += text.len(),
+                Chunk::Text(text) => {
+                    if detector.push(&text) {
+                        let text = detector.into_text();
+                        return Err(AttemptError::Response(
+                            FailureClass::Repetition,
+                            shortened(&text),
+                        ));
                     }
                 }
-                Chunk::Finished(end) => {
+                Chunk::Finished(finish) => {
                     (self.on_event)(Event::Completed(Exchange {
-                        first,
+                        ttft,
                         seconds: now,
-                        end,
+                        finish,
                     }));
                     let text = detector.into_text();
-                    if text.trim().is_empty() && thoughts > 0 {
-                        let why = format!("{thoughts} bytes of thoughts");
-                        return Err(Stopped::By(FailureClass::Thinking, why));
+                    if text.trim().is_empty() && reasoning_bytes > 0 {
+                        let why = format!("{reasoning_bytes} bytes of reasoning, no answer");
+                        return Err(AttemptError::Response(FailureClass::Thinking, why));
                     }
-                    return Ok(Completion { text, end });
+                    return Ok(Completion { text, finish });
                 }
             }
         }
-        drop((prefill_gate, crowd, quiet));
-        Err(Stopped::Failed(Error::Disconnected(
-            "there was no end".to_owned(),
+        drop((prefill_gate, shared_guard, exclusive_guard));
+        Err(AttemptError::Runner(Error::Disconnected(
+            "the response ended without a finish reason".to_owned(),
         )))
     }
 }
 
-/// Why a question has no whole answer.
-enum Stopped {
-    /// We closed it, or it said nothing.
-    By(FailureClass, String),
-    Failed(Error),
+/// Why an attempt has no complete response.
+enum AttemptError {
+    /// The response was cut off, or had no text.
+    Response(FailureClass, String),
+    /// The runner failed.
+    Runner(Error),
 }
 
-impl From<Error> for Stopped {
+impl From<Error> for AttemptError {
     fn from(cause: Error) -> Self {
-        Self::Failed(cause)
+        Self::Runner(cause)
     }
 }
 
-/// The beginning of what was said, for the record.
+/// Returns the first 160 characters of a response on one line, for the failure record.
 pub(super) fn shortened(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.chars().count() {

@@ -1,4 +1,4 @@
-//! Asks about pages until there is an answer, or no hope.
+//! Describes pages: sends prompts, parses the responses and retries failed pages.
 
 use std::collections::BTreeMap;
 
@@ -9,21 +9,22 @@ use crate::vlm::{Error, Finish, prompt};
 use super::Event;
 use super::client::{Attempt, Completion, CompletionResult, RetryingClient, shortened};
 
-/// Pictures that cost less than this share of what they must were dropped, or shrunk beyond reading.
-const DROPPED: f64 = 0.5;
+/// Images that cost less than this share of their expected tokens were dropped by the server, or scaled down too far to
+/// read.
+const MIN_IMAGE_TOKENS: f64 = 0.5;
 
-/// A page on its way to the model.
+/// A page to describe.
 #[derive(Clone)]
 pub(super) struct PageTask {
     pub(super) id: PageId,
     pub(super) prompt: prompt::PageImagePrompt,
     /// Its text layer.
     pub(super) text: String,
-    /// Pixels of its picture.
+    /// Number of pixels of its image.
     pub(super) pixels: u64,
 }
 
-/// What became of a page, or of a manual.
+/// Outcome of a page, or of a manual.
 pub(super) enum PageOutcome {
     Described {
         id: PageId,
@@ -32,16 +33,16 @@ pub(super) enum PageOutcome {
     },
     Failed(PageId, FailureClass, String),
     Blank(PageId),
-    /// A page, and the one that it equals.
+    /// A near-duplicate, and the page that it equals.
     Duplicate(PageId, PageId),
     /// A manual that cannot be read.
     Manual(ManualId, String),
-    /// A page is asked again.
+    /// A page is tried again.
     Retried(FailureClass),
 }
 
 impl PageOutcome {
-    /// The page, if it was described.
+    /// Returns the page if it was described.
     pub(super) fn described(&self) -> Option<PageId> {
         match self {
             Self::Described { id, .. } => Some(id.clone()),
@@ -50,53 +51,57 @@ impl PageOutcome {
     }
 }
 
-/// Asks about pages; shared by all lanes.
+/// Describes pages; shared by all workers.
 pub(super) struct Describer<'a> {
-    pub(super) line: RetryingClient<'a>,
+    pub(super) client: RetryingClient<'a>,
 }
 
 impl Describer<'_> {
-    /// Asks about a group: together, and those that then have no answer alone. What is answered before the runner is given
-    /// up counts.
-    pub(super) fn ask(&self, group: Vec<PageTask>) -> (Vec<PageOutcome>, Result<(), Error>) {
-        let mut answers = Vec::new();
-        let result = self.all(group, &mut answers);
-        (answers, result)
+    /// Describes a group of pages: in one request, then the pages without a description one by one. Returns the
+    /// outcomes up to the error, if any.
+    pub(super) fn describe(&self, group: Vec<PageTask>) -> (Vec<PageOutcome>, Result<(), Error>) {
+        let mut outcomes = Vec::new();
+        let result = self.batch(group, &mut outcomes);
+        (outcomes, result)
     }
 
-    fn all(&self, group: Vec<PageTask>, answers: &mut Vec<PageOutcome>) -> Result<(), Error> {
-        let mut alone = group;
-        if alone.len() > 1 {
-            let sights: Vec<prompt::PageImagePrompt> =
-                alone.iter().map(|sight| sight.prompt.clone()).collect();
-            let parts = prompt::several(&sights);
-            let said = self.line.ask(&parts, alone.len() as u32, Attempt::First)?;
-            let layers: BTreeMap<u32, String> = alone
+    /// Describes a group; appends the outcomes to `outcomes`.
+    fn batch(&self, group: Vec<PageTask>, outcomes: &mut Vec<PageOutcome>) -> Result<(), Error> {
+        let mut remaining = group;
+        if remaining.len() > 1 {
+            let prompts: Vec<prompt::PageImagePrompt> =
+                remaining.iter().map(|task| task.prompt.clone()).collect();
+            let parts = prompt::several(&prompts);
+            let completion =
+                self.client
+                    .complete(&parts, remaining.len() as u32, Attempt::First)?;
+            let text_layers: BTreeMap<u32, String> = remaining
                 .iter()
-                .map(|sight| (sight.prompt.page, sight.text.clone()))
+                .map(|task| (task.prompt.page, task.text.clone()))
                 .collect();
-            let mut found = match said {
-                Ok(said)
+            let mut results = match completion {
+                Ok(completion)
                     if self.image_was_dropped(
-                        &said.end,
-                        alone.iter().map(|sight| sight.pixels).sum(),
+                        &completion.finish,
+                        remaining.iter().map(|task| task.pixels).sum(),
                     ) =>
                 {
-                    layers
+                    text_layers
                         .keys()
                         .map(|&page| (page, Err(FailureClass::ImageDropped)))
                         .collect()
                 }
-                Ok(said) => {
-                    let all = reply::several(&said.text, said.end.truncated, &layers);
-                    self.shared(all, &said, alone.len())
+                Ok(completion) => {
+                    let descriptions =
+                        reply::several(&completion.text, completion.finish.truncated, &text_layers);
+                    self.split_tokens(descriptions, &completion, remaining.len())
                 }
-                Err((class, _)) => layers.keys().map(|&page| (page, Err(class))).collect(),
+                Err((class, _)) => text_layers.keys().map(|&page| (page, Err(class))).collect(),
             };
-            alone.retain(|sight| match found.remove(&sight.prompt.page) {
+            remaining.retain(|task| match results.remove(&task.prompt.page) {
                 Some(Ok((description, tokens))) => {
-                    answers.push(PageOutcome::Described {
-                        id: sight.id.clone(),
+                    outcomes.push(PageOutcome::Described {
+                        id: task.id.clone(),
                         description,
                         tokens,
                     });
@@ -106,64 +111,68 @@ impl Describer<'_> {
                     let class = other
                         .and_then(Result::err)
                         .unwrap_or(FailureClass::Mislabelled);
-                    answers.push(self.again(sight, class));
+                    outcomes.push(self.retry(task, class));
                     true
                 }
             });
         }
-        for sight in alone {
-            self.single(&sight, answers)?;
+        for task in remaining {
+            self.one(&task, outcomes)?;
         }
         Ok(())
     }
 
-    /// Shares the cost of an answer among its pages.
-    fn shared(
+    /// Divides the tokens of a response among its pages.
+    fn split_tokens(
         &self,
-        all: BTreeMap<u32, Result<Description, FailureClass>>,
-        said: &Completion,
+        descriptions: BTreeMap<u32, Result<Description, FailureClass>>,
+        completion: &Completion,
         pages: usize,
     ) -> BTreeMap<u32, Result<(Description, u32), FailureClass>> {
-        let tokens = said.end.tokens.unwrap_or(0) / pages as u32;
-        all.into_iter()
-            .map(|(page, made)| (page, made.map(|made| (made, tokens))))
+        let tokens = completion.finish.tokens.unwrap_or(0) / pages as u32;
+        descriptions
+            .into_iter()
+            .map(|(page, result)| (page, result.map(|description| (description, tokens))))
             .collect()
     }
 
-    pub(super) fn again(&self, sight: &PageTask, class: FailureClass) -> PageOutcome {
-        (self.line.on_event)(Event::Retried(sight.id.clone(), class.to_string()));
+    /// Emits and returns a retry of the page.
+    pub(super) fn retry(&self, task: &PageTask, class: FailureClass) -> PageOutcome {
+        (self.client.on_event)(Event::Retried(task.id.clone(), class.to_string()));
         PageOutcome::Retried(class)
     }
 
-    /// Asks about one page, up the ladder.
-    pub(super) fn single(
+    /// Describes one page, with retries at rising temperature.
+    pub(super) fn one(
         &self,
-        sight: &PageTask,
-        answers: &mut Vec<PageOutcome>,
+        task: &PageTask,
+        outcomes: &mut Vec<PageOutcome>,
     ) -> Result<(), Error> {
-        let attempts = self.line.settings.attempts.max(1);
+        let attempts = self.client.settings.attempts.max(1);
         let mut last = (FailureClass::Empty, String::new());
         for attempt in 0..attempts {
-            let which = match attempt {
+            let kind = match attempt {
                 0 => Attempt::First,
                 _ => Attempt::Retry(attempt),
             };
-            let made = match self.say(sight, which)? {
+            let result = match self.complete(task, kind)? {
                 Err(failed) => Err(failed),
-                Ok(said) => match self.image_was_dropped(&said.end, sight.pixels) {
+                Ok(completion) => match self.image_was_dropped(&completion.finish, task.pixels) {
                     true => Err((
                         FailureClass::ImageDropped,
-                        "the server did not look at the picture".to_owned(),
+                        "the server dropped the image".to_owned(),
                     )),
-                    false => reply::single(&said.text, said.end.truncated, &sight.text)
-                        .map(|made| (made, said.end.tokens.unwrap_or(0)))
-                        .map_err(|class| (class, shortened(&said.text))),
+                    false => {
+                        reply::single(&completion.text, completion.finish.truncated, &task.text)
+                            .map(|description| (description, completion.finish.tokens.unwrap_or(0)))
+                            .map_err(|class| (class, shortened(&completion.text)))
+                    }
                 },
             };
-            match made {
+            match result {
                 Ok((description, tokens)) => {
-                    answers.push(PageOutcome::Described {
-                        id: sight.id.clone(),
+                    outcomes.push(PageOutcome::Described {
+                        id: task.id.clone(),
                         description,
                         tokens,
                     });
@@ -172,29 +181,34 @@ impl Describer<'_> {
                 Err(failed) => last = failed,
             }
             if attempt + 1 < attempts {
-                answers.push(self.again(sight, last.0));
+                outcomes.push(self.retry(task, last.0));
             }
         }
-        answers.push(PageOutcome::Failed(sight.id.clone(), last.0, last.1));
+        outcomes.push(PageOutcome::Failed(task.id.clone(), last.0, last.1));
         Ok(())
     }
 
-    /// Asks about one page once. The last of several attempts asks for less.
-    pub(super) fn say(&self, sight: &PageTask, which: Attempt) -> Result<CompletionResult, Error> {
-        let last = self.line.settings.attempts.saturating_sub(1);
-        let parts = match which {
+    /// Sends the prompt of one page once. The last of three or more attempts uses the simple prompt.
+    pub(super) fn complete(
+        &self,
+        task: &PageTask,
+        kind: Attempt,
+    ) -> Result<CompletionResult, Error> {
+        let last = self.client.settings.attempts.saturating_sub(1);
+        let parts = match kind {
             Attempt::Retry(attempt) if attempt > 1 && attempt == last => {
-                prompt::simple(&sight.prompt)
+                prompt::simple(&task.prompt)
             }
-            _ => prompt::single(&sight.prompt),
+            _ => prompt::single(&task.prompt),
         };
-        self.line.ask(&parts, 1, which)
+        self.client.complete(&parts, 1, kind)
     }
 
-    /// Whether a question cost so few tokens that its pictures cannot have been among them.
-    fn image_was_dropped(&self, end: &Finish, pixels: u64) -> bool {
-        let must = pixels as f64 / f64::from(self.line.runner.card().pixels_per_token);
-        end.prompt_tokens
-            .is_some_and(|tokens| f64::from(tokens) < must * DROPPED)
+    /// Whether a prompt cost so few tokens that its images cannot have been included.
+    fn image_was_dropped(&self, finish: &Finish, pixels: u64) -> bool {
+        let expected = pixels as f64 / f64::from(self.client.runner.card().pixels_per_token);
+        finish
+            .prompt_tokens
+            .is_some_and(|tokens| f64::from(tokens) < expected * MIN_IMAGE_TOKENS)
     }
 }

@@ -1,4 +1,4 @@
-//! Memory that the model takes, watched from page to page: a machine that runs out of it takes everything down.
+//! Memory guard: checks the model's memory before each request, since a machine out of memory stalls as a whole.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,38 +6,38 @@ use std::time::{Duration, Instant};
 
 use crate::annotate::Gauge;
 
-/// Shares of the limit, in per cent, from which something is done.
+/// Thresholds in per cent of the memory limit.
 const WARN: u64 = 75;
-const CLEAN_UP: u64 = 80;
+const UNLOAD: u64 = 80;
 const PAUSE: u64 = 85;
 const CRITICAL: u64 = 87;
 const STOP: u64 = 95;
-/// How long it is waited until memory is free, once all was done for that.
-const DROUGHT: Duration = Duration::from_secs(60);
-/// Looks between two times that memory is freed while work goes on: a model that is large by nature is not loaded anew
-/// for every page.
-const APART: u64 = 50;
+/// How long a pause may last after the model was unloaded.
+const PAUSE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Minimum number of checks between two unloads outside a pause: a model that is simply large is not reloaded for every
+/// page.
+const UNLOAD_INTERVAL: u64 = 50;
 
-/// What is to be done before the next question.
+/// The action before the next request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     Go,
-    /// Free memory, then go.
-    CleanUp,
-    /// Look again later.
+    /// Unload the model, then go.
+    Unload,
+    /// Check again later.
     Wait {
-        /// Free memory first.
-        clean_up: bool,
+        /// Unload the model first.
+        unload: bool,
     },
     Stop,
 }
 
-/// Looks at the memory.
+/// Compares the model's memory with the limit.
 pub(super) struct MemoryGuard<'a> {
     gauge: &'a Gauge<'a>,
     limit: u64,
-    /// Whether the model can be unloaded.
-    unloads: bool,
+    /// Whether the runner can unload the model.
+    can_unload: bool,
     peak: AtomicU64,
     state: Mutex<State>,
 }
@@ -45,38 +45,38 @@ pub(super) struct MemoryGuard<'a> {
 #[derive(Default)]
 struct State {
     now: u64,
-    looks: u64,
-    /// The look at which memory was freed.
-    cleaned: Option<u64>,
-    /// The pause that lasts.
+    checks: u64,
+    /// The check at which the model was last unloaded.
+    unloaded_at: Option<u64>,
+    /// The current pause.
     pause: Pause,
-    /// The highest mark that was told.
-    told: u64,
+    /// The highest threshold warned about.
+    warned: u64,
 }
 
-/// How far a pause has come.
+/// The state of a pause.
 #[derive(Clone, Copy, Default)]
 enum Pause {
     #[default]
     None,
-    /// Somebody frees memory.
-    Freeing,
-    /// It was freed then, and may take its time to come back.
+    /// The model is being unloaded.
+    Unloading,
+    /// The model was unloaded at this time; its memory may be released later.
     Since(Instant),
 }
 
 impl<'a> MemoryGuard<'a> {
-    pub(super) fn new(gauge: &'a Gauge<'a>, limit: u64, unloads: bool) -> Self {
+    pub(super) fn new(gauge: &'a Gauge<'a>, limit: u64, can_unload: bool) -> Self {
         Self {
             gauge,
             limit: limit.max(1),
-            unloads,
+            can_unload,
             peak: AtomicU64::new(0),
             state: Mutex::default(),
         }
     }
 
-    /// The most bytes that were seen; none when nobody could tell.
+    /// The peak in bytes; `None` if the gauge returned nothing.
     pub(super) fn peak(&self) -> Option<u64> {
         let peak = self.peak.load(Ordering::Relaxed);
         (peak > 0).then_some(peak)
@@ -86,93 +86,96 @@ impl<'a> MemoryGuard<'a> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes note of the memory, between looks.
-    pub(super) fn glance(&self) -> Option<u64> {
+    /// Samples the memory and updates the peak.
+    pub(super) fn sample(&self) -> Option<u64> {
         let now = (self.gauge)();
         self.peak.fetch_max(now.unwrap_or(0), Ordering::Relaxed);
         now
     }
 
-    /// Memory was freed, as far as that was possible.
-    pub(super) fn freed(&self) {
+    /// Notes that the model was unloaded, as far as that was possible.
+    pub(super) fn unloaded(&self) {
         self.state().pause = Pause::Since(Instant::now());
     }
 
-    /// Looks, and says what is to be done, and what a person should know.
-    pub(super) fn look(&self) -> (Action, Option<String>) {
-        let Some(now) = self.glance() else {
+    /// Samples the memory; returns what to do and a warning when a threshold is crossed for the first time.
+    pub(super) fn check(&self) -> (Action, Option<String>) {
+        let Some(now) = self.sample() else {
             return (Action::Go, None);
         };
         let mut state = self.state();
         state.now = now;
-        state.looks += 1;
+        state.checks += 1;
         let share = now.saturating_mul(100) / self.limit;
-        let told = state.tell(share, self.unloads).map(|what| {
-            let words = words(now, self.limit);
-            format!("{words}: {what}")
+        let warning = state.new_warning(share, self.can_unload).map(|warning| {
+            let usage = format_usage(now, self.limit);
+            format!("{usage}: {warning}")
         });
-        (state.step(share, self.unloads), told)
+        (state.action(share, self.can_unload), warning)
     }
 
-    /// How it stands, for people.
-    pub(super) fn words(&self) -> String {
-        words(self.state().now, self.limit)
+    /// The last sample and the limit, as text.
+    pub(super) fn usage(&self) -> String {
+        format_usage(self.state().now, self.limit)
     }
 }
 
 impl State {
-    fn step(&mut self, share: u64, unloads: bool) -> Action {
-        if share < PAUSE && !matches!(self.pause, Pause::Freeing) {
+    fn action(&mut self, share: u64, can_unload: bool) -> Action {
+        if share < PAUSE && !matches!(self.pause, Pause::Unloading) {
             self.pause = Pause::None;
         }
         match (share, self.pause) {
             (STOP.., _) => Action::Stop,
-            (PAUSE.., Pause::Since(then)) if then.elapsed() > DROUGHT => Action::Stop,
+            (PAUSE.., Pause::Since(unloaded)) if unloaded.elapsed() > PAUSE_TIMEOUT => Action::Stop,
             (PAUSE.., pause) => {
-                let clean_up = matches!(pause, Pause::None);
-                if clean_up {
-                    self.pause = Pause::Freeing;
-                    self.cleaned = Some(self.looks);
+                let unload = matches!(pause, Pause::None);
+                if unload {
+                    self.pause = Pause::Unloading;
+                    self.unloaded_at = Some(self.checks);
                 }
-                Action::Wait { clean_up }
+                Action::Wait { unload }
             }
-            (CLEAN_UP.., _) if unloads && self.is_time() => {
-                self.cleaned = Some(self.looks);
-                Action::CleanUp
+            (UNLOAD.., _) if can_unload && self.may_unload() => {
+                self.unloaded_at = Some(self.checks);
+                Action::Unload
             }
             _ => Action::Go,
         }
     }
 
-    fn is_time(&self) -> bool {
-        self.cleaned.is_none_or(|then| self.looks - then >= APART)
+    fn may_unload(&self) -> bool {
+        self.unloaded_at
+            .is_none_or(|last| self.checks - last >= UNLOAD_INTERVAL)
     }
 
-    /// What is told once for each mark.
-    fn tell(&mut self, share: u64, unloads: bool) -> Option<&'static str> {
-        let freed = match unloads {
-            true => "the model is unloaded and loaded anew",
+    /// Returns the warning of the highest threshold reached, once per threshold.
+    fn new_warning(&mut self, share: u64, can_unload: bool) -> Option<&'static str> {
+        let reload = match can_unload {
+            true => "the model is reloaded",
             false => "this server cannot unload its model",
         };
-        let marks = [
-            (STOP, "too much, the run is stopped"),
-            (CRITICAL, "critical, nothing is asked until some is free"),
-            (PAUSE, "nothing is asked until some is free"),
-            (CLEAN_UP, freed),
-            (WARN, "not much is left"),
+        let thresholds = [
+            (STOP, "stopping the run"),
+            (CRITICAL, "critical, paused until memory is free"),
+            (PAUSE, "paused until memory is free"),
+            (UNLOAD, reload),
+            (WARN, "memory is getting short"),
         ];
-        let (mark, what) = marks.into_iter().find(|(mark, _)| share >= *mark)?;
-        let is_news = mark > self.told;
-        self.told = self.told.max(mark);
-        is_news.then_some(what)
+        let (threshold, warning) = thresholds
+            .into_iter()
+            .find(|(threshold, _)| share >= *threshold)?;
+        let is_new = threshold > self.warned;
+        self.warned = self.warned.max(threshold);
+        is_new.then_some(warning)
     }
 }
 
-fn words(now: u64, limit: u64) -> String {
+fn format_usage(now: u64, limit: u64) -> String {
     let gb = |bytes: u64| bytes as f64 / 1e9;
     let share = now.saturating_mul(100) / limit;
     format!(
-        "the model takes {:.1} GB, {share} % of the {:.1} GB that it may",
+        "the model uses {:.1} GB, {share} % of its {:.1} GB limit",
         gb(now),
         gb(limit)
     )
@@ -183,38 +186,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_mark_has_its_step_and_is_told_once() {
+    fn each_threshold_has_an_action_and_warns_once() {
         let now = AtomicU64::new(0);
         let gauge = || Some(now.load(Ordering::Relaxed));
         let guard = MemoryGuard::new(&gauge, 1000, true);
         let at = |share: u64| {
             now.store(share, Ordering::Relaxed);
-            let (step, told) = guard.look();
-            (step, told.is_some())
+            let (action, warning) = guard.check();
+            (action, warning.is_some())
         };
         assert_eq!(at(740), (Action::Go, false));
         assert_eq!(at(750), (Action::Go, true));
         assert_eq!(at(760), (Action::Go, false));
-        assert_eq!(at(800), (Action::CleanUp, true));
-        assert_eq!(at(820), (Action::Go, false), "not for every page");
-        assert_eq!(at(850), (Action::Wait { clean_up: true }, true));
-        assert_eq!(at(870), (Action::Wait { clean_up: false }, true));
-        guard.freed();
-        assert_eq!(at(870), (Action::Wait { clean_up: false }, false));
+        assert_eq!(at(800), (Action::Unload, true));
+        assert_eq!(
+            at(820),
+            (Action::Go, false),
+            "not unloaded again for every page"
+        );
+        assert_eq!(at(850), (Action::Wait { unload: true }, true));
+        assert_eq!(at(870), (Action::Wait { unload: false }, true));
+        guard.unloaded();
+        assert_eq!(at(870), (Action::Wait { unload: false }, false));
         assert_eq!(at(700), (Action::Go, false));
-        assert_eq!(at(860), (Action::Wait { clean_up: true }, false));
+        assert_eq!(at(860), (Action::Wait { unload: true }, false));
         assert_eq!(at(950), (Action::Stop, true));
         assert_eq!(guard.peak(), Some(950));
-        for _ in 0..APART - 1 {
+        for _ in 0..UNLOAD_INTERVAL - 1 {
             assert_eq!(at(700).0, Action::Go);
         }
-        assert_eq!(at(810).0, Action::CleanUp);
+        assert_eq!(at(810).0, Action::Unload);
     }
 
     #[test]
-    fn a_machine_that_nobody_can_look_at_stops_nothing() {
+    fn guard_without_a_gauge_never_stops() {
         let guard = MemoryGuard::new(&|| None, 1, true);
-        assert_eq!(guard.look(), (Action::Go, None));
+        assert_eq!(guard.check(), (Action::Go, None));
         assert_eq!(guard.peak(), None);
     }
 }

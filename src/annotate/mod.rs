@@ -1,7 +1,7 @@
-//! A second pass over stored pages: each is rendered again, described by a vision-language model, and stored with that.
+//! Describing: renders stored pages again, describes them with a vision-language model, and stores the descriptions.
 //!
-//! Pages that need no model are told apart first: blank ones, and twins of pages already described. The others wait for
-//! lanes, each of which asks about one page, or a few, at a time.
+//! Blank pages and near-duplicates need no model. The others are queued for workers, each of which sends one page, or a
+//! few, per request.
 
 use std::collections::BTreeMap;
 use std::collections::HashSet;
@@ -25,6 +25,7 @@ mod describe_pages;
 mod duplicates;
 mod memory_guard;
 mod produce;
+mod record;
 mod select;
 
 pub use benchmark::{DescribeResult, Round, Trial};
@@ -35,52 +36,52 @@ use client::RetryingClient;
 use describe_pages::{Describer, PageOutcome, PageTask};
 use memory_guard::MemoryGuard;
 
-/// Between two glances at the memory.
-const GLANCE: Duration = Duration::from_millis(250);
+/// Interval of the memory samples.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How pages are asked about.
+/// Settings of a run.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Requests at once.
+    /// Concurrent requests.
     pub lanes: usize,
-    /// Pages in one request.
+    /// Pages per request.
     pub interleave: usize,
-    /// Tokens that the description of a page may take.
+    /// Maximum tokens of the description of a page.
     pub max_tokens: u32,
-    /// How long a page may take.
+    /// Maximum time per page.
     pub deadline: Duration,
-    /// Times a page is asked before it has failed.
+    /// Attempts per page before it has failed.
     pub attempts: u32,
-    /// Pages after which the model's memory is freed, so that it is loaded anew; 0: never.
+    /// Pages after which the model is unloaded, and so reloaded; 0: never.
     pub unload_every: usize,
-    /// Pages after which the same page is asked about again, to see whether the model says the same; 0: never.
+    /// Pages between two checks that the model still describes the canary page the same way; 0: never.
     pub canary_every: usize,
-    /// Bytes of memory that the model may take.
+    /// Memory limit of the model, in bytes.
     pub memory: u64,
 }
 
-/// Tells the bytes that the model takes; none where nobody can tell.
+/// Returns the memory that the model uses, in bytes; `None` if unknown.
 pub type Gauge<'a> = dyn Fn() -> Option<u64> + Sync + 'a;
 
-/// What a run works with.
+/// The renderer, the model, the store and the memory gauge of a run.
 pub struct Components<'a> {
     /// Opens the renderer.
     pub renderer: Box<dyn FnOnce() -> Result<Box<dyn Renderer>, render::Error> + Send + 'a>,
     /// The model.
     pub runner: &'a dyn Runner,
-    /// Where pages are.
+    /// The store with the pages.
     pub store: &'a dyn Store,
-    /// The memory that the model takes.
+    /// Measures the memory of the model.
     pub gauge: &'a Gauge<'a>,
 }
 
-/// A part that failed as a whole: the run ends, what is stored stays.
+/// A component failed: the run ends, stored descriptions stay.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No page can be rendered.
+    /// The renderer failed.
     #[error(transparent)]
     Render(#[from] render::Error),
-    /// The model is away.
+    /// The runner failed.
     #[error(transparent)]
     Describe(#[from] vlm::Error),
     /// The store failed.
@@ -88,75 +89,81 @@ pub enum Error {
     Store(#[from] store::Error),
 }
 
-/// What happens, as it happens.
+/// An event of a run.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// So many pages will be looked at.
-    Found(usize),
-    /// A page is done: described, failed, blank or a twin.
+    /// This many pages were selected.
+    Selected(usize),
+    /// A page is done: described, failed, blank or a near-duplicate.
     Done(PageId),
-    /// A page is asked again, for this reason.
+    /// A page is tried again, for this reason.
     Retried(PageId, String),
-    /// A question was answered.
+    /// A request was completed.
     Completed(Exchange),
-    /// Something a person should know.
+    /// A message for the user.
     Note(String),
 }
 
-/// A question and its answer, as a stopwatch and the runner saw them.
+/// Timing and token counts of a completed request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Exchange {
-    /// Seconds to the first word.
-    pub first: f64,
-    /// Seconds to the end.
+    /// Time to first token (TTFT), in seconds.
+    pub ttft: f64,
+    /// Seconds to the end of the response.
     pub seconds: f64,
-    /// Tokens of question and answer, where the runner tells.
-    pub end: vlm::Finish,
+    /// Finish reason and token counts, as reported by the runner.
+    pub finish: vlm::Finish,
 }
 
-/// What became of a run.
+/// Statistics of a run.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct DescribeStats {
-    /// Pages that were described.
+    /// Pages described.
     pub described: u32,
-    /// Pages that took the description of a twin.
-    pub twins: u32,
-    /// Blank pages, which are not asked about.
+    /// Near-duplicates that received the description of their original.
+    #[serde(rename = "twins")]
+    pub duplicates: u32,
+    /// Blank pages, which need no description.
     pub blank: u32,
-    /// Pages that had a description.
-    pub kept: u32,
-    /// Pages that failed, and why.
+    /// Pages that had a description already.
+    #[serde(rename = "kept")]
+    pub unchanged: u32,
+    /// Pages that failed.
     pub failed: Vec<Failure>,
-    /// Manuals that could not be read, and why.
+    /// Manuals that could not be read, with the reason.
     pub manuals: BTreeMap<String, String>,
-    /// Times that a page was asked again, by class.
+    /// Number of retries by failure class.
     pub retries: BTreeMap<String, u32>,
-    /// Tokens that were made.
+    /// Tokens generated.
     pub tokens: u64,
-    /// Seconds from the first question to the last answer.
+    /// Seconds from start to end.
     pub seconds: f64,
-    /// The most bytes of memory that the model was seen to take; none where nobody can tell.
+    /// Peak memory of the model in bytes; `None` if unknown.
     pub memory: Option<u64>,
     /// Whether the run was stopped before its end.
     pub stopped: bool,
 }
 
-/// A page that has no description.
+/// A page that failed.
 #[derive(Clone, Debug, Serialize)]
 pub struct Failure {
     /// The page.
     pub page: String,
-    /// The class of its failure.
+    /// The failure class.
     pub class: String,
-    /// What happened, in words.
+    /// The reason, for people.
     pub why: String,
 }
 
 impl DescribeStats {
-    /// The exit code: 0 nothing failed, 1 something did, 2 something did and nothing asked for has a description.
+    /// The exit code: 0 if nothing failed, 1 if something did, 2 if something did and no requested page has a
+    /// description.
     pub fn exit_code(&self) -> u8 {
         let failed = self.stopped || !self.failed.is_empty() || !self.manuals.is_empty();
-        match (failed, self.described + self.twins + self.blank + self.kept) {
+        match (
+            failed,
+            self.described + self.duplicates + self.blank + self.unchanged,
+        ) {
             (false, _) => 0,
             (true, 0) => 2,
             (true, _) => 1,
@@ -164,11 +171,11 @@ impl DescribeStats {
     }
 }
 
-/// Describes stored pages. `stop`, once true, ends the run after the pages in hand. What happens is told to `on_event`.
+/// Describes stored pages. `stop`, once true, ends the run after the pages in flight.
 ///
-/// The tally is complete also when a part failed: what it counts as described is in the store.
+/// The statistics are valid on errors too: pages counted as described are in the store.
 pub fn annotate(
-    parts: Components<'_>,
+    components: Components<'_>,
     request: &Request,
     settings: &Settings,
     stop: &AtomicBool,
@@ -176,136 +183,137 @@ pub fn annotate(
 ) -> (DescribeStats, Result<(), Error>) {
     let start = Instant::now();
     let mut stats = DescribeStats::default();
-    let how = RunContext {
+    let context = RunContext {
         settings,
         stop,
         on_event,
     };
-    let result = flow(parts, request, &how, &mut stats);
+    let result = run(components, request, &context, &mut stats);
     stats.seconds = start.elapsed().as_secs_f64();
     stats.stopped = stop.load(Ordering::Relaxed);
     (stats, result)
 }
 
-/// How a run works, and who is told.
+/// Settings, stop flag and event callback of a run.
 struct RunContext<'a> {
     settings: &'a Settings,
     stop: &'a AtomicBool,
     on_event: &'a (dyn Fn(Event) + Sync),
 }
 
-fn flow(
-    parts: Components<'_>,
+fn run(
+    components: Components<'_>,
     request: &Request,
-    how: &RunContext<'_>,
+    context: &RunContext<'_>,
     stats: &mut DescribeStats,
 ) -> Result<(), Error> {
     let &RunContext {
         settings,
         stop,
         on_event,
-    } = how;
-    let (jobs, kept) = select::select_pages(parts.store, request)?;
-    stats.kept = kept;
-    let found = jobs.iter().map(|job| job.pages.len()).sum();
-    on_event(Event::Found(found));
-    let unloads = parts.runner.card().unloads;
+    } = context;
+    let (jobs, unchanged) = select::select_pages(components.store, request)?;
+    stats.unchanged = unchanged;
+    let selected = jobs.iter().map(|job| job.pages.len()).sum();
+    on_event(Event::Selected(selected));
+    let unloads = components.runner.card().unloads;
     if settings.unload_every > 0 && !unloads {
-        let why = "this server cannot unload its model: `unload_every` changes nothing";
+        let why = "this server cannot unload its model: `unload_every` has no effect";
         on_event(Event::Note(why.to_owned()));
     }
-    let guard = MemoryGuard::new(parts.gauge, settings.memory, unloads);
-    let over = AtomicBool::new(false);
+    let guard = MemoryGuard::new(components.gauge, settings.memory, unloads);
+    let aborted = AtomicBool::new(false);
     let describer = Describer {
-        line: RetryingClient::new(parts.runner, settings, &guard, &over, on_event),
+        client: RetryingClient::new(components.runner, settings, &guard, &aborted, on_event),
     };
-    // A page asked about once more tells nothing where there are few.
+    // With too few pages for one interval the check has no effect.
     let every = settings.canary_every;
-    let canary = Canary::new(if found > every { every } else { 0 });
-    let (stops, renderer) = ([stop, &over], parts.renderer);
-    let result = lanes(
+    let canary = Canary::new(if selected > every { every } else { 0 });
+    let (stop_flags, renderer) = ([stop, &aborted], components.renderer);
+    let result = run_workers(
         &describer,
         canary,
-        |out, answered| {
-            let desk = produce::PageProducer {
+        |task_sender, outcome_sender| {
+            let producer = produce::PageProducer {
                 interleave: settings.interleave,
                 password: request.password.as_deref(),
-                stop: stops,
-                out,
-                answered,
+                stop: stop_flags,
+                task_sender,
+                outcome_sender,
             };
-            desk.run(renderer, &jobs)
+            producer.run(renderer, &jobs)
         },
-        |answers| {
-            let model = &parts.runner.card().model;
-            produce::store(parts.store, model, answers, stats, on_event)
+        |outcomes| {
+            let model = &components.runner.card().model;
+            record::record_results(components.store, model, outcomes, stats, on_event)
         },
     );
     stats.memory = guard.peak();
     result
 }
 
-/// Lets lanes ask about the groups that `feed` sends them, and `drain` take what comes of it.
-fn lanes(
+/// Runs `settings.lanes` workers on the groups that `produce` sends; `record` receives their outcomes.
+fn run_workers(
     describer: &Describer<'_>,
     canary: Canary,
-    feed: impl FnOnce(SyncSender<Vec<PageTask>>, SyncSender<PageOutcome>) -> Result<(), Error> + Send,
-    drain: impl FnOnce(Receiver<PageOutcome>) -> Result<(), Error>,
+    produce: impl FnOnce(SyncSender<Vec<PageTask>>, SyncSender<PageOutcome>) -> Result<(), Error> + Send,
+    record: impl FnOnce(Receiver<PageOutcome>) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let settings = describer.line.settings;
-    let (out, groups) = sync_channel(settings.lanes);
-    let (answered, answers) = sync_channel(settings.lanes * settings.interleave);
-    // Shared by the lanes alone: when the last one ends, by whatever, nobody feeds them any more.
+    let settings = describer.client.settings;
+    let (task_sender, groups) = sync_channel(settings.lanes);
+    let (outcome_sender, outcomes) = sync_channel(settings.lanes * settings.interleave);
+    // Only the workers hold the receiver: when the last of them ends, for whatever reason, `produce` fails to send.
     let groups = Arc::new(Mutex::new(groups));
     let done = AtomicBool::new(false);
-    let care = Worker {
+    let worker = Worker {
         describer,
         canary,
-        asked: AtomicUsize::new(0),
+        processed: AtomicUsize::new(0),
     };
     thread::scope(|scope| {
-        let told = answered.clone();
-        let feeding = scope.spawn(move || feed(out, told));
-        let glances = scope.spawn(|| {
+        let producer_sender = outcome_sender.clone();
+        let producer = scope.spawn(move || produce(task_sender, producer_sender));
+        let sampler = scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
-                describer.line.guard.glance();
-                thread::park_timeout(GLANCE);
+                describer.client.guard.sample();
+                thread::park_timeout(SAMPLE_INTERVAL);
             }
         });
-        let lanes: Vec<_> = (0..settings.lanes)
+        let workers: Vec<_> = (0..settings.lanes)
             .map(|_| {
-                let (groups, answered, care) = (Arc::clone(&groups), answered.clone(), &care);
-                scope.spawn(move || lane(&groups, &answered, care))
+                let (groups, outcome_sender, worker) =
+                    (Arc::clone(&groups), outcome_sender.clone(), &worker);
+                scope.spawn(move || run_worker(&groups, &outcome_sender, worker))
             })
             .collect();
-        drop((answered, groups));
-        let drained = drain(answers);
-        let asked: Result<Vec<()>, Error> = lanes.into_iter().map(joined).collect();
-        let fed = joined(feeding);
+        drop((outcome_sender, groups));
+        let recorded = record(outcomes);
+        let processed: Result<Vec<()>, Error> = workers.into_iter().map(joined).collect();
+        let produced = joined(producer);
         done.store(true, Ordering::Relaxed);
-        glances.thread().unpark();
-        let given_up = describer.line.outcome().map_err(Error::from);
-        drained.and(asked.map(drop)).and(fed).and(given_up)
+        sampler.thread().unpark();
+        let aborted = describer.client.result().map_err(Error::from);
+        recorded.and(processed.map(drop)).and(produced).and(aborted)
     })
 }
 
-/// What lanes share besides the groups.
+/// Describes groups; shared by the worker threads.
 struct Worker<'a> {
     describer: &'a Describer<'a>,
     canary: Canary,
-    /// Pages that were asked about.
-    asked: AtomicUsize,
+    /// Pages processed so far.
+    processed: AtomicUsize,
 }
 
-/// Asks about group after group. Once the server is given up, by whichever lane, what still waits is let go.
-fn lane(
+/// A worker thread: describes one group after another. Once the run is aborted, the remaining groups are dropped.
+fn run_worker(
     groups: &Mutex<Receiver<Vec<PageTask>>>,
-    answered: &SyncSender<PageOutcome>,
-    care: &Worker<'_>,
+    outcome_sender: &SyncSender<PageOutcome>,
+    worker: &Worker<'_>,
 ) -> Result<(), Error> {
     let mut result = Ok(());
-    while let Some(group) = next(groups) {
-        if let Err(cause) = care.group(group, answered) {
+    while let Some(group) = receive(groups) {
+        if let Err(cause) = worker.describe(group, outcome_sender) {
             result = result.and(Err(cause.into()));
         }
     }
@@ -313,49 +321,49 @@ fn lane(
 }
 
 impl Worker<'_> {
-    /// Asks about a group, hands the answers on, and sees after the model.
-    fn group(
+    /// Describes a group, sends the outcomes, and runs the canary check and the periodic unload.
+    fn describe(
         &self,
         mut group: Vec<PageTask>,
-        answered: &SyncSender<PageOutcome>,
+        outcome_sender: &SyncSender<PageOutcome>,
     ) -> Result<(), vlm::Error> {
-        let (answers, asked) = self.describer.ask(group.clone());
+        let (outcomes, result) = self.describer.describe(group.clone());
         let described: HashSet<PageId> =
-            answers.iter().filter_map(PageOutcome::described).collect();
-        self.hand_on(answers, answered);
+            outcomes.iter().filter_map(PageOutcome::described).collect();
+        self.send(outcomes, outcome_sender);
         let pages = group.len();
-        group.retain(|sight| described.contains(&sight.id));
-        // Pages are noted once they are on their way: what is said of them later comes after.
-        asked?;
-        let (again, looked) = self.canary.described(group, self.describer);
-        self.hand_on(again, answered);
-        looked?;
-        let every = self.describer.line.settings.unload_every;
-        let before = self.asked.fetch_add(pages, Ordering::Relaxed);
+        group.retain(|task| described.contains(&task.id));
+        // The canary gets pages after their outcomes were sent, so that outcomes of a second pass arrive later.
+        result?;
+        let (redone, checked) = self.canary.record(group, self.describer);
+        self.send(redone, outcome_sender);
+        checked?;
+        let every = self.describer.client.settings.unload_every;
+        let before = self.processed.fetch_add(pages, Ordering::Relaxed);
         if every > 0 && before / every < (before + pages) / every {
-            self.describer.line.clean_up();
+            self.describer.client.unload_model();
         }
         Ok(())
     }
 
-    fn hand_on(&self, answers: Vec<PageOutcome>, answered: &SyncSender<PageOutcome>) {
-        if answers
+    /// Sends outcomes to the recorder; aborts the run if that has ended.
+    fn send(&self, outcomes: Vec<PageOutcome>, outcome_sender: &SyncSender<PageOutcome>) {
+        if outcomes
             .into_iter()
-            .any(|answer| answered.send(answer).is_err())
+            .any(|outcome| outcome_sender.send(outcome).is_err())
         {
-            // Nobody stores any more.
-            self.describer.line.give_up(None);
+            self.describer.client.abort(None);
         }
     }
 }
 
-/// The next group that waits; none at the end.
-fn next<T>(groups: &Mutex<Receiver<T>>) -> Option<T> {
+/// Receives the next group; `None` at the end.
+fn receive<T>(groups: &Mutex<Receiver<T>>) -> Option<T> {
     let groups = groups.lock().unwrap_or_else(PoisonError::into_inner);
     groups.recv().ok()
 }
 
-/// The result of a thread; its panic goes on here.
+/// Returns the result of a thread; resumes its panic here.
 fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
     thread
         .join()

@@ -1,46 +1,45 @@
-//! Before the lanes: pages are rendered again and told apart. After them: what was said is stored.
+//! Page producer: renders pages again, sorts out those that need no model, and feeds the others to the workers.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::SyncSender;
 
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 
-use crate::page::{Annotation, Description, Outcome, PageId, PageImage, PageSet};
+use crate::page::{PageId, PageImage, PageSet};
 use crate::render::{self, Renderer, Source};
-use crate::store::{Scope, Store, StoredPage};
 use crate::vlm::prompt;
 use crate::vlm::reply::FailureClass;
 
+use super::Error;
 use super::describe_pages::{PageOutcome, PageTask};
 use super::duplicates::DuplicateIndex;
 use super::select::Job;
-use super::{DescribeStats, Error, Event, Failure};
 
-/// Quality of the JPEG that is sent.
-const QUALITY: u8 = 90;
-/// So many pages that are said to be the same are a model that does not look.
-const SAME: usize = 3;
+/// JPEG quality of the page images sent.
+const JPEG_QUALITY: u8 = 90;
 
-/// Renders pages and hands them on.
+/// Renders pages and sends groups of them to the workers.
 pub(super) struct PageProducer<'a> {
-    /// Pages in a group.
+    /// Pages per group.
     pub(super) interleave: usize,
-    /// Opens manuals that are protected.
+    /// Password of protected manuals.
     pub(super) password: Option<&'a str>,
-    /// Any of them ends it.
+    /// Each of these flags ends it.
     pub(super) stop: [&'a AtomicBool; 2],
-    pub(super) out: SyncSender<Vec<PageTask>>,
-    pub(super) answered: SyncSender<PageOutcome>,
+    pub(super) task_sender: SyncSender<Vec<PageTask>>,
+    pub(super) outcome_sender: SyncSender<PageOutcome>,
 }
 
-/// Nobody takes pages any more.
-struct Gone;
+/// The receivers are gone, or the run was stopped.
+struct Closed;
 
 impl PageProducer<'_> {
-    /// Looks at every page of every manual.
+    /// Renders the pages of all jobs. A manual that cannot be read is an outcome.
+    ///
+    /// # Errors
+    /// [`Error::Render`] when the renderer cannot be opened.
     pub(super) fn run(
         self,
         renderer: impl FnOnce() -> Result<Box<dyn Renderer>, render::Error>,
@@ -52,12 +51,12 @@ impl PageProducer<'_> {
         let mut renderer = renderer()?;
         let mut duplicates = DuplicateIndex::default();
         for job in jobs {
-            match self.manual(&mut *renderer, &mut duplicates, job) {
+            match self.produce_manual(&mut *renderer, &mut duplicates, job) {
                 Ok(Ok(())) => {}
-                Ok(Err(Gone)) => break,
+                Ok(Err(Closed)) => break,
                 Err(why) => {
-                    let answer = PageOutcome::Manual(job.card.id.clone(), why);
-                    if self.answered.send(answer).is_err() {
+                    let outcome = PageOutcome::Manual(job.card.id.clone(), why);
+                    if self.outcome_sender.send(outcome).is_err() {
                         break;
                     }
                 }
@@ -66,13 +65,13 @@ impl PageProducer<'_> {
         Ok(())
     }
 
-    /// Looks at the pages of a manual; an error is one of the manual as a whole.
-    fn manual(
+    /// Renders the pages of a manual; the error is the reason why the manual as a whole failed.
+    fn produce_manual(
         &self,
         renderer: &mut dyn Renderer,
         duplicates: &mut DuplicateIndex,
         job: &Job,
-    ) -> Result<Result<(), Gone>, String> {
+    ) -> Result<Result<(), Closed>, String> {
         let path = &job.card.path;
         let failed = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
         job.card.verify_file().map_err(|e| e.to_string())?;
@@ -82,14 +81,14 @@ impl PageProducer<'_> {
             password: self.password.map(str::to_owned),
         };
         renderer.open(&source).map_err(|e| failed(&e))?;
-        let which = PageSet::of(job.pages.keys().copied());
+        let wanted = PageSet::of(job.pages.keys().copied());
         let mut group = Vec::new();
-        for (id, page) in renderer.pages(&which).map_err(|e| failed(&e))? {
+        for (id, page) in renderer.pages(&wanted).map_err(|e| failed(&e))? {
             if self.stop.iter().any(|stop| stop.load(Ordering::Relaxed)) {
-                return Ok(Err(Gone));
+                return Ok(Err(Closed));
             }
             let text = job.pages.get(&id.number).cloned().unwrap_or_default();
-            let told = match page {
+            let outcome = match page {
                 Err(cause) => Some(PageOutcome::Failed(
                     id,
                     FailureClass::Unseen,
@@ -97,33 +96,33 @@ impl PageProducer<'_> {
                 )),
                 Ok(page) if page.blank => Some(PageOutcome::Blank(id)),
                 Ok(page) => match duplicates.find_or_insert(&id, &text, &page.image) {
-                    Some(twin) => Some(PageOutcome::Duplicate(id, twin)),
+                    Some(original) => Some(PageOutcome::Duplicate(id, original)),
                     None => {
-                        group.push(self.sight(job, id, text, &page.image));
+                        group.push(self.page_task(job, id, text, &page.image));
                         None
                     }
                 },
             };
-            let full = group.len() >= self.interleave;
-            if told.is_some_and(|answer| self.answered.send(answer).is_err())
-                || full && self.out.send(std::mem::take(&mut group)).is_err()
+            let is_full = group.len() >= self.interleave;
+            if outcome.is_some_and(|outcome| self.outcome_sender.send(outcome).is_err())
+                || is_full && self.task_sender.send(std::mem::take(&mut group)).is_err()
             {
-                return Ok(Err(Gone));
+                return Ok(Err(Closed));
             }
         }
-        match group.is_empty() || self.out.send(group).is_ok() {
+        match group.is_empty() || self.task_sender.send(group).is_ok() {
             true => Ok(Ok(())),
-            false => Ok(Err(Gone)),
+            false => Ok(Err(Closed)),
         }
     }
 
-    fn sight(&self, job: &Job, id: PageId, text: String, image: &PageImage) -> PageTask {
+    fn page_task(&self, job: &Job, id: PageId, text: String, image: &PageImage) -> PageTask {
         PageTask {
             prompt: prompt::PageImagePrompt {
                 page: id.number,
                 of: job.card.pages,
                 manual: job.card.id.to_string(),
-                jpeg: jpeg(image),
+                jpeg: encode_jpeg(image),
             },
             pixels: image.size().area(),
             text,
@@ -132,11 +131,11 @@ impl PageProducer<'_> {
     }
 }
 
-fn jpeg(image: &PageImage) -> Arc<[u8]> {
+fn encode_jpeg(image: &PageImage) -> Arc<[u8]> {
     let mut bytes = Vec::new();
     let size = image.size();
-    let encoder = JpegEncoder::new_with_quality(&mut bytes, QUALITY);
-    // Writing into memory does not fail.
+    let encoder = JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY);
+    // Writing to memory does not fail.
     drop(encoder.write_image(
         image.rgb(),
         size.width,
@@ -144,186 +143,4 @@ fn jpeg(image: &PageImage) -> Arc<[u8]> {
         ExtendedColorType::Rgb8,
     ));
     bytes.into()
-}
-
-/// Stores what comes from the lanes.
-pub(super) fn store(
-    store: &dyn Store,
-    model: &str,
-    answers: Receiver<PageOutcome>,
-    stats: &mut DescribeStats,
-    on_event: &(dyn Fn(Event) + Sync),
-) -> Result<(), Error> {
-    let mut keeper = ResultRecorder {
-        store,
-        model,
-        stats,
-        done: HashSet::new(),
-        told: HashSet::new(),
-        said: HashMap::new(),
-        waiting: Vec::new(),
-    };
-    for answer in answers {
-        keeper.take(answer, on_event)?;
-    }
-    // Twins of pages that were described in the same run.
-    for (id, twin) in std::mem::take(&mut keeper.waiting) {
-        keeper.duplicate(&id, &twin)?;
-        keeper.done(id, on_event);
-    }
-    Ok(())
-}
-
-struct ResultRecorder<'a> {
-    store: &'a dyn Store,
-    model: &'a str,
-    stats: &'a mut DescribeStats,
-    /// Pages that something came of.
-    done: HashSet<PageId>,
-    /// Pages that have a description now.
-    told: HashSet<PageId>,
-    /// Which pages got which title and summary.
-    said: HashMap<(String, String), Vec<PageId>>,
-    /// Twins, and whose they are.
-    waiting: Vec<(PageId, PageId)>,
-}
-
-impl ResultRecorder<'_> {
-    fn take(
-        &mut self,
-        answer: PageOutcome,
-        on_event: &(dyn Fn(Event) + Sync),
-    ) -> Result<(), Error> {
-        match answer {
-            PageOutcome::Manual(id, why) => {
-                self.stats.manuals.insert(id.to_string(), why);
-                return Ok(());
-            }
-            PageOutcome::Retried(class) => {
-                *self.stats.retries.entry(class.to_string()).or_default() += 1;
-                return Ok(());
-            }
-            PageOutcome::Duplicate(id, twin) => {
-                self.waiting.push((id, twin));
-                return Ok(());
-            }
-            PageOutcome::Blank(id) => {
-                self.stats.blank += 1;
-                self.done(id, on_event);
-            }
-            PageOutcome::Failed(id, class, why) => {
-                self.fail(&id, class, why)?;
-                self.done(id, on_event);
-            }
-            PageOutcome::Described {
-                id,
-                description,
-                tokens,
-            } => {
-                self.stats.tokens += u64::from(tokens);
-                self.described(&id, description)?;
-                self.done(id, on_event);
-            }
-        }
-        Ok(())
-    }
-
-    /// Something came of a page; of some it does twice.
-    fn done(&mut self, id: PageId, on_event: &(dyn Fn(Event) + Sync)) {
-        if self.done.insert(id.clone()) {
-            on_event(Event::Done(id));
-        }
-    }
-
-    /// What was said of a page before counts no more.
-    fn forget(&mut self, id: &PageId) {
-        if self.told.remove(id) {
-            self.stats.described -= 1;
-        }
-        let page = id.to_string();
-        self.stats.failed.retain(|failure| failure.page != page);
-    }
-
-    fn described(&mut self, id: &PageId, description: Description) -> Result<(), Error> {
-        self.forget(id);
-        self.told.insert(id.clone());
-        self.stats.described += 1;
-        let key = (description.title.clone(), description.summary.clone());
-        let same = self.said.entry(key).or_default();
-        if !same.contains(id) {
-            same.push(id.clone());
-        }
-        if same.len() >= SAME {
-            // The first ones were stored before anybody could know.
-            let stored = same.len() == SAME;
-            let all = if stored {
-                same.clone()
-            } else {
-                vec![id.clone()]
-            };
-            for page in all {
-                let why = "the model says the same of different pages".to_owned();
-                self.fail(&page, FailureClass::SameForAll, why)?;
-            }
-            return Ok(());
-        }
-        self.put(id, Outcome::Described(description))
-    }
-
-    fn fail(&mut self, id: &PageId, class: FailureClass, why: String) -> Result<(), Error> {
-        self.forget(id);
-        self.stats.failed.push(Failure {
-            page: id.to_string(),
-            class: class.to_string(),
-            why: why.clone(),
-        });
-        let class = class.to_string();
-        self.put(id, Outcome::Failed { class, why })
-    }
-
-    /// Gives a page the description of its twin, if that has one.
-    fn duplicate(&mut self, id: &PageId, twin: &PageId) -> Result<(), Error> {
-        let page = self.page(twin)?;
-        let before = page.and_then(|page| Annotation::from_json(page.description.as_deref()?));
-        match before.map(|annotation| annotation.outcome) {
-            Some(Outcome::Described(description)) => {
-                self.stats.twins += 1;
-                let twin_of = Some(twin.to_string());
-                self.put(
-                    id,
-                    Outcome::Described(Description {
-                        twin_of,
-                        ..description
-                    }),
-                )
-            }
-            Some(Outcome::Failed { .. }) => {
-                self.fail(id, FailureClass::Unseen, format!("so did its twin, {twin}"))
-            }
-            // A run that was stopped did not come to it.
-            None => Ok(()),
-        }
-    }
-
-    fn page(&self, id: &PageId) -> Result<Option<StoredPage>, Error> {
-        let mut found = self.store.records(&Scope::page(id))?;
-        Ok(found.next().transpose()?)
-    }
-
-    /// Stores what came of a page; its vectors stay. A page that is gone meanwhile is no page any more.
-    fn put(&self, id: &PageId, outcome: Outcome) -> Result<(), Error> {
-        let Some(page) = self.page(id)? else {
-            return Ok(());
-        };
-        let annotation = Annotation {
-            model: self.model.to_owned(),
-            outcome,
-        };
-        let page = StoredPage {
-            description: Some(annotation.to_json()),
-            ..page
-        };
-        self.store.upsert(&[page])?;
-        Ok(())
-    }
 }

@@ -1,4 +1,4 @@
-//! Which stored pages must be looked at.
+//! Page selection: which stored pages need a description.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,53 +6,53 @@ use std::path::PathBuf;
 use crate::page::{Annotation, ManualId, Outcome, PageSet};
 use crate::store::{self, ManualCard, Scope, Store};
 
-/// Which pages are asked about.
+/// Which pages to describe, with which model.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    /// Only these manuals; none named: all.
+    /// Only these manuals; empty: all.
     pub manuals: Vec<ManualId>,
     /// Only these pages.
     pub pages: PageSet,
-    /// At most so many; scans and pages of pictures first.
+    /// Maximum number of pages; those with the least text first.
     pub limit: Option<usize>,
-    /// Which of those that were asked about before are asked again.
+    /// Which pages with an earlier result to describe again.
     pub redo: Option<Redo>,
-    /// Where the manual lies now.
+    /// The current path of the manual's file.
     pub path: Option<PathBuf>,
-    /// The password of manuals that need one. Never printed.
+    /// The password of protected manuals. Never printed.
     pub password: Option<String>,
-    /// The model that will be asked.
+    /// The model that describes them.
     pub model: String,
 }
 
-/// Pages that are asked about again.
+/// Pages to describe again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Redo {
-    /// Those that failed.
+    /// Pages that failed.
     Failed,
-    /// Those of another model, and those that failed.
+    /// Pages described by another model, and pages that failed.
     OtherModel,
-    /// All.
+    /// All pages.
     All,
 }
 
-/// A manual with pages to look at.
+/// A manual with pages to describe.
 pub(super) struct Job {
     pub(super) card: ManualCard,
     /// The text layer of each page.
     pub(super) pages: BTreeMap<u32, String>,
 }
 
-/// The manuals with pages to look at, and how many pages have what they need.
+/// Returns the manuals with pages to describe, and the number of pages that need no description.
 pub(super) fn select_pages(
     store: &dyn Store,
     request: &Request,
 ) -> Result<(Vec<Job>, u32), store::Error> {
-    let (mut jobs, mut kept) = (Vec::new(), 0);
+    let (mut jobs, mut unchanged) = (Vec::new(), 0);
     let cards = store.cards()?.into_iter();
-    let wanted =
+    let is_selected =
         |card: &ManualCard| request.manuals.is_empty() || request.manuals.contains(&card.id);
-    for mut card in cards.filter(wanted) {
+    for mut card in cards.filter(is_selected) {
         let scope = Scope {
             manual: Some(card.id.clone()),
             pages: request.pages.clone(),
@@ -62,7 +62,7 @@ pub(super) fn select_pages(
             let page = page?;
             match needs_description(page.description.as_deref(), request) {
                 true => drop(pages.insert(page.id.number, page.text)),
-                false => kept += 1,
+                false => unchanged += 1,
             }
         }
         if let Some(path) = &request.path {
@@ -75,30 +75,30 @@ pub(super) fn select_pages(
     if let Some(limit) = request.limit {
         take_least_text(&mut jobs, limit);
     }
-    Ok((jobs, kept))
+    Ok((jobs, unchanged))
 }
 
 fn needs_description(description: Option<&str>, request: &Request) -> bool {
-    let Some(before) = description.and_then(Annotation::from_json) else {
+    let Some(annotation) = description.and_then(Annotation::from_json) else {
         return true;
     };
-    let has_failed = matches!(before.outcome, Outcome::Failed { .. });
+    let has_failed = matches!(annotation.outcome, Outcome::Failed { .. });
     match request.redo {
         None => false,
         Some(Redo::Failed) => has_failed,
-        Some(Redo::OtherModel) => has_failed || before.model != request.model,
+        Some(Redo::OtherModel) => has_failed || annotation.model != request.model,
         Some(Redo::All) => true,
     }
 }
 
-/// Keeps the pages with the least text: scans have none, pages of pictures little.
+/// Keeps the `limit` pages with the least text: scans have none, pages of drawings little.
 fn take_least_text(jobs: &mut Vec<Job>, limit: usize) {
     let mut lengths: Vec<(usize, usize, u32)> = Vec::new();
-    for (job, at) in jobs.iter().zip(0..) {
+    for (job, index) in jobs.iter().zip(0..) {
         lengths.extend(
             job.pages
                 .iter()
-                .map(|(&page, text)| (text.trim().len(), at, page)),
+                .map(|(&page, text)| (text.trim().len(), index, page)),
         );
     }
     lengths.sort_unstable();
@@ -114,7 +114,7 @@ mod tests {
     use crate::page::Description;
 
     #[test]
-    fn the_pages_with_the_least_text_come_first() {
+    fn take_least_text_keeps_the_pages_with_the_least_text() {
         let job = |name: &str, texts: &[&str]| Job {
             card: ManualCard {
                 id: ManualId::new(name),
@@ -130,15 +130,15 @@ mod tests {
             job("b", &["x", "another long text"]),
         ];
         take_least_text(&mut jobs, 3);
-        let left: Vec<Vec<u32>> = jobs
+        let remaining: Vec<Vec<u32>> = jobs
             .iter()
             .map(|job| job.pages.keys().copied().collect())
             .collect();
-        assert_eq!(left, [vec![2, 3], vec![1]]);
+        assert_eq!(remaining, [vec![2, 3], vec![1]]);
     }
 
     #[test]
-    fn what_was_described_is_asked_again_only_when_wanted() {
+    fn described_pages_are_selected_again_only_by_redo() {
         let described = Annotation {
             model: "a".to_owned(),
             outcome: Outcome::Described(Description::default()),
@@ -150,7 +150,7 @@ mod tests {
                 why: String::new(),
             },
         };
-        let due = |annotation: Option<&Annotation>, redo| {
+        let needed = |annotation: Option<&Annotation>, redo| {
             let request = Request {
                 redo,
                 model: "b".to_owned(),
@@ -158,11 +158,14 @@ mod tests {
             };
             needs_description(annotation.map(Annotation::to_json).as_deref(), &request)
         };
-        assert!(due(None, None) && !due(Some(&described), None) && !due(Some(&failed), None));
         assert!(
-            !due(Some(&described), Some(Redo::Failed)) && due(Some(&failed), Some(Redo::Failed))
+            needed(None, None) && !needed(Some(&described), None) && !needed(Some(&failed), None)
         );
-        assert!(due(Some(&described), Some(Redo::OtherModel)));
-        assert!(due(Some(&described), Some(Redo::All)));
+        assert!(
+            !needed(Some(&described), Some(Redo::Failed))
+                && needed(Some(&failed), Some(Redo::Failed))
+        );
+        assert!(needed(Some(&described), Some(Redo::OtherModel)));
+        assert!(needed(Some(&described), Some(Redo::All)));
     }
 }

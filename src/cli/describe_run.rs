@@ -169,14 +169,14 @@ impl<'a> Bar<'a> {
 
     fn on(&self, event: Event) {
         match event {
-            Event::Found(pages) => self.bar.set_length(pages as u64),
+            Event::Selected(pages) => self.bar.set_length(pages as u64),
             Event::Done(_) => self.bar.inc(1),
             Event::Retried(page, why) => {
                 self.again.fetch_add(1, Ordering::Relaxed);
                 self.ui.detail(format!("{page}: {why}; asked again"));
             }
             Event::Completed(exchange) => {
-                let tokens = u64::from(exchange.end.tokens.unwrap_or(0));
+                let tokens = u64::from(exchange.finish.tokens.unwrap_or(0));
                 let tokens = self.tokens.fetch_add(tokens, Ordering::Relaxed) + tokens;
                 let rate = tokens as f64 / self.begun.elapsed().as_secs_f64();
                 let again = self.again.load(Ordering::Relaxed);
@@ -210,9 +210,9 @@ fn summary(stats: &DescribeStats) -> String {
         "{} pages described in {} ({rate:.2} pages/s, {tokens:.0} tokens/s), {} twins, {} blank, {} had a description, {} failed",
         stats.described,
         Seconds(stats.seconds),
-        stats.twins,
+        stats.duplicates,
         stats.blank,
-        stats.kept,
+        stats.unchanged,
         stats.failed.len()
     ));
     let memory = stats.memory.map(|bytes| ByteSize(bytes).to_string());

@@ -161,6 +161,6 @@ impl Planned<'_> {
 pub(super) fn memory(plan: &Plan) -> String {
     format!(
         "weights {} + activations {} + pictures {} + queues {} = {} of {} allowed",
-        plan.weights, plan.activations, plan.pictures, plan.queues, plan.total, plan.limit
+        plan.weights, plan.activations, plan.images, plan.queues, plan.total, plan.limit
     )
 }

@@ -124,7 +124,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
 /// The exit code of what was stored; tells which part failed.
 fn code(ui: &Ui, args: &IngestArgs, stats: &RunStats, result: Result<(), pipeline::Error>) -> u8 {
     match result {
-        Ok(()) if args.offline && !stats.failed() => 0,
+        Ok(()) if args.offline && !stats.has_failures() => 0,
         Ok(()) => stats.exit_code(),
         Err(e) => {
             ui.report(&e.into());
@@ -168,10 +168,10 @@ fn announce(ui: &Ui, card: &Card, plan: &Plan) {
         "model {} on {}; licence: {}",
         card.profile.model, card.device, card.licence
     ));
-    if plan.batch_size < plan.asked {
+    if plan.batch_size < plan.requested {
         ui.say(format!(
             "batches of {} instead of {}: {} allowed",
-            plan.batch_size, plan.asked, plan.limit
+            plan.batch_size, plan.requested, plan.limit
         ));
     }
     ui.detail(format!("memory plan: {}", dry_run::memory(plan)));

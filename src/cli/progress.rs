@@ -83,8 +83,8 @@ impl<'a> Progress<'a> {
                 error,
             } => self.ui.warn(format!("{manual}, page {number}: {error}")),
             Event::ManualFailed { path, why } => self.ui.warn(format!("{}: {why}", path.display())),
-            Event::Waiting(why) => self.ui.warn(format!("pages wait: {why}")),
-            Event::Shrunk(pages) => self
+            Event::Deferred(why) => self.ui.warn(format!("pages wait: {why}")),
+            Event::BatchSizeReduced(pages) => self
                 .ui
                 .say(format!("out of memory: from now on batches of {pages}")),
         }

@@ -1,12 +1,13 @@
-//! Datasets of page retrieval in the layouts of ViDoRe (v1, v2, v3) on the hub: BEIR's three tables as parquet.
+//! BEIR datasets of page retrieval: corpus, queries and qrels as parquet, in the layouts of ViDoRe (v1, v2, v3) on the
+//! hub.
 //!
-//! Folders `corpus`, `queries` and `qrels`, or, as `mteb` keeps v3, `english-corpus` and so on. Ids are numbers or texts;
-//! names of columns differ between the versions, and all are known here.
+//! Folders `corpus`, `queries` and `qrels`, or, as mteb publishes v3, `english-corpus` and so on. Ids are numbers or
+//! strings; the column names of all versions are accepted.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use super::Relevant;
+use super::Qrels;
 use super::error::Error;
 use super::parquet_rows::{self, Row};
 use crate::page::{ManualId, Page, PageError, PageId, PageSet};
@@ -14,56 +15,57 @@ use crate::render::{self, Config, Manual, Rendered, Renderer, Source};
 
 const CORPUS_ID: [&str; 4] = ["corpus-id", "corpus_id", "_id", "id"];
 const QUERY_ID: [&str; 4] = ["query-id", "query_id", "_id", "id"];
-const QUERY: [&str; 2] = ["query", "text"];
-const PAGE: [&str; 3] = [IMAGE, "markdown", "text"];
+const QUERY_TEXT: [&str; 2] = ["query", "text"];
+const PAGE_CONTENT: [&str; 3] = [IMAGE, "markdown", "text"];
 const LANGUAGE: &str = "language";
 const SCORE: &str = "score";
 const IMAGE: &str = "image";
 
-/// A question of a dataset.
+/// A query of a dataset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
     /// Its id in the dataset.
     pub id: String,
-    /// Its words.
+    /// Its text.
     pub text: String,
-    /// The pages that answer it.
-    pub relevant: Relevant,
+    /// Its relevant pages.
+    pub relevant: Qrels,
 }
 
-/// Questions in one language.
+/// The queries in one language.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Group {
-    /// The language as the dataset calls it, such as `english`; none where it does not say.
+pub struct LanguageSubset {
+    /// The language by the dataset's name, such as `english`; `None` if it has none.
     pub language: Option<String>,
-    /// The questions that have an answer.
+    /// The queries with at least one relevant page.
     pub queries: Vec<Query>,
 }
 
-/// A dataset: pages, questions, and which page answers which. Its pages are those of one manual, in the order of the
-/// corpus, each labelled with its id.
+/// A dataset: corpus, queries and qrels. The corpus is treated as one manual; its pages are in corpus order, each
+/// labelled with its id.
 #[derive(Clone, Debug)]
 pub struct Dataset {
     folder: PathBuf,
-    /// The manual.
+    /// The id of that manual.
     pub manual: ManualId,
-    /// The ids of the pages.
+    /// The corpus ids of the pages.
     pub pages: Vec<String>,
-    /// The questions by language.
-    pub groups: Vec<Group>,
+    /// The queries by language.
+    pub subsets: Vec<LanguageSubset>,
     corpus: Vec<PathBuf>,
 }
 
 impl Dataset {
-    /// Reads everything but the pictures.
+    /// Reads all tables except the page images.
     ///
     /// # Errors
-    /// When a table is missing, empty or not readable, or an answer is no page of the corpus.
+    /// [`Error::Missing`], [`Error::Empty`] or [`Error::File`] for a table that is missing, empty or unreadable,
+    /// [`Error::UnknownPage`] when qrels name a page that the corpus lacks.
     pub fn open(folder: &Path) -> Result<Self, Error> {
-        let parts = parts(folder);
-        let first = parts.first().cloned().unwrap_or_default();
-        let corpus = tables(folder, &format!("{first}corpus"))?;
-        let pages = parquet_rows::rows(&corpus, &CORPUS_ID).map(|row| row?.need(&CORPUS_ID));
+        let prefixes = table_prefixes(folder);
+        let first_prefix = prefixes.first().cloned().unwrap_or_default();
+        let corpus = table_files(folder, &format!("{first_prefix}corpus"))?;
+        let pages = parquet_rows::rows(&corpus, &CORPUS_ID).map(|row| row?.required(&CORPUS_ID));
         let pages: Vec<String> = pages.collect::<Result<_, _>>()?;
         if pages.is_empty() {
             return Err(Error::Empty {
@@ -77,46 +79,46 @@ impl Dataset {
             folder: folder.to_owned(),
             manual: ManualId::new(&name),
             pages,
-            groups: Vec::new(),
+            subsets: Vec::new(),
             corpus,
         };
-        let numbers: HashMap<String, u32> = (1..)
+        let page_numbers: HashMap<String, u32> = (1..)
             .zip(&dataset.pages)
             .map(|(n, id)| (id.clone(), n))
             .collect();
-        let mut groups: BTreeMap<Option<String>, Vec<Query>> = BTreeMap::new();
-        for part in parts {
-            let answers = dataset.answers(&part, &numbers)?;
-            dataset.queries(&part, answers, &mut groups)?;
+        let mut subsets: BTreeMap<Option<String>, Vec<Query>> = BTreeMap::new();
+        for prefix in prefixes {
+            let qrels = dataset.read_qrels(&prefix, &page_numbers)?;
+            dataset.read_queries(&prefix, qrels, &mut subsets)?;
         }
-        dataset.groups = groups
+        dataset.subsets = subsets
             .into_iter()
-            .map(|(language, queries)| Group { language, queries })
+            .map(|(language, queries)| LanguageSubset { language, queries })
             .collect();
-        match dataset.groups.is_empty() {
+        match dataset.subsets.is_empty() {
             true => Err(Error::Empty {
                 folder: folder.to_owned(),
-                what: "questions with an answer",
+                what: "queries with relevant pages",
             }),
             false => Ok(dataset),
         }
     }
 
-    /// What answers each query.
-    fn answers(
+    /// Reads the qrels with this prefix: query id to relevant pages.
+    fn read_qrels(
         &self,
-        part: &str,
-        numbers: &HashMap<String, u32>,
-    ) -> Result<HashMap<String, Relevant>, Error> {
-        let mut answers: HashMap<String, Relevant> = HashMap::new();
-        let files = tables(&self.folder, &format!("{part}qrels"))?;
+        prefix: &str,
+        page_numbers: &HashMap<String, u32>,
+    ) -> Result<HashMap<String, Qrels>, Error> {
+        let mut qrels: HashMap<String, Qrels> = HashMap::new();
+        let files = table_files(&self.folder, &format!("{prefix}qrels"))?;
         let columns = [&QUERY_ID[..2], &CORPUS_ID[..2], &[SCORE]].concat();
         for row in parquet_rows::rows(&files, &columns) {
             let row = row?;
-            let query = row.need(&QUERY_ID[..2])?;
-            let page = row.need(&CORPUS_ID[..2])?;
-            let grade = row.whole(&[SCORE]).unwrap_or(1);
-            let Some(&number) = numbers.get(&page) else {
+            let query = row.required(&QUERY_ID[..2])?;
+            let page = row.required(&CORPUS_ID[..2])?;
+            let grade = row.integer(&[SCORE]).unwrap_or(1);
+            let Some(&number) = page_numbers.get(&page) else {
                 return Err(Error::UnknownPage {
                     folder: self.folder.clone(),
                     query,
@@ -125,75 +127,77 @@ impl Dataset {
             };
             if let Ok(grade @ 1..) = u32::try_from(grade) {
                 let id = PageId::new(&self.manual, number);
-                answers.entry(query).or_default().insert(id, grade);
+                qrels.entry(query).or_default().insert(id, grade);
             }
         }
-        Ok(answers)
+        Ok(qrels)
     }
 
-    fn queries(
+    /// Reads the queries with this prefix that have relevant pages.
+    fn read_queries(
         &self,
-        part: &str,
-        mut answers: HashMap<String, Relevant>,
-        groups: &mut BTreeMap<Option<String>, Vec<Query>>,
+        prefix: &str,
+        mut qrels: HashMap<String, Qrels>,
+        subsets: &mut BTreeMap<Option<String>, Vec<Query>>,
     ) -> Result<(), Error> {
-        let files = tables(&self.folder, &format!("{part}queries"))?;
-        let columns = [&QUERY_ID[..], &QUERY, &[LANGUAGE]].concat();
+        let files = table_files(&self.folder, &format!("{prefix}queries"))?;
+        let columns = [&QUERY_ID[..], &QUERY_TEXT, &[LANGUAGE]].concat();
         for row in parquet_rows::rows(&files, &columns) {
             let row = row?;
-            let id = row.need(&QUERY_ID)?;
-            let text = row.need(&QUERY)?;
-            if let Some(relevant) = answers.remove(&id) {
-                let group = groups.entry(row.text(&[LANGUAGE])).or_default();
-                group.push(Query { id, text, relevant });
+            let id = row.required(&QUERY_ID)?;
+            let text = row.required(&QUERY_TEXT)?;
+            if let Some(relevant) = qrels.remove(&id) {
+                let subset = subsets.entry(row.text(&[LANGUAGE])).or_default();
+                subset.push(Query { id, text, relevant });
             }
         }
         Ok(())
     }
 
-    /// Reads its pages as those of one manual; whatever is opened, it is this dataset.
+    /// Returns a renderer of its pages; it ignores the source that is opened.
     pub fn renderer(&self, config: &Config) -> Box<dyn Renderer> {
-        Box::new(Pages {
+        Box::new(DatasetRenderer {
             dataset: self.clone(),
             config: config.clone(),
         })
     }
 }
 
-/// What stands before `corpus`, `queries` and `qrels` in the names of the folders: nothing, or `english-` and the like.
-fn parts(folder: &Path) -> Vec<String> {
+/// Returns the prefixes of the folder names `corpus`, `queries` and `qrels`: empty, or such as `english-`.
+fn table_prefixes(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let mut parts: Vec<String> = names
+    let mut prefixes: Vec<String> = names
         .filter_map(|name| Some(name.strip_suffix("queries")?.to_owned()))
-        .filter(|part| part.is_empty() || part.ends_with('-'))
+        .filter(|prefix| prefix.is_empty() || prefix.ends_with('-'))
         .collect();
-    parts.sort();
-    parts
+    prefixes.sort();
+    prefixes
 }
 
-fn tables(folder: &Path, table: &str) -> Result<Vec<PathBuf>, Error> {
+/// Returns the parquet files of a table.
+fn table_files(folder: &Path, table: &str) -> Result<Vec<PathBuf>, Error> {
     let missing = || Error::Missing {
         folder: folder.to_owned(),
         table: table.to_owned(),
     };
-    let at = folder.join(table);
-    if !at.is_dir() {
+    let path = folder.join(table);
+    if !path.is_dir() {
         return Err(missing());
     }
-    match parquet_rows::files(&at)? {
-        none if none.is_empty() => Err(missing()),
+    match parquet_rows::files(&path)? {
+        files if files.is_empty() => Err(missing()),
         files => Ok(files),
     }
 }
 
-/// The pages of a dataset as those of a manual.
-struct Pages {
+/// Renders the pages of a dataset as those of a manual.
+struct DatasetRenderer {
     dataset: Dataset,
     config: Config,
 }
 
-impl Renderer for Pages {
+impl Renderer for DatasetRenderer {
     fn open(&mut self, _source: &Source) -> Result<Manual, render::Error> {
         Ok(Manual {
             pages: self.dataset.pages.len() as u32,
@@ -204,29 +208,29 @@ impl Renderer for Pages {
 
     fn pages(
         &mut self,
-        which: &PageSet,
+        wanted: &PageSet,
     ) -> Result<Box<dyn Iterator<Item = Page<Rendered>> + '_>, render::Error> {
-        let rows = parquet_rows::rows(&self.dataset.corpus, &PAGE);
-        let which = which.clone();
-        let wanted = (1..)
+        let rows = parquet_rows::rows(&self.dataset.corpus, &PAGE_CONTENT);
+        let wanted = wanted.clone();
+        let selected = (1..)
             .zip(rows)
-            .filter(move |(number, _)| which.contains(*number));
+            .filter(move |(number, _)| wanted.contains(*number));
         let (manual, config) = (&self.dataset.manual, &self.config);
-        Ok(Box::new(wanted.map(move |(number, row)| {
+        Ok(Box::new(selected.map(move |(number, row)| {
             let page = row
                 .map_err(|cause| PageError::Render(cause.to_string()))
-                .and_then(|row| page(&row, config));
+                .and_then(|row| rendered_page(&row, config));
             (PageId::new(manual, number), page)
         })))
     }
 }
 
-fn page(row: &Row, config: &Config) -> Result<Rendered, PageError> {
-    let picture = row
-        .picture(IMAGE)
-        .ok_or_else(|| PageError::Render("the dataset has no picture of it".to_owned()))?;
+fn rendered_page(row: &Row, config: &Config) -> Result<Rendered, PageError> {
+    let image_bytes = row
+        .image_bytes(IMAGE)
+        .ok_or_else(|| PageError::Render("the dataset has no image of it".to_owned()))?;
     Ok(Rendered {
-        text: row.text(&PAGE[1..]).unwrap_or_default(),
-        ..render::picture(&picture, config)?
+        text: row.text(&PAGE_CONTENT[1..]).unwrap_or_default(),
+        ..render::picture(&image_bytes, config)?
     })
 }

@@ -2,26 +2,26 @@
 
 use std::path::{Path, PathBuf};
 
-/// Why a folder is no dataset that can be evaluated.
+/// Why a dataset cannot be evaluated.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file that cannot be read.
+    /// A file cannot be read.
     #[error("{}: {why}", .file.display())]
     File {
         /// The file or folder.
         file: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
-    /// One of the three tables is not there.
-    #[error("{} holds no `{table}/*.parquet`", .folder.display())]
+    /// One of the three tables is missing.
+    #[error("{} contains no `{table}/*.parquet`", .folder.display())]
     Missing {
         /// The dataset.
         folder: PathBuf,
         /// The table.
         table: String,
     },
-    /// A table without rows, or none that belong together.
+    /// A table has no rows, or none that match the other tables.
     #[error("{} has no {what}", .folder.display())]
     Empty {
         /// The dataset.
@@ -29,8 +29,8 @@ pub enum Error {
         /// What it lacks.
         what: &'static str,
     },
-    /// An answer that is no page of the corpus.
-    #[error("{}: the query `{query}` is answered by the page `{page}`, which the corpus does not hold", .folder.display())]
+    /// The qrels name a page that the corpus lacks.
+    #[error("{}: the qrels of the query `{query}` name the page `{page}`, which the corpus lacks", .folder.display())]
     UnknownPage {
         /// The dataset.
         folder: PathBuf,

@@ -1,4 +1,4 @@
-//! Retrieval quality by the field's measures, and where questions come from: a manual's own outline, or a dataset.
+//! Evaluation of retrieval: nDCG, recall and MRR, on queries from a manual's outline or a BEIR dataset.
 
 mod dataset;
 mod description_match;
@@ -12,41 +12,41 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use dataset::{Dataset, Group, Query};
-pub use description_match::mapping;
+pub use dataset::{Dataset, LanguageSubset, Query};
+pub use description_match::description_matches;
 pub use error::Error;
-pub use outline::{OUTLINE_RULE, OutlineQuestions, Title, ask_outline};
-pub use record::{Evaluation, Failure, Measured, SCHEMA};
+pub use outline::{OUTLINE_RULE, OutlineQueries, OutlineQuery, outline_queries};
+pub use record::{Evaluation, EvaluationResult, Failure, SCHEMA};
 pub use vqa::{simple_accuracy, vqa_accuracy};
 
 use crate::page::PageId;
 
-/// The pages that answer a question, with their grades, larger than 0.
-pub type Relevant = BTreeMap<PageId, u32>;
+/// The relevance judgements of a query: its relevant pages with their grades, larger than 0.
+pub type Qrels = BTreeMap<PageId, u32>;
 
-/// nDCG at `k`: the grades of the first `k` pages, each divided by `log2(rank + 1)`, over the best such sum possible.
+/// nDCG at `k`: the grades of the first `k` pages, each divided by `log2(rank + 1)`, over the largest possible sum.
 /// Järvelin & Kekäläinen 2002 with linear gain, as trec_eval's `ndcg_cut`.
-pub fn ndcg(ranking: &[PageId], relevant: &Relevant, k: usize) -> f64 {
-    let sum = |grades: &mut dyn Iterator<Item = u32>| {
-        let discounted =
+pub fn ndcg(ranking: &[PageId], relevant: &Qrels, k: usize) -> f64 {
+    let dcg = |grades: &mut dyn Iterator<Item = u32>| {
+        let discounted_gain =
             |(rank, grade): (usize, u32)| f64::from(grade) / (rank as f64 + 2.0).log2();
         grades
             .take(k)
             .enumerate()
-            .map(discounted)
+            .map(discounted_gain)
             .fold(0.0, |all, one| all + one)
     };
-    let found = sum(&mut ranking
+    let actual = dcg(&mut ranking
         .iter()
         .map(|page| relevant.get(page).copied().unwrap_or(0)));
     let mut grades: Vec<u32> = relevant.values().copied().collect();
     grades.sort_unstable_by(|a, b| b.cmp(a));
-    let best = sum(&mut grades.into_iter());
-    if best > 0.0 { found / best } else { 0.0 }
+    let ideal = dcg(&mut grades.into_iter());
+    if ideal > 0.0 { actual / ideal } else { 0.0 }
 }
 
 /// Recall at `k`: the share of the relevant pages among the first `k`.
-pub fn recall(ranking: &[PageId], relevant: &Relevant, k: usize) -> f64 {
+pub fn recall(ranking: &[PageId], relevant: &Qrels, k: usize) -> f64 {
     let found = ranking
         .iter()
         .take(k)
@@ -55,20 +55,20 @@ pub fn recall(ranking: &[PageId], relevant: &Relevant, k: usize) -> f64 {
     found as f64 / relevant.len().max(1) as f64
 }
 
-/// One over the rank of the first relevant page; 0 when none was found.
-pub fn reciprocal_rank(ranking: &[PageId], relevant: &Relevant) -> f64 {
+/// Reciprocal rank: one over the rank of the first relevant page; 0 if none was found.
+pub fn reciprocal_rank(ranking: &[PageId], relevant: &Qrels) -> f64 {
     let first = ranking.iter().position(|page| relevant.contains_key(page));
     first.map_or(0.0, |at| 1.0 / (at as f64 + 1.0))
 }
 
 /// The cut-offs of [`means`].
-const CUTS: [usize; 4] = [1, 3, 5, 10];
+const CUTOFFS: [usize; 4] = [1, 3, 5, 10];
 
-/// Plain means of `ndcg_at_k`, `recall_at_k` and `mrr_at_k`, k in 1, 3, 5 and 10, under the names that `mteb` gives them.
-pub fn means(all: &[(Vec<PageId>, &Relevant)]) -> BTreeMap<String, f64> {
+/// Means of `ndcg_at_k`, `recall_at_k` and `mrr_at_k`, k in 1, 3, 5 and 10, under mteb's names.
+pub fn means(all: &[(Vec<PageId>, &Qrels)]) -> BTreeMap<String, f64> {
     let mut means = BTreeMap::new();
     for (ranking, relevant) in all {
-        for k in CUTS {
+        for k in CUTOFFS {
             let first = &ranking[..k.min(ranking.len())];
             for (name, value) in [
                 ("ndcg", ndcg(ranking, relevant, k)),
@@ -82,22 +82,22 @@ pub fn means(all: &[(Vec<PageId>, &Relevant)]) -> BTreeMap<String, f64> {
     means
 }
 
-/// A mean over questions, and where it would lie for other questions of the same kind.
+/// A mean over queries with its 95 % confidence interval.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
     /// The mean.
     pub mean: f64,
-    /// 2.5 % of the resampled means are lower.
+    /// Lower bound: 2.5 % of the resampled means are lower.
     pub low: f64,
-    /// 2.5 % are higher.
+    /// Upper bound: 2.5 % are higher.
     pub high: f64,
 }
 
-/// Resamples of the bootstrap.
+/// Number of bootstrap resamples.
 const RESAMPLES: usize = 2_000;
 
 impl Interval {
-    /// The mean with its 95 % interval by the percentile bootstrap (Efron 1979); the same for the same values.
+    /// Computes the mean with its 95 % interval by the percentile bootstrap (Efron 1979) with a fixed seed.
     pub fn of(values: &[f64]) -> Self {
         if values.is_empty() {
             return Self::default();
@@ -115,10 +115,10 @@ impl Interval {
     }
 }
 
-/// The measures of many questions.
+/// The measures over a query set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
-    /// Questions.
+    /// Number of queries.
     pub queries: usize,
     /// nDCG at 5.
     pub ndcg_at_5: Interval,
@@ -135,9 +135,9 @@ pub struct Scores {
 }
 
 impl Scores {
-    /// The measures of rankings, each with what is relevant.
-    pub fn of(all: &[(Vec<PageId>, &Relevant)]) -> Self {
-        let mean = |measure: &dyn Fn(&[PageId], &Relevant) -> f64| {
+    /// Computes the measures of rankings, each with its judgements.
+    pub fn of(all: &[(Vec<PageId>, &Qrels)]) -> Self {
+        let mean = |measure: &dyn Fn(&[PageId], &Qrels) -> f64| {
             let values: Vec<f64> = all
                 .iter()
                 .map(|(ranking, relevant)| measure(ranking, relevant))
@@ -166,9 +166,9 @@ mod tests {
     }
 
     #[test]
-    fn measures_by_hand() {
+    fn measures_equal_those_computed_by_hand() {
         let ranking: Vec<PageId> = [7, 1, 9, 2].map(page).to_vec();
-        let relevant = Relevant::from([(page(1), 2), (page(2), 1), (page(3), 1)]);
+        let relevant = Qrels::from([(page(1), 2), (page(2), 1), (page(3), 1)]);
         // (2 / log2 3 + 1 / log2 5) over (2 / log2 2 + 1 / log2 3 + 1 / log2 4).
         let expected = (2.0 / 3_f64.log2() + 1.0 / 5_f64.log2()) / (2.0 + 1.0 / 3_f64.log2() + 0.5);
         assert!((ndcg(&ranking, &relevant, 5) - expected).abs() < 1e-12);
@@ -186,14 +186,14 @@ mod tests {
         assert!((reciprocal_rank(&ranking, &relevant) - 0.5).abs() < 1e-12);
         assert!(
             (
-                ndcg(&[page(3)], &Relevant::new(), 5),
+                ndcg(&[page(3)], &Qrels::new(), 5),
                 reciprocal_rank(&[], &relevant)
             ) == (0.0, 0.0)
         );
     }
 
     #[test]
-    fn the_interval_holds_the_mean_and_narrows() {
+    fn interval_contains_the_mean_and_narrows_with_more_values() {
         let values: Vec<f64> = (0..40).map(|n| f64::from(n % 2)).collect();
         let few = Interval::of(&values);
         let many = Interval::of(&values.repeat(25));

@@ -1,4 +1,4 @@
-//! Rows of parquet files. Only this file names `parquet`.
+//! Rows of parquet files. Only this file uses the crate `parquet`.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use parquet::schema::types::Type;
 
 use super::error::Error;
 
-/// Rows that are decoded at once: those of a corpus hold pictures.
-const AT_ONCE: usize = 4;
+/// Rows decoded at a time: those of a corpus contain images.
+const BATCH_SIZE: usize = 4;
 
-/// The parquet files of a folder, by name.
+/// Returns the parquet files of a folder, sorted by name.
 pub(super) fn files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let failed = |e: std::io::Error| Error::file(folder, &e);
     let mut files = Vec::new();
@@ -30,7 +30,7 @@ pub(super) fn files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
 
 type Rows = Box<dyn Iterator<Item = Result<Row, Error>>>;
 
-/// The rows of some files, of the columns that have one of these names; columns that a file lacks are left out.
+/// Iterates over the rows of some files, with the columns of these names; columns that a file lacks are skipped.
 pub(super) fn rows<'a>(
     files: &'a [PathBuf],
     columns: &'a [&'a str],
@@ -42,20 +42,20 @@ pub(super) fn rows<'a>(
 }
 
 fn open(file: &Path, columns: &[&str]) -> Result<Rows, Error> {
-    let opened = File::open(file).map_err(|e| Error::file(file, &e))?;
+    let input = File::open(file).map_err(|e| Error::file(file, &e))?;
     let failed = |e| Error::file(file, &e);
-    let reader = SerializedFileReader::new(opened).map_err(failed)?;
+    let reader = SerializedFileReader::new(input).map_err(failed)?;
     let schema = reader.metadata().file_metadata().schema();
-    let wanted = schema.get_fields().iter();
-    let wanted = wanted.filter(|field| columns.contains(&field.name()));
-    let wanted = Type::group_type_builder(schema.name())
-        .with_fields(wanted.cloned().collect())
+    let projection = schema.get_fields().iter();
+    let projection = projection.filter(|field| columns.contains(&field.name()));
+    let projection = Type::group_type_builder(schema.name())
+        .with_fields(projection.cloned().collect())
         .build()
         .map_err(failed)?;
     let rows = RowIter::from_file_into(Box::new(reader))
-        .project(Some(wanted))
+        .project(Some(projection))
         .map_err(failed)?
-        .with_batch_size(AT_ONCE);
+        .with_batch_size(BATCH_SIZE);
     let file: Arc<Path> = file.into();
     Ok(Box::new(rows.map(move |record| {
         let record = record.map_err(|e| Error::file(&file, &e))?;
@@ -64,13 +64,13 @@ fn open(file: &Path, columns: &[&str]) -> Result<Rows, Error> {
     })))
 }
 
-/// A row.
+/// A row of a file.
 pub(super) struct Row {
     record: Record,
     file: Arc<Path>,
 }
 
-/// The first of some fields that a record has.
+/// Returns the first of these fields that a record has.
 fn field<'a>(record: &'a Record, names: &[&str]) -> Option<&'a Field> {
     names.iter().find_map(|name| {
         let mut columns = record.get_column_iter();
@@ -81,25 +81,25 @@ fn field<'a>(record: &'a Record, names: &[&str]) -> Option<&'a Field> {
 }
 
 impl Row {
-    /// The first of these columns that there is, as text; whole numbers are texts too.
+    /// Returns the first of these columns that exists, as text; numbers are formatted.
     pub(super) fn text(&self, names: &[&str]) -> Option<String> {
         Some(match field(&self.record, names)? {
             Field::Null => return None,
             Field::Str(text) => text.clone(),
             Field::Bytes(bytes) => String::from_utf8_lossy(bytes.data()).into_owned(),
-            number => number.to_string(),
+            value => value.to_string(),
         })
     }
 
-    /// The same, where there must be one.
-    pub(super) fn need(&self, names: &[&str]) -> Result<String, Error> {
-        let lacks = || format!("a row lacks its column `{}`", names.join("` or `"));
+    /// Like [`Row::text`], for a required column.
+    pub(super) fn required(&self, names: &[&str]) -> Result<String, Error> {
+        let missing = || format!("a row lacks the column `{}`", names.join("` or `"));
         self.text(names)
-            .ok_or_else(|| Error::file(&self.file, &lacks()))
+            .ok_or_else(|| Error::file(&self.file, &missing()))
     }
 
-    /// A number, rounded.
-    pub(super) fn whole(&self, names: &[&str]) -> Option<i64> {
+    /// Returns a number, rounded.
+    pub(super) fn integer(&self, names: &[&str]) -> Option<i64> {
         match field(&self.record, names)? {
             Field::Float(value) => Some(value.round() as i64),
             Field::Double(value) => Some(value.round() as i64),
@@ -107,12 +107,12 @@ impl Row {
         }
     }
 
-    /// The bytes of a picture as the hub keeps it: a struct with a field `bytes`.
-    pub(super) fn picture(&self, name: &str) -> Option<Vec<u8>> {
-        let Field::Group(picture) = field(&self.record, &[name])? else {
+    /// Returns the bytes of an image as the hub stores it: a struct with a field `bytes`.
+    pub(super) fn image_bytes(&self, name: &str) -> Option<Vec<u8>> {
+        let Field::Group(image) = field(&self.record, &[name])? else {
             return None;
         };
-        match field(picture, &["bytes"])? {
+        match field(image, &["bytes"])? {
             Field::Bytes(bytes) => Some(bytes.data().to_vec()),
             _ => None,
         }

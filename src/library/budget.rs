@@ -59,9 +59,11 @@ pub fn memory_plan(settings: &Settings, card: &Card) -> Result<Plan, PlanError> 
     let budget = MemoryBudget {
         batch_size,
         memory: ByteSize(memory),
-        picture: ByteSize(u64::from(settings.render.max_megapixels) * 3_000_000),
-        sending: store::sending(&settings.store),
-        pictures: render::ahead(&settings.render) + RENDERED_AHEAD + rayon::current_num_threads(),
+        image_bytes: ByteSize(u64::from(settings.render.max_megapixels) * 3_000_000),
+        store_bytes: store::sending(&settings.store),
+        images_in_flight: render::ahead(&settings.render)
+            + RENDERED_AHEAD
+            + rayon::current_num_threads(),
     };
     pipeline::plan(card, &budget)
 }
@@ -93,7 +95,7 @@ mod tests {
                 device_memory: Some(ByteSize(1 << 40)),
                 ..card.clone()
             };
-            assert_eq!(memory_plan(&settings, &card).unwrap().asked, asked);
+            assert_eq!(memory_plan(&settings, &card).unwrap().requested, asked);
         }
     }
 }

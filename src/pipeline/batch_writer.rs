@@ -1,4 +1,5 @@
-//! Feeds a store as it likes to be fed: calls of a good size, several at once, nothing held back for long.
+//! Groups pages into writes of about `target_bytes`, sends up to `concurrency` of them in parallel, and never holds a
+//! page longer than `linger`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -10,10 +11,11 @@ use crate::store::BatchPolicy;
 
 use super::joined;
 
-/// Pages that one call carries at most.
-const MOST: usize = 256;
+/// Maximum number of pages in a batch.
+const MAX_PAGES: usize = 256;
 
-/// Sends what comes until nothing more does; the first failure ends it, and whoever sends to `input` finds nobody there.
+/// Writes everything received on `input` until it is disconnected. The first error ends it and closes `input`, so that
+/// its senders fail too.
 pub(super) fn write_batched<T: Send, E: Send>(
     policy: BatchPolicy,
     input: Receiver<Vec<T>>,
@@ -22,34 +24,39 @@ pub(super) fn write_batched<T: Send, E: Send>(
 ) -> Result<(), E> {
     let failed = AtomicBool::new(false);
     thread::scope(|scope| {
-        let (out, next) = sync_channel::<Vec<T>>(0);
-        // The lanes alone hold the end of the channel: with the last of them gone, `out` is closed.
-        let next = Arc::new(Mutex::new(next));
-        let lane = || {
-            let (next, send, failed) = (Arc::clone(&next), &send, &failed);
+        let (batch_sender, batches) = sync_channel::<Vec<T>>(0);
+        // Only the workers hold the receiver: when the last of them ends, the channel is closed.
+        let batches = Arc::new(Mutex::new(batches));
+        let spawn_worker = || {
+            let (batches, send, failed) = (Arc::clone(&batches), &send, &failed);
             scope.spawn(move || {
-                let result = work(&next, send);
+                let result = send_batches(&batches, send);
                 failed.fetch_or(result.is_err(), Ordering::Relaxed);
                 result
             })
         };
-        let lanes: Vec<_> = (0..policy.concurrency.max(1)).map(|_| lane()).collect();
-        drop(next);
-        gather(policy, input, size, |batch| {
-            !failed.load(Ordering::Relaxed) && out.send(batch).is_ok()
+        let workers: Vec<_> = (0..policy.concurrency.max(1))
+            .map(|_| spawn_worker())
+            .collect();
+        drop(batches);
+        group(policy, input, size, |batch| {
+            !failed.load(Ordering::Relaxed) && batch_sender.send(batch).is_ok()
         });
-        drop(out);
-        lanes.into_iter().map(joined).fold(Ok(()), Result::and)
+        drop(batch_sender);
+        workers.into_iter().map(joined).fold(Ok(()), Result::and)
     })
 }
 
-/// One lane: sends batch after batch.
-fn work<T, E>(
-    next: &Mutex<Receiver<Vec<T>>>,
+/// A worker: sends one batch after another until the channel is closed.
+fn send_batches<T, E>(
+    batches: &Mutex<Receiver<Vec<T>>>,
     send: &impl Fn(Vec<T>) -> Result<(), E>,
 ) -> Result<(), E> {
     loop {
-        let batch = next.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let batch = batches
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .recv();
         match batch {
             Ok(batch) => send(batch)?,
             Err(_) => return Ok(()),
@@ -57,41 +64,41 @@ fn work<T, E>(
     }
 }
 
-/// Puts what comes together into batches, until `out` says that nobody takes them. Takes `input` for itself, so that it
-/// closes then.
-fn gather<T>(
+/// Groups received items into batches until `input` is disconnected or `emit` returns `false`. Owns `input`, which is
+/// thus closed on return.
+fn group<T>(
     policy: BatchPolicy,
     input: Receiver<Vec<T>>,
     size: impl Fn(&T) -> usize,
-    out: impl Fn(Vec<T>) -> bool,
+    emit: impl Fn(Vec<T>) -> bool,
 ) {
-    let mut held: Vec<T> = Vec::new();
-    let (mut bytes, mut since) = (0, Instant::now());
+    let mut pending: Vec<T> = Vec::new();
+    let (mut bytes, mut oldest) = (0, Instant::now());
     loop {
-        let left = match held.is_empty() {
+        let timeout = match pending.is_empty() {
             true => Duration::MAX,
-            false => policy.linger.saturating_sub(since.elapsed()),
+            false => policy.linger.saturating_sub(oldest.elapsed()),
         };
-        match input.recv_timeout(left) {
-            Ok(more) => {
-                if held.is_empty() {
-                    since = Instant::now();
+        match input.recv_timeout(timeout) {
+            Ok(items) => {
+                if pending.is_empty() {
+                    oldest = Instant::now();
                 }
-                bytes += more.iter().map(&size).sum::<usize>();
-                held.extend(more);
-                if bytes < policy.target_bytes && held.len() < MOST {
+                bytes += items.iter().map(&size).sum::<usize>();
+                pending.extend(items);
+                if bytes < policy.target_bytes && pending.len() < MAX_PAGES {
                     continue;
                 }
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
-                if !held.is_empty() {
-                    out(held);
+                if !pending.is_empty() {
+                    emit(pending);
                 }
                 return;
             }
         }
-        if !held.is_empty() && !out(std::mem::take(&mut held)) {
+        if !pending.is_empty() && !emit(std::mem::take(&mut pending)) {
             return;
         }
         bytes = 0;
@@ -113,7 +120,7 @@ mod tests {
         }
     }
 
-    /// Ships numbers that are their own size; returns the calls.
+    /// Writes numbers that are their own size; returns the batches sent.
     fn calls(
         policy: BatchPolicy,
         feed: impl FnOnce(SyncSender<Vec<usize>>) + Send,
@@ -132,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_are_joined_until_they_are_large_enough() {
+    fn batches_are_merged_up_to_target_bytes() {
         let long = Duration::from_secs(60);
         let calls = calls(batch_policy(10, long, 1), |out| {
             for batch in [vec![3, 3], vec![3], vec![3], vec![12], vec![1]] {
@@ -143,12 +150,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_held_back_for_long() {
-        let (sent, seen) = std::sync::mpsc::channel();
+    fn partial_batches_are_sent_after_linger() {
+        let (sender, receiver) = std::sync::mpsc::channel();
         let (out, input) = sync_channel(0);
         thread::scope(|scope| {
-            let send = |batch: Vec<usize>| sent.send(batch).map_err(drop);
-            let shipping = scope.spawn(move || {
+            let send = |batch: Vec<usize>| sender.send(batch).map_err(drop);
+            let writer = scope.spawn(move || {
                 write_batched(
                     batch_policy(10, Duration::from_millis(50), 2),
                     input,
@@ -157,19 +164,19 @@ mod tests {
                 )
             });
             out.send(vec![1]).unwrap();
-            assert_eq!(seen.recv_timeout(Duration::from_secs(20)), Ok(vec![1]));
+            assert_eq!(receiver.recv_timeout(Duration::from_secs(20)), Ok(vec![1]));
             drop(out);
-            shipping.join().unwrap().unwrap();
+            writer.join().unwrap().unwrap();
         });
     }
 
     #[test]
-    fn a_failure_closes_the_way() {
+    fn send_error_closes_the_input_channel() {
         let (out, input) = sync_channel(0);
         thread::scope(|scope| {
             let feeder =
                 scope.spawn(move || (0..1_000).take_while(|_| out.send(vec![9]).is_ok()).count());
-            // One call of many fails; the other lanes must not go on for long.
+            // One of many calls fails; the other workers must end soon.
             let calls = AtomicUsize::new(0);
             let send = |_| match calls.fetch_add(1, Ordering::Relaxed) {
                 4 => Err("full"),

@@ -1,4 +1,4 @@
-//! Which files are which manuals, and which of them are stored already: before any of them is opened.
+//! Input discovery: expands paths, hashes files, names manuals and compares them with the store, before any is opened.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -9,66 +9,66 @@ use crate::page::{ManualId, PageSet};
 use crate::render::Source;
 use crate::store::{self, Catalogue, ManualCard};
 
-/// File names that are read from a folder.
+/// File name extensions that are read from a folder.
 const EXTENSIONS: [&str; 6] = ["pdf", "png", "jpg", "jpeg", "tif", "tiff"];
 
-/// What was asked for.
+/// The files and pages to ingest.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
     /// Files and folders.
     pub paths: Vec<PathBuf>,
-    /// Which pages of each.
+    /// Pages of each.
     pub pages: PageSet,
-    /// The password of those that need one.
+    /// The password of protected files.
     pub password: Option<String>,
 }
 
-/// A manual to be worked on.
+/// A manual to ingest.
 #[derive(Debug)]
 pub struct Job {
     /// The file.
     pub source: Source,
     /// SHA-256 of the file, hex.
     pub file: String,
-    /// Digest of file and render profile; what its stored pages must carry to be up to date.
+    /// Digest of file and render profile; stored pages with the same `origin` are up to date.
     pub origin: String,
-    /// What the store holds of it: page number to (origin, content).
+    /// Fingerprints of its stored pages: page number to (origin, content).
     pub fingerprints: HashMap<u32, (String, String)>,
-    /// Whether everything asked for is stored: how many pages that is.
+    /// The number of requested pages, if all of them are up to date.
     pub unchanged: Option<u32>,
-    /// Whether the store remembers another path.
+    /// Whether it was stored with another path.
     pub moved: bool,
-    /// Pages it had when it was stored.
+    /// Number of pages it had when it was stored.
     pub pages: Option<u32>,
 }
 
-/// A path that is no manual, and why.
+/// A path that cannot be ingested.
 #[derive(Debug)]
 pub struct RejectedInput {
     /// As given.
     pub path: PathBuf,
-    /// Why.
+    /// The reason.
     pub why: String,
 }
 
-/// The files of a request, in the order given.
+/// The inputs of a run, in the order given.
 pub type Inputs = Vec<Result<Job, RejectedInput>>;
 
-/// Looks at every file of a request: hashes it, names it, asks the store what it knows.
+/// Discovers the files of a request: hashes and names each, and reads its fingerprints from the store.
 ///
 /// # Errors
-/// When the store fails. A bad file is an `Err` item.
+/// [`store::Error`] when the store cannot be read. An unreadable file is an `Err` item.
 pub fn discover(
     request: &Request,
     store: Option<&dyn Catalogue>,
     render: &str,
 ) -> Result<Inputs, store::Error> {
-    let mut shelf = match store {
+    let mut cards = match store {
         Some(store) => store.cards()?,
         None => Vec::new(),
     };
-    let mut found: Inputs = Vec::new();
-    for file in request.paths.iter().flat_map(|path| files_of(path)) {
+    let mut inputs: Inputs = Vec::new();
+    for file in request.paths.iter().flat_map(|path| expand_path(path)) {
         let read = file.and_then(|path| match ManualCard::digest(&path) {
             Ok(digest) => Ok((path, digest)),
             Err(e) => Err(RejectedInput {
@@ -79,33 +79,44 @@ pub fn discover(
         let (path, digest) = match read {
             Ok(read) => read,
             Err(rejected) => {
-                found.push(Err(rejected));
+                inputs.push(Err(rejected));
                 continue;
             }
         };
-        if found.iter().flatten().any(|job| job.file == digest) {
-            continue; // The same bytes twice in one request are one manual.
+        if inputs.iter().flatten().any(|job| job.file == digest) {
+            continue; // Files with equal bytes are one manual.
         }
-        found.push(Ok(job(request, store, render, &mut shelf, (path, digest))?));
+        inputs.push(Ok(make_job(
+            request,
+            store,
+            render,
+            &mut cards,
+            (path, digest),
+        )?));
     }
-    Ok(found)
+    Ok(inputs)
 }
 
-fn job(
+fn make_job(
     request: &Request,
     store: Option<&dyn Catalogue>,
     render: &str,
-    shelf: &mut Vec<ManualCard>,
+    cards: &mut Vec<ManualCard>,
     (path, file): (PathBuf, String),
 ) -> Result<Job, store::Error> {
-    let place = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
-    let id = name(&place, &file, shelf);
-    let card = shelf.iter().find(|card| card.id == id).cloned();
+    let absolute = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
+    let id = assign_id(&absolute, &file, cards);
+    let card = cards.iter().find(|card| card.id == id).cloned();
     let fingerprints: HashMap<_, _> = match (store, &card) {
         (Some(store), Some(_)) => store
             .fingerprints(&id)?
             .into_iter()
-            .map(|print| (print.number, (print.origin, print.content)))
+            .map(|fingerprint| {
+                (
+                    fingerprint.number,
+                    (fingerprint.origin, fingerprint.content),
+                )
+            })
             .collect(),
         _ => HashMap::new(),
     };
@@ -114,23 +125,24 @@ fn job(
         .as_ref()
         .filter(|card| card.file == file && card.render == render)
         .and_then(|card| {
-            let asked = request.pages.within(card.pages);
-            let there = |n: &u32| fingerprints.get(n).is_some_and(|(o, _)| *o == origin);
-            (!asked.is_empty() && asked.iter().all(there)).then_some(asked.len() as u32)
+            let requested = request.pages.within(card.pages);
+            let is_current = |n: &u32| fingerprints.get(n).is_some_and(|(o, _)| *o == origin);
+            (!requested.is_empty() && requested.iter().all(is_current))
+                .then_some(requested.len() as u32)
         });
-    let moved = card.as_ref().is_some_and(|card| card.path != place);
+    let moved = card.as_ref().is_some_and(|card| card.path != absolute);
     let pages = card.map(|card| card.pages);
-    shelf.retain(|card| card.id != id);
-    shelf.push(ManualCard {
+    cards.retain(|card| card.id != id);
+    cards.push(ManualCard {
         id: id.clone(),
-        path: place.clone(),
+        path: absolute.clone(),
         file: file.clone(),
         render: render.into(),
         pages: 0,
     });
     let source = Source {
         manual: id,
-        path: place,
+        path: absolute,
         password: request.password.clone(),
     };
     Ok(Job {
@@ -144,26 +156,27 @@ fn job(
     })
 }
 
-/// The name of a file's manual: the one that has these bytes already, else its file name, with as many parents before
-/// it as are needed to tell it from a manual at another path.
-fn name(path: &Path, file: &str, shelf: &[ManualCard]) -> ManualId {
-    if let Some(card) = shelf.iter().find(|card| card.file == file) {
+/// Returns the id of a file's manual: that of the stored manual with the same bytes, else its file name, preceded by as
+/// many parent folders as are needed to distinguish it from a manual at another path.
+fn assign_id(path: &Path, file: &str, cards: &[ManualCard]) -> ManualId {
+    if let Some(card) = cards.iter().find(|card| card.file == file) {
         return card.id.clone();
     }
-    let parts: Vec<_> = path
+    let components: Vec<_> = path
         .components()
         .map(|c| c.as_os_str().to_string_lossy())
         .collect();
-    let names = (1..=parts.len()).map(|n| ManualId::new(&parts[parts.len() - n..].join("/")));
-    let free = |id: &ManualId| shelf.iter().all(|card| card.id != *id || card.path == path);
+    let names = (1..=components.len())
+        .map(|n| ManualId::new(&components[components.len() - n..].join("/")));
+    let is_free = |id: &ManualId| cards.iter().all(|card| card.id != *id || card.path == path);
     names
         .into_iter()
-        .find(free)
+        .find(is_free)
         .unwrap_or_else(|| ManualId::new(&path.to_string_lossy()))
 }
 
-/// A file itself; of a folder, everything in it that can be read, sorted.
-fn files_of(path: &Path) -> Vec<Result<PathBuf, RejectedInput>> {
+/// Returns the file itself, or all PDF and image files of a folder, sorted.
+fn expand_path(path: &Path) -> Vec<Result<PathBuf, RejectedInput>> {
     if !path.is_dir() {
         return vec![Ok(path.to_owned())];
     }
@@ -174,9 +187,9 @@ fn files_of(path: &Path) -> Vec<Result<PathBuf, RejectedInput>> {
         })]
     };
     let mut files = Vec::new();
-    match walk(path, &mut files) {
+    match collect_files(path, &mut files) {
         Err(e) => rejected(format!("cannot be read: {e}")),
-        Ok(()) if files.is_empty() => rejected("the folder holds no PDF and no picture".into()),
+        Ok(()) if files.is_empty() => rejected("the folder contains no PDF and no image".into()),
         Ok(()) => {
             files.sort();
             files.into_iter().map(Ok).collect()
@@ -184,7 +197,7 @@ fn files_of(path: &Path) -> Vec<Result<PathBuf, RejectedInput>> {
     }
 }
 
-fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+fn collect_files(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let (path, kind) = (entry.path(), entry.file_type()?);
@@ -193,7 +206,7 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
             .map(|e| e.to_string_lossy().to_ascii_lowercase())
             .unwrap_or_default();
         if kind.is_dir() {
-            walk(&path, files)?;
+            collect_files(&path, files)?;
         } else if EXTENSIONS.contains(&extension.as_str()) {
             files.push(path);
         }
@@ -201,14 +214,14 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
     Ok(())
 }
 
-/// A short digest of several parts, hex.
+/// Returns the first 16 bytes of a SHA-256 over several length-prefixed parts, hex.
 pub(super) fn digest(parts: &[&[u8]]) -> String {
-    let mut hash = Sha256::new();
+    let mut hasher = Sha256::new();
     for part in parts {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part);
+        hasher.update((part.len() as u64).to_le_bytes());
+        hasher.update(part);
     }
-    hex(&hash.finalize()[..16])
+    hex(&hasher.finalize()[..16])
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -230,33 +243,29 @@ mod tests {
     }
 
     #[test]
-    fn a_manual_is_named_after_its_file_and_told_apart_by_its_folder() {
-        let shelf = [
+    fn manual_id_is_the_file_name_with_folders_if_ambiguous() {
+        let cards = [
             card("pump.pdf", "/a/pump.pdf", "1"),
             card("b/pump.pdf", "/b/pump.pdf", "2"),
         ];
-        let name = |path: &str, file| name(Path::new(path), file, &shelf).to_string();
-        assert_eq!(name("/x/valve.pdf", "9"), "valve.pdf");
+        let id_of = |path: &str, file| assign_id(Path::new(path), file, &cards).to_string();
+        assert_eq!(id_of("/x/valve.pdf", "9"), "valve.pdf");
         assert_eq!(
-            name("/a/pump.pdf", "9"),
+            id_of("/a/pump.pdf", "9"),
             "pump.pdf",
-            "a changed file keeps its name"
+            "a changed file keeps its id"
         );
-        assert_eq!(
-            name("/elsewhere/p.pdf", "1"),
-            "pump.pdf",
-            "the same bytes moved"
-        );
-        assert_eq!(name("/c/pump.pdf", "9"), "c/pump.pdf");
-        assert_eq!(name("/z/b/pump.pdf", "9"), "z/b/pump.pdf");
+        assert_eq!(id_of("/elsewhere/p.pdf", "1"), "pump.pdf", "moved file");
+        assert_eq!(id_of("/c/pump.pdf", "9"), "c/pump.pdf");
+        assert_eq!(id_of("/z/b/pump.pdf", "9"), "z/b/pump.pdf");
     }
 
     #[test]
-    fn a_folder_gives_its_pdfs_and_pictures() {
+    fn folders_are_expanded_to_pdf_and_image_files() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         assert!(
-            files_of(folder.path())[0]
+            expand_path(folder.path())[0]
                 .as_ref()
                 .is_err_and(|m| m.why.contains("no PDF"))
         );
@@ -264,7 +273,7 @@ mod tests {
         for name in ["b.PDF", "a.png", "notes.txt", "deep/c.pdf"] {
             std::fs::write(at(name), b"x").unwrap();
         }
-        let names: Vec<_> = files_of(folder.path())
+        let names: Vec<_> = expand_path(folder.path())
             .into_iter()
             .map(|f| f.unwrap())
             .collect();

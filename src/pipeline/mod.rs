@@ -1,7 +1,7 @@
-//! The main flow: render → prepare → embed → store, each stage a thread, bounded channels between them.
+//! The ingest pipeline: render → prepare → embed → store, one thread per stage, connected by bounded channels.
 //!
-//! A flow receives recipes and opens each part on the thread that uses it, so a model need not be `Send`. What is not
-//! needed is not opened: an unchanged library opens neither PDFium nor the weights.
+//! Each component is opened on the thread that uses it, so a model need not be `Send`, and only when it is needed: an
+//! unchanged library opens neither PDFium nor the weights.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
@@ -29,41 +29,41 @@ pub use sync::sync;
 
 use stats::StatsCollector;
 
-/// Opens a part on the thread that will use it.
+/// Opens a component on the thread that uses it.
 pub type Opener<'a, T, E> = Box<dyn FnOnce() -> Result<Box<T>, E> + Send + 'a>;
 
-/// What a run works with.
+/// The renderer, the model and the store of a run.
 pub struct Components<'a> {
-    /// Opens the renderer, when the first manual must be opened.
+    /// Opens the renderer; called for the first manual that must be read.
     pub renderer: Opener<'a, dyn Renderer, render::Error>,
-    /// Opens the model, when the first page must be embedded.
+    /// Opens the model; called for the first page that must be embedded.
     pub embedder: Opener<'a, dyn Embedder, embed::Error>,
-    /// Where pages go.
+    /// Stores the pages.
     pub store: &'a (dyn Writer + Sync),
 }
 
-/// How a run works.
+/// Settings of a run.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How the model wants its pages.
+    /// How pages are prepared for the model.
     pub prepare: Prepare,
-    /// How pages are rendered: [`render::Config::profile`].
+    /// The render profile: [`render::Config::profile`].
     pub render: String,
-    /// Which pages of each manual.
+    /// Pages of each manual.
     pub pages: crate::page::PageSet,
-    /// What a batch may hold.
+    /// Limits of a batch.
     pub limits: Limits,
-    /// Rendered pages that may wait between rendering and preparing.
+    /// Capacity of the queue of rendered pages, between render and prepare.
     pub queue: usize,
 }
 
-/// A part that failed as a whole: the run ends, what is stored stays.
+/// A component failed: the run ends, stored pages stay.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No worker could be started.
+    /// The renderer failed.
     #[error(transparent)]
     Render(#[from] render::Error),
-    /// The model cannot be opened, or failed.
+    /// The model cannot be loaded, or failed.
     #[error(transparent)]
     Embed(#[from] embed::Error),
     /// The store failed.
@@ -71,33 +71,33 @@ pub enum Error {
     Store(#[from] store::Error),
 }
 
-/// A page between two stages: what will be stored of it, but for its vectors.
+/// A page between two stages: its record, as far as it is known.
 struct InFlightPage {
-    /// Which manual of the run it belongs to.
+    /// Index of its manual in the run's jobs.
     job: usize,
     record: StoredPage,
 }
 
-/// What all stages see of a run.
-struct Run<'a> {
+/// Jobs, settings, statistics and stop flag of a run; shared by all stages.
+struct RunContext<'a> {
     jobs: &'a [Result<Job, RejectedInput>],
     settings: &'a Settings,
     collector: &'a StatsCollector<'a>,
     stop: &'a AtomicBool,
 }
 
-impl Run<'_> {
+impl RunContext<'_> {
     fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 }
 
-/// Stores every page of `jobs`. `stop`, once true, ends the run after the batch in hand. What happens is told to
-/// `on_event`, from several threads.
+/// Ingests every page of `jobs`. `stop`, once true, ends the run after the current batch. `on_event` is called from
+/// several threads.
 ///
-/// The tally is complete also when a part failed: what it counts as stored is in the store.
+/// The statistics are valid on errors too: pages counted as stored are in the store.
 pub fn ingest(
-    parts: Components<'_>,
+    components: Components<'_>,
     jobs: &Inputs,
     settings: &Settings,
     stop: &AtomicBool,
@@ -105,14 +105,14 @@ pub fn ingest(
 ) -> (RunStats, Result<(), Error>) {
     let start = Instant::now();
     let collector = StatsCollector::new(jobs.iter().map(empty_stats).collect(), on_event);
-    let run = Run {
+    let context = RunContext {
         jobs,
         settings,
         collector: &collector,
         stop,
     };
-    let result = flow(parts, &run);
-    let mut stats = collector.close();
+    let result = run_stages(components, &context);
+    let mut stats = collector.finish();
     stats.wall = start.elapsed().as_secs_f64();
     stats.stopped = stop.load(Ordering::Relaxed);
     (stats, result)
@@ -130,30 +130,32 @@ fn empty_stats(job: &Result<Job, RejectedInput>) -> ManualStats {
     }
 }
 
-/// Runs the four stages. Queues hold one batch each, so that the model never waits for a batch to be put together, and
-/// few batches are in flight: one being prepared, one in the model, and on the way into the store what its pace says.
-fn flow(parts: Components<'_>, run: &Run<'_>) -> Result<(), Error> {
+/// Runs the four stages. Each queue holds one batch, so that the model never waits for a batch to be assembled and few
+/// batches are in flight: one being prepared, one in the model, and on the way into the store what its batch policy
+/// allows.
+fn run_stages(components: Components<'_>, context: &RunContext<'_>) -> Result<(), Error> {
     let Components {
         renderer,
         embedder,
         store,
-    } = parts;
-    let batch = run.settings.limits.pages.max(1);
-    let (rendered, to_prepare) = sync_channel(run.settings.queue.max(1));
+    } = components;
+    let batch = context.settings.limits.pages.max(1);
+    let (rendered, to_prepare) = sync_channel(context.settings.queue.max(1));
     let (prepared, to_embed) = sync_channel::<(InFlightPage, Option<Prepared>)>(batch);
     let (embedded, to_store) = sync_channel::<Vec<InFlightPage>>(1);
     thread::scope(|scope| {
-        let render = scope.spawn(move || stages::render::run(run, renderer, store, &rendered));
-        scope.spawn(move || stages::prepare::run(run, &to_prepare, &prepared));
-        let embed = scope.spawn(move || stages::embed::run(run, embedder, &to_embed, &embedded));
-        let kept = stages::store::run(run.collector, store, to_store);
+        let render = scope.spawn(move || stages::render::run(context, renderer, store, &rendered));
+        scope.spawn(move || stages::prepare::run(context, &to_prepare, &prepared));
+        let embed =
+            scope.spawn(move || stages::embed::run(context, embedder, &to_embed, &embedded));
+        let stored = stages::store::run(context.collector, store, to_store);
         let embed = joined(embed);
         let render = joined(render);
-        kept.and(embed).and(render)
+        stored.and(embed).and(render)
     })
 }
 
-/// The result of a stage; its panic goes on here.
+/// Returns the result of a stage; resumes its panic here.
 fn joined<T>(stage: thread::ScopedJoinHandle<'_, T>) -> T {
     stage
         .join()

@@ -1,4 +1,4 @@
-//! The memory plan: how many pages a batch may hold, settled before anything runs.
+//! The memory plan: the batch size that fits the memory budget, computed before a run starts.
 
 use serde::Serialize;
 
@@ -7,69 +7,71 @@ use crate::embed::Card;
 use crate::patch::Prepare;
 use crate::units::ByteSize;
 
-/// What may be used.
+/// The memory that a run may use.
 #[derive(Clone, Copy, Debug)]
 pub struct MemoryBudget {
-    /// Pages a batch should hold.
+    /// Requested pages per batch.
     pub batch_size: usize,
-    /// Memory for everything together.
+    /// Limit of the total.
     pub memory: ByteSize,
     /// Bytes of the largest rendered page.
-    pub picture: ByteSize,
-    /// How many rendered pages may be in flight.
-    pub pictures: usize,
-    /// Bytes on their way into the store at most.
-    pub sending: ByteSize,
+    pub image_bytes: ByteSize,
+    /// Maximum number of rendered pages in flight.
+    pub images_in_flight: usize,
+    /// Maximum bytes on the way into the store.
+    pub store_bytes: ByteSize,
 }
 
-/// Where the bytes go, at most.
+/// Upper bounds of the memory that each part of a run uses.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Plan {
-    /// Pages a batch holds.
+    /// Pages per batch.
     pub batch_size: usize,
-    /// What was asked for, if that was more.
-    pub asked: usize,
+    /// The requested pages per batch.
+    #[serde(rename = "asked")]
+    pub requested: usize,
     /// Weights of the model.
     pub weights: ByteSize,
-    /// Activations of the fullest batch.
+    /// Activations of a full batch.
     pub activations: ByteSize,
     /// Rendered pages in flight.
-    pub pictures: ByteSize,
-    /// Prepared pages and vectors in flight: the batch in the model, the one behind it, the one before it.
+    #[serde(rename = "pictures")]
+    pub images: ByteSize,
+    /// Prepared pages and vectors in flight: the batch in the model, the next one and the previous one.
     pub queues: ByteSize,
     /// The sum.
     pub total: ByteSize,
-    /// What was allowed.
+    /// The memory limit.
     pub limit: ByteSize,
-    /// Most cost of a batch.
+    /// Limits of a batch.
     #[serde(skip)]
     pub limits: Limits,
 }
 
-/// Not even one page fits.
+/// Even a batch of one page exceeds the limit.
 #[derive(Debug, thiserror::Error, PartialEq)]
 #[error("one page needs {needed} ({weights} of it weights), more than the {limit} allowed")]
 pub struct PlanError {
-    /// What a batch of one needs.
+    /// Memory that a batch of one page needs.
     pub needed: ByteSize,
-    /// Of it weights.
+    /// The weights' share of it.
     pub weights: ByteSize,
-    /// What is allowed.
+    /// The memory limit.
     pub limit: ByteSize,
 }
 
-/// The largest batch up to `budget.batch_size` whose weights, activations and queues stay under `budget.memory`.
+/// Plans the largest batch up to `budget.batch_size` whose weights, activations and queues fit into `budget.memory`.
 ///
 /// # Errors
-/// When a single page does not fit.
+/// [`PlanError`] when a single page does not fit.
 pub fn plan(card: &Card, budget: &MemoryBudget) -> Result<Plan, PlanError> {
-    let asked = budget.batch_size.max(1);
-    let fitting = (1..=asked)
+    let requested = budget.batch_size.max(1);
+    let fitting = (1..=requested)
         .rev()
-        .map(|batch| at(card, budget, batch))
+        .map(|batch| plan_for(card, budget, batch))
         .find(|plan| plan.total <= budget.memory);
     fitting.ok_or_else(|| {
-        let one = at(card, budget, 1);
+        let one = plan_for(card, budget, 1);
         PlanError {
             needed: one.total,
             weights: one.weights,
@@ -78,20 +80,20 @@ pub fn plan(card: &Card, budget: &MemoryBudget) -> Result<Plan, PlanError> {
     })
 }
 
-fn at(card: &Card, budget: &MemoryBudget, batch: usize) -> Plan {
+fn plan_for(card: &Card, budget: &MemoryBudget, batch: usize) -> Plan {
     let cost = card.prepare.max_cost() * batch as u64;
     let activations = card.memory.fixed + card.memory.per_cost * cost;
-    let pictures = budget.picture.0 * budget.pictures as u64;
+    let images = budget.image_bytes.0 * budget.images_in_flight as u64;
     let rows = u64::from(card.max_rows) * u64::from(card.profile.dim) * size_of::<f32>() as u64;
-    let queues = 3 * batch as u64 * (prepared_bytes(&card.prepare) + rows) + budget.sending.0;
+    let queues = 3 * batch as u64 * (prepared_bytes(&card.prepare) + rows) + budget.store_bytes.0;
     Plan {
         batch_size: batch,
-        asked: budget.batch_size,
+        requested: budget.batch_size,
         weights: ByteSize(card.memory.weights),
         activations: ByteSize(activations),
-        pictures: ByteSize(pictures),
+        images: ByteSize(images),
         queues: ByteSize(queues),
-        total: ByteSize(card.memory.weights + activations + pictures + queues),
+        total: ByteSize(card.memory.weights + activations + images + queues),
         limit: budget.memory,
         limits: Limits { pages: batch, cost },
     }
@@ -149,31 +151,31 @@ mod tests {
         MemoryBudget {
             batch_size,
             memory: ByteSize(memory),
-            picture: ByteSize(48_000_000),
-            pictures: 36,
-            sending: ByteSize(0),
+            image_bytes: ByteSize(48_000_000),
+            images_in_flight: 36,
+            store_bytes: ByteSize(0),
         }
     }
 
     #[test]
-    fn colqwen_at_batch_32_stays_under_40_gb() {
+    fn colqwen_at_batch_32_fits_40_gb() {
         let plan = plan(&large(), &budget(32, 40_000_000_000)).unwrap();
         assert_eq!((plan.batch_size, plan.limits.cost), (32, 32 * 3072));
-        let parts = [plan.weights, plan.activations, plan.pictures, plan.queues]
+        let sum = [plan.weights, plan.activations, plan.images, plan.queues]
             .iter()
             .map(|b| b.0)
             .sum::<u64>();
-        assert!(plan.total.0 == parts && parts > 12_000_000_000, "{plan:?}");
+        assert!(plan.total.0 == sum && sum > 12_000_000_000, "{plan:?}");
     }
 
     #[test]
-    fn the_batch_shrinks_before_the_cap_breaks() {
+    fn batch_size_is_the_largest_within_the_limit() {
         let plan = plan(&large(), &budget(32, 13_000_000_000)).unwrap();
         assert!(
             (1..32).contains(&plan.batch_size) && plan.total <= plan.limit,
             "{plan:?}"
         );
-        let next = at(&large(), &budget(32, 0), plan.batch_size + 1);
+        let next = plan_for(&large(), &budget(32, 0), plan.batch_size + 1);
         assert!(next.total.0 > 13_000_000_000, "the largest that fits");
         let error = super::plan(&large(), &budget(32, 9_000_000_000)).unwrap_err();
         assert!(

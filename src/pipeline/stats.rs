@@ -1,4 +1,4 @@
-//! What a run did: counted once, where it happens, and told to whoever watches.
+//! Run statistics and events: every count is updated once, where it happens, and reported to `on_event`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,13 +14,13 @@ use crate::store::WriteOutcome;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
-    /// PDF page to picture and text.
+    /// Renders a PDF page to an image and its text layer.
     Render,
-    /// Picture to what the model eats; digest and thumbnail.
+    /// Turns the image into model input; computes digest and thumbnail.
     Prepare,
-    /// Model.
+    /// Runs the model.
     Embed,
-    /// Store.
+    /// Writes to the store.
     Store,
 }
 
@@ -34,21 +34,21 @@ impl Stage {
     }
 }
 
-/// Something that happened in a run, in the order in which it happened.
+/// An event of a run, emitted in order.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// A manual was opened; so many of its pages must be worked on.
+    /// A manual was opened; `todo` of its pages must be processed.
     Opened {
         /// The manual.
         manual: ManualId,
-        /// Pages to work on.
+        /// Pages to process.
         todo: u32,
     },
-    /// A stage is done with so many more pages.
+    /// A stage finished this many more pages.
     Done(Stage, u32),
-    /// The model's weights are being opened.
+    /// The model's weights are being loaded.
     Loading,
-    /// The model is ready.
+    /// The model was loaded in this time.
     Loaded(Duration),
     /// A page failed.
     PageFailed {
@@ -56,79 +56,79 @@ pub enum Event {
         manual: ManualId,
         /// The page.
         number: u32,
-        /// Why.
+        /// The reason.
         error: PageError,
     },
     /// A manual failed as a whole.
     ManualFailed {
-        /// As it was named on the command line.
+        /// As given on the command line.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// The store's server is away; pages wait for it.
-    Waiting(Arc<str>),
-    /// Out of memory: from now on batches hold so many pages.
-    Shrunk(usize),
+    /// The store's server is unavailable, for this reason; pages are deferred.
+    Deferred(Arc<str>),
+    /// Out of memory: from now on a batch holds at most this many pages.
+    BatchSizeReduced(usize),
 }
 
-/// A page that failed and why.
+/// A page that failed, with the reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Failure {
     /// The page, from 1.
     pub page: u32,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
-/// What became of one manual.
+/// Statistics of one manual.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct ManualStats {
-    /// Its name; its path where it never got one.
+    /// Its name; its path if it was never named.
     pub manual: String,
-    /// Where it lies.
+    /// Its file.
     pub path: PathBuf,
-    /// Pages asked for.
+    /// Pages requested.
     pub pages: u32,
-    /// Pages put into the store by this run.
+    /// Pages stored by this run.
     pub stored: u32,
-    /// Pages that were there already.
+    /// Pages that were stored already.
     pub unchanged: u32,
-    /// Of the stored ones, those that kept their vectors because pixels and text had not changed.
+    /// Stored pages that kept their vectors because pixels and text had not changed.
     pub kept: u32,
-    /// Of the stored ones, blank ones.
+    /// Stored pages that are blank.
     pub blank: u32,
-    /// Pages that wait for their store.
+    /// Pages deferred until the store's server is available.
     pub waiting: u32,
     /// Pages that failed.
     pub failed: Vec<Failure>,
-    /// Why the manual failed as a whole.
+    /// The reason if the manual failed as a whole.
     pub error: Option<String>,
-    /// Working seconds of each stage.
+    /// Busy seconds of each stage.
     pub seconds: BTreeMap<Stage, f64>,
 }
 
-/// A batch that went through the model.
+/// A batch that was embedded.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Batch {
-    /// Its pages.
+    /// Number of pages.
     pub pages: usize,
-    /// Seconds it took.
+    /// Seconds to embed it.
     pub seconds: f64,
-    /// Share of the work that went into padding shorter pages to the longest one.
+    /// Share of the work spent on padding shorter pages to the longest one.
     pub padding: f64,
 }
 
-/// What a run did.
+/// Statistics of a run.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct RunStats {
-    /// One record a manual, in the order given.
+    /// One record per manual, in the order given.
     pub manuals: Vec<ManualStats>,
     /// Seconds from start to end.
     pub wall: f64,
-    /// Seconds to open the model.
+    /// Seconds to load the model.
     pub load: f64,
-    /// Seconds the model waited for pages, after it was open and before the last page came.
+    /// Seconds the model was idle, from when it was loaded to the last page.
     pub model_waited: f64,
     /// The batches, in order.
     #[serde(skip)]
@@ -144,29 +144,33 @@ impl RunStats {
     }
 
     /// Whether anything failed.
-    pub fn failed(&self) -> bool {
+    pub fn has_failures(&self) -> bool {
         let has_failed = |m: &ManualStats| m.error.is_some() || !m.failed.is_empty();
         self.stopped || self.manuals.iter().any(has_failed)
     }
 
-    /// The exit code: 0 nothing failed or waits, 1 something did, 2 something did and nothing asked for is in the store.
+    /// The exit code: 0 if nothing failed or was deferred, 1 if something was, 2 if something was and no requested page
+    /// is in the store.
     pub fn exit_code(&self) -> u8 {
-        let there = self.total(|m| m.stored + m.unchanged + m.waiting);
-        match (self.failed() || self.total(|m| m.waiting) > 0, there) {
+        let available = self.total(|m| m.stored + m.unchanged + m.waiting);
+        match (
+            self.has_failures() || self.total(|m| m.waiting) > 0,
+            available,
+        ) {
             (false, _) => 0,
             (true, 0) => 2,
             (true, _) => 1,
         }
     }
 
-    /// Pages embedded per second, without the time to open the model; `None` if no page was embedded.
+    /// Pages embedded per second, excluding the time to load the model; `None` if no page was embedded.
     pub fn embedding_rate(&self) -> Option<f64> {
         let pages: usize = self.batches.iter().map(|batch| batch.pages).sum();
         let seconds = self.wall - self.load;
         (pages > 0 && seconds > 0.0).then(|| pages as f64 / seconds)
     }
 
-    /// Working seconds of a stage over all manuals.
+    /// Busy seconds of a stage, summed over all manuals.
     pub fn seconds(&self, stage: Stage) -> f64 {
         self.manuals
             .iter()
@@ -175,11 +179,11 @@ impl RunStats {
     }
 }
 
-/// The tally of a run under way, and who watches it.
+/// Collects the statistics of a running ingest and emits its events; shared by all stages.
 pub(super) struct StatsCollector<'a> {
     stats: Mutex<RunStats>,
-    /// Why pages wait, as told last.
-    why_waiting: Mutex<Arc<str>>,
+    /// The last reason emitted as [`Event::Deferred`].
+    deferral_reason: Mutex<Arc<str>>,
     on_event: &'a (dyn Fn(Event) + Sync),
 }
 
@@ -190,7 +194,7 @@ impl<'a> StatsCollector<'a> {
                 manuals,
                 ..RunStats::default()
             }),
-            why_waiting: Mutex::new("".into()),
+            deferral_reason: Mutex::new("".into()),
             on_event,
         }
     }
@@ -199,8 +203,8 @@ impl<'a> StatsCollector<'a> {
         (self.on_event)(event);
     }
 
-    /// Changes the run's record.
-    pub(super) fn note(&self, change: impl FnOnce(&mut RunStats)) {
+    /// Applies a change to the statistics of the run.
+    pub(super) fn update(&self, change: impl FnOnce(&mut RunStats)) {
         change(
             &mut self
                 .stats
@@ -209,20 +213,20 @@ impl<'a> StatsCollector<'a> {
         );
     }
 
-    /// Changes a manual's record.
-    pub(super) fn manual(&self, index: usize, change: impl FnOnce(&mut ManualStats)) {
-        self.note(|stats| change(&mut stats.manuals[index]));
+    /// Applies a change to the statistics of a manual.
+    pub(super) fn update_manual(&self, index: usize, change: impl FnOnce(&mut ManualStats)) {
+        self.update(|stats| change(&mut stats.manuals[index]));
     }
 
-    /// Adds working time of a stage to a manual.
-    pub(super) fn spend(&self, index: usize, stage: Stage, time: Duration) {
-        self.manual(index, |m| {
+    /// Adds busy time of a stage to a manual.
+    pub(super) fn add_time(&self, index: usize, stage: Stage, time: Duration) {
+        self.update_manual(index, |m| {
             *m.seconds.entry(stage).or_default() += time.as_secs_f64()
         });
     }
 
     pub(super) fn page_failed(&self, index: usize, id: &PageId, error: PageError) {
-        self.manual(index, |m| {
+        self.update_manual(index, |m| {
             m.failed.push(Failure {
                 page: id.number,
                 reason: error.to_string(),
@@ -235,57 +239,57 @@ impl<'a> StatsCollector<'a> {
         });
     }
 
-    /// A page waits; the reason is told when it is a new one.
-    pub(super) fn waits(&self, index: usize, why: &Arc<str>) {
-        self.manual(index, |m| m.waiting += 1);
-        let mut told = self
-            .why_waiting
+    /// Counts a deferred page; emits the reason if it is a new one.
+    pub(super) fn defer_page(&self, index: usize, why: &Arc<str>) {
+        self.update_manual(index, |m| m.waiting += 1);
+        let mut last = self
+            .deferral_reason
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        if *told != *why {
-            told.clone_from(why);
-            self.emit(Event::Waiting(Arc::clone(why)));
+        if *last != *why {
+            last.clone_from(why);
+            self.emit(Event::Deferred(Arc::clone(why)));
         }
     }
 
-    /// A page that waited has its verdict.
-    pub(super) fn settle(&self, id: &PageId, verdict: Result<WriteOutcome, PageError>) {
-        let mut job = None;
-        self.note(|stats| {
-            job = stats
+    /// Records the outcome of a page that was deferred.
+    pub(super) fn resolve(&self, id: &PageId, outcome: Result<WriteOutcome, PageError>) {
+        let mut index = None;
+        self.update(|stats| {
+            index = stats
                 .manuals
                 .iter()
                 .position(|m| m.manual == id.manual.as_str() && m.waiting > 0);
-            if let Some(job) = job {
-                let manual = &mut stats.manuals[job];
+            if let Some(index) = index {
+                let manual = &mut stats.manuals[index];
                 manual.waiting -= 1;
-                manual.stored += u32::from(verdict.is_ok());
+                manual.stored += u32::from(outcome.is_ok());
             }
         });
-        if let (Some(job), Err(error)) = (job, verdict) {
-            self.page_failed(job, id, error);
+        if let (Some(index), Err(error)) = (index, outcome) {
+            self.page_failed(index, id, error);
         }
     }
 
     /// Whether a manual failed as a whole.
     pub(super) fn has_failed(&self, index: usize) -> bool {
         let mut failed = false;
-        self.manual(index, |m| failed = m.error.is_some());
+        self.update_manual(index, |m| failed = m.error.is_some());
         failed
     }
 
-    /// Whether it is known that a page of a manual is not in the store: it failed, or some still wait.
-    pub(super) fn is_excused(&self, index: usize, page: u32) -> bool {
-        let mut excused = false;
-        self.manual(index, |m| {
-            excused = m.waiting > 0 || m.failed.iter().any(|f| f.page == page)
+    /// Whether a page may be missing from the store: it failed, or pages of its manual are deferred.
+    pub(super) fn is_accounted_for(&self, index: usize, page: u32) -> bool {
+        let mut accounted_for = false;
+        self.update_manual(index, |m| {
+            accounted_for = m.waiting > 0 || m.failed.iter().any(|f| f.page == page)
         });
-        excused
+        accounted_for
     }
 
     pub(super) fn manual_failed(&self, index: usize, why: &str) {
         let mut path = PathBuf::new();
-        self.manual(index, |m| {
+        self.update_manual(index, |m| {
             m.error = Some(why.to_owned());
             path.clone_from(&m.path);
         });
@@ -295,7 +299,7 @@ impl<'a> StatsCollector<'a> {
         });
     }
 
-    pub(super) fn close(self) -> RunStats {
+    pub(super) fn finish(self) -> RunStats {
         let mut stats = self
             .stats
             .into_inner()
@@ -331,14 +335,14 @@ mod tests {
     }
 
     #[test]
-    fn the_exit_code_remembers() {
+    fn exit_code_is_1_if_some_pages_failed_and_2_if_none_is_stored() {
         assert_eq!(stats(0, false).exit_code(), 0);
         assert_eq!(stats(3, true).exit_code(), 1);
         assert_eq!(stats(0, true).exit_code(), 2);
     }
 
     #[test]
-    fn the_rate_counts_embedded_pages_and_no_loading() {
+    fn embedding_rate_counts_embedded_pages_and_excludes_loading() {
         let batch = |pages| Batch {
             pages,
             seconds: 1.0,

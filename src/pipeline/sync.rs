@@ -1,4 +1,4 @@
-//! From one store to another: what differs travels, nothing is embedded again.
+//! Sync: copies pages that differ from one store to another, without embedding them again.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,14 +15,14 @@ use super::stages;
 use super::stats::StatsCollector;
 use super::{Error, Event, InFlightPage, ManualStats, RunStats, joined};
 
-/// Pages read ahead of the store that takes them.
-const AHEAD: usize = 8;
+/// Pages read ahead of the writer.
+const READ_AHEAD: usize = 8;
 
-/// Makes the manuals of `to` what they are in `from`; manuals that only `to` has stay. Pages with equal fingerprints
-/// are not sent, so a run that was ended goes on where it was. `stop`, once true, ends it after what is on its way.
-/// Pages are pooled by `pool_factor` on their way; 1 leaves them as they are.
+/// Makes the manuals of `to` equal to those of `from`; manuals that only `to` has stay. Pages with equal fingerprints
+/// are not sent, so an interrupted run can be resumed. `stop`, once true, ends it after the pages in flight. Vectors
+/// are pooled by `pool_factor`; 1 copies them unchanged.
 ///
-/// At the end the pages of each manual are counted on both sides; one that is missing is a failed page.
+/// At the end the pages of each manual are compared on both sides; a page missing in `to` is a failed page.
 pub fn sync(
     from: &dyn Store,
     to: &dyn Store,
@@ -31,7 +31,7 @@ pub fn sync(
     on_event: &(dyn Fn(Event) + Sync),
 ) -> (RunStats, Result<(), Error>) {
     let start = Instant::now();
-    let (cards, there) = match from.cards().and_then(|cards| Ok((cards, to.cards()?))) {
+    let (cards, existing) = match from.cards().and_then(|cards| Ok((cards, to.cards()?))) {
         Ok(both) => both,
         Err(cause) => return (RunStats::default(), Err(cause.into())),
     };
@@ -40,12 +40,12 @@ pub fn sync(
         from,
         to,
         pool_factor,
-        there: &there,
+        existing: &existing,
         stop,
         collector: &collector,
     };
-    let result = copy.all(&cards);
-    let mut stats = collector.close();
+    let result = copy.run(&cards);
+    let mut stats = collector.finish();
     stats
         .manuals
         .retain(|manual| manual.pages > 0 || manual.error.is_some());
@@ -62,14 +62,14 @@ fn empty_stats(card: &ManualCard) -> ManualStats {
     }
 }
 
-/// A sync under way.
+/// A running sync.
 #[derive(Clone, Copy)]
 struct Copy<'a> {
     from: &'a dyn Store,
     to: &'a dyn Store,
     pool_factor: u32,
-    /// The manuals that the other store had before.
-    there: &'a [ManualCard],
+    /// The manuals that `to` had before.
+    existing: &'a [ManualCard],
     stop: &'a AtomicBool,
     collector: &'a StatsCollector<'a>,
 }
@@ -79,41 +79,41 @@ impl Copy<'_> {
         self.stop.load(Ordering::Relaxed)
     }
 
-    fn all(&self, cards: &[ManualCard]) -> Result<(), Error> {
-        let (out, input) = sync_channel(AHEAD);
+    fn run(&self, cards: &[ManualCard]) -> Result<(), Error> {
+        let (sender, input) = sync_channel(READ_AHEAD);
         thread::scope(|scope| {
-            let reading = scope.spawn(move || {
+            let reader = scope.spawn(move || {
                 for (job, card) in cards.iter().enumerate() {
-                    if self.stopped() || !self.manual(job, card, &out)? {
+                    if self.stopped() || !self.copy_manual(job, card, &sender)? {
                         break;
                     }
                 }
                 Ok(())
             });
-            let kept = stages::store::run(self.collector, self.to, input);
-            joined(reading).and(kept)
+            let stored = stages::store::run(self.collector, self.to, input);
+            joined(reader).and(stored)
         })?;
         if !self.stopped() {
             for (job, card) in cards.iter().enumerate() {
-                self.count(job, card)?;
+                self.verify(job, card)?;
             }
         }
         Ok(())
     }
 
-    /// Hands on the pages of a manual that the other store lacks; tells whether somebody still takes them.
-    fn manual(
+    /// Sends the pages of a manual that `to` lacks; returns `false` if the store stage has ended.
+    fn copy_manual(
         &self,
         job: usize,
         card: &ManualCard,
-        out: &SyncSender<Vec<InFlightPage>>,
+        sender: &SyncSender<Vec<InFlightPage>>,
     ) -> Result<bool, Error> {
-        let ours = self.from.fingerprints(&card.id)?;
-        if ours.is_empty() {
+        let source = self.from.fingerprints(&card.id)?;
+        if source.is_empty() {
             return Ok(true);
         }
         if let Some(other) = self
-            .there
+            .existing
             .iter()
             .find(|other| other.id == card.id && other.is_another(card))
         {
@@ -124,44 +124,44 @@ impl Copy<'_> {
             self.collector.manual_failed(job, &why);
             return Ok(true);
         }
-        let theirs = self.to.fingerprints(&card.id)?;
-        let theirs: HashMap<u32, Fingerprint> =
-            theirs.into_iter().map(|page| (page.number, page)).collect();
-        let todo: Vec<u32> = ours
+        let target = self.to.fingerprints(&card.id)?;
+        let target: HashMap<u32, Fingerprint> =
+            target.into_iter().map(|page| (page.number, page)).collect();
+        let todo: Vec<u32> = source
             .iter()
-            .filter(|page| theirs.get(&page.number) != Some(page))
+            .filter(|page| target.get(&page.number) != Some(page))
             .map(|page| page.number)
             .collect();
-        let is_extra = |n: &&u32| ours.iter().all(|page| page.number != **n);
-        let extra = PageSet::of(theirs.keys().filter(is_extra).copied());
+        let is_extra = |n: &&u32| source.iter().all(|page| page.number != **n);
+        let extra = PageSet::of(target.keys().filter(is_extra).copied());
         self.to.upsert_manual(card)?;
         self.to.remove(&card.id, &extra)?;
-        self.collector.manual(job, |m| {
-            m.pages = ours.len() as u32;
-            m.unchanged = (ours.len() - todo.len()) as u32;
+        self.collector.update_manual(job, |m| {
+            m.pages = source.len() as u32;
+            m.unchanged = (source.len() - todo.len()) as u32;
         });
         self.collector.emit(Event::Opened {
             manual: card.id.clone(),
             todo: todo.len() as u32,
         });
-        self.hand_on(job, card, PageSet::of(todo), out)
+        self.send_pages(job, card, PageSet::of(todo), sender)
     }
 
-    fn hand_on(
+    fn send_pages(
         &self,
         job: usize,
         card: &ManualCard,
         pages: PageSet,
-        out: &SyncSender<Vec<InFlightPage>>,
+        sender: &SyncSender<Vec<InFlightPage>>,
     ) -> Result<bool, Error> {
         let scope = Scope {
             manual: Some(card.id.clone()),
             pages,
         };
         for page in self.from.scan(&scope)? {
-            match pooled(page?, self.pool_factor) {
+            match pool_page(page?, self.pool_factor) {
                 Ok(record) => {
-                    if out.send(vec![InFlightPage { job, record }]).is_err() {
+                    if sender.send(vec![InFlightPage { job, record }]).is_err() {
                         return Ok(false);
                     }
                 }
@@ -174,16 +174,16 @@ impl Copy<'_> {
         Ok(true)
     }
 
-    /// Compares what both stores have of a manual; names what did not arrive.
-    fn count(&self, job: usize, card: &ManualCard) -> Result<(), store::Error> {
+    /// Compares a manual's fingerprints in both stores; pages missing in `to` are failures.
+    fn verify(&self, job: usize, card: &ManualCard) -> Result<(), store::Error> {
         if self.collector.has_failed(job) {
             return Ok(());
         }
-        let arrived: Vec<Fingerprint> = self.to.fingerprints(&card.id)?;
+        let target: Vec<Fingerprint> = self.to.fingerprints(&card.id)?;
         for page in self.from.fingerprints(&card.id)? {
-            if !arrived.contains(&page) && !self.collector.is_excused(job, page.number) {
+            if !target.contains(&page) && !self.collector.is_accounted_for(job, page.number) {
                 let id = PageId::new(&card.id, page.number);
-                let why = PageError::Store("it did not arrive".to_owned());
+                let why = PageError::Store("missing in the other store after the copy".to_owned());
                 self.collector.page_failed(job, &id, why);
             }
         }
@@ -191,15 +191,15 @@ impl Copy<'_> {
     }
 }
 
-/// A page with its vectors pooled.
-fn pooled(page: StoredPage, factor: u32) -> Result<StoredPage, (PageId, PageError)> {
-    let VectorUpdate::Replace(seen) = &page.vectors else {
+/// Returns the page with its vectors pooled by `factor`.
+fn pool_page(page: StoredPage, factor: u32) -> Result<StoredPage, (PageId, PageError)> {
+    let VectorUpdate::Replace(vectors) = &page.vectors else {
         return Ok(page);
     };
     if factor == 1 {
         return Ok(page);
     }
-    match pool(seen, factor) {
+    match pool(vectors, factor) {
         Ok(pooled) => Ok(StoredPage {
             vectors: VectorUpdate::Replace(PageVectors {
                 vectors: pooled.vectors.rounded_to_f16(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-use crate::evaluate::{Evaluation, Failure, Interval, Measured};
+use crate::evaluate::{Evaluation, EvaluationResult, Failure, Interval};
 use crate::page::PageId;
 use crate::units::{ByteSize, Seconds};
 
@@ -34,14 +34,14 @@ const HEADER: [&str; 13] = [
 pub type Thumbnails = BTreeMap<PageId, Vec<u8>>;
 
 /// The name of a mode, as one writes it.
-pub(super) fn mode(measured: &Measured) -> String {
+pub(super) fn mode(measured: &EvaluationResult) -> String {
     let mode = serde_json::to_value(measured.mode).ok();
     let mode = mode.as_ref().and_then(serde_json::Value::as_str);
     mode.unwrap_or_default().to_owned()
 }
 
 /// The set with its language.
-fn set(measured: &Measured) -> String {
+fn set(measured: &EvaluationResult) -> String {
     match &measured.language {
         None => measured.set.clone(),
         Some(language) => format!("{} ({language})", measured.set),
@@ -51,10 +51,10 @@ fn set(measured: &Measured) -> String {
 /// A row for each measurement; the store and the model stand in it where there are several.
 fn rows(evaluation: &Evaluation) -> Vec<Vec<String>> {
     let all = &evaluation.results;
-    let several = |of: fn(&Measured) -> &String| all.iter().any(|m| of(m) != of(&all[0]));
+    let several = |of: fn(&EvaluationResult) -> &String| all.iter().any(|m| of(m) != of(&all[0]));
     let (stores, models) = (several(|m| &m.store), several(|m| &m.model));
     let interval = |i: Interval| format!("{:.2} ({:.2}-{:.2})", i.mean, i.low, i.high);
-    let row = |measured: &Measured| {
+    let row = |measured: &EvaluationResult| {
         let scores = &measured.scores;
         let mut mode = mode(measured);
         for (shown, name) in [(stores, &measured.store), (models, &measured.model)] {
@@ -89,8 +89,8 @@ fn rows(evaluation: &Evaluation) -> Vec<Vec<String>> {
 }
 
 /// How much of the nDCG@5 of the pages as they are stored is left.
-fn share(measured: &Measured, all: &[Measured]) -> String {
-    let is_whole = |other: &&Measured| {
+fn share(measured: &EvaluationResult, all: &[EvaluationResult]) -> String {
+    let is_whole = |other: &&EvaluationResult| {
         other.compression.is_none()
             && (&other.set, &other.language, other.mode)
                 == (&measured.set, &measured.language, measured.mode)
@@ -109,7 +109,7 @@ fn share(measured: &Measured, all: &[Measured]) -> String {
 pub fn text(evaluation: &Evaluation, failures: bool) -> String {
     let mut text = format!(
         "questions: {}\n{}",
-        evaluation.questions,
+        evaluation.query_source,
         aligned(&HEADER, &rows(evaluation))
     );
     for measured in evaluation.results.iter().filter(|_| failures) {
@@ -118,7 +118,7 @@ pub fn text(evaluation: &Evaluation, failures: bool) -> String {
                 "\n{} of {}: `{}` is on {}, found {}",
                 mode(measured),
                 set(measured),
-                failure.question,
+                failure.query,
                 named(&failure.expected),
                 failure
                     .found
@@ -142,7 +142,7 @@ fn named(pages: &[PageId]) -> String {
 pub fn html(evaluation: &Evaluation, thumbnails: &Thumbnails) -> Result<String, ChartError> {
     let mut body = html::list(&[
         format!("ingest {}", evaluation.version),
-        format!("questions: {}", evaluation.questions),
+        format!("questions: {}", evaluation.query_source),
         "intervals: 95 %, by bootstrap over the questions".to_owned(),
         "a page: bytes that its vectors take".to_owned(),
     ]);
@@ -200,6 +200,6 @@ fn pair(failure: &Failure, thumbnails: &Thumbnails) -> String {
         .collect();
     let found = failure.found.as_ref().map(|page| figure(page, "found"));
     let found = found.unwrap_or("<p>nothing was found</p>\n".to_owned());
-    let question = escaped(&failure.question);
+    let question = escaped(&failure.query);
     format!("<h3>{question}</h3>\n<div class=\"pair\">\n{expected}{found}</div>\n")
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::evaluate::{Evaluation, Measured};
+use crate::evaluate::{Evaluation, EvaluationResult};
 
 use super::evaluation::mode;
 
@@ -16,7 +16,7 @@ const FORM: &str = "2.26.24";
 /// The text of each file, by its path below `FOLDER`: one for each set of questions, model, mode and compression, and one
 /// that says which model it was.
 pub fn files(evaluation: &Evaluation) -> BTreeMap<PathBuf, String> {
-    let mut tasks: BTreeMap<(PathBuf, String), Vec<&Measured>> = BTreeMap::new();
+    let mut tasks: BTreeMap<(PathBuf, String), Vec<&EvaluationResult>> = BTreeMap::new();
     for measured in &evaluation.results {
         let name = format!("ingest__{}", system(measured));
         let folder = Path::new("results").join(name).join(&measured.profile);
@@ -40,9 +40,9 @@ fn pretty(json: &Value) -> String {
     format!("{json:#}")
 }
 
-fn result(task: &str, all: &[&Measured]) -> Value {
+fn result(task: &str, all: &[&EvaluationResult]) -> Value {
     let main = main_score(task);
-    let row = |measured: &&Measured| {
+    let row = |measured: &&EvaluationResult| {
         let mut row = json!(measured.means);
         row["main_score"] = row[main].clone();
         row["hf_subset"] = json!(measured.language.as_deref().unwrap_or("default"));
@@ -82,7 +82,7 @@ fn script(language: Option<&str>) -> String {
 }
 
 /// Model, mode and compression as one word.
-fn system(measured: &Measured) -> String {
+fn system(measured: &EvaluationResult) -> String {
     let model = Path::new(&measured.model).file_name().unwrap_or_default();
     let mut name = format!("{}-{}", model.to_string_lossy(), mode(measured));
     if let Some(compression) = &measured.compression {

@@ -128,7 +128,7 @@ fn each_bad_file_has_its_outcome_and_the_rest_goes_on() {
         .collect();
     expected.push(("locked.pdf", Manual("protected by a password")));
     expected.push(("missing.pdf", Manual("No such file")));
-    expected.push(("folder-without-pdfs", Manual("the folder holds no PDF")));
+    expected.push(("folder-without-pdfs", Manual("the folder contains no PDF")));
     let names: Vec<&str> = expected.iter().map(|(name, _)| *name).collect();
     let mut command = desk.command(&[&names[..], &["--json"]].concat());
     let done: crate::desk::Done = command

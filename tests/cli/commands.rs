@@ -95,7 +95,7 @@ fn looking_for_pages() {
         [exit 0]
         "#);
         insta::assert_snapshot!(desk.run(&["search", " "]).transcript(), @r#"
-        error: the question is empty
+        error: the query is empty
         [exit 64]
         "#);
         insta::assert_snapshot!(desk.run(&["show", "pump", "2"]).transcript(), @r#"

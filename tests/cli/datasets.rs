@@ -163,12 +163,12 @@ fn a_dataset_that_is_none_is_told() {
     for (folder, says) in [
         (
             foreign,
-            "the query `10` is answered by the page `0`, which the corpus does not hold",
+            "the qrels of the query `10` name the page `0`, which the corpus lacks",
         ),
-        (apart, "has no questions with an answer"),
+        (apart, "has no queries with relevant pages"),
         (torn, "test-00000-of-00001.parquet: "),
-        (unjudged, "holds no `qrels/*.parquet`"),
-        (desk.path("nothing"), "holds no `corpus/*.parquet`"),
+        (unjudged, "contains no `qrels/*.parquet`"),
+        (desk.path("nothing"), "contains no `corpus/*.parquet`"),
     ] {
         let done = evaluated(&desk, &folder, &[]);
         assert_eq!(done.code, 1, "{}", done.out);

@@ -148,7 +148,7 @@ fn a_server_that_comes_back_is_waited_for() {
         let done = describe(&desk, dialect, &fake, &ONE);
         assert_eq!(done.code, 0, "{}{}", done.out, done.err);
         assert!(
-            done.err.contains("asking again in 1 s") && done.err.contains("out of memory"),
+            done.err.contains("retrying in 1 s") && done.err.contains("out of memory"),
             "{}",
             done.err
         );
@@ -340,7 +340,7 @@ fn a_server_that_is_busy_is_waited_for() {
             );
             assert_eq!(done.code, 0, "{}{}", done.out, done.err);
             assert!(
-                done.err.contains("Loading model; asking again in 1 s"),
+                done.err.contains("Loading model; retrying in 1 s"),
                 "{}",
                 done.err
             );

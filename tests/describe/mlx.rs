@@ -235,7 +235,7 @@ fn a_server_that_is_killed_in_mid_run_is_waited_for() {
             "{failure}"
         );
     }
-    assert!(done.err.contains("asking again in"), "{}", done.err);
+    assert!(done.err.contains("retrying in"), "{}", done.err);
     assert!(
         server.metrics()["summary"]["requests_started"]
             .as_u64()

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::diagnostic::Diagnostic;
 use crate::embed::Embedder;
-use crate::evaluate::{Failure, Measured, Relevant, Scores, means};
+use crate::evaluate::{EvaluationResult, Failure, Qrels, Scores, means};
 use crate::measure::Percentiles;
 use crate::page::{ManualId, PageId};
 use crate::search::{Mode, SearchRequest};
@@ -34,7 +34,7 @@ impl Evaluator<'_> {
         set: &QuerySet,
         shown: Mode,
         mode: Mode,
-    ) -> Result<Measured, Diagnostic> {
+    ) -> Result<EvaluationResult, Diagnostic> {
         let (mut rankings, mut times, mut failures) = (Vec::new(), Vec::new(), Vec::new());
         for query in &set.queries {
             let start = Instant::now();
@@ -43,7 +43,7 @@ impl Evaluator<'_> {
             failures.extend(failure(query, &ranking));
             rankings.push((ranking, &query.relevant));
         }
-        Ok(Measured {
+        Ok(EvaluationResult {
             set: set.name.clone(),
             language: set.language.clone(),
             mode: shown,
@@ -91,12 +91,12 @@ impl Evaluator<'_> {
 }
 
 fn failure(query: &LabelledQuery, ranking: &[PageId]) -> Option<Failure> {
-    let is_met = |relevant: &Relevant| {
+    let is_met = |relevant: &Qrels| {
         let mut first = ranking.iter().take(MISSED);
         first.any(|page| relevant.contains_key(page))
     };
     (!is_met(&query.relevant)).then(|| Failure {
-        question: query.text.clone(),
+        query: query.text.clone(),
         expected: query.relevant.keys().cloned().collect(),
         found: ranking.first().cloned(),
     })

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
 use crate::embed::Embedder;
-use crate::evaluate::{Dataset, Evaluation, Failure, Measured, OUTLINE_RULE, SCHEMA};
+use crate::evaluate::{Dataset, Evaluation, EvaluationResult, Failure, OUTLINE_RULE, SCHEMA};
 use crate::library;
 use crate::page::PageId;
 use crate::reports::evaluation::{self, Thumbnails};
@@ -100,7 +100,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EvalArgs) -> Result<(), D
     let evaluation = Evaluation {
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        questions: origin(args),
+        query_source: origin(args),
         results: measured,
     };
     report(ui, args, &evaluation, &thumbnails)
@@ -185,7 +185,7 @@ impl EvalRun {
     }
 
     /// Evaluates the pages as they are stored in every mode, then each compression in those that use vectors.
-    fn evaluate(&mut self, ui: &Ui, args: &EvalArgs) -> Result<Vec<Measured>, Diagnostic> {
+    fn evaluate(&mut self, ui: &Ui, args: &EvalArgs) -> Result<Vec<EvaluationResult>, Diagnostic> {
         let mut measured = Vec::new();
         for mode in [Mode::Visual, Mode::Text, Mode::Hybrid] {
             measured.extend(self.sets(None, mode, args)?);
@@ -208,7 +208,7 @@ impl EvalRun {
         compressed: Option<&(&EvalStore, String)>,
         mode: Mode,
         args: &EvalArgs,
-    ) -> Result<Vec<Measured>, Diagnostic> {
+    ) -> Result<Vec<EvaluationResult>, Diagnostic> {
         let mut evaluator = Evaluator {
             pages: compressed.map_or(&self.pages, |(pages, _)| pages),
             compression: compressed.map(|(_, compression)| compression.clone()),

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
-use crate::evaluate::{Dataset, Group, Relevant, ask_outline};
+use crate::evaluate::{Dataset, LanguageSubset, Qrels, outline_queries};
 use crate::library;
 use crate::page::{ManualId, PageId};
 use crate::render;
@@ -17,7 +17,7 @@ use crate::store::{Scope, Store};
 pub(super) struct LabelledQuery {
     pub(super) text: String,
     pub(super) scope: Scope,
-    pub(super) relevant: Relevant,
+    pub(super) relevant: Qrels,
 }
 
 /// Queries that are evaluated together.
@@ -59,7 +59,7 @@ pub(super) fn read(store: &dyn Store, file: &Path) -> Result<QuerySet, Diagnosti
             fingerprints.insert(manual.clone(), numbers);
         }
         let pages = entry.pages.iter().map(|&n| PageId::new(&manual, n));
-        let relevant: Relevant = pages.map(|page| (page, 1)).collect();
+        let relevant: Qrels = pages.map(|page| (page, 1)).collect();
         let is_there = |page: &&PageId| fingerprints[&manual].contains(&page.number);
         if let Some(missing) = relevant.keys().find(|page| !is_there(page)) {
             let question = &entry.question;
@@ -85,10 +85,10 @@ pub(super) fn read(store: &dyn Store, file: &Path) -> Result<QuerySet, Diagnosti
 
 /// The questions of a dataset, in sets by language.
 pub(super) fn of_dataset(dataset: &Dataset) -> Vec<QuerySet> {
-    let set = |group: &Group| QuerySet {
+    let set = |subset: &LanguageSubset| QuerySet {
         name: dataset.manual.to_string(),
-        language: group.language.clone(),
-        queries: group
+        language: subset.language.clone(),
+        queries: subset
             .queries
             .iter()
             .map(|query| LabelledQuery {
@@ -99,7 +99,7 @@ pub(super) fn of_dataset(dataset: &Dataset) -> Vec<QuerySet> {
             .collect(),
         ignored: BTreeSet::new(),
     };
-    dataset.groups.iter().map(set).collect()
+    dataset.subsets.iter().map(set).collect()
 }
 
 /// The questions that the outlines of stored manuals ask, each to be answered from its manual.
@@ -146,19 +146,19 @@ fn outline(
         let page = page?;
         texts.insert(page.id.number, page.text);
     }
-    let questions = ask_outline(bookmarks, &texts);
-    let stored = questions.titles.into_iter();
+    let questions = outline_queries(bookmarks, &texts);
+    let stored = questions.queries.into_iter();
     let stored = stored.filter(|title| texts.contains_key(&title.page));
     Ok(QuerySet {
         queries: stored
             .map(|title| LabelledQuery {
                 text: title.text,
                 scope: scope.clone(),
-                relevant: Relevant::from([(PageId::new(&id, title.page), 1)]),
+                relevant: Qrels::from([(PageId::new(&id, title.page), 1)]),
             })
             .collect(),
         ignored: questions
-            .contents
+            .contents_pages
             .iter()
             .map(|&n| PageId::new(&id, n))
             .collect(),

@@ -1,4 +1,5 @@
-//! The embed stage: batches under the memory cap; halves them when the device is out of memory.
+//! The embed stage: batches pages within the limits and runs the model; halves a batch when the device is out of
+//! memory.
 
 use std::sync::mpsc::{Receiver, RecvError, SyncSender};
 use std::time::{Duration, Instant};
@@ -10,53 +11,54 @@ use crate::patch::Prepared;
 use crate::store::VectorUpdate;
 use crate::vectors::PageVectors;
 
-use super::super::{Batch, Error, Event, InFlightPage, Opener, Run, Stage};
+use super::super::{Batch, Error, Event, InFlightPage, Opener, RunContext, Stage};
 use super::prepare::PreparedPage;
 
 type Embedding = Result<PageVectors, PageError>;
 
 pub(in crate::pipeline) fn run(
-    run: &Run<'_>,
-    recipe: Opener<'_, dyn Embedder, embed::Error>,
+    context: &RunContext<'_>,
+    opener: Opener<'_, dyn Embedder, embed::Error>,
     input: &Receiver<PreparedPage>,
     out: &SyncSender<Vec<InFlightPage>>,
 ) -> Result<(), Error> {
     let mut stage = EmbedStage {
-        run,
+        context,
         out,
-        recipe: Some(recipe),
+        opener: Some(opener),
         model: None,
-        waited: Duration::ZERO,
+        idle: Duration::ZERO,
     };
-    let mut batcher = Batcher::new(run.settings.limits);
-    let mut gone = false;
-    while !gone && let Ok((sheet, prepared)) = stage.next(input) {
-        gone = match prepared {
-            None => out.send(vec![sheet]).is_err(),
+    let mut batcher = Batcher::new(context.settings.limits);
+    let mut closed = false;
+    while !closed && let Ok((page, prepared)) = stage.next(input) {
+        closed = match prepared {
+            None => out.send(vec![page]).is_err(),
             Some(prepared) => {
                 let cost = prepared.cost();
-                match batcher.push((sheet, prepared), cost) {
+                match batcher.push((page, prepared), cost) {
                     Some(batch) => stage.embed(batch, &mut batcher)?,
                     None => false,
                 }
             }
         };
     }
-    if !gone && let Some(batch) = batcher.take() {
+    if !closed && let Some(batch) = batcher.take() {
         stage.embed(batch, &mut batcher)?;
     }
-    let waited = stage.waited.as_secs_f64();
-    run.collector.note(|stats| stats.model_waited = waited);
+    let idle = stage.idle.as_secs_f64();
+    context.collector.update(|stats| stats.model_waited = idle);
     Ok(())
 }
 
+/// State of the embed stage.
 struct EmbedStage<'a> {
-    run: &'a Run<'a>,
+    context: &'a RunContext<'a>,
     out: &'a SyncSender<Vec<InFlightPage>>,
-    recipe: Option<Opener<'a, dyn Embedder, embed::Error>>,
+    opener: Option<Opener<'a, dyn Embedder, embed::Error>>,
     model: Option<Box<dyn Embedder>>,
-    /// Time an open model stood idle for want of pages.
-    waited: Duration,
+    /// Time that the loaded model waited for pages.
+    idle: Duration,
 }
 
 impl EmbedStage<'_> {
@@ -64,63 +66,65 @@ impl EmbedStage<'_> {
         let start = Instant::now();
         let next = input.recv();
         if self.model.is_some() && next.is_ok() {
-            self.waited += start.elapsed();
+            self.idle += start.elapsed();
         }
         next
     }
 
-    /// Embeds a batch and hands it on; returns whether the store stage is gone. A stopped run leaves the batch.
+    /// Embeds a batch and sends it to the store stage; returns whether that has ended. A stopped run drops the batch.
     fn embed(
         &mut self,
         batch: Vec<(InFlightPage, Prepared)>,
         batcher: &mut Batcher<(InFlightPage, Prepared)>,
     ) -> Result<bool, Error> {
-        if self.run.stopped() {
+        if self.context.stopped() {
             return Ok(true);
         }
-        self.open()?;
+        self.load_model()?;
         let Some(model) = self.model.as_deref_mut() else {
             return Ok(true);
         };
-        let (sheets, pages): (Vec<InFlightPage>, Vec<Prepared>) = batch.into_iter().unzip();
+        let (pages, inputs): (Vec<InFlightPage>, Vec<Prepared>) = batch.into_iter().unzip();
         let start = Instant::now();
-        let mut fits = pages.len();
-        let embeddings = halving(model, &pages, &mut fits)?;
-        if fits < pages.len() {
-            batcher.shrink_to(fits);
-            self.run.collector.emit(Event::Shrunk(fits));
+        let mut largest = inputs.len();
+        let embeddings = embed_halving(model, &inputs, &mut largest)?;
+        if largest < inputs.len() {
+            batcher.shrink_to(largest);
+            self.context
+                .collector
+                .emit(Event::BatchSizeReduced(largest));
         }
-        self.account(&sheets, &pages, start.elapsed());
-        Ok(self.hand_on(sheets, embeddings))
+        self.record_batch(&pages, &inputs, start.elapsed());
+        Ok(self.send(pages, embeddings))
     }
 
-    fn open(&mut self) -> Result<(), Error> {
-        let Some(recipe) = self.recipe.take() else {
+    fn load_model(&mut self) -> Result<(), Error> {
+        let Some(opener) = self.opener.take() else {
             return Ok(());
         };
-        self.run.collector.emit(Event::Loading);
+        self.context.collector.emit(Event::Loading);
         let start = Instant::now();
-        self.model = Some(recipe()?);
+        self.model = Some(opener()?);
         let load = start.elapsed();
-        self.run
+        self.context
             .collector
-            .note(|stats| stats.load = load.as_secs_f64());
-        self.run.collector.emit(Event::Loaded(load));
+            .update(|stats| stats.load = load.as_secs_f64());
+        self.context.collector.emit(Event::Loaded(load));
         Ok(())
     }
 
-    /// Shares the time of a batch among its manuals by what their pages cost.
-    fn account(&self, sheets: &[InFlightPage], pages: &[Prepared], time: Duration) {
-        let total: u64 = pages.iter().map(Prepared::cost).sum();
-        let longest = pages
+    /// Records a batch and divides its time among the manuals in proportion to the cost of their pages.
+    fn record_batch(&self, pages: &[InFlightPage], inputs: &[Prepared], time: Duration) {
+        let total: u64 = inputs.iter().map(Prepared::cost).sum();
+        let longest = inputs
             .iter()
             .filter_map(Prepared::padded_cost)
             .max()
             .unwrap_or(0);
-        let padded = longest * pages.len() as u64;
-        self.run.collector.note(|stats| {
+        let padded = longest * inputs.len() as u64;
+        self.context.collector.update(|stats| {
             stats.batches.push(Batch {
-                pages: pages.len(),
+                pages: inputs.len(),
                 seconds: time.as_secs_f64(),
                 padding: match padded {
                     0 => 0.0,
@@ -128,51 +132,53 @@ impl EmbedStage<'_> {
                 },
             });
         });
-        for (sheet, page) in sheets.iter().zip(pages) {
-            let share = page.cost() as f64 / total.max(1) as f64;
-            self.run
+        for (page, input) in pages.iter().zip(inputs) {
+            let share = input.cost() as f64 / total.max(1) as f64;
+            self.context
                 .collector
-                .spend(sheet.job, Stage::Embed, time.mul_f64(share));
+                .add_time(page.job, Stage::Embed, time.mul_f64(share));
         }
-        self.run
+        self.context
             .collector
-            .emit(Event::Done(Stage::Embed, sheets.len() as u32));
+            .emit(Event::Done(Stage::Embed, pages.len() as u32));
     }
 
-    fn hand_on(&self, sheets: Vec<InFlightPage>, embeddings: Vec<Embedding>) -> bool {
-        let mut good = Vec::with_capacity(sheets.len());
-        for (mut sheet, verdict) in sheets.into_iter().zip(embeddings) {
-            match verdict {
-                Ok(seen) => {
-                    let vectors = seen.vectors.rounded_to_f16();
-                    sheet.record.vectors = VectorUpdate::Replace(PageVectors {
+    /// Sends the embedded pages to the store stage; returns whether that has ended.
+    fn send(&self, pages: Vec<InFlightPage>, embeddings: Vec<Embedding>) -> bool {
+        let mut embedded = Vec::with_capacity(pages.len());
+        for (mut page, result) in pages.into_iter().zip(embeddings) {
+            match result {
+                Ok(embedding) => {
+                    let vectors = embedding.vectors.rounded_to_f16();
+                    page.record.vectors = VectorUpdate::Replace(PageVectors {
                         vectors,
-                        places: seen.places,
+                        places: embedding.places,
                     });
-                    good.push(sheet);
+                    embedded.push(page);
                 }
                 Err(error) => self
-                    .run
+                    .context
                     .collector
-                    .page_failed(sheet.job, &sheet.record.id, error),
+                    .page_failed(page.job, &page.record.id, error),
             }
         }
-        !good.is_empty() && self.out.send(good).is_err()
+        !embedded.is_empty() && self.out.send(embedded).is_err()
     }
 }
 
-/// Embeds `pages`, in halves where the device is out of memory; `fits` becomes the largest batch that went through.
-fn halving(
+/// Embeds `pages`, halving the batch while the device is out of memory; `largest` is lowered to the largest batch that
+/// fitted.
+fn embed_halving(
     model: &mut dyn Embedder,
     pages: &[Prepared],
-    fits: &mut usize,
+    largest: &mut usize,
 ) -> Result<Vec<Embedding>, embed::Error> {
     match model.embed_pages(pages) {
         Err(embed::Error::OutOfMemory(_)) if pages.len() > 1 => {
             let (left, right) = pages.split_at(pages.len() / 2);
-            *fits = (*fits).min(left.len());
-            let mut embeddings = halving(model, left, fits)?;
-            embeddings.extend(halving(model, right, fits)?);
+            *largest = (*largest).min(left.len());
+            let mut embeddings = embed_halving(model, left, largest)?;
+            embeddings.extend(embed_halving(model, right, largest)?);
             Ok(embeddings)
         }
         done => done,

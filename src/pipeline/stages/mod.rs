@@ -1,4 +1,4 @@
-//! The stages of a run, each on a thread of its own, connected by bounded channels.
+//! The stages of the pipeline: render, prepare, embed, store.
 
 pub(super) mod embed;
 pub(super) mod prepare;

@@ -1,4 +1,4 @@
-//! The prepare stage: digest, thumbnail, and what the model eats; as many pages at once as there are cores.
+//! The prepare stage: digest, thumbnail and model input of each page, in parallel on all cores.
 
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::{Duration, Instant};
@@ -10,14 +10,14 @@ use crate::patch::Prepared;
 
 use super::super::discover::digest;
 use super::super::thumbnail::thumbnail;
-use super::super::{Event, InFlightPage, Run, Stage};
+use super::super::{Event, InFlightPage, RunContext, Stage};
 use super::render::RenderedPage;
 
-/// A page ready for the model; `None` where it keeps the vectors it has.
+/// A page with its model input; `None` if it keeps its stored vectors.
 pub(in crate::pipeline) type PreparedPage = (InFlightPage, Option<Prepared>);
 
 pub(in crate::pipeline) fn run(
-    run: &Run<'_>,
+    context: &RunContext<'_>,
     input: &Receiver<RenderedPage>,
     out: &SyncSender<PreparedPage>,
 ) {
@@ -26,20 +26,22 @@ pub(in crate::pipeline) fn run(
         let pages: Vec<RenderedPage> = std::iter::once(first)
             .chain(input.try_iter().take(cores - 1))
             .collect();
-        let done: Vec<_> = pages
+        let prepared: Vec<_> = pages
             .into_par_iter()
-            .map(|page| timed(|| prepare(run, page)))
+            .map(|page| timed(|| prepare(context, page)))
             .collect();
-        for (page, time) in done {
+        for (page, time) in prepared {
             match page {
-                Ok(ready) => {
-                    run.collector.spend(ready.0.job, Stage::Prepare, time);
-                    run.collector.emit(Event::Done(Stage::Prepare, 1));
-                    if out.send(ready).is_err() {
+                Ok(prepared_page) => {
+                    context
+                        .collector
+                        .add_time(prepared_page.0.job, Stage::Prepare, time);
+                    context.collector.emit(Event::Done(Stage::Prepare, 1));
+                    if out.send(prepared_page).is_err() {
                         return;
                     }
                 }
-                Err((job, id, error)) => run.collector.page_failed(job, &id, error),
+                Err((job, id, error)) => context.collector.page_failed(job, &id, error),
             }
         }
     }
@@ -51,23 +53,23 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
 }
 
 fn prepare(
-    run: &Run<'_>,
-    (mut sheet, seen): RenderedPage,
+    context: &RunContext<'_>,
+    (mut page, rendered): RenderedPage,
 ) -> Result<PreparedPage, (usize, PageId, PageError)> {
-    let size = seen.image.size();
+    let size = rendered.image.size();
     let shape = [size.width.to_le_bytes(), size.height.to_le_bytes()].concat();
-    sheet.record.content = digest(&[&shape, seen.image.rgb(), seen.text.as_bytes()]);
-    sheet.record.thumbnail = thumbnail(&seen.image);
-    let number = sheet.record.id.number;
-    let before = run.jobs[sheet.job]
+    page.record.content = digest(&[&shape, rendered.image.rgb(), rendered.text.as_bytes()]);
+    page.record.thumbnail = thumbnail(&rendered.image);
+    let number = page.record.id.number;
+    let stored = context.jobs[page.job]
         .as_ref()
         .ok()
         .and_then(|job| job.fingerprints.get(&number));
-    if before.is_some_and(|(_, content)| *content == sheet.record.content) {
-        return Ok((sheet, None));
+    if stored.is_some_and(|(_, content)| *content == page.record.content) {
+        return Ok((page, None));
     }
-    match run.settings.prepare.prepare(&seen.image) {
-        Ok(prepared) => Ok((sheet, Some(prepared))),
-        Err(e) => Err((sheet.job, sheet.record.id, PageError::Shape(e.to_string()))),
+    match context.settings.prepare.prepare(&rendered.image) {
+        Ok(prepared) => Ok((page, Some(prepared))),
+        Err(e) => Err((page.job, page.record.id, PageError::Shape(e.to_string()))),
     }
 }

@@ -1,96 +1,98 @@
-//! The render stage: opens manual after manual and hands on the pages that must be made.
+//! The render stage: opens one manual after another and renders the pages that are not up to date.
 
 use std::sync::mpsc::SyncSender;
 use std::time::Instant;
 
-use crate::page::PageSet;
+use crate::page::{PageId, PageSet};
 use crate::render::{Error as RenderError, Manual, Rendered, Renderer};
 use crate::store::{ManualCard, StoredPage, VectorUpdate, Writer};
 
-use super::super::{Error, Event, InFlightPage, Job, Opener, Run, Stage};
+use super::super::{Error, Event, InFlightPage, Job, Opener, RunContext, Stage};
 
-/// A page with its picture.
+/// A page with its image and text layer.
 pub(in crate::pipeline) type RenderedPage = (InFlightPage, Rendered);
 
 pub(in crate::pipeline) fn run(
-    run: &Run<'_>,
-    recipe: Opener<'_, dyn Renderer, RenderError>,
+    context: &RunContext<'_>,
+    opener: Opener<'_, dyn Renderer, RenderError>,
     store: &(dyn Writer + Sync),
     out: &SyncSender<RenderedPage>,
 ) -> Result<(), Error> {
-    let mut recipe = Some(recipe);
+    let mut opener = Some(opener);
     let mut renderer: Option<Box<dyn Renderer>> = None;
-    for (index, job) in run.jobs.iter().enumerate() {
-        if run.stopped() {
+    for (index, job) in context.jobs.iter().enumerate() {
+        if context.stopped() {
             break;
         }
         let job = match job {
             Ok(job) => job,
             Err(rejected) => {
-                run.collector.manual_failed(index, &rejected.why);
+                context.collector.manual_failed(index, &rejected.why);
                 continue;
             }
         };
         if let Some(pages) = job.unchanged {
-            unchanged(run, store, index, job, pages)?;
+            skip_unchanged(context, store, index, job, pages)?;
             continue;
         }
-        if let Some(recipe) = recipe.take() {
-            renderer = Some(recipe()?);
+        if let Some(opener) = opener.take() {
+            renderer = Some(opener()?);
         }
         let Some(renderer) = renderer.as_deref_mut() else {
             break;
         };
-        let done = ManualReader {
-            run,
+        let downstream = ManualReader {
+            context,
             store,
             index,
             job,
             out,
         }
         .read(renderer)?;
-        if done == Downstream::Gone {
+        if downstream == Downstream::Closed {
             break;
         }
     }
     Ok(())
 }
 
-/// Everything asked for is stored; only the path may be new.
-fn unchanged(
-    run: &Run<'_>,
+/// Counts a manual whose requested pages are all up to date; updates its path if it moved.
+fn skip_unchanged(
+    context: &RunContext<'_>,
     store: &(dyn Writer + Sync),
     index: usize,
     job: &Job,
     pages: u32,
 ) -> Result<(), Error> {
     if job.moved {
-        store.upsert_manual(&card(run, job, job.pages.unwrap_or(pages)))?;
+        store.upsert_manual(&manual_card(context, job, job.pages.unwrap_or(pages)))?;
     }
-    run.collector
-        .manual(index, |m| (m.pages, m.unchanged) = (pages, pages));
+    context
+        .collector
+        .update_manual(index, |m| (m.pages, m.unchanged) = (pages, pages));
     Ok(())
 }
 
-fn card(run: &Run<'_>, job: &Job, pages: u32) -> ManualCard {
+fn manual_card(context: &RunContext<'_>, job: &Job, pages: u32) -> ManualCard {
     ManualCard {
         id: job.source.manual.clone(),
         path: job.source.path.clone(),
         file: job.file.clone(),
-        render: run.settings.render.clone(),
+        render: context.settings.render.clone(),
         pages,
     }
 }
 
+/// Whether the next stage still receives pages.
 #[derive(PartialEq)]
 enum Downstream {
-    Listening,
-    Gone,
+    Open,
+    Closed,
 }
 
-/// One manual on the desk.
+/// Reads one manual.
 struct ManualReader<'a> {
-    run: &'a Run<'a>,
+    context: &'a RunContext<'a>,
     store: &'a (dyn Writer + Sync),
     index: usize,
     job: &'a Job,
@@ -104,53 +106,59 @@ impl ManualReader<'_> {
             Ok(manual) => manual,
             Err(e @ RenderError::Library(_)) => return Err(e.into()),
             Err(e) => {
-                self.run.collector.manual_failed(self.index, &e.to_string());
-                return Ok(Downstream::Listening);
+                self.context
+                    .collector
+                    .manual_failed(self.index, &e.to_string());
+                return Ok(Downstream::Open);
             }
         };
         let Some(todo) = self.upsert_manual(&manual)? else {
-            return Ok(Downstream::Listening);
+            return Ok(Downstream::Open);
         };
-        self.run
+        self.context
             .collector
-            .spend(self.index, Stage::Render, start.elapsed());
-        self.hand_on(renderer, &manual, &todo)
+            .add_time(self.index, Stage::Render, start.elapsed());
+        self.render_pages(renderer, &manual, &todo)
     }
 
-    /// Enters the manual, drops pages it no longer has, and tells which pages must be made.
+    /// Upserts the manual, removes stored pages that the file no longer has, and returns the pages to render.
     fn upsert_manual(&self, manual: &Manual) -> Result<Option<PageSet>, Error> {
-        let asked = self.run.settings.pages.within(manual.pages);
-        if asked.is_empty() {
-            let why = format!("none of the pages asked for: it has only {}", manual.pages);
-            self.run.collector.manual_failed(self.index, &why);
+        let requested = self.context.settings.pages.within(manual.pages);
+        if requested.is_empty() {
+            let why = format!(
+                "has none of the requested pages (page count: {})",
+                manual.pages
+            );
+            self.context.collector.manual_failed(self.index, &why);
             return Ok(None);
         }
         self.store
-            .upsert_manual(&card(self.run, self.job, manual.pages))?;
+            .upsert_manual(&manual_card(self.context, self.job, manual.pages))?;
         if self.job.fingerprints.keys().any(|&n| n > manual.pages) {
             self.store
                 .remove(&self.job.source.manual, &PageSet::from(manual.pages + 1))?;
         }
-        let current = |n: &u32| {
+        let is_current = |n: &u32| {
             self.job
                 .fingerprints
                 .get(n)
                 .is_some_and(|(origin, _)| *origin == self.job.origin)
         };
-        let (there, todo): (Vec<u32>, Vec<u32>) = asked.iter().partition(|n| current(n));
-        self.run.collector.manual(self.index, |m| {
-            m.pages = asked.len() as u32;
-            m.unchanged = there.len() as u32;
+        let (up_to_date, todo): (Vec<u32>, Vec<u32>) =
+            requested.iter().partition(|n| is_current(n));
+        self.context.collector.update_manual(self.index, |m| {
+            m.pages = requested.len() as u32;
+            m.unchanged = up_to_date.len() as u32;
         });
         let event = Event::Opened {
             manual: self.job.source.manual.clone(),
             todo: todo.len() as u32,
         };
-        self.run.collector.emit(event);
+        self.context.collector.emit(event);
         Ok(Some(PageSet::of(todo)))
     }
 
-    fn hand_on(
+    fn render_pages(
         &self,
         renderer: &mut dyn Renderer,
         manual: &Manual,
@@ -160,37 +168,37 @@ impl ManualReader<'_> {
         loop {
             let start = Instant::now();
             let Some((id, page)) = pages.next() else {
-                return Ok(Downstream::Listening);
+                return Ok(Downstream::Open);
             };
-            self.run
+            self.context
                 .collector
-                .spend(self.index, Stage::Render, start.elapsed());
-            self.run.collector.emit(Event::Done(Stage::Render, 1));
+                .add_time(self.index, Stage::Render, start.elapsed());
+            self.context.collector.emit(Event::Done(Stage::Render, 1));
             match page {
                 Ok(rendered) => {
-                    let sheet = InFlightPage {
+                    let page = InFlightPage {
                         job: self.index,
                         record: self.record(manual, id, &rendered),
                     };
-                    if self.out.send((sheet, rendered)).is_err() {
-                        return Ok(Downstream::Gone);
+                    if self.out.send((page, rendered)).is_err() {
+                        return Ok(Downstream::Closed);
                     }
                 }
                 Err(error) => {
                     if self.job.fingerprints.contains_key(&id.number) {
-                        // What is stored under this id shows a page that the file no longer has.
+                        // The stored page with this id is one that the file no longer has.
                         self.store.remove(&id.manual, &PageSet::of([id.number]))?;
                     }
-                    self.run.collector.page_failed(self.index, &id, error);
+                    self.context.collector.page_failed(self.index, &id, error);
                 }
             }
-            if self.run.stopped() {
-                return Ok(Downstream::Listening);
+            if self.context.stopped() {
+                return Ok(Downstream::Open);
             }
         }
     }
 
-    fn record(&self, manual: &Manual, id: crate::page::PageId, rendered: &Rendered) -> StoredPage {
+    fn record(&self, manual: &Manual, id: PageId, rendered: &Rendered) -> StoredPage {
         StoredPage {
             origin: self.job.origin.clone(),
             content: String::new(),

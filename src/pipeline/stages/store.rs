@@ -1,4 +1,4 @@
-//! The store stage: pages into the store, a verdict a page.
+//! The store stage: writes pages in batches and records the outcome of each.
 
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
@@ -9,44 +9,46 @@ use super::super::batch_writer::write_batched;
 use super::super::stats::StatsCollector;
 use super::super::{Error, Event, InFlightPage, Stage};
 
-/// Stores what comes, and at the end once more tries what could not be delivered.
+/// Writes every page received, then flushes the outbox of deferred pages.
 pub(in crate::pipeline) fn run(
     collector: &StatsCollector<'_>,
     store: &(dyn Writer + Sync),
     input: Receiver<Vec<InFlightPage>>,
 ) -> Result<(), Error> {
-    let size = |sheet: &InFlightPage| sheet.record.bytes();
-    let shipped = write_batched(store.batch_policy(), input, size, |sheets| {
-        upsert(collector, store, sheets)
+    let size = |page: &InFlightPage| page.record.bytes();
+    let written = write_batched(store.batch_policy(), input, size, |pages| {
+        upsert(collector, store, pages)
     });
-    let delivered = store.outbox().map(Outbox::flush).transpose();
-    let settled = delivered.map(|verdicts| {
-        for (id, verdict) in verdicts.into_iter().flatten() {
-            collector.settle(&id, verdict);
+    let flushed = store.outbox().map(Outbox::flush).transpose();
+    let resolved = flushed.map(|outcomes| {
+        for (id, outcome) in outcomes.into_iter().flatten() {
+            collector.resolve(&id, outcome);
         }
     });
-    shipped.and(settled.map_err(Error::from))
+    written.and(resolved.map_err(Error::from))
 }
 
 fn upsert(
     collector: &StatsCollector<'_>,
     store: &(dyn Writer + Sync),
-    sheets: Vec<InFlightPage>,
+    in_flight: Vec<InFlightPage>,
 ) -> Result<(), Error> {
     let start = Instant::now();
-    let (jobs, pages): (Vec<usize>, Vec<StoredPage>) =
-        sheets.into_iter().map(|s| (s.job, s.record)).unzip();
-    let verdicts = store.upsert(&pages)?;
+    let (jobs, pages): (Vec<usize>, Vec<StoredPage>) = in_flight
+        .into_iter()
+        .map(|page| (page.job, page.record))
+        .unzip();
+    let outcomes = store.upsert(&pages)?;
     let each = start.elapsed() / pages.len().max(1) as u32;
-    for ((job, page), (id, verdict)) in jobs.into_iter().zip(&pages).zip(verdicts) {
-        collector.spend(job, Stage::Store, each);
-        match verdict {
-            Ok(WriteOutcome::Stored) => collector.manual(job, |m| {
+    for ((job, page), (id, outcome)) in jobs.into_iter().zip(&pages).zip(outcomes) {
+        collector.add_time(job, Stage::Store, each);
+        match outcome {
+            Ok(WriteOutcome::Stored) => collector.update_manual(job, |m| {
                 m.stored += 1;
                 m.kept += u32::from(page.vectors == VectorUpdate::Keep);
                 m.blank += u32::from(page.blank);
             }),
-            Ok(WriteOutcome::Deferred(why)) => collector.waits(job, &why),
+            Ok(WriteOutcome::Deferred(why)) => collector.defer_page(job, &why),
             Err(error) => collector.page_failed(job, &id, error),
         }
     }

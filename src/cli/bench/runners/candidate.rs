@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::annotate::{self, Gauge, Round, Trial};
 use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
-use crate::evaluate::{mapping, simple_accuracy, vqa_accuracy};
+use crate::evaluate::{description_matches, simple_accuracy, vqa_accuracy};
 use crate::library;
 use crate::measure::{self, Answers, Candidate, Consistency, Figures, PageSaid, Percentiles, Row};
 use crate::page::Description;
@@ -226,10 +226,10 @@ impl Bench<'_> {
             again.map(|(_, times)| *times as usize).sum::<usize>() + failed.count()
         };
         let sum = |tokens: &dyn Fn(&vlm::Finish) -> Option<u32>| {
-            let all = round.exchanges.iter().map(|one| tokens(&one.end));
+            let all = round.exchanges.iter().map(|one| tokens(&one.finish));
             all.map(|tokens| tokens.map(u64::from)).sum::<Option<u64>>()
         };
-        let waits: Vec<f64> = round.exchanges.iter().map(|one| one.first).collect();
+        let waits: Vec<f64> = round.exchanges.iter().map(|one| one.ttft).collect();
         let failed = round.pages.iter().filter(|(_, said)| said.is_err()).count();
         Figures {
             described: round.pages.len() - failed,
@@ -243,7 +243,7 @@ impl Bench<'_> {
             speaking: round
                 .exchanges
                 .iter()
-                .map(|one| one.seconds - one.first)
+                .map(|one| one.seconds - one.ttft)
                 .sum(),
             first: Percentiles::of(waits),
             truncated: classes(&["truncated"]),
@@ -256,7 +256,7 @@ impl Bench<'_> {
                 "mislabelled",
                 "thinking",
             ]),
-            mapped: mapping(&described.collect(), &layers),
+            mapped: description_matches(&described.collect(), &layers),
             memory_change: None,
             peak: round.peak,
         }

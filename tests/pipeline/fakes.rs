@@ -1,4 +1,4 @@
-//! A folder of manuals that are files of gray levels, with a renderer and a model that can be computed by hand.
+//! Fakes: manuals that are text files of gray levels, a renderer and a model with results that can be computed by hand.
 
 use std::fs;
 use std::num::NonZeroUsize;
@@ -19,14 +19,14 @@ use ingest::vectors::{MultiVector, PageVectors, PatchMap, Profile};
 
 const DIM: NonZeroUsize = NonZeroUsize::new(128).unwrap();
 
-/// Renders files of gray levels.
+/// Renders text files of gray levels.
 #[derive(Default)]
-pub(crate) struct Paper {
+pub(crate) struct FakeRenderer {
     manual: Option<(ManualId, Vec<String>)>,
     delay: Duration,
 }
 
-impl Renderer for Paper {
+impl Renderer for FakeRenderer {
     fn open(&mut self, source: &Source) -> Result<Manual, render::Error> {
         let text = fs::read_to_string(&source.path)?;
         if text.starts_with("torn") {
@@ -43,12 +43,12 @@ impl Renderer for Paper {
 
     fn pages(
         &mut self,
-        which: &PageSet,
+        requested: &PageSet,
     ) -> Result<Box<dyn Iterator<Item = Page<Rendered>> + '_>, render::Error> {
         let (manual, pages) = self.manual.as_ref().unwrap();
         let delay = self.delay;
-        let which = which.within(pages.len() as u32);
-        Ok(Box::new(which.into_iter().map(move |number| {
+        let requested = requested.within(pages.len() as u32);
+        Ok(Box::new(requested.into_iter().map(move |number| {
             sleep(delay);
             (
                 PageId::new(manual, number),
@@ -71,34 +71,34 @@ pub(crate) fn gray_page(level: &str) -> Result<Rendered, PageError> {
     })
 }
 
-/// Embeds a page by its brightness.
-pub(crate) struct ByBrightness {
+/// Embeds a page as the unit vector of half its mean gray level.
+pub(crate) struct FakeEmbedder {
     delay: Duration,
-    most: usize,
-    seen: Arc<AtomicUsize>,
+    max_batch: usize,
+    embedded: Arc<AtomicUsize>,
 }
 
-pub(crate) fn unit(k: usize) -> MultiVector {
+pub(crate) fn unit_vector(axis: usize) -> MultiVector {
     let mut row = vec![0.0; DIM.get()];
-    row[k] = 1.0;
+    row[axis] = 1.0;
     MultiVector::new(row, DIM).unwrap()
 }
 
-impl Embedder for ByBrightness {
+impl Embedder for FakeEmbedder {
     fn embed_pages(
         &mut self,
         pages: &[Prepared],
     ) -> Result<Vec<Result<PageVectors, PageError>>, embed::Error> {
-        if pages.len() > self.most {
+        if pages.len() > self.max_batch {
             return Err(embed::Error::OutOfMemory("the fake device".into()));
         }
         sleep(self.delay * pages.len() as u32);
-        self.seen.fetch_add(pages.len(), Ordering::Relaxed);
+        self.embedded.fetch_add(pages.len(), Ordering::Relaxed);
         Ok(pages.iter().map(by_brightness).collect())
     }
 
     fn embed_query(&mut self, text: &str) -> Result<MultiVector, embed::Error> {
-        Ok(unit(
+        Ok(unit_vector(
             text.rsplit(' ').next().unwrap().parse::<usize>().unwrap() / 2,
         ))
     }
@@ -106,38 +106,38 @@ impl Embedder for ByBrightness {
 
 pub(crate) fn by_brightness(page: &Prepared) -> Result<PageVectors, PageError> {
     let Prepared::Gray(page) = page else {
-        panic!("prepared for another model")
+        panic!("expected gray input")
     };
     let mean = page.pixels.iter().map(|&p| usize::from(p)).sum::<usize>() / page.pixels.len();
     match mean {
         255 => Err(PageError::NotFinite),
         mean => Ok(PageVectors {
-            vectors: unit(mean / 2),
+            vectors: unit_vector(mean / 2),
             places: PatchMap::new(1, 1, vec![0], 1).unwrap(),
         }),
     }
 }
 
-/// A folder with manuals and a store.
-pub(crate) struct Desk {
+/// A pipeline of fakes on a folder of manuals and a SQLite store.
+pub(crate) struct FakePipeline {
     pub(crate) folder: tempfile::TempDir,
-    pub(crate) seen: Arc<AtomicUsize>,
+    pub(crate) embedded: Arc<AtomicUsize>,
     pub(crate) stop: AtomicBool,
     pub(crate) delays: (Duration, Duration),
     pub(crate) batch: usize,
-    pub(crate) most: usize,
+    pub(crate) max_batch: usize,
     pub(crate) limit: Option<u64>,
 }
 
-impl Desk {
+impl FakePipeline {
     pub(crate) fn new() -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
-            seen: Arc::default(),
+            embedded: Arc::default(),
             stop: AtomicBool::new(false),
             delays: (Duration::ZERO, Duration::ZERO),
             batch: 4,
-            most: usize::MAX,
+            max_batch: usize::MAX,
             limit: None,
         }
     }
@@ -169,15 +169,15 @@ impl Desk {
     }
 
     pub(crate) fn run(&self, paths: &[&Path]) -> RunStats {
-        let (tally, result) = self.try_run(paths, &|_| ());
+        let (stats, result) = self.try_run(paths, &|_| ());
         result.unwrap();
-        tally
+        stats
     }
 
     pub(crate) fn try_run(
         &self,
         paths: &[&Path],
-        watch: &(dyn Fn(Event) + Sync),
+        on_event: &(dyn Fn(Event) + Sync),
     ) -> (RunStats, Result<(), pipeline::Error>) {
         let store = self.store(Mode::Write);
         let request = Request {
@@ -186,18 +186,18 @@ impl Desk {
         };
         let jobs = discover(&request, Some(&*store as &dyn Catalogue), "paper").unwrap();
         let (render, embed) = self.delays;
-        let parts = Components {
+        let components = Components {
             renderer: Box::new(move || {
-                Ok(Box::new(Paper {
+                Ok(Box::new(FakeRenderer {
                     delay: render,
-                    ..Paper::default()
+                    ..FakeRenderer::default()
                 }))
             }),
             embedder: Box::new(move || {
-                Ok(Box::new(ByBrightness {
+                Ok(Box::new(FakeEmbedder {
                     delay: embed,
-                    most: self.most,
-                    seen: self.seen.clone(),
+                    max_batch: self.max_batch,
+                    embedded: self.embedded.clone(),
                 }))
             }),
             store: &*store,
@@ -212,7 +212,7 @@ impl Desk {
             },
             queue: 2,
         };
-        ingest(parts, &jobs, &settings, &self.stop, watch)
+        ingest(components, &jobs, &settings, &self.stop, on_event)
     }
 
     pub(crate) fn pages(&self) -> Vec<String> {
@@ -228,16 +228,16 @@ impl Desk {
             .collect()
     }
 
-    pub(crate) fn best(&self, gray: usize) -> String {
+    pub(crate) fn best_hit(&self, gray: usize) -> String {
         let hits = self
             .store(Mode::Read)
-            .visual(&unit(gray / 2), &Scope::default(), TopK::new(1))
+            .visual(&unit_vector(gray / 2), &Scope::default(), TopK::new(1))
             .unwrap();
         hits[0].id.to_string()
     }
 }
 
-pub(crate) fn levels(count: usize) -> String {
+pub(crate) fn gray_levels(count: usize) -> String {
     (0..count)
         .map(|n| (n * 2).to_string())
         .collect::<Vec<_>>()

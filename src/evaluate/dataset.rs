@@ -227,6 +227,6 @@ fn page(row: &Row, config: &Config) -> Result<Rendered, PageError> {
         .ok_or_else(|| PageError::Render("the dataset has no picture of it".to_owned()))?;
     Ok(Rendered {
         text: row.text(&PAGE[1..]).unwrap_or_default(),
-        ..render::picture(&picture, config)?
+        ..render::decode_image(&picture, config)?
     })
 }

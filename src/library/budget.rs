@@ -61,7 +61,9 @@ pub fn memory_plan(settings: &Settings, card: &Card) -> Result<Plan, PlanError> 
         memory: ByteSize(memory),
         picture: ByteSize(u64::from(settings.render.max_megapixels) * 3_000_000),
         sending: store::sending(&settings.store),
-        pictures: render::ahead(&settings.render) + RENDERED_AHEAD + rayon::current_num_threads(),
+        pictures: render::prefetch_limit(&settings.render)
+            + RENDERED_AHEAD
+            + rayon::current_num_threads(),
     };
     pipeline::plan(card, &budget)
 }

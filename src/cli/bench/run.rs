@@ -42,7 +42,7 @@ impl Bench {
                 servers @ Address::Servers(_) => servers.to_string(),
             },
             batch_size: plan.batch_size,
-            workers: settings.render.workers(),
+            workers: settings.render.worker_count(),
         };
         Ok(Self {
             settings,

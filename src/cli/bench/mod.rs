@@ -78,7 +78,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &BenchArgs) -> Result<Exit
     let benchmark = Benchmark {
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        machine: Machine::here(),
+        machine: Machine::current(),
         warm_up: format!(
             "a batch of {}, not counted, before each setting",
             name(&files[0])

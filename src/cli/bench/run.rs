@@ -144,6 +144,6 @@ fn record(stats: &RunStats, (peak_memory, peak_device_memory): (u64, Option<u64>
         peak_device_memory,
         mlx: None,
     };
-    run.share();
+    run.compute_shares();
     run
 }

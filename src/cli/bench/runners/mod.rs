@@ -150,7 +150,7 @@ pub(super) fn run(ui: &Ui, common: &Common, args: &RunnersArgs) -> Result<ExitCo
     let benchmark = RunnerBenchmark {
         schema: RUNNER_SCHEMA,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        machine: Machine::here(),
+        machine: Machine::current(),
         pages: trial.pages().count(),
         library,
         megapixels: settings.describe.megapixels,

@@ -90,7 +90,7 @@ pub(super) fn pipeline_settings(
         render: settings.render.profile(),
         pages,
         limits: plan.limits,
-        queue: library::RENDERED_AHEAD,
+        queue: library::RENDERED_QUEUE,
     }
 }
 

@@ -94,11 +94,11 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &SearchArgs) -> Result<Exi
         exact: args.exact,
     };
     let mut model = Lazy {
-        open: Some(|| library::model_of(&settings, &profile)),
+        open: Some(|| library::open_model_for_profile(&settings, &profile)),
         model: None,
     };
     let visual_weight = match mode {
-        Mode::Hybrid => library::card_of(&settings, &profile)?.visual_weight,
+        Mode::Hybrid => library::card_for_profile(&settings, &profile)?.visual_weight,
         Mode::Visual | Mode::Text => 1.0,
     };
     let mut answer = |text: &str| {

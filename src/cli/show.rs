@@ -36,7 +36,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &ShowArgs) -> Result<(), D
     let Library { store, profile } =
         library::open_for_reading(&settings.store, common.model().map(|_| &settings.embed))?;
     let manual = library::find_manual(&*store, &args.manual)?;
-    let page = library::page(&*store, &manual.id, args.page)?;
+    let page = library::find_page(&*store, &manual.id, args.page)?;
     let Some(out) = &args.out else {
         return describe(ui, &page);
     };

@@ -176,8 +176,8 @@ struct EvalRun {
 impl EvalRun {
     fn new(settings: Settings, pages: EvalStore, sets: Vec<QuerySet>) -> Result<Self, Diagnostic> {
         Ok(Self {
-            model: library::model_of(&settings, &pages.profile)?,
-            visual_weight: library::card_of(&settings, &pages.profile)?.visual_weight,
+            model: library::open_model_for_profile(&settings, &pages.profile)?,
+            visual_weight: library::card_for_profile(&settings, &pages.profile)?.visual_weight,
             settings,
             pages,
             sets,

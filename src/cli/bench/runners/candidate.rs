@@ -74,7 +74,7 @@ impl Bench<'_> {
         };
         // The next candidate needs the memory.
         drop(
-            vlm::open(&config, library::in_process_memory(self.settings))
+            vlm::open(&config, library::in_process_vlm_memory_limit(self.settings))
                 .and_then(|runner| runner.unload()),
         );
         match filled {
@@ -93,7 +93,7 @@ impl Bench<'_> {
 
     /// Bytes of memory that a model may take.
     fn memory(&self) -> u64 {
-        library::memory_limit(self.settings)
+        library::vlm_memory_limit(self.settings)
     }
 
     fn fill(&self, config: &vlm::Config, record: &mut Candidate) -> Result<(), Cut> {
@@ -105,7 +105,7 @@ impl Bench<'_> {
                 Approach::Lanes => (size, 1),
                 Approach::Interleaved => (1, size),
             };
-            let runner = vlm::open(&config, library::in_process_memory(self.settings))?;
+            let runner = vlm::open(&config, library::in_process_vlm_memory_limit(self.settings))?;
             if record.server.is_empty() {
                 record.server.clone_from(&runner.card().name);
                 record.load = self.load(&*runner, &config)?;
@@ -139,7 +139,7 @@ impl Bench<'_> {
         record.outputs = at.map(|at| said.swap_remove(at)).unwrap_or_default();
         let mut config = config.clone();
         (config.lanes, config.interleave) = (TIMES, 1);
-        let runner = vlm::open(&config, library::in_process_memory(self.settings))?;
+        let runner = vlm::open(&config, library::in_process_vlm_memory_limit(self.settings))?;
         record.answers = self.answers(&*runner, &config)?;
         record.consistency = Some(self.constancy(&*runner, &config)?);
         Ok(())

@@ -21,7 +21,7 @@ pub struct Diagnostic {
 
 impl Diagnostic {
     /// An error with the causes that its message does not contain; exit code 1.
-    pub fn failure(error: &dyn StdError) -> Self {
+    pub fn from_error(error: &dyn StdError) -> Self {
         let mut message = error.to_string();
         let mut cause = error.source();
         while let Some(inner) = cause {
@@ -39,7 +39,7 @@ impl Diagnostic {
     }
 
     /// A message; exit code 1.
-    pub fn plain(message: impl Into<String>) -> Self {
+    pub fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
             hints: Vec::new(),
@@ -51,7 +51,7 @@ impl Diagnostic {
     pub fn usage(message: impl Into<String>) -> Self {
         Self {
             exit: USAGE,
-            ..Self::plain(message)
+            ..Self::new(message)
         }
     }
 
@@ -67,7 +67,7 @@ impl From<config::Error> for Diagnostic {
     fn from(e: config::Error) -> Self {
         let diagnostic = Self {
             exit: USAGE,
-            ..Self::failure(&e)
+            ..Self::from_error(&e)
         };
         match e {
             config::Error::Unknown { nearest: None, .. } => {
@@ -80,7 +80,7 @@ impl From<config::Error> for Diagnostic {
 
 impl From<vlm::Error> for Diagnostic {
     fn from(e: vlm::Error) -> Self {
-        let diagnostic = Self::failure(&e);
+        let diagnostic = Self::from_error(&e);
         match e {
             vlm::Error::Unavailable { .. } => {
                 diagnostic.hint("start the server, or set `--runner` and `--url`")
@@ -117,7 +117,7 @@ impl From<annotate::Error> for Diagnostic {
 
 impl From<store::Error> for Diagnostic {
     fn from(e: store::Error) -> Self {
-        let diagnostic = Self::failure(&e);
+        let diagnostic = Self::from_error(&e);
         match e {
             store::Error::Locked { .. } => diagnostic.hint("wait for the other run, or use another file: `--store FILE`"),
             store::Error::TooNew { .. } => diagnostic.hint("update `ingest`, or use another file: `--store FILE`"),
@@ -154,7 +154,7 @@ impl From<store::Error> for Diagnostic {
 
 impl From<checkpoint::Error> for Diagnostic {
     fn from(e: checkpoint::Error) -> Self {
-        let diagnostic = Self::failure(&e);
+        let diagnostic = Self::from_error(&e);
         match e {
             checkpoint::Error::Unknown(_) => diagnostic.hint("`ingest models` lists the known models; a folder must contain a config.json"),
             checkpoint::Error::Hub { .. } => diagnostic.hint(
@@ -168,7 +168,7 @@ impl From<checkpoint::Error> for Diagnostic {
 
 impl From<mlx::Error> for Diagnostic {
     fn from(e: mlx::Error) -> Self {
-        let diagnostic = Self::failure(&e);
+        let diagnostic = Self::from_error(&e);
         match e {
             mlx::Error::NotBuilt => diagnostic.hint(
                 "on a Mac: `cargo install --path . --features mlx`; elsewhere use `--engine candle`",
@@ -182,7 +182,7 @@ impl From<mlx::Error> for Diagnostic {
 
 impl From<embed::Error> for Diagnostic {
     fn from(e: embed::Error) -> Self {
-        let diagnostic = Self::failure(&e);
+        let diagnostic = Self::from_error(&e);
         match e {
             embed::Error::Files(e) => e.into(),
             embed::Error::Mlx(e) => e.into(),
@@ -203,7 +203,7 @@ impl From<embed::Error> for Diagnostic {
 impl From<pipeline::Error> for Diagnostic {
     fn from(e: pipeline::Error) -> Self {
         match e {
-            pipeline::Error::Render(e) => Self::failure(&e).hint(
+            pipeline::Error::Render(e) => Self::from_error(&e).hint(
                 "set PDFIUM_LIBRARY=/path/to/libpdfium to use another copy; `ingest check` tests it",
             ),
             pipeline::Error::Embed(e) => e.into(),
@@ -214,7 +214,7 @@ impl From<pipeline::Error> for Diagnostic {
 
 impl From<pipeline::PlanError> for Diagnostic {
     fn from(e: pipeline::PlanError) -> Self {
-        Self::failure(&e).hint(
+        Self::from_error(&e).hint(
             "raise `limits.memory_fraction` or `limits.memory_limit`, or lower `embed.max_visual_tokens`",
         )
     }
@@ -227,7 +227,7 @@ impl From<search::Error> for Diagnostic {
             search::Error::Store(e) => e.into(),
             e @ search::Error::Empty => Self {
                 exit: USAGE,
-                ..Self::failure(&e)
+                ..Self::from_error(&e)
             },
         }
     }
@@ -235,7 +235,7 @@ impl From<search::Error> for Diagnostic {
 
 impl From<library::Error> for Diagnostic {
     fn from(e: library::Error) -> Self {
-        let diagnostic = Self::failure(&e);
+        let diagnostic = Self::from_error(&e);
         match e {
             library::Error::Embed(e) => e.into(),
             library::Error::Store(e) => e.into(),
@@ -268,7 +268,7 @@ impl From<library::Error> for Diagnostic {
 
 impl From<std::io::Error> for Diagnostic {
     fn from(e: std::io::Error) -> Self {
-        Self::failure(&e)
+        Self::from_error(&e)
     }
 }
 

@@ -133,11 +133,11 @@ fn write(ui: &Ui, picture: &PageImage, out: &std::path::Path) -> Result<(), Diag
             size.height,
             ExtendedColorType::Rgb8,
         )
-        .map_err(|e| Diagnostic::failure(&e))?;
+        .map_err(|e| Diagnostic::from_error(&e))?;
     if out.as_os_str() == "-" {
         return ui.bytes(&png);
     }
-    std::fs::write(out, png).map_err(|e| Diagnostic::plain(format!("{}: {e}", out.display())))?;
+    std::fs::write(out, png).map_err(|e| Diagnostic::new(format!("{}: {e}", out.display())))?;
     ui.say(format!("{} written", out.display()));
     Ok(())
 }

@@ -84,7 +84,7 @@ impl Bench<'_> {
                 record.error = Some(why);
             }
             Err(Cut::Stopped) => {
-                return Err(Diagnostic::plain("stopped; nothing is reported"));
+                return Err(Diagnostic::new("stopped; nothing is reported"));
             }
         }
         record.verdict = grade::verdict(&record, self.memory());

@@ -47,7 +47,7 @@ pub(super) fn open_for_writing(
 ) -> Result<Box<dyn Store>, Diagnostic> {
     let opened = library::open_for_writing(config, profile, mode)?;
     if let Some(note) = &opened.note {
-        ui.say(format!("{}: {note}", opened.at));
+        ui.say(format!("{}: {note}", opened.location));
     }
     print_flush(ui, &opened.flushed);
     Ok(opened.store)

@@ -112,11 +112,11 @@ impl Layers {
     }
 
     fn nearest(&self, key: &str) -> Option<String> {
-        let close = |known: &&String| strsim::damerau_levenshtein(known, key);
+        let distance = |known: &&String| strsim::damerau_levenshtein(known, key);
         self.known_keys
             .iter()
-            .min_by_key(close)
-            .filter(|known| close(known) <= 1 + key.len() / 3)
+            .min_by_key(distance)
+            .filter(|known| distance(known) <= 1 + key.len() / 3)
             .cloned()
     }
 

@@ -22,7 +22,7 @@ pub struct WritableStore {
     /// The store.
     pub store: Box<dyn Store>,
     /// Path or URL, for display.
-    pub at: String,
+    pub location: String,
     /// Message for the user, if there is one.
     pub note: Option<String>,
     /// Outcome of the pages that were in its outbox.
@@ -75,7 +75,7 @@ pub fn open_for_writing(
     let flushed = flush(&*opened.store)?;
     Ok(WritableStore {
         store: opened.store,
-        at: opened.at,
+        location: opened.at,
         note: opened.note,
         flushed,
     })

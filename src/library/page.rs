@@ -17,8 +17,8 @@ use super::{Error, open_model, open_model_for_profile};
 pub fn find_manual(store: &dyn Store, name: &str) -> Result<ManualCard, Error> {
     let cards = store.cards()?;
     let has_name = |card: &&ManualCard| {
-        let known = card.id.as_str();
-        known == name || known.strip_suffix(".pdf") == Some(name)
+        let stored = card.id.as_str();
+        stored == name || stored.strip_suffix(".pdf") == Some(name)
     };
     if let Some(card) = cards.iter().find(has_name) {
         return Ok(card.clone());

@@ -171,13 +171,13 @@ pub trait Renderer {
     /// Any [`Error`], when the file as a whole cannot be read.
     fn open(&mut self, source: &Source) -> Result<Manual, Error>;
 
-    /// The pages of the open file that are in `which`, in page order, rendered in parallel while the caller consumes them.
+    /// The pages of the open file in `selection`, in page order, rendered in parallel while the caller consumes them.
     ///
     /// # Errors
     /// [`Error::Worker`] when no file is open or no worker can be started; a failed page is an item of the iterator.
     fn pages(
         &mut self,
-        which: &PageSet,
+        selection: &PageSet,
     ) -> Result<Box<dyn Iterator<Item = Page<Rendered>> + '_>, Error>;
 }
 

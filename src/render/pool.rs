@@ -119,11 +119,11 @@ impl Renderer for Pool {
 
     fn pages(
         &mut self,
-        which: &PageSet,
+        selection: &PageSet,
     ) -> Result<Box<dyn Iterator<Item = Page<Rendered>> + '_>, Error> {
         let no_file = || Error::Worker("no file is open".into());
         let file = self.open.clone().ok_or_else(no_file)?;
-        let numbers = which.within(file.pages);
+        let numbers = selection.within(file.pages);
         let dispatchers = self.max_workers.min(numbers.len());
         let queue = Arc::new(Queue::new(
             numbers,

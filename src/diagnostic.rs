@@ -1,27 +1,27 @@
-//! Any error to advice and an exit code: the only place that words advice.
+//! Diagnostics: converts every error to a message, hints and an exit code.
 
 use std::error::Error as StdError;
 
 use crate::qwen::mlx;
 use crate::{annotate, checkpoint, config, embed, library, pipeline, render, search, store, vlm};
 
-/// Wrong usage (`EX_USAGE` of sysexits.h).
+/// Exit code of invalid usage (`EX_USAGE` of sysexits.h).
 pub const USAGE: u8 = 64;
 
-/// What a person is told when a command cannot go on.
+/// An error for the user: message, hints, exit code.
 #[derive(Debug)]
 pub struct Diagnostic {
-    /// What happened, to what.
+    /// What failed, and why.
     pub message: String,
-    /// What to do.
+    /// What the user can do, one per line.
     pub hints: Vec<String>,
     /// The exit code.
     pub exit: u8,
 }
 
 impl Diagnostic {
-    /// A failure of something outside of the command line.
-    pub fn failure(error: &dyn StdError) -> Self {
+    /// An error with the causes that its message does not contain; exit code 1.
+    pub fn from_error(error: &dyn StdError) -> Self {
         let mut message = error.to_string();
         let mut cause = error.source();
         while let Some(inner) = cause {
@@ -38,8 +38,8 @@ impl Diagnostic {
         }
     }
 
-    /// A failure in one sentence.
-    pub fn plain(message: impl Into<String>) -> Self {
+    /// A message; exit code 1.
+    pub fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
             hints: Vec::new(),
@@ -47,15 +47,15 @@ impl Diagnostic {
         }
     }
 
-    /// Something asked for that makes no sense.
+    /// Invalid usage; exit code [`USAGE`].
     pub fn usage(message: impl Into<String>) -> Self {
         Self {
             exit: USAGE,
-            ..Self::plain(message)
+            ..Self::new(message)
         }
     }
 
-    /// Adds a line of advice.
+    /// Adds a hint.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
@@ -65,42 +65,42 @@ impl Diagnostic {
 
 impl From<config::Error> for Diagnostic {
     fn from(e: config::Error) -> Self {
-        let report = Self {
+        let diagnostic = Self {
             exit: USAGE,
-            ..Self::failure(&e)
+            ..Self::from_error(&e)
         };
         match e {
-            config::Error::Unknown { nearest: None, .. } => report.hint(
-                "`config.toml` at the top of the source tree lists and explains every setting",
-            ),
-            _ => report,
+            config::Error::Unknown { nearest: None, .. } => {
+                diagnostic.hint("see `config.toml` in the source tree for all settings")
+            }
+            _ => diagnostic,
         }
     }
 }
 
 impl From<vlm::Error> for Diagnostic {
     fn from(e: vlm::Error) -> Self {
-        let report = Self::failure(&e);
+        let diagnostic = Self::from_error(&e);
         match e {
             vlm::Error::Unavailable { .. } => {
-                report.hint("start it, or name another one: `--runner`, `--url`")
+                diagnostic.hint("start the server, or set `--runner` and `--url`")
             }
             vlm::Error::UnexpectedServer { .. } => {
-                report.hint("`--runner` and `--url` say what serves the model, and where")
+                diagnostic.hint("set `--runner` and `--url` to the server of the model")
             }
             vlm::Error::Key { .. } => {
-                report.hint("INGEST_RUNNER_KEY or OPENAI_API_KEY holds it")
+                diagnostic.hint("set INGEST_RUNNER_KEY or OPENAI_API_KEY")
             }
-            vlm::Error::KeyInTheClear { .. } => report
-                .hint("use https://, or set `describe.key_over_http = true` where nobody listens"),
-            vlm::Error::NotBuilt => report.hint(
-                "on a Mac: `cargo install --path . --features mlx`; elsewhere `--runner mlx-vlm`, `ollama` or `openai` asks a server",
+            vlm::Error::KeyInTheClear { .. } => diagnostic
+                .hint("use https://, or set `describe.key_over_http = true` on a trusted network"),
+            vlm::Error::NotBuilt => diagnostic.hint(
+                "on a Mac: `cargo install --path . --features mlx`; elsewhere use a server: `--runner mlx-vlm`, `ollama` or `openai`",
             ),
-            vlm::Error::Unsupported(_) => report.hint(
-                "in this process run Qwen2.5-VL and Qwen3-VL; other models through a server, such as `--runner mlx-vlm`",
+            vlm::Error::Unsupported(_) => diagnostic.hint(
+                "in this process: Qwen2.5-VL and Qwen3-VL; for other models use a server, such as `--runner mlx-vlm`",
             ),
-            vlm::Error::Model { .. } => report.hint("`--model` names one of them"),
-            _ => report,
+            vlm::Error::Model { .. } => diagnostic.hint("choose one of them with `--model`"),
+            _ => diagnostic,
         }
     }
 }
@@ -117,85 +117,85 @@ impl From<annotate::Error> for Diagnostic {
 
 impl From<store::Error> for Diagnostic {
     fn from(e: store::Error) -> Self {
-        let report = Self::failure(&e);
+        let diagnostic = Self::from_error(&e);
         match e {
-            store::Error::Locked { .. } => report.hint("wait for the other run, or give this one its own `--store FILE`"),
-            store::Error::TooNew { .. } => report.hint("update `ingest`, or give another `--store FILE`"),
+            store::Error::Locked { .. } => diagnostic.hint("wait for the other run, or use another file: `--store FILE`"),
+            store::Error::TooNew { .. } => diagnostic.hint("update `ingest`, or use another file: `--store FILE`"),
             store::Error::Full { .. } => {
-                report.hint("make room and run the same command again: what is stored stays, the rest is added")
+                diagnostic.hint("free some space and run the same command again: stored pages are kept")
             }
             store::Error::Empty { .. } | store::Error::NoCollection { .. } => {
-                report.hint("store some manuals first: `ingest FILE.pdf`, with the same `--model` if you gave one")
+                diagnostic.hint("store manuals first: `ingest FILE.pdf`, with the same `--model` if you set one")
             }
             store::Error::Unavailable {
                 untrusted: true, ..
             } => {
-                report.hint("`store.ca_file` names the certificate of your own authority")
+                diagnostic.hint("set `store.ca_file` to the certificate of your certificate authority")
             }
             store::Error::Unavailable { .. } => {
-                report.hint("start it, or check `--store`; `ingest FILE… --offline` keeps pages until it is back")
+                diagnostic.hint("start the server, or check `--store`; `ingest FILE… --offline` queues pages until it is available")
             }
-            store::Error::Key { .. } => report.hint("WEAVIATE_API_KEY, or the file that `store.key_file` names, holds the key"),
+            store::Error::Key { .. } => diagnostic.hint("set WEAVIATE_API_KEY, or set `store.key_file` to a file with the key"),
             store::Error::KeyInTheClear { .. } => {
-                report.hint("use https://, or set `store.key_over_http = true` where nobody listens")
+                diagnostic.hint("use https://, or set `store.key_over_http = true` on a trusted network")
             }
-            store::Error::TooOld { .. } => report.hint("update the server"),
-            store::Error::Differs { .. } => report.hint(
-                "set it as it is, or copy the pages, nothing is embedded again: `ingest sync --to-collection NEW`, then `store.collection`; a file: `ingest sync --to NEW.db`",
+            store::Error::TooOld { .. } => diagnostic.hint("update the server"),
+            store::Error::Differs { .. } => diagnostic.hint(
+                "change the setting, or copy the pages without embedding them again: `ingest sync --to-collection NEW`, then set `store.collection`; for a file: `ingest sync --to NEW.db`",
             ),
             store::Error::Foreign { .. } => {
-                report.hint("give the model that filled it, `--model`, or another collection, `store.collection`")
+                diagnostic.hint("use the model of its pages (`--model`), or another collection (`store.collection`)")
             }
-            store::Error::Width { .. } => report.hint("give another `--store FILE`, or the model that filled this one"),
-            _ => report,
+            store::Error::Width { .. } => diagnostic.hint("use another file (`--store FILE`), or the model of its pages (`--model`)"),
+            _ => diagnostic,
         }
     }
 }
 
 impl From<checkpoint::Error> for Diagnostic {
     fn from(e: checkpoint::Error) -> Self {
-        let report = Self::failure(&e);
+        let diagnostic = Self::from_error(&e);
         match e {
-            checkpoint::Error::Unknown(_) => report.hint("`ingest models` lists the known ones; a folder must hold a config.json"),
-            checkpoint::Error::Hub { .. } => report.hint(
-                "is this machine online? HF_ENDPOINT, HF_TOKEN and HF_HOME are heeded; a folder with the files works too: --model PATH",
+            checkpoint::Error::Unknown(_) => diagnostic.hint("`ingest models` lists the known models; a folder must contain a config.json"),
+            checkpoint::Error::Hub { .. } => diagnostic.hint(
+                "check the network, HF_ENDPOINT, HF_TOKEN and HF_HOME; or use a folder with the files: `--model PATH`",
             ),
-            checkpoint::Error::File { .. } => report.hint("if the file is cut short, delete it and fetch the model again"),
-            _ => report,
+            checkpoint::Error::File { .. } => diagnostic.hint("if the file is truncated, delete it and download the model again"),
+            _ => diagnostic,
         }
     }
 }
 
 impl From<mlx::Error> for Diagnostic {
     fn from(e: mlx::Error) -> Self {
-        let report = Self::failure(&e);
+        let diagnostic = Self::from_error(&e);
         match e {
-            mlx::Error::NotBuilt => report.hint(
-                "on a Mac: `cargo install --path . --features mlx`; elsewhere `--engine candle` does the same",
+            mlx::Error::NotBuilt => diagnostic.hint(
+                "on a Mac: `cargo install --path . --features mlx`; elsewhere use `--engine candle`",
             ),
-            mlx::Error::Device(_) => report.hint("`--device auto` takes what is there"),
+            mlx::Error::Device(_) => diagnostic.hint("use `--device auto`"),
             mlx::Error::Files(e) => e.into(),
-            _ => report,
+            _ => diagnostic,
         }
     }
 }
 
 impl From<embed::Error> for Diagnostic {
     fn from(e: embed::Error) -> Self {
-        let report = Self::failure(&e);
+        let diagnostic = Self::from_error(&e);
         match e {
             embed::Error::Files(e) => e.into(),
             embed::Error::Mlx(e) => e.into(),
             embed::Error::Changed { .. } => {
-                report.hint("store the manuals again with the present model: `ingest FILE.pdf`")
+                diagnostic.hint("store the manuals again with the current model: `ingest FILE.pdf`")
             }
             embed::Error::Device(..) => {
-                report.hint("`--device auto` takes what is there; `ingest check` shows it")
+                diagnostic.hint("use `--device auto`; `ingest check` shows the device")
             }
-            embed::Error::OutOfMemory(_) => report.hint(
-                "not even one page fits: try `--device cpu`, or fewer `embed.max_visual_tokens`",
+            embed::Error::OutOfMemory(_) => diagnostic.hint(
+                "not even one page fits: use `--device cpu`, or lower `embed.max_visual_tokens`",
             ),
-            _ => report,
+            _ => diagnostic,
         }
     }
 }
@@ -203,8 +203,8 @@ impl From<embed::Error> for Diagnostic {
 impl From<pipeline::Error> for Diagnostic {
     fn from(e: pipeline::Error) -> Self {
         match e {
-            pipeline::Error::Render(e) => Self::failure(&e).hint(
-                "PDFIUM_LIBRARY=/path/to/libpdfium names another copy; `ingest check` tries it",
+            pipeline::Error::Render(e) => Self::from_error(&e).hint(
+                "set PDFIUM_LIBRARY=/path/to/libpdfium to use another copy; `ingest check` tests it",
             ),
             pipeline::Error::Embed(e) => e.into(),
             pipeline::Error::Store(e) => e.into(),
@@ -214,8 +214,8 @@ impl From<pipeline::Error> for Diagnostic {
 
 impl From<pipeline::PlanError> for Diagnostic {
     fn from(e: pipeline::PlanError) -> Self {
-        Self::failure(&e).hint(
-            "raise limits.memory_fraction or limits.memory_limit, or lower embed.max_visual_tokens",
+        Self::from_error(&e).hint(
+            "raise `limits.memory_fraction` or `limits.memory_limit`, or lower `embed.max_visual_tokens`",
         )
     }
 }
@@ -227,7 +227,7 @@ impl From<search::Error> for Diagnostic {
             search::Error::Store(e) => e.into(),
             e @ search::Error::Empty => Self {
                 exit: USAGE,
-                ..Self::failure(&e)
+                ..Self::from_error(&e)
             },
         }
     }
@@ -235,7 +235,7 @@ impl From<search::Error> for Diagnostic {
 
 impl From<library::Error> for Diagnostic {
     fn from(e: library::Error) -> Self {
-        let report = Self::failure(&e);
+        let diagnostic = Self::from_error(&e);
         match e {
             library::Error::Embed(e) => e.into(),
             library::Error::Store(e) => e.into(),
@@ -243,30 +243,32 @@ impl From<library::Error> for Diagnostic {
             library::Error::NoManual {
                 nearest: Some(name),
                 ..
-            } => report.hint(format!("did you mean `{name}`?")),
+            } => diagnostic.hint(format!("did you mean `{name}`?")),
             library::Error::NoManual { nearest: None, .. } => {
-                report.hint("`ingest list` names what is stored")
+                diagnostic.hint("`ingest list` shows the stored manuals")
             }
             library::Error::File(store::FileError::Changed { path }) => {
-                report.hint(format!("`ingest {}` again", path.display()))
+                diagnostic.hint(format!("run `ingest {}` again", path.display()))
             }
-            library::Error::File(_) => report.hint("if it moved: `ingest FILE.pdf` again"),
+            library::Error::File(_) => {
+                diagnostic.hint("if it was moved, run `ingest FILE.pdf` again")
+            }
             library::Error::Manual {
                 cause: render::Error::Password { .. },
                 ..
-            } => report.hint("`--password` opens it"),
+            } => diagnostic.hint("set `--password`"),
             library::Error::NoPage(_)
             | library::Error::Manual { .. }
             | library::Error::Page { .. }
             | library::Error::Prepare(_)
-            | library::Error::Embedding(_) => report,
+            | library::Error::Embedding(_) => diagnostic,
         }
     }
 }
 
 impl From<std::io::Error> for Diagnostic {
     fn from(e: std::io::Error) -> Self {
-        Self::failure(&e)
+        Self::from_error(&e)
     }
 }
 
@@ -275,16 +277,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn certificate_advice_follows_the_cause_and_not_the_wording() {
+    fn certificate_hint_depends_on_the_cause_not_the_message() {
         let hint = |untrusted| {
-            let away = store::Error::Unavailable {
+            let unavailable = store::Error::Unavailable {
                 at: "https://localhost".to_owned(),
                 why: "503: the certificate service is down".to_owned(),
                 untrusted,
             };
-            Diagnostic::from(away).hints.concat()
+            Diagnostic::from(unavailable).hints.concat()
         };
         assert!(hint(true).contains("store.ca_file"));
-        assert!(hint(false).contains("start it"));
+        assert!(hint(false).contains("start the server"));
     }
 }

@@ -1,4 +1,4 @@
-//! Files good and bad through real workers: what becomes of each is fixed here.
+//! Renderer with real worker processes: valid, malformed and malicious files.
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
@@ -15,7 +15,7 @@ use support::pdf;
 type Outcome = Result<Rendered, PageError>;
 
 /// A folder of files and a renderer.
-struct Bench {
+struct Fixture {
     folder: tempfile::TempDir,
     renderer: Box<dyn Renderer>,
 }
@@ -30,7 +30,7 @@ fn config() -> Config {
     }
 }
 
-impl Bench {
+impl Fixture {
     fn new() -> Self {
         Self::with(&config())
     }
@@ -71,7 +71,7 @@ impl Bench {
         pages.map(|(id, page)| (id.number, page)).collect()
     }
 
-    /// What becomes of every page of a file.
+    /// The outcome of every page of a file.
     fn render(&mut self, name: &str, bytes: &[u8]) -> Result<Vec<Outcome>, Error> {
         let path = self.file(name, bytes);
         let manual = self.open(&path, None)?;
@@ -82,56 +82,58 @@ impl Bench {
     }
 }
 
-/// The only page, which is good.
+/// The only page, which must have been rendered.
 fn only(pages: Vec<Outcome>) -> Rendered {
     let [page] = <[Outcome; 1]>::try_from(pages).unwrap();
     page.unwrap()
 }
 
 /// Whether some pixel in the last quarter of the rows is not white.
-fn reaches_its_foot(page: &Rendered) -> bool {
+fn reaches_the_bottom(page: &Rendered) -> bool {
     let rgb = page.image.rgb();
     rgb[rgb.len() / 4 * 3..].iter().any(|v| *v != 255)
 }
 
 #[test]
-fn good_pages_come_in_order_whole_and_with_their_text() {
+fn pages_are_rendered_completely_in_order_and_with_text() {
     let texts: Vec<String> = (1..=9).map(|n| format!("page number {n}")).collect();
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let pages = Bench::new().render("good.pdf", &pdf::good(&texts)).unwrap();
+    let pages = Fixture::new()
+        .render("good.pdf", &pdf::good(&texts))
+        .unwrap();
     for (page, text) in pages.into_iter().zip(texts) {
         let page = page.unwrap();
         assert_eq!(page.text, text);
         assert_eq!(page.image.size(), Size::new(1275, 1650));
-        assert!(!page.blank && reaches_its_foot(&page));
+        assert!(!page.blank && reaches_the_bottom(&page));
     }
 }
 
 #[test]
-fn a_chosen_page_comes_alone_and_a_file_can_be_read_twice() {
-    let mut bench = Bench::new();
-    let path = bench.file("good.pdf", &pdf::good(&["one", "two", "three"]));
-    bench.open(&path, None).unwrap();
+fn selected_pages_are_rendered_alone_and_repeatedly() {
+    let mut fixture = Fixture::new();
+    let path = fixture.file("good.pdf", &pdf::good(&["one", "two", "three"]));
+    fixture.open(&path, None).unwrap();
     for _ in 0..2 {
-        let pages = bench.pages(&PageSet::of([2, 7]));
+        let pages = fixture.pages(&PageSet::of([2, 7]));
         assert_eq!(pages.len(), 1);
         assert_eq!(pages[0].1.as_ref().unwrap().text, "two");
     }
-    assert!(bench.pages(&PageSet::of([9])).is_empty());
+    assert!(fixture.pages(&PageSet::of([9])).is_empty());
 }
 
 #[test]
-fn pages_not_wanted_any_more_stop_nobody() {
-    let mut bench = Bench::new();
-    let path = bench.file("good.pdf", &pdf::good(&["one"; 30]));
-    bench.open(&path, None).unwrap();
-    let first = bench.renderer.pages(&PageSet::all()).unwrap().next();
+fn dropping_the_iterator_early_leaves_the_renderer_usable() {
+    let mut fixture = Fixture::new();
+    let path = fixture.file("good.pdf", &pdf::good(&["one"; 30]));
+    fixture.open(&path, None).unwrap();
+    let first = fixture.renderer.pages(&PageSet::all()).unwrap().next();
     assert!(first.unwrap().1.is_ok());
-    assert_eq!(bench.pages(&PageSet::all()).len(), 30);
+    assert_eq!(fixture.pages(&PageSet::all()).len(), 30);
 }
 
 #[test]
-fn files_that_are_no_pdf_are_refused() {
+fn files_that_are_not_pdf_are_errors() {
     let good = pdf::good(&["cut"]);
     let cases: [(&str, &[u8]); 6] = [
         ("empty.pdf", b""),
@@ -147,52 +149,65 @@ fn files_that_are_no_pdf_are_refused() {
         ),
         ("text.PDF", b"just words"),
     ];
-    let mut bench = Bench::new();
+    let mut fixture = Fixture::new();
     for (name, bytes) in cases {
-        let outcome = bench.render(name, bytes);
+        let outcome = fixture.render(name, bytes);
         assert!(matches!(outcome, Err(Error::Format)), "{name}: {outcome:?}");
     }
-    let other = bench.render("notes.txt", b"just words");
-    assert!(matches!(other, Err(Error::Kind)), "{other:?}");
-    assert_eq!(bench.render("good.pdf", &good).unwrap().len(), 1);
+    let other = fixture.render("notes.txt", b"just words");
+    assert!(matches!(other, Err(Error::Unsupported)), "{other:?}");
+    assert_eq!(fixture.render("good.pdf", &good).unwrap().len(), 1);
 }
 
 #[test]
-fn missing_files_and_folders_are_errors_of_the_system() {
-    let mut bench = Bench::new();
-    let folder = bench.folder.path().to_owned();
+fn missing_files_and_folders_are_io_errors() {
+    let mut fixture = Fixture::new();
+    let folder = fixture.folder.path().to_owned();
     for path in [folder.join("none.pdf"), folder] {
-        assert!(matches!(bench.open(&path, None), Err(Error::Io(_))));
+        assert!(matches!(fixture.open(&path, None), Err(Error::Io(_))));
     }
 }
 
 #[test]
-fn a_password_is_asked_for_and_used() {
+fn encrypted_file_opens_only_with_its_password() {
     let locked = Path::new("tests/golden/pdf/locked.pdf");
-    let mut bench = Bench::new();
-    let refused = |given| move |e| matches!(e, Error::Password { given: g } if g == given);
-    assert!(bench.open(locked, None).is_err_and(refused(false)));
-    assert!(bench.open(locked, Some("wrong")).is_err_and(refused(true)));
-    assert!(bench.open(locked, Some("a\0b")).is_err_and(refused(true)));
-    assert_eq!(bench.open(locked, Some("secret")).unwrap().pages, 1);
-    let page = bench.pages(&PageSet::all()).remove(0).1.unwrap();
+    let mut fixture = Fixture::new();
+    let is_password_error =
+        |given| move |e| matches!(e, Error::Password { given: g } if g == given);
+    assert!(
+        fixture
+            .open(locked, None)
+            .is_err_and(is_password_error(false))
+    );
+    assert!(
+        fixture
+            .open(locked, Some("wrong"))
+            .is_err_and(is_password_error(true))
+    );
+    assert!(
+        fixture
+            .open(locked, Some("a\0b"))
+            .is_err_and(is_password_error(true))
+    );
+    assert_eq!(fixture.open(locked, Some("secret")).unwrap().pages, 1);
+    let page = fixture.pages(&PageSet::all()).remove(0).1.unwrap();
     assert_eq!(page.text, "behind the lock");
 }
 
 #[test]
-fn odd_page_trees_cost_their_pages_only() {
-    let mut bench = Bench::new();
-    let none = bench.render("none.pdf", &pdf::zero_pages());
+fn malformed_page_trees_fail_only_their_pages() {
+    let mut fixture = Fixture::new();
+    let none = fixture.render("none.pdf", &pdf::zero_pages());
     assert!(matches!(none, Err(Error::Empty)), "{none:?}");
-    let deep = bench.render("deep.pdf", &pdf::deep_tree(20_000)).unwrap();
+    let deep = fixture.render("deep.pdf", &pdf::deep_tree(20_000)).unwrap();
     assert!(matches!(deep[..], [Err(PageError::Render(_))]), "{deep:?}");
-    let cyclic = bench.render("cyclic.pdf", &pdf::cyclic_tree()).unwrap();
+    let cyclic = fixture.render("cyclic.pdf", &pdf::cyclic_tree()).unwrap();
     assert_eq!(cyclic[0].as_ref().unwrap().text, "the only page");
     assert!(
         matches!(cyclic[1..], [Err(PageError::Render(_))]),
         "{cyclic:?}"
     );
-    let [first, second] = &bench.render("null.pdf", &pdf::null_kid()).unwrap()[..] else {
+    let [first, second] = &fixture.render("null.pdf", &pdf::null_kid()).unwrap()[..] else {
         panic!("two pages expected");
     };
     assert!(matches!(first, Err(PageError::Render(_))), "{first:?}");
@@ -200,22 +215,26 @@ fn odd_page_trees_cost_their_pages_only() {
 }
 
 #[test]
-fn odd_sizes_stay_below_the_cap() {
-    let mut bench = Bench::new();
-    let strip = only(bench.render("strip.pdf", &pdf::sized(14_400, 10)).unwrap());
+fn extreme_page_sizes_stay_below_the_pixel_limit() {
+    let mut fixture = Fixture::new();
+    let strip = only(
+        fixture
+            .render("strip.pdf", &pdf::sized(14_400, 10))
+            .unwrap(),
+    );
     assert_eq!(strip.image.size(), Size::new(30_000, 21));
     let huge = only(
-        bench
+        fixture
             .render("huge.pdf", &pdf::sized(14_400, 14_400))
             .unwrap(),
     );
     assert_eq!(huge.image.size(), Size::new(4000, 4000));
-    assert!(reaches_its_foot(&huge) && !huge.blank);
+    assert!(reaches_the_bottom(&huge) && !huge.blank);
 }
 
 #[test]
-fn a_broken_content_stream_is_a_blank_page() {
-    let pages = Bench::new()
+fn broken_content_stream_is_a_blank_page() {
+    let pages = Fixture::new()
         .render("broken.pdf", &pdf::broken_stream())
         .unwrap();
     let blank: Vec<bool> = pages.into_iter().map(|p| p.unwrap().blank).collect();
@@ -223,8 +242,8 @@ fn a_broken_content_stream_is_a_blank_page() {
 }
 
 #[test]
-fn a_page_that_never_ends_is_stopped_and_the_next_one_comes() {
-    let mut bench = Bench::with(&Config {
+fn page_past_the_deadline_fails_and_the_next_one_is_rendered() {
+    let mut fixture = Fixture::with(&Config {
         deadline_s: 2,
         ..config()
     });
@@ -233,7 +252,7 @@ fn a_page_that_never_ends_is_stopped_and_the_next_one_comes() {
         ("strokes.pdf", pdf::strokes(800_000)),
     ] {
         let started = Instant::now();
-        let pages = bench.render(name, &bytes).unwrap();
+        let pages = fixture.render(name, &bytes).unwrap();
         assert_eq!(pages[0], Err(PageError::Deadline { seconds: 2 }), "{name}");
         assert_eq!(pages[1].as_ref().unwrap().text, "the second page");
         assert!(started.elapsed() < Duration::from_secs(8), "{name}");
@@ -241,17 +260,17 @@ fn a_page_that_never_ends_is_stopped_and_the_next_one_comes() {
 }
 
 #[test]
-fn a_page_that_needs_too_much_memory_fails_alone() {
-    let mut bench = Bench::with(&Config {
+fn page_past_the_memory_limit_fails_and_the_next_one_is_rendered() {
+    let mut fixture = Fixture::with(&Config {
         workers: 1,
         worker_memory: ByteSize(128 << 20),
         deadline_s: 10,
         ..config()
     });
-    let pages = bench
+    let pages = fixture
         .render("strokes.pdf", &pdf::strokes(2_000_000))
         .unwrap();
-    // PDFium that gets no memory nearly always ends its process; on a machine under load it was seen to hang instead.
+    // PDFium without memory nearly always aborts its process; on a machine under load it was observed to hang instead.
     assert!(
         matches!(
             pages[0],
@@ -264,35 +283,35 @@ fn a_page_that_needs_too_much_memory_fails_alone() {
 }
 
 #[test]
-fn pages_are_turned_the_way_their_text_runs_where_that_is_wanted() {
-    let seen = |upright: bool| -> Vec<Rendered> {
-        let pages = Bench::open_with(&config(), upright).render("lying.pdf", &pdf::lying());
+fn pages_are_rotated_upright_by_their_text_if_enabled() {
+    let render = |upright: bool| -> Vec<Rendered> {
+        let pages = Fixture::open_with(&config(), upright).render("lying.pdf", &pdf::lying());
         pages.unwrap().into_iter().map(Result::unwrap).collect()
     };
-    let (plain, upright) = (seen(false), seen(true));
+    let (plain, upright) = (render(false), render(true));
     let (high, wide) = (Size::new(1275, 1650), Size::new(1650, 1275));
     let sizes: Vec<Size> = plain.iter().map(|page| page.image.size()).collect();
     assert_eq!(sizes, [high, wide, wide, high, high]);
-    for (page, as_it_lies) in upright.iter().zip(&plain) {
+    for (page, unrotated) in upright.iter().zip(&plain) {
         assert_eq!(page.image.size(), high);
-        assert_eq!(page.text, as_it_lies.text);
+        assert_eq!(page.text, unrotated.text);
         let pairs = page.image.rgb().iter().zip(plain[0].image.rgb());
-        let apart = pairs.filter(|(a, b)| a.abs_diff(**b) > 100).count();
+        let different = pairs.filter(|(a, b)| a.abs_diff(**b) > 100).count();
         assert!(
-            apart < 200,
-            "{apart} values differ from the page that was never turned"
+            different < 200,
+            "{different} values differ from the page that was never rotated"
         );
     }
     let upside_down = plain[4].image.rgb().iter().zip(plain[0].image.rgb());
     assert!(upside_down.filter(|(a, b)| a.abs_diff(**b) > 100).count() > 10_000);
-    // A few letters do not turn a page.
-    let few = Bench::open_with(&config(), true).render("turned.pdf", &pdf::turned());
-    assert_eq!(few.unwrap()[1].as_ref().unwrap().image.size(), wide);
+    // A few letters do not rotate a page.
+    let few_letters = Fixture::open_with(&config(), true).render("turned.pdf", &pdf::turned());
+    assert_eq!(few_letters.unwrap()[1].as_ref().unwrap().image.size(), wide);
 }
 
 #[test]
-fn turned_and_cut_pages_keep_their_text() {
-    let pages = Bench::new().render("turned.pdf", &pdf::turned()).unwrap();
+fn rotated_and_cropped_pages_keep_their_text() {
+    let pages = Fixture::new().render("turned.pdf", &pdf::turned()).unwrap();
     let expected = [
         (1275, 1650),
         (1650, 1275),
@@ -309,10 +328,10 @@ fn turned_and_cut_pages_keep_their_text() {
 }
 
 #[test]
-fn labels_and_outline_are_read_and_circles_end() {
-    let mut bench = Bench::new();
-    let path = bench.file("labelled.pdf", &pdf::labelled());
-    let manual = bench.open(&path, None).unwrap();
+fn labels_and_outline_are_read_and_cycles_end() {
+    let mut fixture = Fixture::new();
+    let path = fixture.file("labelled.pdf", &pdf::labelled());
+    let manual = fixture.open(&path, None).unwrap();
     assert_eq!(manual.labels, ["i", "ii", "1", "2"]);
     let outline: Vec<(&str, u32, u32)> = manual
         .outline
@@ -326,19 +345,19 @@ fn labels_and_outline_are_read_and_circles_end() {
 }
 
 #[test]
-fn pictures_are_manuals_of_one_page() {
-    let mut bench = Bench::new();
-    let picture = image::RgbImage::from_fn(300, 200, |x, y| image::Rgb([x as u8, y as u8, 7]));
+fn image_files_are_manuals_of_one_page() {
+    let mut fixture = Fixture::new();
+    let image = image::RgbImage::from_fn(300, 200, |x, y| image::Rgb([x as u8, y as u8, 7]));
     for name in ["a.png", "a.tif", "photo.jpeg"] {
-        let path = bench.folder.path().join(name);
-        picture.save(&path).unwrap();
-        assert_eq!(bench.open(&path, None).unwrap().pages, 1, "{name}");
-        let page = bench.pages(&PageSet::all()).remove(0).1.unwrap();
+        let path = fixture.folder.path().join(name);
+        image.save(&path).unwrap();
+        assert_eq!(fixture.open(&path, None).unwrap().pages, 1, "{name}");
+        let page = fixture.pages(&PageSet::all()).remove(0).1.unwrap();
         assert_eq!(page.image.size(), Size::new(300, 200));
         assert!(page.text.is_empty() && !page.blank);
-        assert!(name == "photo.jpeg" || page.image.rgb() == picture.as_raw());
+        assert!(name == "photo.jpeg" || page.image.rgb() == image.as_raw());
     }
-    let torn = &std::fs::read(bench.folder.path().join("a.png")).unwrap()[..400];
-    let refused = bench.render("torn.png", torn);
-    assert!(matches!(refused, Err(Error::Picture(_))), "{refused:?}");
+    let torn = &std::fs::read(fixture.folder.path().join("a.png")).unwrap()[..400];
+    let truncated = fixture.render("torn.png", torn);
+    assert!(matches!(truncated, Err(Error::Image(_))), "{truncated:?}");
 }

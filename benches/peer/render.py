@@ -1,6 +1,6 @@
 """The same work as render.rs, on pypdfium2: pages at 150 dpi, as RGB bytes in one parent, by worker processes.
 
-Two ways to bring the pixels home are timed: `pipe` (multiprocessing's pool, as most programs do it) and `shared`
+Two transports of the pixels are timed: `pipe` (multiprocessing's pool, as most programs do it) and `shared`
 (shared memory, two slots a worker, as ingest does it).
 """
 
@@ -14,7 +14,7 @@ import pypdfium2 as pdfium
 
 DPI = 150
 SLOT = 48_000_000
-# A hair below 150/72: 792 points are then 1650 pixels and not, by a rounding error, 1651.
+# Slightly below 150/72, so that 792 points are 1650 pixels and not, by a rounding error, 1651.
 SCALE = DPI / 72 * (1 - 1e-9)
 
 _open = (None, None)
@@ -42,49 +42,49 @@ def pipe_pages(pool, tasks):
     return pool.imap(by_pipe, tasks)
 
 
-def serve(line, memory):
-    """A worker: answers (path, index, slot) with the size; the pixels lie in the slot."""
+def serve(connection, memory):
+    """A worker: replies to (path, index, slot) with the size; the pixels are in the slot."""
     slots = SharedMemory(memory)
-    while (task := line.recv()) is not None:
+    while (task := connection.recv()) is not None:
         path, index, slot = task
         width, height, rgb = draw(path, index)
         slots.buf[slot * SLOT : slot * SLOT + len(rgb)] = rgb
-        line.send((width, height))
+        connection.send((width, height))
     slots.close()
 
 
 class Shared:
-    """Workers with shared memory; page k goes to worker k mod n, two pages ahead."""
+    """Workers with shared memory; page k goes to worker k mod n, two pages prefetched."""
 
     def __init__(self, workers):
-        self.lanes = []
+        self.workers = []
         for _ in range(workers):
-            ours, theirs = mp.Pipe()
+            parent, child = mp.Pipe()
             memory = SharedMemory(create=True, size=2 * SLOT)
-            worker = mp.Process(target=serve, args=(theirs, memory.name), daemon=True)
+            worker = mp.Process(target=serve, args=(child, memory.name), daemon=True)
             worker.start()
-            self.lanes.append((ours, memory, worker))
+            self.workers.append((parent, memory, worker))
 
     def pages(self, tasks):
-        workers = len(self.lanes)
+        count = len(self.workers)
 
-        def ask(k):
+        def send(k):
             if k < len(tasks):
-                self.lanes[k % workers][0].send((*tasks[k], k // workers % 2))
+                self.workers[k % count][0].send((*tasks[k], k // count % 2))
 
-        for k in range(2 * workers):
-            ask(k)
+        for k in range(2 * count):
+            send(k)
         for k in range(len(tasks)):
-            line, memory, _ = self.lanes[k % workers]
-            width, height = line.recv()
-            start = k // workers % 2 * SLOT
+            connection, memory, _ = self.workers[k % count]
+            width, height = connection.recv()
+            start = k // count % 2 * SLOT
             rgb = bytes(memory.buf[start : start + 3 * width * height])
-            ask(k + 2 * workers)
+            send(k + 2 * count)
             yield width, height, rgb
 
     def close(self):
-        for line, memory, worker in self.lanes:
-            line.send(None)
+        for connection, memory, worker in self.workers:
+            connection.send(None)
             worker.join()
             memory.close()
             memory.unlink()
@@ -102,14 +102,14 @@ def main():
     parser.add_argument("files", nargs="+")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--limit", type=int, default=60, help="pages of each file")
-    parser.add_argument("--way", choices=["pipe", "shared"], default="shared")
+    parser.add_argument("--transport", choices=["pipe", "shared"], default="shared")
     parser.add_argument("--digest", action="store_true", help="print a hash a page instead of a time")
     args = parser.parse_args()
     tasks = []
     for path in args.files:
         count = len(pdfium.PdfDocument(path))
         tasks += [(path, index) for index in range(min(count, args.limit))]
-    if args.way == "pipe":
+    if args.transport == "pipe":
         pool = mp.Pool(args.workers)
         run, close = (lambda t: pipe_pages(pool, t)), pool.terminate
     else:

@@ -2,7 +2,7 @@
 //!
 //! `peer-render [--digest] [--workers N] [--limit PAGES] FILE…`
 
-#![expect(clippy::print_stdout, reason = "the figure is what the program is for")]
+#![expect(clippy::print_stdout, reason = "the program prints its result")]
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -53,19 +53,19 @@ fn main() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn parse(mut words: impl Iterator<Item = String>) -> Result<Args> {
+fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Args> {
     let mut args = Args {
         digest: false,
         workers: 2,
         limit: 60,
         files: Vec::new(),
     };
-    while let Some(word) = words.next() {
-        match word.as_str() {
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
             "--digest" => args.digest = true,
-            "--workers" => args.workers = words.next().ok_or("--workers N")?.parse()?,
-            "--limit" => args.limit = words.next().ok_or("--limit PAGES")?.parse()?,
-            _ => args.files.push(word.into()),
+            "--workers" => args.workers = arguments.next().ok_or("--workers N")?.parse()?,
+            "--limit" => args.limit = arguments.next().ok_or("--limit PAGES")?.parse()?,
+            _ => args.files.push(argument.into()),
         }
     }
     if args.files.is_empty() {
@@ -74,7 +74,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Args> {
     Ok(args)
 }
 
-/// Renders the first pages of every file.
+/// Renders the first `limit` pages of every file; returns the number of pages and the time.
 fn run(
     renderer: &mut dyn Renderer,
     files: &[PathBuf],

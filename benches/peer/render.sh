@@ -1,6 +1,6 @@
 #!/bin/sh
 # Pages per second at 150 dpi, ingest against pypdfium2: two worker processes each, RGB pixels delivered to one parent, no
-# text. Both run in turns; the best of each is compared. The Python side is timed with a pipe and with shared memory.
+# text. Both run alternately; the best of each is compared. The Python side is timed with a pipe and with shared memory.
 # Prints rows of the table of `all.sh`; everything else goes to stderr.
 #
 #   benches/peer/render.sh [FILE.pdf …]      (default: manuals/*.pdf and manuals/fetched/*.pdf)
@@ -39,8 +39,8 @@ round=0
 while [ "$round" -lt "$rounds" ]; do
     round=$((round + 1))
     echo "ingest $("$ours" --workers "$workers" --limit "$limit" "$@")" >>"$list"
-    echo "pipe $($theirs --way pipe --workers "$workers" --limit "$limit" "$@")" >>"$list"
-    echo "shared $($theirs --way shared --workers "$workers" --limit "$limit" "$@")" >>"$list"
+    echo "pipe $($theirs --transport pipe --workers "$workers" --limit "$limit" "$@")" >>"$list"
+    echo "shared $($theirs --transport shared --workers "$workers" --limit "$limit" "$@")" >>"$list"
 done
 awk -v what="render $# manuals at 150 dpi, $workers processes, pages/s" -v peer="pypdfium2 $pypdfium2" -v pixels=$pixels '
     { if ($2 > best[$1]) best[$1] = $2; all[$1] = all[$1] " " $2 }

@@ -114,23 +114,23 @@ fn pdfium(settings: &Settings) -> Result<String, Diagnostic> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("probe.pdf");
     std::fs::write(&path, PROBE)?;
-    let mut renderer = render::open(&settings.render).map_err(|e| Diagnostic::failure(&e))?;
+    let mut renderer = render::open(&settings.render).map_err(|e| Diagnostic::from_error(&e))?;
     renderer
         .open(&Source {
             manual: ManualId::new("probe"),
             path,
             password: None,
         })
-        .map_err(|e| Diagnostic::failure(&e))?;
+        .map_err(|e| Diagnostic::from_error(&e))?;
     let all = PageSet::all();
     let page = renderer
         .pages(&all)
-        .map_err(|e| Diagnostic::failure(&e))?
+        .map_err(|e| Diagnostic::from_error(&e))?
         .next();
     match page {
         Some((_, Ok(page))) if !page.blank => Ok(format!("renders at {} dpi", settings.render.dpi)),
-        Some((_, Err(e))) => Err(Diagnostic::failure(&e)),
-        _ => Err(Diagnostic::plain("a page came back empty")),
+        Some((_, Err(e))) => Err(Diagnostic::from_error(&e)),
+        _ => Err(Diagnostic::new("a page came back empty")),
     }
 }
 

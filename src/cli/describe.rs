@@ -133,7 +133,7 @@ impl DescribeArgs {
 
 /// Writes what is stored: whole, or not at all.
 fn export(ui: &Ui, store: &dyn Store, scope: &Scope, file: &Path) -> Result<(), Diagnostic> {
-    let failed = |e: &dyn std::fmt::Display| Diagnostic::plain(format!("{}: {e}", file.display()));
+    let failed = |e: &dyn std::fmt::Display| Diagnostic::new(format!("{}: {e}", file.display()));
     let folder = file
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());

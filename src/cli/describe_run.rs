@@ -62,7 +62,7 @@ pub(super) fn describe(
     }
     mlx::reset_peak_memory();
     progress::fetch(ui, |watch| vlm::fetch(config, watch))?;
-    let runner = vlm::open(config, library::in_process_memory(settings))?;
+    let runner = vlm::open(config, library::in_process_vlm_memory_limit(settings))?;
     let card = runner.card();
     announce(ui, card);
     request.model.clone_from(&card.model);
@@ -116,7 +116,7 @@ pub(super) fn annotate_settings(settings: &Settings, config: &vlm::Config) -> an
         attempts: config.attempts,
         unload_every: config.unload_every,
         canary_every: config.canary_every,
-        memory: library::memory_limit(settings),
+        memory: library::vlm_memory_limit(settings),
     }
 }
 

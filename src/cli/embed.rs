@@ -167,7 +167,7 @@ impl View for Rows {
 
 /// Writes all or nothing: into a file beside, then renamed.
 fn save(out: &Path, card: &Card, pages: BTreeMap<String, MultiVector>) -> Result<(), Diagnostic> {
-    let failed = |e: &dyn std::fmt::Display| Diagnostic::plain(format!("{}: {e}", out.display()));
+    let failed = |e: &dyn std::fmt::Display| Diagnostic::new(format!("{}: {e}", out.display()));
     let profile = &card.profile;
     let notes = HashMap::from([
         ("model".to_owned(), profile.model.clone()),

@@ -14,7 +14,7 @@ pub(super) fn install_handler() -> Result<(), Diagnostic> {
             exit_now();
         }
     })
-    .map_err(|e| Diagnostic::plain(format!("Ctrl-C cannot be watched: {e}")))
+    .map_err(|e| Diagnostic::new(format!("Ctrl-C cannot be watched: {e}")))
 }
 
 #[expect(

@@ -75,7 +75,7 @@ enum Command {
 
 /// Writes a text file.
 fn write(file: &Path, text: &str) -> Result<(), Diagnostic> {
-    std::fs::write(file, text).map_err(|e| Diagnostic::plain(format!("{}: {e}", file.display())))
+    std::fs::write(file, text).map_err(|e| Diagnostic::new(format!("{}: {e}", file.display())))
 }
 
 /// The names of the commands.

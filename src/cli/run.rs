@@ -47,7 +47,7 @@ pub(super) fn open_for_writing(
 ) -> Result<Box<dyn Store>, Diagnostic> {
     let opened = library::open_for_writing(config, profile, mode)?;
     if let Some(note) = &opened.note {
-        ui.say(format!("{}: {note}", opened.at));
+        ui.say(format!("{}: {note}", opened.location));
     }
     print_flush(ui, &opened.flushed);
     Ok(opened.store)
@@ -90,7 +90,7 @@ pub(super) fn pipeline_settings(
         render: settings.render.profile(),
         pages,
         limits: plan.limits,
-        queue: library::RENDERED_AHEAD,
+        queue: library::RENDERED_QUEUE,
     }
 }
 

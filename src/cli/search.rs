@@ -94,11 +94,11 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &SearchArgs) -> Result<Exi
         exact: args.exact,
     };
     let mut model = Lazy {
-        open: Some(|| library::model_of(&settings, &profile)),
+        open: Some(|| library::open_model_for_profile(&settings, &profile)),
         model: None,
     };
     let visual_weight = match mode {
-        Mode::Hybrid => library::card_of(&settings, &profile)?.visual_weight,
+        Mode::Hybrid => library::card_for_profile(&settings, &profile)?.visual_weight,
         Mode::Visual | Mode::Text => 1.0,
     };
     let mut answer = |text: &str| {
@@ -148,7 +148,7 @@ fn answer_lines(
         }
         let found = match std::str::from_utf8(&line) {
             Ok(_) => answer(question).map_err(Diagnostic::from),
-            Err(e) => Err(Diagnostic::plain(format!("the question is not UTF-8: {e}"))),
+            Err(e) => Err(Diagnostic::new(format!("the question is not UTF-8: {e}"))),
         };
         failed |= found.is_err();
         if !ui.json {
@@ -172,7 +172,7 @@ fn answer_lines(
 }
 
 fn json_line(ui: &Ui, record: &impl serde::Serialize) -> Result<(), Diagnostic> {
-    ui.data(serde_json::to_string(record).map_err(|e| Diagnostic::failure(&e))?)
+    ui.data(serde_json::to_string(record).map_err(|e| Diagnostic::from_error(&e))?)
 }
 
 /// A model opened when it is first needed, and once.

@@ -36,7 +36,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &ShowArgs) -> Result<(), D
     let Library { store, profile } =
         library::open_for_reading(&settings.store, common.model().map(|_| &settings.embed))?;
     let manual = library::find_manual(&*store, &args.manual)?;
-    let page = library::page(&*store, &manual.id, args.page)?;
+    let page = library::find_page(&*store, &manual.id, args.page)?;
     let Some(out) = &args.out else {
         return describe(ui, &page);
     };
@@ -133,11 +133,11 @@ fn write(ui: &Ui, picture: &PageImage, out: &std::path::Path) -> Result<(), Diag
             size.height,
             ExtendedColorType::Rgb8,
         )
-        .map_err(|e| Diagnostic::failure(&e))?;
+        .map_err(|e| Diagnostic::from_error(&e))?;
     if out.as_os_str() == "-" {
         return ui.bytes(&png);
     }
-    std::fs::write(out, png).map_err(|e| Diagnostic::plain(format!("{}: {e}", out.display())))?;
+    std::fs::write(out, png).map_err(|e| Diagnostic::new(format!("{}: {e}", out.display())))?;
     ui.say(format!("{} written", out.display()));
     Ok(())
 }

@@ -46,14 +46,14 @@ impl Ui {
         let mut out = io::stdout().lock();
         match out.write_all(bytes).and_then(|()| out.flush()) {
             Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            Err(e) => Err(Diagnostic::plain(format!("stdout cannot be written: {e}"))),
+            Err(e) => Err(Diagnostic::new(format!("stdout cannot be written: {e}"))),
             Ok(()) => Ok(()),
         }
     }
 
     /// A record as one JSON document.
     pub(super) fn json(&self, record: &impl Serialize) -> Result<(), Diagnostic> {
-        let text = serde_json::to_string_pretty(record).map_err(|e| Diagnostic::failure(&e))?;
+        let text = serde_json::to_string_pretty(record).map_err(|e| Diagnostic::from_error(&e))?;
         self.data(text)
     }
 

@@ -1,4 +1,4 @@
-//! Settings laid over each other, later ones on top.
+//! Layered settings: TOML tables merged in order of precedence, keys checked against `config.toml`.
 
 use std::path::Path;
 
@@ -7,15 +7,15 @@ use toml::{Table, Value};
 use super::{Error, Settings};
 use crate::store;
 
-/// The shipped `config.toml` is the defaults.
+/// The defaults: the shipped `config.toml`.
 const DEFAULTS: &str = include_str!("../../config.toml");
-/// Keys that may be set but have no default.
+/// Keys without a default.
 const OPTIONAL: [&str; 1] = ["embed.max_visual_tokens"];
 
-/// The table so far, and the keys that there are.
+/// The merged table, and all valid keys.
 pub(super) struct Layers {
     table: Table,
-    known: Vec<String>,
+    known_keys: Vec<String>,
 }
 
 impl Layers {
@@ -23,10 +23,10 @@ impl Layers {
         let table: Table = DEFAULTS
             .parse()
             .map_err(|e| file_error(Path::new("config.toml"), &e))?;
-        let mut known: Vec<String> = keys(&table).map(|(key, _)| key).collect();
-        known.extend(OPTIONAL.iter().map(ToString::to_string));
-        known.extend(store::OPTIONAL.iter().map(|key| format!("store.{key}")));
-        Ok(Self { table, known })
+        let mut known_keys: Vec<String> = keys(&table).map(|(key, _)| key).collect();
+        known_keys.extend(OPTIONAL.iter().map(ToString::to_string));
+        known_keys.extend(store::OPTIONAL.iter().map(|key| format!("store.{key}")));
+        Ok(Self { table, known_keys })
     }
 
     pub(super) fn file(&mut self, path: &Path, must_exist: bool) -> Result<(), Error> {
@@ -36,7 +36,7 @@ impl Layers {
             Err(e) => return Err(file_error(path, &e)),
         };
         let table: Table = text.parse().map_err(|e| file_error(path, &e))?;
-        self.lay(path.display().to_string(), table)
+        self.merge(path.display().to_string(), table)
     }
 
     pub(super) fn profile(&mut self, name: &str) -> Result<(), Error> {
@@ -54,21 +54,21 @@ impl Layers {
             name: name.into(),
             known: known(),
         })?;
-        self.lay(
+        self.merge(
             format!("profile {name}"),
             Table::from_iter([("limits".to_owned(), Value::Table(chosen))]),
         )
     }
 
-    /// `INGEST_EMBED_MODEL=…` sets `embed.model`; variables that name no section of ours are not ours.
+    /// `INGEST_EMBED_MODEL=…` sets `embed.model`; variables that do not name a section are ignored.
     pub(super) fn variable(&mut self, name: &str, value: &str) -> Result<(), Error> {
         let Some(rest) = name.strip_prefix("INGEST_").map(str::to_ascii_lowercase) else {
             return Ok(());
         };
-        let Some((room, key)) = rest.split_once('_') else {
+        let Some((section, key)) = rest.split_once('_') else {
             return Ok(());
         };
-        if !self.table.get(room).is_some_and(Value::is_table) || room == "profile" {
+        if !self.table.get(section).is_some_and(Value::is_table) || section == "profile" {
             return Ok(());
         }
         let number = value
@@ -76,19 +76,19 @@ impl Layers {
             .map(Value::Integer)
             .or_else(|_| value.parse().map(Value::Float))
             .or_else(|_| value.parse().map(Value::Boolean));
-        self.lay(
+        self.merge(
             name.into(),
             nested(
-                room,
+                section,
                 key,
                 number.unwrap_or_else(|_| Value::String(value.into())),
             ),
         )
     }
 
-    pub(super) fn lay(&mut self, origin: String, layer: Table) -> Result<(), Error> {
+    pub(super) fn merge(&mut self, origin: String, layer: Table) -> Result<(), Error> {
         for (key, _) in keys(&layer) {
-            if !self.knows(&key) {
+            if !self.is_known(&key) {
                 let nearest = self.nearest(&key);
                 return Err(Error::Unknown {
                     origin,
@@ -97,26 +97,26 @@ impl Layers {
                 });
             }
         }
-        merge(&mut self.table, layer);
+        merge_tables(&mut self.table, layer);
         self.settings(&origin).map(drop)
     }
 
-    /// A profile of one's own may set what the shipped one does.
-    fn knows(&self, key: &str) -> bool {
-        let own = key
+    /// Whether a key exists; a user's profile may set the same keys as the shipped one.
+    fn is_known(&self, key: &str) -> bool {
+        let profile_key = key
             .strip_prefix("profile.")
             .and_then(|rest| rest.split_once('.'));
-        self.known
-            .iter()
-            .any(|known| known == key || own.is_some_and(|(_, k)| *known == format!("limits.{k}")))
+        self.known_keys.iter().any(|known| {
+            known == key || profile_key.is_some_and(|(_, k)| *known == format!("limits.{k}"))
+        })
     }
 
     fn nearest(&self, key: &str) -> Option<String> {
-        let close = |known: &&String| strsim::damerau_levenshtein(known, key);
-        self.known
+        let distance = |known: &&String| strsim::damerau_levenshtein(known, key);
+        self.known_keys
             .iter()
-            .min_by_key(close)
-            .filter(|known| close(known) <= 1 + key.len() / 3)
+            .min_by_key(distance)
+            .filter(|known| distance(known) <= 1 + key.len() / 3)
             .cloned()
     }
 
@@ -136,12 +136,12 @@ fn file_error(file: &Path, why: &dyn std::fmt::Display) -> Error {
     }
 }
 
-pub(super) fn nested(room: &str, key: &str, value: Value) -> Table {
+pub(super) fn nested(section: &str, key: &str, value: Value) -> Table {
     let inner = Table::from_iter([(key.to_owned(), value)]);
-    Table::from_iter([(room.to_owned(), Value::Table(inner))])
+    Table::from_iter([(section.to_owned(), Value::Table(inner))])
 }
 
-/// The leaves of a table with their dotted keys.
+/// The leaf values of a table with their dotted keys.
 fn keys(table: &Table) -> Box<dyn Iterator<Item = (String, &Value)> + '_> {
     Box::new(table.iter().flat_map(|(key, value)| match value {
         Value::Table(inner) => Box::new(keys(inner).map(move |(k, v)| (format!("{key}.{k}"), v))),
@@ -149,12 +149,12 @@ fn keys(table: &Table) -> Box<dyn Iterator<Item = (String, &Value)> + '_> {
     }))
 }
 
-fn merge(under: &mut Table, over: Table) {
-    for (key, value) in over {
-        match (under.get_mut(&key), value) {
-            (Some(Value::Table(below)), Value::Table(above)) => merge(below, above),
+fn merge_tables(base: &mut Table, overlay: Table) {
+    for (key, value) in overlay {
+        match (base.get_mut(&key), value) {
+            (Some(Value::Table(base)), Value::Table(overlay)) => merge_tables(base, overlay),
             (_, value) => {
-                under.insert(key, value);
+                base.insert(key, value);
             }
         }
     }
@@ -164,7 +164,7 @@ fn merge(under: &mut Table, over: Table) {
 mod tests {
     use super::*;
 
-    /// What people have written into their files and variables. A key may be added, none may go.
+    /// Keys that are in users' files and variables. Keys may be added, never removed.
     const KEYS: [&str; 46] = [
         "describe.attempts",
         "describe.canary_every",
@@ -215,14 +215,14 @@ mod tests {
     ];
 
     #[test]
-    fn the_keys_never_change() {
-        let mut known = Layers::new().unwrap().known;
+    fn keys_are_stable() {
+        let mut known = Layers::new().unwrap().known_keys;
         known.sort();
         assert_eq!(known, KEYS);
     }
 
     #[test]
-    fn the_golden_file_sets_every_key() {
+    fn golden_file_sets_every_key() {
         let golden: Table = include_str!("../../tests/golden/ingest.toml")
             .parse()
             .unwrap();

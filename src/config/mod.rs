@@ -1,4 +1,4 @@
-//! `config.toml`: read, laid over each other, checked once. Below [`Settings`] nobody checks again.
+//! Configuration: `config.toml` files, environment and flags, merged and validated once into [`Settings`].
 
 mod layers;
 
@@ -13,43 +13,43 @@ use layers::{Layers, nested};
 use crate::units::ByteSize;
 use crate::{embed, render, search, store, vlm};
 
-/// The project's own file, in the folder one works in.
-const PROJECT: &str = "ingest.toml";
+/// The project file, in the working folder.
+const PROJECT_FILE: &str = "ingest.toml";
 
-/// What may be used.
+/// Resource limits.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
-    /// Pages a batch holds; 0 lets the device decide.
+    /// Maximum pages per batch; 0: by device.
     pub batch_size: usize,
-    /// Share of the device's memory.
+    /// Maximum share of the device's memory.
     pub memory_fraction: f64,
-    /// Bytes; 0 is no limit.
+    /// Maximum bytes of memory; 0: no limit.
     pub memory_limit: ByteSize,
 }
 
-/// Everything that can be set, as meant.
+/// All settings, merged and validated.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Where pages are kept.
+    /// Store of the pages.
     pub store: store::Config,
-    /// Which model.
+    /// Embedding model.
     pub embed: embed::Config,
-    /// Which model describes pages.
+    /// Vision-language model that describes pages.
     pub describe: vlm::Config,
-    /// How pages are rendered.
+    /// Rendering.
     pub render: render::Config,
-    /// What may be used.
+    /// Resource limits.
     pub limits: Limits,
-    /// How to search.
+    /// Search.
     pub search: search::Config,
     /// Named overrides of `limits`; already applied.
     #[serde(default, rename = "profile")]
     profiles: BTreeMap<String, Table>,
 }
 
-/// A setting that cannot be used.
+/// Error of a configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file that cannot be read.
@@ -57,7 +57,7 @@ pub enum Error {
     File {
         /// The file.
         file: PathBuf,
-        /// What is wrong with it.
+        /// Cause.
         why: String,
     },
     /// A key that does not exist.
@@ -67,15 +67,15 @@ pub enum Error {
         origin: String,
         /// The key.
         key: String,
-        /// The most similar key there is.
+        /// The most similar valid key.
         nearest: Option<String>,
     },
-    /// A value of the wrong kind.
+    /// An invalid value.
     #[error("{origin}: {why}")]
     Value {
         /// The file, variable or flag.
         origin: String,
-        /// What is wrong.
+        /// Cause.
         why: String,
     },
     /// A profile that does not exist.
@@ -83,12 +83,12 @@ pub enum Error {
     Profile {
         /// The name given.
         name: String,
-        /// Those there are.
+        /// The existing profiles.
         known: String,
     },
 }
 
-/// Where settings come from, beside the defaults; later ones win.
+/// Sources of settings in addition to the defaults and the configuration files; later ones override earlier ones.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     /// `--config FILE`.
@@ -105,13 +105,14 @@ impl Settings {
     /// Defaults < user file < project file < `--config` < profile < environment < flags.
     ///
     /// # Errors
-    /// When a file cannot be read, a key does not exist, or a value is of the wrong kind; says where it stands.
+    /// [`Error::File`] when a file cannot be read, [`Error::Unknown`] when a key does not exist, [`Error::Value`] when a value
+    /// is invalid, [`Error::Profile`] when the profile does not exist.
     pub fn resolve(sources: &Sources) -> Result<Self, Error> {
         let mut layers = Layers::new()?;
         if let Some(file) = user_file() {
             layers.file(&file, false)?;
         }
-        layers.file(Path::new(PROJECT), false)?;
+        layers.file(Path::new(PROJECT_FILE), false)?;
         if let Some(file) = &sources.file {
             layers.file(file, true)?;
         }
@@ -122,48 +123,48 @@ impl Settings {
             layers.variable(name, value)?;
         }
         for (key, value) in &sources.flags {
-            let (room, key) = key.split_once('.').unwrap_or((key, ""));
-            layers.lay(
+            let (section, key) = key.split_once('.').unwrap_or((key, ""));
+            layers.merge(
                 format!("--{}", key.replace('_', "-")),
-                nested(room, key, value.clone()),
+                nested(section, key, value.clone()),
             )?;
         }
-        layers.settings("settings").and_then(Self::checked)
+        layers.settings("settings").and_then(Self::validated)
     }
 
-    fn checked(self) -> Result<Self, Error> {
-        let wrong = |key: &str, why: &str| Error::Value {
+    fn validated(self) -> Result<Self, Error> {
+        let invalid = |key: &str, why: &str| Error::Value {
             origin: key.into(),
             why: why.into(),
         };
         let share = self.limits.memory_fraction;
         if !(share > 0.0 && share <= 1.0) {
-            return Err(wrong(
+            return Err(invalid(
                 "limits.memory_fraction",
                 "must be above 0 and at most 1",
             ));
         }
         if !(36..=600).contains(&self.render.dpi) {
-            return Err(wrong("render.dpi", "must lie between 36 and 600"));
+            return Err(invalid("render.dpi", "must be between 36 and 600"));
         }
         if self.render.max_megapixels == 0 || self.render.deadline_s == 0 || self.search.count == 0
         {
-            return Err(wrong(
+            return Err(invalid(
                 "render.max_megapixels, render.deadline_s, search.count",
                 "must be at least 1",
             ));
         }
         if let Some((key, why)) = self.describe.flaw() {
-            return Err(wrong(&format!("describe.{key}"), why));
+            return Err(invalid(&format!("describe.{key}"), why));
         }
         match self.store.flaw() {
-            Some((key, why)) => Err(wrong(&format!("store.{key}"), why)),
+            Some((key, why)) => Err(invalid(&format!("store.{key}"), why)),
             None => Ok(self),
         }
     }
 }
 
-/// The user's own file; none where there is no home.
+/// The user's configuration file; `None` where there is no home folder.
 fn user_file() -> Option<PathBuf> {
     use etcetera::BaseStrategy;
     let base = etcetera::base_strategy::choose_native_strategy().ok()?;
@@ -176,12 +177,12 @@ mod tests {
 
     fn with(toml: &str) -> Result<Settings, Error> {
         let mut layers = Layers::new()?;
-        layers.lay("ingest.toml".into(), toml.parse().unwrap())?;
-        layers.settings("x")?.checked()
+        layers.merge("ingest.toml".into(), toml.parse().unwrap())?;
+        layers.settings("x")?.validated()
     }
 
     #[test]
-    fn the_shipped_file_is_the_defaults() {
+    fn defaults_come_from_the_shipped_file() {
         let settings = with("").unwrap();
         assert_eq!(
             (settings.embed.model.as_str(), settings.render.dpi),
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn later_layers_win_and_unknown_keys_name_the_nearest() {
+    fn later_layers_override_and_unknown_keys_suggest_the_nearest() {
         assert_eq!(with("[search]\ncount = 9").unwrap().search.count, 9);
         let error = with("[embed]\nmodle = \"x\"").unwrap_err().to_string();
         assert_eq!(
@@ -208,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_is_laid_over_the_limits() {
+    fn profile_overrides_the_limits() {
         let mut layers = Layers::new().unwrap();
         layers.profile("studio").unwrap();
         let limits = layers.settings("x").unwrap().limits;
@@ -224,7 +225,7 @@ mod tests {
                 .contains("studio")
         );
         layers
-            .lay(
+            .merge(
                 "ingest.toml".into(),
                 "[profile.mine]\nbatch_size = 7".parse().unwrap(),
             )
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_set_what_they_name() {
+    fn variables_set_the_key_in_their_name() {
         let mut layers = Layers::new().unwrap();
         layers.variable("INGEST_EMBED_MODEL", "tiny").unwrap();
         layers
@@ -257,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_sets_everything_is_taken_at_its_word() {
+    fn golden_file_sets_every_field() {
         let mut settings = with(include_str!("../../tests/golden/ingest.toml")).unwrap();
         let nodes = ["http://127.0.0.1:8080", "https://node-2:8443"];
         assert_eq!(

@@ -231,6 +231,6 @@ fn rendered_page(row: &Row, config: &Config) -> Result<Rendered, PageError> {
         .ok_or_else(|| PageError::Render("the dataset has no image of it".to_owned()))?;
     Ok(Rendered {
         text: row.text(&PAGE_CONTENT[1..]).unwrap_or_default(),
-        ..render::picture(&image_bytes, config)?
+        ..render::decode_image(&image_bytes, config)?
     })
 }

@@ -1,4 +1,4 @@
-//! Memory budgets: what the machine has, what a model may take of it, and the plan of a run.
+//! Memory limits of this machine and its models, and the memory plan of a run.
 
 use crate::config::Settings;
 use crate::embed::Card;
@@ -6,29 +6,28 @@ use crate::pipeline::{self, MemoryBudget, Plan, PlanError};
 use crate::units::ByteSize;
 use crate::{render, store};
 
-/// Pages in flight between rendering and preparing.
-pub const RENDERED_AHEAD: usize = 4;
+/// Capacity of the queue between the stages render and prepare, in pages.
+pub const RENDERED_QUEUE: usize = 4;
 
-/// Bytes of memory of this machine.
+/// Total memory of this machine, or of its container if that is less, in bytes; 0 if unknown.
 pub fn machine_memory() -> u64 {
     let Ok(mut system) = sysinfo::System::new() else {
         return 0;
     };
     system.refresh_memory();
-    // A container's limit counts where it is lower than the machine's.
     let total = system.total_memory();
     system
         .cgroup_limits()
         .map_or(total, |limits| limits.total_memory.min(total))
 }
 
-/// Bytes of this machine's memory that an embedding model may take.
-pub fn allowance(settings: &Settings) -> u64 {
+/// Maximum memory of an embedding model on this machine, in bytes.
+pub fn embedding_memory_limit(settings: &Settings) -> u64 {
     share_of(settings, machine_memory())
 }
 
-/// Bytes of memory that a describing model may take: all of the machine, or `limits.memory_limit` where that is less.
-pub fn memory_limit(settings: &Settings) -> u64 {
+/// Maximum memory of a vision-language model, in bytes: that of the machine, or `limits.memory_limit` if that is less.
+pub fn vlm_memory_limit(settings: &Settings) -> u64 {
     let machine = machine_memory();
     match settings.limits.memory_limit.0 {
         0 => machine,
@@ -36,15 +35,15 @@ pub fn memory_limit(settings: &Settings) -> u64 {
     }
 }
 
-/// Bytes of memory that a describing model in this process may take: less than that at which its memory is freed.
-pub fn in_process_memory(settings: &Settings) -> u64 {
-    allowance(settings).min(memory_limit(settings) / 4 * 3)
+/// Maximum memory of a vision-language model in this process, in bytes: less than the level at which the memory guard acts.
+pub fn in_process_vlm_memory_limit(settings: &Settings) -> u64 {
+    embedding_memory_limit(settings).min(vlm_memory_limit(settings) / 4 * 3)
 }
 
-/// The memory plan of a run.
+/// Plans the memory of a run: batch size, queues and rendered pages.
 ///
 /// # Errors
-/// When not even one page fits into the memory allowed.
+/// [`PlanError`] when a single page does not fit into the memory allowed.
 pub fn memory_plan(settings: &Settings, card: &Card) -> Result<Plan, PlanError> {
     let limits = settings.limits;
     let device_memory = card
@@ -54,21 +53,21 @@ pub fn memory_plan(settings: &Settings, card: &Card) -> Result<Plan, PlanError> 
     let batch_size = match limits.batch_size {
         0 if card.on_gpu => 32,
         0 => 2,
-        asked => asked,
+        requested => requested,
     };
     let budget = MemoryBudget {
         batch_size,
         memory: ByteSize(memory),
         image_bytes: ByteSize(u64::from(settings.render.max_megapixels) * 3_000_000),
         store_bytes: store::sending(&settings.store),
-        images_in_flight: render::ahead(&settings.render)
-            + RENDERED_AHEAD
+        images_in_flight: render::prefetch_limit(&settings.render)
+            + RENDERED_QUEUE
             + rayon::current_num_threads(),
     };
     pipeline::plan(card, &budget)
 }
 
-/// Bytes that a model may take of a memory.
+/// Bytes of `memory` that a model may use, by `limits.memory_fraction` and `limits.memory_limit`.
 fn share_of(settings: &Settings, memory: u64) -> u64 {
     let share = (memory as f64 * settings.limits.memory_fraction) as u64;
     match settings.limits.memory_limit.0 {
@@ -84,18 +83,18 @@ mod tests {
     use crate::embed;
 
     #[test]
-    fn the_batch_size_follows_the_device_and_not_its_name() {
+    fn default_batch_size_depends_on_the_device_type() {
         let mut settings = Settings::resolve(&Sources::default()).unwrap();
         settings.limits.memory_limit = ByteSize(0);
         let card = embed::card(&settings.embed).unwrap();
-        for (on_gpu, asked) in [(false, 2), (true, 32)] {
+        for (on_gpu, requested) in [(false, 2), (true, 32)] {
             let card = Card {
                 on_gpu,
                 device: "cpu or gpu".to_owned(),
                 device_memory: Some(ByteSize(1 << 40)),
                 ..card.clone()
             };
-            assert_eq!(memory_plan(&settings, &card).unwrap().requested, asked);
+            assert_eq!(memory_plan(&settings, &card).unwrap().requested, requested);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! An opened library, for every face of the program: its store, the model that filled it, and its pages, rendered again
-//! from the files they came from. Returns values and typed errors; prints nothing.
+//! Library API for front ends (command line, web server): open a store and its model, look up manuals and pages, render
+//! page images and heat maps, plan memory. Returns values and typed errors; prints nothing.
 
 use std::path::PathBuf;
 
@@ -11,64 +11,65 @@ mod open;
 mod page;
 
 pub use budget::{
-    RENDERED_AHEAD, allowance, in_process_memory, machine_memory, memory_limit, memory_plan,
+    RENDERED_QUEUE, embedding_memory_limit, in_process_vlm_memory_limit, machine_memory,
+    memory_plan, vlm_memory_limit,
 };
 pub use open::{
-    FlushOutcome, Library, WritableStore, card_of, flush, model_of, open_for_reading,
-    open_for_writing, open_model,
+    FlushOutcome, Library, WritableStore, card_for_profile, flush, open_for_reading,
+    open_for_writing, open_model, open_model_for_profile,
 };
-pub use page::{find_manual, heat_map, open_manual, page, page_image};
+pub use page::{find_manual, find_page, heat_map, open_manual, page_image};
 
-/// Why a library, a manual or a page cannot be used.
+/// Error of a library, a manual or a page.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The model cannot be opened, or failed.
+    /// The embedding model cannot be opened, or failed.
     #[error(transparent)]
     Embed(#[from] embed::Error),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
-    /// No page can be rendered at all.
+    /// The renderer failed as a whole.
     #[error(transparent)]
     Render(#[from] render::Error),
-    /// The store holds no manual of that name.
+    /// The store has no manual of that name.
     #[error("there is no manual `{name}` in the store")]
     NoManual {
-        /// As given.
+        /// The name given.
         name: String,
-        /// The stored name that is most like it, if one is.
+        /// The most similar stored name, if one is close.
         nearest: Option<String>,
     },
-    /// The store holds no such page.
+    /// The store has no such page.
     #[error("{0} is not stored")]
     NoPage(PageId),
-    /// The file that a manual was stored from is missing, or is not the same any more.
+    /// The file that a manual was stored from is missing or has changed.
     #[error(transparent)]
     File(#[from] store::FileError),
-    /// The file cannot be opened.
+    /// The renderer cannot open the file of a manual.
     #[error("{}: {cause}", path.display())]
     Manual {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// Cause.
         #[source]
         cause: render::Error,
     },
-    /// A page of the file cannot be rendered.
+    /// A page of a manual cannot be rendered.
     #[error("{}: page {number} {cause}", path.display())]
     Page {
         /// The file.
         path: PathBuf,
-        /// The page's number.
+        /// Page number, from 1.
         number: u32,
-        /// Why.
+        /// Cause.
         #[source]
         cause: PageError,
     },
-    /// A page cannot be made ready for the model.
+    /// A page image cannot be prepared for the model.
     #[error(transparent)]
     Prepare(#[from] patch::PrepareError),
-    /// The model failed at this page.
+    /// The model cannot embed a page.
     #[error(transparent)]
     Embedding(PageError),
 }

@@ -1,4 +1,4 @@
-//! From settings to an opened store and model.
+//! Opens stores and embedding models from settings.
 
 use crate::config::Settings;
 use crate::embed::{self, BUILT_IN, Card, Embedder, Engine};
@@ -7,50 +7,51 @@ use crate::qwen::mlx;
 use crate::store::{self, CollectionSelector, Mode, Store};
 use crate::vectors::Profile;
 
-use super::{Error, allowance};
+use super::{Error, embedding_memory_limit};
 
-/// A store, opened to read, and the profile of the model that filled it.
+/// A store opened for reading, and the profile of the model that embedded its pages.
 pub struct Library {
     /// The store.
     pub store: Box<dyn Store>,
-    /// The profile of its pages.
+    /// Profile of the open collection.
     pub profile: Profile,
 }
 
-/// A store, opened to write.
+/// A store opened for writing.
 pub struct WritableStore {
     /// The store.
     pub store: Box<dyn Store>,
-    /// Path or URL, for people.
-    pub at: String,
-    /// What a person should know about it before pages are stored.
+    /// Path or URL, for display.
+    pub location: String,
+    /// Message for the user, if there is one.
     pub note: Option<String>,
-    /// Outcome of the pages that waited for it.
+    /// Outcome of the pages that were in its outbox.
     pub flushed: FlushOutcome,
 }
 
-/// Outcome of the pages that waited for a server.
+/// Outcome of flushing an outbox.
 #[derive(Debug, Default)]
 pub struct FlushOutcome {
-    /// Pages that are stored now.
+    /// Number of pages that were stored.
     pub stored: usize,
-    /// Pages that the store refused, and why.
+    /// Pages that the store refused, each with the cause.
     pub refused: Vec<(PageId, PageError)>,
 }
 
-/// Opens a store to read: the collection of `model`, or the one that was last written to.
+/// Opens a store for reading: the collection of `model`, or the one that was last written to.
 ///
 /// # Errors
-/// When the store cannot be opened or holds nothing yet, or the model has no card.
+/// [`Error::Store`] when the store cannot be opened or is empty ([`store::Error::Empty`]); [`Error::Embed`] when the files of
+/// `model` are missing or invalid.
 pub fn open_for_reading(
     config: &store::Config,
     model: Option<&embed::Config>,
 ) -> Result<Library, Error> {
     let card = model.map(embed::card).transpose()?;
-    let which = card.as_ref().map_or(CollectionSelector::Last, |card| {
+    let selector = card.as_ref().map_or(CollectionSelector::Last, |card| {
         CollectionSelector::Profile(&card.profile)
     });
-    let opened = store::open(config, which, Mode::Read)?;
+    let opened = store::open(config, selector, Mode::Read)?;
     let profile = opened
         .profile
         .ok_or(store::Error::Empty { at: opened.at })?;
@@ -60,10 +61,10 @@ pub fn open_for_reading(
     })
 }
 
-/// Opens a store for pages of a model, and sends what waited for it.
+/// Opens a store for pages of a model, and flushes its outbox.
 ///
 /// # Errors
-/// When the store cannot be opened, or holds something that does not fit.
+/// When the store cannot be opened, or has pages or settings that do not match, as [`store::Error::Differs`].
 pub fn open_for_writing(
     config: &store::Config,
     profile: &Profile,
@@ -74,21 +75,21 @@ pub fn open_for_writing(
     let flushed = flush(&*opened.store)?;
     Ok(WritableStore {
         store: opened.store,
-        at: opened.at,
+        location: opened.at,
         note: opened.note,
         flushed,
     })
 }
 
-/// Sends the pages that wait for a server.
+/// Sends the pages in the outbox of a store; does nothing if it has none.
 ///
 /// # Errors
-/// When the store fails; a server that is still away is no failure.
+/// When the store fails. An unavailable server is not an error: the pages stay in the outbox.
 pub fn flush(store: &dyn Store) -> Result<FlushOutcome, store::Error> {
     let mut outcome = FlushOutcome::default();
-    let delivered = store.outbox().map(|outbox| outbox.flush());
-    for (page, verdict) in delivered.transpose()?.unwrap_or_default() {
-        match verdict {
+    let results = store.outbox().map(|outbox| outbox.flush());
+    for (page, result) in results.transpose()?.unwrap_or_default() {
+        match result {
             Ok(_) => outcome.stored += 1,
             Err(why) => outcome.refused.push((page, why)),
         }
@@ -96,20 +97,23 @@ pub fn flush(store: &dyn Store) -> Result<FlushOutcome, store::Error> {
     Ok(outcome)
 }
 
-/// The card of the model that filled a collection.
+/// The card of the model that embedded a collection.
 ///
 /// # Errors
-/// When its files are missing or wrong.
-pub fn card_of(settings: &Settings, profile: &Profile) -> Result<Card, embed::Error> {
+/// [`embed::Error::Files`] when its files are missing or invalid.
+pub fn card_for_profile(settings: &Settings, profile: &Profile) -> Result<Card, embed::Error> {
     embed::card(&model_config(settings, profile))
 }
 
-/// Opens the model that filled a collection.
+/// Opens the model that embedded a collection.
 ///
 /// # Errors
-/// [`embed::Error::Changed`] when the model of that name is another one now, and when it cannot be opened.
-pub fn model_of(settings: &Settings, profile: &Profile) -> Result<Box<dyn Embedder>, embed::Error> {
-    if card_of(settings, profile)?.profile.id != profile.id {
+/// [`embed::Error::Changed`] when the model of that name has changed since; others when it cannot be opened.
+pub fn open_model_for_profile(
+    settings: &Settings,
+    profile: &Profile,
+) -> Result<Box<dyn Embedder>, embed::Error> {
+    if card_for_profile(settings, profile)?.profile.id != profile.id {
         return Err(embed::Error::Changed {
             model: profile.model.clone(),
         });
@@ -117,22 +121,22 @@ pub fn model_of(settings: &Settings, profile: &Profile) -> Result<Box<dyn Embedd
     open_model(settings, &model_config(settings, profile))
 }
 
-/// Opens a model. MLX is told how much memory it may take.
+/// Opens an embedding model; for MLX, sets the memory limit.
 ///
 /// # Errors
-/// When there is no such model or device, or its weights do not fit its configuration.
+/// [`embed::Error`] when there is no such model or device, or the weights do not match their configuration.
 pub fn open_model(
     settings: &Settings,
     config: &embed::Config,
 ) -> Result<Box<dyn Embedder>, embed::Error> {
     if config.engine == Engine::Mlx && config.model != BUILT_IN {
         mlx::reset_peak_memory();
-        mlx::set_memory_limit(allowance(settings))?;
+        mlx::set_memory_limit(embedding_memory_limit(settings))?;
     }
     embed::open(config)
 }
 
-/// The model that filled a collection, on the device that the settings name.
+/// Configuration of the model that embedded a collection, on the device of the settings.
 pub(super) fn model_config(settings: &Settings, profile: &Profile) -> embed::Config {
     embed::Config {
         model: profile.model.clone(),

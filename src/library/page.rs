@@ -1,4 +1,4 @@
-//! Manuals by name, pages by number, page images rendered again, and where a page matches a question.
+//! Look-up of manuals and pages, page images rendered from the original files, and heat maps of a query.
 
 use crate::config::Settings;
 use crate::page::{ManualId, PageId, PageImage, PageSet};
@@ -8,19 +8,19 @@ use crate::vectors::{PageVectors, Profile};
 use crate::{embed, heatmap};
 
 use super::open::model_config;
-use super::{Error, model_of, open_model};
+use super::{Error, open_model, open_model_for_profile};
 
-/// The manual of that name; its ending `.pdf` may be left out.
+/// The manual of that name; the suffix `.pdf` may be omitted.
 ///
 /// # Errors
-/// [`Error::NoManual`] with the stored name that is most like it, and when the store fails.
+/// [`Error::NoManual`] with the most similar stored name, if one is close; [`Error::Store`] when the store fails.
 pub fn find_manual(store: &dyn Store, name: &str) -> Result<ManualCard, Error> {
     let cards = store.cards()?;
-    let fits = |card: &&ManualCard| {
-        let known = card.id.as_str();
-        known == name || known.strip_suffix(".pdf") == Some(name)
+    let has_name = |card: &&ManualCard| {
+        let stored = card.id.as_str();
+        stored == name || stored.strip_suffix(".pdf") == Some(name)
     };
-    if let Some(card) = cards.iter().find(fits) {
+    if let Some(card) = cards.iter().find(has_name) {
         return Ok(card.clone());
     }
     let distance = |card: &ManualCard| strsim::damerau_levenshtein(card.id.as_str(), name);
@@ -34,11 +34,11 @@ pub fn find_manual(store: &dyn Store, name: &str) -> Result<ManualCard, Error> {
     })
 }
 
-/// A stored page with everything that is stored of it.
+/// A stored page with its vectors and all metadata; `number` counts from 1.
 ///
 /// # Errors
-/// [`Error::NoPage`], and when the store fails.
-pub fn page(store: &dyn Store, manual: &ManualId, number: u32) -> Result<StoredPage, Error> {
+/// [`Error::NoPage`] when it is not stored; [`Error::Store`] when the store fails.
+pub fn find_page(store: &dyn Store, manual: &ManualId, number: u32) -> Result<StoredPage, Error> {
     let scope = Scope {
         manual: Some(manual.clone()),
         pages: PageSet::of([number]),
@@ -47,10 +47,10 @@ pub fn page(store: &dyn Store, manual: &ManualId, number: u32) -> Result<StoredP
     page.ok_or_else(|| Error::NoPage(PageId::new(manual, number)))
 }
 
-/// Opens the file that a manual was stored from.
+/// Opens the file that a manual was stored from in a renderer.
 ///
 /// # Errors
-/// [`Error::File`] when it is not there or is not the same file any more, [`Error::Manual`] when it cannot be read.
+/// [`Error::File`] when it is missing or has changed; [`Error::Manual`] when the renderer cannot open it.
 pub fn open_manual(
     renderer: &mut dyn Renderer,
     card: &ManualCard,
@@ -68,10 +68,11 @@ pub fn open_manual(
     })
 }
 
-/// The image of a stored page, rendered again from the file that the manual was stored from.
+/// The image of a stored page, rendered from the file that the manual was stored from.
 ///
 /// # Errors
-/// As [`open_manual`], and [`Error::Page`] when the page cannot be rendered.
+/// As [`open_manual`]; [`Error::Render`] when no worker can be started; [`Error::Page`] when the page cannot be rendered;
+/// [`Error::NoPage`] when the file has no such page.
 pub fn page_image(
     renderer: &mut dyn Renderer,
     card: &ManualCard,
@@ -79,8 +80,8 @@ pub fn page_image(
     password: Option<String>,
 ) -> Result<PageImage, Error> {
     open_manual(renderer, card, password)?;
-    let which = PageSet::of([number]);
-    match renderer.pages(&which)?.next() {
+    let selector = PageSet::of([number]);
+    match renderer.pages(&selector)?.next() {
         Some((_, Ok(rendered))) => Ok(rendered.image),
         Some((_, Err(cause))) => Err(Error::Page {
             path: card.path.clone(),
@@ -91,18 +92,21 @@ pub fn page_image(
     }
 }
 
-/// A page's image with the places marked that match a question. `stored` are the page's vectors as the store has them.
+/// A page image overlaid with a heat map of a query. `stored` are the vectors of the page in the store.
+///
+/// Opens the model, and with token pooling embeds the page again: only unpooled vectors belong to one patch each.
 ///
 /// # Errors
-/// When the model that filled the store cannot be opened, or fails.
+/// [`Error::Embed`] when the model cannot be opened or fails; with token pooling also [`Error::Prepare`] or
+/// [`Error::Embedding`] when the page cannot be embedded.
 pub fn heat_map(
     settings: &Settings,
     profile: &Profile,
     image: PageImage,
     stored: &PageVectors,
-    question: &str,
+    query: &str,
 ) -> Result<PageImage, Error> {
-    let query = model_of(settings, profile)?.embed_query(question)?;
+    let query = open_model_for_profile(settings, profile)?.embed_query(query)?;
     if profile.pool_factor == 1 {
         return Ok(heatmap::overlay(image, stored, &query));
     }
@@ -110,7 +114,7 @@ pub fn heat_map(
     Ok(heatmap::overlay(image, &unpooled, &query))
 }
 
-/// The vectors of a page before they were pooled, made again: only those belong to one patch each.
+/// The vectors of a page before token pooling, computed again.
 fn unpooled_vectors(
     settings: &Settings,
     profile: &Profile,
@@ -123,11 +127,11 @@ fn unpooled_vectors(
     let config = model_config(settings, &unpooled);
     let prepared = embed::card(&config)?.prepare.prepare(image)?;
     let embedded = open_model(settings, &config)?.embed_pages(&[prepared])?;
-    let missing = || embed::Error::Model("it embedded no page".to_owned());
+    let missing = || embed::Error::Model("no page was embedded".to_owned());
     let embedded = embedded.into_iter().next().ok_or_else(missing)?;
     let PageVectors { vectors, places } = embedded.map_err(Error::Embedding)?;
     Ok(PageVectors {
-        // As they would be stored.
+        // Same precision as in the store.
         vectors: vectors.rounded_to_f16(),
         places,
     })

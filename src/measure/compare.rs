@@ -1,77 +1,76 @@
-//! A benchmark beside an earlier one.
+//! Comparison of a benchmark with a baseline.
 
 use serde::Serialize;
 
 use super::{Benchmark, Runs, Setup};
 
-/// A middle rate lower by more than this share is slower, when the ranges of the runs do not meet either.
+/// A median rate lower by more than this share is slower, if the ranges of the runs do not overlap either.
 pub const TOLERANCE: f64 = 0.15;
 
-/// A manual, or all of them, now and then.
+/// Rates of a manual, or of all, in the new benchmark and the baseline.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Comparison {
     /// The manual's name; `total` for all.
     pub manual: String,
-    /// Middle rate now, pages a second.
+    /// Median rate of the new benchmark, pages a second.
     pub now: f64,
-    /// Middle rate then.
+    /// Median rate of the baseline.
     pub then: f64,
-    /// Now over then.
+    /// `now / then`.
     pub ratio: f64,
-    /// Whether it became slower, beyond [`TOLERANCE`] and the spread of the runs.
+    /// Whether it is slower, beyond [`TOLERANCE`] and the spread of the runs.
     pub slower: bool,
 }
 
-/// Compares the best points of two benchmarks, manual by manual and in total; `doubts` are told why the two may not be
-/// comparable.
-pub fn compare(now: &Benchmark, then: &Benchmark, doubts: &mut Vec<String>) -> Vec<Comparison> {
+/// Compares the best points of two benchmarks by manual and in total; adds to `warnings` why they may not be comparable.
+pub fn compare(now: &Benchmark, then: &Benchmark, warnings: &mut Vec<String>) -> Vec<Comparison> {
     let (Some(new), Some(old)) = (now.best(), then.best()) else {
-        doubts.push("one of the two holds no runs".to_owned());
+        warnings.push("one of the benchmarks has no runs".to_owned());
         return Vec::new();
     };
     if now.machine != then.machine {
-        doubts.push(format!(
-            "the baseline is of another machine: {}",
+        warnings.push(format!(
+            "the baseline is from another machine: {}",
             then.machine
         ));
     }
-    doubts.extend(differences(&new.setup, &old.setup));
+    warnings.extend(setup_differences(&new.setup, &old.setup));
     let pairs = new.manuals.iter().filter_map(|runs| {
         let same = old
             .manuals
             .iter()
             .find(|other| other.manual == runs.manual)?;
-        Some(one(runs, same))
+        Some(compare_runs(runs, same))
     });
     let mut all: Vec<Comparison> = pairs.collect();
     if all.len() == new.manuals.len() && all.len() == old.manuals.len() {
-        all.push(one(&new.total, &old.total));
+        all.push(compare_runs(&new.total, &old.total));
     } else {
-        doubts.push("the baseline is of other manuals; only those in both are compared".to_owned());
+        warnings.push("the baseline has other manuals; only common ones are compared".to_owned());
     }
     all
 }
 
-fn differences(now: &Setup, then: &Setup) -> Vec<String> {
+fn setup_differences(now: &Setup, then: &Setup) -> Vec<String> {
     let mut all = Vec::new();
     if now.profile != then.profile {
         all.push(format!(
-            "the baseline is of another model: {} ({})",
+            "the baseline is from another model: {} ({})",
             then.model, then.profile
         ));
     }
-    for (what, now, then) in [
+    for (name, now, then) in [
         ("device", &now.device, &then.device),
         ("store", &now.store, &then.store),
     ] {
         if now != then {
-            all.push(format!("the baseline is of another {what}: {then}"));
+            all.push(format!("the baseline is from another {name}: {then}"));
         }
     }
     all
 }
 
-fn one(now: &Runs, then: &Runs) -> Comparison {
+fn compare_runs(now: &Runs, then: &Runs) -> Comparison {
     let ([_, new, fastest], [slowest, old, _]) = (now.rates(), then.rates());
     let ratio = new / old.max(f64::MIN_POSITIVE);
     Comparison {
@@ -101,15 +100,19 @@ mod tests {
     }
 
     #[test]
-    fn slower_means_beyond_tolerance_and_beyond_the_spread() {
+    fn slower_means_below_tolerance_and_outside_the_spread() {
         for (now, then, slower) in [
             (vec![10.0, 11.0, 12.0], vec![10.0, 10.5, 11.0], false),
             (vec![13.0, 13.5, 14.0], vec![10.0, 10.5, 11.0], true),
-            // The middle is 22 % worse, but one run was as fast as before.
+            // The median is 22 % worse, but one run was as fast as before.
             (vec![10.9, 13.5, 14.0], vec![10.0, 10.5, 11.0], false),
             (vec![5.0, 5.0, 5.0], vec![10.0, 10.5, 11.0], false),
         ] {
-            assert_eq!(one(&runs(&now), &runs(&then)).slower, slower, "{now:?}");
+            assert_eq!(
+                compare_runs(&runs(&now), &runs(&then)).slower,
+                slower,
+                "{now:?}"
+            );
         }
     }
 }

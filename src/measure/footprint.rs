@@ -1,15 +1,16 @@
-//! Memory that a GPU shares with the machine: what macOS counts for a process beyond its resident pages.
+//! Unified GPU memory of a process on macOS: its physical footprint beyond its resident size.
 
-/// Bytes of it; none where the system does not tell.
+/// Physical footprint beyond the resident size, bytes; `None` on other systems.
 ///
-/// `phys_footprint` of `proc_pid_rusage` holds what Metal allocated, resident size does not (XNU, `bsd/sys/resource.h`).
+/// `phys_footprint` of `proc_pid_rusage` includes Metal allocations, the resident size does not (XNU,
+/// `bsd/sys/resource.h`).
 #[cfg(target_os = "macos")]
-#[expect(unsafe_code, reason = "a question to the system in C")]
-pub(super) fn beyond_resident(process: u32) -> Option<u64> {
+#[expect(unsafe_code, reason = "a C function of the system")]
+pub(super) fn non_resident_footprint(process: u32) -> Option<u64> {
     let process = libc::pid_t::try_from(process).ok()?;
     // SAFETY: all fields are numbers, for which zero is a value.
     let mut usage: libc::rusage_info_v4 = unsafe { std::mem::zeroed() };
-    // SAFETY: the kernel fills a struct of the version that is named.
+    // SAFETY: the kernel fills a struct of the version given.
     let done =
         unsafe { libc::proc_pid_rusage(process, libc::RUSAGE_INFO_V4, (&raw mut usage).cast()) };
     (done == 0).then(|| {
@@ -20,6 +21,6 @@ pub(super) fn beyond_resident(process: u32) -> Option<u64> {
 }
 
 #[cfg(not(target_os = "macos"))]
-pub(super) fn beyond_resident(_process: u32) -> Option<u64> {
+pub(super) fn non_resident_footprint(_process: u32) -> Option<u64> {
     None
 }

@@ -1,38 +1,38 @@
-//! The machine a number comes from: without it the number says nothing.
+//! The machine of a measurement: CPU, memory and operating system.
 
 use serde::{Deserialize, Serialize};
 use sysinfo::{CpuRefreshKind, RefreshKind, System};
 
 use crate::units::ByteSize;
 
-/// Where something was measured.
+/// The machine of a measurement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
-    /// The processor's name for itself.
+    /// Brand name of the CPU.
     pub cpu: String,
-    /// Its vector instructions that we have kernels for.
+    /// SIMD extensions that this program has kernels for.
     pub features: Vec<String>,
-    /// Threads that may run at once.
+    /// Available parallelism.
     pub threads: usize,
-    /// Bytes of memory.
+    /// Total memory, bytes.
     pub memory: u64,
     /// Operating system and its version.
     pub system: String,
 }
 
 impl Machine {
-    /// This one.
-    pub fn here() -> Self {
-        let what = RefreshKind::nothing().with_cpu(CpuRefreshKind::nothing());
-        let known = System::new_with_specifics(what).map(|mut known| {
-            known.refresh_memory();
-            let cpu = known
+    /// The machine this process runs on.
+    pub fn current() -> Self {
+        let refresh = RefreshKind::nothing().with_cpu(CpuRefreshKind::nothing());
+        let system = System::new_with_specifics(refresh).map(|mut system| {
+            system.refresh_memory();
+            let cpu = system
                 .cpus()
                 .first()
                 .map(|cpu| cpu.brand().trim().to_owned());
-            (cpu.filter(|name| !name.is_empty()), known.total_memory())
+            (cpu.filter(|name| !name.is_empty()), system.total_memory())
         });
-        let (cpu, memory) = known.unwrap_or((None, 0));
+        let (cpu, memory) = system.unwrap_or((None, 0));
         Self {
             cpu: cpu.unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
             features: features(),

@@ -1,4 +1,4 @@
-//! How much memory a run takes at most: looked at while it runs.
+//! Peak memory of a run, by periodic sampling.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,106 +10,102 @@ use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
 use super::footprint;
 
-/// Between two looks.
-const PAUSE: Duration = Duration::from_millis(50);
+/// Sampling interval.
+const INTERVAL: Duration = Duration::from_millis(50);
 
-/// Looks at the memory of this process and its children until it is asked for the peak.
+/// Samples the memory of this process and its children on a thread, until [`Self::peak`] or drop.
 pub struct MemorySampler {
     peak: Arc<AtomicU64>,
-    /// The most that was shared with a GPU, plus one; 0 when the system never told.
+    /// Peak of the memory shared with a GPU, plus one; 0 if the system never reported it.
     device: Arc<AtomicU64>,
-    over: Arc<AtomicBool>,
-    looking: Option<JoinHandle<()>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl MemorySampler {
-    /// Begins to look.
+    /// Starts sampling.
     pub fn start() -> Self {
         let (peak, device) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
-        let over = Arc::<AtomicBool>::default();
-        let (seen, shared, stop) = (peak.clone(), device.clone(), over.clone());
-        let looking = thread::spawn(move || {
-            let Ok(mut known) = System::new_with_specifics(sysinfo::RefreshKind::nothing()) else {
+        let stop = Arc::<AtomicBool>::default();
+        let (max_resident, gpu_shared, stopped) = (peak.clone(), device.clone(), stop.clone());
+        let thread = thread::spawn(move || {
+            let Ok(mut system) = System::new_with_specifics(sysinfo::RefreshKind::nothing()) else {
                 return;
             };
-            while !stop.load(Ordering::Relaxed) {
-                seen.fetch_max(now(&mut known), Ordering::Relaxed);
-                if let Some(bytes) = footprint::beyond_resident(std::process::id()) {
-                    shared.fetch_max(bytes + 1, Ordering::Relaxed);
+            while !stopped.load(Ordering::Relaxed) {
+                max_resident.fetch_max(resident_bytes(&mut system), Ordering::Relaxed);
+                if let Some(bytes) = footprint::non_resident_footprint(std::process::id()) {
+                    gpu_shared.fetch_max(bytes + 1, Ordering::Relaxed);
                 }
-                thread::park_timeout(PAUSE);
+                thread::park_timeout(INTERVAL);
             }
         });
         Self {
             peak,
             device,
-            over,
-            looking: Some(looking),
+            stop,
+            thread: Some(thread),
         }
     }
 
-    /// The most bytes that were resident at once, and the most that this process shared with a GPU beyond them, where
-    /// the system tells.
+    /// Stops sampling. Returns the peak resident bytes, and the peak bytes that this process shared with a GPU beyond them,
+    /// `None` where the system does not report it.
     pub fn peak(mut self) -> (u64, Option<u64>) {
-        self.end();
+        self.stop_thread();
         let device = self.device.load(Ordering::Relaxed);
         (self.peak.load(Ordering::Relaxed), device.checked_sub(1))
     }
 
-    fn end(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
-        if let Some(looking) = self.looking.take() {
-            looking.thread().unpark();
-            drop(looking.join());
+    fn stop_thread(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            drop(thread.join());
         }
     }
 }
 
 impl Drop for MemorySampler {
     fn drop(&mut self) {
-        self.end();
+        self.stop_thread();
     }
 }
 
-/// Resident bytes of this process and those that it started.
-fn now(known: &mut System) -> u64 {
-    let me = Pid::from_u32(std::process::id());
-    process_tree(known, me).map(|(_, bytes)| bytes).sum()
+/// Resident bytes of this process and its descendants.
+fn resident_bytes(system: &mut System) -> u64 {
+    let pid = Pid::from_u32(std::process::id());
+    process_tree(system, pid).map(|(_, bytes)| bytes).sum()
 }
 
-/// A process, its children and theirs, with their resident bytes.
-fn process_tree(known: &mut System, root: Pid) -> impl Iterator<Item = (Pid, u64)> {
-    let what = ProcessRefreshKind::nothing().with_memory().without_tasks();
-    known.refresh_processes_specifics(ProcessesToUpdate::All, true, what);
-    let known = known.processes();
-    let mut process_tree = HashSet::from([root]);
+/// A process and its descendants, each with its resident bytes.
+fn process_tree(system: &mut System, root: Pid) -> impl Iterator<Item = (Pid, u64)> {
+    let refresh = ProcessRefreshKind::nothing().with_memory().without_tasks();
+    system.refresh_processes_specifics(ProcessesToUpdate::All, true, refresh);
+    let processes = system.processes();
+    let mut tree = HashSet::from([root]);
     loop {
-        let children = known.iter().filter(|(pid, child)| {
-            let is_ours = child
-                .parent()
-                .is_some_and(|parent| process_tree.contains(&parent));
-            is_ours && !process_tree.contains(pid)
+        let children = processes.iter().filter(|(pid, child)| {
+            let is_ours = child.parent().is_some_and(|parent| tree.contains(&parent));
+            is_ours && !tree.contains(pid)
         });
         let children: Vec<Pid> = children.map(|(pid, _)| *pid).collect();
         if children.is_empty() {
             break;
         }
-        process_tree.extend(children);
+        tree.extend(children);
     }
-    let ours = known
-        .iter()
-        .filter(move |(pid, _)| process_tree.contains(pid));
-    ours.map(|(pid, process)| (*pid, process.memory()))
+    let members = processes.iter().filter(move |(pid, _)| tree.contains(pid));
+    members.map(|(pid, process)| (*pid, process.memory()))
 }
 
-/// Bytes that another process and its children take, those shared with a GPU included where the system tells of them;
-/// none when it is gone.
+/// Resident bytes of another process and its descendants, plus memory shared with a GPU where the system reports it; `None`
+/// if the process does not exist.
 pub fn process_memory(process: u32) -> Option<u64> {
-    let mut known = System::new_with_specifics(sysinfo::RefreshKind::nothing()).ok()?;
-    let all = process_tree(&mut known, Pid::from_u32(process));
+    let mut system = System::new_with_specifics(sysinfo::RefreshKind::nothing()).ok()?;
+    let all = process_tree(&mut system, Pid::from_u32(process));
     let bytes = all.map(|(pid, bytes)| {
-        let shared = footprint::beyond_resident(pid.as_u32());
-        bytes + shared.unwrap_or(0)
+        let gpu_shared = footprint::non_resident_footprint(pid.as_u32());
+        bytes + gpu_shared.unwrap_or(0)
     });
     Some(bytes.sum()).filter(|bytes| *bytes > 0)
 }
@@ -119,17 +115,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_taken_is_seen() {
-        let watch = MemorySampler::start();
+    fn peak_includes_a_large_allocation() {
+        let sampler = MemorySampler::start();
         let block = vec![1u8; 200_000_000];
-        // A busy machine may take its time to look.
+        // On a busy machine a sample may be late.
         for _ in 0..600 {
-            if watch.peak.load(Ordering::Relaxed) > 200_000_000 {
+            if sampler.peak.load(Ordering::Relaxed) > 200_000_000 {
                 break;
             }
-            thread::sleep(PAUSE);
+            thread::sleep(INTERVAL);
         }
         std::hint::black_box(&block);
-        assert!(watch.peak().0 > 200_000_000);
+        assert!(sampler.peak().0 > 200_000_000);
     }
 }

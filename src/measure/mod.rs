@@ -1,4 +1,4 @@
-//! The record every measured number is kept in: terminal, JSON, Markdown and HTML show one and the same.
+//! Benchmark records: the data behind the terminal, JSON, Markdown and HTML reports.
 
 mod compare;
 mod footprint;
@@ -16,53 +16,53 @@ pub use compare::{Comparison, TOLERANCE, compare};
 pub use machine::Machine;
 pub use memory::{MemorySampler, process_memory};
 pub use runners::{
-    Answers, Candidate, Consistency, Figures, Grade, PageSaid, RUNNER_SCHEMA, Rankings, Row,
-    RunnerBenchmark, Verdict,
+    AnswerAccuracy, ApproachResult, Candidate, Consistency, Grade, PageOutput, RUNNER_SCHEMA,
+    Rankings, RoundMetrics, RunnerBenchmark, Verdict,
 };
 
-/// The version of the JSON form of [`Benchmark`]; it grows when a field changes its meaning or goes.
+/// Schema version of the JSON of [`Benchmark`]; incremented when a field is removed or changes its meaning.
 pub const SCHEMA: u32 = 1;
 
-/// What a benchmark found.
+/// Result of a benchmark.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Benchmark {
     /// [`SCHEMA`].
     pub schema: u32,
     /// Version of this program.
     pub version: String,
-    /// Where it ran.
+    /// The machine it ran on.
     pub machine: Machine,
-    /// What was run before anything counted.
+    /// Description of the warm-up run, which is not measured.
     pub warm_up: String,
-    /// One a combination of settings, in the order they were run.
+    /// One per combination of settings, in the order they were run.
     pub points: Vec<Point>,
 }
 
-/// What a point was run with.
+/// Settings of a point.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setup {
     /// The model's name.
     pub model: String,
     /// The id of its profile.
     pub profile: String,
-    /// Where it ran, such as `cpu (f32)`.
+    /// Device and dtype, such as `cpu (f32)`.
     pub device: String,
-    /// The kind of store: `sqlite`, or the address of a server.
+    /// Type of store: `sqlite`, or the address of a server.
     pub store: String,
-    /// Pages a batch holds at most.
+    /// Maximum pages per batch.
     pub batch_size: usize,
     /// Render worker processes.
     pub workers: usize,
 }
 
-/// One combination of settings and what it gave.
+/// One combination of settings and its results.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Point {
     /// The settings.
     pub setup: Setup,
-    /// Each manual by itself.
+    /// Runs by manual.
     pub manuals: Vec<Runs>,
-    /// All manuals together; run by run the sums of the manuals.
+    /// All manuals together: the sums of the manuals, run by run.
     pub total: Runs,
 }
 
@@ -82,60 +82,60 @@ pub struct Run {
     pub pages: u32,
     /// Pages that failed.
     pub failed: u32,
-    /// Seconds from the first page to the last stored one, without opening the model.
+    /// Seconds from the first page to the last stored one, without loading the model.
     pub seconds: f64,
-    /// Seconds to open the model.
+    /// Seconds to load the model.
     pub load: f64,
     /// By stage: render, prepare, embed, store.
     pub stages: BTreeMap<String, Stage>,
-    /// Seconds the open model waited for pages.
+    /// Seconds the loaded model was idle.
     pub model_waited: f64,
-    /// Seconds of a batch in the model.
+    /// Inference time of a batch, seconds.
     pub batch: Percentiles,
-    /// Seconds of a page in the model: a batch's, shared by its pages.
+    /// Inference time of a page, seconds: that of its batch divided by its pages.
     pub page: Percentiles,
     /// Pages of the largest batch.
     pub largest_batch: usize,
-    /// Share of the model's work that went into padding.
+    /// Share of the model's computation spent on padding.
     pub padding: f64,
-    /// Most bytes of memory that this process and its render workers had at once.
+    /// Peak resident memory of this process and its render workers, bytes.
     pub peak_memory: u64,
-    /// Most bytes that this process shared with an Apple GPU, beyond those; none where the system does not tell.
+    /// Peak memory shared with an Apple GPU beyond the resident memory, bytes; `None` where the system does not report it.
     pub peak_device_memory: Option<u64>,
-    /// What MLX holds behind it, and the most that it held; none where it did not compute.
+    /// Memory of MLX, now and at peak; `None` if MLX was not used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mlx: Option<mlx::Memory>,
 }
 
-/// The work of a stage.
+/// Time of a pipeline stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Stage {
-    /// Working seconds, of all its threads together.
+    /// Busy seconds, summed over its threads.
     pub seconds: f64,
-    /// Of the working seconds of all stages.
+    /// Share of the busy seconds of all stages.
     pub share: f64,
 }
 
-/// The middle and the slow end of many times, in seconds.
+/// Median and 95th percentile of durations, in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Percentiles {
-    /// Half of them are shorter.
+    /// Median.
     pub p50: f64,
-    /// 19 of 20 are shorter.
+    /// 95th percentile.
     pub p95: f64,
 }
 
 impl Percentiles {
-    /// The spread of some times: nearest-rank percentiles.
+    /// Nearest-rank percentiles of `times`.
     pub fn of(mut times: Vec<f64>) -> Self {
         times.sort_by(f64::total_cmp);
-        let at = |share: f64| {
+        let percentile = |share: f64| {
             let rank = (share * times.len() as f64).ceil() as usize;
             times.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)
         };
         Self {
-            p50: at(0.5),
-            p95: at(0.95),
+            p50: percentile(0.5),
+            p95: percentile(0.95),
         }
     }
 }
@@ -150,7 +150,7 @@ impl Run {
         }
     }
 
-    /// Several manuals as one: counts and seconds add up, percentiles are those of the slowest, peaks the highest.
+    /// Sum over manuals: counts and seconds are added, percentiles are the slowest, peaks the highest.
     pub fn sum<'a>(runs: impl IntoIterator<Item = &'a Self>) -> Self {
         let mut sum = Self::default();
         let mut padded = 0.0;
@@ -175,12 +175,12 @@ impl Run {
                 .max_by_key(|mlx| mlx.peak);
         }
         sum.padding = padded / f64::from(sum.pages.max(1));
-        sum.share();
+        sum.compute_shares();
         sum
     }
 
-    /// Works out the shares of the stages.
-    pub fn share(&mut self) {
+    /// Computes the shares of the stages.
+    pub fn compute_shares(&mut self) {
         let all: f64 = self.stages.values().map(|stage| stage.seconds).sum();
         for stage in self.stages.values_mut() {
             stage.share = stage.seconds / all.max(f64::MIN_POSITIVE);
@@ -198,20 +198,20 @@ impl Percentiles {
 }
 
 impl Runs {
-    /// The slowest, the middle and the fastest rate, pages a second.
+    /// Lowest, median and highest rate, pages a second.
     pub fn rates(&self) -> [f64; 3] {
         let mut rates: Vec<f64> = self.runs.iter().map(Run::rate).collect();
         rates.sort_by(f64::total_cmp);
         match rates.as_slice() {
             [] => [0.0; 3],
             rates => {
-                let middle = (rates[(rates.len() - 1) / 2] + rates[rates.len() / 2]) / 2.0;
-                [rates[0], middle, rates[rates.len() - 1]]
+                let median = (rates[(rates.len() - 1) / 2] + rates[rates.len() / 2]) / 2.0;
+                [rates[0], median, rates[rates.len() - 1]]
             }
         }
     }
 
-    /// The run whose rate is the middle one, or the next slower.
+    /// The run with the median rate, or the next slower one.
     pub fn median(&self) -> Option<&Run> {
         let mut runs: Vec<&Run> = self.runs.iter().collect();
         runs.sort_by(|a, b| a.rate().total_cmp(&b.rate()));
@@ -222,12 +222,12 @@ impl Runs {
 impl Point {
     /// A point of manuals that were each run equally often.
     pub fn new(setup: Setup, manuals: Vec<Runs>) -> Self {
-        let most = manuals.iter().map(|m| m.runs.len()).max().unwrap_or(0);
-        let together = |run: usize| Run::sum(manuals.iter().filter_map(|m| m.runs.get(run)));
+        let max_runs = manuals.iter().map(|m| m.runs.len()).max().unwrap_or(0);
+        let sum_of_run = |run: usize| Run::sum(manuals.iter().filter_map(|m| m.runs.get(run)));
         Self {
             total: Runs {
                 manual: "total".to_owned(),
-                runs: (0..most).map(together).collect(),
+                runs: (0..max_runs).map(sum_of_run).collect(),
             },
             setup,
             manuals,
@@ -236,7 +236,7 @@ impl Point {
 }
 
 impl Benchmark {
-    /// The point with the highest middle rate over all manuals.
+    /// The point with the highest median rate over all manuals.
     pub fn best(&self) -> Option<&Point> {
         let rate = |point: &&Point| point.total.rates()[1];
         self.points
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_by_nearest_rank() {
+    fn percentiles_are_nearest_rank() {
         let times = (1..=20).rev().map(f64::from).collect();
         assert_eq!(
             Percentiles::of(times),
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_of_runs() {
+    fn rates_are_lowest_median_and_highest() {
         let runs = Runs {
             manual: "m".into(),
             runs: vec![run(10, 5.0), run(10, 2.0), run(10, 10.0), run(10, 4.0)],
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn manuals_add_up_run_by_run() {
+    fn totals_sum_the_manuals_run_by_run() {
         let manual = |name: &str, seconds: [f64; 2]| Runs {
             manual: name.into(),
             runs: seconds.map(|s| run(6, s)).to_vec(),

@@ -1,4 +1,4 @@
-//! The record of a benchmark of runners: who describes pages how fast, how well, and at what cost.
+//! Record of a benchmark of vision-language runners: throughput, accuracy and memory of describing pages.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,153 +7,169 @@ use super::{Machine, Percentiles};
 /// The version of the JSON form of [`RunnerBenchmark`].
 pub const RUNNER_SCHEMA: u32 = 1;
 
-/// What a benchmark of runners found.
+/// Result of a benchmark of runners.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunnerBenchmark {
     /// [`RUNNER_SCHEMA`].
     pub schema: u32,
     /// Version of this program.
     pub version: String,
-    /// Where it ran.
+    /// The machine it ran on.
     pub machine: Machine,
-    /// Pages that were described in each round.
+    /// Pages described in each round.
     pub pages: usize,
-    /// Pages of the whole library.
+    /// Pages of the library.
     pub library: u64,
-    /// Million pixels of a page.
+    /// Million pixels of a page image.
     pub megapixels: f64,
-    /// Questions that were asked about pages.
+    /// Number of questions about pages.
     pub questions: usize,
-    /// Those who were tried, in the order given.
+    /// The candidates, in the order given.
     pub candidates: Vec<Candidate>,
-    /// The candidates' names, best first.
+    /// Names of the candidates, best first.
     pub rankings: Rankings,
 }
 
-/// Names, best first.
+/// Names of candidates, best first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rankings {
-    /// By right answers; without questions, by pages that have a description which fits.
+    /// By VQA accuracy; without questions, by the share of pages whose description matches the page.
     pub accuracy: Vec<String>,
-    /// By pages a second of the best way of asking.
+    /// By pages a second of the fastest approach.
     pub speed: Vec<String>,
-    /// By the harmonic mean of both, each as a share of the best one.
+    /// By the harmonic mean of both, each relative to the best candidate.
     pub overall: Vec<String>,
 }
 
 /// A runner with a model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Candidate {
-    /// As it was given: `ollama=qwen2.5vl:7b`.
+    /// Name as given, such as `ollama=qwen2.5vl:7b`.
     pub name: String,
     /// The server and its version.
     pub server: String,
-    /// Why it could not be tried to its end.
+    /// Why its benchmark did not complete.
     pub error: Option<String>,
-    /// Seconds to load the model: what the first answer took longer than the same one later; none where it cannot be
-    /// unloaded.
+    /// Seconds to load the model: the first reply minus the same reply later; `None` where it cannot be unloaded.
     pub load: Option<f64>,
-    /// Ways of asking.
-    pub rows: Vec<Row>,
-    /// Right answers.
-    pub answers: Option<Answers>,
-    /// Whether it says the same twice.
+    /// Results by approach.
+    #[serde(rename = "rows")]
+    pub approaches: Vec<ApproachResult>,
+    /// Accuracy of its answers to questions.
+    pub answers: Option<AnswerAccuracy>,
+    /// Whether it answers the same question the same way.
     pub consistency: Option<Consistency>,
-    /// Pass, warn or fail, and why.
+    /// Pass, warn or fail, and the reason.
     pub verdict: Verdict,
-    /// What it said of each page, in the first round of the best row.
-    pub said: Vec<PageSaid>,
+    /// Its output for each page, in the first round of the fastest approach.
+    #[serde(rename = "said")]
+    pub outputs: Vec<PageOutput>,
 }
 
-/// A way of asking, and its rounds.
+/// An approach (how pages are sent), and its rounds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Row {
+pub struct ApproachResult {
     /// `sequential`, `lanes` or `interleaved`.
     pub approach: String,
-    /// Requests at once, or pages in one.
+    /// Concurrent requests, or pages per request.
     pub batch: usize,
-    /// Every round described all pages.
-    pub rounds: Vec<Figures>,
-    /// Why there are no more of them.
+    /// Rounds; each described all pages.
+    pub rounds: Vec<RoundMetrics>,
+    /// Why there are no more rounds.
     pub error: Option<String>,
 }
 
-/// A round in figures.
+/// Metrics of a round.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Figures {
-    /// Pages that have a description.
+pub struct RoundMetrics {
+    /// Pages with a description.
     pub described: usize,
-    /// Pages that have none.
+    /// Pages without one.
     pub failed: usize,
-    /// Seconds from the first question to the last answer.
+    /// Seconds from the first request to the last reply.
     pub seconds: f64,
-    /// Questions that were answered.
-    pub questions: usize,
-    /// Times that a page was asked about: described, failed, or to be asked again.
+    /// Completed requests.
+    #[serde(rename = "questions")]
+    pub requests: usize,
+    /// Attempts of all pages: described, failed, or retried.
     pub attempts: usize,
-    /// Tokens of all questions, pictures included; none where the server does not tell.
+    /// Tokens of all prompts, images included; `None` where the server does not report them.
     pub prompt_tokens: Option<u64>,
-    /// Tokens of all answers.
+    /// Tokens of all replies.
     pub tokens: Option<u64>,
-    /// Seconds to the first word.
-    pub first: Percentiles,
-    /// Seconds to first words, of all questions together.
-    pub waiting: f64,
-    /// Seconds from first to last words, of all questions together.
-    pub speaking: f64,
-    /// Times that an answer was cut, went in circles, or was not to be read.
+    /// Time to first token, seconds.
+    #[serde(rename = "first")]
+    pub ttft: Percentiles,
+    /// Time to first token, summed over all requests.
+    #[serde(rename = "waiting")]
+    pub ttft_seconds: f64,
+    /// Seconds from first to last token, summed over all requests.
+    #[serde(rename = "speaking")]
+    pub generation_seconds: f64,
+    /// Replies cut at the token limit.
     pub truncated: usize,
-    /// See `truncated`.
-    pub loops: usize,
-    /// See `truncated`.
-    pub unread: usize,
-    /// Descriptions that fit the text of their own page best, and those that could be judged.
-    pub mapped: (usize, usize),
-    /// Bytes of memory that the model took more after the round than before; none where nobody can tell.
+    /// Replies stopped for repetition.
+    #[serde(rename = "loops")]
+    pub repetitions: usize,
+    /// Replies that contain no usable description.
+    #[serde(rename = "unread")]
+    pub unusable: usize,
+    /// Descriptions that match the text of their own page best, and those that could be compared.
+    #[serde(rename = "mapped")]
+    pub matched: (usize, usize),
+    /// Growth of the model's memory over the round, bytes; `None` where it cannot be measured.
     pub memory_change: Option<i64>,
-    /// The most bytes that it took.
+    /// Peak memory of the model, bytes.
     pub peak: Option<u64>,
 }
 
-/// Right answers to questions about pages, as shares.
+/// Accuracy of answers to questions about pages, as shares.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Answers {
-    /// Equal to one of those given.
+pub struct AnswerAccuracy {
+    /// Share of answers equal to one of the reference answers.
     pub simple: f64,
-    /// As VQA v2 counts.
+    /// VQA v2 accuracy.
     pub vqa: f64,
-    /// The same without the page's picture.
-    pub blind_simple: f64,
-    /// The same without the page's picture.
-    pub blind_vqa: f64,
+    /// `simple` without the page image.
+    #[serde(rename = "blind_simple")]
+    pub simple_without_image: f64,
+    /// `vqa` without the page image.
+    #[serde(rename = "blind_vqa")]
+    pub vqa_without_image: f64,
 }
 
-impl Answers {
-    /// Whether it answers as well without looking; one that is never right cannot be told.
-    pub fn is_blind(&self) -> bool {
-        self.vqa > 0.0 && self.blind_vqa >= self.vqa && self.blind_simple >= self.simple
+impl AnswerAccuracy {
+    /// Whether it answers as well without the page image; `false` if it is never right.
+    pub fn ignores_image(&self) -> bool {
+        self.vqa > 0.0
+            && self.vqa_without_image >= self.vqa
+            && self.simple_without_image >= self.simple
     }
 }
 
-/// How alike answers to the same question are, by the likeliest words.
+/// How similar the answers to the same question are, with greedy decoding.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Consistency {
-    /// Answers that equal the first one, asked one after the other.
-    pub alone: f64,
-    /// The largest edit distance to it, as a share of the longer answer.
-    pub alone_distance: f64,
-    /// Answers that equal it, asked all at once.
-    pub beside: f64,
-    /// The largest edit distance to it.
-    pub beside_distance: f64,
+    /// Share of answers equal to the first one, requested one after the other.
+    #[serde(rename = "alone")]
+    pub sequential: f64,
+    /// Largest normalised edit distance to it.
+    #[serde(rename = "alone_distance")]
+    pub sequential_distance: f64,
+    /// Share of answers equal to it, requested concurrently.
+    #[serde(rename = "beside")]
+    pub concurrent: f64,
+    /// Largest normalised edit distance to it.
+    #[serde(rename = "beside_distance")]
+    pub concurrent_distance: f64,
 }
 
-/// What is thought of a candidate.
+/// Grade of a candidate, with the reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     /// The grade.
     pub grade: Grade,
-    /// The measure that decided it, its value and its threshold.
+    /// The deciding metric, its value and its threshold.
     pub why: String,
 }
 
@@ -161,47 +177,48 @@ pub struct Verdict {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Grade {
-    /// Nothing to object.
+    /// All metrics are good.
     Pass,
-    /// A person should look.
+    /// Needs review.
     #[default]
     Warn,
-    /// Not of use as it is.
+    /// Not usable.
     Fail,
 }
 
-/// What was said of a page.
+/// Output of a model for a page.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PageSaid {
+pub struct PageOutput {
     /// The page.
     pub page: String,
-    /// Its title and summary, or the class of its failure and what was said.
-    pub said: String,
+    /// Its title and summary, or its failure class and the cause.
+    #[serde(rename = "said")]
+    pub text: String,
     /// Whether it was described.
     pub described: bool,
 }
 
-impl Figures {
+impl RoundMetrics {
     /// Pages a second.
     pub fn rate(&self) -> f64 {
         ratio(self.described as f64, self.seconds)
     }
 
-    /// Tokens of the questions for each second to the first word: vision and queue are in it.
+    /// Prompt tokens per second to first token: includes the vision tower and queueing.
     pub fn prompt_rate(&self) -> Option<f64> {
-        Some(ratio(self.prompt_tokens? as f64, self.waiting))
+        Some(ratio(self.prompt_tokens? as f64, self.ttft_seconds))
     }
 
-    /// Tokens of the answers for each second from the first to the last word, one answer by itself.
-    pub fn speech_rate(&self) -> Option<f64> {
-        Some(ratio(self.tokens? as f64, self.speaking))
+    /// Generated tokens per second of a single sequence, after the first token.
+    pub fn generation_rate(&self) -> Option<f64> {
+        Some(ratio(self.tokens? as f64, self.generation_seconds))
     }
 }
 
-impl Row {
-    /// The lowest, the middle and the highest rate of its rounds.
+impl ApproachResult {
+    /// Lowest, median and highest rate of its rounds.
     pub fn rates(&self) -> [f64; 3] {
-        let mut rates: Vec<f64> = self.rounds.iter().map(Figures::rate).collect();
+        let mut rates: Vec<f64> = self.rounds.iter().map(RoundMetrics::rate).collect();
         rates.sort_by(f64::total_cmp);
         match &rates[..] {
             [] => [0.0; 3],
@@ -209,26 +226,26 @@ impl Row {
         }
     }
 
-    /// All rounds as one: what can be counted adds up, peaks are the highest, waits the slowest.
-    pub fn total(&self) -> Figures {
-        let mut sum = Figures::default();
+    /// All rounds as one: counts are summed, peaks are the highest, percentiles the slowest.
+    pub fn total(&self) -> RoundMetrics {
+        let mut sum = RoundMetrics::default();
         for round in &self.rounds {
             sum.described += round.described;
             sum.failed += round.failed;
             sum.seconds += round.seconds;
-            sum.questions += round.questions;
+            sum.requests += round.requests;
             sum.attempts += round.attempts;
-            sum.first = sum.first.slower(round.first);
-            sum.waiting += round.waiting;
-            sum.speaking += round.speaking;
+            sum.ttft = sum.ttft.slower(round.ttft);
+            sum.ttft_seconds += round.ttft_seconds;
+            sum.generation_seconds += round.generation_seconds;
             sum.truncated += round.truncated;
-            sum.loops += round.loops;
-            sum.unread += round.unread;
-            sum.mapped.0 += round.mapped.0;
-            sum.mapped.1 += round.mapped.1;
+            sum.repetitions += round.repetitions;
+            sum.unusable += round.unusable;
+            sum.matched.0 += round.matched.0;
+            sum.matched.1 += round.matched.1;
             sum.peak = sum.peak.max(round.peak);
         }
-        // What one round does not tell, all together do not.
+        // `None` if any round is `None`.
         let rounds = self.rounds.iter();
         sum.prompt_tokens = rounds.clone().map(|round| round.prompt_tokens).sum();
         sum.tokens = rounds.clone().map(|round| round.tokens).sum();
@@ -238,19 +255,21 @@ impl Row {
 }
 
 impl Candidate {
-    /// The row with the highest middle rate.
-    pub fn best(&self) -> Option<&Row> {
-        let rate = |row: &&Row| row.rates()[1];
-        self.rows.iter().max_by(|a, b| rate(a).total_cmp(&rate(b)))
+    /// The approach with the highest median rate.
+    pub fn best(&self) -> Option<&ApproachResult> {
+        let rate = |row: &&ApproachResult| row.rates()[1];
+        self.approaches
+            .iter()
+            .max_by(|a, b| rate(a).total_cmp(&rate(b)))
     }
 
-    /// Pages a second of the best row; none of one that could not be tried.
+    /// Pages a second of the fastest approach; 0 if the benchmark failed.
     pub fn speed(&self) -> f64 {
         let best = self.best().filter(|_| self.error.is_none());
         best.map_or(0.0, |row| row.rates()[1])
     }
 
-    /// Right answers; without questions, pages of the best row that have a description which fits.
+    /// VQA accuracy; without questions, the share of pages of the fastest approach with a matching description.
     pub fn accuracy(&self) -> f64 {
         if self.error.is_some() {
             return 0.0;
@@ -260,22 +279,22 @@ impl Candidate {
         }
         self.best().map_or(0.0, |row| {
             let all = row.total();
-            let fits = ratio(all.mapped.0 as f64, all.mapped.1 as f64);
+            let fits = ratio(all.matched.0 as f64, all.matched.1 as f64);
             ratio(all.described as f64, (all.described + all.failed) as f64) * fits
         })
     }
 }
 
 impl Rankings {
-    /// The rankings of some candidates; those that could not be tried come last in each.
+    /// Ranks candidates; those whose benchmark failed come last in each.
     pub fn of(candidates: &[Candidate]) -> Self {
         let order = |score: &dyn Fn(usize) -> f64| -> Vec<usize> {
             let mut all: Vec<usize> = (0..candidates.len()).collect();
             all.sort_by(|a, b| score(*b).total_cmp(&score(*a)));
             all
         };
-        let accuracy = order(&|at| candidates[at].accuracy());
-        let speed = order(&|at| candidates[at].speed());
+        let accuracy = order(&|index| candidates[index].accuracy());
+        let speed = order(&|index| candidates[index].speed());
         let best = |score: &dyn Fn(&Candidate) -> f64| {
             candidates
                 .iter()
@@ -283,15 +302,17 @@ impl Rankings {
                 .fold(f64::MIN_POSITIVE, f64::max)
         };
         let (right, fast) = (best(&Candidate::accuracy), best(&Candidate::speed));
-        let overall = order(&|at| {
+        let overall = order(&|index| {
             let (a, b) = (
-                candidates[at].accuracy() / right,
-                candidates[at].speed() / fast,
+                candidates[index].accuracy() / right,
+                candidates[index].speed() / fast,
             );
             ratio(2.0 * a * b, a + b)
         });
         let names = |order: Vec<usize>| {
-            let names = order.into_iter().map(|at| candidates[at].name.clone());
+            let names = order
+                .into_iter()
+                .map(|index| candidates[index].name.clone());
             names.collect()
         };
         Self {
@@ -302,7 +323,7 @@ impl Rankings {
     }
 }
 
-/// A share; 0 of nothing.
+/// `part / whole`; 0 if `whole` is not positive.
 fn ratio(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { part / whole } else { 0.0 }
 }
@@ -311,17 +332,17 @@ fn ratio(part: f64, whole: f64) -> f64 {
 mod tests {
     use super::*;
 
-    fn row(batch: usize, seconds: &[f64]) -> Row {
-        let round = |seconds: &f64| Figures {
+    fn approach(batch: usize, seconds: &[f64]) -> ApproachResult {
+        let round = |seconds: &f64| RoundMetrics {
             described: 6,
             failed: 2,
             seconds: *seconds,
             tokens: Some(100),
-            mapped: (5, 6),
+            matched: (5, 6),
             memory_change: Some(-3),
-            ..Figures::default()
+            ..RoundMetrics::default()
         };
-        Row {
+        ApproachResult {
             approach: "lanes".to_owned(),
             batch,
             rounds: seconds.iter().map(round).collect(),
@@ -330,27 +351,27 @@ mod tests {
     }
 
     #[test]
-    fn totals_come_from_the_rounds() {
-        let row = row(4, &[2.0, 3.0, 6.0]);
+    fn totals_sum_the_rounds() {
+        let row = approach(4, &[2.0, 3.0, 6.0]);
         assert_eq!(row.rates(), [1.0, 2.0, 3.0]);
         let all = row.total();
         assert_eq!(
-            (all.described, all.tokens, all.mapped),
+            (all.described, all.tokens, all.matched),
             (18, Some(300), (15, 18))
         );
         assert_eq!((all.memory_change, all.prompt_tokens), (Some(-9), None));
     }
 
     #[test]
-    fn the_best_of_both_leads() {
+    fn overall_ranking_balances_accuracy_and_speed() {
         let candidate = |name: &str, seconds: f64, vqa: f64| Candidate {
             name: name.to_owned(),
-            rows: vec![row(1, &[seconds])],
-            answers: Some(Answers {
+            approaches: vec![approach(1, &[seconds])],
+            answers: Some(AnswerAccuracy {
                 simple: vqa,
                 vqa,
-                blind_simple: 0.0,
-                blind_vqa: 0.0,
+                simple_without_image: 0.0,
+                vqa_without_image: 0.0,
             }),
             ..Candidate::default()
         };

@@ -1,28 +1,28 @@
-//! One worker's way through a file: it is kept busy, and replaced when it is lost.
+//! Dispatcher: feeds one worker process with pages of a file, collects its images, and replaces it if it fails.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use super::memory::SLOTS;
-use super::process::{Lost, Recipe, Worker};
-use super::protocol::{Kind, Reply, Request};
+use super::process::{Worker, WorkerConfig, WorkerFailure};
+use super::protocol::{FileType, Reply, Request};
 use super::queue::{Queue, Ticket};
 use super::{Error, Manual, Rendered};
 use crate::page::{ManualId, PageError, PageImage, Size};
 
-/// The open file, as every worker is told of it.
+/// The open file, as every worker opens it.
 pub(super) struct File {
-    /// The manual it is.
+    /// The manual's id.
     pub(super) manual: ManualId,
     /// Its number of pages.
     pub(super) pages: u32,
-    /// Where it lies.
+    /// Absolute path.
     pub(super) path: PathBuf,
-    /// What it is.
-    pub(super) kind: Kind,
-    /// Its password.
+    /// Type by signature.
+    pub(super) file_type: FileType,
+    /// Password, if one was given.
     pub(super) password: Option<String>,
-    /// Counts the files opened: a worker knows by it what it has open.
+    /// Serial number among the files opened; identifies the file that a worker has open.
     pub(super) number: u64,
 }
 
@@ -32,159 +32,162 @@ impl File {
         &self,
         worker: &mut Worker,
         contents: bool,
-        unwanted: impl Fn() -> bool,
-    ) -> Result<Result<Manual, Error>, Lost> {
+        is_cancelled: impl Fn() -> bool,
+    ) -> Result<Result<Manual, Error>, WorkerFailure> {
         worker.file = None;
-        worker.ask(&Request::Open {
+        worker.send(&Request::Open {
             path: self.path.clone().into(),
-            kind: self.kind,
+            file_type: self.file_type,
             password: self.password.clone(),
             contents,
         })?;
-        match worker.answer(unwanted)? {
+        match worker.receive(is_cancelled)? {
             Reply::Opened(manual) => {
                 worker.file = Some(self.number);
                 Ok(Ok(manual))
             }
-            Reply::Refused(refusal) => Ok(Err(refusal.into())),
-            _ => Err(nonsense()),
+            Reply::OpenFailed(error) => Ok(Err(error.into())),
+            _ => Err(invalid_reply()),
         }
     }
 }
 
-fn nonsense() -> Lost {
-    Lost::Died("its answer makes no sense".into())
+fn invalid_reply() -> WorkerFailure {
+    WorkerFailure::Died("invalid reply".into())
 }
 
-/// A page in a worker's hands.
-struct Asked {
+/// A page assigned to a worker.
+struct PendingPage {
     ticket: Ticket,
     slot: usize,
     sent: bool,
 }
 
-/// A worker and the pages it has in hand.
-pub(super) struct Lane<'a> {
-    recipe: &'a Recipe,
+/// A worker and the pages assigned to it.
+pub(super) struct Dispatcher<'a> {
+    config: &'a WorkerConfig,
     file: &'a File,
     queue: &'a Queue,
     worker: Option<Worker>,
-    asked: VecDeque<Asked>,
+    pending: VecDeque<PendingPage>,
     slot: usize,
 }
 
-impl<'a> Lane<'a> {
-    /// A lane, with a worker or without.
+impl<'a> Dispatcher<'a> {
+    /// Creates a dispatcher; without a worker, it starts one on its own.
     pub(super) fn new(
-        recipe: &'a Recipe,
+        config: &'a WorkerConfig,
         file: &'a File,
         queue: &'a Queue,
         worker: Option<Worker>,
     ) -> Self {
         Self {
-            recipe,
+            config,
             file,
             queue,
             worker,
-            asked: VecDeque::new(),
+            pending: VecDeque::new(),
             slot: 0,
         }
     }
 
-    /// Renders pages until none is left; gives the worker back if it is still good.
+    /// Renders pages until none is left; returns the worker if it still works.
     ///
-    /// A lane that cannot even begin leaves the pages to the others.
+    /// A dispatcher whose worker cannot be started at first leaves the pages to the others.
     pub(super) fn run(mut self) -> Option<Worker> {
-        let _present = self.queue.present();
-        self.ready().ok()?;
-        while self.fetch() {
-            let page = self.render();
-            let Some(asked) = self.asked.pop_front() else {
+        let _guard = self.queue.leave_on_drop();
+        self.ready_worker().ok()?;
+        while self.take_tickets() {
+            let page = self.render_first();
+            let Some(pending) = self.pending.pop_front() else {
                 break;
             };
             match page {
-                Err(Lost::Unwanted) => return None,
-                Err(lost) => {
+                Err(WorkerFailure::Cancelled) => return None,
+                Err(failure) => {
                     self.worker = None;
-                    self.asked.iter_mut().for_each(|later| later.sent = false);
-                    self.queue.put(asked.ticket, Err(self.failure(lost)));
+                    self.pending.iter_mut().for_each(|page| page.sent = false);
+                    self.queue
+                        .complete(pending.ticket, Err(self.page_error(failure)));
                 }
-                Ok(page) => self.queue.put(asked.ticket, page),
+                Ok(page) => self.queue.complete(pending.ticket, page),
             }
         }
         self.worker
     }
 
-    /// Takes pages to do: waits for the first, takes a second only if there is one.
-    fn fetch(&mut self) -> bool {
-        while self.asked.len() < SLOTS {
-            let ticket = if self.asked.is_empty() {
+    /// Takes up to [`SLOTS`] pages: waits for the first, takes a second only if the queue has room. `false` at the end.
+    fn take_tickets(&mut self) -> bool {
+        while self.pending.len() < SLOTS {
+            let ticket = if self.pending.is_empty() {
                 self.queue.take()
             } else {
                 self.queue.try_take()
             };
             let Some(ticket) = ticket else { break };
-            self.asked.push_back(Asked {
+            self.pending.push_back(PendingPage {
                 ticket,
                 slot: self.slot,
                 sent: false,
             });
             self.slot = (self.slot + 1) % SLOTS;
         }
-        !self.asked.is_empty()
+        !self.pending.is_empty()
     }
 
-    /// A worker that has the file open.
-    fn ready(&mut self) -> Result<&mut Worker, Lost> {
+    /// A worker with the file open, started or replaced if necessary.
+    fn ready_worker(&mut self) -> Result<&mut Worker, WorkerFailure> {
         let worker = match self.worker.take() {
             Some(worker) => worker,
-            None => Worker::start(self.recipe)
-                .map_err(|e| Lost::Died(format!("it cannot be started again: {e}")))?,
+            None => Worker::start(self.config)
+                .map_err(|e| WorkerFailure::Died(format!("it cannot be restarted: {e}")))?,
         };
         let worker = self.worker.insert(worker);
         if worker.file != Some(self.file.number) {
             let queue = self.queue;
-            let opened = self.file.open_in(worker, false, || queue.stopped())?;
-            opened.map_err(|e| Lost::Died(format!("a new one cannot open the file: {e}")))?;
+            let opened = self.file.open_in(worker, false, || queue.is_stopped())?;
+            opened.map_err(|e| {
+                WorkerFailure::Died(format!("its replacement cannot open the file: {e}"))
+            })?;
         }
         Ok(worker)
     }
 
-    /// Waits for the first of the pages in hand.
-    fn render(&mut self) -> Result<Result<Rendered, PageError>, Lost> {
+    /// Sends all pending pages to the worker and waits for the first of them.
+    fn render_first(&mut self) -> Result<Result<Rendered, PageError>, WorkerFailure> {
         let queue = self.queue;
-        self.ready()?;
-        let worker = self.worker.as_mut().ok_or_else(nonsense)?;
-        for asked in self.asked.iter_mut().filter(|asked| !asked.sent) {
-            worker.ask(&Request::Page {
-                number: asked.ticket.number,
-                slot: asked.slot,
+        self.ready_worker()?;
+        let worker = self.worker.as_mut().ok_or_else(invalid_reply)?;
+        for pending in self.pending.iter_mut().filter(|pending| !pending.sent) {
+            worker.send(&Request::Page {
+                number: pending.ticket.number,
+                slot: pending.slot,
             })?;
-            asked.sent = true;
+            pending.sent = true;
         }
-        let slot = self.asked.front().map_or(0, |asked| asked.slot);
-        match worker.answer(|| queue.stopped())? {
-            Reply::Failed(why) => Ok(Err(PageError::Render(why))),
+        let slot = self.pending.front().map_or(0, |pending| pending.slot);
+        match worker.receive(|| queue.is_stopped())? {
+            Reply::PageFailed(why) => Ok(Err(PageError::Render(why))),
             Reply::Page { size, text, blank } => {
-                let image = picture(worker, slot, size).ok_or_else(nonsense)?;
+                let image = image_in_slot(worker, slot, size).ok_or_else(invalid_reply)?;
                 Ok(Ok(Rendered { image, text, blank }))
             }
-            _ => Err(nonsense()),
+            _ => Err(invalid_reply()),
         }
     }
 
-    fn failure(&self, lost: Lost) -> PageError {
-        match lost {
-            Lost::Died(why) => PageError::WorkerDied(why),
-            Lost::Deadline | Lost::Unwanted => PageError::Deadline {
-                seconds: self.recipe.deadline.as_secs(),
+    fn page_error(&self, failure: WorkerFailure) -> PageError {
+        match failure {
+            WorkerFailure::Died(why) => PageError::WorkerDied(why),
+            WorkerFailure::TimedOut | WorkerFailure::Cancelled => PageError::Deadline {
+                seconds: self.config.deadline.as_secs(),
             },
         }
     }
 }
 
-/// The picture in a slot, if it is one.
-fn picture(worker: &Worker, slot: usize, size: Size) -> Option<PageImage> {
-    let rgb = worker.picture(slot, size.area().checked_mul(3)?)?;
+/// Copies the image in a slot; `None` if it does not fit the slot.
+fn image_in_slot(worker: &Worker, slot: usize, size: Size) -> Option<PageImage> {
+    let rgb = worker.copy_image(slot, size.area().checked_mul(3)?)?;
     PageImage::new(size, rgb).ok()
 }

@@ -1,42 +1,49 @@
-//! What a file is, told by its bytes and not by its name.
+//! File type by signature (magic bytes), regardless of the file name.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
 use super::Error;
-use super::protocol::Kind;
+use super::protocol::FileType;
 
-/// A PDF begins within so many bytes.
-const HEAD: u64 = 1024;
+/// The `%PDF-` header is within the first 1024 bytes.
+const HEADER_BYTES: u64 = 1024;
 
-/// Looks at the beginning of a file.
+/// Detects the type of a file from its first bytes.
 ///
 /// # Errors
-/// [`Error::Io`] when it is not a readable file; [`Error::Format`] when only its name says PDF; else [`Error::Kind`].
-pub(super) fn of(path: &Path) -> Result<Kind, Error> {
+/// [`Error::Io`] when it is not a readable file; [`Error::Format`] when it is not a PDF but named `.pdf`; else [`Error::Unsupported`].
+pub(super) fn detect(path: &Path) -> Result<FileType, Error> {
     let file = File::open(path)?;
     if !file.metadata()?.is_file() {
         return Err(Error::Io(io::Error::other("not a file")));
     }
-    let mut head = Vec::new();
-    file.take(HEAD).read_to_end(&mut head)?;
+    let mut header = Vec::new();
+    file.take(HEADER_BYTES).read_to_end(&mut header)?;
     let named_pdf = path
         .extension()
         .is_some_and(|e| e.eq_ignore_ascii_case("pdf"));
-    match of_bytes(&head) {
-        Some(kind) => Ok(kind),
+    match from_signature(&header) {
+        Some(file_type) => Ok(file_type),
         None if named_pdf => Err(Error::Format),
-        None => Err(Error::Kind),
+        None => Err(Error::Unsupported),
     }
 }
 
-fn of_bytes(head: &[u8]) -> Option<Kind> {
-    const PICTURES: [&[u8]; 4] = [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*"];
-    if PICTURES.iter().any(|magic| head.starts_with(magic)) {
-        return Some(Kind::Picture);
+fn from_signature(header: &[u8]) -> Option<FileType> {
+    const IMAGE_SIGNATURES: [&[u8]; 4] =
+        [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*"];
+    if IMAGE_SIGNATURES
+        .iter()
+        .any(|magic| header.starts_with(magic))
+    {
+        return Some(FileType::Image);
     }
-    head.windows(5).any(|w| w == b"%PDF-").then_some(Kind::Pdf)
+    header
+        .windows(5)
+        .any(|w| w == b"%PDF-")
+        .then_some(FileType::Pdf)
 }
 
 #[cfg(test)]
@@ -44,11 +51,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_tell_the_kind() {
+    fn signature_determines_the_type() {
         let late = [vec![b' '; 1000], b"%PDF-1.4".to_vec()].concat();
-        assert_eq!(of_bytes(&late), Some(Kind::Pdf));
-        assert_eq!(of_bytes(b"\xff\xd8\xff\xe0"), Some(Kind::Picture));
-        assert_eq!(of_bytes(b"<html>"), None);
-        assert_eq!(of_bytes(b""), None);
+        assert_eq!(from_signature(&late), Some(FileType::Pdf));
+        assert_eq!(from_signature(b"\xff\xd8\xff\xe0"), Some(FileType::Image));
+        assert_eq!(from_signature(b"<html>"), None);
+        assert_eq!(from_signature(b""), None);
     }
 }

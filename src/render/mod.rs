@@ -1,14 +1,14 @@
-//! From files to page pictures, with text layer, labels and outline: PDFs through PDFium, pictures through `image`.
+//! Rendering of PDF and image files to page images, with text layer, page labels and outline (PDFium, `image`).
 //!
-//! PDFium takes one call at a time in a process and cannot be interrupted, so it lives in worker processes of our own
-//! executable; a page that hangs or kills its worker is one failed page.
+//! PDFium is not thread-safe and cannot be interrupted, so it runs in worker processes of this executable; a page that
+//! hangs or crashes its worker is one failed page.
 
 mod dispatch;
 mod file_type;
+mod image_file;
 mod memory;
 mod pdfium;
 mod pdfium_library;
-mod picture;
 mod pool;
 mod process;
 mod protocol;
@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::page::{ManualId, Page, PageError, PageImage, PageSet, Size};
 use crate::units::ByteSize;
 
-pub use pdfium_library::{library, licences};
+pub use pdfium_library::licences;
 
 /// How pages are rendered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,18 +33,18 @@ pub use pdfium_library::{library, licences};
 pub struct Config {
     /// Dots per inch of a rendered page.
     pub dpi: u32,
-    /// A page is never rendered larger than this many million pixels.
+    /// Maximum size of a page image, in million pixels.
     pub max_megapixels: u32,
-    /// Worker processes; 0 means one per two cores, at most 4.
+    /// Number of worker processes; 0: one per two cores, at most 4.
     pub workers: usize,
-    /// Seconds a page may take before its worker is stopped.
+    /// Seconds after which the worker of an unfinished page is stopped.
     pub deadline_s: u64,
-    /// Memory a worker may take.
+    /// Maximum memory of a worker.
     pub worker_memory: ByteSize,
 }
 
 impl Config {
-    /// What of these settings shows in the pixels: pages rendered under another profile are rendered again.
+    /// Identifies the settings that affect pixels: pages rendered with another profile are rendered again.
     pub fn profile(&self) -> String {
         format!(
             "pdfium-8149 {} dpi, at most {} MP",
@@ -52,14 +52,14 @@ impl Config {
         )
     }
 
-    /// Pixels of the largest picture of a page.
+    /// Maximum pixels of a page image.
     fn max_pixels(&self) -> u64 {
         u64::from(self.max_megapixels.max(1)) * 1_000_000
     }
 
-    /// Worker processes that there will be.
-    pub fn workers(&self) -> usize {
-        pool::workers(self)
+    /// Number of worker processes, with 0 resolved.
+    pub fn worker_count(&self) -> usize {
+        pool::worker_count(self)
     }
 
     /// The deadline of a page.
@@ -71,38 +71,38 @@ impl Config {
 /// A file to read.
 #[derive(Clone, Debug)]
 pub struct Source {
-    /// The manual it is.
+    /// The manual's id.
     pub manual: ManualId,
-    /// Where it lies.
+    /// Path of the file.
     pub path: PathBuf,
-    /// Its password, if one is needed. Never printed.
+    /// Password, if one was given. Never printed.
     pub password: Option<String>,
 }
 
-/// A bookmark.
+/// A bookmark of the outline.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bookmark {
-    /// Its text.
+    /// Title.
     pub title: String,
-    /// 0 for a chapter, 1 for a section in it, and so on.
+    /// Depth: 0 for a chapter, 1 for a section in it, and so on.
     pub level: u32,
-    /// The page it points to, from 1.
+    /// Target page, from 1.
     pub page: u32,
 }
 
-/// What is known of a manual once it is open.
+/// Page count, page labels and outline of an open file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manual {
     /// Number of pages.
     pub pages: u32,
-    /// Printed page labels, one a page (`iv`, `12`, `A-3`), or none at all.
+    /// Page labels, one per page (`iv`, `12`, `A-3`); empty if the file has none.
     pub labels: Vec<String>,
-    /// Bookmarks in reading order, those that point to a page of this file.
+    /// Bookmarks in reading order; only those that point to a page of this file.
     pub outline: Vec<Bookmark>,
 }
 
 impl Manual {
-    /// The printed label of a page, if the file has labels.
+    /// The page label of a page, if the file has labels.
     pub fn label(&self, number: u32) -> Option<&str> {
         self.labels
             .get(number.checked_sub(1)? as usize)
@@ -110,7 +110,7 @@ impl Manual {
             .filter(|l| !l.is_empty())
     }
 
-    /// The title of the last bookmark at or before a page: the section it lies in.
+    /// The title of the last bookmark at or before a page: its section.
     pub fn section(&self, number: u32) -> Option<&str> {
         self.outline
             .iter()
@@ -120,77 +120,77 @@ impl Manual {
     }
 }
 
-/// A page as rendered.
+/// A rendered page.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rendered {
-    /// Its picture, upright as a viewer shows it.
+    /// Page image, with `/Rotate` applied as in a viewer.
     pub image: PageImage,
-    /// Its text layer; empty when there is none.
+    /// Text layer; empty if there is none.
     pub text: String,
-    /// Whether the picture is one flat colour.
+    /// Whether all pixels have the same colour.
     pub blank: bool,
 }
 
-/// Why a file cannot be read at all.
+/// Error of a file as a whole.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file is not there or may not be read.
+    /// The file does not exist or cannot be read.
     #[error("cannot be opened: {0}")]
     Io(#[from] std::io::Error),
     /// Not a PDF, or too damaged.
     #[error("not a readable PDF")]
     Format,
-    /// A password is needed, or the one given is wrong.
-    #[error("protected by a password{}", if *.given { "; the one given does not open it" } else { "" })]
+    /// A password is needed, or the given one is wrong.
+    #[error("protected by a password{}", if *.given { "; the given one is wrong" } else { "" })]
     Password {
-        /// Whether one was given.
+        /// Whether a password was given.
         given: bool,
     },
     /// The file has no pages.
     #[error("has no pages")]
     Empty,
-    /// Another kind of file.
-    #[error("neither a PDF nor a picture (.png .jpg .tif)")]
-    Kind,
-    /// A picture that cannot be decoded.
-    #[error("not a readable picture: {0}")]
-    Picture(String),
-    /// PDFium itself cannot be loaded.
+    /// Neither a PDF nor an image.
+    #[error("not a PDF or an image (.png, .jpg, .tif)")]
+    Unsupported,
+    /// An image that cannot be decoded.
+    #[error("not a readable image: {0}")]
+    Image(String),
+    /// PDFium cannot be loaded.
     #[error("PDFium cannot be loaded: {0}")]
     Library(String),
-    /// The worker process failed in a way that is not the page's fault.
+    /// The worker process failed for a reason other than a page.
     #[error("the render worker failed: {0}")]
     Worker(String),
 }
 
-/// Reads one file after the other.
+/// Renders the pages of one file at a time.
 pub trait Renderer {
-    /// Opens a file; closes the one before.
+    /// Opens a file; closes the previous one.
     ///
     /// # Errors
-    /// When the file as a whole cannot be read.
+    /// Any [`Error`], when the file as a whole cannot be read.
     fn open(&mut self, source: &Source) -> Result<Manual, Error>;
 
-    /// The pages of the open file that belong to `which`, in page order, rendered ahead while the caller works.
+    /// The pages of the open file in `selection`, in page order, rendered in parallel while the caller consumes them.
     ///
     /// # Errors
-    /// When no file is open or no worker can be started; a bad page is an item of the iterator.
+    /// [`Error::Worker`] when no file is open or no worker can be started; a failed page is an item of the iterator.
     fn pages(
         &mut self,
-        which: &PageSet,
+        selection: &PageSet,
     ) -> Result<Box<dyn Iterator<Item = Page<Rendered>> + '_>, Error>;
 }
 
-/// What differs between the program, its tests and its benchmarks.
+/// Options that differ between the program, its tests and its benchmarks.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The executable to run as `render-worker`; `None`: the one that is running, which in a test is the test.
+    /// Executable to run as `render-worker`; `None`: the running one, which in a test is the test binary.
     pub worker: Option<PathBuf>,
-    /// Whether the text layer is read.
+    /// Whether to read the text layer.
     pub text: bool,
-    /// So many pixels for every page, whatever its paper; none: as the settings say.
+    /// Number of pixels of every page, regardless of its paper size; `None`: by [`Config::dpi`].
     pub pixels: Option<u64>,
-    /// Whether a page whose text runs another way than its paper lies is turned until it can be read.
+    /// Whether to rotate pages so that most of their text is upright.
     pub upright: bool,
 }
 
@@ -205,7 +205,7 @@ impl Default for Options {
     }
 }
 
-/// Opens the renderer. Workers are started when they are needed.
+/// Opens the renderer. Workers are started on demand.
 ///
 /// # Errors
 /// [`Error::Library`] when PDFium cannot be unpacked.
@@ -213,7 +213,7 @@ pub fn open(config: &Config) -> Result<Box<dyn Renderer>, Error> {
     open_with(config, &Options::default())
 }
 
-/// Opens the renderer in a special setting.
+/// Opens the renderer with options.
 ///
 /// # Errors
 /// [`Error::Library`] when PDFium cannot be unpacked.
@@ -221,15 +221,15 @@ pub fn open_with(config: &Config, options: &Options) -> Result<Box<dyn Renderer>
     Ok(Box::new(pool::Pool::new(config, options)?))
 }
 
-/// A picture in memory as a page, without text: the same as of a picture file.
+/// Decodes an image in memory to a page without text, as an image file is.
 ///
 /// # Errors
 /// [`PageError::Render`] when it cannot be decoded.
-pub fn picture(bytes: &[u8], config: &Config) -> Result<Rendered, PageError> {
-    let picture = picture::decode(bytes, config.max_pixels(), config.worker_memory.0)
+pub fn decode_image(bytes: &[u8], config: &Config) -> Result<Rendered, PageError> {
+    let decoded = image_file::decode(bytes, config.max_pixels(), config.worker_memory.0)
         .map_err(PageError::Render)?;
-    let size = Size::new(picture.width(), picture.height());
-    let image = PageImage::new(size, picture.into_raw())
+    let size = Size::new(decoded.width(), decoded.height());
+    let image = PageImage::new(size, decoded.into_raw())
         .map_err(|cause| PageError::Render(cause.to_string()))?;
     Ok(Rendered {
         blank: worker::is_flat(image.rgb()),
@@ -238,7 +238,7 @@ pub fn picture(bytes: &[u8], config: &Config) -> Result<Rendered, PageError> {
     })
 }
 
-/// The most pages that are rendered and not yet taken: what the render stage may hold in memory.
-pub fn ahead(config: &Config) -> usize {
-    pool::ahead(pool::workers(config))
+/// Maximum number of rendered pages that are not yet consumed: they take memory in the render stage.
+pub fn prefetch_limit(config: &Config) -> usize {
+    pool::prefetch_limit(config.worker_count())
 }

@@ -1,10 +1,10 @@
-//! The only file that names `pdfium_render`. PDFium takes one call at a time in a process: one thread of a worker owns it.
+//! Bindings to PDFium, and the only file that names `pdfium_render`. PDFium is not thread-safe: one thread owns it.
 //!
-//! Pages are drawn by the raw calls, straight into the memory they are delivered in: three bytes a pixel, red first.
+//! Pages are drawn by the raw functions, directly into the shared memory: RGB, three bytes a pixel.
 
 #![expect(
     unsafe_code,
-    reason = "PDFium is a C library; its handles are wrapped here and nowhere else"
+    reason = "PDFium is a C library; its handles are wrapped only here"
 )]
 
 use std::collections::HashSet;
@@ -16,11 +16,11 @@ use std::ptr;
 use memmap2::Mmap;
 use pdfium_render::prelude::{Pdfium as Loader, PdfiumLibraryBindings};
 
-use super::protocol::Refusal;
+use super::protocol::OpenError;
 use super::{Bookmark, Manual, size, text};
 use crate::page::Size;
 
-/// What PDFium calls a handle; the types behind it have no name here.
+/// An opaque PDFium handle.
 type Handle = *mut c_void;
 
 /// `FPDFBitmap_BGR`: three bytes a pixel.
@@ -29,40 +29,41 @@ const BGR: c_int = 2;
 const FLAGS: c_int = 1 | 16;
 /// `FPDF_ERR_PASSWORD`.
 const WRONG_PASSWORD: c_ulong = 4;
-/// Bookmarks beyond these are left out: an outline may be a bomb.
+/// Maximum number of bookmarks, against malicious outlines; the rest is dropped.
 const MAX_BOOKMARKS: usize = 20_000;
 const MAX_DEPTH: usize = 32;
-/// Characters of a page beyond these are left out.
+/// Maximum characters of a page; the rest is dropped.
 const MAX_CHARS: c_int = 1 << 20;
-/// Fewer letters do not tell how a page is to be read: a stamp in the margin of a scan has some.
-const TELLING: usize = 40;
-/// Characters of a title or label beyond these are left out.
+/// Minimum number of letters to determine the rotation of a page: a stamp in the margin of a scan has some.
+const MIN_LETTERS: usize = 40;
+/// Maximum characters of a title or label; the rest is dropped.
 const MAX_TITLE: usize = 1000;
 
 /// The loaded library.
 #[derive(Clone, Copy)]
 pub(super) struct Pdfium {
-    calls: &'static dyn PdfiumLibraryBindings,
+    bindings: &'static dyn PdfiumLibraryBindings,
 }
 
 impl Pdfium {
-    /// Loads and starts the library; once a process.
+    /// Loads and initialises the library; once per process.
     pub(super) fn load(path: &Path) -> Result<Self, String> {
-        let calls = Loader::bind_to_library(path).map_err(|e| e.to_string())?;
-        let calls: &'static dyn PdfiumLibraryBindings = Box::leak(calls);
-        // SAFETY: the first call to the library, as it wants.
-        unsafe { calls.FPDF_InitLibrary() };
-        Ok(Self { calls })
+        let bindings = Loader::bind_to_library(path).map_err(|e| e.to_string())?;
+        let bindings: &'static dyn PdfiumLibraryBindings = Box::leak(bindings);
+        // SAFETY: the first call to the library, as it requires.
+        unsafe { bindings.FPDF_InitLibrary() };
+        Ok(Self { bindings })
     }
 
-    /// Opens a PDF that is mapped into memory.
-    pub(super) fn open(self, file: Mmap, password: Option<&str>) -> Result<Document, Refusal> {
+    /// Opens a memory-mapped PDF.
+    pub(super) fn open(self, file: Mmap, password: Option<&str>) -> Result<Document, OpenError> {
         let given = password.is_some();
         if password.is_some_and(|p| p.contains('\0')) {
-            return Err(Refusal::Password { given });
+            return Err(OpenError::Password { given });
         }
         // SAFETY: the map moves into the document, its bytes do not; they outlive the handle (see `Drop`).
-        let handle: Handle = unsafe { self.calls.FPDF_LoadMemDocument64(&file, password) }.cast();
+        let handle: Handle =
+            unsafe { self.bindings.FPDF_LoadMemDocument64(&file, password) }.cast();
         if !handle.is_null() {
             return Ok(Document {
                 pdfium: self,
@@ -70,10 +71,10 @@ impl Pdfium {
                 _file: file,
             });
         }
-        // SAFETY: a plain question.
-        match unsafe { self.calls.FPDF_GetLastError() } {
-            WRONG_PASSWORD => Err(Refusal::Password { given }),
-            _ => Err(Refusal::Format),
+        // SAFETY: only returns a value.
+        match unsafe { self.bindings.FPDF_GetLastError() } {
+            WRONG_PASSWORD => Err(OpenError::Password { given }),
+            _ => Err(OpenError::Format),
         }
     }
 }
@@ -82,14 +83,14 @@ impl Pdfium {
 pub(super) struct Document {
     pdfium: Pdfium,
     handle: Handle,
-    /// What the handle reads from.
+    /// The bytes that the handle reads from.
     _file: Mmap,
 }
 
 impl Drop for Document {
     fn drop(&mut self) {
         // SAFETY: the handle is open; pages and text pages borrow the document, so none is left.
-        unsafe { self.pdfium.calls.FPDF_CloseDocument(self.handle.cast()) };
+        unsafe { self.pdfium.bindings.FPDF_CloseDocument(self.handle.cast()) };
     }
 }
 
@@ -97,7 +98,7 @@ impl Document {
     /// The number of pages.
     pub(super) fn count(&self) -> u32 {
         // SAFETY: the handle is open.
-        let count = unsafe { self.pdfium.calls.FPDF_GetPageCount(self.handle.cast()) };
+        let count = unsafe { self.pdfium.bindings.FPDF_GetPageCount(self.handle.cast()) };
         u32::try_from(count).unwrap_or(0)
     }
 
@@ -117,9 +118,12 @@ impl Document {
         let label = utf16(|to, bytes| {
             // SAFETY: the handle is open; `to` has room for `bytes`.
             unsafe {
-                self.pdfium
-                    .calls
-                    .FPDF_GetPageLabel(self.handle.cast(), index as c_int, to, bytes)
+                self.pdfium.bindings.FPDF_GetPageLabel(
+                    self.handle.cast(),
+                    index as c_int,
+                    to,
+                    bytes,
+                )
             }
         });
         text::line(&label)
@@ -127,64 +131,64 @@ impl Document {
 
     /// The bookmarks that point to a page, depth first; no bookmark is visited twice.
     fn outline(&self, pages: u32) -> Vec<Bookmark> {
-        let (mut found, mut seen) = (Vec::new(), HashSet::new());
+        let (mut bookmarks, mut visited) = (Vec::new(), HashSet::new());
         let mut levels = vec![self.first_child(ptr::null_mut())];
-        while let Some(mark) = levels.pop() {
-            if mark.is_null() || seen.len() >= MAX_BOOKMARKS || !seen.insert(mark) {
+        while let Some(bookmark) = levels.pop() {
+            if bookmark.is_null() || visited.len() >= MAX_BOOKMARKS || !visited.insert(bookmark) {
                 continue;
             }
             let level = levels.len() as u32;
-            levels.push(self.next_sibling(mark));
-            if let Some(page) = self.target(mark).filter(|page| *page <= pages) {
-                let title = text::line(&self.title(mark));
-                found.push(Bookmark { title, level, page });
+            levels.push(self.next_sibling(bookmark));
+            if let Some(page) = self.target(bookmark).filter(|page| *page <= pages) {
+                let title = text::line(&self.title(bookmark));
+                bookmarks.push(Bookmark { title, level, page });
             }
             if levels.len() < MAX_DEPTH {
-                levels.push(self.first_child(mark));
+                levels.push(self.first_child(bookmark));
             }
         }
-        found
+        bookmarks
     }
 
-    fn first_child(&self, mark: Handle) -> Handle {
-        let calls = self.pdfium.calls;
-        // SAFETY: the document is open; `mark` is null or one of its bookmarks.
-        unsafe { calls.FPDFBookmark_GetFirstChild(self.handle.cast(), mark.cast()) }.cast()
+    fn first_child(&self, bookmark: Handle) -> Handle {
+        let bindings = self.pdfium.bindings;
+        // SAFETY: the document is open; `bookmark` is null or one of its bookmarks.
+        unsafe { bindings.FPDFBookmark_GetFirstChild(self.handle.cast(), bookmark.cast()) }.cast()
     }
 
-    fn next_sibling(&self, mark: Handle) -> Handle {
-        let calls = self.pdfium.calls;
-        // SAFETY: the document is open; `mark` is one of its bookmarks.
-        unsafe { calls.FPDFBookmark_GetNextSibling(self.handle.cast(), mark.cast()) }.cast()
+    fn next_sibling(&self, bookmark: Handle) -> Handle {
+        let bindings = self.pdfium.bindings;
+        // SAFETY: the document is open; `bookmark` is one of its bookmarks.
+        unsafe { bindings.FPDFBookmark_GetNextSibling(self.handle.cast(), bookmark.cast()) }.cast()
     }
 
-    fn title(&self, mark: Handle) -> String {
+    fn title(&self, bookmark: Handle) -> String {
         utf16(|to, bytes| {
-            // SAFETY: `mark` is a bookmark of the open document; `to` has room for `bytes`.
+            // SAFETY: `bookmark` is a bookmark of the open document; `to` has room for `bytes`.
             unsafe {
                 self.pdfium
-                    .calls
-                    .FPDFBookmark_GetTitle(mark.cast(), to, bytes)
+                    .bindings
+                    .FPDFBookmark_GetTitle(bookmark.cast(), to, bytes)
             }
         })
     }
 
     /// The page a bookmark points to, from 1, directly or by an action.
-    fn target(&self, mark: Handle) -> Option<u32> {
-        let (calls, document) = (self.pdfium.calls, self.handle);
-        // SAFETY: the document is open; `mark`, and the action and destination got from it, belong to it.
+    fn target(&self, bookmark: Handle) -> Option<u32> {
+        let (bindings, document) = (self.pdfium.bindings, self.handle);
+        // SAFETY: the document is open; `bookmark`, and the action and destination got from it, belong to it.
         let index = unsafe {
-            let mut place = calls.FPDFBookmark_GetDest(document.cast(), mark.cast());
-            if place.is_null() {
-                let action = calls.FPDFBookmark_GetAction(mark.cast());
+            let mut dest = bindings.FPDFBookmark_GetDest(document.cast(), bookmark.cast());
+            if dest.is_null() {
+                let action = bindings.FPDFBookmark_GetAction(bookmark.cast());
                 if !action.is_null() {
-                    place = calls.FPDFAction_GetDest(document.cast(), action);
+                    dest = bindings.FPDFAction_GetDest(document.cast(), action);
                 }
             }
-            if place.is_null() {
+            if dest.is_null() {
                 return None;
             }
-            calls.FPDFDest_GetDestPageIndex(document.cast(), place)
+            bindings.FPDFDest_GetDestPageIndex(document.cast(), dest)
         };
         Some(u32::try_from(index).ok()? + 1)
     }
@@ -192,8 +196,12 @@ impl Document {
     /// Loads a page, counted from 1.
     pub(super) fn page(&self, number: u32) -> Result<Page<'_>, String> {
         let index = c_int::try_from(number).map_err(|e| e.to_string())? - 1;
-        // SAFETY: the handle is open; PDFium refuses an index that is not there.
-        let handle = unsafe { self.pdfium.calls.FPDF_LoadPage(self.handle.cast(), index) };
+        // SAFETY: the handle is open; PDFium returns null for an index out of range.
+        let handle = unsafe {
+            self.pdfium
+                .bindings
+                .FPDF_LoadPage(self.handle.cast(), index)
+        };
         if handle.is_null() {
             return Err("PDFium cannot load it".into());
         }
@@ -213,98 +221,99 @@ pub(super) struct Page<'a> {
 impl Drop for Page<'_> {
     fn drop(&mut self) {
         // SAFETY: the handle is open, and the document with it.
-        unsafe { self.calls().FPDF_ClosePage(self.handle.cast()) };
+        unsafe { self.bindings().FPDF_ClosePage(self.handle.cast()) };
     }
 }
 
 impl Page<'_> {
-    fn calls(&self) -> &'static dyn PdfiumLibraryBindings {
-        self.document.pdfium.calls
+    fn bindings(&self) -> &'static dyn PdfiumLibraryBindings {
+        self.document.pdfium.bindings
     }
 
-    /// The size it is drawn at.
+    /// Size in pixels at a resolution, at most `max_pixels` large.
     pub(super) fn size(&self, dpi: u32, max_pixels: u64) -> Result<Size, String> {
         // SAFETY: the handle is open.
         let (width, height) = unsafe {
             (
-                self.calls().FPDF_GetPageWidthF(self.handle.cast()),
-                self.calls().FPDF_GetPageHeightF(self.handle.cast()),
+                self.bindings().FPDF_GetPageWidthF(self.handle.cast()),
+                self.bindings().FPDF_GetPageHeightF(self.handle.cast()),
             )
         };
         size::of_points(width, height, dpi, max_pixels)
             .ok_or_else(|| format!("a page of {width} x {height} points has no size in pixels"))
     }
 
-    /// Draws it on white, so many quarters clockwise: `3 * width * height` bytes.
-    pub(super) fn draw(&self, size: Size, turns: u8, rgb: &mut [u8]) -> Result<(), String> {
+    /// Draws it on white into `3 * width * height` bytes, rotated clockwise by `rotation` quarter turns.
+    pub(super) fn draw(&self, size: Size, rotation: u8, rgb: &mut [u8]) -> Result<(), String> {
         if rgb.len() as u64 != size.area() * 3 {
-            return Err("the picture does not fit its memory".into());
+            return Err("the page image does not fit its slot".into());
         }
         rgb.fill(255);
         let (width, height) = (size.width as c_int, size.height as c_int);
         let memory = rgb.as_mut_ptr().cast();
-        let calls = self.calls();
+        let bindings = self.bindings();
         // SAFETY: `rgb` has `height` rows of `3 * width` bytes, as just checked, and outlives the bitmap, which is
         // destroyed here and does not own it.
         unsafe {
-            let bitmap = calls.FPDFBitmap_CreateEx(width, height, BGR, memory, 3 * width);
+            let bitmap = bindings.FPDFBitmap_CreateEx(width, height, BGR, memory, 3 * width);
             if bitmap.is_null() {
-                return Err("PDFium makes no bitmap of its size".into());
+                return Err("PDFium cannot create a bitmap of its size".into());
             }
             let page = self.handle.cast();
-            let turns = c_int::from(turns);
-            calls.FPDF_RenderPageBitmap(bitmap, page, 0, 0, width, height, turns, FLAGS);
-            calls.FPDFBitmap_Destroy(bitmap);
+            let rotation = c_int::from(rotation);
+            bindings.FPDF_RenderPageBitmap(bitmap, page, 0, 0, width, height, rotation, FLAGS);
+            bindings.FPDFBitmap_Destroy(bitmap);
         }
         Ok(())
     }
 
-    /// The quarters clockwise after which most of its letters stand upright; 0 where that is so already, or few tell.
+    /// The clockwise quarter turns after which most of its letters are upright; 0 if there are fewer than
+    /// [`MIN_LETTERS`], or no majority.
     ///
-    /// `FPDFText_GetCharAngle` tells how a letter is turned clockwise on the paper (`fpdf_text.cpp`: of its matrix, `c`
-    /// and `a`); `/Rotate` turns the paper clockwise once more.
-    pub(super) fn turns(&self) -> u8 {
-        let calls = self.calls();
+    /// `FPDFText_GetCharAngle` returns the clockwise rotation of a letter on the page (`fpdf_text.cpp`: from `c` and `a` of
+    /// its matrix); `/Rotate` rotates the page clockwise in addition.
+    pub(super) fn rotation(&self) -> u8 {
+        let bindings = self.bindings();
         let mut letters = [0_usize; 4];
-        // SAFETY: the text page is closed before the page, and asked about characters that it has.
+        // SAFETY: the text page is closed before the page, and the indices are within its character count.
         unsafe {
-            let layer = calls.FPDFText_LoadPage(self.handle.cast());
-            if layer.is_null() {
+            let text_page = bindings.FPDFText_LoadPage(self.handle.cast());
+            if text_page.is_null() {
                 return 0;
             }
-            let paper = calls.FPDFPage_GetRotation(self.handle.cast());
-            for at in 0..calls.FPDFText_CountChars(layer).min(MAX_CHARS) {
-                let unit = calls.FPDFText_GetUnicode(layer, at);
-                let is_letter = char::from_u32(unit).is_some_and(char::is_alphanumeric);
-                let angle = calls.FPDFText_GetCharAngle(layer, at);
+            let page_rotation = bindings.FPDFPage_GetRotation(self.handle.cast());
+            for index in 0..bindings.FPDFText_CountChars(text_page).min(MAX_CHARS) {
+                let code_point = bindings.FPDFText_GetUnicode(text_page, index);
+                let is_letter = char::from_u32(code_point).is_some_and(char::is_alphanumeric);
+                let angle = bindings.FPDFText_GetCharAngle(text_page, index);
                 if is_letter && angle >= 0.0 {
-                    let quarters = (angle / FRAC_PI_2).round() as c_int + paper;
+                    let quarters = (angle / FRAC_PI_2).round() as c_int + page_rotation;
                     letters[quarters.rem_euclid(4) as usize] += 1;
                 }
             }
-            calls.FPDFText_ClosePage(layer);
+            bindings.FPDFText_ClosePage(text_page);
         }
-        let all: usize = letters.iter().sum();
-        let most = (0..4_u8).find(|&way| letters[usize::from(way)] * 2 > all);
+        let total: usize = letters.iter().sum();
+        let most = (0..4_u8).find(|&quarters| letters[usize::from(quarters)] * 2 > total);
         match most {
-            Some(way) if all >= TELLING => (4 - way) % 4,
+            Some(quarters) if total >= MIN_LETTERS => (4 - quarters) % 4,
             _ => 0,
         }
     }
 
-    /// Its text layer, whole: also what is rotated or lies outside the page's box.
+    /// Its whole text layer, including text that is rotated or outside the page box.
     pub(super) fn text(&self) -> String {
-        let calls = self.calls();
-        // SAFETY: the text page is closed before the page. A character is at most two units, and one more ends the text.
+        let bindings = self.bindings();
+        // SAFETY: the text page is closed before the page. A character is at most two units, plus one for the terminator.
         let units = unsafe {
-            let layer = calls.FPDFText_LoadPage(self.handle.cast());
-            if layer.is_null() {
+            let text_page = bindings.FPDFText_LoadPage(self.handle.cast());
+            if text_page.is_null() {
                 return String::new();
             }
-            let count = calls.FPDFText_CountChars(layer).clamp(0, MAX_CHARS);
+            let count = bindings.FPDFText_CountChars(text_page).clamp(0, MAX_CHARS);
             let mut units = vec![0_u16; 2 * count as usize + 2];
-            let written = calls.FPDFText_GetText(layer, 0, count, units.as_mut_ptr());
-            calls.FPDFText_ClosePage(layer);
+            let written = bindings.FPDFText_GetText(text_page, 0, count, units.as_mut_ptr());
+            bindings.FPDFText_ClosePage(text_page);
             units.truncate(usize::try_from(written - 1).unwrap_or(0));
             units
         };
@@ -312,18 +321,18 @@ impl Page<'_> {
     }
 }
 
-/// Reads a text by a call that fills a buffer with UTF-16 and returns the bytes it wants, the final zero included.
+/// Reads a string by a call that fills a buffer with UTF-16 and returns the bytes needed, terminator included.
 fn utf16(call: impl Fn(*mut c_void, c_ulong) -> c_ulong) -> String {
     let mut units = vec![0_u16; 64];
-    let wanted = loop {
-        let room = 2 * units.len();
-        let wanted = call(units.as_mut_ptr().cast(), room as c_ulong) as usize;
-        if wanted <= room || room > 2 * MAX_TITLE {
-            break wanted.min(room);
+    let needed = loop {
+        let capacity = 2 * units.len();
+        let needed = call(units.as_mut_ptr().cast(), capacity as c_ulong) as usize;
+        if needed <= capacity || capacity > 2 * MAX_TITLE {
+            break needed.min(capacity);
         }
-        // A text that is longer than we take is not written at all: PDFium writes all or nothing.
-        units.resize((wanted / 2).min(1 << 20), 0);
+        // PDFium writes all or nothing: a text longer than the buffer is not written at all.
+        units.resize((needed / 2).min(1 << 20), 0);
     };
-    units.truncate((wanted / 2).saturating_sub(1).min(MAX_TITLE));
+    units.truncate((needed / 2).saturating_sub(1).min(MAX_TITLE));
     String::from_utf16_lossy(&units)
 }

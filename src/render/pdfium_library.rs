@@ -1,4 +1,4 @@
-//! The PDFium inside this executable, unpacked once into the user's cache folder.
+//! The PDFium shared library embedded in this executable, unpacked once into the user's cache folder.
 
 use std::fs;
 use std::io::Write;
@@ -18,20 +18,20 @@ const NAME: &str = if cfg!(target_os = "macos") {
     "libpdfium.so"
 };
 
-/// The licence notices of PDFium and the libraries inside it.
+/// The licence notices of PDFium and the libraries it contains.
 pub fn licences() -> &'static str {
     LICENCES
 }
 
-/// The PDFium to load: `PDFIUM_LIBRARY` if that is set, else our own, unpacked if need be.
+/// Path of the PDFium to load: `PDFIUM_LIBRARY` if set, else the embedded one, unpacked if necessary.
 ///
 /// # Errors
-/// [`Error::Library`] when there is none at that path, or the cache folder cannot be written.
-pub fn library() -> Result<PathBuf, Error> {
-    if let Some(given) = std::env::var_os("PDFIUM_LIBRARY").filter(|path| !path.is_empty()) {
-        let path = PathBuf::from(given);
+/// [`Error::Library`] when that path is not a file, or the cache folder cannot be written.
+pub(super) fn path() -> Result<PathBuf, Error> {
+    if let Some(path) = std::env::var_os("PDFIUM_LIBRARY").filter(|path| !path.is_empty()) {
+        let path = PathBuf::from(path);
         return path.is_file().then_some(path.clone()).ok_or_else(|| {
-            Error::Library(format!("PDFIUM_LIBRARY={} is no file", path.display()))
+            Error::Library(format!("PDFIUM_LIBRARY={} is not a file", path.display()))
         });
     }
     let base = etcetera::choose_base_strategy().map_err(|e| Error::Library(e.to_string()))?;
@@ -41,9 +41,9 @@ pub fn library() -> Result<PathBuf, Error> {
     Ok(path)
 }
 
-/// Writes the library, unless it is there and whole. Two processes may do so at once: the last rename wins.
+/// Writes the library unless an intact copy exists. Two processes may do so at once: the last rename wins.
 fn unpack(path: &Path) -> std::io::Result<()> {
-    if fs::read(path).is_ok_and(|bytes| is_ours(&bytes)) {
+    if fs::read(path).is_ok_and(|bytes| is_intact(&bytes)) {
         return Ok(());
     }
     let folder = path.parent().unwrap_or(path);
@@ -55,7 +55,7 @@ fn unpack(path: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-fn is_ours(bytes: &[u8]) -> bool {
+fn is_intact(bytes: &[u8]) -> bool {
     let digest = Sha256::digest(bytes);
     let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     hex == HASH
@@ -72,12 +72,12 @@ mod tests {
         unpack(&path).unwrap();
         fs::write(&path, b"torn").unwrap();
         unpack(&path).unwrap();
-        assert!(is_ours(&fs::read(&path).unwrap()));
+        assert!(is_intact(&fs::read(&path).unwrap()));
         assert_eq!(fs::read_dir(folder.path().join("deep")).unwrap().count(), 1);
     }
 
     #[test]
-    fn notices_ship_along() {
+    fn licence_notices_are_embedded() {
         assert!(licences().contains("PDFium"));
     }
 }

@@ -1,21 +1,21 @@
-//! The workers of a renderer, and the pages of a file through all of them, in order.
+//! Worker pool: renders the pages of a file with several processes and returns them in order.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use super::dispatch::{File, Lane};
+use super::dispatch::{Dispatcher, File};
 use super::memory::SLOTS;
-use super::process::{Lost, Recipe, Worker};
-use super::protocol::Hello;
+use super::process::{Worker, WorkerConfig, WorkerFailure};
+use super::protocol::Handshake;
 use super::queue::Queue;
 use super::{
     Config, Error, Manual, Options, Rendered, Renderer, Source, file_type, pdfium_library,
 };
 use crate::page::{ManualId, Page, PageId, PageSet};
 
-/// Worker processes of a configuration.
-pub(super) fn workers(config: &Config) -> usize {
+/// Number of worker processes of a configuration.
+pub(super) fn worker_count(config: &Config) -> usize {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     match config.workers {
         0 => (cores / 2).clamp(1, 4),
@@ -23,30 +23,30 @@ pub(super) fn workers(config: &Config) -> usize {
     }
 }
 
-/// Pages that may be rendered or in work before the first of them is taken.
-pub(super) fn ahead(workers: usize) -> usize {
+/// Maximum number of pages rendered or in progress before the first of them is consumed.
+pub(super) fn prefetch_limit(workers: usize) -> usize {
     workers * SLOTS
 }
 
-/// Dots per inch at which the smallest paper has more pixels than anybody wants.
-const FINE: u32 = 2400;
+/// Resolution at which even the smallest paper exceeds any pixel limit.
+const UNLIMITED_DPI: u32 = 2400;
 
 /// The renderer.
 pub(super) struct Pool {
-    recipe: Recipe,
-    limit: usize,
+    config: WorkerConfig,
+    max_workers: usize,
     idle: Vec<Worker>,
     open: Option<Arc<File>>,
-    opened: u64,
+    files_opened: u64,
 }
 
 impl Pool {
     pub(super) fn new(config: &Config, options: &Options) -> Result<Self, Error> {
         let max_pixels = options.pixels.unwrap_or(config.max_pixels());
-        // So many that the number of pixels decides alone.
-        let dpi = options.pixels.map_or(config.dpi, |_| FINE);
-        let hello = Hello {
-            library: pdfium_library::library()?.into(),
+        // High enough that the pixel limit alone determines the size.
+        let dpi = options.pixels.map_or(config.dpi, |_| UNLIMITED_DPI);
+        let handshake = Handshake {
+            library: pdfium_library::path()?.into(),
             dpi,
             max_pixels,
             memory: config.worker_memory.0,
@@ -57,37 +57,37 @@ impl Pool {
         let exe = options.worker.clone().map_or_else(own_exe, Ok)?;
         let deadline = config.deadline();
         Ok(Self {
-            recipe: Recipe {
+            config: WorkerConfig {
                 exe,
-                hello,
+                handshake,
                 deadline,
             },
-            limit: workers(config),
+            max_workers: worker_count(config),
             idle: Vec::new(),
             open: None,
-            opened: 0,
+            files_opened: 0,
         })
     }
 
-    /// A worker that waits for work, if there is one; those that died waiting are forgotten.
+    /// An idle worker, if there is one; those that have exited are dropped.
     fn idle(&mut self) -> Option<Worker> {
         self.idle.retain_mut(Worker::is_alive);
         self.idle.pop()
     }
 
-    /// A worker, started if need be.
+    /// An idle worker, or a new one.
     fn worker(&mut self) -> Result<Worker, Error> {
         self.idle()
-            .map_or_else(|| Worker::start(&self.recipe), Ok)
-            .map_err(|e| Error::Worker(format!("it cannot be started: {e}")))
+            .map_or_else(|| Worker::start(&self.config), Ok)
+            .map_err(|e| Error::Worker(format!("cannot be started: {e}")))
     }
 }
 
-/// The running executable; on Linux also when its file has been replaced meanwhile.
+/// Path of the running executable; on Linux valid even if its file has been replaced since.
 fn own_exe() -> Result<PathBuf, Error> {
-    let same = PathBuf::from("/proc/self/exe");
-    if same.exists() {
-        return Ok(same);
+    let proc_self = PathBuf::from("/proc/self/exe");
+    if proc_self.exists() {
+        return Ok(proc_self);
     }
     Ok(std::env::current_exe()?)
 }
@@ -95,18 +95,18 @@ fn own_exe() -> Result<PathBuf, Error> {
 impl Renderer for Pool {
     fn open(&mut self, source: &Source) -> Result<Manual, Error> {
         self.open = None;
-        self.opened += 1;
+        self.files_opened += 1;
         let mut file = File {
             manual: source.manual.clone(),
             pages: 0,
             path: std::path::absolute(&source.path)?,
-            kind: file_type::of(&source.path)?,
+            file_type: file_type::detect(&source.path)?,
             password: source.password.clone(),
-            number: self.opened,
+            number: self.files_opened,
         };
         let mut worker = self.worker()?;
         let opened = file.open_in(&mut worker, true, || false);
-        let opened = opened.map_err(|lost| self.opening(lost))?;
+        let opened = opened.map_err(|failure| self.open_failure(failure))?;
         self.idle.push(worker);
         let manual = opened?;
         file.pages = manual.pages;
@@ -119,61 +119,65 @@ impl Renderer for Pool {
 
     fn pages(
         &mut self,
-        which: &PageSet,
+        selection: &PageSet,
     ) -> Result<Box<dyn Iterator<Item = Page<Rendered>> + '_>, Error> {
-        let nothing = || Error::Worker("no file is open".into());
-        let file = self.open.clone().ok_or_else(nothing)?;
-        let numbers = which.within(file.pages);
-        let drivers = self.limit.min(numbers.len());
-        let queue = Arc::new(Queue::new(numbers, ahead(drivers), drivers));
-        // The first is started here, so that its failure is the caller's; the others as their lanes begin.
+        let no_file = || Error::Worker("no file is open".into());
+        let file = self.open.clone().ok_or_else(no_file)?;
+        let numbers = selection.within(file.pages);
+        let dispatchers = self.max_workers.min(numbers.len());
+        let queue = Arc::new(Queue::new(
+            numbers,
+            prefetch_limit(dispatchers),
+            dispatchers,
+        ));
+        // The first worker is started here, so that the caller gets its error; the others by their dispatchers.
         let mut ready = Vec::new();
-        for lane in 0..drivers {
-            ready.push(match lane {
+        for index in 0..dispatchers {
+            ready.push(match index {
                 0 => Some(self.worker()?),
                 _ => self.idle(),
             });
         }
         let start = |worker| {
-            let (recipe, file, queue) = (self.recipe.clone(), file.clone(), queue.clone());
-            thread::spawn(move || Lane::new(&recipe, &file, &queue, worker).run())
+            let (config, file, queue) = (self.config.clone(), file.clone(), queue.clone());
+            thread::spawn(move || Dispatcher::new(&config, &file, &queue, worker).run())
         };
-        let drivers = ready.into_iter().map(start).collect();
+        let dispatchers = ready.into_iter().map(start).collect();
         Ok(Box::new(Pages {
             idle: &mut self.idle,
             manual: file.manual.clone(),
             queue,
-            drivers,
+            dispatchers,
         }))
     }
 }
 
 impl Pool {
-    /// What it means for the file that its worker was lost while opening it.
-    fn opening(&self, lost: Lost) -> Error {
-        Error::Worker(match lost {
-            Lost::Died(why) => format!("it died opening the file ({why})"),
+    /// The error of a file whose worker failed while opening it.
+    fn open_failure(&self, failure: WorkerFailure) -> Error {
+        Error::Worker(match failure {
+            WorkerFailure::Died(why) => format!("it exited while opening the file ({why})"),
             _ => format!(
-                "the file is still not open after {} s",
-                self.recipe.deadline.as_secs()
+                "opening the file took longer than {} s",
+                self.config.deadline.as_secs()
             ),
         })
     }
 }
 
-/// Pages in order; dropped early, it stops the workers that are still busy.
+/// Iterator over pages in order; dropping it early stops the busy workers.
 struct Pages<'a> {
     idle: &'a mut Vec<Worker>,
     manual: ManualId,
     queue: Arc<Queue>,
-    drivers: Vec<JoinHandle<Option<Worker>>>,
+    dispatchers: Vec<JoinHandle<Option<Worker>>>,
 }
 
 impl Iterator for Pages<'_> {
     type Item = Page<Rendered>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (number, page) = self.queue.deliver()?;
+        let (number, page) = self.queue.next_outcome()?;
         Some((PageId::new(&self.manual, number), page))
     }
 }
@@ -181,8 +185,8 @@ impl Iterator for Pages<'_> {
 impl Drop for Pages<'_> {
     fn drop(&mut self) {
         self.queue.stop();
-        let drivers = self.drivers.drain(..);
-        let back = drivers.filter_map(|driver| driver.join().ok().flatten());
+        let dispatchers = self.dispatchers.drain(..);
+        let back = dispatchers.filter_map(|dispatcher| dispatcher.join().ok().flatten());
         self.idle.extend(back);
     }
 }

@@ -1,4 +1,4 @@
-//! One worker process, seen from its parent: asked, waited for with a deadline, and stopped when it must be.
+//! The parent's side of one worker process: requests, replies with a deadline, memory limit, and termination.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -12,111 +12,114 @@ use std::time::{Duration, Instant};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
 use super::memory::Slots;
-use super::protocol::{Hello, Inbox, Reply, Request, send};
+use super::protocol::{FrameReader, Handshake, Reply, Request, send};
 
-/// How often a waiting parent looks up.
-const TICK: Duration = Duration::from_millis(100);
-/// Elsewhere than on Linux the parent checks the worker's memory.
-const WATCH: bool = !cfg!(target_os = "linux");
+/// Interval at which a waiting parent checks for cancellation, deadline and memory.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// Whether the parent checks the worker's memory; on Linux the worker has an address space limit instead.
+const POLL_MEMORY: bool = !cfg!(target_os = "linux");
 
 /// How to start a worker.
 #[derive(Clone, Debug)]
-pub(super) struct Recipe {
+pub(super) struct WorkerConfig {
     /// The executable.
     pub(super) exe: PathBuf,
-    /// What it is told first.
-    pub(super) hello: Hello,
-    /// How long an answer may take.
+    /// First message to the worker.
+    pub(super) handshake: Handshake,
+    /// Maximum time of a reply.
     pub(super) deadline: Duration,
 }
 
-/// Why there is no answer. The worker is of no more use.
+/// Why there is no reply. The worker cannot be used any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Lost {
-    /// It took too long.
-    Deadline,
-    /// The process ended, or had to be ended.
+pub(super) enum WorkerFailure {
+    /// The deadline passed.
+    TimedOut,
+    /// The process exited, or had to be stopped.
     Died(String),
-    /// The caller does not want the answer any more.
-    Unwanted,
+    /// The caller cancelled the request.
+    Cancelled,
 }
 
-/// A running worker; dropped, it is stopped.
+/// A running worker process; killed on drop.
 pub(super) struct Worker {
     child: Child,
-    line: UnixStream,
-    inbox: Inbox,
+    socket: UnixStream,
+    frames: FrameReader,
     slots: Slots,
-    recipe: Recipe,
-    watch: Watch,
-    /// Which of the parent's files it has open.
+    config: WorkerConfig,
+    memory_monitor: MemoryMonitor,
+    /// Serial number of the file it has open.
     pub(super) file: Option<u64>,
 }
 
 impl Worker {
-    /// Starts a worker.
-    pub(super) fn start(recipe: &Recipe) -> io::Result<Self> {
-        let (slots, memory) = Slots::create(recipe.hello.slot_bytes as usize)?;
-        let (mut line, theirs) = UnixStream::pair()?;
-        let child = spawn(&recipe.exe, theirs, memory)?;
-        line.set_read_timeout(Some(TICK))?;
-        let watch = Watch::new(child.id(), recipe.hello.memory);
-        let started = send(&mut line, &recipe.hello);
+    /// Starts a worker process and sends the handshake.
+    pub(super) fn start(config: &WorkerConfig) -> io::Result<Self> {
+        let (slots, memory) = Slots::create(config.handshake.slot_bytes as usize)?;
+        let (mut socket, worker_socket) = UnixStream::pair()?;
+        let child = spawn(&config.exe, worker_socket, memory)?;
+        socket.set_read_timeout(Some(POLL_INTERVAL))?;
+        let memory_monitor = MemoryMonitor::new(child.id(), config.handshake.memory);
+        let started = send(&mut socket, &config.handshake);
         let worker = Self {
             child,
-            line,
-            inbox: Inbox::default(),
+            socket,
+            frames: FrameReader::default(),
             slots,
-            recipe: recipe.clone(),
-            watch,
+            config: config.clone(),
+            memory_monitor,
             file: None,
         };
         started.map(|()| worker)
     }
 
-    /// Whether the process is still there.
+    /// Whether the process is running.
     pub(super) fn is_alive(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Sends a request; at most [`SLOTS`](super::memory::SLOTS) may be unanswered.
-    pub(super) fn ask(&mut self, request: &Request) -> Result<(), Lost> {
-        send(&mut self.line, request).map_err(|_| self.died())
+    /// Sends a request; at most [`SLOTS`](super::memory::SLOTS) may be outstanding.
+    pub(super) fn send(&mut self, request: &Request) -> Result<(), WorkerFailure> {
+        send(&mut self.socket, request).map_err(|_| self.exit_failure())
     }
 
-    /// Waits for the next answer, until the deadline or until it is `unwanted`.
-    pub(super) fn answer(&mut self, unwanted: impl Fn() -> bool) -> Result<Reply, Lost> {
+    /// Waits for the next reply, until the deadline or until `is_cancelled` returns true.
+    pub(super) fn receive(
+        &mut self,
+        is_cancelled: impl Fn() -> bool,
+    ) -> Result<Reply, WorkerFailure> {
         let started = Instant::now();
         loop {
-            match self.inbox.receive(&mut self.line) {
+            match self.frames.read_message(&mut self.socket) {
                 Ok(Some(reply)) => return Ok(reply),
-                Ok(None) if unwanted() => return Err(Lost::Unwanted),
-                Ok(None) if started.elapsed() >= self.recipe.deadline => {
-                    return Err(Lost::Deadline);
+                Ok(None) if is_cancelled() => return Err(WorkerFailure::Cancelled),
+                Ok(None) if started.elapsed() >= self.config.deadline => {
+                    return Err(WorkerFailure::TimedOut);
                 }
-                Ok(None) => self.watch.check()?,
+                Ok(None) => self.memory_monitor.check()?,
                 Err(e) if e.kind() == ErrorKind::InvalidData => {
-                    return Err(Lost::Died("its answer makes no sense".into()));
+                    return Err(WorkerFailure::Died("invalid reply".into()));
                 }
-                Err(_) => return Err(self.died()),
+                Err(_) => return Err(self.exit_failure()),
             }
         }
     }
 
-    /// Copies a picture out of the shared memory.
-    pub(super) fn picture(&self, slot: usize, bytes: u64) -> Option<Vec<u8>> {
+    /// Copies the first `bytes` of an image slot out of the shared memory.
+    pub(super) fn copy_image(&self, slot: usize, bytes: u64) -> Option<Vec<u8>> {
         self.slots.copy(slot, usize::try_from(bytes).ok()?)
     }
 
-    fn died(&mut self) -> Lost {
-        // The line breaks an instant before the process is gone.
-        let until = Instant::now() + Duration::from_secs(1);
+    fn exit_failure(&mut self) -> WorkerFailure {
+        // The socket closes slightly before the process exits.
+        let deadline = Instant::now() + Duration::from_secs(1);
         loop {
             match self.child.try_wait() {
-                Ok(Some(status)) => return Lost::Died(status.to_string()),
-                Ok(None) if Instant::now() < until => std::thread::sleep(TICK / 20),
-                Ok(None) => return Lost::Died("it hung up".into()),
-                Err(e) => return Lost::Died(e.to_string()),
+                Ok(Some(status)) => return WorkerFailure::Died(status.to_string()),
+                Ok(None) if Instant::now() < deadline => std::thread::sleep(POLL_INTERVAL / 20),
+                Ok(None) => return WorkerFailure::Died("it closed its socket".into()),
+                Err(e) => return WorkerFailure::Died(e.to_string()),
             }
         }
     }
@@ -129,25 +132,25 @@ impl Drop for Worker {
     }
 }
 
-/// Starts the process, in a group of its own: a Ctrl-C in the terminal is the parent's to handle.
-fn spawn(exe: &Path, line: UnixStream, memory: File) -> io::Result<Child> {
+/// Starts the process in its own process group: a Ctrl-C in the terminal reaches only the parent.
+fn spawn(exe: &Path, socket: UnixStream, memory: File) -> io::Result<Child> {
     Command::new(exe)
         .arg("render-worker")
-        .stdin(Stdio::from(OwnedFd::from(line)))
+        .stdin(Stdio::from(OwnedFd::from(socket)))
         .stdout(Stdio::from(memory))
         .stderr(Stdio::null())
         .process_group(0)
         .spawn()
 }
 
-/// Looks at the memory a process takes, where the system has no limit of its own.
-struct Watch {
+/// Checks the resident memory of a process, where the system enforces no limit.
+struct MemoryMonitor {
     system: Option<System>,
     pid: Pid,
     limit: u64,
 }
 
-impl Watch {
+impl MemoryMonitor {
     fn new(pid: u32, limit: u64) -> Self {
         Self {
             system: None,
@@ -156,16 +159,16 @@ impl Watch {
         }
     }
 
-    fn check(&mut self) -> Result<(), Lost> {
-        if WATCH && self.resident() > self.limit {
-            return Err(Lost::Died("it took more memory than it may".into()));
+    fn check(&mut self) -> Result<(), WorkerFailure> {
+        if POLL_MEMORY && self.resident() > self.limit {
+            return Err(WorkerFailure::Died("it exceeded its memory limit".into()));
         }
         Ok(())
     }
 
-    /// Bytes the process has in memory.
+    /// Resident bytes of the process.
     fn resident(&mut self) -> u64 {
-        let what = ProcessRefreshKind::nothing().with_memory();
+        let refresh = ProcessRefreshKind::nothing().with_memory();
         let only = ProcessesToUpdate::Some(&[self.pid]);
         if self.system.is_none() {
             self.system = System::new().ok();
@@ -173,7 +176,7 @@ impl Watch {
         let Some(system) = &mut self.system else {
             return 0;
         };
-        system.refresh_processes_specifics(only, true, what);
+        system.refresh_processes_specifics(only, true, refresh);
         system.process(self.pid).map_or(0, |p| p.memory())
     }
 }
@@ -183,8 +186,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_watch_sees_this_process() {
-        let mut watch = Watch::new(std::process::id(), 1);
-        assert!(watch.resident() > 1 << 20);
+    fn monitor_measures_this_process() {
+        let mut memory_monitor = MemoryMonitor::new(std::process::id(), 1);
+        assert!(memory_monitor.resident() > 1 << 20);
     }
 }

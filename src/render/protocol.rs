@@ -1,4 +1,4 @@
-//! What parent and worker say to each other: length-prefixed JSON on a socket. Pixels travel beside it, in shared memory.
+//! Protocol between parent and worker: length-prefixed JSON messages on a socket. Pixels go through shared memory.
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Read, Write};
@@ -9,68 +9,68 @@ use serde::{Deserialize, Serialize};
 use super::{Error, Manual};
 use crate::page::Size;
 
-/// A message larger than this is a fault of the sender.
+/// Maximum bytes of a message; a longer one is invalid.
 const MAX_FRAME: usize = 256 << 20;
 
-/// The first message to a worker: what holds for its whole life.
+/// First message to a worker: settings for its whole lifetime.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Hello {
-    /// The PDFium to load.
+pub(super) struct Handshake {
+    /// Path of the PDFium library to load.
     pub(super) library: OsString,
     /// Dots per inch of a rendered page.
     pub(super) dpi: u32,
-    /// No picture has more pixels.
+    /// Maximum pixels of an image.
     pub(super) max_pixels: u64,
-    /// Bytes of memory the worker may take beyond what it starts with.
+    /// Bytes of memory the worker may allocate beyond what it has at start.
     pub(super) memory: u64,
-    /// Bytes of one picture slot in the shared memory.
+    /// Bytes of one image slot in the shared memory.
     pub(super) slot_bytes: u64,
     /// Whether to read the text layer.
     pub(super) text: bool,
-    /// Whether to turn pages the way their text runs.
+    /// Whether to rotate pages so that their text is upright.
     pub(super) upright: bool,
 }
 
-/// What the bytes of a file are.
+/// Type of a file, by its signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Kind {
+pub(super) enum FileType {
     /// A PDF.
     Pdf,
     /// A PNG, JPEG or TIFF.
-    Picture,
+    Image,
 }
 
-/// What the parent asks for.
+/// A request of the parent.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Request {
-    /// Open a file; the answer is `Opened` or `Refused`.
+    /// Open a file; the reply is `Opened` or `OpenFailed`.
     Open {
-        /// Where it lies.
+        /// Absolute path.
         path: OsString,
-        /// What it is.
-        kind: Kind,
-        /// Its password.
+        /// Type by signature.
+        file_type: FileType,
+        /// Password, if one was given.
         password: Option<String>,
-        /// Whether labels and outline are wanted, or only the number of pages.
+        /// Whether to read labels and outline, or only the number of pages.
         contents: bool,
     },
-    /// Render a page; the answer is `Page` or `Failed`.
+    /// Render a page; the reply is `Page` or `PageFailed`.
     Page {
         /// The page, from 1.
         number: u32,
-        /// Where its pixels go.
+        /// Slot to write its pixels to.
         slot: usize,
     },
 }
 
-/// What the worker answers, one answer a request and in the same order.
+/// A reply of the worker: one per request, in the same order.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Reply {
     /// The file is open.
     Opened(Manual),
     /// The file cannot be read.
-    Refused(Refusal),
-    /// The page's pixels lie in the slot named.
+    OpenFailed(OpenError),
+    /// The page's pixels are in the requested slot.
     Page {
         /// Their size.
         size: Size,
@@ -80,12 +80,12 @@ pub(super) enum Reply {
         blank: bool,
     },
     /// The page cannot be rendered.
-    Failed(String),
+    PageFailed(String),
 }
 
-/// [`Error`] in a form that travels.
+/// Serialisable form of [`Error`].
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Refusal {
+pub(super) enum OpenError {
     /// [`Error::Io`].
     Io(String),
     /// [`Error::Format`].
@@ -95,20 +95,20 @@ pub(super) enum Refusal {
         /// Whether one was given.
         given: bool,
     },
-    /// [`Error::Picture`].
-    Picture(String),
+    /// [`Error::Image`].
+    Image(String),
     /// [`Error::Library`].
     Library(String),
 }
 
-impl From<Refusal> for Error {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Io(why) => Self::Io(io::Error::other(why)),
-            Refusal::Format => Self::Format,
-            Refusal::Password { given } => Self::Password { given },
-            Refusal::Picture(why) => Self::Picture(why),
-            Refusal::Library(why) => Self::Library(why),
+impl From<OpenError> for Error {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Io(why) => Self::Io(io::Error::other(why)),
+            OpenError::Format => Self::Format,
+            OpenError::Password { given } => Self::Password { given },
+            OpenError::Image(why) => Self::Image(why),
+            OpenError::Library(why) => Self::Library(why),
         }
     }
 }
@@ -122,29 +122,29 @@ pub(super) fn send<T: Serialize>(to: &mut impl Write, message: &T) -> io::Result
     to.write_all(&frame)
 }
 
-/// Messages as they arrive, possibly in pieces.
+/// Reads frames that may arrive in parts.
 #[derive(Debug, Default)]
-pub(super) struct Inbox {
+pub(super) struct FrameReader {
     bytes: Vec<u8>,
 }
 
-impl Inbox {
-    /// The next message; `None` when the source's read timeout passes first.
+impl FrameReader {
+    /// The next message; `None` when the read timeout of `from` passes first.
     ///
     /// # Errors
-    /// `UnexpectedEof` when the other side is gone; `InvalidData` when it talks nonsense.
-    pub(super) fn receive<T: DeserializeOwned>(
+    /// `UnexpectedEof` when the peer closed the socket; `InvalidData` when the message is not valid.
+    pub(super) fn read_message<T: DeserializeOwned>(
         &mut self,
         from: &mut impl Read,
     ) -> io::Result<Option<T>> {
-        let mut piece = [0; 16 << 10];
+        let mut buffer = [0; 16 << 10];
         loop {
-            if let Some(frame) = self.take()? {
+            if let Some(frame) = self.next_frame()? {
                 return Ok(Some(serde_json::from_slice(&frame)?));
             }
-            match from.read(&mut piece) {
+            match from.read(&mut buffer) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-                Ok(n) => self.bytes.extend_from_slice(&piece[..n]),
+                Ok(n) => self.bytes.extend_from_slice(&buffer[..n]),
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                     return Ok(None);
@@ -154,8 +154,8 @@ impl Inbox {
         }
     }
 
-    /// The first frame, once it is complete.
-    fn take(&mut self) -> io::Result<Option<Vec<u8>>> {
+    /// The first frame, once complete.
+    fn next_frame(&mut self) -> io::Result<Option<Vec<u8>>> {
         let Some(head) = self.bytes.first_chunk::<4>() else {
             return Ok(None);
         };
@@ -177,10 +177,10 @@ impl Inbox {
 mod tests {
     use super::*;
 
-    /// Hands out one byte at a time.
-    struct Drip(Vec<u8>);
+    /// Returns one byte per read.
+    struct OneByteReader(Vec<u8>);
 
-    impl Read for Drip {
+    impl Read for OneByteReader {
         fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
             if self.0.is_empty() {
                 return Ok(0);
@@ -191,16 +191,16 @@ mod tests {
     }
 
     #[test]
-    fn messages_arrive_whole_and_in_order() {
+    fn split_messages_are_read_whole_and_in_order() {
         let mut wire = Vec::new();
-        send(&mut wire, &Reply::Failed("one".into())).unwrap();
-        send(&mut wire, &Reply::Failed("two".into())).unwrap();
-        let (mut wire, mut inbox) = (Drip(wire), Inbox::default());
+        send(&mut wire, &Reply::PageFailed("one".into())).unwrap();
+        send(&mut wire, &Reply::PageFailed("two".into())).unwrap();
+        let (mut wire, mut frames) = (OneByteReader(wire), FrameReader::default());
         for expected in ["one", "two"] {
-            let got: Option<Reply> = inbox.receive(&mut wire).unwrap();
-            assert!(matches!(got, Some(Reply::Failed(text)) if text == expected));
+            let got: Option<Reply> = frames.read_message(&mut wire).unwrap();
+            assert!(matches!(got, Some(Reply::PageFailed(text)) if text == expected));
         }
-        let end = inbox.receive::<Reply>(&mut wire).unwrap_err();
+        let end = frames.read_message::<Reply>(&mut wire).unwrap_err();
         assert_eq!(end.kind(), ErrorKind::UnexpectedEof);
     }
 }

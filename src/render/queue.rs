@@ -1,5 +1,5 @@
-//! The pages of one file on their way through several workers: given out in order, taken back in order, never more than
-//! a window of them on the way.
+//! Reorder queue for the pages of one file: issued in order to several workers, returned in order, with at most `window`
+//! pages in flight.
 
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -9,39 +9,39 @@ use crate::page::PageError;
 
 type Outcome = Result<Rendered, PageError>;
 
-/// A page given out.
+/// A page issued to a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ticket {
-    place: usize,
+    index: usize,
     /// The page, from 1.
     pub(super) number: u32,
 }
 
-/// Pages to render, in work, and done.
+/// Pages to render, in progress, and finished.
 pub(super) struct Queue {
     numbers: Vec<u32>,
     window: usize,
     state: Mutex<State>,
-    /// A page is done, or a worker has left.
+    /// Signalled when a page is finished, or a dispatcher has ended.
     done: Condvar,
-    /// A page has been taken away, or all is over.
-    room: Condvar,
+    /// Signalled when a page was returned to the caller, or the queue was stopped.
+    space: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    given: usize,
+    issued: usize,
     delivered: usize,
-    waiting: BTreeMap<usize, Outcome>,
-    present: usize,
+    finished: BTreeMap<usize, Outcome>,
+    active: usize,
     stopped: bool,
 }
 
 impl Queue {
-    /// A queue of pages for `workers` lanes, `window` of them on the way at most.
+    /// Creates a queue of pages for `workers` dispatchers, with at most `window` pages in flight.
     pub(super) fn new(numbers: Vec<u32>, window: usize, workers: usize) -> Self {
         let state = State {
-            present: workers,
+            active: workers,
             ..State::default()
         };
         Self {
@@ -49,7 +49,7 @@ impl Queue {
             window,
             state: Mutex::new(state),
             done: Condvar::new(),
-            room: Condvar::new(),
+            space: Condvar::new(),
         }
     }
 
@@ -57,78 +57,82 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next page to render; waits for room. `None` when there is none left.
+    /// The next page to render; waits until the window has room. `None` when none is left.
     pub(super) fn take(&self) -> Option<Ticket> {
         let full = |state: &mut State| {
             !state.stopped
-                && state.given < self.numbers.len()
-                && state.given >= state.delivered + self.window
+                && state.issued < self.numbers.len()
+                && state.issued >= state.delivered + self.window
         };
-        let state = self.room.wait_while(self.lock(), full);
-        self.give(&mut state.unwrap_or_else(PoisonError::into_inner))
+        let state = self.space.wait_while(self.lock(), full);
+        self.issue(&mut state.unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The next page to render, if there is room now.
+    /// The next page to render, if the window has room now.
     pub(super) fn try_take(&self) -> Option<Ticket> {
-        self.give(&mut self.lock())
+        self.issue(&mut self.lock())
     }
 
-    fn give(&self, state: &mut State) -> Option<Ticket> {
-        if state.stopped || state.given >= state.delivered + self.window {
+    fn issue(&self, state: &mut State) -> Option<Ticket> {
+        if state.stopped || state.issued >= state.delivered + self.window {
             return None;
         }
-        let place = state.given;
-        let number = *self.numbers.get(place)?;
-        state.given += 1;
-        Some(Ticket { place, number })
+        let index = state.issued;
+        let number = *self.numbers.get(index)?;
+        state.issued += 1;
+        Some(Ticket { index, number })
     }
 
-    /// Hands in what became of a page.
-    pub(super) fn put(&self, ticket: Ticket, outcome: Outcome) {
-        self.lock().waiting.insert(ticket.place, outcome);
+    /// Stores the outcome of a page.
+    pub(super) fn complete(&self, ticket: Ticket, outcome: Outcome) {
+        self.lock().finished.insert(ticket.index, outcome);
         self.done.notify_all();
     }
 
     /// The next page in order; waits for it. `None` after the last.
-    pub(super) fn deliver(&self) -> Option<(u32, Outcome)> {
+    pub(super) fn next_outcome(&self) -> Option<(u32, Outcome)> {
         let mut state = self.lock();
-        let place = state.delivered;
-        let number = *self.numbers.get(place)?;
-        let pending = |state: &mut State| !state.waiting.contains_key(&place) && state.present > 0;
+        let index = state.delivered;
+        let number = *self.numbers.get(index)?;
+        let pending = |state: &mut State| !state.finished.contains_key(&index) && state.active > 0;
         state = self
             .done
             .wait_while(state, pending)
             .unwrap_or_else(PoisonError::into_inner);
-        let alone = || Err(PageError::WorkerDied("no other can be started".into()));
-        let outcome = state.waiting.remove(&place).unwrap_or_else(alone);
+        let no_worker = || {
+            Err(PageError::WorkerDied(
+                "no other worker can be started".into(),
+            ))
+        };
+        let outcome = state.finished.remove(&index).unwrap_or_else(no_worker);
         state.delivered += 1;
-        self.room.notify_all();
+        self.space.notify_all();
         Some((number, outcome))
     }
 
-    /// Nobody wants more pages.
+    /// Stops the queue: no more pages are issued.
     pub(super) fn stop(&self) {
         self.lock().stopped = true;
-        self.room.notify_all();
+        self.space.notify_all();
     }
 
-    /// Whether nobody wants more pages.
-    pub(super) fn stopped(&self) -> bool {
+    /// Whether the queue was stopped.
+    pub(super) fn is_stopped(&self) -> bool {
         self.lock().stopped
     }
 
-    /// Held by a lane as long as it works, so that nobody waits for one that is gone.
-    pub(super) fn present(&self) -> Present<'_> {
-        Present(self)
+    /// A guard that each dispatcher holds while it runs, so that the caller does not wait for one that has ended.
+    pub(super) fn leave_on_drop(&self) -> LeaveOnDrop<'_> {
+        LeaveOnDrop(self)
     }
 }
 
-/// A lane at work.
-pub(super) struct Present<'a>(&'a Queue);
+/// Counts a dispatcher out on drop.
+pub(super) struct LeaveOnDrop<'a>(&'a Queue);
 
-impl Drop for Present<'_> {
+impl Drop for LeaveOnDrop<'_> {
     fn drop(&mut self) {
-        self.0.lock().present -= 1;
+        self.0.lock().active -= 1;
         self.0.done.notify_all();
     }
 }
@@ -142,26 +146,26 @@ mod tests {
     }
 
     #[test]
-    fn pages_come_in_order_and_the_window_holds() {
+    fn pages_come_in_order_and_the_window_is_not_exceeded() {
         let queue = Queue::new(vec![4, 5, 9], 2, 1);
         let (a, b) = (queue.take().unwrap(), queue.take().unwrap());
         assert_eq!(queue.try_take(), None);
-        queue.put(b, failed(5));
-        queue.put(a, failed(4));
-        assert_eq!(queue.deliver(), Some((4, failed(4))));
+        queue.complete(b, failed(5));
+        queue.complete(a, failed(4));
+        assert_eq!(queue.next_outcome(), Some((4, failed(4))));
         let c = queue.try_take().unwrap();
-        queue.put(c, failed(9));
-        assert_eq!(queue.deliver(), Some((5, failed(5))));
-        assert_eq!(queue.deliver(), Some((9, failed(9))));
-        assert_eq!((queue.take(), queue.deliver()), (None, None));
+        queue.complete(c, failed(9));
+        assert_eq!(queue.next_outcome(), Some((5, failed(5))));
+        assert_eq!(queue.next_outcome(), Some((9, failed(9))));
+        assert_eq!((queue.take(), queue.next_outcome()), (None, None));
     }
 
     #[test]
-    fn nobody_waits_for_a_lane_that_is_gone() {
+    fn outcome_is_an_error_when_all_dispatchers_have_ended() {
         let queue = Queue::new(vec![1], 2, 1);
-        drop(queue.present());
+        drop(queue.leave_on_drop());
         assert!(matches!(
-            queue.deliver(),
+            queue.next_outcome(),
             Some((1, Err(PageError::WorkerDied(_))))
         ));
     }

@@ -1,10 +1,10 @@
-//! How large a page is drawn.
+//! Size of a page image in pixels.
 
 use crate::page::Size;
 
-/// The size of a page of so many points at a resolution, made smaller where it would have more than `max_pixels`.
+/// Size of a page, given in points, at a resolution; scaled down where it would have more than `max_pixels`.
 ///
-/// Below the cap a part of a pixel counts as a whole one. `None` when a side is no length.
+/// Below the limit, fractions of a pixel are rounded up. `None` when a side is not a positive finite number.
 pub(super) fn of_points(width: f32, height: f32, dpi: u32, max_pixels: u64) -> Option<Size> {
     let pixels = |points: f32| f64::from(points) * f64::from(dpi) / 72.0;
     let (width, height) = (pixels(width), pixels(height));
@@ -14,8 +14,8 @@ pub(super) fn of_points(width: f32, height: f32, dpi: u32, max_pixels: u64) -> O
     Some(fit(width, height, max_pixels))
 }
 
-/// The size of a picture that may be too large.
-pub(super) fn of_picture(size: Size, max_pixels: u64) -> Size {
+/// Size of an image, scaled down to at most `max_pixels`.
+pub(super) fn of_image(size: Size, max_pixels: u64) -> Size {
     fit(f64::from(size.width), f64::from(size.height), max_pixels)
 }
 
@@ -35,29 +35,29 @@ fn fit(width: f64, height: f64, max_pixels: u64) -> Size {
 mod tests {
     use super::*;
 
-    const CAP: u64 = 16_000_000;
+    const LIMIT: u64 = 16_000_000;
 
     #[test]
-    fn pages_below_the_cap_are_rounded_up() {
-        let letter = of_points(612.0, 792.0, 150, CAP);
+    fn pages_below_the_limit_are_rounded_up() {
+        let letter = of_points(612.0, 792.0, 150, LIMIT);
         assert_eq!(letter, Some(Size::new(1275, 1650)));
-        let a4 = of_points(595.276, 841.89, 150, CAP);
+        let a4 = of_points(595.276, 841.89, 150, LIMIT);
         assert_eq!(a4, Some(Size::new(1241, 1754)));
     }
 
     #[test]
-    fn pages_above_the_cap_shrink_and_keep_their_shape() {
-        let large = of_points(14_400.0, 14_400.0, 150, CAP);
+    fn pages_above_the_limit_keep_their_aspect_ratio() {
+        let large = of_points(14_400.0, 14_400.0, 150, LIMIT);
         assert_eq!(large, Some(Size::new(4000, 4000)));
         for (w, h) in [(14_400.0, 10.0), (2e6, 0.001), (0.001, 2e6), (1e30, 1e30)] {
-            let size = of_points(w, h, 150, CAP).unwrap();
-            assert!(size.area() > 0 && size.area() <= CAP, "{w} x {h}: {size}");
+            let size = of_points(w, h, 150, LIMIT).unwrap();
+            assert!(size.area() > 0 && size.area() <= LIMIT, "{w} x {h}: {size}");
         }
     }
 
     #[test]
-    fn a_page_without_size_has_none() {
-        assert_eq!(of_points(0.0, 10.0, 150, CAP), None);
-        assert_eq!(of_points(f32::NAN, 10.0, 150, CAP), None);
+    fn invalid_page_dimensions_have_no_size() {
+        assert_eq!(of_points(0.0, 10.0, 150, LIMIT), None);
+        assert_eq!(of_points(f32::NAN, 10.0, 150, LIMIT), None);
     }
 }

@@ -1,9 +1,9 @@
-//! Tidying what PDFium says a page's text is.
+//! Clean-up of PDFium's text layer: line ends, hyphenation, control characters.
 
 /// PDFium's mark for a hyphen at the end of a line.
 const SOFT_HYPHEN: char = '\u{2}';
 
-/// One text with plain line ends; words broken at a line end are joined; what cannot be printed is left out.
+/// Normalises line ends to `\n`, joins words hyphenated at a line end, and removes control characters.
 pub(super) fn clean(raw: &str) -> String {
     let mut out = String::with_capacity(raw.len());
     let mut chars = raw.chars().peekable();
@@ -25,7 +25,7 @@ pub(super) fn clean(raw: &str) -> String {
     out
 }
 
-/// The text as one line, spaces squeezed.
+/// The text as one line, with whitespace collapsed.
 pub(super) fn line(raw: &str) -> String {
     let words: Vec<&str> = raw
         .split(|c: char| c.is_whitespace() || c.is_control())
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_plain_and_broken_words_whole() {
+    fn line_ends_are_normalised_and_hyphenated_words_joined() {
         assert_eq!(
             clean("heat ex\u{2}\r\nchanger\r\nvalve\0\r\n"),
             "heat exchanger\nvalve"

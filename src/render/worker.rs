@@ -1,6 +1,6 @@
-//! The worker process: `ingest render-worker`. One thread owns PDFium; another notices when the parent is gone.
+//! The worker process: `ingest render-worker`. One thread owns PDFium; another detects that the parent has exited.
 //!
-//! Its standard input is a socket to the parent, for both ways; its standard output is the shared memory for pictures.
+//! Its standard input is a bidirectional socket to the parent; its standard output is the shared memory of page images.
 
 use std::fs::File;
 use std::io;
@@ -15,11 +15,11 @@ use image::RgbImage;
 use memmap2::MmapMut;
 
 use super::pdfium::{Document, Pdfium};
-use super::protocol::{Hello, Inbox, Kind, Refusal, Reply, Request, send};
-use super::{Manual, memory, picture};
+use super::protocol::{FileType, FrameReader, Handshake, OpenError, Reply, Request, send};
+use super::{Manual, image_file, memory};
 use crate::page::Size;
 
-/// Serves one parent until it hangs up.
+/// Serves one parent until it closes the socket.
 pub fn serve() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
@@ -28,125 +28,133 @@ pub fn serve() -> ExitCode {
 }
 
 fn run() -> io::Result<()> {
-    let mut line = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let mut inbox = Inbox::default();
-    let Some(hello) = inbox.receive::<Hello>(&mut line)? else {
+    let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let mut frames = FrameReader::default();
+    let Some(handshake) = frames.read_message::<Handshake>(&mut socket)? else {
         return Ok(());
     };
-    let requests = listen(line.try_clone()?, inbox);
-    let mut desk = Desk::new(hello)?;
+    let requests = receive_requests(socket.try_clone()?, frames);
+    let mut session = WorkerSession::new(handshake)?;
     for request in requests {
-        send(&mut line, &desk.answer(request))?;
+        send(&mut socket, &session.handle(request))?;
     }
     Ok(())
 }
 
-/// Reads requests on a thread of its own: a page may take for ever, and the parent may be gone before it is done.
-fn listen(mut line: UnixStream, mut inbox: Inbox) -> Receiver<Request> {
-    let (out, requests) = sync_channel(memory::SLOTS);
+/// Reads requests on a separate thread: a page may never finish, and the parent may exit meanwhile.
+fn receive_requests(mut socket: UnixStream, mut frames: FrameReader) -> Receiver<Request> {
+    let (tx, requests) = sync_channel(memory::SLOTS);
     thread::spawn(move || {
-        while let Ok(Some(request)) = inbox.receive(&mut line) {
-            if out.send(request).is_err() {
+        while let Ok(Some(request)) = frames.read_message(&mut socket) {
+            if tx.send(request).is_err() {
                 break;
             }
         }
-        leave()
+        exit_now()
     });
     requests
 }
 
 #[expect(
     clippy::exit,
-    reason = "the parent is gone, and the rendering thread cannot be interrupted"
+    reason = "the parent has exited, and the rendering thread cannot be interrupted"
 )]
-fn leave() {
+fn exit_now() {
     std::process::exit(0)
 }
 
 /// The open file.
-enum Open {
+enum OpenFile {
     Pdf(Document),
-    Picture(RgbImage),
+    Image(RgbImage),
 }
 
-/// What a worker has in hand.
-struct Desk {
-    hello: Hello,
+/// State of a worker: settings, shared memory, and the open file.
+struct WorkerSession {
+    handshake: Handshake,
     slots: MmapMut,
-    /// The memory taken before any file was open.
-    base: u64,
+    /// Address space used before any file was open.
+    base_memory: u64,
     pdfium: Option<Pdfium>,
-    open: Option<Open>,
+    open: Option<OpenFile>,
 }
 
-impl Desk {
-    fn new(hello: Hello) -> io::Result<Self> {
+impl WorkerSession {
+    fn new(handshake: Handshake) -> io::Result<Self> {
         let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-        let slots = memory::map_slots(&file, hello.slot_bytes as usize)?;
+        let slots = memory::map_slots(&file, handshake.slot_bytes as usize)?;
         Ok(Self {
-            hello,
+            handshake,
             slots,
-            base: memory::taken(),
+            base_memory: memory::address_space(),
             pdfium: None,
             open: None,
         })
     }
 
-    fn answer(&mut self, request: Request) -> Reply {
+    fn handle(&mut self, request: Request) -> Reply {
         match request {
             Request::Open {
                 path,
-                kind,
+                file_type,
                 password,
                 contents,
-            } => match self.open(Path::new(&path), kind, password.as_deref()) {
+            } => match self.open(Path::new(&path), file_type, password.as_deref()) {
                 Ok(()) => Reply::Opened(self.contents(contents)),
-                Err(refusal) => Reply::Refused(refusal),
+                Err(error) => Reply::OpenFailed(error),
             },
-            Request::Page { number, slot } => self.page(number, slot).unwrap_or_else(Reply::Failed),
+            Request::Page { number, slot } => self
+                .render_page(number, slot)
+                .unwrap_or_else(Reply::PageFailed),
         }
     }
 
-    fn open(&mut self, path: &Path, kind: Kind, password: Option<&str>) -> Result<(), Refusal> {
+    fn open(
+        &mut self,
+        path: &Path,
+        file_type: FileType,
+        password: Option<&str>,
+    ) -> Result<(), OpenError> {
         self.open = None;
-        let io = |e: io::Error| Refusal::Io(e.to_string());
-        let pdfium = match kind {
-            Kind::Pdf => Some(self.pdfium()?),
-            Kind::Picture => None,
+        let io = |e: io::Error| OpenError::Io(e.to_string());
+        let pdfium = match file_type {
+            FileType::Pdf => Some(self.pdfium()?),
+            FileType::Image => None,
         };
         let file = memory::map_file(&File::open(path).map_err(io)?).map_err(io)?;
         let allowed = self
-            .hello
+            .handshake
             .memory
-            .saturating_add(self.base + file.len() as u64);
-        memory::limit(allowed).map_err(io)?;
+            .saturating_add(self.base_memory + file.len() as u64);
+        memory::limit_address_space(allowed).map_err(io)?;
         self.open = Some(match pdfium {
-            Some(pdfium) => Open::Pdf(pdfium.open(file, password)?),
-            None => Open::Picture(
-                picture::decode(&file, self.hello.max_pixels, self.hello.memory)
-                    .map_err(Refusal::Picture)?,
+            Some(pdfium) => OpenFile::Pdf(pdfium.open(file, password)?),
+            None => OpenFile::Image(
+                image_file::decode(&file, self.handshake.max_pixels, self.handshake.memory)
+                    .map_err(OpenError::Image)?,
             ),
         });
         Ok(())
     }
 
-    /// The library, loaded when the first PDF comes.
-    fn pdfium(&mut self) -> Result<Pdfium, Refusal> {
+    /// The library, loaded with the first PDF.
+    fn pdfium(&mut self) -> Result<Pdfium, OpenError> {
         if let Some(pdfium) = self.pdfium {
             return Ok(pdfium);
         }
-        let loaded = Pdfium::load(Path::new(&self.hello.library)).map_err(Refusal::Library)?;
+        let loaded =
+            Pdfium::load(Path::new(&self.handshake.library)).map_err(OpenError::Library)?;
         Ok(*self.pdfium.insert(loaded))
     }
 
-    fn contents(&self, whole: bool) -> Manual {
+    fn contents(&self, with_contents: bool) -> Manual {
         match &self.open {
-            Some(Open::Pdf(document)) if whole => document.contents(),
-            Some(Open::Pdf(document)) => Manual {
+            Some(OpenFile::Pdf(document)) if with_contents => document.contents(),
+            Some(OpenFile::Pdf(document)) => Manual {
                 pages: document.count(),
                 ..Manual::default()
             },
-            Some(Open::Picture(_)) => Manual {
+            Some(OpenFile::Image(_)) => Manual {
                 pages: 1,
                 ..Manual::default()
             },
@@ -154,15 +162,15 @@ impl Desk {
         }
     }
 
-    fn page(&mut self, number: u32, slot: usize) -> Result<Reply, String> {
-        let bytes = self.hello.slot_bytes as usize;
-        let room = self.slots.get_mut(slot * bytes..(slot + 1) * bytes);
-        let room = room.ok_or("no such slot")?;
+    fn render_page(&mut self, number: u32, slot: usize) -> Result<Reply, String> {
+        let bytes = self.handshake.slot_bytes as usize;
+        let target = self.slots.get_mut(slot * bytes..(slot + 1) * bytes);
+        let target = target.ok_or("no such slot")?;
         let (size, text) = match self.open.as_ref().ok_or("no file is open")? {
-            Open::Pdf(document) => draw(document, number, &self.hello, room)?,
-            Open::Picture(picture) => (copy(picture, room)?, String::new()),
+            OpenFile::Pdf(document) => draw(document, number, &self.handshake, target)?,
+            OpenFile::Image(image) => (copy(image, target)?, String::new()),
         };
-        let blank = is_flat(&room[..size.area() as usize * 3]);
+        let blank = is_flat(&target[..size.area() as usize * 3]);
         Ok(Reply::Page { size, text, blank })
     }
 }
@@ -170,19 +178,23 @@ impl Desk {
 fn draw(
     document: &Document,
     number: u32,
-    hello: &Hello,
-    room: &mut [u8],
+    handshake: &Handshake,
+    target: &mut [u8],
 ) -> Result<(Size, String), String> {
     let page = document.page(number)?;
-    let turns = if hello.upright { page.turns() } else { 0 };
-    let mut size = page.size(hello.dpi, hello.max_pixels)?;
-    if turns % 2 == 1 {
+    let rotation = if handshake.upright {
+        page.rotation()
+    } else {
+        0
+    };
+    let mut size = page.size(handshake.dpi, handshake.max_pixels)?;
+    if rotation % 2 == 1 {
         size = Size::new(size.height, size.width);
     }
-    let rgb = room.get_mut(..size.area() as usize * 3);
-    let rgb = rgb.ok_or("the picture does not fit its memory")?;
-    page.draw(size, turns, rgb)?;
-    let text = if hello.text {
+    let rgb = target.get_mut(..size.area() as usize * 3);
+    let rgb = rgb.ok_or("the page image does not fit its slot")?;
+    page.draw(size, rotation, rgb)?;
+    let text = if handshake.text {
         page.text()
     } else {
         String::new()
@@ -190,15 +202,16 @@ fn draw(
     Ok((size, text))
 }
 
-fn copy(picture: &RgbImage, room: &mut [u8]) -> Result<Size, String> {
-    let rgb = picture.as_raw();
-    let room = room.get_mut(..rgb.len());
-    room.ok_or("the picture does not fit its memory")?
+fn copy(image: &RgbImage, target: &mut [u8]) -> Result<Size, String> {
+    let rgb = image.as_raw();
+    let target = target.get_mut(..rgb.len());
+    target
+        .ok_or("the page image does not fit its slot")?
         .copy_from_slice(rgb);
-    Ok(Size::new(picture.width(), picture.height()))
+    Ok(Size::new(image.width(), image.height()))
 }
 
-/// Whether all pixels are equal: then the picture equals itself moved by one.
+/// Whether all pixels are equal: then the image equals itself shifted by one pixel.
 pub(super) fn is_flat(rgb: &[u8]) -> bool {
     rgb.len() < 6 || rgb[3..] == rgb[..rgb.len() - 3]
 }
@@ -208,7 +221,7 @@ mod tests {
     use super::is_flat;
 
     #[test]
-    fn one_colour_is_flat() {
+    fn is_flat_if_all_pixels_are_equal() {
         assert!(is_flat(&[7, 8, 9, 7, 8, 9, 7, 8, 9]));
         assert!(!is_flat(&[7, 8, 9, 7, 8, 9, 7, 8, 8]));
     }

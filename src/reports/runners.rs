@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-use crate::measure::{Candidate, Grade, Row, RunnerBenchmark};
+use crate::measure::{ApproachResult, Candidate, Grade, RunnerBenchmark};
 use crate::units::{ByteSize, Seconds};
 
 use super::chart::{BLUE, Bar, GREEN, bars};
@@ -88,12 +88,19 @@ fn ways(candidate: &Candidate) -> Table {
         "failed",
     ];
     let mut table = Table::new(&candidate.name, &header);
-    let first = candidate.rows.first().map_or(0.0, |row| row.rates()[1]);
-    table.rows = candidate.rows.iter().map(|row| way(row, first)).collect();
+    let first = candidate
+        .approaches
+        .first()
+        .map_or(0.0, |row| row.rates()[1]);
+    table.rows = candidate
+        .approaches
+        .iter()
+        .map(|row| way(row, first))
+        .collect();
     table
 }
 
-fn way(row: &Row, first: f64) -> Vec<String> {
+fn way(row: &ApproachResult, first: f64) -> Vec<String> {
     let all = row.total();
     let [low, middle, high] = row.rates();
     let whole = |rate: Option<f64>| rate.map_or_else(none, |rate| format!("{rate:.0}"));
@@ -119,18 +126,18 @@ fn way(row: &Row, first: f64) -> Vec<String> {
         },
         whole(all.tokens.map(|tokens| tokens as f64 / pages)),
         whole(all.prompt_rate()),
-        whole(all.speech_rate()),
-        Seconds(all.first.p50).to_string(),
+        whole(all.generation_rate()),
+        Seconds(all.ttft.p50).to_string(),
         all.memory_change.map_or_else(none, signed),
         all.peak
             .map_or_else(none, |bytes| ByteSize(bytes).to_string()),
-        match all.mapped {
+        match all.matched {
             (_, 0) => none(),
             (right, judged) => format!("{right} of {judged}"),
         },
         share(all.truncated),
-        share(all.loops),
-        share(all.unread),
+        share(all.repetitions),
+        share(all.unusable),
         all.failed.to_string(),
     ]
 }
@@ -160,19 +167,29 @@ fn models(benchmark: &RunnerBenchmark) -> Table {
         let answers = candidate.answers;
         row.extend(match answers {
             Some(a) => {
-                let mark = if a.is_blind() { " (does not look)" } else { "" };
-                let blind = format!("{}{mark}", percent(a.blind_vqa));
+                let mark = if a.ignores_image() {
+                    " (does not look)"
+                } else {
+                    ""
+                };
+                let blind = format!("{}{mark}", percent(a.vqa_without_image));
                 [
                     percent(a.simple),
                     percent(a.vqa),
-                    percent(a.blind_simple),
+                    percent(a.simple_without_image),
                     blind,
                 ]
             }
             None => [none(), none(), none(), none()],
         });
         row.extend(match candidate.consistency {
-            Some(c) => [c.alone, c.alone_distance, c.beside, c.beside_distance].map(percent),
+            Some(c) => [
+                c.sequential,
+                c.sequential_distance,
+                c.concurrent,
+                c.concurrent_distance,
+            ]
+            .map(percent),
             None => [none(), none(), none(), none()],
         });
         table.rows.push(row);
@@ -225,7 +242,7 @@ pub fn html<'a>(
 fn rate_chart(benchmark: &RunnerBenchmark) -> Result<String, ChartError> {
     let mut rows = Vec::new();
     for candidate in &benchmark.candidates {
-        rows.extend(candidate.rows.iter().map(|row| Bar {
+        rows.extend(candidate.approaches.iter().map(|row| Bar {
             name: format!("{} {}, {}", row.approach, row.batch, candidate.name),
             range: row.rates(),
         }));
@@ -253,8 +270,8 @@ fn beside(benchmark: &RunnerBenchmark, page: &str, jpeg: &[u8]) -> String {
     let picture = BASE64_STANDARD.encode(jpeg);
     let mut said = String::new();
     for candidate in &benchmark.candidates {
-        let words = candidate.said.iter().find(|one| one.page == page);
-        let words = words.map_or("not asked", |one| one.said.as_str());
+        let words = candidate.outputs.iter().find(|one| one.page == page);
+        let words = words.map_or("not asked", |one| one.text.as_str());
         let name = html::escaped(&candidate.name);
         let words = html::escaped(words);
         said.push_str(&format!("<dt>{name}</dt><dd>{words}</dd>\n"));

@@ -1,5 +1,5 @@
-//! The rules of the source, checked: modules and the files in them depend on those before them only, files and functions
-//! stay small, every file says what it is.
+//! Architecture tests: modules and files depend only on earlier ones, without cycles; files and functions are short; every
+//! file begins with a module doc.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
@@ -8,11 +8,11 @@ mod source;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use source::{Segments, imported, modules, named, read, rust_files};
+use source::{Segments, child_imports, modules, read, references, rust_files};
 
-/// The modules from bottom to top, with those each may use. A module that is not listed fails the test, as does a
-/// permission that is not used.
-const MAY_USE: &[(&str, &[&str])] = &[
+/// The modules in dependency order, each with the modules it may use. An undeclared module or an unused permission fails
+/// the test.
+const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("page", &[]),
     ("vectors", &[]),
     ("pooling", &["vectors"]),
@@ -103,12 +103,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Lines a file may have.
-const FILE: usize = 400;
-/// Lines a function may have.
-const FUNCTION: usize = 80;
-/// Lines that nine functions of ten may have.
-const MOST_FUNCTIONS: usize = 45;
+/// Maximum lines of a file.
+const MAX_FILE_LINES: usize = 400;
+/// Maximum lines of a function.
+const MAX_FUNCTION_LINES: usize = 80;
+/// Maximum lines of nine functions in ten.
+const MAX_P90_FUNCTION_LINES: usize = 45;
 
 fn all_files() -> Vec<PathBuf> {
     ["src", "tests", "benches"]
@@ -117,12 +117,12 @@ fn all_files() -> Vec<PathBuf> {
         .collect()
 }
 
-/// What the source uses of each module: every path that its files name outside of it.
+/// For each module, the paths outside of it that its files reference, each with the referencing file.
 fn uses() -> BTreeMap<String, BTreeSet<(Segments, Segments)>> {
     let mut uses: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
     for (module, text) in modules() {
         let own = uses.entry(module[0].clone()).or_default();
-        let outside = named(&module, &text).into_iter();
+        let outside = references(&module, &text).into_iter();
         let outside = outside.filter(|path| path.first().is_some_and(|top| *top != module[0]));
         own.extend(outside.map(|path| (module.clone(), path)));
     }
@@ -130,10 +130,10 @@ fn uses() -> BTreeMap<String, BTreeSet<(Segments, Segments)>> {
 }
 
 #[test]
-fn modules_use_what_they_may_and_nothing_is_allowed_in_vain() {
+fn modules_use_only_allowed_modules_and_every_permission_is_used() {
     let uses = uses();
     for (module, used) in &uses {
-        let (_, allowed) = MAY_USE
+        let (_, allowed) = ALLOWED_DEPENDENCIES
             .iter()
             .find(|(name, _)| name == module)
             .unwrap_or_else(|| panic!("unknown module {module}"));
@@ -144,41 +144,43 @@ fn modules_use_what_they_may_and_nothing_is_allowed_in_vain() {
         }
         for permission in *allowed {
             let is_used = used.iter().any(|(_, path)| path[0] == *permission);
-            assert!(is_used, "{module} may use {permission}, and does not");
+            assert!(is_used, "{module} may use {permission}, but does not");
         }
     }
-    let listed: Vec<&str> = MAY_USE.iter().map(|(name, _)| *name).collect();
-    let stray = listed.iter().find(|name| !uses.contains_key(**name));
-    assert_eq!(stray, None, "there is no such module");
+    let declared: Vec<&str> = ALLOWED_DEPENDENCIES.iter().map(|(name, _)| *name).collect();
+    let unknown = declared.iter().find(|name| !uses.contains_key(**name));
+    assert_eq!(unknown, None, "there is no such module");
 }
 
 #[test]
-fn the_table_is_in_order() {
-    for (i, (module, allowed)) in MAY_USE.iter().enumerate() {
+fn table_is_in_dependency_order() {
+    for (i, (module, allowed)) in ALLOWED_DEPENDENCIES.iter().enumerate() {
         for used in *allowed {
             assert!(
-                MAY_USE[..i].iter().any(|(below, _)| below == used),
-                "{module} looks up to {used}"
+                ALLOWED_DEPENDENCIES[..i]
+                    .iter()
+                    .any(|(below, _)| below == used),
+                "{module} uses {used}, which is not above it in the table"
             );
         }
     }
 }
 
-/// For each folder its files and folders, each with those beside it that it uses.
+/// Dependencies between the children (files and folders) of one folder.
 type Graph = BTreeMap<String, BTreeSet<String>>;
 
-/// The graphs of all folders below `src/`. What a `mod.rs` defines is everybody's; what it takes from a child is that child's.
+/// The graphs of all folders below `src/`. Items defined in a `mod.rs` are no edge; items it imports from a child count as the child's.
 fn graphs() -> BTreeMap<String, Graph> {
     let modules = modules();
     let children = |folder: &[String]| -> BTreeSet<String> {
-        let inside = modules.keys().filter(|m| m.starts_with(folder));
-        inside
+        let descendants = modules.keys().filter(|m| m.starts_with(folder));
+        descendants
             .filter_map(|m| m.get(folder.len()).cloned())
             .collect()
     };
     let mut graphs: BTreeMap<String, Graph> = BTreeMap::new();
     for (module, text) in &modules {
-        for path in named(module, text) {
+        for path in references(module, text) {
             let both = module.iter().zip(&path);
             let shared = both.take_while(|(a, b)| a == b).count();
             let (folder, rest) = (&module[..shared], &path[shared..]);
@@ -187,7 +189,7 @@ fn graphs() -> BTreeMap<String, Graph> {
                 continue;
             };
             let children = children(folder);
-            let imported = || imported(&modules[folder], &children).remove(name);
+            let imported = || child_imports(&modules[folder], &children).remove(name);
             let used = children.get(name).cloned().or_else(imported);
             if let Some(used) = used.filter(|used| used != user) {
                 let graph = graphs.entry(folder.join("/")).or_default();
@@ -198,8 +200,8 @@ fn graphs() -> BTreeMap<String, Graph> {
     graphs
 }
 
-/// Takes away what uses nothing that is left, or is used by nothing that is left: circles remain.
-fn circles(mut graph: Graph) -> Vec<String> {
+/// Repeatedly removes nodes without outgoing or incoming edges; returns the rest, which contains the cycles.
+fn cycles(mut graph: Graph) -> Vec<String> {
     loop {
         let before = graph.clone();
         let used: BTreeSet<&String> = before.values().flatten().collect();
@@ -214,41 +216,41 @@ fn circles(mut graph: Graph) -> Vec<String> {
 }
 
 #[test]
-fn files_of_a_folder_have_an_order() {
-    let circles: Vec<(String, Vec<String>)> = graphs()
+fn files_of_a_folder_have_no_cycles() {
+    let cycles: Vec<(String, Vec<String>)> = graphs()
         .into_iter()
-        .map(|(folder, graph)| (folder, circles(graph)))
-        .filter(|(_, circle)| !circle.is_empty())
+        .map(|(folder, graph)| (folder, cycles(graph)))
+        .filter(|(_, cycle)| !cycle.is_empty())
         .collect();
-    assert!(circles.is_empty(), "{circles:?}");
+    assert!(cycles.is_empty(), "{cycles:?}");
 }
 
 #[test]
-fn circles_remain_when_all_else_is_taken_away() {
+fn cycles_returns_only_nodes_of_cycles() {
     let edges = [("a", "b"), ("b", "c"), ("c", "b"), ("c", "d"), ("e", "a")];
     let mut graph = Graph::new();
     for (user, used) in edges {
         let uses = graph.entry(user.to_owned()).or_default();
         uses.insert(used.to_owned());
     }
-    assert_eq!(circles(graph.clone()), ["b", "c"]);
+    assert_eq!(cycles(graph.clone()), ["b", "c"]);
     graph.remove("c");
-    assert!(circles(graph).is_empty());
+    assert!(cycles(graph).is_empty());
 }
 
 #[test]
-fn files_are_short_and_say_what_they_are() {
+fn files_are_short_and_begin_with_a_module_doc() {
     for path in all_files() {
         let text = read(&path);
         let lines = text.lines().count();
         assert!(
-            lines <= FILE,
-            "{} has {lines} lines, {FILE} are allowed",
+            lines <= MAX_FILE_LINES,
+            "{} has {lines} lines, {MAX_FILE_LINES} are allowed",
             path.display()
         );
         assert!(
             text.starts_with("//!"),
-            "{} does not begin by saying what it is (`//!`)",
+            "{} does not begin with a module doc (`//!`)",
             path.display()
         );
     }
@@ -279,13 +281,13 @@ fn functions(text: &str) -> Vec<(String, usize)> {
 }
 
 #[test]
-fn functions_fit_a_screen() {
+fn functions_are_short() {
     let mut lengths = Vec::new();
     for path in rust_files("src") {
         for (name, length) in functions(&read(&path)) {
             assert!(
-                length <= FUNCTION,
-                "{}: `{name}` has {length} lines, {FUNCTION} are allowed",
+                length <= MAX_FUNCTION_LINES,
+                "{}: `{name}` has {length} lines, {MAX_FUNCTION_LINES} are allowed",
                 path.display()
             );
             lengths.push(length);
@@ -294,19 +296,19 @@ fn functions_fit_a_screen() {
     lengths.sort_unstable();
     assert!(
         lengths.len() > 100,
-        "the checker finds too few functions: {}",
+        "too few functions found: {}",
         lengths.len()
     );
     let nine_of_ten = lengths[lengths.len() * 9 / 10];
     assert!(
-        nine_of_ten <= MOST_FUNCTIONS,
-        "a tenth of the functions has more than {nine_of_ten} lines"
+        nine_of_ten <= MAX_P90_FUNCTION_LINES,
+        "a tenth of the functions has at least {nine_of_ten} lines"
     );
 }
 
 #[test]
-fn foreign_libraries_have_one_address() {
-    for (library, home) in [
+fn external_crates_are_used_only_in_their_modules() {
+    for (library, allowed_paths) in [
         ("reqwest", "src/vlm/server src/store/weaviate"),
         ("prost", "src/store/weaviate"),
         ("pdfium_render", "src/render/"),
@@ -319,17 +321,20 @@ fn foreign_libraries_have_one_address() {
         ("minijinja", "src/vlm/in_process/chat_template.rs"),
     ] {
         for path in rust_files("src") {
-            let inside = path
+            let path_in_repo = path
                 .strip_prefix(env!("CARGO_MANIFEST_DIR"))
                 .unwrap()
                 .to_string_lossy()
                 .into_owned();
-            let named = read(&path)
+            let is_used = read(&path)
                 .lines()
                 .any(|l| !l.trim_start().starts_with("//") && l.contains(library));
             assert!(
-                !named || home.split(' ').any(|home| inside.starts_with(home)),
-                "{inside} names {library}, which lives in {home}"
+                !is_used
+                    || allowed_paths
+                        .split(' ')
+                        .any(|allowed| path_in_repo.starts_with(allowed)),
+                "{path_in_repo} uses {library}, which is restricted to {allowed_paths}"
             );
         }
     }

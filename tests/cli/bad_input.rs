@@ -99,12 +99,12 @@ fn table() -> Vec<(&'static str, Vec<u8>, Outcome)> {
         (
             "picture.png",
             b"\x89PNG\r\n\x1a\n torn".to_vec(),
-            Manual("not a readable picture"),
+            Manual("not a readable image"),
         ),
         (
             "notes.txt",
             b"just words".to_vec(),
-            Manual("neither a PDF nor a picture"),
+            Manual("not a PDF or an image"),
         ),
     ]
 }
@@ -206,7 +206,7 @@ fn passwords_open_and_are_never_printed() {
     let wrong = desk.run(&["locked.pdf", "--password", "wr0ng-w0rd", "-v"]);
     assert_eq!(wrong.code, 2);
     assert!(
-        wrong.err.contains("the one given does not open it") && !wrong.err.contains("wr0ng-w0rd"),
+        wrong.err.contains("the given one is wrong") && !wrong.err.contains("wr0ng-w0rd"),
         "{}",
         wrong.err
     );

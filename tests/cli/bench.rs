@@ -161,8 +161,8 @@ fn a_baseline_tells_the_ratio_and_a_slower_run_exits_3() {
     });
     assert_eq!(faster.code, 0, "{}", faster.err);
     assert!(
-        faster.err.contains("of another model")
-            && faster.err.contains("of another machine: Abacus"),
+        faster.err.contains("from another model")
+            && faster.err.contains("from another machine: Abacus"),
         "{}",
         faster.err
     );

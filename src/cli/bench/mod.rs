@@ -78,7 +78,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &BenchArgs) -> Result<Exit
     let benchmark = Benchmark {
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        machine: Machine::here(),
+        machine: Machine::current(),
         warm_up: format!(
             "a batch of {}, not counted, before each setting",
             name(&files[0])
@@ -94,7 +94,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &BenchArgs) -> Result<Exit
         write(file, &throughput::markdown(&benchmark))?;
     }
     if let Some(file) = &args.html {
-        let page = throughput::html(&benchmark).map_err(|e| Diagnostic::failure(&e))?;
+        let page = throughput::html(&benchmark).map_err(|e| Diagnostic::from_error(&e))?;
         write(file, &page)?;
     }
     let failed = benchmark
@@ -117,7 +117,7 @@ fn files(ui: &Ui, args: &BenchArgs) -> Result<Vec<PathBuf>, Diagnostic> {
         }
     }
     match files.is_empty() {
-        true => Err(Diagnostic::plain("there is no manual to measure")),
+        true => Err(Diagnostic::new("there is no manual to measure")),
         false => Ok(files),
     }
 }
@@ -196,7 +196,7 @@ fn round(
         let (manual, run): (String, Run) = bench.run(ui, file, &args.input.pages, args)?;
         if STOP.load(Ordering::Relaxed) {
             let why = "stopped; nothing is reported, the temporary store is gone";
-            return Err(Diagnostic::plain(why));
+            return Err(Diagnostic::new(why));
         }
         match manuals.get_mut(at) {
             Some(runs) => runs.runs.push(run),
@@ -219,7 +219,7 @@ fn name(file: &Path) -> String {
 /// Reads an earlier report.
 fn read(file: &Path) -> Result<Benchmark, Diagnostic> {
     let failed = |why: String| {
-        Diagnostic::plain(format!("{}: {why}", file.display()))
+        Diagnostic::new(format!("{}: {why}", file.display()))
             .hint("a baseline is what `ingest bench --json` printed")
     };
     let text = std::fs::read_to_string(file).map_err(|e| failed(e.to_string()))?;

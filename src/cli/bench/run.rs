@@ -42,7 +42,7 @@ impl Bench {
                 servers @ Address::Servers(_) => servers.to_string(),
             },
             batch_size: plan.batch_size,
-            workers: settings.render.workers(),
+            workers: settings.render.worker_count(),
         };
         Ok(Self {
             settings,
@@ -61,7 +61,7 @@ impl Bench {
         let mut renderer = render::open(&self.settings.render).map_err(pipeline::Error::from)?;
         let manual = renderer
             .open(&job.source)
-            .map_err(|e| Diagnostic::plain(format!("{}: {e}", file.display())))?;
+            .map_err(|e| Diagnostic::new(format!("{}: {e}", file.display())))?;
         Ok(args.input.pages.within(manual.pages).len() as u32)
     }
 
@@ -100,7 +100,7 @@ impl Bench {
             .map_err(|e| Diagnostic::from(e).hint("TMPDIR names the folder of temporary stores"))?;
         let manual = stats.manuals.first();
         if let Some(why) = manual.and_then(|m| m.error.as_ref()) {
-            return Err(Diagnostic::plain(format!("{}: {why}", file.display())));
+            return Err(Diagnostic::new(format!("{}: {why}", file.display())));
         }
         let name = manual.map(|m| m.manual.clone()).unwrap_or_default();
         let mut run = record(&stats, peak);
@@ -144,6 +144,6 @@ fn record(stats: &RunStats, (peak_memory, peak_device_memory): (u64, Option<u64>
         peak_device_memory,
         mlx: None,
     };
-    run.share();
+    run.compute_shares();
     run
 }

@@ -172,11 +172,11 @@ impl EvalStore {
 fn complete(ui: &Ui, stats: &RunStats) -> Result<(), Diagnostic> {
     if STOP.load(Ordering::Relaxed) {
         let why = "stopped; nothing is reported, the temporary store is gone";
-        return Err(Diagnostic::plain(why));
+        return Err(Diagnostic::new(why));
     }
     for manual in &stats.manuals {
         if let Some(why) = &manual.error {
-            return Err(Diagnostic::plain(format!("{}: {why}", manual.manual)));
+            return Err(Diagnostic::new(format!("{}: {why}", manual.manual)));
         }
         for failure in &manual.failed {
             let (name, page, why) = (&manual.manual, failure.page, &failure.reason);
@@ -189,11 +189,9 @@ fn complete(ui: &Ui, stats: &RunStats) -> Result<(), Diagnostic> {
         stats.total(|manual| manual.waiting),
         stats.total(|manual| manual.stored),
     ) {
-        (0, 0) => Err(Diagnostic::plain("no page could be stored")),
+        (0, 0) => Err(Diagnostic::new("no page could be stored")),
         (0, _) => Ok(()),
-        _ => Err(Diagnostic::plain(
-            "the server of the temporary store is away",
-        )),
+        _ => Err(Diagnostic::new("the server of the temporary store is away")),
     }
 }
 

@@ -63,7 +63,7 @@ pub(super) struct EvalArgs {
 pub(super) fn run(ui: &mut Ui, common: &Common, args: &EvalArgs) -> Result<(), Diagnostic> {
     let folder = args.source.as_ref().filter(|source| source.is_dir());
     let dataset = folder.map(|at| Dataset::open(at)).transpose();
-    let dataset = dataset.map_err(|e| Diagnostic::failure(&e))?;
+    let dataset = dataset.map_err(|e| Diagnostic::from_error(&e))?;
     interrupt::install_handler()?;
     let mut measured = Vec::new();
     let mut thumbnails = Thumbnails::new();
@@ -132,7 +132,8 @@ fn report(
         false => ui.data(evaluation::text(evaluation, args.failures))?,
     }
     if let Some(file) = &args.html {
-        let page = evaluation::html(evaluation, thumbnails).map_err(|e| Diagnostic::failure(&e))?;
+        let page =
+            evaluation::html(evaluation, thumbnails).map_err(|e| Diagnostic::from_error(&e))?;
         super::write(file, &page)?;
     }
     if let Some(folder) = &args.mteb {
@@ -147,7 +148,7 @@ fn report(
 fn write_below(file: &Path, text: &str) -> Result<(), Diagnostic> {
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder)
-            .map_err(|e| Diagnostic::plain(format!("{}: {e}", folder.display())))?;
+            .map_err(|e| Diagnostic::new(format!("{}: {e}", folder.display())))?;
     }
     super::write(file, text)
 }
@@ -176,8 +177,8 @@ struct EvalRun {
 impl EvalRun {
     fn new(settings: Settings, pages: EvalStore, sets: Vec<QuerySet>) -> Result<Self, Diagnostic> {
         Ok(Self {
-            model: library::model_of(&settings, &pages.profile)?,
-            visual_weight: library::card_of(&settings, &pages.profile)?.visual_weight,
+            model: library::open_model_for_profile(&settings, &pages.profile)?,
+            visual_weight: library::card_for_profile(&settings, &pages.profile)?.visual_weight,
             settings,
             pages,
             sets,

@@ -43,7 +43,7 @@ struct QueryEntry {
 
 /// Reads questions; those whose pages are not stored are an error.
 pub(super) fn read(store: &dyn Store, file: &Path) -> Result<QuerySet, Diagnostic> {
-    let failed = |why: String| Diagnostic::plain(format!("{}: {why}", file.display()));
+    let failed = |why: String| Diagnostic::new(format!("{}: {why}", file.display()));
     let text = std::fs::read_to_string(file).map_err(|e| failed(e.to_string()))?;
     let all: QueryFile = serde_json::from_str(&text).map_err(|e| failed(e.to_string()))?;
     if all.is_empty() {
@@ -124,7 +124,7 @@ pub(super) fn outlines(
         let set = outline(store, card.id, &manual.outline)?;
         if set.queries.is_empty() {
             let why = format!("{path}: it has no bookmarks that make questions");
-            return Err(Diagnostic::plain(why)
+            return Err(Diagnostic::new(why)
                 .hint("a file of questions works for every manual: `ingest eval questions.json`"));
         }
         sets.push(set);

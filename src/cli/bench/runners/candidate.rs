@@ -8,7 +8,10 @@ use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
 use crate::evaluate::{description_matches, simple_accuracy, vqa_accuracy};
 use crate::library;
-use crate::measure::{self, Answers, Candidate, Consistency, Figures, PageSaid, Percentiles, Row};
+use crate::measure::{
+    self, AnswerAccuracy, ApproachResult, Candidate, Consistency, PageOutput, Percentiles,
+    RoundMetrics,
+};
 use crate::page::Description;
 use crate::vlm::{self, Runner};
 
@@ -71,7 +74,7 @@ impl Bench<'_> {
         };
         // The next candidate needs the memory.
         drop(
-            vlm::open(&config, library::in_process_memory(self.settings))
+            vlm::open(&config, library::in_process_vlm_memory_limit(self.settings))
                 .and_then(|runner| runner.unload()),
         );
         match filled {
@@ -81,7 +84,7 @@ impl Bench<'_> {
                 record.error = Some(why);
             }
             Err(Cut::Stopped) => {
-                return Err(Diagnostic::plain("stopped; nothing is reported"));
+                return Err(Diagnostic::new("stopped; nothing is reported"));
             }
         }
         record.verdict = grade::verdict(&record, self.memory());
@@ -90,7 +93,7 @@ impl Bench<'_> {
 
     /// Bytes of memory that a model may take.
     fn memory(&self) -> u64 {
-        library::memory_limit(self.settings)
+        library::vlm_memory_limit(self.settings)
     }
 
     fn fill(&self, config: &vlm::Config, record: &mut Candidate) -> Result<(), Cut> {
@@ -102,12 +105,12 @@ impl Bench<'_> {
                 Approach::Lanes => (size, 1),
                 Approach::Interleaved => (1, size),
             };
-            let runner = vlm::open(&config, library::in_process_memory(self.settings))?;
+            let runner = vlm::open(&config, library::in_process_vlm_memory_limit(self.settings))?;
             if record.server.is_empty() {
                 record.server.clone_from(&runner.card().name);
                 record.load = self.load(&*runner, &config)?;
             }
-            let mut row = Row {
+            let mut row = ApproachResult {
                 approach: approach.name().to_owned(),
                 batch: size,
                 rounds: Vec::new(),
@@ -122,21 +125,21 @@ impl Bench<'_> {
                 }
                 done => done?,
             }
-            record.rows.push(row);
+            record.approaches.push(row);
             said.push(first);
         }
-        if let Some(why) = nothing(&record.rows) {
+        if let Some(why) = nothing(&record.approaches) {
             return Err(Cut::Failed(why));
         }
         let best = record.best().cloned();
         let at = record
-            .rows
+            .approaches
             .iter()
             .position(|row| Some(row) == best.as_ref());
-        record.said = at.map(|at| said.swap_remove(at)).unwrap_or_default();
+        record.outputs = at.map(|at| said.swap_remove(at)).unwrap_or_default();
         let mut config = config.clone();
         (config.lanes, config.interleave) = (TIMES, 1);
-        let runner = vlm::open(&config, library::in_process_memory(self.settings))?;
+        let runner = vlm::open(&config, library::in_process_vlm_memory_limit(self.settings))?;
         record.answers = self.answers(&*runner, &config)?;
         record.consistency = Some(self.constancy(&*runner, &config)?);
         Ok(())
@@ -176,8 +179,8 @@ impl Bench<'_> {
         &self,
         runner: &dyn Runner,
         config: &vlm::Config,
-        row: &mut Row,
-        first: &mut Vec<PageSaid>,
+        row: &mut ApproachResult,
+        first: &mut Vec<PageOutput>,
     ) -> Result<(), Cut> {
         let settings = self.settings(config);
         let gauge: &Gauge<'_> = &|| runner.process().and_then(measure::process_memory);
@@ -207,7 +210,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    fn figures(&self, round: &Round) -> Figures {
+    fn figures(&self, round: &Round) -> RoundMetrics {
         let all: Vec<_> = self.trial.pages().collect();
         let place = |id| all.iter().position(|(page, ..)| *page == id);
         let described = round.pages.iter().filter_map(|(id, said)| {
@@ -231,24 +234,24 @@ impl Bench<'_> {
         };
         let waits: Vec<f64> = round.exchanges.iter().map(|one| one.ttft).collect();
         let failed = round.pages.iter().filter(|(_, said)| said.is_err()).count();
-        Figures {
+        RoundMetrics {
             described: round.pages.len() - failed,
             failed,
             seconds: round.seconds,
-            questions: round.exchanges.len(),
+            requests: round.exchanges.len(),
             attempts: round.pages.len() + round.retries.values().sum::<u32>() as usize,
             prompt_tokens: sum(&|end| end.prompt_tokens),
             tokens: sum(&|end| end.tokens),
-            waiting: waits.iter().sum(),
-            speaking: round
+            ttft_seconds: waits.iter().sum(),
+            generation_seconds: round
                 .exchanges
                 .iter()
                 .map(|one| one.seconds - one.ttft)
                 .sum(),
-            first: Percentiles::of(waits),
+            ttft: Percentiles::of(waits),
             truncated: classes(&["truncated"]),
-            loops: classes(&["repetition"]),
-            unread: classes(&[
+            repetitions: classes(&["repetition"]),
+            unusable: classes(&[
                 "unparsable",
                 "empty",
                 "gibberish",
@@ -256,14 +259,18 @@ impl Bench<'_> {
                 "mislabelled",
                 "thinking",
             ]),
-            mapped: description_matches(&described.collect(), &layers),
+            matched: description_matches(&described.collect(), &layers),
             memory_change: None,
             peak: round.peak,
         }
     }
 
     /// Answers to the questions, with the page's picture and without.
-    fn answers(&self, runner: &dyn Runner, config: &vlm::Config) -> Result<Option<Answers>, Cut> {
+    fn answers(
+        &self,
+        runner: &dyn Runner,
+        config: &vlm::Config,
+    ) -> Result<Option<AnswerAccuracy>, Cut> {
         if self.questions.is_empty() {
             return Ok(None);
         }
@@ -285,12 +292,13 @@ impl Bench<'_> {
             let all = self.questions.len() as f64;
             Ok((simple / all, vqa / all))
         };
-        let ((simple, vqa), (blind_simple, blind_vqa)) = (share(true)?, share(false)?);
-        Ok(Some(Answers {
+        let ((simple, vqa), (simple_without_image, vqa_without_image)) =
+            (share(true)?, share(false)?);
+        Ok(Some(AnswerAccuracy {
             simple,
             vqa,
-            blind_simple,
-            blind_vqa,
+            simple_without_image,
+            vqa_without_image,
         }))
     }
 
@@ -308,16 +316,16 @@ impl Bench<'_> {
         };
         let ((alone, alone_distance), (beside, beside_distance)) = (alike(&alone), alike(&beside));
         Ok(Consistency {
-            alone,
-            alone_distance,
-            beside,
-            beside_distance,
+            sequential: alone,
+            sequential_distance: alone_distance,
+            concurrent: beside,
+            concurrent_distance: beside_distance,
         })
     }
 }
 
 /// Why there is nothing to report, where no way of asking came to an end.
-fn nothing(rows: &[Row]) -> Option<String> {
+fn nothing(rows: &[ApproachResult]) -> Option<String> {
     let is_empty = rows.iter().all(|row| row.rounds.is_empty());
     let why = rows.iter().find_map(|row| row.error.clone());
     why.filter(|_| is_empty)
@@ -341,15 +349,15 @@ fn words(said: &Description) -> String {
     words.join(" ")
 }
 
-fn said(round: &Round) -> Vec<PageSaid> {
+fn said(round: &Round) -> Vec<PageOutput> {
     let mut all: Vec<_> = round.pages.iter().collect();
     all.sort_by(|(a, _), (b, _)| a.cmp(b));
     let one = |(id, said): &(_, annotate::DescribeResult)| {
         let id: &crate::page::PageId = id;
-        PageSaid {
+        PageOutput {
             page: id.to_string(),
             described: said.is_ok(),
-            said: match said {
+            text: match said {
                 Ok(page) => format!("{}: {}", page.title, page.summary),
                 Err((class, why)) => format!("{class}: {why}"),
             },

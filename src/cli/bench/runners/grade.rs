@@ -75,12 +75,12 @@ fn checks(candidate: &Candidate, memory: u64) -> Vec<Check> {
         let pages = (total.described + total.failed).max(1) as f64;
         let described = total.described as f64 / pages;
         check("pages with a description", described, (0.95, 0.8), false);
-        if total.mapped.1 > 0 {
-            let fits = total.mapped.0 as f64 / total.mapped.1 as f64;
+        if total.matched.1 > 0 {
+            let fits = total.matched.0 as f64 / total.matched.1 as f64;
             check("descriptions that fit their page", fits, (0.95, 0.8), false);
         }
         let attempts = total.attempts.max(1) as f64;
-        let bad = (total.truncated + total.loops + total.unread) as f64 / attempts;
+        let bad = (total.truncated + total.repetitions + total.unusable) as f64 / attempts;
         check(
             "answers cut, in circles or not to be read",
             bad,
@@ -94,9 +94,9 @@ fn checks(candidate: &Candidate, memory: u64) -> Vec<Check> {
         let reference = tiers::known(&candidate.name).and_then(|tier| tier.tokens_per_second);
         // Of one answer by itself, as the reference is.
         let rates = candidate
-            .rows
+            .approaches
             .iter()
-            .filter_map(|row| row.total().speech_rate());
+            .filter_map(|row| row.total().generation_rate());
         if let (Some(rate), Some(reference)) = (rates.reduce(f64::max), reference) {
             let share = rate / reference;
             check(
@@ -114,19 +114,19 @@ fn checks(candidate: &Candidate, memory: u64) -> Vec<Check> {
         // Answers must be found word for word: few models exceed one half.
         check("right answers", answers.vqa, (0.2, 0.05), false);
         // As right without the picture as with it: it does not look.
-        let gain = if answers.is_blind() { 0.0 } else { 1.0 };
+        let gain = if answers.ignores_image() { 0.0 } else { 1.0 };
         check("answers that need the picture", gain, (0.5, 0.5), false);
     }
     if let Some(constancy) = candidate.consistency {
         check(
             "same answer, asked alone",
-            constancy.alone,
+            constancy.sequential,
             (0.9, 0.5),
             false,
         );
         check(
             "same answer, asked beside others",
-            constancy.beside,
+            constancy.concurrent,
             (0.5, 0.0),
             false,
         );
@@ -137,25 +137,25 @@ fn checks(candidate: &Candidate, memory: u64) -> Vec<Check> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measure::{Answers, Figures, Row};
+    use crate::measure::{AnswerAccuracy, ApproachResult, RoundMetrics};
 
-    fn candidate(described: usize, mapped: usize) -> Candidate {
+    fn candidate(described: usize, matched: usize) -> Candidate {
         Candidate {
             name: "ollama=qwen2.5vl:7b".to_owned(),
-            rows: vec![Row {
+            approaches: vec![ApproachResult {
                 approach: "lanes".to_owned(),
                 batch: 4,
-                rounds: vec![Figures {
+                rounds: vec![RoundMetrics {
                     described,
                     failed: 20 - described,
                     seconds: 10.0,
-                    questions: 20,
+                    requests: 20,
                     attempts: 20,
                     tokens: Some(1000),
-                    speaking: 10.0,
-                    mapped: (mapped, described),
+                    generation_seconds: 10.0,
+                    matched: (matched, described),
                     peak: Some(50),
-                    ..Figures::default()
+                    ..RoundMetrics::default()
                 }],
                 error: None,
             }],
@@ -181,12 +181,12 @@ mod tests {
             grade(&swapped, 100).1,
             "descriptions that fit their page: 0.50, less than 0.80"
         );
-        let answers = |vqa, blind_vqa| {
-            let answers = Some(Answers {
+        let answers = |vqa, vqa_without_image| {
+            let answers = Some(AnswerAccuracy {
                 simple: 0.0,
                 vqa,
-                blind_simple: 0.0,
-                blind_vqa,
+                simple_without_image: 0.0,
+                vqa_without_image,
             });
             Candidate {
                 answers,
@@ -202,7 +202,7 @@ mod tests {
         );
         // 100 tokens/s beside a reference of 94, and 20.
         let mut slow = good.clone();
-        slow.rows[0].rounds[0].speaking = 50.0;
+        slow.approaches[0].rounds[0].generation_seconds = 50.0;
         let (level, why) = grade(&slow, 100);
         assert_eq!(level, Grade::Warn);
         assert!(

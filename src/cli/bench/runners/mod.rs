@@ -150,7 +150,7 @@ pub(super) fn run(ui: &Ui, common: &Common, args: &RunnersArgs) -> Result<ExitCo
     let benchmark = RunnerBenchmark {
         schema: RUNNER_SCHEMA,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        machine: Machine::here(),
+        machine: Machine::current(),
         pages: trial.pages().count(),
         library,
         megapixels: settings.describe.megapixels,
@@ -176,7 +176,7 @@ fn tell(
     }
     if let Some(file) = &args.html {
         let pages = trial.pages().map(|(id, _, jpeg)| (id.to_string(), jpeg));
-        let page = reports::html(benchmark, pages).map_err(|e| Diagnostic::failure(&e))?;
+        let page = reports::html(benchmark, pages).map_err(|e| Diagnostic::from_error(&e))?;
         write(file, &page)?;
     }
     let is_bad = |grade: Grade| grade == Grade::Fail;
@@ -213,7 +213,7 @@ fn render(
     let is_empty = trial.pages().next().is_none();
     match is_empty {
         false => Ok(trial),
-        true => Err(Diagnostic::plain("there is no page to describe")
+        true => Err(Diagnostic::new("there is no page to describe")
             .hint("blank pages are not asked about; `ingest list` tells what is stored")),
     }
 }

@@ -74,7 +74,7 @@ pub(super) fn read(files: &[PathBuf], trial: &Trial) -> Result<Vec<VqaQuestion>,
     let in_hand = |asked: &VqaQuestion| trial.pages().any(|(id, ..)| *id == asked.page);
     all.retain(|asked| in_hand(asked) && !asked.answers.is_empty());
     match all.is_empty() && !files.is_empty() {
-        true => Err(Diagnostic::plain("no question is about a page in hand")
+        true => Err(Diagnostic::new("no question is about a page in hand")
             .hint("VQA v2 wants two files, `--questions QUESTIONS.json,ANNOTATIONS.json`, and its pictures stored")),
         false => Ok(all),
     }
@@ -117,5 +117,5 @@ fn parsed<T: for<'a> Deserialize<'a>>(file: &Path, json: Value) -> Result<T, Dia
 }
 
 fn failed(file: &Path, why: &dyn std::fmt::Display) -> Diagnostic {
-    Diagnostic::plain(format!("{}: {why}", file.display()))
+    Diagnostic::new(format!("{}: {why}", file.display()))
 }

@@ -1,4 +1,4 @@
-//! How workers live and die: with their parent, and not by the terminal. And our own manuals through them.
+//! Lifecycle of render workers: they exit with their parent and ignore the terminal. And the sample manuals rendered.
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
@@ -36,7 +36,7 @@ fn source(path: &Path) -> Source {
 }
 
 #[test]
-fn our_manuals_have_labels_outline_text_and_a_scan() {
+fn sample_manuals_have_labels_outline_text_and_a_scan() {
     let mut renderer = renderer();
     for name in ["heat-pump-service-manual", "alarm-panel-firmware-manual"] {
         let path = Path::new("manuals").join(name).with_extension("pdf");
@@ -48,8 +48,8 @@ fn our_manuals_have_labels_outline_text_and_a_scan() {
         let pages = renderer.pages(&PageSet::all()).unwrap();
         let pages: Vec<_> = pages.map(|(_, page)| page.unwrap()).collect();
         assert!(pages.iter().all(|page| !page.blank));
-        let silent = pages.iter().filter(|page| page.text.is_empty()).count();
-        assert_eq!(silent, 1, "{name}: only the scan has no text layer");
+        let without_text = pages.iter().filter(|page| page.text.is_empty()).count();
+        assert_eq!(without_text, 1, "{name}: only the scan has no text layer");
         let wide = |p: &&ingest::render::Rendered| p.image.size().width > p.image.size().height;
         assert!(
             pages.iter().filter(wide).count() >= 1,
@@ -58,7 +58,7 @@ fn our_manuals_have_labels_outline_text_and_a_scan() {
     }
 }
 
-/// What the system says of a process: state, parent, process group.
+/// State, parent and process group of a process.
 #[cfg(target_os = "linux")]
 fn process(pid: u32) -> Option<(char, u32, u32)> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -71,11 +71,11 @@ fn process(pid: u32) -> Option<(char, u32, u32)> {
     ))
 }
 
-/// Waits, at most ten seconds, until something is there.
+/// Polls, for at most ten seconds, until `poll` returns a value.
 #[cfg(target_os = "linux")]
-fn until<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
+fn until<T>(mut poll: impl FnMut() -> Option<T>) -> Option<T> {
     (0..200).find_map(|_| {
-        let found = look();
+        let found = poll();
         if found.is_none() {
             std::thread::sleep(std::time::Duration::from_millis(50));
         }
@@ -93,9 +93,9 @@ fn child_of(parent: u32) -> Option<u32> {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_busy_worker_ends_with_its_parent_and_has_a_group_of_its_own() {
+fn busy_worker_exits_with_its_parent_and_has_its_own_process_group() {
     let mut parent = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "a_page_that_takes_a_minute"])
+        .args(["--ignored", "--exact", "helper_renders_a_slow_page"])
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
@@ -112,12 +112,12 @@ fn a_busy_worker_ends_with_its_parent_and_has_a_group_of_its_own() {
             .is_none_or(|(state, ..)| state == 'Z')
             .then_some(())
     });
-    assert!(gone.is_some(), "worker {worker} is still there");
+    assert!(gone.is_some(), "worker {worker} is still running");
 }
 
 #[test]
-#[ignore = "run by the test above, which kills it"]
-fn a_page_that_takes_a_minute() {
+#[ignore = "run as a process by the test above, which kills it"]
+fn helper_renders_a_slow_page() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("forms.pdf");
     std::fs::write(&path, support::pdf::form_bomb(7)).unwrap();

@@ -1,4 +1,4 @@
-//! Picture files as manuals of one page.
+//! Image files (PNG, JPEG, TIFF) as manuals of one page.
 
 use std::io::Cursor;
 
@@ -10,7 +10,7 @@ use image::{DynamicImage, ImageDecoder, ImageReader, Limits, RgbImage};
 use super::size;
 use crate::page::Size;
 
-/// Decodes a picture upright, on white, at most so many pixels large.
+/// Decodes an image: EXIF orientation applied, transparency on white, at most `max_pixels` large.
 pub(super) fn decode(bytes: &[u8], max_pixels: u64, memory: u64) -> Result<RgbImage, String> {
     let mut reader = ImageReader::new(Cursor::new(bytes));
     let mut limits = Limits::default();
@@ -19,16 +19,16 @@ pub(super) fn decode(bytes: &[u8], max_pixels: u64, memory: u64) -> Result<RgbIm
     let reader = reader.with_guessed_format().map_err(|e| e.to_string())?;
     let mut decoder = reader.into_decoder().map_err(|e| e.to_string())?;
     let orientation = decoder.orientation().map_err(|e| e.to_string())?;
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?;
-    picture.apply_orientation(orientation);
-    shrink(on_white(picture), max_pixels)
+    let mut image = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?;
+    image.apply_orientation(orientation);
+    shrink(on_white(image), max_pixels)
 }
 
-fn on_white(picture: DynamicImage) -> RgbImage {
-    if !picture.color().has_alpha() {
-        return picture.into_rgb8();
+fn on_white(image: DynamicImage) -> RgbImage {
+    if !image.color().has_alpha() {
+        return image.into_rgb8();
     }
-    let source = picture.into_rgba8();
+    let source = image.into_rgba8();
     let mut flat = RgbImage::new(source.width(), source.height());
     for (from, to) in source.pixels().zip(flat.pixels_mut()) {
         let alpha = u32::from(from.0[3]);
@@ -39,14 +39,14 @@ fn on_white(picture: DynamicImage) -> RgbImage {
     flat
 }
 
-fn shrink(picture: RgbImage, max_pixels: u64) -> Result<RgbImage, String> {
-    let size = Size::new(picture.width(), picture.height());
-    let target = size::of_picture(size, max_pixels);
+fn shrink(image: RgbImage, max_pixels: u64) -> Result<RgbImage, String> {
+    let size = Size::new(image.width(), image.height());
+    let target = size::of_image(size, max_pixels);
     if target == size {
-        return Ok(picture);
+        return Ok(image);
     }
     let mut small = RgbImage::new(target.width, target.height);
-    let from = TypedImageRef::<U8x3>::from_buffer(size.width, size.height, &picture)
+    let from = TypedImageRef::<U8x3>::from_buffer(size.width, size.height, &image)
         .map_err(|e| e.to_string())?;
     let mut to = TypedImage::<U8x3>::from_buffer(target.width, target.height, &mut small)
         .map_err(|e| e.to_string())?;
@@ -60,30 +60,28 @@ fn shrink(picture: RgbImage, max_pixels: u64) -> Result<RgbImage, String> {
 mod tests {
     use super::*;
 
-    fn png(picture: &DynamicImage) -> Vec<u8> {
+    fn png(image: &DynamicImage) -> Vec<u8> {
         let mut bytes = Cursor::new(Vec::new());
-        picture
-            .write_to(&mut bytes, image::ImageFormat::Png)
-            .unwrap();
+        image.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
         bytes.into_inner()
     }
 
     #[test]
-    fn transparent_is_white() {
+    fn transparent_pixels_become_white() {
         let clear = DynamicImage::ImageRgba8(image::RgbaImage::new(3, 2));
-        let picture = decode(&png(&clear), 100, 1 << 20).unwrap();
-        assert!(picture.iter().all(|v| *v == 255));
+        let image = decode(&png(&clear), 100, 1 << 20).unwrap();
+        assert!(image.iter().all(|v| *v == 255));
     }
 
     #[test]
-    fn large_pictures_shrink() {
+    fn large_images_are_scaled_down() {
         let large = DynamicImage::ImageRgb8(RgbImage::new(400, 100));
-        let picture = decode(&png(&large), 10_000, 1 << 20).unwrap();
-        assert_eq!(picture.dimensions(), (200, 50));
+        let image = decode(&png(&large), 10_000, 1 << 20).unwrap();
+        assert_eq!(image.dimensions(), (200, 50));
     }
 
     #[test]
-    fn rubbish_is_refused() {
-        assert!(decode(b"\x89PNG\r\n\x1a\nrubbish", 100, 1 << 20).is_err());
+    fn invalid_data_is_an_error() {
+        assert!(decode(b"\x89PNG\r\n\x1a\ninvalid", 100, 1 << 20).is_err());
     }
 }

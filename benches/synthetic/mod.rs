@@ -76,7 +76,7 @@ impl Shelf {
         let vectors = self.vectors(number)?;
         let (rows, mut rng) = (vectors.len() as u16, Rng::with_seed(u64::from(number)));
         let cells = (0..rows).collect();
-        let places = PatchMap::new(25, rows.div_ceil(25), cells, vectors.len())?;
+        let patches = PatchMap::new(25, rows.div_ceil(25), cells, vectors.len())?;
         Ok(StoredPage {
             id: PageId::new(&manual(), number),
             origin: "origin".to_owned(),
@@ -87,7 +87,7 @@ impl Shelf {
             description: None,
             blank: false,
             thumbnail: std::iter::repeat_with(|| rng.u8(..)).take(20_000).collect(),
-            vectors: Vectors::New(PageVectors { vectors, places }),
+            vectors: Vectors::New(PageVectors { vectors, patches }),
         })
     }
 }

@@ -280,11 +280,11 @@ impl Keeper<'_> {
         match before.map(|annotation| annotation.outcome) {
             Some(Outcome::Described(description)) => {
                 self.tally.twins += 1;
-                let twin_of = Some(twin.to_string());
+                let duplicate_of = Some(twin.to_string());
                 self.put(
                     id,
                     Outcome::Described(Description {
-                        twin_of,
+                        duplicate_of,
                         ..description
                     }),
                 )

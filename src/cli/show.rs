@@ -86,7 +86,7 @@ fn see_again(
     Ok(PageVectors {
         // As they would be stored.
         vectors: seen.vectors.rounded_to_f16(),
-        places: seen.places,
+        patches: seen.patches,
     })
 }
 
@@ -140,14 +140,14 @@ fn told(annotation: &Annotation) -> String {
         "figures",
         page.figures
             .iter()
-            .map(|f| labelled(&f.label, &f.says))
+            .map(|f| labelled(&f.label, &f.content))
             .collect(),
     );
     list(
         "tables",
         page.tables
             .iter()
-            .map(|t| labelled(&t.label, &t.says))
+            .map(|t| labelled(&t.label, &t.content))
             .collect(),
     );
     let mark = |one: &Identifier| match one.confirmed {
@@ -155,7 +155,10 @@ fn told(annotation: &Annotation) -> String {
         false => format!("{} (unconfirmed)", one.text),
     };
     list("identifiers", page.identifiers.iter().map(mark).collect());
-    let twin = page.twin_of.as_ref().map(|twin| format!(", as {twin}"));
+    let twin = page
+        .duplicate_of
+        .as_ref()
+        .map(|twin| format!(", as {twin}"));
     lines.push(format!(
         "described by {}{}",
         annotation.model,

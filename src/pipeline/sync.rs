@@ -203,7 +203,7 @@ fn pooled(page: StoredPage, factor: u32) -> Result<StoredPage, (PageId, PageErro
         Ok(pooled) => Ok(StoredPage {
             vectors: Vectors::New(PageVectors {
                 vectors: pooled.vectors.rounded_to_f16(),
-                places: pooled.places,
+                patches: pooled.patches,
             }),
             ..page
         }),

@@ -1,39 +1,43 @@
-//! Which parts of a line are computed.
+//! Line segments: the parts of a line of cells that are computed, with their receptive field.
 
 use std::ops::Range;
 
-/// Cells that a stretch takes along at either end: twelve places for `gather`, ten for the late blocks.
-const BESIDE: usize = 2;
+/// Cells of context at either end of a segment: twelve positions for `gather`, ten for the late blocks.
+const CONTEXT_CELLS: usize = 2;
 
-/// A part of a line of cells that is computed.
-pub(super) struct Stretch {
+/// A computed part of a line of cells.
+pub(super) struct LineSegment {
     /// Row of cells.
     pub(super) row: usize,
     /// Columns of cells.
     pub(super) columns: Range<usize>,
-    /// Columns of the cells asked for.
-    pub(super) wanted: Vec<usize>,
+    /// Columns of the requested cells.
+    pub(super) targets: Vec<usize>,
 }
 
-/// Stretches that hold the cells asked for and what these see along their line; `cells` ascend.
-pub(super) fn stretches(cells: impl Iterator<Item = usize>, columns: usize) -> Vec<Stretch> {
-    let mut found: Vec<Stretch> = Vec::new();
+/// Segments that cover the requested cells and their receptive field along the line; `cells` ascend.
+pub(super) fn line_segments(
+    cells: impl Iterator<Item = usize>,
+    columns: usize,
+) -> Vec<LineSegment> {
+    let mut segments: Vec<LineSegment> = Vec::new();
     for cell in cells {
         let (row, column) = (cell / columns, cell % columns);
-        let seen = column.saturating_sub(BESIDE)..(column + 1 + BESIDE).min(columns);
-        match found.last_mut() {
-            Some(last) if last.row == row && seen.start <= last.columns.end => {
-                last.columns.end = seen.end;
-                last.wanted.push(column);
+        let window =
+            column.saturating_sub(CONTEXT_CELLS)..(column + 1 + CONTEXT_CELLS).min(columns);
+        match segments.last_mut() {
+            Some(last) if last.row == row && window.start <= last.columns.end => {
+                last.columns.end = window.end;
+                last.targets.push(column);
             }
-            _ => found.push(Stretch {
+            _ => segments.push(LineSegment {
                 row,
-                columns: seen,
-                wanted: vec![column],
+                columns: window,
+                targets: vec![column],
             }),
         }
     }
-    found
+    segments
 }
 
 #[cfg(test)]
@@ -41,11 +45,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cells_share_a_stretch_where_they_see_each_other() {
+    fn cells_share_a_segment_if_their_contexts_overlap() {
         let cells = [0, 5, 11, 12, 20, 37];
-        let found: Vec<_> = stretches(cells.into_iter(), 20)
+        let segments: Vec<_> = line_segments(cells.into_iter(), 20)
             .into_iter()
-            .map(|s| (s.row, s.columns, s.wanted))
+            .map(|s| (s.row, s.columns, s.targets))
             .collect();
         let expected = [
             (0, 0..8, vec![0, 5]),
@@ -53,6 +57,6 @@ mod tests {
             (1, 0..3, vec![0]),
             (1, 15..20, vec![17]),
         ];
-        assert_eq!(found, expected);
+        assert_eq!(segments, expected);
     }
 }

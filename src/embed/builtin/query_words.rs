@@ -1,18 +1,18 @@
-//! A question as words. The rule is the one the training pages were labelled with (`train/words.py`): what is printed and
-//! what is asked must be cut alike.
+//! Query tokenization into words, by the rule that labelled the training pages (`train/words.py`): pages and queries must
+//! be tokenized alike.
 
-/// Words that say nothing about a page.
-const STOP: &str = " a about after all also an and any are as at be been but by can could did do does for from had has have \
+/// Stop words.
+const STOP_WORDS: &str = " a about after all also an and any are as at be been but by can could did do does for from had has have \
 how i if in into is it its may me more most my no not of on one only or other our should so some such than that the their \
 them then there these they this to used using was we were what when where which while who why will with would you your ";
 
-/// Letters that may stand inside a word, between two others.
-const JOINTS: &[char] = &['-', '.', '/', '_', '\''];
+/// Characters that may connect two letters or digits within a word.
+const CONNECTORS: &[char] = &['-', '.', '/', '_', '\''];
 
-/// Longest word in letters; what is behind is cut off.
-const LONGEST: usize = 24;
+/// Letters of a word; longer words are truncated.
+const MAX_LETTERS: usize = 24;
 
-/// Lower case without accents, letter for letter.
+/// Lower case without accents, character by character.
 fn fold(c: char) -> char {
     match c.to_lowercase().next().unwrap_or(c) {
         'à' | 'á' | 'â' | 'ä' | 'å' | 'æ' => 'a',
@@ -27,60 +27,64 @@ fn fold(c: char) -> char {
     }
 }
 
-/// Every word of a text, in order: letters and digits, and joints between two of them.
-fn words(text: &str) -> Vec<String> {
+/// All words of a text in order: letters and digits, and connectors between two of them.
+fn tokenize(text: &str) -> Vec<String> {
     let folded: Vec<char> = text.chars().map(fold).collect();
-    let solid = |i: usize| folded.get(i).is_some_and(char::is_ascii_alphanumeric);
-    let mut found: Vec<String> = Vec::new();
-    let mut open = false;
+    let is_alphanumeric = |i: usize| folded.get(i).is_some_and(char::is_ascii_alphanumeric);
+    let mut words: Vec<String> = Vec::new();
+    let mut was_in_word = false;
     for (i, &c) in folded.iter().enumerate() {
-        let inside = solid(i) || (open && JOINTS.contains(&c) && solid(i + 1));
-        match found.last_mut() {
-            Some(word) if inside && open => word.push(c),
-            _ if inside => found.push(c.to_string()),
+        let in_word = is_alphanumeric(i)
+            || (was_in_word && CONNECTORS.contains(&c) && is_alphanumeric(i + 1));
+        match words.last_mut() {
+            Some(word) if in_word && was_in_word => word.push(c),
+            _ if in_word => words.push(c.to_string()),
             _ => {}
         }
-        open = inside;
+        was_in_word = in_word;
     }
-    found
+    words
 }
 
-/// The parts of a jointed word that are worth a vector of their own.
-fn parts(word: &str) -> impl Iterator<Item = &str> {
-    word.split(JOINTS).filter(move |p| {
+/// Parts of a compound word that get a vector of their own.
+fn compound_parts(word: &str) -> impl Iterator<Item = &str> {
+    word.split(CONNECTORS).filter(move |p| {
         p.len() < word.len()
             && (p.len() >= 3 || (p.len() == 2 && p.bytes().all(|b| b.is_ascii_alphabetic())))
     })
 }
 
-fn wanted(word: &str) -> bool {
-    !STOP.contains(&format!(" {word} "))
+/// Whether a word gets a vector: no stop word and no single letter.
+fn is_content_word(word: &str) -> bool {
+    !STOP_WORDS.contains(&format!(" {word} "))
         && (word.len() > 1 || word.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// What a question looks for: its words without stop words, jointed ones whole and then in parts, each once.
-/// A question of nothing but stop words keeps them, and one of no word at all is the empty word.
-pub(super) fn of_question(text: &str) -> Vec<String> {
-    let all = words(text);
-    let mut kept: Vec<String> = Vec::new();
-    let mut keep = |word: &str| {
-        let word = &word[..word.len().min(LONGEST)];
-        if !kept.iter().any(|k| k == word) {
-            kept.push(word.to_owned());
+/// Words of a query, each once: no stop words, compound words followed by their parts.
+/// A query of stop words only keeps them; a query without words is the empty word.
+pub(super) fn query_words(text: &str) -> Vec<String> {
+    let all = tokenize(text);
+    let mut selected: Vec<String> = Vec::new();
+    let mut select = |word: &str| {
+        let word = &word[..word.len().min(MAX_LETTERS)];
+        if !selected.iter().any(|k| k == word) {
+            selected.push(word.to_owned());
         }
     };
-    for word in all.iter().filter(|w| wanted(w)) {
-        keep(word);
-        parts(word).filter(|p| wanted(p)).for_each(&mut keep);
+    for word in all.iter().filter(|w| is_content_word(w)) {
+        select(word);
+        compound_parts(word)
+            .filter(|p| is_content_word(p))
+            .for_each(&mut select);
     }
-    if kept.is_empty() {
-        kept = if all.is_empty() {
+    if selected.is_empty() {
+        selected = if all.is_empty() {
             vec![String::new()]
         } else {
             all
         };
     }
-    kept
+    selected
 }
 
 #[cfg(test)]
@@ -88,32 +92,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_cut_as_on_the_training_pages() {
+    fn texts_are_tokenized_as_on_the_training_pages() {
         assert_eq!(
-            words("(Überdruck-Ventil), -dNOPAUSE key_value 12.5A"),
+            tokenize("(Überdruck-Ventil), -dNOPAUSE key_value 12.5A"),
             ["uberdruck-ventil", "dnopause", "key_value", "12.5a"]
         );
         assert_eq!(
-            words("foo(bar) a--b 5°C don't."),
+            tokenize("foo(bar) a--b 5°C don't."),
             ["foo", "bar", "a", "b", "5", "c", "don't"]
         );
     }
 
     #[test]
-    fn identifiers_count_whole_and_in_parts() {
+    fn identifiers_are_kept_whole_and_in_parts() {
         assert_eq!(
-            of_question("What does the error E-104 mean?"),
+            query_words("What does the error E-104 mean?"),
             ["error", "e-104", "104", "mean"]
         );
         assert_eq!(
-            of_question("anti-aliasing of M8x1.25"),
+            query_words("anti-aliasing of M8x1.25"),
             ["anti-aliasing", "anti", "aliasing", "m8x1.25", "m8x1"]
         );
     }
 
     #[test]
-    fn no_question_is_empty() {
-        assert_eq!(of_question("what is this"), ["what", "is", "this"]);
-        assert_eq!(of_question("???"), [""]);
+    fn query_words_are_never_empty() {
+        assert_eq!(query_words("what is this"), ["what", "is", "this"]);
+        assert_eq!(query_words("???"), [""]);
     }
 }

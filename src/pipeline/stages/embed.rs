@@ -147,7 +147,7 @@ impl Understand<'_> {
                     let vectors = seen.vectors.rounded_to_f16();
                     sheet.record.vectors = Vectors::New(PageVectors {
                         vectors,
-                        places: seen.places,
+                        patches: seen.patches,
                     });
                     good.push(sheet);
                 }

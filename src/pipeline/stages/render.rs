@@ -127,8 +127,10 @@ impl Desk<'_> {
         }
         self.store.enter(&card(self.run, self.job, manual.pages))?;
         if self.job.known.keys().any(|&n| n > manual.pages) {
-            self.store
-                .remove(&self.job.source.manual, &PageSet::from(manual.pages + 1))?;
+            self.store.remove(
+                &self.job.source.manual,
+                &PageSet::starting_at(manual.pages + 1),
+            )?;
         }
         let current = |n: &u32| {
             self.job

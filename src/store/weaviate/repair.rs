@@ -61,7 +61,7 @@ impl Weaviate {
         let range = filter::between(*first, last);
         let request = SearchRequest {
             filters: Some(filter::and(filter::manual(manual), range)),
-            ..self.near(&any.vectors.tail(1), numbers.len())
+            ..self.near(&any.vectors.last_rows(1), numbers.len())
         };
         let reply: SearchReply = self.call("Search", &request)?;
         let number = |result: &SearchResult| Fields::of(result).int("page_number");
@@ -82,7 +82,7 @@ impl Weaviate {
                 let Vectors::New(seen) = &page.vectors else {
                     continue;
                 };
-                let request = self.near(&seen.vectors.tail(1), NEAR);
+                let request = self.near(&seen.vectors.last_rows(1), NEAR);
                 let reply: SearchReply = self.call("Search", &request)?;
                 let is_it =
                     |result: &SearchResult| Fields::of(result).id().as_ref() == Some(&page.id);
@@ -124,12 +124,12 @@ impl Weaviate {
 
 /// The same page with its last row twice. Should the way end here, its origin tells that it must be made again.
 fn detour(page: StoredPage) -> StoredPage {
-    let Vectors::New(PageVectors { vectors, places }) = &page.vectors else {
+    let Vectors::New(PageVectors { vectors, patches }) = &page.vectors else {
         return page;
     };
     let doubled = PageVectors {
-        vectors: vectors.with(&vectors.tail(1)),
-        places: places.extended(),
+        vectors: vectors.concat(&vectors.last_rows(1)),
+        patches: patches.extended(),
     };
     StoredPage {
         origin: String::new(),

@@ -266,7 +266,7 @@ fn a_page_that_needs_too_much_memory_fails_alone() {
 #[test]
 fn pages_are_turned_the_way_their_text_runs_where_that_is_wanted() {
     let seen = |upright: bool| -> Vec<Rendered> {
-        let pages = Bench::open_with(&config(), upright).render("lying.pdf", &pdf::lying());
+        let pages = Bench::open_with(&config(), upright).render("lying.pdf", &pdf::sideways());
         pages.unwrap().into_iter().map(Result::unwrap).collect()
     };
     let (plain, upright) = (seen(false), seen(true));
@@ -286,13 +286,13 @@ fn pages_are_turned_the_way_their_text_runs_where_that_is_wanted() {
     let upside_down = plain[4].image.rgb().iter().zip(plain[0].image.rgb());
     assert!(upside_down.filter(|(a, b)| a.abs_diff(**b) > 100).count() > 10_000);
     // A few letters do not turn a page.
-    let few = Bench::open_with(&config(), true).render("turned.pdf", &pdf::turned());
+    let few = Bench::open_with(&config(), true).render("turned.pdf", &pdf::rotated());
     assert_eq!(few.unwrap()[1].as_ref().unwrap().image.size(), wide);
 }
 
 #[test]
 fn turned_and_cut_pages_keep_their_text() {
-    let pages = Bench::new().render("turned.pdf", &pdf::turned()).unwrap();
+    let pages = Bench::new().render("turned.pdf", &pdf::rotated()).unwrap();
     let expected = [
         (1275, 1650),
         (1650, 1275),

@@ -69,7 +69,7 @@ pub const PLAIN: &str = "/MediaBox [0 0 612 792] \
     /Resources << /Font << /F1 << /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> >> >>";
 
 /// A content stream with one line of text near the top and a bar at the bottom.
-pub fn says(text: &str) -> Vec<u8> {
+pub fn text_content(text: &str) -> Vec<u8> {
     format!("BT /F1 24 Tf 72 700 Td ({text}) Tj ET 72 72 400 40 re f").into_bytes()
 }
 
@@ -97,7 +97,10 @@ fn tree_of(kids: &[usize]) -> String {
 
 /// A valid file with one page per text.
 pub fn good(texts: &[&str]) -> Vec<u8> {
-    let list: Vec<(&str, Vec<u8>)> = texts.iter().map(|text| (PLAIN, says(text))).collect();
+    let list: Vec<(&str, Vec<u8>)> = texts
+        .iter()
+        .map(|text| (PLAIN, text_content(text)))
+        .collect();
     pages(&list, "")
 }
 
@@ -127,7 +130,7 @@ pub fn deep_tree(levels: usize) -> Vec<u8> {
 pub fn cyclic_tree() -> Vec<u8> {
     let mut pdf = Pdf::new();
     let (root, tree) = (pdf.add(""), pdf.add(""));
-    let page = pdf.page(tree, PLAIN, &says("the only page"));
+    let page = pdf.page(tree, PLAIN, &text_content("the only page"));
     pdf.set(root, catalogue(tree, ""));
     pdf.set(tree, tree_of(&[tree, page]));
     pdf.finish(root)
@@ -138,7 +141,7 @@ pub fn null_kid() -> Vec<u8> {
     let mut pdf = Pdf::new();
     let (root, tree) = (pdf.add(""), pdf.add(""));
     let none = pdf.add("null");
-    let page = pdf.page(tree, PLAIN, &says("the second page"));
+    let page = pdf.page(tree, PLAIN, &text_content("the second page"));
     pdf.set(root, catalogue(tree, ""));
     pdf.set(tree, tree_of(&[none, page]));
     pdf.finish(root)
@@ -154,7 +157,10 @@ pub fn sized(width: u32, height: u32) -> Vec<u8> {
 /// A page with an invalid content stream, and a valid page.
 pub fn broken_stream() -> Vec<u8> {
     let invalid = b"(((( BT ]] /F9 nonsense Tf >> Tj 0 0 q q".to_vec();
-    pages(&[(PLAIN, invalid), (PLAIN, says("the second page"))], "")
+    pages(
+        &[(PLAIN, invalid), (PLAIN, text_content("the second page"))],
+        "",
+    )
 }
 
 /// A page with nested forms, each of which draws the next ten times (exponential), and a valid page.
@@ -169,7 +175,7 @@ pub fn form_bomb(levels: usize) -> Vec<u8> {
     }
     let entries = format!("/MediaBox [0 0 612 792] /Resources << /XObject << /X {inner} 0 R >> >>");
     let bomb = pdf.page(tree, &entries, b"/X Do");
-    let page = pdf.page(tree, PLAIN, &says("the second page"));
+    let page = pdf.page(tree, PLAIN, &text_content("the second page"));
     pdf.set(root, catalogue(tree, ""));
     pdf.set(tree, tree_of(&[bomb, page]));
     pdf.finish(root)
@@ -178,11 +184,14 @@ pub fn form_bomb(levels: usize) -> Vec<u8> {
 /// A page with `count` diagonal strokes, and a valid page.
 pub fn strokes(count: usize) -> Vec<u8> {
     let content = "0 0 m 612 792 l S\n".repeat(count).into_bytes();
-    pages(&[(PLAIN, content), (PLAIN, says("the second page"))], "")
+    pages(
+        &[(PLAIN, content), (PLAIN, text_content("the second page"))],
+        "",
+    )
 }
 
 /// Pages rotated by 0, 90, 180 and 270 degrees, and one with a crop box far from the origin.
-pub fn turned() -> Vec<u8> {
+pub fn rotated() -> Vec<u8> {
     let fonts = PLAIN.split_once("/Resources").map_or("", |(_, r)| r);
     let entries: Vec<String> = [0, 90, 180, 270]
         .iter()
@@ -197,7 +206,7 @@ pub fn turned() -> Vec<u8> {
         .enumerate()
         .map(|(index, e)| {
             let content = if index < 4 {
-                says("turned page")
+                text_content("turned page")
             } else {
                 cut.clone()
             };
@@ -209,21 +218,21 @@ pub fn turned() -> Vec<u8> {
 
 /// One upright page, then pages as from scanners and wide tables: text running upwards, downwards, upwards on a rotated
 /// page, and upside down.
-pub fn lying() -> Vec<u8> {
+pub fn sideways() -> Vec<u8> {
     let fonts = PLAIN.split_once("/Resources").map_or("", |(_, r)| r);
     let wide = format!("/MediaBox [0 0 792 612] /Resources {fonts}");
-    let laid_right = format!("/Rotate 90 {wide}");
+    let rotated_wide = format!("/Rotate 90 {wide}");
     let upside_down = format!("/Rotate 180 {PLAIN}");
     let text = "a table that is wider than the paper that it is printed on";
-    let turned = |matrix: &str| [matrix.as_bytes(), &says(text)].concat();
-    let upwards = turned("0 1 -1 0 792 0 cm ");
+    let with_matrix = |matrix: &str| [matrix.as_bytes(), &text_content(text)].concat();
+    let upwards = with_matrix("0 1 -1 0 792 0 cm ");
     pages(
         &[
-            (PLAIN, turned("")),
+            (PLAIN, with_matrix("")),
             (&wide, upwards.clone()),
-            (&wide, turned("0 -1 1 0 0 612 cm ")),
-            (&laid_right, upwards),
-            (&upside_down, turned("")),
+            (&wide, with_matrix("0 -1 1 0 0 612 cm ")),
+            (&rotated_wide, upwards),
+            (&upside_down, with_matrix("")),
         ],
         "",
     )
@@ -235,7 +244,7 @@ pub fn labelled() -> Vec<u8> {
     let (root, tree) = (pdf.add(""), pdf.add(""));
     let kids: Vec<usize> = ["i", "ii", "1", "2"]
         .iter()
-        .map(|text| pdf.page(tree, PLAIN, &says(text)))
+        .map(|text| pdf.page(tree, PLAIN, &text_content(text)))
         .collect();
     let outline = pdf.objects.len() + 1;
     let (first, inner, last) = (outline + 1, outline + 2, outline + 3);

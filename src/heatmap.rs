@@ -10,12 +10,12 @@ use crate::vectors::{MultiVector, PageVectors, PatchMap};
 const ALPHA: f32 = 0.55;
 
 /// Draws the heat map over the page image, in yellow to red.
-pub fn overlay(page: PageImage, vectors: &PageVectors, query: &MultiVector) -> PageImage {
-    let map = relevance(vectors, query);
+pub fn overlay(page: PageImage, page_vectors: &PageVectors, query: &MultiVector) -> PageImage {
+    let map = relevance(page_vectors, query);
     let size = page.size();
     let (columns, rows) = (
-        usize::from(vectors.patches.columns()),
-        usize::from(vectors.patches.rows()),
+        usize::from(page_vectors.patches.columns()),
+        usize::from(page_vectors.patches.rows()),
     );
     let mut rgb = page.rgb().to_vec();
     for (i, pixel) in rgb.chunks_exact_mut(3).enumerate() {
@@ -35,11 +35,11 @@ pub fn overlay(page: PageImage, vectors: &PageVectors, query: &MultiVector) -> P
 }
 
 /// Relevance of each cell, 0..1, row-major; 0 for cells without a vector.
-fn relevance(vectors: &PageVectors, query: &MultiVector) -> Vec<f32> {
-    let patches = &vectors.patches;
+fn relevance(page_vectors: &PageVectors, query: &MultiVector) -> Vec<f32> {
+    let patches = &page_vectors.patches;
     let size = usize::from(patches.columns()) * usize::from(patches.rows());
     let mut map = vec![f32::NEG_INFINITY; size];
-    for (row, &cell) in vectors.vectors.rows().zip(patches.cells()) {
+    for (row, &cell) in page_vectors.vectors.rows().zip(patches.cells()) {
         if cell != PatchMap::NO_CELL {
             let dot = |q: &[f32]| q.iter().zip(row).map(|(a, b)| a * b).sum::<f32>();
             let heat = &mut map[usize::from(cell)];

@@ -58,15 +58,18 @@ fn max_difference(a: &[f32], b: &[f32]) -> f32 {
 fn pages_equal_torch() {
     let golden = golden();
     let mut model = builtin::open().unwrap();
-    let made = model
+    let embedded = model
         .embed_pages(&[Prepared::Gray(golden.page)])
         .unwrap()
         .remove(0)
         .unwrap();
-    assert_eq!((made.patches.columns(), made.patches.rows()), (9, 13));
-    assert_eq!(made.patches.cells(), golden.cells);
-    let off = max_difference(made.vectors.as_slice(), &golden.rows);
-    assert!(off < 1e-3, "off by {off}");
+    assert_eq!(
+        (embedded.patches.columns(), embedded.patches.rows()),
+        (9, 13)
+    );
+    assert_eq!(embedded.patches.cells(), golden.cells);
+    let error = max_difference(embedded.vectors.as_slice(), &golden.rows);
+    assert!(error < 1e-3, "off by {error}");
 }
 
 #[test]
@@ -78,9 +81,9 @@ fn words_equal_torch() {
         .iter()
         .zip(golden.word_vectors.chunks_exact(DIM))
     {
-        let made = model.embed_query(word).unwrap();
-        let off = max_difference(&made.as_slice()[..DIM], expected);
-        assert!(off < 1e-3, "`{word}` is off by {off}");
+        let embedded = model.embed_query(word).unwrap();
+        let error = max_difference(&embedded.as_slice()[..DIM], expected);
+        assert!(error < 1e-3, "`{word}` is off by {error}");
     }
 }
 
@@ -88,7 +91,7 @@ fn words_equal_torch() {
 fn printed_words_are_found_in_their_cells() {
     let golden = golden();
     let mut model = builtin::open().unwrap();
-    let made = model
+    let embedded = model
         .embed_pages(&[Prepared::Gray(golden.page)])
         .unwrap()
         .remove(0)
@@ -102,10 +105,10 @@ fn printed_words_are_found_in_their_cells() {
                 .map(|(a, b)| a * b)
                 .sum::<f32>()
         };
-        let best = made
+        let best = embedded
             .vectors
             .rows()
-            .zip(made.patches.cells())
+            .zip(embedded.patches.cells())
             .max_by(|a, b| score(a.0).total_cmp(&score(b.0)));
         found += usize::from(best.is_some_and(|(_, cell)| cells.contains(&usize::from(*cell))));
     }

@@ -92,8 +92,8 @@ impl Json {
     /// A list of unsigned integers.
     pub fn whole_numbers(&self, name: &str) -> Option<Vec<usize>> {
         let list = self.value.get(name)?.as_array()?;
-        let whole = |value: &Value| value.as_u64().map(|number| number as usize);
-        list.iter().map(whole).collect()
+        let unsigned = |value: &Value| value.as_u64().map(|number| number as usize);
+        list.iter().map(unsigned).collect()
     }
 
     /// The error that this file requires an unsupported feature.

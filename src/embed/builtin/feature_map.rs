@@ -125,8 +125,8 @@ impl FeatureMap {
     }
 
     /// The floats from a position to the end.
-    pub(super) fn data_from(&self, place: usize) -> &[f32] {
-        &self.data[place * self.channels..]
+    pub(super) fn data_from(&self, position: usize) -> &[f32] {
+        &self.data[position * self.channels..]
     }
 
     /// Zeroes the positions between rows in `part`, a slice of the interior that starts at interior position `first`.

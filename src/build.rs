@@ -1,4 +1,4 @@
-//! Build script: downloads libpdfium, which is embedded into the executable, pinned and hash-checked, from the `pypdfium2` wheel.
+//! Build script: downloads libpdfium, pinned and hash-checked, from the `pypdfium2` wheel, to embed it.
 //!
 //! `PDFIUM_LIBRARY=/path` uses another library and downloads nothing. No code of the wheel is run.
 //! With the feature `mlx` it also sets the run path of MLX's library on Linux.
@@ -202,7 +202,7 @@ fn notices(folder: &Path) -> Result<String> {
     Ok(text)
 }
 
-/// Whether a notice is for a part that the embedded libraries do not contain: other platforms, and the JavaScript engine.
+/// Whether a notice is for a part that the embedded libraries lack: other platforms, and the JavaScript engine.
 fn is_unrelated(path: &Path) -> bool {
     ["android", "cibw_musl", "pbin_musl", "v8_xfa"]
         .iter()

@@ -1,7 +1,7 @@
-//! Heat map of a page and a query: the maximum similarity of each patch with any query vector, drawn over the page image.
+//! Heat map: the maximum similarity of each patch with any query vector, drawn over the page image.
 //!
-//! As in `colpali_engine.interpretability` (patches x query tokens, min-max normalised over the query), but with the maximum
-//! over tokens instead of one map per token; cells without a vector stay transparent.
+//! As in `colpali_engine.interpretability` (patches x query tokens, min-max normalised over the query), but with the
+//! maximum over tokens instead of one map per token; cells without a vector stay transparent.
 
 use crate::page::PageImage;
 use crate::vectors::{MultiVector, PageVectors, PatchMap};

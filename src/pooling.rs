@@ -1,8 +1,9 @@
 //! Hierarchical token pooling: clusters the rows of a page and replaces each cluster by its normalised mean.
 //!
-//! Equals `HierarchicalTokenPooler` of colpali-engine 0.3.18 (`compression/token_pooling/hierarchical_token_pooling.py`)
-//! number by number (`tests/pooling.rs`): the rows of `1 - V Vᵀ` are points, Ward linkage merges them, the dendrogram is cut
-//! into `n / factor` clusters, and the mean of each is scaled to length 1.
+//! Equals `HierarchicalTokenPooler` of colpali-engine 0.3.18
+//! (`compression/token_pooling/hierarchical_token_pooling.py`) number by number (`tests/pooling.rs`): the rows of
+//! `1 - V Vᵀ` are points, Ward linkage merges them, the dendrogram is cut into `n / factor` clusters, and the mean of
+//! each is scaled to length 1.
 
 use kodama::{Dendrogram, Method, linkage};
 use rayon::prelude::*;
@@ -50,8 +51,8 @@ fn clusters(rows: &[&[f32]], max: usize) -> Vec<Vec<usize>> {
     clusters
 }
 
-/// Root of each row when the dendrogram is cut into at most `max` clusters; as scipy's `fcluster` with `maxclust`: merges of
-/// equal height are applied together.
+/// Root of each row when the dendrogram is cut into at most `max` clusters; as scipy's `fcluster` with `maxclust`:
+/// merges of equal height are applied together.
 fn roots(tree: &Dendrogram<f64>, max: usize) -> Vec<usize> {
     let n = tree.observations();
     let steps = tree.steps();
@@ -67,10 +68,10 @@ fn roots(tree: &Dendrogram<f64>, max: usize) -> Vec<usize> {
     root
 }
 
-/// Condensed distance matrix: Euclidean distances between the rows of `1 - V Vᵀ`, upper triangle row by row, f64 as in scipy.
+/// Condensed distance matrix: Euclidean distances between the rows of `1 - V Vᵀ`, upper triangle by rows, f64 as scipy.
 ///
-/// Two such rows differ by `(a - b) Vᵀ`, which has the length of `(a - b) L` where `Vᵀ V = L Lᵀ`: the same distances, between
-/// points with as many dimensions as a vector has instead of one per vector.
+/// Two such rows differ by `(a - b) Vᵀ`, which has the length of `(a - b) L` where `Vᵀ V = L Lᵀ`: the same distances,
+/// between points with as many dimensions as a vector has instead of one per vector.
 fn distances(rows: &[&[f32]]) -> Vec<f64> {
     let points = points(rows);
     let points = &points;

@@ -1,9 +1,9 @@
 //! Our side of `embed.py` and `builtin.py`: ColQwen2.5-3B with random weights and few layers, and the built-in model.
 //!
-//! `peer-embed make FOLDER` writes the checkpoint. `peer-embed layers FOLDER` prints the time of one layer of each kind on
-//! a large page (3,072 patches, 779 tokens), CPU time of one thread. `peer-embed pages FOLDER OUT.f32 IMAGE…` embeds pages
-//! one by one, prints the seconds of each, and writes the concatenated vectors as raw f32. `peer-embed built-in OUT.f32
-//! IMAGE…` does so with the built-in model and grayscale images of its size, and prints the total seconds.
+//! `peer-embed make FOLDER` writes the checkpoint. `peer-embed layers FOLDER` prints the time of one layer of each kind
+//! on a large page (3,072 patches, 779 tokens), CPU time of one thread. `peer-embed pages FOLDER OUT.f32 IMAGE…` embeds
+//! pages one by one, prints the seconds of each, and writes the concatenated vectors as raw f32. `peer-embed built-in
+//! OUT.f32 IMAGE…` does so with the built-in model and grayscale images of its size, and prints the total seconds.
 
 #![expect(clippy::print_stdout, reason = "prints measurements")]
 

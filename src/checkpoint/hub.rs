@@ -1,6 +1,6 @@
 //! Model sources: a local folder, or the Hugging Face hub and its cache. The only file that uses `hf_hub`.
 //!
-//! Supported environment variables of the hub: `HF_HOME`, `HF_HUB_CACHE`, `HF_ENDPOINT`, `HF_TOKEN` and `HF_HUB_OFFLINE`.
+//! Supported variables of the hub: `HF_HOME`, `HF_HUB_CACHE`, `HF_ENDPOINT`, `HF_TOKEN` and `HF_HUB_OFFLINE`.
 
 use std::env;
 use std::path::{Path, PathBuf};

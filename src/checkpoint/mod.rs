@@ -94,8 +94,8 @@ impl Weights {
     /// Opens the files and compares them with the schema of the model, before anything is loaded.
     ///
     /// # Errors
-    /// [`Error::File`] if a file cannot be read; [`Error::Weights`] if a tensor is missing, unused, quantized or of another
-    /// shape.
+    /// [`Error::File`] if a file cannot be read; [`Error::Weights`] if a tensor is missing, unused, quantized or of
+    /// another shape.
     pub fn open(model: &str, files: &WeightFiles, schema: &Schema) -> Result<Self, Error> {
         let checkpoint = Checkpoint::open(model, &files.base)?;
         if let Some(name) = quantized::find_quantized(&checkpoint, schema) {

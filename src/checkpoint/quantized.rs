@@ -1,7 +1,7 @@
-//! Quantized checkpoints in the layout of mlx-community: affine-quantized matrices, and the vision kernel channels last.
+//! Quantized checkpoints in the layout of mlx-community: affine-quantized matrices, vision kernel channels last.
 //!
-//! Converters skip the vision tower today but did not always, and may quantize single layers differently, so quantization is
-//! inferred from the tensors: a layer with `.scales` is quantized, with the parameters that their shape implies.
+//! Converters skip the vision tower today but did not always, and may quantize single layers differently. So parameters
+//! are inferred from the tensors: a layer with `.scales` is quantized, and their shape implies how.
 
 use std::collections::HashMap;
 
@@ -19,7 +19,7 @@ pub struct Quantization {
 /// Bits of the integers that hold quantized elements.
 const WORD_BITS: usize = 32;
 
-/// The schema of a checkpoint in this layout, given the `schema` of the plain one, and the quantization of its matrices.
+/// The schema of a checkpoint in this layout, given the plain `schema`, and the quantization of its matrices.
 pub(super) fn expected(
     checkpoint: &Checkpoint,
     schema: &Schema,
@@ -63,8 +63,8 @@ pub(super) fn find_quantized<'s>(checkpoint: &Checkpoint, schema: &'s Schema) ->
     })
 }
 
-/// Infers the quantization that stores `inputs` elements as `words` integers and `groups` groups; 4 bits in groups of 64, the
-/// most common, if none matches, so that the comparison of shapes reports the mismatch.
+/// Infers the quantization that stores `inputs` elements as `words` integers and `groups` groups; 4 bits in groups of
+/// 64, the most common, if none matches, so that the comparison of shapes reports the mismatch.
 fn infer_quantization(inputs: usize, groups: usize, words: usize) -> Quantization {
     let bits = [2, 3, 4, 5, 6, 8]
         .into_iter()

@@ -6,7 +6,8 @@ use fast_image_resize::pixels::U8;
 use super::{GrayPage, PrepareError, pixels};
 use crate::page::{PageImage, Size};
 
-/// Converts a page to grayscale and resizes it to about `budget` pixels, so that body text has about the same height always.
+/// Converts a page to grayscale and resizes it to about `budget` pixels, so that body text always has about the
+/// same height.
 pub(super) fn prepare(page: &PageImage, budget: u32) -> Result<GrayPage, PrepareError> {
     let size = fit(page.size(), budget);
     let luma: Vec<u8> = page.rgb().chunks_exact(3).map(luma).collect();

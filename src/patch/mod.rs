@@ -20,7 +20,8 @@ pub enum Prepare {
     },
 }
 
-/// Pixel budget and patch geometry of a Qwen-family image processor (colpali-engine / transformers `Qwen2VLImageProcessor`).
+/// Pixel budget and patch geometry of a Qwen-family image processor (colpali-engine / transformers
+/// `Qwen2VLImageProcessor`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct PatchSpec {
     /// Side of a patch in pixels: 14 for Qwen2 and Qwen2.5.
@@ -116,7 +117,7 @@ impl Prepare {
     /// Preprocesses one page.
     ///
     /// # Errors
-    /// [`PrepareError::AspectRatio`] if the reference rejects the page, [`PrepareError::Resize`] if it cannot be resized.
+    /// [`PrepareError::AspectRatio`] if the reference rejects the page, [`PrepareError::Resize`] if resizing fails.
     pub fn prepare(&self, page: &PageImage) -> Result<Prepared, PrepareError> {
         match self {
             Self::Qwen(spec) => pixels::prepare(page, spec).map(Prepared::Qwen),

@@ -159,7 +159,7 @@ impl MultiVector {
         }
     }
 
-    /// Rounds all floats to the nearest f16. Done once, before pages are written, so that all stores hold the same values.
+    /// Rounds all floats to the nearest f16. Done once, before pages are written, so that all stores agree.
     #[must_use]
     pub fn rounded_to_f16(mut self) -> Self {
         for value in &mut self.rows {
@@ -199,7 +199,8 @@ pub struct PageVectors {
 /// Identity of the model that produced vectors: two profiles may share a collection only if their ids are equal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Profile {
-    /// Short hex digest of model config, prompts, pixel budget and weights, and the pool factor; never of device or dtype.
+    /// Short hex digest of model config, prompts, pixel budget and weights, and the pool factor; never of device or
+    /// dtype.
     pub id: String,
     /// Display name of the model, such as `built-in` or `vidore/colqwen2.5-v0.2`.
     pub model: String,

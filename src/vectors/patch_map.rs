@@ -2,7 +2,8 @@
 
 use super::ShapeError;
 
-/// The cell of each row of a multi-vector, or [`PatchMap::NO_CELL`], in a grid over the whole page. All cells are inside the grid.
+/// The cell of each row of a multi-vector, or [`PatchMap::NO_CELL`], in a grid over the whole page. All cells are
+/// inside the grid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PatchMap {
     columns: u16,

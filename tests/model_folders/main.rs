@@ -1,4 +1,4 @@
-//! Model folders: layouts of other exporters load; incomplete or unsupported folders are rejected with the file or tensor.
+//! Model folders: layouts of other exporters load; incomplete or unsupported folders are rejected by name.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod folder;

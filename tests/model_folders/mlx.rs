@@ -4,7 +4,7 @@ use ingest::embed::Engine;
 use serde_json::json;
 
 use super::folder::{Folder, Tensors, vectors};
-use super::quantized::{converted_folders, why};
+use super::quantized::{converted_folders, weights_error};
 
 /// Tolerance of vectors from quantized weights: candle computes with the dequantized weights in f32.
 const QUANTIZED_TOLERANCE: f32 = 1e-3;

@@ -5,7 +5,7 @@ use ingest::checkpoint::Error;
 
 use super::folder::{Folder, Tensors};
 
-/// Bits and group size of a matrix; `None` for tensors that converters do not quantize. Layers differ, which is allowed.
+/// Bits and group size of a matrix; `None` for tensors that converters do not quantize. Layers may differ.
 fn quantization(name: &str, from: usize) -> Option<(usize, usize)> {
     if !name.starts_with("language_model.") || !name.ends_with(".weight") || name.contains("norm") {
         return None;
@@ -17,8 +17,8 @@ fn quantization(name: &str, from: usize) -> Option<(usize, usize)> {
     }
 }
 
-/// Affine quantization between the minimum and maximum of each group: packed integers, scales, biases, and the dequantized
-/// matrix.
+/// Affine quantization between the minimum and maximum of each group: packed integers, scales, biases, and the
+/// dequantized matrix.
 fn quantize(matrix: &Tensor, bits: usize, group: usize) -> [Tensor; 4] {
     let (to, from) = matrix.dims2().unwrap();
     let values: Vec<f32> = matrix.flatten_all().unwrap().to_vec1().unwrap();

@@ -1,8 +1,8 @@
 //! Weighting by font size: large type counts more, since a page is about what its headings say.
 //!
-//! The page tower estimates the type size of every cell. The vector of body text is scaled down a little; the rest of its
-//! length goes into one extra float, where the vectors of words are zero. So a word in a heading scores higher than the
-//! same word in a paragraph, and rows still have length 1.
+//! The page tower estimates the type size of every cell. The vector of body text is scaled down a little; the rest of
+//! its length goes into one extra float, where the vectors of words are zero. So a word in a heading scores higher than
+//! the same word in a paragraph, and rows still have length 1.
 
 /// Share of its similarity that body text loses. Chosen on circuit-macros and octave, as a compromise between section
 /// titles, which gain, and words from paragraphs, which lose.
@@ -12,7 +12,7 @@ const HEADING_RATIO: f32 = 1.3;
 /// Largest size of body text, in pixels per em; applies to pages with little other text than headings.
 const MAX_BODY_SIZE: f32 = 18.0;
 
-/// The attenuated vector and the extra float, together of length 1; `body_text_score` is 0 in a heading, 1 in body text.
+/// The attenuated vector and the extra float, together of length 1; the score is 0 in a heading, 1 in body text.
 pub(super) fn attenuated(vector: &[f32], body_text_score: f32) -> impl Iterator<Item = f32> {
     let scale = 1.0 - BODY_ATTENUATION * body_text_score;
     let rest = (1.0 - scale * scale).sqrt();
@@ -31,7 +31,7 @@ pub(super) fn body_text_scores(sizes: &[f32]) -> Vec<f32> {
         .collect()
 }
 
-/// Moving average of type sizes over the adjacent cells of a line, since the size of one cell is uncertain. `cells` ascend.
+/// Moving average of type sizes over adjacent cells of a line, since one cell's size is uncertain. `cells` ascend.
 pub(super) fn smoothed(sizes: &[f32], cells: &[usize], columns: usize) -> Vec<f32> {
     let is_adjacent =
         |a: usize, b: usize| cells[a] + 1 == cells[b] && !cells[b].is_multiple_of(columns);

@@ -1,8 +1,9 @@
 //! Feature maps: activations on a grid, channels last, with zero padding.
 //!
-//! Rows are stored consecutively with `pad` zero positions between them, so a window that extends past the right end of a
-//! row reads the padding before the next. A convolution over all positions is then one matrix product with overlapping
-//! rows; only the positions between rows come out wrong, and are set to zero again. Rows may differ in length.
+//! Rows are stored consecutively with `pad` zero positions between them, so a window that extends past the right end of
+//! a row reads the padding before the next. A convolution over all positions is then one matrix product with
+//! overlapping rows; only the positions between rows come out wrong, and are set to zero again. Row lengths may
+//! differ.
 
 use std::ops::Range;
 
@@ -157,7 +158,7 @@ pub(super) fn relu(values: &mut [f32]) {
     }
 }
 
-/// Pointwise (1 x 1) convolution: bias plus the product of dense rows with the layer's matrix, then [`relu`] if `activate`.
+/// Pointwise (1 x 1) convolution: bias plus the product of rows with the layer's matrix, then [`relu`] if `activate`.
 pub(super) fn pointwise(out: &mut [f32], rows: &[f32], layer: &Layer, activate: bool) {
     fill_bias(out, layer);
     add_product(

@@ -1,7 +1,7 @@
 //! The built-in model: a two-tower convolutional network that matches printed words by their pixels. Needs no download.
 //!
-//! A page becomes one vector per printed cell of 16 x 48 pixels, a query one vector per word; contrastive training made the
-//! vector of a word similar to those of the cells that contain it. Headings count a little more than body text
+//! A page becomes one vector per printed cell of 16 x 48 pixels, a query one vector per word; contrastive training made
+//! the vector of a word similar to those of the cells that contain it. Headings count a little more than body text
 //! (`emphasis`). The model matches spelling, not meaning. `train/README.md` describes the training.
 
 mod emphasis;
@@ -32,12 +32,13 @@ use crate::vectors::{MultiVector, PageVectors, PatchMap, Profile};
 
 /// Pixels of a prepared page: A4 at 107 dpi.
 const PAGE_PIXELS: u32 = 1_100_000;
-/// Bytes of live activations per pixel of a page: two maps of 48 floats per 4 x 4 pixels and two of 128 floats per 16 x 4.
+/// Bytes of live activations per pixel of a page: two maps of 48 floats per 4 x 4 pixels and
+/// two of 128 floats per 16 x 4 pixels.
 const BYTES_PER_PIXEL: u64 = 48;
-/// Weight in rank fusion: the smallest at which the fused list loses no point of recall@5 to the better list, neither for
-/// section titles, where image search is better, nor for words from paragraphs, where text search is. The smallest, since
-/// the text layer is more reliable for words not spelt as in the query. Chosen on circuit-macros and octave, never on
-/// manuals that evaluate the model.
+/// Weight in rank fusion: the smallest at which the fused list loses no point of recall@5 to the better list, neither
+/// for section titles, where image search is better, nor for words from paragraphs, where text search is. The smallest,
+/// since the text layer is more reliable for words not spelt as in the query. Chosen on circuit-macros and octave,
+/// never on manuals that evaluate the model.
 const VISUAL_WEIGHT: f32 = 0.7;
 /// Version of the arithmetic; changes whenever the same weights would give other vectors.
 const VERSION: &str = "built-in 2";
@@ -56,8 +57,8 @@ pub(super) fn known_model() -> KnownModel {
     }
 }
 
-/// The model card, without loading the weights. The page size is fixed and the model always runs on the CPU, whatever the
-/// configuration.
+/// The model card, without loading the weights. The page size is fixed and the model always runs on the CPU, whatever
+/// the configuration.
 pub fn card() -> Card {
     let digest = Sha256::new()
         .chain_update(VERSION)

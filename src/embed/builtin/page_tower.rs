@@ -1,8 +1,9 @@
 //! Page tower: a convolutional network from ink to one vector per printed cell.
 //!
-//! Only bands of lines with print are computed. The receptive field of a cell is at most twenty pixels above and below its
-//! own row, so a band with that halo gives the same numbers as the whole page. Along the line the receptive field is 22
-//! positions to either side: from `fold` on, only segments of the line with print are computed, with that much context.
+//! Only bands of lines with print are computed. The receptive field of a cell is at most twenty pixels above and below
+//! its own row, so a band with that halo gives the same numbers as the whole page. Along the line the receptive field
+//! is 22 positions to either side: from `fold` on, only segments of the line with print are computed, with that much
+//! context.
 
 use std::ops::Range;
 

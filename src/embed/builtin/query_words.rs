@@ -1,5 +1,4 @@
-//! Query tokenization into words, by the rule that labelled the training pages (`train/words.py`): pages and queries must
-//! be tokenized alike.
+//! Tokenization of queries into words, by the rule that labelled the training pages (`train/words.py`).
 
 /// Stop words.
 const STOP_WORDS: &str = " a about after all also an and any are as at be been but by can could did do does for from had has have \

@@ -1,6 +1,6 @@
 //! Spelling features of a word: the rows of the embedding table that it sums.
 
-/// Letters, digits and connectors with a symbol of their own. Two more symbols: the word boundary, and any other character.
+/// Characters with a symbol of their own. Two more symbols: the word boundary, and any other character.
 const ALPHABET: &str = "abcdefghijklmnopqrstuvwxyz0123456789-./_'";
 const SYMBOLS: usize = ALPHABET.len() + 2;
 /// Distinct positions from either end of a word.

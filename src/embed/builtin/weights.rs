@@ -17,7 +17,7 @@ pub(super) fn parameters() -> u64 {
     (rest.len() as u64).saturating_sub(u64::from_le_bytes(*length)) / 2
 }
 
-/// A convolution with folded batch norm: for each kernel row a matrix of (kernel width x input channels, output channels).
+/// A convolution with folded batch norm: for each kernel row a (width x inputs, outputs) matrix.
 pub(super) struct Layer {
     /// Kernel height.
     pub(super) kernel_height: usize,

@@ -1,7 +1,7 @@
 //! Memory estimate of a ColQwen model, from its configuration alone.
 //!
-//! Pages go through the model in chunks of whole pages, at most [`chunk_size`] patches (or one page, if it is larger), so
-//! activations do not grow with the batch. Only the batch itself does: the pixels of its pages and their vectors.
+//! Pages go through the model in chunks of whole pages, at most [`chunk_size`] patches (or one page, if it is larger),
+//! so activations do not grow with the batch. Only the batch itself does: the pixels of its pages and their vectors.
 
 use crate::embed::Footprint;
 use crate::patch::PatchSpec;
@@ -13,7 +13,7 @@ use crate::qwen::candle::SCORE_TILE;
 const GPU_CHUNK_SIZE: usize = 16_384;
 /// Chunk size on the CPU, in patches: one large page.
 const CPU_CHUNK_SIZE: usize = 3_072;
-/// Allocated over live bytes: the allocators of GPU backends cache freed blocks of other sizes, up to the live bytes again.
+/// Allocated over live bytes: GPU allocators cache freed blocks of other sizes, up to as much as the live bytes.
 const ALLOCATOR_FACTOR: u64 = 2;
 
 /// Chunk size: patches that go through the model at a time.

@@ -1,5 +1,5 @@
-//! Model cards: facts about a checkpoint that its own files do not contain. One TOML file each in `cards/`; a model folder
-//! may contain its own as `ingest-card.toml`.
+//! Model cards: facts about a checkpoint that its own files do not contain. One TOML file each in `cards/`; a model
+//! folder may contain its own as `ingest-card.toml`.
 
 use std::fs;
 

@@ -7,8 +7,8 @@ use crate::qwen::{Vision, image_processor};
 /// Default maximum of visual tokens per page: the budget that ColQwen2.5 was trained with.
 const DEFAULT_VISUAL_TOKENS: u32 = 768;
 
-/// Reads the image processor's settings; `tokens` overrides the pixel budget. The budget of plain Qwen checkpoints counts as
-/// unset: no ColQwen was trained with it.
+/// Reads the image processor's settings; `tokens` overrides the pixel budget. The budget of plain Qwen checkpoints
+/// counts as unset: no ColQwen was trained with it.
 pub(super) fn read(
     json: Option<&Json>,
     vision: &Vision,

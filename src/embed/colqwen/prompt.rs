@@ -25,8 +25,8 @@ pub(super) struct PromptTemplate {
 }
 
 impl PromptTemplate {
-    /// Upper bound of the prompt tokens of a page besides the image, for any tokenizer: names in `<|…|>` are one token each,
-    /// everything else at most one per byte. The real tokenizer needs 11.
+    /// Upper bound of the prompt tokens of a page besides the image, for any tokenizer: names in `<|…|>` are one token
+    /// each, everything else at most one per byte. The real tokenizer needs 11.
     pub(super) fn page_tokens(&self) -> u32 {
         let mut tokens = 0;
         let mut rest = self.page.as_str();

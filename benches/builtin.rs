@@ -1,4 +1,4 @@
-//! The built-in model: pages a second on an A4 page of running text, and a question.
+//! Benchmark of the built-in model: A4 pages of running text, and a query.
 #![allow(
     clippy::unwrap_used,
     reason = "a benchmark that cannot go on should panic"
@@ -10,7 +10,7 @@ use ingest::page::Size;
 use ingest::patch::{GrayPage, Prepared};
 use safetensors::SafeTensors;
 
-/// An A4 page at 107 dpi, two thirds of it covered with the crop of the parity test.
+/// An A4 page at 107 dpi, two thirds of which are covered by the crop of the parity test.
 fn page() -> Prepared {
     let file = SafeTensors::deserialize(include_bytes!("../tests/golden/builtin/crop.safetensors"))
         .unwrap();
@@ -39,7 +39,7 @@ fn pages(c: &mut Criterion) {
     group.bench_function("a page", |b| {
         b.iter(|| model.embed_pages(&batch[..1]).unwrap());
     });
-    group.bench_function("a question", |b| {
+    group.bench_function("a query", |b| {
         b.iter(|| {
             model
                 .embed_query("What does the error E-104 mean?")

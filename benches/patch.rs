@@ -1,4 +1,4 @@
-//! Patch maths: an A4 page at 150 dpi as a Qwen vision tower eats it, and as the built-in model does.
+//! Benchmark of preprocessing an A4 page at 150 dpi, for a Qwen vision tower and for the built-in model.
 
 use std::hint::black_box;
 
@@ -16,16 +16,16 @@ fn prepare(criterion: &mut Criterion) {
     let page = page();
     let mut group = criterion.benchmark_group("prepare an A4 page at 150 dpi");
     group.throughput(Throughput::Elements(1));
-    let ways = [
+    let cases = [
         (
             "qwen, 768 tokens",
             Prepare::Qwen(PatchSpec::qwen(3136, 768 * 28 * 28)),
         ),
         ("gray, 1.1 megapixels", Prepare::Gray { pixels: 1_100_000 }),
     ];
-    for (name, way) in ways {
+    for (name, spec) in cases {
         group.bench_function(name, |bencher| {
-            bencher.iter(|| way.prepare(black_box(&page)))
+            bencher.iter(|| spec.prepare(black_box(&page)))
         });
     }
     group.finish();

@@ -160,7 +160,7 @@ fn page(number: u32) -> StoredPage {
         thumbnail: vec![7; 20_000],
         vectors: VectorUpdate::Replace(PageVectors {
             vectors: rows(PAGE_ROWS, u64::from(number)),
-            places: PatchMap::new(24, 32, cells, PAGE_ROWS).unwrap(),
+            patches: PatchMap::new(24, 32, cells, PAGE_ROWS).unwrap(),
         }),
     }
 }
@@ -194,7 +194,7 @@ fn sqlite(c: &mut Criterion) {
     group.bench_function("insert 32", |b| {
         b.iter(|| {
             store
-                .remove(&batch[0].id.manual, &PageSet::from(1))
+                .remove(&batch[0].id.manual, &PageSet::starting_at(1))
                 .unwrap();
             upsert_manual(store.as_ref());
             store.upsert(&batch).unwrap()

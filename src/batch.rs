@@ -1,15 +1,15 @@
-//! Grouping pages into batches by count and by cost: the memory cap, page by page.
+//! Batching: groups pages into batches limited by count and by cost, which bounds memory.
 
-/// What a batch may hold.
+/// Limits of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Most pages.
+    /// Maximum number of pages.
     pub pages: usize,
-    /// Most cost, in the unit of [`crate::patch::Prepare::cost`]. A single page above it makes a batch of its own.
+    /// Maximum total cost, in the unit of [`crate::patch::Prepare::cost`]. A single page above it is a batch by itself.
     pub cost: u64,
 }
 
-/// Collects items until the next one would break a limit.
+/// Collects items until the next one would exceed a limit.
 #[derive(Debug)]
 pub struct Batcher<T> {
     limits: Limits,
@@ -18,7 +18,7 @@ pub struct Batcher<T> {
 }
 
 impl<T> Batcher<T> {
-    /// An empty batch under `limits`.
+    /// Creates an empty batch with `limits`.
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
@@ -27,26 +27,26 @@ impl<T> Batcher<T> {
         }
     }
 
-    /// Adds an item; returns the batch that is complete by that, if one is.
+    /// Adds an item; returns a batch if this completes one.
     pub fn push(&mut self, item: T, cost: u64) -> Option<Vec<T>> {
         let full = !self.items.is_empty() && self.cost.saturating_add(cost) > self.limits.cost;
-        let done = if full { self.take() } else { None };
+        let complete = if full { self.take() } else { None };
         self.items.push(item);
         self.cost += cost;
-        if done.is_none() && self.items.len() >= self.limits.pages {
+        if complete.is_none() && self.items.len() >= self.limits.pages {
             self.take()
         } else {
-            done
+            complete
         }
     }
 
-    /// The batch begun, however small.
+    /// Takes the current batch, even if incomplete; `None` if it is empty.
     pub fn take(&mut self) -> Option<Vec<T>> {
         self.cost = 0;
         (!self.items.is_empty()).then(|| std::mem::take(&mut self.items))
     }
 
-    /// Lowers the page limit for the batches to come; never under 1.
+    /// Lowers the page limit of later batches; never below 1.
     pub fn shrink_to(&mut self, pages: usize) {
         self.limits.pages = self.limits.pages.min(pages.max(1));
     }
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_ends_before_its_cost_limit_breaks() {
+    fn a_batch_ends_before_its_cost_limit_is_exceeded() {
         let limits = Limits { pages: 9, cost: 10 };
         assert_eq!(
             batches(limits, &[6, 4, 5, 6, 30, 1]),
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn no_page_is_lost_when_both_limits_meet() {
+    fn no_page_is_lost_when_both_limits_are_reached() {
         let limits = Limits { pages: 1, cost: 1 };
         assert_eq!(batches(limits, &[3, 3]), [vec![3], vec![3]]);
     }

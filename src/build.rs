@@ -1,9 +1,12 @@
-//! Fetches libpdfium, which is embedded into the executable: pinned, hash-checked, from the `pypdfium2` wheel.
+//! Build script: downloads libpdfium, pinned and hash-checked, from the `pypdfium2` wheel, to embed it.
 //!
-//! `PDFIUM_LIBRARY=/path` takes another library instead and downloads nothing. No code of the wheel is run.
-//! With the feature `mlx` it also tells executables of Linux where MLX lies.
+//! `PDFIUM_LIBRARY=/path` uses another library and downloads nothing. No code of the wheel is run.
+//! With the feature `mlx` it also sets the run path of MLX's library on Linux.
 
-#![expect(clippy::print_stderr, reason = "cargo shows it when the build fails")]
+#![expect(
+    clippy::print_stderr,
+    reason = "cargo shows stderr when the build fails"
+)]
 
 use std::env;
 use std::error::Error;
@@ -15,20 +18,20 @@ use sha2::{Digest, Sha256};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// The wheels of one release hold the same build of PDFium (159.0.8149).
+/// Wheels of one release, which contain the same build of PDFium (159.0.8149).
 const PACKAGE: &str = "pypdfium2==5.15.2";
 
-/// Where the library of one kind of machine comes from.
+/// Source of the library for one platform.
 struct Wheel {
     os: &'static str,
     arch: &'static str,
-    /// The tag pip picks the wheel by.
+    /// Platform tag of the wheel.
     platform: &'static str,
     /// SHA-256 of the wheel; pip checks it.
     wheel_sha256: &'static str,
-    /// The library in the wheel.
+    /// Path of the library in the wheel.
     library: &'static str,
-    /// SHA-256 of the library: an earlier build's copy is used again only if it is this one.
+    /// SHA-256 of the library; a copy of an earlier build is reused only if it matches.
     library_sha256: &'static str,
 }
 
@@ -69,7 +72,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Tells executables of Linux where MLX lies; a Mac has it inside them.
+/// Sets the run path of MLX's library on Linux; on macOS MLX is linked statically.
 fn mlx() -> Result<()> {
     println!("cargo::rerun-if-env-changed=MLX_PREFIX");
     if env::var_os("CARGO_FEATURE_MLX").is_none() || env::var("CARGO_CFG_TARGET_OS")? != "linux" {
@@ -81,31 +84,31 @@ fn mlx() -> Result<()> {
     Ok(())
 }
 
-/// Puts library and licences where the crate includes them from.
+/// Writes library and licences to `OUT_DIR`, from which the crate includes them.
 fn embed() -> Result<()> {
     println!("cargo::rerun-if-changed=src/build.rs");
     println!("cargo::rerun-if-env-changed=PDFIUM_LIBRARY");
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let (library, licences) = (out.join("libpdfium"), out.join("pdfium-licences.txt"));
     match env::var_os("PDFIUM_LIBRARY").filter(|path| !path.is_empty()) {
-        Some(given) => take(Path::new(&given), &library, &licences)?,
+        Some(given) => copy_local(Path::new(&given), &library, &licences)?,
         None => fetch(wheel()?, &out, &library, &licences)?,
     }
     println!("cargo::rustc-env=PDFIUM_SHA256={}", sha256(&library)?);
     Ok(())
 }
 
-/// Embeds the library the builder names.
-fn take(given: &Path, library: &Path, licences: &Path) -> Result<()> {
+/// Embeds the library that `PDFIUM_LIBRARY` names.
+fn copy_local(given: &Path, library: &Path, licences: &Path) -> Result<()> {
     println!("cargo::rerun-if-changed={}", given.display());
     fs::copy(given, library)
         .map_err(|e| format!("PDFIUM_LIBRARY={} cannot be read: {e}", given.display()))?;
     let notice =
-        "PDFium was supplied by whoever built this program; its licence notices come with it.\n";
+        "PDFium was supplied by the builder of this program; see its own licence notices.\n";
     Ok(fs::write(licences, notice)?)
 }
 
-/// The wheel for the machine that is built for.
+/// The wheel for the target platform.
 fn wheel() -> Result<&'static Wheel> {
     let os = env::var("CARGO_CFG_TARGET_OS")?;
     let arch = env::var("CARGO_CFG_TARGET_ARCH")?;
@@ -115,7 +118,7 @@ fn wheel() -> Result<&'static Wheel> {
     })?)
 }
 
-/// Downloads the wheel and takes library and licences out of it, unless an earlier build has done so.
+/// Downloads the wheel and extracts library and licences, unless an earlier build has done so.
 fn fetch(wheel: &Wheel, out: &Path, library: &Path, licences: &Path) -> Result<()> {
     if licences.exists() && sha256(library).is_ok_and(|found| found == wheel.library_sha256) {
         return Ok(());
@@ -159,7 +162,7 @@ fn download(wheel: &Wheel, folder: &Path) -> Result<PathBuf> {
     Ok(archive.ok_or("pip downloaded no wheel")?)
 }
 
-/// Runs Python, and says what to install when that fails.
+/// Runs Python; an error includes what to install.
 fn python(args: &[&str], paths: &[&Path], what: &str) -> Result<()> {
     let remedy = "\nPDFium comes from PyPI at build time: Python 3 with pip and a network are needed\n\
         (Debian: apt install python3-pip; macOS: xcode-select --install),\n\
@@ -169,23 +172,23 @@ fn python(args: &[&str], paths: &[&Path], what: &str) -> Result<()> {
     if run.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&run.stderr);
-    Err(format!("{what} failed:\n{}{remedy}", said.trim()).into())
+    let stderr = String::from_utf8_lossy(&run.stderr);
+    Err(format!("{what} failed:\n{}{remedy}", stderr.trim()).into())
 }
 
-/// All licence texts of the wheel that concern the library, one after the other.
+/// Concatenates the licence texts of the wheel that apply to the library.
 fn notices(folder: &Path) -> Result<String> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
         let info = entry?.path();
         if info.extension().is_some_and(|e| e == "dist-info") {
-            list(&info.join("licenses"), &mut files)?;
+            collect_files(&info.join("licenses"), &mut files)?;
         }
     }
-    files.retain(|path| !elsewhere(path));
+    files.retain(|path| !is_unrelated(path));
     files.sort();
     if files.is_empty() {
-        return Err("the wheel holds no licence notices".into());
+        return Err("the wheel contains no licence notices".into());
     }
     let mut text = String::from("PDFium and the libraries inside it\n");
     for path in files {
@@ -199,19 +202,19 @@ fn notices(folder: &Path) -> Result<String> {
     Ok(text)
 }
 
-/// Notices of parts that are not in the libraries we embed: other systems, and the JavaScript engine.
-fn elsewhere(path: &Path) -> bool {
+/// Whether a notice is for a part that the embedded libraries lack: other platforms, and the JavaScript engine.
+fn is_unrelated(path: &Path) -> bool {
     ["android", "cibw_musl", "pbin_musl", "v8_xfa"]
         .iter()
         .any(|part| path.components().any(|c| c.as_os_str() == *part))
 }
 
-/// All files below a folder.
-fn list(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+/// Collects all files below a folder, recursively.
+fn collect_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         if path.is_dir() {
-            list(&path, files)?;
+            collect_files(&path, files)?;
         } else {
             files.push(path);
         }
@@ -219,7 +222,7 @@ fn list(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// The SHA-256 of a file, in hex.
+/// SHA-256 of a file, in hex.
 fn sha256(path: &Path) -> Result<String> {
     let digest = Sha256::digest(fs::read(path)?);
     Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())

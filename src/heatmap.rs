@@ -1,53 +1,53 @@
-//! Where a page matched a question: the best similarity of each patch with any query vector, laid over the picture.
+//! Heat map: the maximum similarity of each patch with any query vector, drawn over the page image.
 //!
-//! As `colpali_engine.interpretability` does it (patches x query tokens, min/max over the query), with the maximum over
-//! tokens in place of one map a token; patches that the model dropped stay clear.
+//! As in `colpali_engine.interpretability` (patches x query tokens, min-max normalised over the query), but with the
+//! maximum over tokens instead of one map per token; cells without a vector stay transparent.
 
 use crate::page::PageImage;
 use crate::vectors::{MultiVector, PageVectors, PatchMap};
 
-/// How strong the overlay is where the match is best.
+/// Opacity of the overlay at the best match.
 const ALPHA: f32 = 0.55;
 
-/// A picture of the page with the places that matched marked in warm colours.
-pub fn overlay(page: PageImage, seen: &PageVectors, query: &MultiVector) -> PageImage {
-    let map = relevance(seen, query);
+/// Draws the heat map over the page image, in yellow to red.
+pub fn overlay(page: PageImage, page_vectors: &PageVectors, query: &MultiVector) -> PageImage {
+    let map = relevance(page_vectors, query);
     let size = page.size();
     let (columns, rows) = (
-        usize::from(seen.places.columns()),
-        usize::from(seen.places.rows()),
+        usize::from(page_vectors.patches.columns()),
+        usize::from(page_vectors.patches.rows()),
     );
     let mut rgb = page.rgb().to_vec();
     for (i, pixel) in rgb.chunks_exact_mut(3).enumerate() {
         let (x, y) = (i % size.width as usize, i / size.width as usize);
-        let at = |p: usize, side: u32, cells: usize| {
+        let to_cell = |p: usize, side: u32, cells: usize| {
             ((p as f32 + 0.5) / side as f32 * cells as f32 - 0.5).max(0.0)
         };
         let heat = bilinear(
             &map,
             (columns, rows),
-            at(x, size.width, columns),
-            at(y, size.height, rows),
+            to_cell(x, size.width, columns),
+            to_cell(y, size.height, rows),
         );
         tint(pixel, heat);
     }
     PageImage::new(size, rgb).unwrap_or(page)
 }
 
-/// One value a cell, 0..1, row-major; 0 where no vector looks.
-fn relevance(seen: &PageVectors, query: &MultiVector) -> Vec<f32> {
-    let places = &seen.places;
-    let size = usize::from(places.columns()) * usize::from(places.rows());
+/// Relevance of each cell, 0..1, row-major; 0 for cells without a vector.
+fn relevance(page_vectors: &PageVectors, query: &MultiVector) -> Vec<f32> {
+    let patches = &page_vectors.patches;
+    let size = usize::from(patches.columns()) * usize::from(patches.rows());
     let mut map = vec![f32::NEG_INFINITY; size];
-    for (row, &cell) in seen.vectors.rows().zip(places.cells()) {
-        if cell != PatchMap::NOWHERE {
+    for (row, &cell) in page_vectors.vectors.rows().zip(patches.cells()) {
+        if cell != PatchMap::NO_CELL {
             let dot = |q: &[f32]| q.iter().zip(row).map(|(a, b)| a * b).sum::<f32>();
             let heat = &mut map[usize::from(cell)];
             *heat = query.rows().map(dot).fold(*heat, f32::max);
         }
     }
-    let seen = map.iter().copied().filter(|v| v.is_finite());
-    let (low, high) = seen.fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), v| {
+    let finite = map.iter().copied().filter(|v| v.is_finite());
+    let (low, high) = finite.fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), v| {
         (l.min(v), h.max(v))
     });
     let span = (high - low).max(1e-6);
@@ -56,6 +56,7 @@ fn relevance(seen: &PageVectors, query: &MultiVector) -> Vec<f32> {
         .collect()
 }
 
+/// Bilinear interpolation of the map at fractional cell coordinates.
 fn bilinear(map: &[f32], (columns, rows): (usize, usize), x: f32, y: f32) -> f32 {
     let (x0, y0) = (x as usize, y as usize);
     let at = |x: usize, y: usize| map[y.min(rows - 1) * columns + x.min(columns - 1)];
@@ -65,7 +66,7 @@ fn bilinear(map: &[f32], (columns, rows): (usize, usize), x: f32, y: f32) -> f32
     top * (1.0 - fy) + bottom * fy
 }
 
-/// Lays yellow to red over a pixel; the lower part of the scale stays clear, or every page would glow.
+/// Blends yellow to red into a pixel; relevance below 0.6 stays transparent, or every page would be tinted.
 fn tint(pixel: &mut [u8], heat: f32) {
     let strength = ((heat - 0.6) / 0.4).clamp(0.0, 1.0);
     let alpha = ALPHA * strength;
@@ -83,15 +84,15 @@ mod tests {
     use crate::page::Size;
 
     #[test]
-    fn the_matching_corner_turns_warm_and_the_rest_stays() {
+    fn overlay_tints_only_the_matching_corner() {
         let two = NonZeroUsize::new(2).unwrap();
         let vectors =
             MultiVector::new(vec![1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0], two).unwrap();
-        let cells = vec![0, 1, 2, 3, PatchMap::NOWHERE];
-        let places = PatchMap::new(2, 2, cells, 5).unwrap();
+        let cells = vec![0, 1, 2, 3, PatchMap::NO_CELL];
+        let patches = PatchMap::new(2, 2, cells, 5).unwrap();
         let query = MultiVector::new(vec![1.0, 0.0], two).unwrap();
         let white = PageImage::new(Size::new(20, 20), vec![255; 1200]).unwrap();
-        let marked = overlay(white, &PageVectors { vectors, places }, &query);
+        let marked = overlay(white, &PageVectors { vectors, patches }, &query);
         assert_eq!(
             &marked.rgb()[..3],
             [255, 115, 115],

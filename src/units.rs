@@ -1,4 +1,4 @@
-//! Bytes, seconds and rates: parsed and printed here and nowhere else.
+//! Parsing and formatting of byte sizes, durations and rates; done nowhere else.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// A number of bytes; reads `40 GB`, `16MiB`, `1024`, prints `3.2 GB`.
+/// A number of bytes; parses `40 GB`, `16MiB`, `1024`, displays as `3.2 GB`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct ByteSize(pub u64);
 
-/// A text that is no byte size.
+/// Error of parsing a byte size.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is no size; write it like 40 GB or 512 MiB")]
+#[error("invalid size `{0}`: expected a number and a unit, such as 40 GB or 512 MiB")]
 pub struct ByteSizeError(String);
 
 const UNITS: [(&str, u64); 9] = [
@@ -32,7 +32,7 @@ impl FromStr for ByteSize {
     type Err = ByteSizeError;
 
     fn from_str(text: &str) -> Result<Self, ByteSizeError> {
-        let bad = || ByteSizeError(text.to_owned());
+        let invalid = || ByteSizeError(text.to_owned());
         let lower = text.trim().to_ascii_lowercase();
         let (number, factor) = UNITS
             .iter()
@@ -42,9 +42,9 @@ impl FromStr for ByteSize {
                     .map(|n| (n.trim_end().to_owned(), *factor))
             })
             .unwrap_or((lower, 1));
-        let value: f64 = number.parse().map_err(|_| bad())?;
+        let value: f64 = number.parse().map_err(|_| invalid())?;
         if !(value.is_finite() && value >= 0.0) {
-            return Err(bad());
+            return Err(invalid());
         }
         Ok(Self((value * factor as f64) as u64))
     }
@@ -54,13 +54,13 @@ impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(untagged)]
-        enum Given {
+        enum Input {
             Number(u64),
             Text(String),
         }
-        match Given::deserialize(deserializer)? {
-            Given::Number(bytes) => Ok(Self(bytes)),
-            Given::Text(text) => text.parse().map_err(serde::de::Error::custom),
+        match Input::deserialize(deserializer)? {
+            Input::Number(bytes) => Ok(Self(bytes)),
+            Input::Text(text) => text.parse().map_err(serde::de::Error::custom),
         }
     }
 }
@@ -77,7 +77,7 @@ impl fmt::Display for ByteSize {
     }
 }
 
-/// A time for people: `840 ms`, `12.3 s`, `4 min 05 s`, `2 h 10 min`.
+/// A duration in seconds; displays as `840 ms`, `12.3 s`, `4 min 05 s`, `2 h 10 min`.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct Seconds(pub f64);
 
@@ -99,12 +99,12 @@ impl fmt::Display for Seconds {
     }
 }
 
-/// A throughput: pages over a time.
+/// Throughput in pages per second.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct PagesPerSecond(pub f64);
 
 impl PagesPerSecond {
-    /// `pages` in `time`; zero when no time passed.
+    /// Throughput of `pages` in `time`; 0 if `time` is zero.
     pub fn over(pages: u32, time: Duration) -> Self {
         Self(if time.is_zero() {
             0.0
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_read_and_printed() {
+    fn byte_sizes_parse_and_display() {
         assert_eq!("40 GB".parse(), Ok(ByteSize(40_000_000_000)));
         assert_eq!("1.5MiB".parse(), Ok(ByteSize(1_572_864)));
         assert_eq!("1 TiB".parse(), Ok(ByteSize(1 << 40)));
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_printed_for_people() {
+    fn seconds_display_in_readable_units() {
         assert_eq!(Seconds(0.84).to_string(), "840 ms");
         assert_eq!(Seconds(245.0).to_string(), "4 min 05 s");
         assert_eq!(Seconds(7800.0).to_string(), "2 h 10 min");

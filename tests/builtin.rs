@@ -1,4 +1,4 @@
-//! The built-in model against numbers that torch computed from the same weights (`src/embed/builtin/train/golden.py`).
+//! The built-in model equals torch with the same weights (`src/embed/builtin/train/golden.py`).
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 use ingest::embed::{Embedder, builtin};
@@ -11,14 +11,14 @@ const DIM: usize = 128;
 
 struct Golden {
     page: GrayPage,
-    /// The rows of the page.
+    /// Expected rows of the page.
     rows: Vec<f32>,
-    /// The cells where they look.
-    places: Vec<u16>,
-    /// Every word of the crop with the cells it is printed in.
+    /// Expected cell of each row.
+    cells: Vec<u16>,
+    /// Words of the crop, each with the cells that contain it.
     words: Vec<(String, Vec<usize>)>,
-    /// Vectors of the words.
-    asked: Vec<f32>,
+    /// Expected vectors of the words.
+    word_vectors: Vec<f32>,
 }
 
 fn golden() -> Golden {
@@ -37,16 +37,16 @@ fn golden() -> Golden {
             pixels: pixels.data().to_vec(),
         },
         rows: floats("rows"),
-        places: {
+        cells: {
             let (pairs, _) = file.tensor("places").unwrap().data().as_chunks::<2>();
             pairs.iter().map(|b| u16::from_le_bytes(*b)).collect()
         },
         words: serde_json::from_str(words).unwrap(),
-        asked: floats("words"),
+        word_vectors: floats("words"),
     }
 }
 
-fn farthest(a: &[f32], b: &[f32]) -> f32 {
+fn max_difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     a.iter()
         .zip(b)
@@ -58,50 +58,57 @@ fn farthest(a: &[f32], b: &[f32]) -> f32 {
 fn pages_equal_torch() {
     let golden = golden();
     let mut model = builtin::open().unwrap();
-    let made = model
+    let embedded = model
         .embed_pages(&[Prepared::Gray(golden.page)])
         .unwrap()
         .remove(0)
         .unwrap();
-    assert_eq!((made.places.columns(), made.places.rows()), (9, 13));
-    assert_eq!(made.places.cells(), golden.places);
-    let off = farthest(made.vectors.as_slice(), &golden.rows);
-    assert!(off < 1e-3, "off by {off}");
+    assert_eq!(
+        (embedded.patches.columns(), embedded.patches.rows()),
+        (9, 13)
+    );
+    assert_eq!(embedded.patches.cells(), golden.cells);
+    let error = max_difference(embedded.vectors.as_slice(), &golden.rows);
+    assert!(error < 1e-3, "off by {error}");
 }
 
 #[test]
 fn words_equal_torch() {
     let golden = golden();
     let mut model = builtin::open().unwrap();
-    for ((word, _), expected) in golden.words.iter().zip(golden.asked.chunks_exact(DIM)) {
-        let made = model.embed_query(word).unwrap();
-        let off = farthest(&made.as_slice()[..DIM], expected);
-        assert!(off < 1e-3, "`{word}` is off by {off}");
+    for ((word, _), expected) in golden
+        .words
+        .iter()
+        .zip(golden.word_vectors.chunks_exact(DIM))
+    {
+        let embedded = model.embed_query(word).unwrap();
+        let error = max_difference(&embedded.as_slice()[..DIM], expected);
+        assert!(error < 1e-3, "`{word}` is off by {error}");
     }
 }
 
 #[test]
-fn printed_words_are_found_where_they_stand() {
+fn printed_words_are_found_in_their_cells() {
     let golden = golden();
     let mut model = builtin::open().unwrap();
-    let made = model
+    let embedded = model
         .embed_pages(&[Prepared::Gray(golden.page)])
         .unwrap()
         .remove(0)
         .unwrap();
     let mut found = 0;
     for (word, cells) in &golden.words {
-        let asked = model.embed_query(word).unwrap();
+        let query = model.embed_query(word).unwrap();
         let score = |row: &[f32]| {
             row.iter()
-                .zip(asked.as_slice())
+                .zip(query.as_slice())
                 .map(|(a, b)| a * b)
                 .sum::<f32>()
         };
-        let best = made
+        let best = embedded
             .vectors
             .rows()
-            .zip(made.places.cells())
+            .zip(embedded.patches.cells())
             .max_by(|a, b| score(a.0).total_cmp(&score(b.0)));
         found += usize::from(best.is_some_and(|(_, cell)| cells.contains(&usize::from(*cell))));
     }
@@ -113,7 +120,7 @@ fn printed_words_are_found_where_they_stand() {
 }
 
 #[test]
-fn blank_and_tiny_pages_have_a_row() {
+fn blank_and_tiny_pages_have_one_row() {
     let mut model = builtin::open().unwrap();
     let blank = |w: u32, h: u32| {
         Prepared::Gray(GrayPage {

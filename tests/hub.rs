@@ -1,4 +1,4 @@
-//! Models from the hub: a local server in its place, its cache in a folder of our own.
+//! Downloads from the hub, with a local server in its place and the cache in a temporary folder.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 use std::fs;
@@ -13,13 +13,13 @@ use std::thread;
 use ingest::checkpoint;
 use ingest::embed::{self, Config, Device, Engine, Error};
 
-/// A hub with three models: a base, an adapter of it, and one that describes.
+/// A hub with three models: a base, an adapter of it, and a vision-language model.
 struct Hub {
     address: String,
-    /// Requests answered so far.
+    /// Number of requests so far.
     requests: Arc<AtomicUsize>,
-    /// How many of the next answers with weights break off in the middle.
-    breaks: Arc<AtomicUsize>,
+    /// Number of weight downloads to interrupt halfway.
+    interruptions: Arc<AtomicUsize>,
 }
 
 impl Hub {
@@ -28,20 +28,20 @@ impl Hub {
         let hub = Self {
             address: format!("http://{}", listener.local_addr().unwrap()),
             requests: Arc::default(),
-            breaks: Arc::default(),
+            interruptions: Arc::default(),
         };
-        let (requests, breaks) = (Arc::clone(&hub.requests), Arc::clone(&hub.breaks));
+        let (requests, interruptions) = (Arc::clone(&hub.requests), Arc::clone(&hub.interruptions));
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let (requests, breaks) = (Arc::clone(&requests), Arc::clone(&breaks));
-                thread::spawn(move || answer(stream.unwrap(), &requests, &breaks));
+                let (requests, interruptions) = (Arc::clone(&requests), Arc::clone(&interruptions));
+                thread::spawn(move || respond(stream.unwrap(), &requests, &interruptions));
             }
         });
         hub
     }
 }
 
-/// Where the files of a repository are.
+/// Folder with the files of a repository.
 fn folder(repository: &str) -> PathBuf {
     let name = match repository {
         "owner/base" => "colqwen2.5-tiny",
@@ -54,7 +54,7 @@ fn folder(repository: &str) -> PathBuf {
         .join(name)
 }
 
-fn answer(stream: TcpStream, requests: &AtomicUsize, breaks: &AtomicUsize) {
+fn respond(stream: TcpStream, requests: &AtomicUsize, interruptions: &AtomicUsize) {
     let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
     let Some(Ok(first)) = lines.next() else {
         return;
@@ -103,12 +103,12 @@ fn answer(stream: TcpStream, requests: &AtomicUsize, breaks: &AtomicUsize) {
         end - start
     );
     let _ = stream.write_all(head.as_bytes());
-    let breaks_off = name.ends_with(".safetensors")
+    let is_interrupted = name.ends_with(".safetensors")
         && end == total
-        && breaks
+        && interruptions
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1))
             .is_ok();
-    let end = if breaks_off {
+    let end = if is_interrupted {
         start + (end - start) / 2
     } else {
         end
@@ -116,7 +116,7 @@ fn answer(stream: TcpStream, requests: &AtomicUsize, breaks: &AtomicUsize) {
     let _ = stream.write_all(&body[start..end]);
 }
 
-/// The hub's client asks for one byte to learn the size of a file.
+/// Whether a request only reads the size of a file: the hub's client requests one byte.
 fn range_is_probe(line: &str) -> bool {
     line == "range: bytes=0-0"
 }
@@ -131,8 +131,8 @@ fn config(model: &str) -> Config {
     }
 }
 
-/// Runs one of the tests below in a process of its own: the hub's variables belong to the process.
-fn alone(test: &str, hub: &Hub, home: &Path, offline: bool) {
+/// Runs one of the tests below in a separate process, since the hub's environment variables are per process.
+fn run_in_process(test: &str, hub: &Hub, home: &Path, offline: bool) {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
         .args([test, "--exact", "--ignored", "--nocapture"])
@@ -151,12 +151,12 @@ fn alone(test: &str, hub: &Hub, home: &Path, offline: bool) {
 }
 
 #[test]
-fn an_adapter_is_fetched_with_its_base_once() {
+fn adapter_and_base_are_downloaded_once() {
     let (hub, home) = (Hub::start(), tempfile::tempdir().unwrap());
-    alone("child_embeds", &hub, home.path(), false);
+    run_in_process("child_embeds", &hub, home.path(), false);
     assert!(hub.requests.load(Ordering::SeqCst) > 8);
     let before = hub.requests.load(Ordering::SeqCst);
-    alone("child_embeds", &hub, home.path(), true);
+    run_in_process("child_embeds", &hub, home.path(), true);
     assert_eq!(
         hub.requests.load(Ordering::SeqCst),
         before,
@@ -166,54 +166,54 @@ fn an_adapter_is_fetched_with_its_base_once() {
 
 #[cfg(feature = "mlx")]
 #[test]
-fn a_model_that_describes_is_fetched_once() {
+fn vision_language_model_is_downloaded_once() {
     let (hub, home) = (Hub::start(), tempfile::tempdir().unwrap());
-    alone("child_describes", &hub, home.path(), false);
+    run_in_process("child_describes", &hub, home.path(), false);
     let before = hub.requests.load(Ordering::SeqCst);
-    alone("child_describes", &hub, home.path(), true);
+    run_in_process("child_describes", &hub, home.path(), true);
     assert_eq!(hub.requests.load(Ordering::SeqCst), before, "all is cached");
 }
 
 #[test]
-fn a_download_that_breaks_off_is_an_error_and_is_taken_up_again() {
+fn interrupted_download_fails_and_can_be_repeated() {
     let (hub, home) = (Hub::start(), tempfile::tempdir().unwrap());
-    hub.breaks.store(1, Ordering::SeqCst);
-    alone("child_is_cut_off", &hub, home.path(), false);
-    alone("child_embeds", &hub, home.path(), false);
+    hub.interruptions.store(1, Ordering::SeqCst);
+    run_in_process("child_is_interrupted", &hub, home.path(), false);
+    run_in_process("child_embeds", &hub, home.path(), false);
 }
 
 #[test]
-fn what_is_not_cached_is_missing_offline() {
+fn uncached_model_fails_offline() {
     let (hub, home) = (Hub::start(), tempfile::tempdir().unwrap());
-    alone("child_is_refused", &hub, home.path(), true);
+    run_in_process("child_fails_offline", &hub, home.path(), true);
     assert_eq!(hub.requests.load(Ordering::SeqCst), 0);
 }
 
 #[test]
 #[ignore = "run by the tests above"]
 fn child_embeds() {
-    let here = config(&folder("owner/adapter").display().to_string());
-    let mut seen = Vec::new();
+    let local = config(&folder("owner/adapter").display().to_string());
+    let mut events = Vec::new();
     embed::fetch(&config("owner/adapter"), &mut |name, done, total| {
-        seen.push((name.to_owned(), done == total));
+        events.push((name.to_owned(), done == total));
     })
     .unwrap();
-    assert!(seen.is_empty() || seen.contains(&("model.safetensors".to_owned(), true)));
+    assert!(events.is_empty() || events.contains(&("model.safetensors".to_owned(), true)));
     let hub = embed::card(&config("owner/adapter")).unwrap();
     assert_eq!(hub.profile.model, "owner/adapter");
-    assert_eq!(hub.profile.id, embed::card(&here).unwrap().profile.id);
-    let question = |config| {
+    assert_eq!(hub.profile.id, embed::card(&local).unwrap().profile.id);
+    let query = |config| {
         embed::open(config)
             .unwrap()
             .embed_query("torque of the M8 bolt")
             .unwrap()
     };
-    assert_eq!(question(&config("owner/adapter")), question(&here));
+    assert_eq!(query(&config("owner/adapter")), query(&local));
 }
 
 #[test]
 #[ignore = "run by the tests above"]
-fn child_is_cut_off() {
+fn child_is_interrupted() {
     match embed::fetch(&config("owner/adapter"), &mut |_, _, _| ()) {
         Err(Error::Files(checkpoint::Error::Hub { model, .. })) => {
             assert_eq!(model, "owner/base/model.safetensors")
@@ -224,7 +224,7 @@ fn child_is_cut_off() {
 
 #[test]
 #[ignore = "run by the tests above"]
-fn child_is_refused() {
+fn child_fails_offline() {
     match embed::card(&config("owner/adapter")) {
         Err(Error::Files(checkpoint::Error::Hub { why, .. })) => {
             assert!(why.contains("HF_HUB_OFFLINE"), "{why}")
@@ -245,12 +245,12 @@ fn child_describes() {
         model: "owner/speaker".to_owned(),
         ..Settings::resolve(&Sources::default()).unwrap().describe
     };
-    let mut seen = Vec::new();
+    let mut events = Vec::new();
     vlm::fetch(&config, &mut |name, done, total| {
-        seen.push((name.to_owned(), done == total));
+        events.push((name.to_owned(), done == total));
     })
     .unwrap();
-    assert!(seen.is_empty() || seen.contains(&("model.safetensors".to_owned(), true)));
+    assert!(events.is_empty() || events.contains(&("model.safetensors".to_owned(), true)));
     let runner = vlm::open(&config, 1 << 30).unwrap();
     let request = ChatRequest {
         parts: vec![Part::Text("What is on this page?".to_owned())],
@@ -258,14 +258,14 @@ fn child_describes() {
         temperature: 0.0,
         deadline: std::time::Duration::from_secs(60),
     };
-    let said: Vec<Chunk> = runner
+    let chunks: Vec<Chunk> = runner
         .run(&request)
         .unwrap()
         .collect::<Result<_, _>>()
         .unwrap();
-    let end = said.last().unwrap();
+    let end = chunks.last().unwrap();
     assert!(
         matches!(end, Chunk::Finished(end) if end.tokens <= Some(3)),
-        "{said:?}"
+        "{chunks:?}"
     );
 }

@@ -1,4 +1,4 @@
-//! Token pooling equals colpali-engine's: the same clusters, the same rows (`tests/golden/make_pooling.py`).
+//! Token pooling equals colpali-engine: same clusters, same rows (`tests/golden/make_pooling.py`).
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 use std::collections::HashMap;
@@ -9,53 +9,56 @@ use candle_core::{DType, Device, Tensor};
 use ingest::pooling::pool;
 use ingest::vectors::{MultiVector, PageVectors, PatchMap};
 
-/// What rows may differ by: the order of additions.
-const EXACT: f32 = 1e-6;
+/// Tolerance of rows, for another order of additions.
+const TOLERANCE: f32 = 1e-6;
 
 fn floats(tensor: &Tensor) -> Vec<f32> {
     let tensor = tensor.to_dtype(DType::F32).unwrap();
     tensor.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// The rows of a page, each of them at a place of its own.
+/// A page with the given rows, each in a cell of its own.
 fn page(rows: &Tensor) -> PageVectors {
     let (n, dim) = rows.dims2().unwrap();
     PageVectors {
         vectors: MultiVector::new(floats(rows), NonZeroUsize::new(dim).unwrap()).unwrap(),
-        places: PatchMap::new(n as u16, 1, (0..n as u16).collect(), n).unwrap(),
+        patches: PatchMap::new(n as u16, 1, (0..n as u16).collect(), n).unwrap(),
     }
 }
 
 #[test]
-fn clusters_and_rows_are_those_of_the_reference() {
+fn clusters_and_rows_equal_the_reference() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/pooling.safetensors");
     let golden: HashMap<String, Tensor> =
         candle_core::safetensors::load(file, &Device::Cpu).unwrap();
     for name in ["manual", "tiny0", "tiny1"] {
-        let seen = page(&golden[&format!("{name}.rows")]);
+        let page = page(&golden[&format!("{name}.rows")]);
         for factor in [2, 3, 4] {
             let clusters = &golden[&format!("{name}.{factor}.clusters")];
             let clusters: Vec<u32> = clusters.to_vec1().unwrap();
             let theirs = &golden[&format!("{name}.{factor}.pooled")];
             let dim = theirs.dim(1).unwrap();
             let theirs = floats(theirs);
-            let ours = pool(&seen, factor).unwrap();
+            let ours = pool(&page, factor).unwrap();
             assert_eq!(ours.vectors.len(), theirs.len() / dim, "{name} by {factor}");
-            let mut met = Vec::new();
-            for (row, cell) in ours.vectors.rows().zip(ours.places.cells()) {
-                // A pooled row stands at the place of its first row, which tells its cluster.
+            let mut found = Vec::new();
+            for (row, cell) in ours.vectors.rows().zip(ours.patches.cells()) {
+                // A pooled row has the cell of its first member, which identifies the cluster.
                 let cluster = clusters[usize::from(*cell)] as usize;
                 let first = clusters.iter().position(|&c| c as usize == cluster);
                 assert_eq!(first, Some(usize::from(*cell)), "{name} by {factor}");
-                met.push(cluster);
+                found.push(cluster);
                 let expected = &theirs[cluster * dim..][..dim];
                 for (a, b) in row.iter().zip(expected) {
-                    assert!((a - b).abs() <= EXACT, "{name} by {factor}: {a}, not {b}");
+                    assert!(
+                        (a - b).abs() <= TOLERANCE,
+                        "{name} by {factor}: {a}, not {b}"
+                    );
                 }
             }
-            met.sort_unstable();
+            found.sort_unstable();
             assert!(
-                met.iter().copied().eq(0..theirs.len() / dim),
+                found.iter().copied().eq(0..theirs.len() / dim),
                 "{name} by {factor}"
             );
         }

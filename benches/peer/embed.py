@@ -1,9 +1,9 @@
-"""ColQwen2.5-3B on a CPU, `ingest` beside torch and colpali-engine; `embed.sh` calls this. Prints Markdown.
+"""Benchmark of ColQwen2.5-3B on a CPU: `ingest`, torch and colpali-engine; called by `embed.sh`. Prints Markdown.
 
 Two comparisons, f32 on both sides. By layer: one of each kind on a page of 3,072 patches and 779 tokens, CPU time of one
-thread, best of three, summed up for a page of the whole model; where the CPU multiplies bf16, torch may use that. And
-whole: a random checkpoint of the real widths with few of the layers, the same weights and the same pictures on both
-sides, on all cores, from pixels to vectors, in turns.
+thread, best of three, summed up for a page of the whole model; torch may use bf16 where the CPU supports it. End
+to end: a random checkpoint of the real widths with few of the layers, the same weights and images on both sides, on all
+cores, from pixels to vectors, in alternating rounds.
 """
 import json, os, statistics, subprocess, sys, time
 from importlib.metadata import version
@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 
 PATCHES, TOKENS, WIDTH = 3072, 779, 128
-# How often each kind of layer runs for a page.
+# Layers of each kind in the model.
 COUNT = {"vit window": 28, "vit full": 4, "lm": 36}
 
 
-def say(text):
+def log(text):
     print(text, file=sys.stderr, flush=True)
 
 
@@ -74,7 +74,7 @@ def measure(layer):
     return best
 
 
-def torchs(dtype):
+def torch_times(dtype):
     return {"vit window": measure(vit(dtype, 64)), "vit full": measure(vit(dtype, PATCHES)), "lm": measure(lm(dtype))}
 
 
@@ -82,35 +82,35 @@ def by_layer(run):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     flags = next((line for line in open("/proc/cpuinfo") if line.startswith("flags")), "")
-    times = {"f32": torchs(torch.float32)}
-    if "avx512_bf16" in flags or "amx_bf16" in flags:                       # elsewhere it is hundreds of times slower
-        times["bf16"] = torchs(torch.bfloat16)
+    times = {"f32": torch_times(torch.float32)}
+    if "avx512_bf16" in flags or "amx_bf16" in flags:                       # on other CPUs bf16 is hundreds of times slower
+        times["bf16"] = torch_times(torch.bfloat16)
     torch.set_num_threads(threads)
     times["ours"] = run("layers", RAYON_NUM_THREADS="1")
     page = {name: sum(COUNT[kind] * layer[kind] for kind in COUNT) for name, layer in times.items()}
     for name, layer in times.items():
-        say(f"ms a layer, {name}: " + ", ".join(f"{kind} {layer[kind] * 1e3:.0f}" for kind in COUNT))
+        log(f"ms a layer, {name}: " + ", ".join(f"{kind} {layer[kind] * 1e3:.0f}" for kind in COUNT))
     best = min((name for name in page if name != "ours"), key=page.get)
     row("ColQwen2.5-3B, a large page summed up by layer, f32, s of one core", page["ours"], page[best], 1,
         f"torch {version('torch')}, {best}")
 
 
 class Colpali:
-    """The checkpoint, as colpali-engine runs it."""
+    """The checkpoint on colpali-engine."""
 
     def __init__(self, folder):
         from colpali_engine.models import ColQwen2_5, ColQwen2_5_Processor
         self.model = ColQwen2_5.from_pretrained(folder, dtype=torch.float32).eval()
         self.processor = ColQwen2_5_Processor.from_pretrained(folder)
 
-    def embed(self, picture):
+    def embed(self, image):
         with torch.inference_mode():
-            batch = self.processor.process_images([picture])
+            batch = self.processor.process_images([image])
             return self.model(**batch)[0][batch["attention_mask"][0].bool()].numpy()
 
 
-def pictures(work, count):
-    """Pages of a manual of ours, as files and as pictures."""
+def page_images(work, count):
+    """Pages of a sample manual, as files and as images."""
     import pypdfium2
     manual = pypdfium2.PdfDocument("manuals/heat-pump-service-manual.pdf")
     both = []
@@ -121,7 +121,7 @@ def pictures(work, count):
 
 
 def whole(run, work, rounds):
-    files, pages = pictures(work, 2)
+    files, pages = page_images(work, 2)
     peer, ours, theirs = Colpali(f"{work}/model"), [], []
     for turn in range(rounds):
         ours += run("pages", f"{work}/ours.f32", *files)
@@ -130,10 +130,10 @@ def whole(run, work, rounds):
             start = time.perf_counter()
             made.append(peer.embed(page))
             theirs.append(time.perf_counter() - start)
-        say(f"round {turn + 1}, s a page: ingest {statistics.median(ours):.2f}, "
+        log(f"round {turn + 1}, s a page: ingest {statistics.median(ours):.2f}, "
             f"colpali-engine {statistics.median(theirs):.2f}")
     mine = np.fromfile(f"{work}/ours.f32", "<f4").reshape(-1, WIDTH)
-    assert mine.shape == np.concatenate(made).shape, "the two do not make as many vectors"
+    assert mine.shape == np.concatenate(made).shape, "the numbers of vectors differ"
     apart = np.abs(mine - np.concatenate(made)).max()
     assert apart < 1e-2, f"the vectors differ by {apart}"
     row("the same model cut to 4 of 32 and 4 of 36 layers, from pixels to vectors, f32, all cores, pages/s",
@@ -142,7 +142,7 @@ def whole(run, work, rounds):
 
 
 def row(what, ours, theirs, sense, peer):
-    """`sense` is 1 where less is better, and -1 where more is."""
+    """Prints a table row; `sense` is 1 if less is better, -1 if more is better."""
     print(f"| {what} | {ours:.3g} | {theirs:.3g} ({peer}) | {(theirs / ours) ** sense:.2f} |", flush=True)
 
 

@@ -1,11 +1,11 @@
-//! ColQwen2.5-3B with random weights and few of its layers: the part of `embed.py` that is ours. And of `builtin.py`.
+//! Our side of `embed.py` and `builtin.py`: ColQwen2.5-3B with random weights and few layers, and the built-in model.
 //!
-//! `peer-embed make FOLDER` writes the checkpoint. `peer-embed layers FOLDER` prints what one layer of each kind takes on a
-//! large page (3,072 patches, 779 tokens), CPU time of one thread. `peer-embed pages FOLDER OUT.f32 PICTURE…` embeds pages
-//! one by one, prints the seconds of each, and writes the vectors one after another as bare numbers. `peer-embed built-in
-//! OUT.f32 PICTURE…` does so with the built-in model and gray pictures of its size, and prints the seconds of all.
+//! `peer-embed make FOLDER` writes the checkpoint. `peer-embed layers FOLDER` prints the time of one layer of each kind
+//! on a large page (3,072 patches, 779 tokens), CPU time of one thread. `peer-embed pages FOLDER OUT.f32 IMAGE…` embeds
+//! pages one by one, prints the seconds of each, and writes the concatenated vectors as raw f32. `peer-embed built-in
+//! OUT.f32 IMAGE…` does so with the built-in model and grayscale images of its size, and prints the total seconds.
 
-#![expect(clippy::print_stdout, reason = "prints what it measured")]
+#![expect(clippy::print_stdout, reason = "prints measurements")]
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -21,13 +21,13 @@ use serde_json::{Value, json};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// Vision layers, of 32; the last one looks at the whole page, the others through windows.
+/// Vision layers, of 32; the last has full attention, the others windowed attention.
 const DEPTH: usize = 4;
 /// Layers of the language model, of 36.
 const LAYERS: usize = 4;
-/// How often the page is embedded; the best time of a layer counts.
+/// Number of repetitions; the best time of a layer counts.
 const ROUNDS: usize = 3;
-/// Pages that the built-in model gets together.
+/// Batch size of the built-in model.
 const BATCH: usize = 2;
 /// Visual tokens of a page.
 const TOKENS: u32 = 768;
@@ -35,14 +35,17 @@ const TOKENS: u32 = 768;
 const PIXELS: u64 = TOKENS as u64 * 28 * 28;
 
 fn main() -> Result<()> {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match words[..] {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args[..] {
         ["make", folder] => make(folder.as_ref()),
         ["layers", folder] => layers(&config(folder)),
-        ["pages", folder, out, ref pictures @ ..] => pages(&config(folder), out, pictures),
-        ["built-in", out, ref pictures @ ..] => built_in(out, pictures),
-        _ => Err("make FOLDER, layers FOLDER, pages FOLDER OUT.f32 PICTURE…, or built-in OUT.f32 PICTURE…".into()),
+        ["pages", folder, out, ref images @ ..] => pages(&config(folder), out, images),
+        ["built-in", out, ref images @ ..] => built_in(out, images),
+        _ => Err(
+            "make FOLDER, layers FOLDER, pages FOLDER OUT.f32 IMAGE…, or built-in OUT.f32 IMAGE…"
+                .into(),
+        ),
     }
 }
 
@@ -62,14 +65,14 @@ fn layers(config: &Config) -> Result<()> {
     let page = PageImage::new(size, vec![200; size.area() as usize * 3])?;
     let prepare = Prepare::Qwen(PatchSpec::qwen(3136, PIXELS));
     let Prepared::Qwen(patches) = prepare.prepare(&page)? else {
-        return Err("patches were asked for".into());
+        return Err("expected patches".into());
     };
     let mut best: HashMap<&str, f64> = HashMap::new();
     for _ in 0..ROUNDS {
         let mut before = cpu_seconds();
-        let mut measure = |tap: &str, number: usize, _: &Tensor| {
+        let mut measure = |activation: &str, layer: usize, _: &Tensor| {
             let now = cpu_seconds();
-            let kind = match (tap, number) {
+            let kind = match (activation, layer) {
                 ("vit.block", 0..3) => "vit window",
                 ("vit.block", _) => "vit full",
                 ("lm.layer", _) => "lm",
@@ -79,47 +82,53 @@ fn layers(config: &Config) -> Result<()> {
             *least = least.min(now - before);
             before = cpu_seconds();
         };
-        model.pages(&[&patches], &mut measure)?;
+        model.encode_with_hook(&[&patches], &mut measure)?;
     }
     best.remove("rest");
     println!("{}", json!(best));
     Ok(())
 }
 
-/// CPU seconds of this thread so far; on a machine that is shared, the clock on the wall says little.
+/// CPU seconds of this thread; wall time is unreliable on a shared machine.
 fn cpu_seconds() -> f64 {
     let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let nanoseconds = text.split(' ').next().and_then(|n| n.parse::<f64>().ok());
     nanoseconds.unwrap_or(0.0) / 1e9
 }
 
-fn pages(config: &Config, out: &str, pictures: &[&str]) -> Result<()> {
+fn pages(config: &Config, out: &str, images: &[&str]) -> Result<()> {
     let (prepare, mut model) = (embed::card(config)?.prepare, embed::open(config)?);
     let (mut seconds, mut all) = (Vec::new(), Vec::new());
-    for picture in pictures {
-        let rgb = image::open(picture)?.into_rgb8();
+    for image_file in images {
+        let rgb = image::open(image_file)?.into_rgb8();
         let page = PageImage::new(Size::new(rgb.width(), rgb.height()), rgb.into_raw())?;
         let start = Instant::now();
         let prepared = prepare.prepare(&page)?;
-        let made = model.embed_pages(&[prepared])?.remove(0)?;
+        let embedded = model.embed_pages(&[prepared])?.remove(0)?;
         seconds.push(start.elapsed().as_secs_f64());
-        all.extend(made.vectors.as_slice().iter().flat_map(|v| v.to_le_bytes()));
+        all.extend(
+            embedded
+                .vectors
+                .as_slice()
+                .iter()
+                .flat_map(|v| v.to_le_bytes()),
+        );
     }
     fs::write(out, all)?;
     println!("{}", json!(seconds));
     Ok(())
 }
 
-/// Pages together, once unmeasured and once measured, as many at a time as `ingest` takes on a CPU.
-fn built_in(out: &str, pictures: &[&str]) -> Result<()> {
+/// Embeds pages in the batches that `ingest` uses on a CPU, once to warm up and once measured.
+fn built_in(out: &str, images: &[&str]) -> Result<()> {
     let mut model = builtin::open()?;
-    let pages: Vec<Prepared> = pictures.iter().map(|p| gray(p)).collect::<Result<_>>()?;
+    let pages: Vec<Prepared> = images.iter().map(|p| gray(p)).collect::<Result<_>>()?;
     let mut embed = || -> Result<(f64, Vec<u8>)> {
         let (start, mut all) = (Instant::now(), Vec::new());
         for batch in pages.chunks(BATCH) {
-            for made in model.embed_pages(batch)? {
+            for embedded in model.embed_pages(batch)? {
                 all.extend(
-                    made?
+                    embedded?
                         .vectors
                         .as_slice()
                         .iter()
@@ -136,15 +145,15 @@ fn built_in(out: &str, pictures: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn gray(picture: &str) -> Result<Prepared> {
-    let luma = image::open(picture)?.into_luma8();
+fn gray(image_file: &str) -> Result<Prepared> {
+    let luma = image::open(image_file)?.into_luma8();
     Ok(Prepared::Gray(GrayPage {
         size: Size::new(luma.width(), luma.height()),
         pixels: luma.into_raw(),
     }))
 }
 
-/// Writes a checkpoint of the real widths, but of few layers.
+/// Writes a checkpoint with the real widths but few layers.
 fn make(folder: &Path) -> Result<()> {
     let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/colqwen2.5-tiny");
     let read = |name| -> Result<Value> {
@@ -174,7 +183,7 @@ fn make(folder: &Path) -> Result<()> {
         let fields = fields.as_object().cloned().unwrap_or_default();
         config[part]
             .as_object_mut()
-            .ok_or("no such part")?
+            .ok_or("no such object")?
             .extend(fields);
     }
     fs::write(folder.join("config.json"), config.to_string())?;

@@ -79,7 +79,7 @@ impl Shelf {
         let vectors = self.vectors(number)?;
         let (rows, mut rng) = (vectors.len() as u16, Rng::with_seed(u64::from(number)));
         let cells = (0..rows).collect();
-        let places = PatchMap::new(25, rows.div_ceil(25), cells, vectors.len())?;
+        let patches = PatchMap::new(25, rows.div_ceil(25), cells, vectors.len())?;
         Ok(StoredPage {
             id: PageId::new(&manual(), number),
             origin: "origin".to_owned(),
@@ -90,7 +90,7 @@ impl Shelf {
             description: None,
             blank: false,
             thumbnail: std::iter::repeat_with(|| rng.u8(..)).take(20_000).collect(),
-            vectors: VectorUpdate::Replace(PageVectors { vectors, places }),
+            vectors: VectorUpdate::Replace(PageVectors { vectors, patches }),
         })
     }
 }

@@ -158,11 +158,11 @@ impl ResultRecorder<'_> {
         match annotation.map(|annotation| annotation.outcome) {
             Some(Outcome::Described(description)) => {
                 self.stats.duplicates += 1;
-                let twin_of = Some(original.to_string());
+                let duplicate_of = Some(original.to_string());
                 self.store_outcome(
                     id,
                     Outcome::Described(Description {
-                        twin_of,
+                        duplicate_of,
                         ..description
                     }),
                 )

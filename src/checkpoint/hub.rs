@@ -1,7 +1,6 @@
-//! Where the files of a model come from: a folder, or the hub and its cache. The only file that names `hf_hub`.
+//! Model sources: a local folder, or the Hugging Face hub and its cache. The only file that uses `hf_hub`.
 //!
-//! Of the variables that the hub's own tools know, these are heeded: `HF_HOME`, `HF_HUB_CACHE`, `HF_ENDPOINT`,
-//! `HF_TOKEN` and `HF_HUB_OFFLINE`.
+//! Supported variables of the hub: `HF_HOME`, `HF_HUB_CACHE`, `HF_ENDPOINT`, `HF_TOKEN` and `HF_HUB_OFFLINE`.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -11,10 +10,10 @@ use hf_hub::{Cache, CacheRepo, Repo};
 
 use super::Error;
 
-/// What is told while a file is fetched: its name, bytes so far, bytes in all.
+/// Progress callback of a download: file name, bytes so far, total bytes.
 pub type Progress<'a> = &'a mut dyn FnMut(&str, u64, u64);
 
-/// A place with the files of one model.
+/// The source of one model's files.
 pub enum Source {
     /// A folder.
     Folder(PathBuf),
@@ -22,7 +21,7 @@ pub enum Source {
     Hub(Box<Hub>),
 }
 
-/// A repository on the hub, and what is cached of it.
+/// A repository on the hub, and its cache.
 pub struct Hub {
     model: String,
     repo: ApiRepo,
@@ -32,10 +31,10 @@ pub struct Hub {
 }
 
 impl Source {
-    /// Finds a model by the name of a folder or of a repository.
+    /// Finds a model by folder or hub id.
     ///
     /// # Errors
-    /// When the name is neither.
+    /// [`Error::Unknown`] if the name is neither, [`Error::Hub`] if the hub's client cannot be created.
     pub fn find(model: &str) -> Result<Self, Error> {
         let folder = Path::new(model);
         if folder.is_dir() {
@@ -47,24 +46,24 @@ impl Source {
         Hub::open(model).map(|hub| Self::Hub(Box::new(hub)))
     }
 
-    /// Finds the model that this one adapts: a folder named from here, or as [`Source::find`] does.
+    /// Finds the base model of an adapter: a folder relative to this one, else as [`Source::find`].
     ///
     /// # Errors
     /// As [`Source::find`].
     pub fn base(&self, name: &str) -> Result<Self, Error> {
         if let Self::Folder(folder) = self {
-            let beside = folder.join(name);
-            if !name.is_empty() && beside.is_dir() {
-                return Ok(Self::Folder(beside));
+            let local = folder.join(name);
+            if !name.is_empty() && local.is_dir() {
+                return Ok(Self::Folder(local));
             }
         }
         Self::find(name)
     }
 
-    /// A file that must be there, fetched where needed.
+    /// Path of a required file, downloaded if not cached.
     ///
     /// # Errors
-    /// When it is not there, or the hub cannot be reached or refuses.
+    /// [`Error::File`] if the folder does not contain it; [`Error::Hub`] if it cannot be downloaded.
     pub fn file(&self, name: &str, on_progress: Progress) -> Result<PathBuf, Error> {
         match self {
             Self::Folder(folder) => {
@@ -78,10 +77,10 @@ impl Source {
         }
     }
 
-    /// A file that may be absent.
+    /// Path of an optional file; `None` if it is absent.
     ///
     /// # Errors
-    /// When the hub cannot be reached or refuses.
+    /// [`Error::Hub`] if the hub cannot be reached or refuses.
     pub fn optional(&self, name: &str) -> Result<Option<PathBuf>, Error> {
         match self {
             Self::Folder(folder) => Ok(Some(folder.join(name)).filter(|file| file.is_file())),
@@ -89,7 +88,7 @@ impl Source {
         }
     }
 
-    /// Whether a file is here already, in the folder or the cache.
+    /// Whether a file is available locally, in the folder or the cache.
     pub fn has(&self, name: &str) -> bool {
         match self {
             Self::Folder(folder) => folder.join(name).is_file(),
@@ -97,7 +96,7 @@ impl Source {
         }
     }
 
-    /// The SHA-256 of a file as far as it is known without reading the file: the hub names large files by it.
+    /// SHA-256 of a file if known without reading it: the hub uses it as the etag of large files.
     pub fn known_digest(&self, name: &str) -> Option<String> {
         let Self::Hub(hub) = self else { return None };
         let etag = match hub.cache.get(name) {
@@ -118,11 +117,11 @@ impl Source {
     }
 }
 
-/// Whether a name looks like `owner/model`.
+/// Whether a name has the form `owner/model`.
 fn is_hub_id(name: &str) -> bool {
     let part = |part: &str| {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        !part.is_empty() && !part.starts_with('.') && part.chars().all(plain)
+        let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        !part.is_empty() && !part.starts_with('.') && part.chars().all(is_allowed)
     };
     name.split_once('/')
         .is_some_and(|(owner, model)| part(owner) && part(model))
@@ -130,20 +129,20 @@ fn is_hub_id(name: &str) -> bool {
 
 impl Hub {
     fn open(model: &str) -> Result<Self, Error> {
-        let set = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
-        let cache = match set("HF_HUB_CACHE") {
+        let var = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+        let cache = match var("HF_HUB_CACHE") {
             Some(folder) => Cache::new(folder.into()),
             None => Cache::from_env(),
         };
         let mut builder = ApiBuilder::from_cache(cache.clone()).with_progress(false);
-        if let Some(endpoint) = set("HF_ENDPOINT") {
+        if let Some(endpoint) = var("HF_ENDPOINT") {
             builder = builder.with_endpoint(endpoint.trim_end_matches('/').to_owned());
         }
-        if let Some(token) = set("HF_TOKEN") {
+        if let Some(token) = var("HF_TOKEN") {
             builder = builder.with_token(Some(token));
         }
         let api = builder.build().map_err(|error| failed(model, &error))?;
-        let offline = set("HF_HUB_OFFLINE").is_some_and(|value| {
+        let offline = var("HF_HUB_OFFLINE").is_some_and(|value| {
             ["1", "true", "yes", "on"].contains(&value.to_ascii_lowercase().as_str())
         });
         Ok(Self {
@@ -165,7 +164,7 @@ impl Hub {
                 why: format!("`{name}` is not in the cache, and HF_HUB_OFFLINE is set"),
             });
         }
-        let meter = Meter::new(on_progress);
+        let meter = ProgressMeter::new(on_progress);
         self.repo
             .download_with_progress(name, meter)
             .map_err(|error| failed(&format!("{}/{name}", self.model), &error))
@@ -181,7 +180,7 @@ impl Hub {
         match self.repo.download(name) {
             Ok(file) => Ok(Some(file)),
             Err(error) if is_absent(&error) => Ok(None),
-            // Without a network, what was fetched once must do.
+            // Without a network, use the files downloaded earlier.
             Err(_) if self.cache.get("config.json").is_some() => Ok(None),
             Err(_) if self.cache.get("adapter_config.json").is_some() => Ok(None),
             Err(error) => Err(failed(&format!("{}/{name}", self.model), &error)),
@@ -200,15 +199,15 @@ fn failed(model: &str, error: &ApiError) -> Error {
     }
 }
 
-/// Adds up what arrives.
-struct Meter<'a> {
+/// Adds up the bytes of a download and reports progress.
+struct ProgressMeter<'a> {
     on_progress: Progress<'a>,
     name: String,
     done: u64,
     total: u64,
 }
 
-impl<'a> Meter<'a> {
+impl<'a> ProgressMeter<'a> {
     fn new(on_progress: Progress<'a>) -> Self {
         Self {
             on_progress,
@@ -218,25 +217,25 @@ impl<'a> Meter<'a> {
         }
     }
 
-    fn tell(&mut self) {
+    fn emit(&mut self) {
         (self.on_progress)(&self.name, self.done, self.total);
     }
 }
 
-impl hf_hub::api::Progress for Meter<'_> {
+impl hf_hub::api::Progress for ProgressMeter<'_> {
     fn init(&mut self, size: usize, filename: &str) {
         self.name = filename.to_owned();
         (self.done, self.total) = (0, size as u64);
-        self.tell();
+        self.emit();
     }
 
     fn update(&mut self, size: usize) {
         self.done += size as u64;
-        self.tell();
+        self.emit();
     }
 
     fn finish(&mut self) {
-        self.tell();
+        self.emit();
     }
 }
 
@@ -245,7 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_repositories_are_told_from_paths() {
+    fn hub_ids_are_distinguished_from_paths() {
         assert!(is_hub_id("vidore/colqwen2.5-v0.2"));
         for path in [
             "./models/tiny",

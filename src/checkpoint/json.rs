@@ -1,4 +1,4 @@
-//! JSON files of a model folder, read field by field, so that what is wrong is named by file and field.
+//! JSON files of a model folder, read field by field, so that errors contain file and field.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Error;
 
-/// A part of a JSON file.
+/// A JSON file, or an object in one.
 #[derive(Clone, Debug)]
 pub struct Json {
     file: PathBuf,
@@ -18,7 +18,7 @@ impl Json {
     /// Reads a file.
     ///
     /// # Errors
-    /// When it cannot be read, or is no JSON.
+    /// [`Error::File`] if it cannot be read, or is not JSON.
     pub fn read(file: &Path) -> Result<Self, Error> {
         let text = fs::read_to_string(file).map_err(|error| Error::file(file, &error))?;
         let value = serde_json::from_str(&text).map_err(|error| Error::file(file, &error))?;
@@ -33,12 +33,12 @@ impl Json {
         &self.file
     }
 
-    /// What is there as JSON.
+    /// The JSON value.
     pub fn value(&self) -> &Value {
         &self.value
     }
 
-    /// The object in a field; `null` counts as absent.
+    /// The object in a field; `None` if it is absent or not an object.
     pub fn part(&self, name: &str) -> Option<Self> {
         let value = self.value.get(name)?;
         value.is_object().then(|| Self {
@@ -47,7 +47,7 @@ impl Json {
         })
     }
 
-    /// The first of several names that holds a whole number.
+    /// The first unsigned integer among several fields.
     pub fn number(&self, names: &[&str]) -> Option<usize> {
         names
             .iter()
@@ -55,10 +55,10 @@ impl Json {
             .map(|number| number as usize)
     }
 
-    /// Like [`Json::number`], but it must be there.
+    /// As [`Json::number`], but required.
     ///
     /// # Errors
-    /// When none of them is.
+    /// [`Error::File`] if none of the fields is an unsigned integer.
     pub fn need(&self, names: &[&str]) -> Result<usize, Error> {
         self.number(names).ok_or_else(|| {
             Error::file(
@@ -68,17 +68,17 @@ impl Json {
         })
     }
 
-    /// A number with a fraction.
+    /// A floating-point number.
     pub fn float(&self, name: &str) -> Option<f64> {
         self.value.get(name)?.as_f64()
     }
 
-    /// A text.
+    /// A string.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.value.get(name)?.as_str()
     }
 
-    /// Whether a flag is set; absent means not.
+    /// A boolean; `false` if absent.
     pub fn flag(&self, name: &str) -> bool {
         self.value.get(name).and_then(Value::as_bool) == Some(true)
     }
@@ -89,14 +89,14 @@ impl Json {
         list.iter().map(Value::as_f64).collect()
     }
 
-    /// A list of whole numbers.
+    /// A list of unsigned integers.
     pub fn whole_numbers(&self, name: &str) -> Option<Vec<usize>> {
         let list = self.value.get(name)?.as_array()?;
-        let whole = |value: &Value| value.as_u64().map(|number| number as usize);
-        list.iter().map(whole).collect()
+        let unsigned = |value: &Value| value.as_u64().map(|number| number as usize);
+        list.iter().map(unsigned).collect()
     }
 
-    /// The error that this file asks for something that we do not have.
+    /// The error that this file requires an unsupported feature.
     pub fn unsupported(&self, what: impl Into<String>) -> Error {
         Error::Unsupported {
             file: self.file.display().to_string(),

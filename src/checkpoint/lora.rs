@@ -1,4 +1,4 @@
-//! Low-rank adapters (LoRA, Hu et al. 2021), merged into the weights as they are loaded: `W + alpha / r * B A`.
+//! LoRA adapters (Hu et al. 2021), merged into the weights while loading: `W + alpha / r * B A`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use super::tensors::{Checkpoint, RawTensor, Schema};
 use super::{Error, Json, tensors};
 
-/// Settings that change the sum, and which we do not have: they must be absent, false, null or empty.
-const REFUSED: [&str; 8] = [
+/// Unsupported settings that would change the delta: they must be absent, false, null or empty.
+const UNSUPPORTED: [&str; 8] = [
     "use_dora",
     "use_rslora",
     "use_qalora",
@@ -18,41 +18,42 @@ const REFUSED: [&str; 8] = [
     "modules_to_save",
 ];
 
-/// What is added to a tensor: `scale * b a`, to be summed in f32.
+/// Delta added to a tensor, `scale * b a`, to be summed in f32.
 #[derive(Clone, Copy, Debug)]
 pub struct LoraDelta<'a> {
-    /// (rank, from).
+    /// Shape (rank, inputs).
     pub a: RawTensor<'a>,
-    /// (to, rank).
+    /// Shape (outputs, rank).
     pub b: RawTensor<'a>,
     /// `alpha / rank`.
     pub scale: f64,
 }
 
-/// An adapter: pairs of narrow matrices, by the tensor that they change.
+/// An adapter: pairs of low-rank matrices by the base tensor that they change.
 pub struct Lora {
     checkpoint: Checkpoint,
-    /// Tensor of the base → names of A and B.
+    /// Base tensor → names of A and B.
     pairs: HashMap<String, (String, String)>,
     scale: f64,
 }
 
 impl Lora {
-    /// Opens an adapter and compares it with the model that it changes; every one of its tensors must be of use.
+    /// Opens an adapter and checks it against the schema of its base; all of its tensors must be used.
     ///
     /// # Errors
-    /// When it asks for something that we do not have, or one of its tensors is of no use or of another shape.
+    /// [`Error::Unsupported`] for an unsupported setting, [`Error::Weights`] for an unused tensor or another shape,
+    /// [`Error::File`] if a file cannot be read.
     pub fn open(
         model: &str,
         config: &Json,
         weights: PathBuf,
         schema: &Schema,
     ) -> Result<Self, Error> {
-        refuse(config)?;
+        check_supported(config)?;
         let rank = config.need(&["r"])?;
         let alpha = config.float("lora_alpha").unwrap_or(rank as f64);
         let checkpoint = Checkpoint::open(model, &[weights])?;
-        let pairs = pair(model, &checkpoint, schema, rank)?;
+        let pairs = pair_matrices(model, &checkpoint, schema, rank)?;
         Ok(Self {
             checkpoint,
             pairs,
@@ -60,10 +61,10 @@ impl Lora {
         })
     }
 
-    /// What the adapter adds to a tensor of the base; none where it leaves it alone.
+    /// The delta of a base tensor; `None` if the adapter does not change it.
     ///
     /// # Errors
-    /// Never for an adapter that was opened: its tensors are checked.
+    /// None for an opened adapter: its tensors are checked.
     pub fn delta(&self, name: &str) -> Result<Option<LoraDelta<'_>>, Error> {
         let Some((a, b)) = self.pairs.get(name) else {
             return Ok(None);
@@ -76,31 +77,32 @@ impl Lora {
     }
 }
 
-fn refuse(config: &Json) -> Result<(), Error> {
+/// Checks that the adapter uses supported settings only.
+fn check_supported(config: &Json) -> Result<(), Error> {
     use serde_json::Value;
-    let harmless = |value: &Value| match value {
+    let is_unset = |value: &Value| match value {
         Value::Null | Value::Bool(false) => true,
         Value::Object(map) => map.is_empty(),
         Value::Array(list) => list.is_empty(),
         _ => false,
     };
-    for field in REFUSED {
+    for field in UNSUPPORTED {
         let value = config.value().get(field).unwrap_or(&Value::Null);
-        if !harmless(value) {
+        if !is_unset(value) {
             return Err(config.unsupported(format!("{field} = {value}")));
         }
     }
-    for (field, ours) in [("peft_type", "LORA"), ("bias", "none")] {
-        let value = config.text(field).unwrap_or(ours);
-        if value != ours {
+    for (field, supported) in [("peft_type", "LORA"), ("bias", "none")] {
+        let value = config.text(field).unwrap_or(supported);
+        if value != supported {
             return Err(config.unsupported(format!("{field} = {value}")));
         }
     }
     Ok(())
 }
 
-/// Finds the two halves of every change, and what they change.
-fn pair(
+/// Pairs the matrices A and B of every changed tensor, and checks their shapes.
+fn pair_matrices(
     model: &str,
     adapter: &Checkpoint,
     schema: &Schema,
@@ -110,37 +112,37 @@ fn pair(
         .iter()
         .map(|(name, shape)| (name.as_str(), shape))
         .collect();
-    let mut faults = Vec::new();
-    let mut halves: BTreeMap<String, [Option<&str>; 2]> = BTreeMap::new();
+    let mut mismatches = Vec::new();
+    let mut sides_of: BTreeMap<String, [Option<&str>; 2]> = BTreeMap::new();
     for (name, _) in adapter.shapes() {
-        match half(name) {
+        match parse_name(name) {
             Some((target, side)) if shapes.contains_key(target.as_str()) => {
-                halves.entry(target).or_default()[side] = Some(name);
+                sides_of.entry(target).or_default()[side] = Some(name);
             }
-            _ => faults.push(format!("`{name}` of the adapter is not used")),
+            _ => mismatches.push(format!("`{name}` of the adapter is not used")),
         }
     }
-    faults.sort_unstable();
+    mismatches.sort_unstable();
     let mut pairs = HashMap::new();
-    for (target, sides) in halves {
+    for (target, sides) in sides_of {
         let [Some(a), Some(b)] = sides else {
-            faults.push(format!("half of the adapter of `{target}` is missing"));
+            mismatches.push(format!("half of the adapter of `{target}` is missing"));
             continue;
         };
         let (shape_a, shape_b) = (adapter.shape(a), adapter.shape(b));
-        let fits = matches!(shapes[target.as_str()].as_slice(), &[to, from]
-            if shape_a == Some(&[rank, from]) && shape_b == Some(&[to, rank]));
-        if !fits {
-            faults.push(format!("the adapter of `{target}` has another shape"));
+        let matches = matches!(shapes[target.as_str()].as_slice(), &[outputs, inputs]
+            if shape_a == Some(&[rank, inputs]) && shape_b == Some(&[outputs, rank]));
+        if !matches {
+            mismatches.push(format!("the adapter of `{target}` has another shape"));
         }
         pairs.insert(target, (a.to_owned(), b.to_owned()));
     }
-    tensors::refuse(model, &faults)?;
+    tensors::check_mismatches(model, &mismatches)?;
     Ok(pairs)
 }
 
-/// What half of an adapter changes, and which half it is.
-fn half(name: &str) -> Option<(String, usize)> {
+/// Parses the name of an adapter tensor: the base tensor that it changes, and 0 for A or 1 for B.
+fn parse_name(name: &str) -> Option<(String, usize)> {
     let name = name.strip_suffix(".weight")?;
     let name = name.strip_suffix(".default").unwrap_or(name);
     let (module, side) = match name.strip_suffix(".lora_A") {

@@ -1,7 +1,7 @@
-//! Files of weights, mapped into memory. The only file of this room with `unsafe` in it.
+//! Memory-mapped weight files. The only file of this module with `unsafe` code.
 #![expect(
     unsafe_code,
-    reason = "weights are mapped read-only: a copy of a 7.5 GB model would need its memory twice"
+    reason = "weights are mapped read-only: a copy of a 7.5 GB model would need twice the memory"
 )]
 
 use std::fs::File;
@@ -12,15 +12,15 @@ use memmap2::Mmap;
 
 use super::Error;
 
-/// The bytes of a file.
+/// The bytes of a memory-mapped file.
 pub(super) struct MappedFile(Mmap);
 
 impl MappedFile {
-    /// Maps a file.
+    /// Maps a file read-only.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
         let file = File::open(path).map_err(|error| Error::file(path, &error))?;
-        // SAFETY: the map is private to the process and read-only, and `ingest` never writes model folders. A model
-        // that someone else overwrites in place while it is being loaded would give wrong numbers or a bus error.
+        // SAFETY: the map is private to the process and read-only, and `ingest` never writes model folders. A file that
+        // another process overwrites in place while it is being loaded would give wrong numbers or a bus error.
         let map = unsafe { Mmap::map(&file) };
         map.map(Self).map_err(|error| Error::file(path, &error))
     }

@@ -1,4 +1,4 @@
-//! The files of a model: where they come from, what they say, and the bytes of their tensors, whatever computes with them.
+//! Model checkpoints: download from the hub, configuration files, and safetensors weights; independent of any backend.
 
 pub mod digest;
 mod hub;
@@ -18,10 +18,10 @@ pub use lora::{Lora, LoraDelta};
 pub use quantized::Quantization;
 pub use tensors::{Checkpoint, RawTensor, Schema};
 
-/// The weights of a model that is not cut into shards.
-const WHOLE: &str = "model.safetensors";
+/// Weights file of a model without shards.
+const SINGLE_FILE: &str = "model.safetensors";
 
-/// Why the files of a model are of no use.
+/// Error of finding or reading the files of a model.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No such model.
@@ -32,37 +32,37 @@ pub enum Error {
     File {
         /// The file.
         file: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         why: String,
     },
-    /// The hub could not be reached, or refused.
-    #[error("the model `{model}` cannot be fetched: {why}")]
+    /// The hub cannot be reached, or refused.
+    #[error("the model `{model}` cannot be downloaded: {why}")]
     Hub {
         /// Hub id.
         model: String,
-        /// What went wrong; never holds a token.
+        /// The problem; never contains a token.
         why: String,
     },
-    /// The configuration asks for something that we do not have.
+    /// The configuration requires an unsupported feature.
     #[error("{file}: {what} is not supported")]
     Unsupported {
-        /// The file that asks for it.
+        /// The file that requires it.
         file: String,
-        /// What it asks for.
+        /// The feature.
         what: String,
     },
-    /// Tensors missing, unused, or of another shape than the configuration says.
-    #[error("the weights of `{model}` do not fit: {why}")]
+    /// Tensors are missing, unused, or have another shape than the configuration requires.
+    #[error("the weights of `{model}` do not match its configuration: {why}")]
     Weights {
         /// The model.
         model: String,
-        /// The first few tensors and what is wrong with them.
+        /// The first few mismatches.
         why: String,
     },
 }
 
 impl Error {
-    /// The error that a file is not as it should be.
+    /// The error of an invalid file.
     pub fn file(file: &Path, why: &impl fmt::Display) -> Self {
         Self::File {
             file: file.to_owned(),
@@ -71,67 +71,72 @@ impl Error {
     }
 }
 
-/// Where the weights of a model are.
+/// Paths of the weight files of a model.
 #[derive(Clone, Debug)]
-pub struct Files {
+pub struct WeightFiles {
     /// The shards of the base.
     pub base: Vec<PathBuf>,
     /// `adapter_config.json` and the adapter's tensors.
     pub adapter: Option<(Json, PathBuf)>,
 }
 
-/// Checked weights: a checkpoint that has what a model needs and no more, and the adapter that changes it.
+/// Checked weights: a checkpoint that matches the schema of a model exactly, and the adapter that changes it.
 pub struct Weights {
     /// The tensors.
     pub checkpoint: Checkpoint,
     /// The adapter, if there is one.
     pub lora: Option<Lora>,
-    /// Which matrices are packed, and how.
+    /// Quantization by name of matrix.
     pub quantizations: HashMap<String, Quantization>,
 }
 
 impl Weights {
-    /// Opens the files and compares them with what the model needs, before anything is loaded.
+    /// Opens the files and compares them with the schema of the model, before anything is loaded.
     ///
     /// # Errors
-    /// When a file cannot be read, or a tensor is missing, left over or of another shape.
-    pub fn open(model: &str, files: &Files, schema: &Schema) -> Result<Self, Error> {
+    /// [`Error::File`] if a file cannot be read; [`Error::Weights`] if a tensor is missing, unused, quantized or of
+    /// another shape.
+    pub fn open(model: &str, files: &WeightFiles, schema: &Schema) -> Result<Self, Error> {
         let checkpoint = Checkpoint::open(model, &files.base)?;
-        if let Some(name) = quantized::any(&checkpoint, schema) {
-            let why = format!("`{name}` is packed, which only MLX reads");
-            return Err(tensors::mismatch(model, &[why]));
+        if let Some(name) = quantized::find_quantized(&checkpoint, schema) {
+            let why = format!("`{name}` is quantized, which only MLX supports");
+            return Err(tensors::mismatch_error(model, &[why]));
         }
         checkpoint.check(schema)?;
         Self::with_adapter(checkpoint, model, files, schema)
     }
 
-    /// The same, and what MLX's converter makes of a checkpoint will do as well: packed matrices, channels last.
+    /// As [`Weights::open`], but also accepts the layout of MLX's converter: quantized matrices, channels last.
     ///
     /// # Errors
-    /// As [`Weights::open`], and when an adapter changes a matrix that is packed.
-    pub fn open_quantized(model: &str, files: &Files, schema: &Schema) -> Result<Self, Error> {
+    /// As [`Weights::open`], and [`Error::Weights`] if an adapter changes a quantized matrix.
+    pub fn open_quantized(
+        model: &str,
+        files: &WeightFiles,
+        schema: &Schema,
+    ) -> Result<Self, Error> {
         let checkpoint = Checkpoint::open(model, &files.base)?;
         let (expected, quantizations) = quantized::expected(&checkpoint, schema);
         checkpoint.check(&expected)?;
-        // What is packed is out of an adapter's reach.
-        let plain: Schema = schema
+        // An adapter cannot change quantized matrices.
+        let unquantized: Schema = schema
             .iter()
             .filter(|(name, _)| !quantizations.contains_key(name))
             .cloned()
             .collect();
-        let weights = Self::with_adapter(checkpoint, model, files, &plain)?;
+        let weights = Self::with_adapter(checkpoint, model, files, &unquantized)?;
         Ok(Self {
             quantizations,
             ..weights
         })
     }
 
-    /// Bytes of all tensors at so many bytes a number; what is packed stays as it is.
-    pub fn bytes(&self, number: u64) -> u64 {
+    /// Bytes of all tensors at `dtype_bytes` per element; quantized matrices count as stored.
+    pub fn bytes(&self, dtype_bytes: u64) -> u64 {
         let checkpoint = &self.checkpoint;
         let bytes = |(name, shape): (&str, &[usize])| match self.quantizations.contains_key(name) {
             true => checkpoint.raw(name).map_or(0, |raw| raw.bytes.len() as u64),
-            false => shape.iter().product::<usize>() as u64 * number,
+            false => shape.iter().product::<usize>() as u64 * dtype_bytes,
         };
         checkpoint.shapes().map(bytes).sum()
     }
@@ -139,7 +144,7 @@ impl Weights {
     fn with_adapter(
         checkpoint: Checkpoint,
         model: &str,
-        files: &Files,
+        files: &WeightFiles,
         schema: &Schema,
     ) -> Result<Self, Error> {
         let lora = files
@@ -155,16 +160,16 @@ impl Weights {
     }
 }
 
-/// The names of a model's files of weights.
+/// File names of a model's weights.
 ///
 /// # Errors
-/// When the index of the shards cannot be read.
+/// [`Error::File`] if the index of the shards cannot be read.
 pub fn shards(source: &Source) -> Result<Vec<String>, Error> {
-    if source.has(WHOLE) {
-        return Ok(vec![WHOLE.to_owned()]);
+    if source.has(SINGLE_FILE) {
+        return Ok(vec![SINGLE_FILE.to_owned()]);
     }
     let Some(index) = source.optional("model.safetensors.index.json")? else {
-        return Ok(vec![WHOLE.to_owned()]);
+        return Ok(vec![SINGLE_FILE.to_owned()]);
     };
     let json = Json::read(&index)?;
     let map = json
@@ -175,9 +180,9 @@ pub fn shards(source: &Source) -> Result<Vec<String>, Error> {
         .map(|(_, file)| Some(file.as_str()?.to_owned()))
         .collect();
     let names = names.unwrap_or_default();
-    let plain = |name: &String| !name.contains(['/', '\\']) && name.ends_with(".safetensors");
-    if names.is_empty() || !names.iter().all(plain) {
-        return Err(Error::file(json.file(), &"`weight_map` names no shards"));
+    let is_valid = |name: &String| !name.contains(['/', '\\']) && name.ends_with(".safetensors");
+    if names.is_empty() || !names.iter().all(is_valid) {
+        return Err(Error::file(json.file(), &"`weight_map` lists no shards"));
     }
     Ok(names.into_iter().collect())
 }

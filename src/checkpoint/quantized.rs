@@ -1,25 +1,25 @@
-//! The layout of mlx-community checkpoints: some layers packed into few bits, the vision kernel with its channels last.
+//! Quantized checkpoints in the layout of mlx-community: affine-quantized matrices, vision kernel channels last.
 //!
-//! Converters leave out the vision tower today and did not always, and may pack single layers otherwise: so the tensors
-//! themselves are asked. A layer with `.scales` is packed; their shape tells how.
+//! Converters skip the vision tower today but did not always, and may quantize single layers differently. So parameters
+//! are inferred from the tensors: a layer with `.scales` is quantized, and their shape implies how.
 
 use std::collections::HashMap;
 
 use super::tensors::{Checkpoint, Schema};
 
-/// How a matrix is packed.
+/// Quantization parameters of a matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quantization {
-    /// Bits of a number.
+    /// Bits per element.
     pub bits: usize,
-    /// Numbers of a row that share a scale and a bias.
+    /// Elements of a row that share a scale and a bias.
     pub group_size: usize,
 }
 
-/// Bits of a word of a packed matrix.
-const WORD: usize = 32;
+/// Bits of the integers that hold quantized elements.
+const WORD_BITS: usize = 32;
 
-/// What a checkpoint in this layout must hold where the plain one holds `schema`, and which of its matrices are packed.
+/// The schema of a checkpoint in this layout, given the plain `schema`, and the quantization of its matrices.
 pub(super) fn expected(
     checkpoint: &Checkpoint,
     schema: &Schema,
@@ -29,21 +29,24 @@ pub(super) fn expected(
         let stem = name.strip_suffix(".weight").unwrap_or(name);
         let scales = checkpoint.shape(&format!("{stem}.scales"));
         match (shape.as_slice(), scales, checkpoint.shape(name)) {
-            (&[to, from], Some(&[_, groups]), Some(&[_, words])) => {
-                let quantization = quantization(from, groups, words);
-                expected.push((name.clone(), vec![to, from * quantization.bits / WORD]));
-                for part in ["scales", "biases"] {
+            (&[outputs, inputs], Some(&[_, groups]), Some(&[_, words])) => {
+                let quantization = infer_quantization(inputs, groups, words);
+                expected.push((
+                    name.clone(),
+                    vec![outputs, inputs * quantization.bits / WORD_BITS],
+                ));
+                for suffix in ["scales", "biases"] {
                     expected.push((
-                        format!("{stem}.{part}"),
-                        vec![to, from / quantization.group_size],
+                        format!("{stem}.{suffix}"),
+                        vec![outputs, inputs / quantization.group_size],
                     ));
                 }
                 quantizations.insert(name.clone(), quantization);
             }
-            (&[to, channels, frames, high, wide], _, Some(&[.., last]))
-                if last == channels && wide != channels =>
+            (&[outputs, channels, frames, height, width], _, Some(&[.., last]))
+                if last == channels && width != channels =>
             {
-                expected.push((name.clone(), vec![to, frames, high, wide, channels]));
+                expected.push((name.clone(), vec![outputs, frames, height, width, channels]));
             }
             _ => expected.push((name.clone(), shape.clone())),
         }
@@ -51,8 +54,8 @@ pub(super) fn expected(
     (expected, quantizations)
 }
 
-/// A matrix that is packed, if one is.
-pub(super) fn any<'s>(checkpoint: &Checkpoint, schema: &'s Schema) -> Option<&'s str> {
+/// The first quantized matrix of the schema; `None` if there is none.
+pub(super) fn find_quantized<'s>(checkpoint: &Checkpoint, schema: &'s Schema) -> Option<&'s str> {
     let names = schema.iter().map(|(name, _)| name.as_str());
     names.into_iter().find(|name| {
         let stem = name.strip_suffix(".weight").unwrap_or(name);
@@ -60,15 +63,15 @@ pub(super) fn any<'s>(checkpoint: &Checkpoint, schema: &'s Schema) -> Option<&'s
     })
 }
 
-/// The packing that makes `from` numbers `words` words and `groups` groups; the most usual one where none does, so that
-/// the comparison of shapes says what is wrong.
-fn quantization(from: usize, groups: usize, words: usize) -> Quantization {
+/// Infers the quantization that stores `inputs` elements as `words` integers and `groups` groups; 4 bits in groups of
+/// 64, the most common, if none matches, so that the comparison of shapes reports the mismatch.
+fn infer_quantization(inputs: usize, groups: usize, words: usize) -> Quantization {
     let bits = [2, 3, 4, 5, 6, 8]
         .into_iter()
-        .find(|bits| from * bits == words * WORD);
+        .find(|bits| inputs * bits == words * WORD_BITS);
     let group = [32, 64, 128]
         .into_iter()
-        .find(|group| groups * group == from);
+        .find(|group| groups * group == inputs);
     Quantization {
         bits: bits.unwrap_or(4),
         group_size: group.unwrap_or(64),
@@ -80,16 +83,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shapes_tell_the_packing() {
-        let found = |from, groups, words| {
-            let Quantization { bits, group_size } = quantization(from, groups, words);
+    fn quantization_is_inferred_from_shapes() {
+        let inferred = |inputs, groups, words| {
+            let Quantization { bits, group_size } = infer_quantization(inputs, groups, words);
             (bits, group_size)
         };
-        assert_eq!(found(2048, 32, 256), (4, 64));
-        assert_eq!(found(2048, 64, 512), (8, 32));
-        assert_eq!(found(2048, 16, 512), (8, 128));
-        assert_eq!(found(2048, 32, 384), (6, 64));
-        assert_eq!(found(2048, 16, 192), (3, 128));
-        assert_eq!(found(100, 3, 7), (4, 64));
+        assert_eq!(inferred(2048, 32, 256), (4, 64));
+        assert_eq!(inferred(2048, 64, 512), (8, 32));
+        assert_eq!(inferred(2048, 16, 512), (8, 128));
+        assert_eq!(inferred(2048, 32, 384), (6, 64));
+        assert_eq!(inferred(2048, 16, 192), (3, 128));
+        assert_eq!(inferred(100, 3, 7), (4, 64));
     }
 }

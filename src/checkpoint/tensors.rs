@@ -1,4 +1,4 @@
-//! The tensors of a checkpoint by their canonical names: one file or shards, whoever exported them.
+//! Tensors of a safetensors checkpoint by canonical name, from one file or shards, in the layout of any exporter.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -9,11 +9,11 @@ use safetensors::{Dtype, SafeTensors};
 use super::Error;
 use super::mmap::MappedFile;
 
-/// What exporters put before a name, and the name that we know it by; the first that fits is taken.
-const RENAMES: [(&str, &str); 17] = [
+/// Name prefixes of exporters, and our canonical prefixes; the first match is used.
+const PREFIXES: [(&str, &str); 17] = [
     // MLX's converter.
     ("vision_tower.", "visual."),
-    ("language_model.lm_head.", HEAD),
+    ("language_model.lm_head.", LM_HEAD),
     ("language_model.model.", "language_model."),
     ("model.visual.", "visual."),
     ("vlm.visual.", "visual."),
@@ -28,41 +28,41 @@ const RENAMES: [(&str, &str); 17] = [
     ("vlm.model.embed_tokens.", "language_model.embed_tokens."),
     ("vlm.model.norm.", "language_model.norm."),
     ("embedding_proj_layer.", "custom_text_proj."),
-    ("vlm.lm_head.", HEAD),
+    ("vlm.lm_head.", LM_HEAD),
 ];
 
-/// What makes words of rows. Models that make vectors ship it all the same, as do some whose table of words is the head.
-const HEAD: &str = "lm_head.";
+/// The LM head. Embedding models contain it without using it, as do some models with tied word embeddings.
+const LM_HEAD: &str = "lm_head.";
 
-/// How many bad tensors an error names.
-const NAMED: usize = 4;
+/// Maximum number of mismatches that an error lists.
+const MAX_LISTED: usize = 4;
 
-/// The name that we know a tensor by.
+/// Canonical name of a tensor.
 fn canonical(found: &str) -> String {
     let name = found.strip_prefix("base_model.model.").unwrap_or(found);
     let name = name.replace(".base_layer.", ".");
-    let renamed = RENAMES.iter().find_map(|(old, new)| {
+    let renamed = PREFIXES.iter().find_map(|(old, new)| {
         let rest = name.strip_prefix(old)?;
         Some(format!("{new}{rest}"))
     });
     renamed.unwrap_or(name)
 }
 
-/// Names and shapes of tensors.
+/// Names and shapes of expected tensors.
 pub type Schema = Vec<(String, Vec<usize>)>;
 
-/// A tensor as it lies in its file.
+/// A tensor as stored in its file.
 #[derive(Clone, Copy, Debug)]
 pub struct RawTensor<'a> {
-    /// The type of its numbers.
+    /// Data type.
     pub dtype: Dtype,
-    /// Its shape.
+    /// Shape.
     pub shape: &'a [usize],
-    /// Its numbers, little-endian, the last axis innermost.
+    /// Elements, little-endian, row-major.
     pub bytes: &'a [u8],
 }
 
-/// Tensors in mapped files.
+/// Tensors in memory-mapped files.
 pub struct Checkpoint {
     model: String,
     shards: Vec<(PathBuf, MappedFile)>,
@@ -80,7 +80,7 @@ impl Checkpoint {
     /// Opens the files of a checkpoint.
     ///
     /// # Errors
-    /// When a file cannot be read, is cut short, or names a tensor that another one has.
+    /// [`Error::File`] if a file cannot be read, is truncated, or contains a tensor of another file.
     pub fn open(model: &str, files: &[PathBuf]) -> Result<Self, Error> {
         let mut checkpoint = Self {
             model: model.to_owned(),
@@ -95,7 +95,7 @@ impl Checkpoint {
 
     fn add(&mut self, file: &Path) -> Result<(), Error> {
         let map = MappedFile::open(file)?;
-        // Checks that the file is as long as its header says: a download may have been cut.
+        // Checks that the file has the length given in its header: a download may be incomplete.
         SafeTensors::deserialize(&map).map_err(|error| Error::file(file, &error))?;
         let (header, metadata) =
             SafeTensors::read_metadata(&map).map_err(|error| Error::file(file, &error))?;
@@ -109,10 +109,7 @@ impl Checkpoint {
                 bytes: start + info.data_offsets.0..start + info.data_offsets.1,
             };
             if self.entries.insert(name, entry).is_some() {
-                return Err(Error::file(
-                    file,
-                    &format!("tensor `{found}` is there twice"),
-                ));
+                return Err(Error::file(file, &format!("duplicate tensor `{found}`")));
             }
         }
         self.shards.push((file.to_owned(), map));
@@ -130,37 +127,40 @@ impl Checkpoint {
         self.entries.get(name).map(|entry| entry.shape.as_slice())
     }
 
-    /// Compares with what a model needs: nothing may be missing, left over (but for a head) or of another shape.
+    /// Compares with the schema of a model: no tensor may be missing, unused (except an LM head) or of another shape.
     ///
     /// # Errors
-    /// Names the first few that do not fit.
+    /// [`Error::Weights`] lists the first few mismatches.
     pub fn check(&self, schema: &Schema) -> Result<(), Error> {
-        let mut faults: Vec<String> = Vec::new();
+        let mut mismatches: Vec<String> = Vec::new();
         for (name, shape) in schema {
             match self.shape(name) {
-                None => faults.push(format!("`{name}` is missing")),
+                None => mismatches.push(format!("`{name}` is missing")),
                 Some(found) if found != shape => {
-                    faults.push(format!("`{name}` has shape {found:?}, not {shape:?}"));
+                    mismatches.push(format!("`{name}` has shape {found:?}, not {shape:?}"));
                 }
                 Some(_) => (),
             }
         }
-        let known: std::collections::HashSet<&str> =
+        let expected: std::collections::HashSet<&str> =
             schema.iter().map(|(name, _)| name.as_str()).collect();
         let mut unused: Vec<&str> = self.shapes().map(|(name, _)| name).collect();
-        unused.retain(|name| !known.contains(name) && !name.starts_with(HEAD));
+        unused.retain(|name| !expected.contains(name) && !name.starts_with(LM_HEAD));
         unused.sort_unstable();
-        faults.extend(unused.iter().map(|name| format!("`{name}` is not used")));
-        refuse(&self.model, &faults)
+        mismatches.extend(unused.iter().map(|name| format!("`{name}` is not used")));
+        check_mismatches(&self.model, &mismatches)
     }
 
-    /// A tensor as it lies in its file.
+    /// A tensor as stored in its file.
     ///
     /// # Errors
-    /// When there is none of that name; never for one that was checked.
+    /// [`Error::Weights`] if there is no such tensor; never after [`Checkpoint::check`] with a schema that contains it.
     pub fn raw(&self, name: &str) -> Result<RawTensor<'_>, Error> {
         let Some(entry) = self.entries.get(name) else {
-            return Err(mismatch(&self.model, &[format!("`{name}` is missing")]));
+            return Err(mismatch_error(
+                &self.model,
+                &[format!("`{name}` is missing")],
+            ));
         };
         Ok(RawTensor {
             dtype: entry.dtype,
@@ -170,19 +170,19 @@ impl Checkpoint {
     }
 }
 
-/// Refuses where there are faults.
-pub(super) fn refuse(model: &str, faults: &[String]) -> Result<(), Error> {
-    match faults {
+/// Returns an error if there are mismatches.
+pub(super) fn check_mismatches(model: &str, mismatches: &[String]) -> Result<(), Error> {
+    match mismatches {
         [] => Ok(()),
-        faults => Err(mismatch(model, faults)),
+        mismatches => Err(mismatch_error(model, mismatches)),
     }
 }
 
-/// An error that names the first few faults.
-pub(super) fn mismatch(model: &str, faults: &[String]) -> Error {
-    let mut why = faults[..faults.len().min(NAMED)].join(", ");
-    if faults.len() > NAMED {
-        why.push_str(&format!(" and {} more", faults.len() - NAMED));
+/// The error that lists the first few mismatches.
+pub(super) fn mismatch_error(model: &str, mismatches: &[String]) -> Error {
+    let mut why = mismatches[..mismatches.len().min(MAX_LISTED)].join(", ");
+    if mismatches.len() > MAX_LISTED {
+        why.push_str(&format!(" and {} more", mismatches.len() - MAX_LISTED));
     }
     Error::Weights {
         model: model.to_owned(),
@@ -195,7 +195,7 @@ mod tests {
     use super::canonical;
 
     #[test]
-    fn names_of_all_exporters_are_known() {
+    fn names_of_all_exporters_become_canonical() {
         for (found, name) in [
             ("visual.merger.ln_q.weight", "visual.merger.ln_q.weight"),
             (

@@ -99,14 +99,14 @@ fn told(annotation: &Annotation) -> String {
         "figures",
         page.figures
             .iter()
-            .map(|f| labelled(&f.label, &f.says))
+            .map(|f| labelled(&f.label, &f.content))
             .collect(),
     );
     list(
         "tables",
         page.tables
             .iter()
-            .map(|t| labelled(&t.label, &t.says))
+            .map(|t| labelled(&t.label, &t.content))
             .collect(),
     );
     let mark = |one: &Identifier| match one.confirmed {
@@ -114,7 +114,10 @@ fn told(annotation: &Annotation) -> String {
         false => format!("{} (unconfirmed)", one.text),
     };
     list("identifiers", page.identifiers.iter().map(mark).collect());
-    let twin = page.twin_of.as_ref().map(|twin| format!(", as {twin}"));
+    let twin = page
+        .duplicate_of
+        .as_ref()
+        .map(|twin| format!(", as {twin}"));
     lines.push(format!(
         "described by {}{}",
         annotation.model,

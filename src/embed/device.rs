@@ -1,32 +1,32 @@
-//! Where an engine computes.
+//! Compute device of an engine.
 
 use super::{Config, Device, Engine, Error};
 use crate::qwen::candle::{self, CandleDevice, DeviceKind};
 use crate::qwen::mlx;
 use crate::units::ByteSize;
 
-/// Where an engine computes, as far as the plan of a run must know.
+/// Properties of a compute device that planning a run needs.
 pub(super) struct DeviceInfo {
-    /// For people.
+    /// Display name.
     pub(super) name: String,
-    /// Bytes of a number.
-    pub(super) bytes: u64,
-    /// Whether it is a GPU.
-    pub(super) on_gpu: bool,
-    /// Memory that it has to itself.
+    /// Bytes of the dtype.
+    pub(super) dtype_bytes: u64,
+    /// Whether the device is a GPU.
+    pub(super) is_gpu: bool,
+    /// Dedicated memory; `None` if it shares the machine's.
     pub(super) own_memory: Option<ByteSize>,
 }
 
 impl DeviceInfo {
-    /// Looks where the configuration's engine would compute.
+    /// Returns the device that the configured engine would use.
     pub(super) fn open(config: &Config) -> Result<Self, Error> {
         Ok(match config.engine {
             Engine::Candle => {
                 let device = candle_device(config.device)?;
                 Self {
                     name: device.name(),
-                    bytes: device.bytes(),
-                    on_gpu: device.is_gpu(),
+                    dtype_bytes: device.bytes(),
+                    is_gpu: device.is_gpu(),
                     own_memory: device.own_memory().map(ByteSize),
                 }
             }
@@ -34,8 +34,8 @@ impl DeviceInfo {
                 let device = mlx_device(config.device)?;
                 Self {
                     name: device.name().to_owned(),
-                    bytes: device.bytes(),
-                    on_gpu: device == mlx::Device::Gpu,
+                    dtype_bytes: device.bytes(),
+                    is_gpu: device == mlx::Device::Gpu,
                     own_memory: None,
                 }
             }
@@ -43,7 +43,7 @@ impl DeviceInfo {
     }
 }
 
-/// The device that candle computes on.
+/// Opens the device for candle.
 pub(super) fn candle_device(device: Device) -> Result<CandleDevice, candle::Error> {
     CandleDevice::open(match device {
         Device::Auto => None,
@@ -53,7 +53,7 @@ pub(super) fn candle_device(device: Device) -> Result<CandleDevice, candle::Erro
     })
 }
 
-/// The device that MLX computes on.
+/// Opens the device for MLX.
 pub(super) fn mlx_device(device: Device) -> Result<mlx::Device, mlx::Error> {
     mlx::Device::open(match device {
         Device::Auto => None,

@@ -1,6 +1,6 @@
-//! From prepared pages and questions to multi-vectors.
+//! Embedding models: prepared pages and queries to multi-vectors.
 //!
-//! [`card`] tells what a model is without opening its weights, [`fetch`] brings them here, [`open`] loads them.
+//! [`card`] describes a model without loading its weights, [`fetch`] downloads them, [`open`] loads them.
 
 pub mod builtin;
 pub mod colqwen;
@@ -16,23 +16,23 @@ use crate::qwen::{candle, mlx};
 use crate::units::ByteSize;
 use crate::vectors::{MultiVector, PageVectors, Profile};
 
-/// Which model embeds, and where.
+/// Configuration of the embedding model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// `built-in`, a hub id such as `vidore/colqwen2.5-v0.2`, or a folder.
     pub model: String,
-    /// What computes.
+    /// Inference engine.
     pub engine: Engine,
-    /// Where tensors live.
+    /// Compute device.
     pub device: Device,
-    /// Visual tokens a page may take; none means what the model card or checkpoint says.
+    /// Maximum number of visual tokens of a page; `None` takes it from the model card or checkpoint.
     pub max_visual_tokens: Option<u32>,
-    /// By how much the rows of a page are pooled ([`crate::pooling`]); 1: not at all.
+    /// Pool factor of page vectors ([`crate::pooling`]); 1 means no pooling.
     pub pool_factor: u32,
 }
 
-/// What computes a ColQwen.
+/// Inference engine of ColQwen models.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Engine {
@@ -42,11 +42,11 @@ pub enum Engine {
     Mlx,
 }
 
-/// Where tensors live.
+/// Compute device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Device {
-    /// Metal or CUDA where there is one, else the CPU.
+    /// Metal or CUDA if available, otherwise the CPU.
     Auto,
     /// The CPU.
     Cpu,
@@ -56,86 +56,86 @@ pub enum Device {
     Metal,
 }
 
-/// What is known of a model without opening its weights.
+/// Properties of a model that are known without loading its weights.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Card {
-    /// What the vectors will be; names the collection.
+    /// Identity of the vectors; names the collection.
     pub profile: Profile,
-    /// How the model wants its pages.
+    /// Preprocessing of pages.
     pub prepare: Prepare,
-    /// The most rows a page can have.
+    /// Maximum number of rows of a page.
     pub max_rows: u32,
     /// Number of parameters.
     pub parameters: u64,
-    /// Licence of the weights, and of the base they adapt.
+    /// Licences of the weights and, for an adapter, of the base.
     pub licence: String,
-    /// Memory the model takes.
+    /// Memory footprint.
     pub memory: Footprint,
-    /// Where it will run, for people: `cpu (f32)`, `metal (bf16)`.
+    /// Display name of the device: `cpu (f32)`, `metal (bf16)`.
     pub device: String,
-    /// Whether that is a GPU.
-    pub on_gpu: bool,
-    /// Whether the device has memory of its own, and how much; none means the machine's memory.
+    /// Whether the device is a GPU.
+    pub is_gpu: bool,
+    /// Dedicated memory of the device; `None` if it shares the machine's.
     pub device_memory: Option<ByteSize>,
-    /// What the model's ranked list weighs beside that of the text layer when both are fused; 1 is as much.
+    /// Weight of the image-search list in fusion, relative to text search; 1 is equal weight.
     pub visual_weight: f32,
 }
 
-/// Memory a model takes on its device.
+/// Memory footprint of a model on its device, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Footprint {
-    /// The weights.
+    /// Weights.
     pub weights: u64,
-    /// Activations that do not grow with the batch.
+    /// Activations that are independent of the batch.
     pub fixed: u64,
-    /// Activations for each unit of [`Prepare::cost`] in a batch.
+    /// Activations per unit of [`Prepare::cost`] in a batch.
     pub per_cost: u64,
 }
 
-/// Why a model cannot be used.
+/// Error of loading or running a model.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Its files are missing, wrong or ask for something that we do not have.
+    /// A file is missing, invalid, or requires an unsupported feature.
     #[error(transparent)]
     Files(#[from] checkpoint::Error),
-    /// MLX is not there, or cannot do what is asked.
+    /// MLX is not built in, or failed.
     #[error(transparent)]
     Mlx(mlx::Error),
-    /// The device is not there or not built in.
+    /// The device is not available or not built in.
     #[error("device `{0}` cannot be used: {1}")]
     Device(&'static str, String),
-    /// The batch did not fit into the device's memory; a smaller one may.
+    /// The batch does not fit into the device's memory; a smaller one may.
     #[error("out of memory on {0}")]
     OutOfMemory(String),
-    /// The model is not the one that filled the store.
+    /// The model differs from the one that filled the store.
     #[error("the model `{model}` has changed since pages were stored with it")]
     Changed {
-        /// The model.
+        /// Name of the model.
         model: String,
     },
-    /// A page prepared for another model.
-    #[error("a page prepared for another model")]
+    /// The page was prepared for another model.
+    #[error("the page was prepared for another model")]
     WrongInput,
-    /// The model library failed.
+    /// Inference failed.
     #[error("the model failed: {0}")]
     Model(String),
 }
 
-/// The model that needs no download.
+/// Name of the model that needs no download.
 pub const BUILT_IN: &str = "built-in";
 
-/// A model that we have a card of.
+/// A model with a built-in card.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Known {
-    /// What to write for `--model`.
+pub struct KnownModel {
+    /// Value for `--model`.
     pub model: String,
-    /// The width of a vector.
+    /// Width of a vector.
     pub dim: u32,
     /// Number of parameters.
     pub parameters: u64,
     /// Bytes to download.
     pub download: ByteSize,
-    /// Licence of the weights, and of the base they adapt.
+    /// Licences of the weights and, for an adapter, of the base.
     pub licence: String,
 }
 
@@ -160,25 +160,26 @@ impl From<mlx::Error> for Error {
     }
 }
 
-/// Bytes that a parameter of a checkpoint takes on the configured device: bf16 on GPUs, f32 on the CPU.
+/// Bytes per parameter on the configured device: bf16 on GPUs, f32 on the CPU.
 ///
 /// # Errors
-/// When the device is not there or not built in.
+/// [`Error::Device`] or [`Error::Mlx`] if the device is not available or not built in.
 pub fn bytes_per_parameter(config: &Config) -> Result<u64, Error> {
-    Ok(device::DeviceInfo::open(config)?.bytes)
+    Ok(device::DeviceInfo::open(config)?.dtype_bytes)
 }
 
-/// The models that we know; every other folder or hub id of their families works too.
-pub fn models() -> Vec<Known> {
-    let mut models = vec![builtin::known()];
+/// The known models; other folders and hub ids of their families work too.
+pub fn models() -> Vec<KnownModel> {
+    let mut models = vec![builtin::known_model()];
     models.extend(colqwen::models());
     models
 }
 
-/// What is known of a model without opening its weights. Small files of a hub model are fetched.
+/// Returns the card of a model without loading its weights. Downloads the small files of a hub model.
 ///
 /// # Errors
-/// When there is no such model, or its files are missing, wrong or ask for something that we do not have.
+/// [`Error::Files`] if there is no such model, or a file is missing, invalid or unsupported; [`Error::Device`] or
+/// [`Error::Mlx`] if the device cannot be used.
 pub fn card(config: &Config) -> Result<Card, Error> {
     let card = match config.model.as_str() {
         BUILT_IN => builtin::card(),
@@ -191,10 +192,10 @@ pub fn card(config: &Config) -> Result<Card, Error> {
     })
 }
 
-/// Fetches what is missing of a hub model, and tells how far it is. Does nothing for a folder.
+/// Downloads the missing files of a hub model and reports progress. Downloads nothing for a folder.
 ///
 /// # Errors
-/// When the hub cannot be reached or refuses.
+/// [`Error::Files`], such as when the hub cannot be reached or refuses.
 pub fn fetch(config: &Config, on_progress: Progress) -> Result<(), Error> {
     match config.model.as_str() {
         BUILT_IN => Ok(()),
@@ -202,10 +203,11 @@ pub fn fetch(config: &Config, on_progress: Progress) -> Result<(), Error> {
     }
 }
 
-/// Opens a model on the device that the configuration names, fetching it where needed.
+/// Loads a model on the configured device; downloads missing files.
 ///
 /// # Errors
-/// When there is no such model or device, or its weights do not fit its configuration.
+/// [`Error::Files`] if there is no such model or its weights do not match its configuration, [`Error::Device`] or
+/// [`Error::Mlx`] if the device cannot be used, [`Error::OutOfMemory`] if the weights do not fit into memory.
 pub fn open(config: &Config) -> Result<Box<dyn Embedder>, Error> {
     let model: Box<dyn Embedder> = match config.model.as_str() {
         BUILT_IN => Box::new(builtin::open()?),
@@ -218,20 +220,20 @@ pub fn open(config: &Config) -> Result<Box<dyn Embedder>, Error> {
     })
 }
 
-/// Makes multi-vectors. Opened on the thread that uses it, so it need not be `Send`.
+/// Embeds pages and queries. Opened on the thread that uses it, so it need not be `Send`.
 pub trait Embedder {
-    /// Embeds a batch; same order, same length. A row that is not finite fails its page only.
+    /// Embeds a batch of pages; results have the same order and length. A non-finite row fails its page only.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`] apart from everything else: the caller halves the batch.
+    /// [`Error::OutOfMemory`] makes the caller halve the batch; any other variant ends the run.
     fn embed_pages(
         &mut self,
         pages: &[Prepared],
     ) -> Result<Vec<Result<PageVectors, PageError>>, Error>;
 
-    /// Embeds a question.
+    /// Embeds a query.
     ///
     /// # Errors
-    /// When the model fails.
+    /// [`Error::Model`] if the vectors are invalid; the backend's error if it fails.
     fn embed_query(&mut self, text: &str) -> Result<MultiVector, Error>;
 }

@@ -1,4 +1,4 @@
-//! A model whose pages are pooled before anybody sees them; questions stay whole.
+//! Token pooling of an embedder's pages; queries are not pooled.
 
 use rayon::prelude::*;
 
@@ -8,7 +8,7 @@ use crate::patch::Prepared;
 use crate::pooling::pool;
 use crate::vectors::{MultiVector, PageVectors};
 
-/// A model and the pool factor.
+/// An embedder that pools page vectors by `factor`.
 pub(super) struct Pooled {
     pub(super) model: Box<dyn Embedder>,
     pub(super) factor: u32,
@@ -20,11 +20,11 @@ impl Embedder for Pooled {
         pages: &[Prepared],
     ) -> Result<Vec<Result<PageVectors, PageError>>, Error> {
         let factor = self.factor;
-        let pooled = |seen: Result<PageVectors, PageError>| {
-            pool(&seen?, factor).map_err(|_| PageError::NotFinite)
+        let pooled = |page: Result<PageVectors, PageError>| {
+            pool(&page?, factor).map_err(|_| PageError::NotFinite)
         };
-        let seen = self.model.embed_pages(pages)?;
-        Ok(seen.into_par_iter().map(pooled).collect())
+        let pages = self.model.embed_pages(pages)?;
+        Ok(pages.into_par_iter().map(pooled).collect())
     }
 
     fn embed_query(&mut self, text: &str) -> Result<MultiVector, Error> {

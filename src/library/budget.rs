@@ -51,7 +51,7 @@ pub fn memory_plan(settings: &Settings, card: &Card) -> Result<Plan, PlanError> 
         .map_or_else(machine_memory, |bytes| bytes.0);
     let memory = share_of(settings, device_memory);
     let batch_size = match limits.batch_size {
-        0 if card.on_gpu => 32,
+        0 if card.is_gpu => 32,
         0 => 2,
         requested => requested,
     };
@@ -87,9 +87,9 @@ mod tests {
         let mut settings = Settings::resolve(&Sources::default()).unwrap();
         settings.limits.memory_limit = ByteSize(0);
         let card = embed::card(&settings.embed).unwrap();
-        for (on_gpu, requested) in [(false, 2), (true, 32)] {
+        for (is_gpu, requested) in [(false, 2), (true, 32)] {
             let card = Card {
-                on_gpu,
+                is_gpu,
                 device: "cpu or gpu".to_owned(),
                 device_memory: Some(ByteSize(1 << 40)),
                 ..card.clone()

@@ -129,10 +129,10 @@ fn unpooled_vectors(
     let embedded = open_model(settings, &config)?.embed_pages(&[prepared])?;
     let missing = || embed::Error::Model("no page was embedded".to_owned());
     let embedded = embedded.into_iter().next().ok_or_else(missing)?;
-    let PageVectors { vectors, places } = embedded.map_err(Error::Embedding)?;
+    let PageVectors { vectors, patches } = embedded.map_err(Error::Embedding)?;
     Ok(PageVectors {
         // Same precision as in the store.
         vectors: vectors.rounded_to_f16(),
-        places,
+        patches,
     })
 }

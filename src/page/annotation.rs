@@ -1,92 +1,94 @@
-//! What a describing run leaves at a page.
+//! Annotation of a page: the result of describing it with a vision-language model.
 
 use serde::{Deserialize, Serialize};
 
-/// What a describing run left at a page; kept as JSON in every store.
+/// Result of describing a page; stored as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Annotation {
-    /// The model that was asked, by its name at the server.
+    /// Name of the model on its server.
     pub model: String,
-    /// What came of it.
+    /// Description or failure.
     #[serde(flatten)]
     pub outcome: Outcome,
 }
 
-/// What came of asking.
+/// Outcome of describing a page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// A description.
     Described(Description),
-    /// None, and why not.
+    /// No description, with the reason.
     Failed {
         /// The class of the failure, such as `repetition`.
         class: String,
-        /// What happened, in words.
+        /// The reason, for people.
         why: String,
     },
 }
 
-/// What is on a page, as a vision-language model saw it. Lengths are bounded by `describe`.
+/// Description of a page by a vision-language model. Lengths are limited by `vlm`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Description {
-    /// Degrees that the page should be turned clockwise to be read: 0, 90, 180 or 270.
+    /// Clockwise rotation in degrees that makes the page upright: 0, 90, 180 or 270.
     pub rotation: u16,
-    /// Whether the model could read it.
+    /// Whether the page is legible.
     pub legible: bool,
-    /// What the page is headed.
+    /// Title of the page.
     pub title: String,
-    /// What it says, in a few sentences.
+    /// Summary in a few sentences.
     pub summary: String,
-    /// What it is about.
+    /// Topics.
     pub topics: Vec<String>,
-    /// Its figures.
+    /// Figures.
     pub figures: Vec<Figure>,
-    /// Its tables.
+    /// Tables.
     pub tables: Vec<Table>,
-    /// Part numbers, codes and the like, as printed.
+    /// Part numbers, codes and similar identifiers, as printed.
     pub identifiers: Vec<Identifier>,
-    /// The language it is written in, as the model calls it.
+    /// Language of the page, as named by the model.
     pub language: String,
-    /// The page whose description this is: one that looks and reads the same.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub twin_of: Option<String>,
+    /// The page whose description was reused: a near-duplicate.
+    #[serde(rename = "twin_of", skip_serializing_if = "Option::is_none")]
+    pub duplicate_of: Option<String>,
 }
 
 /// A figure.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Figure {
-    /// Its label or caption.
+    /// Label or caption.
     pub label: String,
-    /// What it shows.
-    pub says: String,
+    /// What the figure shows.
+    #[serde(rename = "says")]
+    pub content: String,
 }
 
 /// A table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Table {
-    /// Its label or caption.
+    /// Label or caption.
     pub label: String,
-    /// The heads of its columns.
+    /// Column headers.
     pub columns: Vec<String>,
-    /// What it tells.
-    pub says: String,
+    /// Content in a sentence.
+    #[serde(rename = "says")]
+    pub content: String,
 }
 
-/// A part number, a code, a value: what people look for by its letters.
+/// A part number, code or value: text that is searched for literally.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identifier {
-    /// As the model read it.
+    /// The identifier, as read by the model.
     pub text: String,
-    /// Whether the text layer has it too; one that only the model saw may be misread, and is not searched.
+    /// Whether the text layer contains it too; otherwise it may be misread, and is not searched.
     pub confirmed: bool,
 }
 
 impl Annotation {
-    /// The description, if there is one.
+    /// The description; `None` if describing failed.
     pub fn description(&self) -> Option<&Description> {
         match &self.outcome {
             Outcome::Described(description) => Some(description),
@@ -94,32 +96,32 @@ impl Annotation {
         }
     }
 
-    /// As stores keep it.
+    /// Serialises to the stored JSON.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// What a store kept; none where it is not ours.
+    /// Parses the stored JSON; `None` if it is not an annotation.
     pub fn from_json(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }
 
-    /// The words that a search looks through; empty where there is no description.
-    pub fn words(&self) -> String {
+    /// Text for BM25 search; empty without a description.
+    pub fn search_text(&self) -> String {
         let Some(page) = self.description() else {
             return String::new();
         };
         let mut lines = vec![page.title.as_str(), &page.summary];
         lines.extend(page.topics.iter().map(String::as_str));
         for figure in &page.figures {
-            lines.extend([figure.label.as_str(), &figure.says]);
+            lines.extend([figure.label.as_str(), &figure.content]);
         }
         for table in &page.tables {
-            lines.extend([table.label.as_str(), &table.says]);
+            lines.extend([table.label.as_str(), &table.content]);
             lines.extend(table.columns.iter().map(String::as_str));
         }
-        let sure = page.identifiers.iter().filter(|one| one.confirmed);
-        lines.extend(sure.map(|one| one.text.as_str()));
+        let confirmed = page.identifiers.iter().filter(|one| one.confirmed);
+        lines.extend(confirmed.map(|one| one.text.as_str()));
         lines.retain(|line| !line.is_empty());
         lines.join("\n")
     }
@@ -130,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_sure_is_searched() {
+    fn search_text_omits_unconfirmed_identifiers() {
         let description = Description {
             title: "Fault codes".to_owned(),
             identifiers: [("E-104", true), ("E-999", false)]
@@ -145,7 +147,7 @@ mod tests {
             model: "m".to_owned(),
             outcome: Outcome::Described(description),
         };
-        assert_eq!(annotation.words(), "Fault codes\nE-104");
+        assert_eq!(annotation.search_text(), "Fault codes\nE-104");
         let failed = Annotation {
             model: "m".to_owned(),
             outcome: Outcome::Failed {
@@ -153,7 +155,7 @@ mod tests {
                 why: "it said the same again and again".to_owned(),
             },
         };
-        assert_eq!(failed.words(), "");
+        assert_eq!(failed.search_text(), "");
         for one in [annotation, failed] {
             assert_eq!(Annotation::from_json(&one.to_json()), Some(one));
         }

@@ -1,4 +1,4 @@
-//! What a page is: its identity, its picture, and what can go wrong with it. Uses no other room.
+//! Page identity, page images, page errors and page sets. Depends on no other module.
 
 mod annotation;
 
@@ -17,7 +17,7 @@ pub use annotation::{Annotation, Description, Figure, Identifier, Outcome, Table
 pub struct ManualId(Arc<str>);
 
 impl ManualId {
-    /// Names a manual.
+    /// Creates an id from a name.
     pub fn new(name: &str) -> Self {
         Self(name.into())
     }
@@ -55,11 +55,11 @@ pub struct PageId {
     pub number: u32,
 }
 
-/// The namespace of page ids. It must never change: every store holds ids made with it.
+/// UUIDv5 namespace of page ids. Must never change: every store contains ids derived from it.
 const NAMESPACE: Uuid = Uuid::from_u128(0x0ad1_c5ab_6a0b_5f0e_8b5e_7c44_8a3e_57d1);
 
 impl PageId {
-    /// Names a page.
+    /// Creates the id of page `number` of a manual.
     pub fn new(manual: &ManualId, number: u32) -> Self {
         Self {
             manual: manual.clone(),
@@ -92,12 +92,12 @@ pub struct Size {
 }
 
 impl Size {
-    /// A size in pixels.
+    /// Creates a size.
     pub const fn new(width: u32, height: u32) -> Self {
         Self { width, height }
     }
 
-    /// The number of pixels.
+    /// Number of pixels.
     pub const fn area(self) -> u64 {
         self.width as u64 * self.height as u64
     }
@@ -109,26 +109,26 @@ impl fmt::Display for Size {
     }
 }
 
-/// A picture of a page: 8-bit RGB, row-major, no padding; never empty.
+/// A page image: 8-bit RGB, row-major, no padding; never empty.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PageImage {
     size: Size,
     rgb: Vec<u8>,
 }
 
-/// Pixels that do not make a picture of the size named.
+/// Error of pixels that do not match the image size.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{bytes} bytes do not make an RGB picture of {size} pixels")]
+#[error("{bytes} bytes are not an RGB image of {size} pixels")]
 pub struct PixelError {
     size: Size,
     bytes: usize,
 }
 
 impl PageImage {
-    /// A picture of `size` from `3 * width * height` bytes.
+    /// Creates an image of `size` from `3 * width * height` bytes.
     ///
     /// # Errors
-    /// When the number of bytes does not fit the size, or the size is zero.
+    /// [`PixelError`] if the number of bytes does not match the size, or the size is zero.
     pub fn new(size: Size, rgb: Vec<u8>) -> Result<Self, PixelError> {
         if size.area() == 0 || rgb.len() as u64 != size.area() * 3 {
             return Err(PixelError {
@@ -156,33 +156,33 @@ impl fmt::Debug for PageImage {
     }
 }
 
-/// Why one page failed. The page's id travels beside it ([`Page`]).
+/// Error of a single page; its id is passed separately ([`Page`]).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PageError {
-    /// The renderer refused the page.
+    /// The page cannot be rendered.
     #[error("cannot be rendered: {0}")]
     Render(String),
-    /// Rendering took longer than the deadline; the worker was stopped.
-    #[error("still not rendered after {seconds} s")]
+    /// Rendering exceeded the deadline; the worker was stopped.
+    #[error("rendering timed out after {seconds} s")]
     Deadline {
         /// The deadline.
         seconds: u64,
     },
-    /// The render worker died on this page.
-    #[error("the render worker died on it ({0})")]
+    /// The render worker crashed on this page.
+    #[error("the render worker crashed ({0})")]
     WorkerDied(String),
-    /// The reference preprocessing refuses a page of this shape.
+    /// The reference preprocessing rejects a page of this shape.
     #[error("cannot be prepared for the model: {0}")]
     Shape(String),
-    /// The model made a number that is not finite, twice.
-    #[error("the model made a vector that is not finite, also when embedded alone")]
+    /// The model produced a non-finite number, twice.
+    #[error("the model produced a non-finite vector, also when the page was embedded alone")]
     NotFinite,
-    /// The store refused the page.
-    #[error("the store refused it: {0}")]
+    /// The store rejected the page.
+    #[error("the store rejected it: {0}")]
     Store(String),
 }
 
-/// What travels between the stages of a run: a page's id and what became of it.
+/// Item passed between the stages of a run: the id of a page and its result.
 pub type Page<T> = (PageId, Result<T, PageError>);
 
 /// A set of page numbers, such as `1-20,33`; the empty text or `all` means every page.
@@ -192,9 +192,9 @@ pub struct PageSet {
     ranges: Option<Vec<(u32, u32)>>,
 }
 
-/// A page set that cannot be read.
+/// Error of parsing a page set.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is no page range; write it like 1-20,33 (pages count from 1)")]
+#[error("invalid page range `{0}`: expected pages such as 1-20,33, counted from 1")]
 pub struct PageSetError(String);
 
 impl PageSet {
@@ -203,13 +203,13 @@ impl PageSet {
         Self::default()
     }
 
-    /// Exactly the pages named.
+    /// The given pages.
     pub fn of(numbers: impl IntoIterator<Item = u32>) -> Self {
         Self::merged(numbers.into_iter().map(|n| (n, n)).collect())
     }
 
-    /// All pages from `first` on.
-    pub fn from(first: u32) -> Self {
+    /// All pages from `first` to the end.
+    pub fn starting_at(first: u32) -> Self {
         Self::between(first, u32::MAX)
     }
 
@@ -220,17 +220,17 @@ impl PageSet {
         }
     }
 
-    /// Whether this is every page.
+    /// Whether the set is every page.
     pub fn is_all(&self) -> bool {
         self.ranges.is_none()
     }
 
-    /// Whether no page belongs to the set.
+    /// Whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.ranges.as_ref().is_some_and(Vec::is_empty)
     }
 
-    /// Whether a page belongs to the set.
+    /// Whether the set contains a page.
     pub fn contains(&self, number: u32) -> bool {
         match &self.ranges {
             None => true,
@@ -271,13 +271,13 @@ impl FromStr for PageSet {
         if text.is_empty() || text == "all" {
             return Ok(Self::all());
         }
-        let bad = || PageSetError(text.to_owned());
+        let invalid = || PageSetError(text.to_owned());
         let number = |s: &str| {
             s.trim()
                 .parse::<u32>()
                 .ok()
                 .filter(|&n| n > 0)
-                .ok_or_else(bad)
+                .ok_or_else(invalid)
         };
         let range = |part: &str| match part.split_once('-') {
             None => number(part).map(|n| (n, n)),
@@ -286,7 +286,7 @@ impl FromStr for PageSet {
         };
         let ranges = text.split(',').map(range).collect::<Result<Vec<_>, _>>()?;
         if ranges.iter().any(|(a, b)| a > b) {
-            return Err(bad());
+            return Err(invalid());
         }
         Ok(Self::merged(ranges))
     }
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn page_sets_are_read_merged_and_refused() {
+    fn page_sets_are_parsed_merged_or_rejected() {
         let set: PageSet = "1-3, 33,4-5,40-".parse().unwrap();
         assert_eq!(set.within(42), [1, 2, 3, 4, 5, 33, 40, 41, 42]);
         assert!("all".parse::<PageSet>().unwrap().is_all());
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_has_the_size_it_claims() {
+    fn page_image_requires_three_bytes_per_pixel() {
         assert!(PageImage::new(Size::new(2, 2), vec![0; 12]).is_ok());
         assert!(PageImage::new(Size::new(2, 2), vec![0; 11]).is_err());
         assert!(PageImage::new(Size::new(0, 2), vec![]).is_err());

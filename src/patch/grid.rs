@@ -1,29 +1,29 @@
-//! Which grid a page becomes. Equals the reference's `smart_resize`, whose sums are double precision in this very order.
+//! Patch grid of a page. Equals the reference's `smart_resize`, in double precision and the same order of operations.
 
 use super::{PatchGrid, PatchSpec, PrepareError};
 use crate::page::Size;
 
-/// The longest page that the reference takes, as a multiple of its width (or of its height).
+/// Maximum aspect ratio that the reference accepts.
 const MAX_ASPECT: f64 = 200.0;
 
 impl PatchSpec {
     /// Side of a visual token in pixels: 28 for Qwen2 and Qwen2.5.
-    fn token(&self) -> f64 {
+    fn token_side(&self) -> f64 {
         f64::from(self.patch * self.merge)
     }
 
-    /// The size in pixels that a page of `px` pixels is resized to: whole visual tokens, within the pixel budget.
+    /// Size that a page of `px` pixels is resized to: whole visual tokens, within the pixel budget.
     ///
     /// # Errors
-    /// When the page is more than 200 times longer than wide.
+    /// [`PrepareError::AspectRatio`] if the aspect ratio is above 200.
     pub fn resized(&self, px: Size) -> Result<Size, PrepareError> {
         let (width, height) = (f64::from(px.width), f64::from(px.height));
         if width.max(height) / width.min(height) > MAX_ASPECT {
             return Err(PrepareError::AspectRatio(px));
         }
-        let token = self.token();
+        let token = self.token_side();
         let (min, max) = (self.min_pixels as f64, self.max_pixels as f64);
-        // Python's `round` sends halves to the even side. A strip may become 0 here; it is enlarged below.
+        // Python's `round` rounds halves to even. A thin page may become 0 here; it is enlarged below.
         let nearest = |side: f64| (side / token).round_ties_even() * token;
         let (wide, high) = (nearest(width), nearest(height));
         let (wide, high) = if wide * high > max {
@@ -40,10 +40,10 @@ impl PatchSpec {
         Ok(Size::new(wide as u32, high as u32))
     }
 
-    /// The patch grid of a page of `px` pixels.
+    /// Patch grid of a page of `px` pixels.
     ///
     /// # Errors
-    /// When the page is more than 200 times longer than wide.
+    /// [`PrepareError::AspectRatio`] if the aspect ratio is above 200.
     pub fn grid_from_px(&self, px: Size) -> Result<PatchGrid, PrepareError> {
         let size = self.resized(px)?;
         Ok(PatchGrid {
@@ -53,11 +53,11 @@ impl PatchSpec {
         })
     }
 
-    /// The most patches a page can have, whatever its shape.
+    /// Maximum number of patches of a page of any size.
     pub(super) fn max_patches(&self) -> u64 {
-        let area = self.token() * self.token();
+        let area = self.token_side() * self.token_side();
         let (min, max) = (self.min_pixels as f64 / area, self.max_pixels as f64 / area);
-        // A strip that is shrunk keeps one token across; one that is enlarged is rounded up along both axes.
+        // A reduced strip stays one token wide; an enlarged one is rounded up along both axes.
         let strip = (max * MAX_ASPECT).sqrt();
         let enlarged = ((min / MAX_ASPECT).sqrt() + 1.0) * ((min * MAX_ASPECT).sqrt() + 1.0);
         let strip = if strip * strip / MAX_ASPECT < MAX_ASPECT {
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_become_the_grids_of_the_reference() {
+    fn grids_equal_the_reference() {
         assert_eq!(grid(1240, 1754, 768), (64, 46, 736), "A4 at 150 dpi");
         assert_eq!(grid(1654, 2339, 768), (64, 46, 736), "A4 at 200 dpi");
         assert_eq!(grid(595, 842, 768), (60, 42, 630), "A4 at 72 dpi");
@@ -104,13 +104,13 @@ mod tests {
     }
 
     #[test]
-    fn halves_go_to_the_even_side() {
+    fn halves_round_to_even() {
         assert_eq!(grid(28 * 5, 42, 768).0, 4, "1.5 becomes 2");
         assert_eq!(grid(28 * 5, 70, 768).0, 4, "2.5 becomes 2 as well");
     }
 
     #[test]
-    fn strips_are_enlarged_or_refused() {
+    fn thin_pages_are_enlarged_or_rejected() {
         assert_eq!(grid(10, 1999, 768), (58, 2, 29));
         assert_eq!(grid(1, 1, 768), (4, 4, 4));
         let too_long = Size::new(1, 201);
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn no_page_costs_more_than_the_most() {
+    fn no_page_has_more_than_max_patches() {
         for tokens in [4, 48, 150, 768] {
             let spec = qwen(tokens);
             for height in (1..4000).step_by(37) {

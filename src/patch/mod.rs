@@ -1,4 +1,4 @@
-//! From the picture of a page to what a model eats. Pure maths: no model library is named here.
+//! Page preprocessing: resizes, normalises and patchifies page images. Pure maths, independent of any model library.
 
 mod gray;
 mod grid;
@@ -8,28 +8,29 @@ pub use pixels::{FRAMES, order};
 
 use crate::page::{PageImage, Size};
 
-/// How a model wants its pages.
+/// Preprocessing of pages that a model requires.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Prepare {
     /// The Qwen families: patches of normalised pixels.
     Qwen(PatchSpec),
-    /// The built-in model: a gray raster of about `pixels` pixels.
+    /// The built-in model: a grayscale image of about `pixels` pixels.
     Gray {
-        /// Pixels of a prepared page, at most.
+        /// Maximum pixels of a prepared page.
         pixels: u32,
     },
 }
 
-/// The pixel budget and patch geometry of a Qwen-family processor (colpali-engine / transformers `Qwen2VLImageProcessor`).
+/// Pixel budget and patch geometry of a Qwen-family image processor (colpali-engine / transformers
+/// `Qwen2VLImageProcessor`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct PatchSpec {
     /// Side of a patch in pixels: 14 for Qwen2 and Qwen2.5.
     pub patch: u32,
-    /// Patches merged into one visual token along one axis: 2.
+    /// Patches merged into one visual token along each axis: 2.
     pub merge: u32,
-    /// Fewest pixels of a prepared page.
+    /// Minimum pixels of a prepared page.
     pub min_pixels: u64,
-    /// Most pixels of a prepared page.
+    /// Maximum pixels of a prepared page.
     pub max_pixels: u64,
     /// Mean of each channel, 0..1.
     pub mean: [f32; 3],
@@ -44,7 +45,7 @@ pub struct PatchGrid {
     pub rows: u32,
     /// Patches from left to right.
     pub columns: u32,
-    /// Patches merged into one visual token along one axis.
+    /// Patches merged into one visual token along each axis.
     pub merge: u32,
 }
 
@@ -54,22 +55,22 @@ impl PatchGrid {
         self.rows as usize * self.columns as usize
     }
 
-    /// Number of visual tokens, the vectors of the page less its prompt's.
+    /// Number of visual tokens: the vectors of the page without those of its prompt.
     pub const fn tokens(&self) -> usize {
         self.patches() / (self.merge as usize * self.merge as usize)
     }
 }
 
-/// A page as a Qwen vision tower eats it.
+/// Input of a Qwen vision tower.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Patches {
-    /// The grid.
+    /// Patch grid.
     pub grid: PatchGrid,
     /// `grid.patches()` rows of `3 * 2 * patch * patch` floats, in the order of the reference's patchify.
     pub rows: Vec<f32>,
 }
 
-/// A page as the built-in model eats it: 8-bit gray, row-major.
+/// Input of the built-in model: an 8-bit grayscale image, row-major.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GrayPage {
     /// Width and height.
@@ -78,23 +79,23 @@ pub struct GrayPage {
     pub pixels: Vec<u8>,
 }
 
-/// A page ready for the model that asked for it.
+/// A preprocessed page.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Prepared {
     /// Patches for a Qwen vision tower.
     Qwen(Patches),
-    /// A gray raster for the built-in model.
+    /// A grayscale image for the built-in model.
     Gray(GrayPage),
 }
 
-/// A page that the reference preprocessing refuses.
+/// Error of preprocessing a page.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PrepareError {
     /// Reference: `absolute aspect ratio must be smaller than 200`.
-    #[error("a picture of {0} pixels is more than 200 times longer than wide")]
+    #[error("an image of {0} pixels has an aspect ratio above 200")]
     AspectRatio(Size),
-    /// The picture could not be resized.
-    #[error("a picture of {0} pixels cannot be resized: {1}")]
+    /// The image cannot be resized.
+    #[error("an image of {0} pixels cannot be resized: {1}")]
     Resize(Size, String),
 }
 
@@ -113,10 +114,10 @@ impl PatchSpec {
 }
 
 impl Prepare {
-    /// Prepares one page.
+    /// Preprocesses one page.
     ///
     /// # Errors
-    /// When the reference refuses the page.
+    /// [`PrepareError::AspectRatio`] if the reference rejects the page, [`PrepareError::Resize`] if resizing fails.
     pub fn prepare(&self, page: &PageImage) -> Result<Prepared, PrepareError> {
         match self {
             Self::Qwen(spec) => pixels::prepare(page, spec).map(Prepared::Qwen),
@@ -124,10 +125,10 @@ impl Prepare {
         }
     }
 
-    /// What a page of `px` pixels costs the model: patches for Qwen, pixels for the built-in model. Needs no picture.
+    /// Cost of a page of `px` pixels, from its size alone: patches for Qwen, pixels for the built-in model.
     ///
     /// # Errors
-    /// When the reference refuses the page.
+    /// [`PrepareError::AspectRatio`] if the reference rejects the page.
     pub fn cost(&self, px: Size) -> Result<u64, PrepareError> {
         match self {
             Self::Qwen(spec) => Ok(spec.grid_from_px(px)?.patches() as u64),
@@ -135,7 +136,7 @@ impl Prepare {
         }
     }
 
-    /// The most a page can cost, whatever its shape.
+    /// Maximum cost of a page of any size.
     pub fn max_cost(&self) -> u64 {
         match self {
             Self::Qwen(spec) => spec.max_patches(),
@@ -145,7 +146,7 @@ impl Prepare {
 }
 
 impl Prepared {
-    /// What this page costs the model where shorter pages of a batch are padded to it; none where each goes by itself.
+    /// Cost of this page if shorter pages of its batch are padded to it; `None` if pages are not padded.
     pub fn padded_cost(&self) -> Option<u64> {
         match self {
             Self::Qwen(_) => Some(self.cost()),
@@ -153,7 +154,7 @@ impl Prepared {
         }
     }
 
-    /// What this page costs the model, in the unit of [`Prepare::cost`].
+    /// Cost of this page, in the unit of [`Prepare::cost`].
     pub fn cost(&self) -> u64 {
         match self {
             Self::Qwen(patches) => patches.grid.patches() as u64,
@@ -161,7 +162,7 @@ impl Prepared {
         }
     }
 
-    /// Bytes held.
+    /// Bytes in memory.
     pub fn bytes(&self) -> u64 {
         match self {
             Self::Qwen(patches) => (patches.rows.len() * size_of::<f32>()) as u64,

@@ -1,4 +1,4 @@
-//! Resize, normalise, unfold: the pixels of a page in the order a Qwen vision tower eats them.
+//! Resizing, normalising and patchifying page images for the Qwen vision tower.
 //!
 //! Equals `Qwen2VLImageProcessor` of transformers 5 bit for bit; see `tests/parity`.
 
@@ -9,34 +9,34 @@ use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resize
 use super::{PatchGrid, PatchSpec, Patches, PrepareError};
 use crate::page::{PageImage, Size};
 
-/// How often a still picture stands in the time axis: the tower was made for video, two frames a patch.
+/// Frames of a patch along the time axis (`temporal_patch_size`): the tower is made for video; an image is repeated.
 pub const FRAMES: usize = 2;
 
-/// The patches of a page.
+/// Computes the patches of a page.
 pub(super) fn prepare(page: &PageImage, spec: &PatchSpec) -> Result<Patches, PrepareError> {
     let size = spec.resized(page.size())?;
     let grid = spec.grid_from_px(page.size())?;
     let rgb = resize::<U8x3>(page.rgb(), page.size(), size, FilterType::CatmullRom)?;
     Ok(Patches {
         grid,
-        rows: unfold(&rgb, grid, spec),
+        rows: patchify(&rgb, grid, spec),
     })
 }
 
-/// Resizes across, then down. The reference rounds to bytes between the two passes, so their order is part of the result.
-/// `P` is the kind of pixel: one is compiled, not all that the library knows.
+/// Resizes horizontally, then vertically. The reference rounds to bytes between the two passes, so their order matters.
+/// `P` is the pixel type; a generic compiles only the types used.
 pub(super) fn resize<P: PixelTrait>(
     pixels: &[u8],
     from: Size,
     to: Size,
     filter: FilterType,
 ) -> Result<Vec<u8>, PrepareError> {
-    let between = Size::new(to.width, from.height);
-    let wide = pass::<P>(pixels, from, between, filter)?;
-    pass::<P>(&wide, between, to, filter)
+    let intermediate = Size::new(to.width, from.height);
+    let resized = resize_pass::<P>(pixels, from, intermediate, filter)?;
+    resize_pass::<P>(&resized, intermediate, to, filter)
 }
 
-fn pass<P: PixelTrait>(
+fn resize_pass<P: PixelTrait>(
     pixels: &[u8],
     from: Size,
     to: Size,
@@ -48,15 +48,15 @@ fn pass<P: PixelTrait>(
         TypedImageRef::<P>::from_buffer(from.width, from.height, pixels).map_err(|e| failed(&e))?;
     let mut target =
         TypedImage::<P>::from_buffer(to.width, to.height, &mut resized).map_err(|e| failed(&e))?;
-    let how = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter));
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter));
     Resizer::new()
-        .resize_typed(&source, &mut target, &how)
+        .resize_typed(&source, &mut target, &options)
         .map_err(|e| failed(&e))?;
     Ok(resized)
 }
 
-/// Every value that a byte of each channel can become. The mean and deviation are scaled, not the byte: so does the reference.
-fn levels(spec: &PatchSpec) -> [[f32; 256]; 3] {
+/// Normalised value of every byte by channel. As in the reference, mean and deviation are scaled, not the byte.
+fn normalised_levels(spec: &PatchSpec) -> [[f32; 256]; 3] {
     let level = |channel: usize, byte: usize| {
         let (mean, std) = (spec.mean[channel] * 255.0, spec.std[channel] * 255.0);
         (byte as f32 - mean) / std
@@ -64,19 +64,19 @@ fn levels(spec: &PatchSpec) -> [[f32; 256]; 3] {
     std::array::from_fn(|channel| std::array::from_fn(|byte| level(channel, byte)))
 }
 
-/// Unfolds a picture into patches. Rows: block of tokens down, across, patch inside it down, across.
-/// Columns: channel, frame, pixel down, across.
-fn unfold(rgb: &[u8], grid: PatchGrid, spec: &PatchSpec) -> Vec<f32> {
-    let levels = levels(spec);
+/// Splits an image into patches. Row order: token row, token column, patch row and column within the token.
+/// Column order: channel, frame, pixel row, pixel column.
+fn patchify(rgb: &[u8], grid: PatchGrid, spec: &PatchSpec) -> Vec<f32> {
+    let levels = normalised_levels(spec);
     let side = spec.patch as usize;
     let width = grid.columns as usize * side;
     let mut rows = Vec::with_capacity(grid.patches() * 3 * FRAMES * side * side);
     for (row, column) in order(grid) {
-        let corner = row * side * width + column * side;
+        let origin = row * side * width + column * side;
         for (channel, levels) in levels.iter().enumerate() {
             let start = rows.len();
             for line in 0..side {
-                let from = (corner + line * width) * 3;
+                let from = (origin + line * width) * 3;
                 let pixels = rgb[from..from + side * 3].chunks_exact(3);
                 rows.extend(pixels.map(|pixel| levels[pixel[channel] as usize]));
             }
@@ -89,12 +89,12 @@ fn unfold(rgb: &[u8], grid: PatchGrid, spec: &PatchSpec) -> Vec<f32> {
     rows
 }
 
-/// The patches of a grid as (row, column), the patches of one visual token side by side.
+/// Patches of a grid as (row, column), in the order of the tower: patches of one visual token are adjacent.
 pub fn order(grid: PatchGrid) -> impl Iterator<Item = (usize, usize)> {
     let merge = grid.merge as usize;
     let (down, across) = (grid.rows as usize / merge, grid.columns as usize / merge);
-    (0..down * across).flat_map(move |block| {
-        let (top, left) = (block / across * merge, block % across * merge);
+    (0..down * across).flat_map(move |token| {
+        let (top, left) = (token / across * merge, token % across * merge);
         (0..merge * merge).map(move |inner| (top + inner / merge, left + inner % merge))
     })
 }
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_picture_is_unfolded_token_by_token() {
+    fn images_are_patchified_token_by_token() {
         let spec = PatchSpec {
             patch: 1,
             mean: [0.0; 3],
@@ -117,14 +117,14 @@ mod tests {
             merge: 2,
         };
         let rgb: Vec<u8> = (0..24).collect();
-        let rows = unfold(&rgb, grid, &spec);
+        let rows = patchify(&rgb, grid, &spec);
         let reds: Vec<f32> = rows.chunks_exact(6).map(|row| row[0]).collect();
         assert_eq!(reds, [0.0, 3.0, 12.0, 15.0, 6.0, 9.0, 18.0, 21.0]);
         assert_eq!(rows[..6], [0.0, 0.0, 1.0, 1.0, 2.0, 2.0]);
     }
 
     #[test]
-    fn a_page_of_the_right_size_is_only_normalised() {
+    fn a_page_of_the_target_size_is_only_normalised() {
         let page = PageImage::new(Size::new(56, 56), vec![255; 56 * 56 * 3]).unwrap();
         let spec = PatchSpec::qwen(4 * 28 * 28, 768 * 28 * 28);
         let patches = prepare(&page, &spec).unwrap();

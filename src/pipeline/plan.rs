@@ -141,7 +141,7 @@ mod tests {
             licence: String::new(),
             memory,
             device: "metal (bf16)".into(),
-            on_gpu: true,
+            is_gpu: true,
             device_memory: None,
             visual_weight: 1.0,
         }

@@ -203,7 +203,7 @@ fn pool_page(page: StoredPage, factor: u32) -> Result<StoredPage, (PageId, PageE
         Ok(pooled) => Ok(StoredPage {
             vectors: VectorUpdate::Replace(PageVectors {
                 vectors: pooled.vectors.rounded_to_f16(),
-                places: pooled.places,
+                patches: pooled.patches,
             }),
             ..page
         }),

@@ -138,7 +138,7 @@ impl StoredPage {
     /// The words of its description; none where it brings none.
     pub(super) fn said(&self) -> Option<String> {
         let json = self.description.as_deref()?;
-        Some(Annotation::from_json(json).map_or_else(String::new, |a| a.words()))
+        Some(Annotation::from_json(json).map_or_else(String::new, |a| a.search_text()))
     }
 
     /// Bytes it takes on its way to a server, about.
@@ -163,15 +163,15 @@ pub enum VectorUpdate {
 
 /// What is wrong with the vectors of a page for a collection of width `dim`.
 pub(super) fn flaw(new: &PageVectors, dim: u32) -> Option<String> {
-    let (made, places) = (new.vectors.dim(), new.places.cells().len());
+    let (made, patches) = (new.vectors.dim(), new.patches.cells().len());
     if made != dim as usize {
         return Some(format!(
             "its vectors have width {made}, the collection's {dim}"
         ));
     }
-    (places != new.vectors.len()).then(|| {
+    (patches != new.vectors.len()).then(|| {
         format!(
-            "it has {} vectors but places for {places}",
+            "it has {} vectors but cells for {patches}",
             new.vectors.len()
         )
     })

@@ -1,4 +1,4 @@
-//! Multi-vectors, late interaction, and the profile of the model that made them.
+//! Multi-vectors, late interaction (MaxSim), and the profile of the model that produced them.
 
 mod patch_map;
 
@@ -9,37 +9,37 @@ use serde::{Deserialize, Serialize};
 
 pub use patch_map::PatchMap;
 
-/// How far from 1 the length of a row may be: rows are rounded to f16 once, and a bf16 model divides by a bf16 norm.
+/// Allowed deviation of a row's length from 1: rows are rounded to f16 once, and a bf16 model divides by a bf16 norm.
 const LENGTH_TOLERANCE: f32 = 5e-3;
 
-/// `n` rows of `dim` floats, each finite and of length 1: one page, or one query, as the model sees it.
+/// A multi-vector: `n` rows of `dim` floats, each finite and of length 1. Represents one page or one query.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MultiVector {
     rows: Vec<f32>,
     dim: NonZeroUsize,
 }
 
-/// Floats that do not make a multi-vector, or cells that do not make its patch map.
+/// Error of a malformed multi-vector or patch map.
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum ShapeError {
-    /// No row at all.
+    /// No rows.
     #[error("a multi-vector needs at least one row")]
     Empty,
-    /// The last row is cut.
+    /// The last row is incomplete.
     #[error("{floats} floats do not divide into rows of {dim}")]
     Ragged {
-        /// Floats given.
+        /// Number of floats.
         floats: usize,
-        /// Width asked for.
+        /// Requested width.
         dim: usize,
     },
-    /// A row holds a NaN or an infinity.
+    /// A row contains a NaN or an infinity.
     #[error("row {row} is not finite")]
     NotFinite {
         /// The row, from 0.
         row: usize,
     },
-    /// A row is not of length 1.
+    /// The length of a row is not 1.
     #[error("row {row} has length {length}, not 1")]
     NotUnit {
         /// The row, from 0.
@@ -55,21 +55,21 @@ pub enum ShapeError {
         /// Cells from top to bottom.
         rows: u16,
     },
-    /// The last cell is cut.
+    /// The last cell is incomplete.
     #[error("{bytes} bytes do not divide into cells")]
-    CutCell {
-        /// Bytes given.
+    PartialCell {
+        /// Number of bytes.
         bytes: usize,
     },
-    /// There is not one cell for each row.
-    #[error("it has {vectors} vectors but places for {cells}")]
+    /// The number of cells differs from the number of rows.
+    #[error("it has {vectors} vectors but cells for {cells}")]
     CellCount {
         /// Rows of the multi-vector.
         vectors: usize,
-        /// Cells given.
+        /// Number of cells.
         cells: usize,
     },
-    /// A cell lies outside the grid.
+    /// A cell is outside the grid.
     #[error("row {row} has cell {cell}, outside a grid of {columns} x {rows}")]
     OutsideGrid {
         /// The row, from 0.
@@ -84,10 +84,10 @@ pub enum ShapeError {
 }
 
 impl MultiVector {
-    /// Checks and keeps `rows`, row-major.
+    /// Creates a multi-vector from row-major `rows`.
     ///
     /// # Errors
-    /// When the rows are none, ragged, not finite, or not of length 1.
+    /// [`ShapeError::Empty`], [`ShapeError::Ragged`], [`ShapeError::NotFinite`] or [`ShapeError::NotUnit`].
     pub fn new(rows: Vec<f32>, dim: NonZeroUsize) -> Result<Self, ShapeError> {
         if rows.is_empty() {
             return Err(ShapeError::Empty);
@@ -131,14 +131,14 @@ impl MultiVector {
         self.dim.get()
     }
 
-    /// The width of a row, for making another one of it.
+    /// The width of a row, in the type that [`MultiVector::new`] takes.
     pub fn width(&self) -> NonZeroUsize {
         self.dim
     }
 
-    /// Its last rows, at most `n` and at least one.
+    /// The last `n` rows, at least one and at most all.
     #[must_use]
-    pub fn tail(&self, n: usize) -> Self {
+    pub fn last_rows(&self, n: usize) -> Self {
         let n = n.clamp(1, self.len());
         Self {
             rows: self.rows[self.rows.len() - n * self.dim()..].to_vec(),
@@ -146,20 +146,20 @@ impl MultiVector {
         }
     }
 
-    /// Its rows and then those of another of the same width.
+    /// The rows of both multi-vectors, `self` first.
     ///
     /// # Panics
-    /// When the widths differ.
+    /// If the widths differ.
     #[must_use]
-    pub fn with(&self, other: &Self) -> Self {
-        assert_eq!(self.dim, other.dim, "rows of another width");
+    pub fn concat(&self, other: &Self) -> Self {
+        assert_eq!(self.dim, other.dim, "widths differ");
         Self {
             rows: [self.as_slice(), other.as_slice()].concat(),
             dim: self.dim,
         }
     }
 
-    /// The same rows rounded to what f16 can hold. Done once, before any store sees them, so that all stores agree.
+    /// Rounds all floats to the nearest f16. Done once, before pages are written, so that all stores agree.
     #[must_use]
     pub fn rounded_to_f16(mut self) -> Self {
         for value in &mut self.rows {
@@ -169,13 +169,13 @@ impl MultiVector {
     }
 }
 
-/// Late interaction: the sum over query rows of the best dot product with any page row.
-/// ColBERT (Khattab & Zaharia 2020), eq. 3. This is the plain definition; stores may own faster ones that must equal it.
+/// MaxSim (late interaction): the sum over query rows of the maximum dot product with any page row.
+/// ColBERT (Khattab & Zaharia 2020), eq. 3. This is the reference; faster implementations in stores must equal it.
 ///
 /// # Panics
-/// When the widths differ; stores compare profiles before they come here.
+/// If the widths differ; stores compare profiles first.
 pub fn max_sim(query: &MultiVector, page: &MultiVector) -> f32 {
-    assert_eq!(query.dim(), page.dim(), "a query of another model");
+    assert_eq!(query.dim(), page.dim(), "widths differ");
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f32>();
     query
         .rows()
@@ -187,25 +187,26 @@ pub fn max_sim(query: &MultiVector, page: &MultiVector) -> f32 {
         .sum()
 }
 
-/// A page as a model saw it.
+/// The multi-vector of a page and its patch map.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PageVectors {
     /// The rows.
     pub vectors: MultiVector,
-    /// The cell of each row; `places.cells().len() == vectors.len()`.
-    pub places: PatchMap,
+    /// The cell of each row; `patches.cells().len() == vectors.len()`.
+    pub patches: PatchMap,
 }
 
-/// What made the vectors: two profiles with the same id may share a collection, others never.
+/// Identity of the model that produced vectors: two profiles may share a collection only if their ids are equal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Profile {
-    /// Short hex digest of model config, prompts, pixel budget and weights, and the pool factor; never of device or dtype.
+    /// Short hex digest of model config, prompts, pixel budget and weights, and the pool factor; never of device or
+    /// dtype.
     pub id: String,
-    /// The model's name for people, such as `built-in` or `vidore/colqwen2.5-v0.2`.
+    /// Display name of the model, such as `built-in` or `vidore/colqwen2.5-v0.2`.
     pub model: String,
     /// The width of a vector.
     pub dim: u32,
-    /// By how much the rows of pages were pooled ([`crate::pooling`]); 1: not at all.
+    /// Pool factor of page vectors ([`crate::pooling`]); 1 means no pooling.
     #[serde(default = "unpooled", skip_serializing_if = "is_unpooled")]
     pub pool_factor: u32,
 }
@@ -214,13 +215,16 @@ fn unpooled() -> u32 {
     1
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde requires a reference"
+)]
 fn is_unpooled(factor: &u32) -> bool {
     *factor == unpooled()
 }
 
 impl Profile {
-    /// The profile of the same vectors, pooled by `factor`.
+    /// The profile of the same vectors pooled by `factor`.
     #[must_use]
     pub fn pooled(&self, factor: u32) -> Self {
         match factor {
@@ -241,7 +245,7 @@ mod tests {
     const TWO: NonZeroUsize = NonZeroUsize::new(2).unwrap();
 
     #[test]
-    fn only_whole_finite_unit_rows_pass() {
+    fn new_accepts_only_complete_finite_unit_rows() {
         assert!(MultiVector::new(vec![1.0, 0.0, 0.6, 0.8], TWO).is_ok());
         assert_eq!(MultiVector::new(vec![], TWO), Err(ShapeError::Empty));
         assert!(matches!(
@@ -259,18 +263,18 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_cut_and_joined() {
+    fn last_rows_and_concat_select_and_append_rows() {
         let page = MultiVector::new(vec![1.0, 0.0, 0.6, 0.8], TWO).unwrap();
-        assert_eq!(page.tail(1).as_slice(), [0.6, 0.8]);
-        assert_eq!(page.tail(9), page);
+        assert_eq!(page.last_rows(1).as_slice(), [0.6, 0.8]);
+        assert_eq!(page.last_rows(9), page);
         assert_eq!(
-            page.with(&page.tail(1)).as_slice(),
+            page.concat(&page.last_rows(1)).as_slice(),
             [1.0, 0.0, 0.6, 0.8, 0.6, 0.8]
         );
     }
 
     #[test]
-    fn max_sim_by_hand() {
+    fn max_sim_sums_the_row_maxima() {
         let page = MultiVector::new(vec![1.0, 0.0, 0.6, 0.8], TWO).unwrap();
         let query = MultiVector::new(vec![0.0, 1.0, 1.0, 0.0], TWO).unwrap();
         assert!((max_sim(&query, &page) - 1.8).abs() < 1e-6);

@@ -1,8 +1,9 @@
-//! The patch map of a page: which cell of a grid over the page each of its vectors belongs to.
+//! Patch map: the grid cell of each vector of a page.
 
 use super::ShapeError;
 
-/// The cell of each row of a multi-vector (or none), in a grid over the whole page. Every cell lies in the grid.
+/// The cell of each row of a multi-vector, or [`PatchMap::NO_CELL`], in a grid over the whole page. All cells are
+/// inside the grid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PatchMap {
     columns: u16,
@@ -11,13 +12,13 @@ pub struct PatchMap {
 }
 
 impl PatchMap {
-    /// The cell of a row that belongs to no part of the page, such as that of a prompt token.
-    pub const NOWHERE: u16 = u16::MAX;
+    /// Marks a row without a cell, such as that of a prompt token.
+    pub const NO_CELL: u16 = u16::MAX;
 
-    /// Checks and keeps the cells of `len` vectors, each `y * columns + x` or [`PatchMap::NOWHERE`].
+    /// Creates the patch map of `len` vectors; each cell is `y * columns + x` or [`PatchMap::NO_CELL`].
     ///
     /// # Errors
-    /// When the grid is empty, the cells are not `len`, or one lies outside the grid.
+    /// [`ShapeError::NoCells`], [`ShapeError::CellCount`] or [`ShapeError::OutsideGrid`].
     pub fn new(columns: u16, rows: u16, cells: Vec<u16>, len: usize) -> Result<Self, ShapeError> {
         let size = u32::from(columns) * u32::from(rows);
         if size == 0 {
@@ -29,7 +30,7 @@ impl PatchMap {
                 cells: cells.len(),
             });
         }
-        let is_outside = |&cell: &u16| cell != Self::NOWHERE && u32::from(cell) >= size;
+        let is_outside = |&cell: &u16| cell != Self::NO_CELL && u32::from(cell) >= size;
         match cells.iter().position(is_outside) {
             Some(row) => Err(ShapeError::OutsideGrid {
                 row,
@@ -45,10 +46,10 @@ impl PatchMap {
         }
     }
 
-    /// Checks and keeps cells as [`PatchMap::to_bytes`] writes them.
+    /// Creates a patch map from cells in the format of [`PatchMap::to_bytes`].
     ///
     /// # Errors
-    /// As [`PatchMap::new`], and when the last cell is cut.
+    /// As [`PatchMap::new`], and [`ShapeError::PartialCell`].
     pub fn from_bytes(
         columns: u16,
         rows: u16,
@@ -57,7 +58,7 @@ impl PatchMap {
     ) -> Result<Self, ShapeError> {
         let (cells, rest) = bytes.as_chunks();
         if !rest.is_empty() {
-            return Err(ShapeError::CutCell { bytes: bytes.len() });
+            return Err(ShapeError::PartialCell { bytes: bytes.len() });
         }
         let cells = cells.iter().map(|&cell| u16::from_le_bytes(cell)).collect();
         Self::new(columns, rows, cells, len)
@@ -73,40 +74,40 @@ impl PatchMap {
         self.rows
     }
 
-    /// The cell of each row of the multi-vector, `y * columns + x`; [`PatchMap::NOWHERE`] for prompt tokens.
+    /// The cell of each row of the multi-vector, `y * columns + x`; [`PatchMap::NO_CELL`] for prompt tokens.
     pub fn cells(&self) -> &[u16] {
         &self.cells
     }
 
-    /// The map of rows that each stand for several rows of this one: the first of their cells that is on the page.
+    /// The patch map of clusters of rows: each cluster gets the first cell among its members.
     ///
     /// # Panics
-    /// When a member is no row of this map.
+    /// If a member is not a row of this map.
     #[must_use]
     pub fn merged(&self, members: &[Vec<usize>]) -> Self {
         let first = |rows: &Vec<usize>| {
             let mut cells = rows.iter().map(|&row| self.cells[row]);
-            cells.find(|&cell| cell != Self::NOWHERE)
+            cells.find(|&cell| cell != Self::NO_CELL)
         };
         let cells = members
             .iter()
-            .map(|rows| first(rows).unwrap_or(Self::NOWHERE));
+            .map(|rows| first(rows).unwrap_or(Self::NO_CELL));
         Self {
             cells: cells.collect(),
             ..*self
         }
     }
 
-    /// The same map with one more row, which has no cell.
+    /// The same map with one more row, without a cell.
     #[must_use]
     pub fn extended(&self) -> Self {
         Self {
-            cells: [self.cells(), &[Self::NOWHERE]].concat(),
+            cells: [self.cells(), &[Self::NO_CELL]].concat(),
             ..*self
         }
     }
 
-    /// The cells as stores keep them: little-endian, one after another.
+    /// The cells in storage format: little-endian u16, concatenated.
     pub fn to_bytes(&self) -> Vec<u8> {
         self.cells
             .iter()
@@ -120,17 +121,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_cells_of_the_grid_make_a_patch_map() {
-        let nowhere = PatchMap::NOWHERE;
-        let map = PatchMap::new(3, 2, vec![5, nowhere, 0], 3).unwrap();
+    fn new_accepts_only_cells_of_the_grid() {
+        let no_cell = PatchMap::NO_CELL;
+        let map = PatchMap::new(3, 2, vec![5, no_cell, 0], 3).unwrap();
         assert_eq!(
             PatchMap::from_bytes(3, 2, &map.to_bytes(), 3),
             Ok(map.clone())
         );
-        assert_eq!(map.extended().cells(), [5, nowhere, 0, nowhere]);
+        assert_eq!(map.extended().cells(), [5, no_cell, 0, no_cell]);
         assert_eq!(
             map.merged(&[vec![1], vec![1, 2], vec![0, 2]]).cells(),
-            [nowhere, 0, 5]
+            [no_cell, 0, 5]
         );
         assert!(matches!(
             PatchMap::new(3, 2, vec![0, 6], 2),
@@ -145,12 +146,12 @@ mod tests {
             Err(ShapeError::CellCount { .. })
         ));
         assert!(matches!(
-            PatchMap::new(3, 0, vec![nowhere], 1),
+            PatchMap::new(3, 0, vec![no_cell], 1),
             Err(ShapeError::NoCells { .. })
         ));
         assert!(matches!(
             PatchMap::from_bytes(3, 2, &[0, 0, 1], 1),
-            Err(ShapeError::CutCell { .. })
+            Err(ShapeError::PartialCell { .. })
         ));
     }
 }

@@ -173,7 +173,7 @@ fn description(object: &Map<String, Value>, layer: &str) -> Result<Description, 
             .take(FIGURES)
             .map(|value| Figure {
                 label: within(value, "label"),
-                says: within(value, "says"),
+                content: within(value, "says"),
             })
             .collect(),
         tables: list("tables")
@@ -185,12 +185,12 @@ fn description(object: &Map<String, Value>, layer: &str) -> Result<Description, 
                     value["columns"].as_array().map_or(&[], Vec::as_slice),
                     TOPICS,
                 ),
-                says: within(value, "says"),
+                content: within(value, "says"),
             })
             .collect(),
         identifiers: identifiers(&texts(&list("identifiers"), IDENTIFIERS), layer),
         language: text("language", 20),
-        twin_of: None,
+        duplicate_of: None,
     };
     match flaw(&page) {
         Some(class) => Err(class),

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::desk::{Desk, manual};
 use crate::mlx::Server;
-use crate::titles::{MANUALS, golden, right};
+use crate::titles::{MANUALS, correct_titles, golden};
 
 /// nDCG@5 of our questions, by pictures, words and descriptions together.
 fn quality(desk: &Desk) -> f64 {
@@ -27,7 +27,7 @@ fn our_manuals_are_recited_and_found_by_what_is_said() {
     let done = server.describe(&desk, &["--max-tokens", "300"]);
     let told = done.json();
     println!("{told}");
-    let (titles, pages) = right(&desk);
+    let (titles, pages) = correct_titles(&desk);
     println!("{titles} of {pages} titles");
     assert!(pages == 53 && titles >= 48, "{titles} of {pages}: {told}");
     let after = quality(&desk);
@@ -61,5 +61,5 @@ fn our_manuals_are_recited_and_found_by_what_is_said() {
         alone <= 2,
         "two of three pairs are told apart at once: {told}"
     );
-    assert_eq!(right(&desk).0, titles);
+    assert_eq!(correct_titles(&desk).0, titles);
 }

@@ -48,7 +48,7 @@ pub(crate) fn shelf_of(pages: &[&str]) -> Desk {
     let desk = Desk::tiny();
     let drawn = |text: &&str| match text.is_empty() {
         true => (pdf::PLAIN, Vec::new()),
-        false => (pdf::PLAIN, pdf::says(text)),
+        false => (pdf::PLAIN, pdf::text_content(text)),
     };
     let pages: Vec<_> = pages.iter().map(drawn).collect();
     desk.write("pump.pdf", &pdf::pages(&pages, ""));

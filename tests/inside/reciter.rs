@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::desk::{Desk, Done, manual};
-use crate::titles::{MANUALS, golden, right};
+use crate::titles::{MANUALS, correct_titles, golden};
 
 /// Random models, one of each family.
 fn random(family: &str) -> std::path::PathBuf {
@@ -35,7 +35,7 @@ fn our_manuals_are_recited_without_a_server() {
     let done = describe(&desk, &golden("model"), &["--max-tokens", "300", "--json"]);
     let told = done.json();
     println!("{told}");
-    let (titles, pages) = right(&desk);
+    let (titles, pages) = correct_titles(&desk);
     println!("{titles} of {pages} titles");
     assert_eq!((titles, pages), (53, 53), "{told}{}", done.err);
     // Two pictures in one question; small ones, since the model makes few tokens of any.
@@ -57,7 +57,7 @@ fn our_manuals_are_recited_without_a_server() {
     let told = done.json();
     println!("{told}");
     assert_eq!((done.code, &told["described"]), (0, &6.into()), "{told}");
-    assert_eq!(right(&desk), (53, 53));
+    assert_eq!(correct_titles(&desk), (53, 53));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Copies of golden folders that can be spoiled, and what comes of them.
+//! Modifiable copies of golden model folders.
 
 use std::collections::HashMap;
 use std::fs;
@@ -20,10 +20,10 @@ pub(crate) fn golden(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// A copy of a golden folder that can be spoiled.
+/// A modifiable copy of a golden folder.
 pub(crate) struct Folder {
     dir: TempDir,
-    /// What opens it.
+    /// Engine that opens it.
     pub(crate) engine: Engine,
 }
 
@@ -44,7 +44,7 @@ impl Folder {
         self.dir.path().join(name)
     }
 
-    /// Changes the tensors of a file.
+    /// Modifies the tensors of a file.
     pub(crate) fn tensors(self, file: &str, change: impl FnOnce(&mut Tensors)) -> Self {
         let path = self.file(file);
         let mut tensors = safetensors::load(&path, &Candle::Cpu).unwrap();
@@ -63,7 +63,7 @@ impl Folder {
         })
     }
 
-    /// Cuts the weights into two shards.
+    /// Splits the weights into two shards.
     pub(crate) fn sharded(self) -> Self {
         let whole = self.file("model.safetensors");
         let tensors = safetensors::load(&whole, &Candle::Cpu).unwrap();
@@ -87,7 +87,7 @@ impl Folder {
         self
     }
 
-    /// Changes a JSON file.
+    /// Modifies a JSON file.
     pub(crate) fn json(self, file: &str, change: impl FnOnce(&mut Value)) -> Self {
         let path = self.file(file);
         let mut json = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
@@ -96,8 +96,8 @@ impl Folder {
         self
     }
 
-    /// Cuts a file short.
-    pub(crate) fn cut(self, file: &str) -> Self {
+    /// Truncates a file to half its length.
+    pub(crate) fn truncated(self, file: &str) -> Self {
         let bytes = fs::read(self.file(file)).unwrap();
         fs::write(self.file(file), &bytes[..bytes.len() / 2]).unwrap();
         self
@@ -107,8 +107,8 @@ impl Folder {
         config(self.dir.path(), self.engine)
     }
 
-    /// What opening it says.
-    pub(crate) fn refusal(&self) -> Error {
+    /// Error of opening it.
+    pub(crate) fn open_error(&self) -> Error {
         match embed::open(&self.config()).err().unwrap() {
             embed::Error::Files(error) => error,
             other => panic!("{other}"),
@@ -133,7 +133,7 @@ pub(crate) fn page(config: &Config) -> Prepared {
     embed::card(config).unwrap().prepare.prepare(&page).unwrap()
 }
 
-/// The floats of a page.
+/// Row-major vectors of the test page.
 pub(crate) fn vectors(config: &Config) -> Vec<f32> {
     let page = page(config);
     let mut pages = embed::open(config).unwrap().embed_pages(&[page]).unwrap();

@@ -1,10 +1,10 @@
-//! Model folders of other exporters, and folders that are not whole: what loads, and what is refused by name.
+//! Model folders: layouts of other exporters load; incomplete or unsupported folders are rejected by name.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod folder;
 #[cfg(feature = "mlx")]
 mod mlx;
-mod packed;
+mod quantized;
 
 use std::fs;
 use std::path::Path;
@@ -77,7 +77,7 @@ fn flatten(config: &mut Value) {
 }
 
 #[test]
-fn a_profile_names_the_vectors_and_nothing_else() {
+fn profile_id_depends_on_everything_that_changes_the_vectors() {
     let profile = |folder: &Folder| embed::card(&folder.config()).unwrap().profile.id;
     let plain = Folder::copy("colqwen2.5-tiny");
     let card = embed::card(&plain.config()).unwrap();
@@ -105,7 +105,7 @@ fn a_profile_names_the_vectors_and_nothing_else() {
     }
 }
 
-/// Every store of every library names its collections by these.
+/// Every store names its collections by these ids.
 #[test]
 fn profile_ids_never_change() {
     let id = |config: &Config| embed::card(config).unwrap().profile.id;
@@ -129,12 +129,12 @@ fn profile_ids_never_change() {
         };
         assert_eq!(id(&pooled), format!("{expected}-pool3"), "{name}");
     }
-    let [packed, _] = packed::converted_folders();
-    assert_eq!(id(&packed.config()), "8f50e9050269f501");
+    let [quantized, _] = quantized::converted_folders();
+    assert_eq!(id(&quantized.config()), "8f50e9050269f501");
 }
 
 #[test]
-fn a_file_that_is_missing_or_cut_is_named() {
+fn error_names_the_missing_or_truncated_file() {
     let shard = "model-00001-of-00002.safetensors";
     let missing = Folder::copy("colqwen2.5-tiny").sharded();
     fs::remove_file(missing.file(shard)).unwrap();
@@ -142,22 +142,25 @@ fn a_file_that_is_missing_or_cut_is_named() {
     fs::remove_file(bare.file("tokenizer.json")).unwrap();
     for (folder, named) in [
         (missing, shard),
-        (Folder::copy("colqwen2.5-tiny").sharded().cut(shard), shard),
         (
-            Folder::copy("colqwen2.5-tiny").cut("model.safetensors"),
+            Folder::copy("colqwen2.5-tiny").sharded().truncated(shard),
+            shard,
+        ),
+        (
+            Folder::copy("colqwen2.5-tiny").truncated("model.safetensors"),
             "model.safetensors",
         ),
         (
-            Folder::copy("colqwen2.5-tiny").cut("config.json"),
+            Folder::copy("colqwen2.5-tiny").truncated("config.json"),
             "config.json",
         ),
         (
-            Folder::copy("colqwen2.5-tiny").cut("tokenizer.json"),
+            Folder::copy("colqwen2.5-tiny").truncated("tokenizer.json"),
             "tokenizer.json",
         ),
         (bare, "tokenizer.json"),
     ] {
-        match folder.refusal() {
+        match folder.open_error() {
             Error::File { file, .. } => assert!(file.ends_with(named), "{}", file.display()),
             other => panic!("{named}: {other}"),
         }
@@ -165,7 +168,7 @@ fn a_file_that_is_missing_or_cut_is_named() {
 }
 
 #[test]
-fn weights_that_do_not_fit_are_named() {
+fn error_names_the_mismatched_tensor() {
     const NORM: &str = "language_model.norm.weight";
     let less = |tensors: &mut Tensors| drop(tensors.remove(NORM));
     let more = |tensors: &mut Tensors| {
@@ -184,14 +187,14 @@ fn weights_that_do_not_fit_are_named() {
         (model(more), "`visual.blocks.9.norm1.weight` is not used"),
         (model(other), "has shape [32], not [64]"),
     ] {
-        let Error::Weights { why, .. } = folder.refusal() else {
+        let Error::Weights { why, .. } = folder.open_error() else {
             panic!("{words}")
         };
         assert!(why.contains(words), "{why}");
     }
 }
 
-/// An adapter that can be spoiled, beside its base.
+/// A modifiable adapter of a golden base.
 fn adapter(change: impl FnOnce(&mut Tensors)) -> Folder {
     let base = golden("colqwen2.5-tiny").display().to_string();
     Folder::copy("colqwen2.5-lora")
@@ -202,9 +205,9 @@ fn adapter(change: impl FnOnce(&mut Tensors)) -> Folder {
 }
 
 #[test]
-fn an_adapter_is_used_whole_or_refused() {
+fn adapter_with_unused_or_missing_tensors_is_rejected() {
     let key = "base_model.model.custom_text_proj.lora_A.weight";
-    let strange = adapter(|tensors| {
+    let unused = adapter(|tensors| {
         let copy = tensors[key].clone();
         tensors.insert(
             "base_model.model.visual.nowhere.lora_A.weight".to_owned(),
@@ -214,7 +217,7 @@ fn an_adapter_is_used_whole_or_refused() {
     let half = adapter(|tensors| drop(tensors.remove(key)));
     for (folder, words) in [
         (
-            strange,
+            unused,
             "`visual.nowhere.lora_A.weight` of the adapter is not used",
         ),
         (
@@ -222,14 +225,16 @@ fn an_adapter_is_used_whole_or_refused() {
             "half of the adapter of `custom_text_proj.weight` is missing",
         ),
     ] {
-        let Error::Weights { why, .. } = folder.refusal() else {
+        let Error::Weights { why, .. } = folder.open_error() else {
             panic!("{words}")
         };
         assert!(why.contains(words), "{why}");
     }
     let dora = adapter(|_| ()).json("adapter_config.json", |json| json["use_dora"] = json!(true));
-    assert!(matches!(dora.refusal(), Error::Unsupported { what, .. } if what == "use_dora = true"));
-    // Older adapters name the language model otherwise.
+    assert!(
+        matches!(dora.open_error(), Error::Unsupported { what, .. } if what == "use_dora = true")
+    );
+    // Older adapters use other names for the language model.
     let old = adapter(|tensors| {
         let old = |name: String| name.replace("language_model.layers", "model.layers");
         *tensors = tensors
@@ -241,9 +246,9 @@ fn an_adapter_is_used_whole_or_refused() {
 }
 
 #[test]
-fn a_model_that_speaks_is_no_colqwen() {
-    let speaker = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/speaker/qwen3");
-    let config = config(Path::new(speaker), Engine::Candle);
+fn qwen3_vl_checkpoint_is_rejected() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/speaker/qwen3");
+    let config = config(Path::new(folder), Engine::Candle);
     let why = embed::card(&config).unwrap_err().to_string();
     assert!(
         why.ends_with("config.json: a ColQwen on Qwen3-VL is not supported"),
@@ -252,7 +257,7 @@ fn a_model_that_speaks_is_no_colqwen() {
 }
 
 #[test]
-fn what_we_do_not_have_is_refused_by_name() {
+fn error_names_the_file_of_an_unsupported_setting() {
     for (file, field, value) in [
         ("config.json", "model_type", json!("qwen3_vl_moe")),
         (
@@ -276,7 +281,7 @@ fn what_we_do_not_have_is_refused_by_name() {
                 (part, _) => *part = value.clone(),
             }
         });
-        match folder.refusal() {
+        match folder.open_error() {
             Error::Unsupported { file: named, .. } => assert!(named.ends_with(file), "{named}"),
             other => panic!("{field}: {other}"),
         }
@@ -292,7 +297,7 @@ fn what_we_do_not_have_is_refused_by_name() {
 }
 
 #[test]
-fn a_page_that_is_not_finite_fails_alone() {
+fn non_finite_page_fails_without_failing_the_batch() {
     let broken = Folder::copy("colqwen2.5-tiny").tensors("model.safetensors", |tensors| {
         let scale = Tensor::full(f32::NAN, 64, &Candle::Cpu).unwrap();
         tensors.insert("language_model.norm.weight".to_owned(), scale);

@@ -46,13 +46,13 @@ fn each(names: [&str; 2]) -> impl Iterator<Item = (&str, Engine)> {
 fn on_candle(name: &str) {
     let config = config(&format!("{name}-tiny"), Engine::Candle);
     let mut model = colqwen::open(&config).unwrap();
-    model.set_chunk(usize::MAX);
+    model.set_chunk_size(usize::MAX);
     let pages = prepared(&embed::card(&config).unwrap().prepare);
     let mut taps = BTreeMap::new();
     let mut keep = |hook: &str, number: usize, tensor: &Tensor| {
         taps.insert(key(hook, number), tensor.clone());
     };
-    let vectors = model.pages(&patches(&pages), &mut keep).unwrap();
+    let vectors = model.encode_with_hook(&patches(&pages), &mut keep).unwrap();
     let back: Vec<u32> = taps.remove("vit.order").unwrap().to_vec1().unwrap();
     let inside = Inside {
         order: turned(&back),
@@ -188,10 +188,10 @@ fn a_page_in_a_batch_equals_the_page_alone() {
         let mut all = patches(&pages);
         all.extend([all[0], all[0], all[1]]);
         let mut skip = |_: &str, _: usize, _: &Tensor| ();
-        model.set_chunk(usize::MAX);
-        let together = model.pages(&all, &mut skip).unwrap();
+        model.set_chunk_size(usize::MAX);
+        let together = model.encode_with_hook(&all, &mut skip).unwrap();
         for (page, together) in all.iter().zip(together) {
-            let alone = model.pages(&[page], &mut skip).unwrap().concat();
+            let alone = model.encode_with_hook(&[page], &mut skip).unwrap().concat();
             assert!(difference(&[together], &[alone]).0 <= EXACT);
         }
     }
@@ -205,14 +205,14 @@ fn rows_know_where_they_look() {
     let mut model = colqwen::open(&config).unwrap();
     let embedded = model.embed_pages(&pages).unwrap();
     let first = embedded[0].as_ref().unwrap();
-    let places = &first.places;
-    assert_eq!((places.columns(), places.rows()), (5, 8));
-    assert_eq!(places.cells().len(), first.vectors.len());
-    let cells: Vec<u16> = places
+    let patches = &first.patches;
+    assert_eq!((patches.columns(), patches.rows()), (5, 8));
+    assert_eq!(patches.cells().len(), first.vectors.len());
+    let cells: Vec<u16> = patches
         .cells()
         .iter()
         .copied()
-        .filter(|&cell| cell != PatchMap::NOWHERE)
+        .filter(|&cell| cell != PatchMap::NO_CELL)
         .collect();
     assert_eq!(cells, (0..40).collect::<Vec<u16>>());
     // The tiny tokenizer spells the prompt in more tokens than the real one, which needs 11.

@@ -47,9 +47,9 @@ fn a_page_in_a_batch_equals_the_page_alone_on_mlx() {
         let mut model = colqwen::open_mlx(&config).unwrap();
         let pages = prepared(&embed::card(&config).unwrap().prepare);
         let all = [0, 1, 0, 0, 1].map(|i: usize| pages[i].clone());
-        model.set_chunk(usize::MAX);
+        model.set_chunk_size(usize::MAX);
         let together = model.embed_pages(&all).unwrap();
-        model.set_chunk(1);
+        model.set_chunk_size(1);
         for (alone, together) in model.embed_pages(&all).unwrap().iter().zip(together) {
             let (alone, together) = (alone.as_ref().unwrap(), together.unwrap());
             let alone = cut(alone.vectors.as_slice(), 128);

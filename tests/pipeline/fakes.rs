@@ -113,7 +113,7 @@ pub(crate) fn by_brightness(page: &Prepared) -> Result<PageVectors, PageError> {
         255 => Err(PageError::NotFinite),
         mean => Ok(PageVectors {
             vectors: unit_vector(mean / 2),
-            places: PatchMap::new(1, 1, vec![0], 1).unwrap(),
+            patches: PatchMap::new(1, 1, vec![0], 1).unwrap(),
         }),
     }
 }

@@ -143,7 +143,7 @@ fn one_bad_page_is_named(store: &dyn Store) {
     };
     let mut astray = page("pump.pdf", 5, "");
     if let VectorUpdate::Replace(new) = &mut astray.vectors {
-        new.places = new.places.extended();
+        new.patches = new.patches.extended();
     }
     let pages = [
         page("pump.pdf", 1, ""),
@@ -226,7 +226,7 @@ fn pages_and_manuals_can_be_removed(store: &dyn Store) {
     let a = ManualId::new("a.pdf");
     assert_eq!(store.remove(&a, &"2-3,6,9-".parse().unwrap()).unwrap(), 3);
     assert_eq!(numbers(store, "a.pdf"), [1, 4, 5]);
-    assert_eq!(store.remove(&a, &PageSet::from(5)).unwrap(), 1);
+    assert_eq!(store.remove(&a, &PageSet::starting_at(5)).unwrap(), 1);
     assert_eq!(
         store
             .text(
@@ -251,7 +251,7 @@ fn pages_and_manuals_can_be_removed(store: &dyn Store) {
     assert_eq!(hits.len(), 6);
     // A record whose pages went one after another takes new ones; it is not listed without any.
     let b = ManualId::new("b.pdf");
-    assert_eq!(store.remove(&b, &PageSet::from(1)).unwrap(), 6);
+    assert_eq!(store.remove(&b, &PageSet::starting_at(1)).unwrap(), 6);
     assert!(store.manuals().unwrap().is_empty());
     put(store, &[page("b.pdf", 1, "anew")]);
     assert_eq!(numbers(store, "b.pdf"), [1]);

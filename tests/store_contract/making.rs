@@ -43,10 +43,10 @@ pub(crate) fn rows(n: usize, dim: usize, seed: u64) -> MultiVector {
 
 pub(crate) fn vectors(n: usize, dim: usize, seed: u64) -> PageVectors {
     let mut cells: Vec<u16> = (0..n as u16).collect();
-    cells[0] = PatchMap::NOWHERE;
+    cells[0] = PatchMap::NO_CELL;
     PageVectors {
         vectors: rows(n, dim, seed),
-        places: PatchMap::new(7, 11, cells, n).unwrap(),
+        patches: PatchMap::new(7, 11, cells, n).unwrap(),
     }
 }
 

@@ -311,7 +311,7 @@ fn spoil(config: &Config, assignment: &str) {
 #[test]
 fn damaged_patch_maps_are_named_and_records_are_read_without_them() {
     for (damage, why) in [
-        ("places = x'0000'", "it has 4 vectors but places for 1"),
+        ("places = x'0000'", "it has 4 vectors but cells for 1"),
         ("places = x'000000'", "3 bytes do not divide into cells"),
         (
             "grid_columns = 1, grid_rows = 1",

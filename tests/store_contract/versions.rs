@@ -50,7 +50,7 @@ fn pages() -> [StoredPage; 3] {
     let seen = |rows: &[f32], [columns, rows_of_cells]: [u16; 2], cells: &[u16]| {
         VectorUpdate::Replace(PageVectors {
             vectors: multi_vector(rows, 2),
-            places: PatchMap::new(columns, rows_of_cells, cells.to_vec(), cells.len()).unwrap(),
+            patches: PatchMap::new(columns, rows_of_cells, cells.to_vec(), cells.len()).unwrap(),
         })
     };
     let text = |text: &str| Some(text.to_owned());
@@ -77,7 +77,7 @@ fn pages() -> [StoredPage; 3] {
             description: text(DESCRIBED),
             blank: false,
             thumbnail: vec![0xff, 0xd8],
-            vectors: seen(&[1.0, 0.0, 0.0, 1.0], [2, 1], &[PatchMap::NOWHERE, 1]),
+            vectors: seen(&[1.0, 0.0, 0.0, 1.0], [2, 1], &[PatchMap::NO_CELL, 1]),
         },
         StoredPage {
             id: PageId::new(&pump, 7),

@@ -1,24 +1,24 @@
-//! PDFs made in code, good and bad: each is the whole file, as bytes.
+//! PDF files generated in code, valid and malformed; each function returns the bytes of a file.
 
 #![allow(
     dead_code,
     unreachable_pub,
-    reason = "each test file is a program of its own and uses its share of these"
+    reason = "each test crate uses only some of these"
 )]
 
-/// A PDF being written: objects by number, from 1.
+/// PDF writer: objects by number, from 1.
 #[derive(Default)]
 pub struct Pdf {
     objects: Vec<Vec<u8>>,
 }
 
 impl Pdf {
-    /// Nothing yet.
+    /// Creates an empty file.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds an object; gives its number.
+    /// Adds an object; returns its number.
     pub fn add(&mut self, body: impl Into<Vec<u8>>) -> usize {
         self.objects.push(body.into());
         self.objects.len()
@@ -45,7 +45,7 @@ impl Pdf {
         ))
     }
 
-    /// The file, with its table of objects.
+    /// The bytes of the file, with its cross-reference table.
     pub fn finish(&self, root: usize) -> Vec<u8> {
         let mut out = b"%PDF-1.7\n".to_vec();
         let mut table = String::from("0000000000 65535 f \n");
@@ -64,16 +64,16 @@ impl Pdf {
     }
 }
 
-/// The usual resources and box of a page.
+/// Default media box and resources of a page.
 pub const PLAIN: &str = "/MediaBox [0 0 612 792] \
     /Resources << /Font << /F1 << /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> >> >>";
 
-/// A content stream with one line of text near the top and a bar at the foot.
-pub fn says(text: &str) -> Vec<u8> {
+/// A content stream with one line of text near the top and a bar at the bottom.
+pub fn text_content(text: &str) -> Vec<u8> {
     format!("BT /F1 24 Tf 72 700 Td ({text}) Tj ET 72 72 400 40 re f").into_bytes()
 }
 
-/// A file of pages, each with entries of its own and a content stream; `catalog` goes into the catalogue.
+/// A file of pages, each with its own dictionary entries and content stream; `catalog` adds entries to the catalogue.
 pub fn pages(pages: &[(&str, Vec<u8>)], catalog: &str) -> Vec<u8> {
     let mut pdf = Pdf::new();
     let (root, tree) = (pdf.add(""), pdf.add(""));
@@ -95,9 +95,12 @@ fn tree_of(kids: &[usize]) -> String {
     format!("<< /Type /Pages /Count {} /Kids [{list}] >>", kids.len())
 }
 
-/// A good file: one page a text.
+/// A valid file with one page per text.
 pub fn good(texts: &[&str]) -> Vec<u8> {
-    let list: Vec<(&str, Vec<u8>)> = texts.iter().map(|text| (PLAIN, says(text))).collect();
+    let list: Vec<(&str, Vec<u8>)> = texts
+        .iter()
+        .map(|text| (PLAIN, text_content(text)))
+        .collect();
     pages(&list, "")
 }
 
@@ -106,7 +109,7 @@ pub fn zero_pages() -> Vec<u8> {
     pages(&[], "")
 }
 
-/// One page below a page tree so many levels deep.
+/// One page in a page tree of `levels` levels.
 pub fn deep_tree(levels: usize) -> Vec<u8> {
     let mut pdf = Pdf::new();
     let root = pdf.add(catalogue(2, ""));
@@ -123,22 +126,22 @@ pub fn deep_tree(levels: usize) -> Vec<u8> {
     pdf.finish(root)
 }
 
-/// A page tree that contains itself, with one good page beside.
+/// A page tree that contains itself and one valid page.
 pub fn cyclic_tree() -> Vec<u8> {
     let mut pdf = Pdf::new();
     let (root, tree) = (pdf.add(""), pdf.add(""));
-    let page = pdf.page(tree, PLAIN, &says("the only page"));
+    let page = pdf.page(tree, PLAIN, &text_content("the only page"));
     pdf.set(root, catalogue(tree, ""));
     pdf.set(tree, tree_of(&[tree, page]));
     pdf.finish(root)
 }
 
-/// Two pages, the first of which is not there.
+/// Two pages, the first of which is `null`.
 pub fn null_kid() -> Vec<u8> {
     let mut pdf = Pdf::new();
     let (root, tree) = (pdf.add(""), pdf.add(""));
     let none = pdf.add("null");
-    let page = pdf.page(tree, PLAIN, &says("the second page"));
+    let page = pdf.page(tree, PLAIN, &text_content("the second page"));
     pdf.set(root, catalogue(tree, ""));
     pdf.set(tree, tree_of(&[none, page]));
     pdf.finish(root)
@@ -151,13 +154,16 @@ pub fn sized(width: u32, height: u32) -> Vec<u8> {
     pages(&[(entries.as_str(), bar.into_bytes())], "")
 }
 
-/// A page whose content says nothing, and a good one.
+/// A page with an invalid content stream, and a valid page.
 pub fn broken_stream() -> Vec<u8> {
-    let rubbish = b"(((( BT ]] /F9 nonsense Tf >> Tj 0 0 q q".to_vec();
-    pages(&[(PLAIN, rubbish), (PLAIN, says("the second page"))], "")
+    let invalid = b"(((( BT ]] /F9 nonsense Tf >> Tj 0 0 q q".to_vec();
+    pages(
+        &[(PLAIN, invalid), (PLAIN, text_content("the second page"))],
+        "",
+    )
 }
 
-/// A page that draws a form that draws a form ten times, and so on; and a good page.
+/// A page with nested forms, each of which draws the next ten times (exponential), and a valid page.
 pub fn form_bomb(levels: usize) -> Vec<u8> {
     let mut pdf = Pdf::new();
     let (root, tree) = (pdf.add(""), pdf.add(""));
@@ -169,20 +175,23 @@ pub fn form_bomb(levels: usize) -> Vec<u8> {
     }
     let entries = format!("/MediaBox [0 0 612 792] /Resources << /XObject << /X {inner} 0 R >> >>");
     let bomb = pdf.page(tree, &entries, b"/X Do");
-    let page = pdf.page(tree, PLAIN, &says("the second page"));
+    let page = pdf.page(tree, PLAIN, &text_content("the second page"));
     pdf.set(root, catalogue(tree, ""));
     pdf.set(tree, tree_of(&[bomb, page]));
     pdf.finish(root)
 }
 
-/// A page with so many strokes from corner to corner, and a good page.
+/// A page with `count` diagonal strokes, and a valid page.
 pub fn strokes(count: usize) -> Vec<u8> {
     let content = "0 0 m 612 792 l S\n".repeat(count).into_bytes();
-    pages(&[(PLAIN, content), (PLAIN, says("the second page"))], "")
+    pages(
+        &[(PLAIN, content), (PLAIN, text_content("the second page"))],
+        "",
+    )
 }
 
-/// Pages turned by 0, 90, 180, 270 degrees, and one cut out far from the origin.
-pub fn turned() -> Vec<u8> {
+/// Pages rotated by 0, 90, 180 and 270 degrees, and one with a crop box far from the origin.
+pub fn rotated() -> Vec<u8> {
     let fonts = PLAIN.split_once("/Resources").map_or("", |(_, r)| r);
     let entries: Vec<String> = [0, 90, 180, 270]
         .iter()
@@ -197,7 +206,7 @@ pub fn turned() -> Vec<u8> {
         .enumerate()
         .map(|(index, e)| {
             let content = if index < 4 {
-                says("turned page")
+                text_content("turned page")
             } else {
                 cut.clone()
             };
@@ -207,35 +216,35 @@ pub fn turned() -> Vec<u8> {
     pages(&list, "")
 }
 
-/// One page as it should be read, then as scanners and wide tables leave it: the text runs upwards, downwards, upwards on
-/// paper that lies the same way, and upside down.
-pub fn lying() -> Vec<u8> {
+/// One upright page, then pages as from scanners and wide tables: text running upwards, downwards, upwards on a rotated
+/// page, and upside down.
+pub fn sideways() -> Vec<u8> {
     let fonts = PLAIN.split_once("/Resources").map_or("", |(_, r)| r);
     let wide = format!("/MediaBox [0 0 792 612] /Resources {fonts}");
-    let laid_right = format!("/Rotate 90 {wide}");
+    let rotated_wide = format!("/Rotate 90 {wide}");
     let upside_down = format!("/Rotate 180 {PLAIN}");
     let text = "a table that is wider than the paper that it is printed on";
-    let turned = |matrix: &str| [matrix.as_bytes(), &says(text)].concat();
-    let upwards = turned("0 1 -1 0 792 0 cm ");
+    let with_matrix = |matrix: &str| [matrix.as_bytes(), &text_content(text)].concat();
+    let upwards = with_matrix("0 1 -1 0 792 0 cm ");
     pages(
         &[
-            (PLAIN, turned("")),
+            (PLAIN, with_matrix("")),
             (&wide, upwards.clone()),
-            (&wide, turned("0 -1 1 0 0 612 cm ")),
-            (&laid_right, upwards),
-            (&upside_down, turned("")),
+            (&wide, with_matrix("0 -1 1 0 0 612 cm ")),
+            (&rotated_wide, upwards),
+            (&upside_down, with_matrix("")),
         ],
         "",
     )
 }
 
-/// Four pages labelled i, ii, 1, 2, with an outline of three bookmarks; the last one closes a circle.
+/// Four pages labelled i, ii, 1, 2, with an outline of three bookmarks, the last of which links back to the first.
 pub fn labelled() -> Vec<u8> {
     let mut pdf = Pdf::new();
     let (root, tree) = (pdf.add(""), pdf.add(""));
     let kids: Vec<usize> = ["i", "ii", "1", "2"]
         .iter()
-        .map(|text| pdf.page(tree, PLAIN, &says(text)))
+        .map(|text| pdf.page(tree, PLAIN, &text_content(text)))
         .collect();
     let outline = pdf.objects.len() + 1;
     let (first, inner, last) = (outline + 1, outline + 2, outline + 3);
@@ -261,7 +270,7 @@ pub fn labelled() -> Vec<u8> {
     pdf.finish(root)
 }
 
-/// Bytes without sense, the same every time.
+/// Pseudo-random bytes, always the same.
 pub fn random(count: usize) -> Vec<u8> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut next = || {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
-use ingest::checkpoint::{Files, Json, Weights};
+use ingest::checkpoint::{Json, WeightFiles, Weights};
 use ingest::patch::{PatchGrid, Patches};
 use ingest::qwen::mlx::{Device, GeneratorConfig, Segment};
 use ingest::qwen::{self, schema};
@@ -20,7 +20,7 @@ fn golden(name: &str) -> PathBuf {
 pub(crate) fn recipe(model: &str) -> GeneratorConfig {
     let json = Json::read(&golden(model).join("config.json")).unwrap();
     let shape = qwen::Config::read(&json).unwrap();
-    let files = Files {
+    let files = WeightFiles {
         base: vec![golden(model).join("model.safetensors")],
         adapter: None,
     };

@@ -1,4 +1,4 @@
-//! What the tiny model of `tests/golden/reciter` learnt by heart: the titles of the pages of two manuals.
+//! Titles of the pages of two manuals, which the tiny model of `tests/golden/reciter` was overfitted to.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,8 +18,8 @@ pub(crate) fn golden(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// How many pages have the title that the model learnt, of how many.
-pub(crate) fn right(desk: &Desk) -> (usize, usize) {
+/// Number of pages described with the right title, and number of pages.
+pub(crate) fn correct_titles(desk: &Desk) -> (usize, usize) {
     let titles = std::fs::read_to_string(golden("titles.json")).unwrap();
     let titles: BTreeMap<String, BTreeMap<u32, String>> = serde_json::from_str(&titles).unwrap();
     assert_eq!(desk.run(&["describe", "--export", "all.jsonl"]).code, 0);
@@ -28,10 +28,10 @@ pub(crate) fn right(desk: &Desk) -> (usize, usize) {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    let is_right = |line: &&Value| {
+    let is_correct = |line: &&Value| {
         let number = line["page"].as_u64().unwrap() as u32;
         line["annotation"]["described"]["title"]
             == titles[line["manual"].as_str().unwrap()][&number].as_str()
     };
-    (all.iter().filter(is_right).count(), all.len())
+    (all.iter().filter(is_correct).count(), all.len())
 }

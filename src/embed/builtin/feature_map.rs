@@ -1,69 +1,71 @@
-//! Features on a grid, channels last, with zeros around them.
+//! Feature maps: activations on a grid, channels last, with zero padding.
 //!
-//! Rows lie one after the other with `pad` zero places between them, so a window that leaves a row on the right reads the
-//! zeros on the left of the next. A convolution over all places is then a product with overlapping rows, and only the
-//! places between the rows come out wrong; they are set to zero again. Rows need not be equally long.
+//! Rows are stored consecutively with `pad` zero positions between them, so a window that extends past the right end of
+//! a row reads the padding before the next. A convolution over all positions is then one matrix product with
+//! overlapping rows; only the positions between rows come out wrong, and are set to zero again. Row lengths may
+//! differ.
 
 use std::ops::Range;
 
 use super::gemm::{Rows, add_product};
 use super::weights::Layer;
 
-/// Extent of a map.
+/// Dimensions of a feature map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Grid {
-    /// Rows of features.
+    /// Number of rows.
     pub(super) rows: usize,
-    /// Places in a row.
+    /// Positions in a row.
     pub(super) columns: usize,
-    /// Zero places between two rows.
+    /// Zero positions between two rows.
     pub(super) pad: usize,
-    /// Zero rows above and below.
+    /// Zero rows above the first row and below the last.
     pub(super) margin: usize,
 }
 
 impl Grid {
-    /// Places from the beginning of a row to the beginning of the next.
+    /// Row pitch: positions from the start of a row to the start of the next.
     pub(super) fn pitch(self) -> usize {
         self.columns + self.pad
     }
 
-    /// Number of the place at a row and column; the rows above the first are the margin.
-    pub(super) fn place(self, row: usize, column: usize) -> usize {
+    /// Index of the position at a row and column of the interior; row 0 is the first below the margin.
+    pub(super) fn position(self, row: usize, column: usize) -> usize {
         self.pad + (row + self.margin) * self.pitch() + column
     }
 
-    fn places(self) -> usize {
+    /// Number of positions, padding and margin included.
+    fn positions(self) -> usize {
         2 * self.pad + (self.rows + 2 * self.margin) * self.pitch()
     }
 }
 
-/// Features on a grid.
+/// Activations on a grid.
 #[derive(Clone)]
-pub(super) struct Map {
-    /// Extent.
+pub(super) struct FeatureMap {
+    /// Dimensions.
     pub(super) grid: Grid,
-    /// Floats at a place.
+    /// Floats per position.
     pub(super) channels: usize,
-    /// The floats, place by place.
+    /// The floats, position by position.
     pub(super) data: Vec<f32>,
-    /// Places of the body that hold features, row by row; those between them stay zero.
+    /// Ranges of interior positions that hold features, one per row; positions between them stay zero.
     rows: Vec<Range<usize>>,
 }
 
-impl Map {
-    /// A map of zeros.
+impl FeatureMap {
+    /// Creates a map of zeros.
     pub(super) fn zeros(grid: Grid, channels: usize) -> Self {
         let row = |row| row * grid.pitch()..row * grid.pitch() + grid.columns;
         Self {
             grid,
             channels,
-            data: vec![0.0; grid.places() * channels],
+            data: vec![0.0; grid.positions() * channels],
             rows: (0..grid.rows).map(row).collect(),
         }
     }
 
-    /// Zeros in rows of unequal lengths, with `pad` more zero places between them; there is nothing above or below.
+    /// Creates a map of zeros with rows of the given lengths and `pad` positions between them; no margin.
     pub(super) fn ragged(
         lengths: impl Iterator<Item = usize>,
         pad: usize,
@@ -88,8 +90,8 @@ impl Map {
         }
     }
 
-    /// Zeros in rows of the same lengths.
-    pub(super) fn like(&self) -> Self {
+    /// Creates a map of zeros with the same dimensions.
+    pub(super) fn zeros_like(&self) -> Self {
         Self {
             data: vec![0.0; self.data.len()],
             rows: self.rows.clone(),
@@ -100,36 +102,36 @@ impl Map {
     /// The floats of one row.
     pub(super) fn row(&self, row: usize) -> &[f32] {
         let Range { start, end } = self.rows[row];
-        &self.from(self.grid.place(0, 0))[start * self.channels..end * self.channels]
+        &self.data_from(self.grid.position(0, 0))[start * self.channels..end * self.channels]
     }
 
-    /// The floats of one row, to be written.
+    /// The floats of one row, mutable.
     pub(super) fn row_mut(&mut self, row: usize) -> &mut [f32] {
         let (Range { start, end }, channels) = (self.rows[row].clone(), self.channels);
-        &mut self.body_mut()[start * channels..end * channels]
+        &mut self.interior_mut()[start * channels..end * channels]
     }
 
-    /// Number of the first place of a row in the body.
+    /// Index of a row's first position within the interior.
     pub(super) fn start(&self, row: usize) -> usize {
         self.rows[row].start
     }
 
-    /// Everything from the first place of the first row to the zeros behind the last row.
-    pub(super) fn body_mut(&mut self) -> &mut [f32] {
+    /// The interior, mutable: from the first position of the first row to the padding after the last row.
+    pub(super) fn interior_mut(&mut self) -> &mut [f32] {
         let (a, b) = (
-            self.grid.place(0, 0) * self.channels,
-            self.grid.place(self.grid.rows, 0) * self.channels,
+            self.grid.position(0, 0) * self.channels,
+            self.grid.position(self.grid.rows, 0) * self.channels,
         );
         &mut self.data[a..b]
     }
 
-    /// Floats from a place on.
-    pub(super) fn from(&self, place: usize) -> &[f32] {
-        &self.data[place * self.channels..]
+    /// The floats from a position to the end.
+    pub(super) fn data_from(&self, position: usize) -> &[f32] {
+        &self.data[position * self.channels..]
     }
 
-    /// Sets the places between the rows to zero in a part of the body that begins `first` places after its beginning.
-    pub(super) fn clear_gaps(&self, first: usize, part: &mut [f32]) {
+    /// Zeroes the positions between rows in `part`, a slice of the interior that starts at interior position `first`.
+    pub(super) fn zero_gaps(&self, first: usize, part: &mut [f32]) {
         let last = first + part.len() / self.channels;
         let ends = self.rows.iter().map(|row| row.end);
         let starts = self.rows.iter().skip(1).map(|row| row.start);
@@ -142,32 +144,32 @@ impl Map {
     }
 }
 
-/// Fills a row-major matrix with the layer's bias.
-pub(super) fn begin(out: &mut [f32], layer: &Layer) {
+/// Sets every row of a row-major matrix to the layer's bias.
+pub(super) fn fill_bias(out: &mut [f32], layer: &Layer) {
     for row in out.chunks_exact_mut(layer.bias.len()) {
         row.copy_from_slice(&layer.bias);
     }
 }
 
-/// Negative values become zero.
+/// ReLU in place: negative values become zero.
 pub(super) fn relu(values: &mut [f32]) {
     for v in values {
         *v = v.max(0.0);
     }
 }
 
-/// Bias, plus the product of dense rows with a layer of one tap, then [`relu`] if asked for.
-pub(super) fn pointwise(out: &mut [f32], rows: &[f32], layer: &Layer, positive: bool) {
-    begin(out, layer);
+/// Pointwise (1 x 1) convolution: bias plus the product of rows with the layer's matrix, then [`relu`] if `activate`.
+pub(super) fn pointwise(out: &mut [f32], rows: &[f32], layer: &Layer, activate: bool) {
+    fill_bias(out, layer);
     add_product(
         out,
         Rows {
             data: rows,
-            stride: layer.inputs,
+            stride: layer.in_channels,
         },
-        layer.tap(0),
+        layer.kernel_row(0),
     );
-    if positive {
+    if activate {
         relu(out);
     }
 }

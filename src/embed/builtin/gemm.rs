@@ -1,4 +1,4 @@
-//! The one call into the matrix kernel, behind a function that checks every bound.
+//! Matrix multiplication: the only call of the `gemm` kernel, behind a function that checks every bound.
 #![allow(
     unsafe_code,
     reason = "the kernel takes raw pointers; this file checks what they may reach"
@@ -6,28 +6,28 @@
 
 use gemm::Parallelism;
 
-/// Rows of floats that may overlap: row `i` begins at `i * stride`. A convolution is a product with overlapping rows.
+/// Rows of floats that may overlap: row `i` starts at `i * stride`. A convolution is a product with overlapping rows.
 #[derive(Clone, Copy)]
 pub(super) struct Rows<'a> {
     /// The floats.
     pub(super) data: &'a [f32],
-    /// From the beginning of a row to the beginning of the next.
+    /// Floats from the start of a row to the start of the next.
     pub(super) stride: usize,
 }
 
-/// A matrix, row-major without gaps.
+/// A contiguous row-major matrix.
 #[derive(Clone, Copy)]
 pub(super) struct Matrix<'a> {
     /// The floats.
     pub(super) data: &'a [f32],
-    /// Width of a row.
+    /// Number of columns.
     pub(super) columns: usize,
 }
 
-/// Adds `left` times `right` to `sum`, whose rows are as wide as those of `right`.
+/// Adds the product of `left` and `right` to `sum`, which has as many columns as `right`.
 ///
 /// # Panics
-/// When a matrix does not hold what the shapes ask for.
+/// If a slice is shorter than its shape requires.
 pub(super) fn add_product(sum: &mut [f32], left: Rows<'_>, right: Matrix<'_>) {
     let n = right.columns;
     let (m, k) = (sum.len() / n, right.data.len() / n);
@@ -42,7 +42,7 @@ pub(super) fn add_product(sum: &mut [f32], left: Rows<'_>, right: Matrix<'_>) {
         left.data.len() >= (m - 1) * left.stride + k,
         "rows past the end"
     );
-    let across = |width: usize| isize::try_from(width).unwrap_or(isize::MAX);
+    let stride_of = |width: usize| isize::try_from(width).unwrap_or(isize::MAX);
     // SAFETY: the three slices are live for the call; `sum` holds m rows of n and is borrowed mutably, so nothing else
     // reaches it; `right` holds k rows of n; the last float read of `left` is (m - 1) * stride + k - 1, checked above.
     unsafe {
@@ -52,14 +52,14 @@ pub(super) fn add_product(sum: &mut [f32], left: Rows<'_>, right: Matrix<'_>) {
             k,
             sum.as_mut_ptr(),
             1,
-            across(n),
+            stride_of(n),
             true,
             left.data.as_ptr(),
             1,
-            across(left.stride),
+            stride_of(left.stride),
             right.data.as_ptr(),
             1,
-            across(n),
+            stride_of(n),
             1.0_f32,
             1.0_f32,
             false,
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn overlapping_rows_by_hand() {
+    fn product_of_overlapping_rows_is_added() {
         let mut sum = vec![100.0, 0.0, 0.0, 0.0];
         let left = Rows {
             data: &[1.0, 2.0, 3.0],
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "rows past the end")]
-    fn short_rows_are_refused() {
+    fn rows_past_the_end_panic() {
         let left = Rows {
             data: &[1.0, 2.0],
             stride: 1,

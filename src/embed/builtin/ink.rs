@@ -1,4 +1,4 @@
-//! Which cells of a page have something printed in them.
+//! Binarisation by cell: which cells of a page contain print.
 
 use crate::patch::GrayPage;
 
@@ -7,12 +7,12 @@ pub(super) const CELL_HEIGHT: usize = 16;
 /// Width of a cell in pixels.
 pub(super) const CELL_WIDTH: usize = 48;
 
-/// Least difference between the darkest and the lightest pixel of a printed cell.
-const CONTRAST: u8 = 48;
-/// Least number of pixels on either side of the middle between them.
-const PIXELS: usize = 3;
+/// Minimum difference between the darkest and the lightest pixel of a printed cell.
+const MIN_CONTRAST: u8 = 48;
+/// Minimum number of pixels on either side of the threshold halfway between them.
+const MIN_PIXELS: usize = 3;
 
-/// The page as ink, 0 white to 1 black, with white added on the right and below up to whole cells.
+/// The page as ink, from 0 (white) to 1 (black), padded with white on the right and below to whole cells.
 pub(super) struct Ink {
     /// Rows of cells.
     pub(super) rows: usize,
@@ -20,13 +20,13 @@ pub(super) struct Ink {
     pub(super) columns: usize,
     /// Pixels, row by row.
     pub(super) pixels: Vec<f32>,
-    /// For each cell whether something is printed in it.
+    /// Whether each cell contains print.
     pub(super) printed: Vec<bool>,
 }
 
 impl Ink {
-    /// Takes a page apart.
-    pub(super) fn of(page: &GrayPage) -> Self {
+    /// Converts a page to ink and finds its printed cells.
+    pub(super) fn new(page: &GrayPage) -> Self {
         let (w, h) = (page.size.width as usize, page.size.height as usize);
         let (rows, columns) = (h.div_ceil(CELL_HEIGHT), w.div_ceil(CELL_WIDTH));
         let width = columns * CELL_WIDTH;
@@ -38,7 +38,7 @@ impl Ink {
             to[..w].copy_from_slice(from);
         }
         let printed = (0..rows * columns)
-            .map(|i| printed(&gray, width, i / columns, i % columns))
+            .map(|i| is_printed(&gray, width, i / columns, i % columns))
             .collect();
         let pixels = gray.iter().map(|&g| 1.0 - f32::from(g) / 255.0).collect();
         Self {
@@ -55,7 +55,7 @@ impl Ink {
     }
 }
 
-fn printed(gray: &[u8], width: usize, row: usize, column: usize) -> bool {
+fn is_printed(gray: &[u8], width: usize, row: usize, column: usize) -> bool {
     let lines = || {
         gray[row * CELL_HEIGHT * width..][..CELL_HEIGHT * width]
             .chunks_exact(width)
@@ -64,12 +64,12 @@ fn printed(gray: &[u8], width: usize, row: usize, column: usize) -> bool {
     let (low, high) = lines()
         .flatten()
         .fold((u8::MAX, 0), |(low, high), &g| (low.min(g), high.max(g)));
-    if high.saturating_sub(low) < CONTRAST {
+    if high.saturating_sub(low) < MIN_CONTRAST {
         return false;
     }
-    let middle = low + (high - low) / 2;
-    let dark = lines().flatten().filter(|g| **g <= middle).count();
-    dark.min(CELL_HEIGHT * CELL_WIDTH - dark) >= PIXELS
+    let threshold = low + (high - low) / 2;
+    let dark = lines().flatten().filter(|g| **g <= threshold).count();
+    dark.min(CELL_HEIGHT * CELL_WIDTH - dark) >= MIN_PIXELS
 }
 
 #[cfg(test)]
@@ -84,7 +84,7 @@ mod tests {
             pixels[20 * 100 + x] = 0;
             pixels[65 * 100 + x] = 0;
         }
-        let ink = Ink::of(&GrayPage {
+        let ink = Ink::new(&GrayPage {
             size: Size::new(100, 70),
             pixels,
         });
@@ -94,8 +94,8 @@ mod tests {
     }
 
     #[test]
-    fn gray_paper_is_no_print() {
-        let ink = Ink::of(&GrayPage {
+    fn uniform_gray_is_not_print() {
+        let ink = Ink::new(&GrayPage {
             size: Size::new(48, 16),
             pixels: vec![120; 48 * 16],
         });

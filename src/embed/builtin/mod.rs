@@ -1,21 +1,20 @@
-//! The model that needs no download: it reads printed words from the pixels of a page.
+//! The built-in model: a two-tower convolutional network that matches printed words by their pixels. Needs no download.
 //!
-//! A page becomes one vector for each printed cell of 16 x 48 pixels, a question one vector for each of its words; both
-//! towers were trained so that a word and the cells it is printed in come out alike. Headings count a little more than
-//! body text (`emphasis`). It knows spelling, not meaning.
-//! `train/README.md` tells how the weights were made.
+//! A page becomes one vector per printed cell of 16 x 48 pixels, a query one vector per word; contrastive training made
+//! the vector of a word similar to those of the cells that contain it. Headings count a little more than body text
+//! (`emphasis`). The model matches spelling, not meaning. `train/README.md` describes the training.
 
 mod emphasis;
 mod feature_map;
 mod gemm;
 mod ink;
-mod page;
+mod line_segments;
+mod page_tower;
+mod query_words;
 mod scales;
 mod spelling;
-mod stretch;
 mod weights;
-mod word;
-mod words;
+mod word_tower;
 
 use std::num::NonZeroUsize;
 
@@ -23,30 +22,33 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use self::ink::Ink;
-use self::page::DIM;
+use self::page_tower::DIM;
 use self::weights::Weights;
-use super::{BUILT_IN, Card, Embedder, Error, Footprint, Known};
+use super::{BUILT_IN, Card, Embedder, Error, Footprint, KnownModel};
 use crate::page::PageError;
 use crate::patch::{GrayPage, Prepare, Prepared};
 use crate::units::ByteSize;
 use crate::vectors::{MultiVector, PageVectors, PatchMap, Profile};
 
-/// Pixels of a prepared page: an A4 page at 107 dpi.
-const PIXELS: u32 = 1_100_000;
-/// Bytes of features alive for a pixel of a page: two maps of 48 floats a 4 x 4 pixels and two of 128 floats a 16 x 4 pixels.
+/// Pixels of a prepared page: A4 at 107 dpi.
+const PAGE_PIXELS: u32 = 1_100_000;
+/// Bytes of live activations per pixel of a page: two maps of 48 floats per 4 x 4 pixels and
+/// two of 128 floats per 16 x 4 pixels.
 const BYTES_PER_PIXEL: u64 = 48;
-/// Chosen on circuit-macros and octave, never on manuals that the model is judged by: the least weight at which the fused
-/// list loses no point of recall@5 to the better one, neither for section titles, where pixels do better, nor for words
-/// out of paragraphs, where the text does. The least, since the text layer is surer of what is not spelt like the question.
+/// Weight in rank fusion: the smallest at which the fused list loses no point of recall@5 to the better list, neither
+/// for section titles, where image search is better, nor for words from paragraphs, where text search is. The smallest,
+/// since the text layer is more reliable for words not spelt as in the query. Chosen on circuit-macros and octave,
+/// never on manuals that evaluate the model.
 const VISUAL_WEIGHT: f32 = 0.7;
-/// Changes when the same weights would make other vectors.
+/// Version of the arithmetic; changes whenever the same weights would give other vectors.
 const VERSION: &str = "built-in 2";
-const WIDTH: NonZeroUsize = NonZeroUsize::new(DIM + 1).unwrap();
+/// Width of a row: the tower's vector and the extra float of [`emphasis`].
+const ROW_WIDTH: NonZeroUsize = NonZeroUsize::new(DIM + 1).unwrap();
 
-/// The model's line in the list of models.
-pub(super) fn known() -> Known {
+/// The model's entry in the list of known models.
+pub(super) fn known_model() -> KnownModel {
     let card = card();
-    Known {
+    KnownModel {
         model: BUILT_IN.into(),
         dim: card.profile.dim,
         parameters: card.parameters,
@@ -55,8 +57,8 @@ pub(super) fn known() -> Known {
     }
 }
 
-/// What is known of the model without reading its weights. It has one size of page and runs on the CPU, whatever the
-/// configuration says.
+/// The model card, without loading the weights. The page size is fixed and the model always runs on the CPU, whatever
+/// the configuration.
 pub fn card() -> Card {
     let digest = Sha256::new()
         .chain_update(VERSION)
@@ -67,11 +69,13 @@ pub fn card() -> Card {
         profile: Profile {
             id: digest[..6].iter().map(|b| format!("{b:02x}")).collect(),
             model: BUILT_IN.into(),
-            dim: WIDTH.get() as u32,
+            dim: ROW_WIDTH.get() as u32,
             pool_factor: 1,
         },
-        prepare: Prepare::Gray { pixels: PIXELS },
-        max_rows: scales::MOST as u32,
+        prepare: Prepare::Gray {
+            pixels: PAGE_PIXELS,
+        },
+        max_rows: scales::MAX_ROWS as u32,
         parameters,
         licence: "MIT OR Apache-2.0".into(),
         memory: Footprint {
@@ -80,49 +84,52 @@ pub fn card() -> Card {
             per_cost: BYTES_PER_PIXEL,
         },
         device: "cpu (f32)".into(),
-        on_gpu: false,
+        is_gpu: false,
         device_memory: None,
         visual_weight: VISUAL_WEIGHT,
     }
 }
 
-/// Reads the weights and makes the model.
+/// Loads the model from the embedded weights.
 ///
 /// # Errors
-/// When the weights that are part of the program do not fit it.
+/// [`Error::Files`] if the embedded weights do not have the expected tensors.
 pub fn open() -> Result<BuiltIn, Error> {
     Ok(BuiltIn {
         weights: Weights::read(weights::FILE)?,
     })
 }
 
-/// The model, ready to use.
+/// The loaded model.
 pub struct BuiltIn {
     weights: Weights,
 }
 
 impl BuiltIn {
-    fn page(&self, page: &GrayPage) -> Result<PageVectors, PageError> {
-        let ink = Ink::of(page);
+    fn embed_page(&self, page: &GrayPage) -> Result<PageVectors, PageError> {
+        let ink = Ink::new(page);
         let too_long = || {
             PageError::Shape(format!(
-                "a picture of {} pixels has too many cells",
+                "a page image of {} pixels has too many cells",
                 page.size
             ))
         };
-        let number = |n: usize| u16::try_from(n).map_err(|_| too_long());
+        let cell_index = |n: usize| u16::try_from(n).map_err(|_| too_long());
         let (mut cells, mut rows) = scales::rows(&self.weights.page, page, &ink);
         if cells.is_empty() {
-            cells.push(0); // a page needs a row, and this one looks like no word
+            cells.push(0); // a page needs a row, and this one is orthogonal to all words
             rows = vec![0.0; DIM];
             rows.push(1.0);
         }
-        let cells = cells.iter().map(|c| number(*c)).collect::<Result<_, _>>()?;
-        let vectors = MultiVector::new(rows, WIDTH).map_err(|_| PageError::NotFinite)?;
-        let [columns, rows] = [number(ink.columns)?, number(ink.rows)?];
-        let places = PatchMap::new(columns, rows, cells, vectors.len())
+        let cells = cells
+            .iter()
+            .map(|c| cell_index(*c))
+            .collect::<Result<_, _>>()?;
+        let vectors = MultiVector::new(rows, ROW_WIDTH).map_err(|_| PageError::NotFinite)?;
+        let [columns, rows] = [cell_index(ink.columns)?, cell_index(ink.rows)?];
+        let patches = PatchMap::new(columns, rows, cells, vectors.len())
             .map_err(|why| PageError::Shape(why.to_string()))?;
-        Ok(PageVectors { vectors, places })
+        Ok(PageVectors { vectors, patches })
     }
 }
 
@@ -131,19 +138,23 @@ impl Embedder for BuiltIn {
         &mut self,
         pages: &[Prepared],
     ) -> Result<Vec<Result<PageVectors, PageError>>, Error> {
-        let one = |prepared: &Prepared| match prepared {
-            Prepared::Gray(page) => Ok(self.page(page)),
+        let embed = |prepared: &Prepared| match prepared {
+            Prepared::Gray(page) => Ok(self.embed_page(page)),
             Prepared::Qwen(_) => Err(Error::WrongInput),
         };
-        pages.par_iter().map(one).collect()
+        pages.par_iter().map(embed).collect()
     }
 
     fn embed_query(&mut self, text: &str) -> Result<MultiVector, Error> {
-        let words = words::of_question(text);
+        let words = query_words::query_words(text);
         let rows: Vec<f32> = words
             .iter()
-            .flat_map(|w| word::vector(&self.weights.word, w).into_iter().chain([0.0]))
+            .flat_map(|w| {
+                word_tower::vector(&self.weights.word, w)
+                    .into_iter()
+                    .chain([0.0])
+            })
             .collect();
-        MultiVector::new(rows, WIDTH).map_err(|e| Error::Model(e.to_string()))
+        MultiVector::new(rows, ROW_WIDTH).map_err(|e| Error::Model(e.to_string()))
     }
 }

@@ -1,60 +1,61 @@
-//! One page at two scales: as it is, and at half its size where its print is large.
+//! Multi-scale encoding: the page at full size, and at half its size where its type is large.
 //!
-//! The tower reads print of 10 to 26 pixels an em. Headings are larger; at half the size it reads them, too. Cells in
-//! which no word stands, or only words that nobody asks for, are left out.
+//! The tower recognises type of 10 to 26 pixels per em. Headings are larger and are recognised at half the size. Cells
+//! without words, or with stop words only, are left out.
 
 use std::collections::BTreeSet;
 
 use super::emphasis;
 use super::ink::Ink;
-use super::page::{self, DIM};
+use super::page_tower::{self, DIM};
 use super::weights::PageWeights;
 use crate::page::Size;
 use crate::patch::GrayPage;
 
-/// A cell is kept from this logit on: three of a thousand cells with words are lost, a quarter of all printed cells.
-const WORTH: f32 = -3.0;
-/// Most rows of a page; the likeliest cells are kept.
-pub(super) const MOST: usize = 600;
-/// Print of so many pixels an em is looked at again at half the size.
-const LARGE: f32 = 21.0;
+/// Minimum word logit of a cell: drops three of a thousand cells with words, and a quarter of all printed cells.
+const MIN_WORD_LOGIT: f32 = -3.0;
+/// Maximum rows of a page; the cells with the highest word logits are kept.
+pub(super) const MAX_ROWS: usize = 600;
+/// Minimum type size, in pixels per em, that is encoded again at half the size.
+const LARGE_TYPE: f32 = 21.0;
 
-/// A row of a page: where it looks, and the vector.
+/// A row of a page: its cell, word logit and vector.
 struct Row {
     cell: usize,
-    worth: f32,
+    word_logit: f32,
     vector: Vec<f32>,
 }
 
-/// The cells of a page that are worth a row, and their vectors one after the other, with the float of [`emphasis`].
-/// Cells of the half page are given as the upper left of the four cells that they cover.
+/// The cells of a page that get a row, and their vectors concatenated, with the extra float of [`emphasis`].
+/// A cell at half the size is given as the upper left of the four full-size cells that it covers.
 pub(super) fn rows(weights: &PageWeights, page: &GrayPage, ink: &Ink) -> (Vec<usize>, Vec<f32>) {
     let cells: Vec<usize> = (0..ink.printed.len()).filter(|i| ink.printed[*i]).collect();
-    let read = page::read(weights, ink, &cells);
-    let sizes = emphasis::even(&read.sizes, &cells, ink.columns);
-    let worthy: Vec<usize> = (0..cells.len())
-        .filter(|i| read.worth[*i] >= WORTH)
+    let outputs = page_tower::encode_cells(weights, ink, &cells);
+    let sizes = emphasis::smoothed(&outputs.sizes, &cells, ink.columns);
+    let selected: Vec<usize> = (0..cells.len())
+        .filter(|i| outputs.word_logits[*i] >= MIN_WORD_LOGIT)
         .collect();
-    let plain = emphasis::plain(&worthy.iter().map(|i| sizes[*i]).collect::<Vec<_>>());
-    let mut rows: Vec<Row> = worthy
+    let scores =
+        emphasis::body_text_scores(&selected.iter().map(|i| sizes[*i]).collect::<Vec<_>>());
+    let mut rows: Vec<Row> = selected
         .iter()
-        .zip(&plain)
-        .map(|(&i, &plain)| Row {
+        .zip(&scores)
+        .map(|(&i, &score)| Row {
             cell: cells[i],
-            worth: read.worth[i],
-            vector: emphasis::faded(&read.vectors[i * DIM..][..DIM], plain).collect(),
+            word_logit: outputs.word_logits[i],
+            vector: emphasis::attenuated(&outputs.vectors[i * DIM..][..DIM], score).collect(),
         })
         .collect();
     let large: BTreeSet<(usize, usize)> = (0..cells.len())
-        .filter(|i| sizes[*i] >= LARGE.ln())
+        .filter(|i| sizes[*i] >= LARGE_TYPE.ln())
         .map(|i| (cells[i] / ink.columns / 2, cells[i] % ink.columns / 2))
         .collect();
     if !large.is_empty() {
         rows.extend(headings(weights, page, ink.columns, &large));
     }
-    if rows.len() > MOST {
-        rows.sort_by(|a, b| b.worth.total_cmp(&a.worth));
-        rows.truncate(MOST);
+    if rows.len() > MAX_ROWS {
+        rows.sort_by(|a, b| b.word_logit.total_cmp(&a.word_logit));
+        rows.truncate(MAX_ROWS);
     }
     rows.sort_by_key(|row| row.cell);
     (
@@ -63,8 +64,8 @@ pub(super) fn rows(weights: &PageWeights, page: &GrayPage, ink: &Ink) -> (Vec<us
     )
 }
 
-/// The page at half its size: the mean of every two by two pixels, or of what there is of them at the edges.
-fn half(page: &GrayPage) -> GrayPage {
+/// The page at half its size: the mean of every 2 x 2 pixels, or of the pixels that exist at the edges.
+fn halved(page: &GrayPage) -> GrayPage {
     let (w, h) = (page.size.width as usize, page.size.height as usize);
     let mean = |x: usize, y: usize| {
         let (right, below) = ((x + 1).min(w - 1), (y + 1).min(h - 1));
@@ -82,29 +83,29 @@ fn half(page: &GrayPage) -> GrayPage {
     }
 }
 
-/// Rows of the page at half its size, for the cells (row, column) given.
+/// Rows of the page at half its size, for the given cells (row, column).
 fn headings(
     weights: &PageWeights,
     page: &GrayPage,
     columns: usize,
     large: &BTreeSet<(usize, usize)>,
 ) -> impl Iterator<Item = Row> {
-    let ink = Ink::of(&half(page));
+    let ink = Ink::new(&halved(page));
     let cells: Vec<usize> = large
         .iter()
         .map(|(row, column)| row * ink.columns + column)
         .filter(|cell| ink.printed[*cell])
         .collect();
-    let read = page::read(weights, &ink, &cells);
+    let outputs = page_tower::encode_cells(weights, &ink, &cells);
     cells
         .into_iter()
         .enumerate()
         .map(move |(i, cell)| Row {
             cell: cell / ink.columns * 2 * columns + cell % ink.columns * 2,
-            worth: read.worth[i],
-            vector: emphasis::faded(&read.vectors[i * DIM..][..DIM], 0.0).collect(),
+            word_logit: outputs.word_logits[i],
+            vector: emphasis::attenuated(&outputs.vectors[i * DIM..][..DIM], 0.0).collect(),
         })
-        .filter(|row| row.worth >= WORTH)
+        .filter(|row| row.word_logit >= MIN_WORD_LOGIT)
 }
 
 #[cfg(test)]
@@ -112,13 +113,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn half_a_page_is_the_mean_of_fours() {
+    fn halved_page_is_the_mean_of_2_by_2_pixels() {
         let page = GrayPage {
             size: Size::new(3, 3),
             pixels: vec![0, 4, 10, 8, 12, 20, 100, 200, 50],
         };
-        let half = half(&page);
-        assert_eq!(half.size, Size::new(2, 2));
-        assert_eq!(half.pixels, [6, 15, 150, 50]);
+        let halved = halved(&page);
+        assert_eq!(halved.size, Size::new(2, 2));
+        assert_eq!(halved.pixels, [6, 15, 150, 50]);
     }
 }

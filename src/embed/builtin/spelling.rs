@@ -1,39 +1,39 @@
-//! The spelling features of a word: which rows of the feature table it sums.
+//! Spelling features of a word: the rows of the embedding table that it sums.
 
-/// Letters, digits and joints that the tower tells apart; anything else is one kind more, the edge of a word another.
-const LETTERS: &str = "abcdefghijklmnopqrstuvwxyz0123456789-./_'";
-const KINDS: usize = LETTERS.len() + 2;
-/// Places told apart from either end of a word.
-const PLACES: usize = 12;
-const AT_START: usize = KINDS;
-const AT_END: usize = AT_START + KINDS * PLACES;
-const PAIR: usize = AT_END + KINDS * PLACES;
-/// Rows of the table of features.
-pub(super) const FEATURES: usize = PAIR + KINDS * KINDS;
+/// Characters with a symbol of their own. Two more symbols: the word boundary, and any other character.
+const ALPHABET: &str = "abcdefghijklmnopqrstuvwxyz0123456789-./_'";
+const SYMBOLS: usize = ALPHABET.len() + 2;
+/// Distinct positions from either end of a word.
+const POSITIONS: usize = 12;
+const FROM_START: usize = SYMBOLS;
+const FROM_END: usize = FROM_START + SYMBOLS * POSITIONS;
+const BIGRAM: usize = FROM_END + SYMBOLS * POSITIONS;
+/// Rows of the embedding table.
+pub(super) const FEATURES: usize = BIGRAM + SYMBOLS * SYMBOLS;
 
-/// Numbers of the features of a word: letters, letters by place from both ends, neighbouring pairs.
-pub(super) fn features(word: &str) -> Vec<usize> {
-    let kinds: Vec<usize> = word
+/// Feature indices of a word: its symbols, its symbols by position from both ends, and its bigrams.
+pub(super) fn feature_indices(word: &str) -> Vec<usize> {
+    let symbols: Vec<usize> = word
         .chars()
-        .map(|c| LETTERS.find(c).map_or(KINDS - 1, |i| i + 1))
+        .map(|c| ALPHABET.find(c).map_or(SYMBOLS - 1, |i| i + 1))
         .collect();
-    let n = kinds.len();
-    let mut found = kinds.clone();
-    found.extend(
-        kinds
+    let n = symbols.len();
+    let mut indices = symbols.clone();
+    indices.extend(
+        symbols
             .iter()
             .enumerate()
-            .map(|(i, k)| AT_START + k * PLACES + i.min(PLACES - 1)),
+            .map(|(i, k)| FROM_START + k * POSITIONS + i.min(POSITIONS - 1)),
     );
-    found.extend(
-        kinds
+    indices.extend(
+        symbols
             .iter()
             .enumerate()
-            .map(|(i, k)| AT_END + k * PLACES + (n - 1 - i).min(PLACES - 1)),
+            .map(|(i, k)| FROM_END + k * POSITIONS + (n - 1 - i).min(POSITIONS - 1)),
     );
-    let edged: Vec<usize> = [&[0][..], &kinds, &[0]].concat();
-    found.extend(edged.windows(2).map(|p| PAIR + p[0] * KINDS + p[1]));
-    found
+    let delimited: Vec<usize> = [&[0][..], &symbols, &[0]].concat();
+    indices.extend(delimited.windows(2).map(|p| BIGRAM + p[0] * SYMBOLS + p[1]));
+    indices
 }
 
 #[cfg(test)]
@@ -42,17 +42,20 @@ mod tests {
 
     #[test]
     fn a_word_of_two_letters_has_nine_features() {
-        let found = features("a1");
-        assert_eq!(found[..2], [1, 28]);
+        let indices = feature_indices("a1");
+        assert_eq!(indices[..2], [1, 28]);
         assert_eq!(
-            found[2..6],
+            indices[2..6],
             [
-                AT_START + 12,
-                AT_START + 28 * 12 + 1,
-                AT_END + 12 + 1,
-                AT_END + 28 * 12
+                FROM_START + 12,
+                FROM_START + 28 * 12 + 1,
+                FROM_END + 12 + 1,
+                FROM_END + 28 * 12
             ]
         );
-        assert_eq!(found[6..], [PAIR + 1, PAIR + KINDS + 28, PAIR + 28 * KINDS]);
+        assert_eq!(
+            indices[6..],
+            [BIGRAM + 1, BIGRAM + SYMBOLS + 28, BIGRAM + 28 * SYMBOLS]
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! The weights that are part of the program, from f16 on file to f32 in use.
+//! Weights embedded in the executable: f16 in the file, f32 in memory.
 
 use half::f16;
 use safetensors::{Dtype, SafeTensors};
@@ -8,113 +8,114 @@ use super::spelling::FEATURES;
 use crate::checkpoint::Error;
 use crate::embed::BUILT_IN;
 
-/// The file, made by `train/export.py`.
+/// The safetensors file, written by `train/export.py`.
 pub(super) const FILE: &[u8] = include_bytes!("weights.safetensors");
 
-/// Parameters in the file: two bytes each, after the header and the eight bytes of its length.
+/// Number of parameters in the file: two bytes each, after the header and the eight bytes of its length.
 pub(super) fn parameters() -> u64 {
     let (length, rest) = FILE.split_first_chunk().unwrap_or((&[0; 8], FILE));
     (rest.len() as u64).saturating_sub(u64::from_le_bytes(*length)) / 2
 }
 
-/// A convolution, batch norm folded in: for each step down a matrix of (along, in) x out.
+/// A convolution with folded batch norm: for each kernel row a (width x inputs, outputs) matrix.
 pub(super) struct Layer {
-    /// Steps down.
-    pub(super) down: usize,
-    /// Steps along a row.
-    pub(super) along: usize,
-    /// Channels in.
-    pub(super) inputs: usize,
-    /// One float a channel out.
+    /// Kernel height.
+    pub(super) kernel_height: usize,
+    /// Kernel width.
+    pub(super) kernel_width: usize,
+    /// Input channels.
+    pub(super) in_channels: usize,
+    /// Bias, one float per output channel.
     pub(super) bias: Vec<f32>,
     weight: Vec<f32>,
 }
 
 impl Layer {
-    /// The matrix of one step down.
-    pub(super) fn tap(&self, down: usize) -> Matrix<'_> {
+    /// The matrix of one kernel row.
+    pub(super) fn kernel_row(&self, row: usize) -> Matrix<'_> {
         let columns = self.bias.len();
-        let size = self.along * self.inputs * columns;
+        let size = self.kernel_width * self.in_channels * columns;
         Matrix {
-            data: &self.weight[down * size..(down + 1) * size],
+            data: &self.weight[row * size..(row + 1) * size],
             columns,
         }
     }
 
-    /// Channels out.
-    pub(super) fn outputs(&self) -> usize {
+    /// Output channels.
+    pub(super) fn out_channels(&self) -> usize {
         self.bias.len()
     }
 }
 
-/// Residual block: a convolution, then a hidden layer at every place.
+/// Residual block: a convolution, then an inverted bottleneck at every position. Fields carry the tensor names.
 pub(super) struct Block {
-    /// The convolution.
+    /// Spatial convolution.
     pub(super) look: Layer,
-    /// To the hidden layer.
+    /// Pointwise expansion.
     pub(super) up: Layer,
-    /// And back.
+    /// Pointwise projection.
     pub(super) down: Layer,
 }
 
-/// Weights of the page tower.
+/// Weights of the page tower. Fields carry the tensor names.
 pub(super) struct PageWeights {
-    /// Pixels to half size.
+    /// Strided convolution, pixels to half size.
     pub(super) edges: Layer,
-    /// To a quarter.
+    /// Strided convolution, half size to a quarter.
     pub(super) strokes: Layer,
-    /// Blocks at a quarter.
+    /// Residual blocks at a quarter.
     pub(super) early: Vec<Block>,
-    /// To one row a line of cells.
+    /// Convolution to one row per line of cells.
     pub(super) fold: Layer,
-    /// Blocks along the line.
+    /// Residual blocks along the line.
     pub(super) late: Vec<Block>,
-    /// Fewer channels for what follows.
+    /// Pointwise channel reduction.
     pub(super) narrow: Layer,
-    /// A window of the line to each third of a cell.
+    /// Strided convolution along the line, to one position per third of a cell.
     pub(super) gather: Layer,
-    /// Residual layers on thirds.
+    /// Pointwise residual layers on thirds.
     pub(super) mix: Vec<Layer>,
-    /// To the vector.
+    /// Projection to the vector.
     pub(super) out: Layer,
-    /// To two numbers a cell: the logarithm of its type's pixels an em, and the logit that a word stands there.
+    /// Projection to two numbers: the logarithm of the type size in pixels per em, and the word logit.
     pub(super) gauge: Layer,
 }
 
 /// Weights of the word tower.
 pub(super) struct WordWeights {
-    /// One row a feature of spelling.
+    /// Embedding table, one row per spelling feature.
     pub(super) table: Vec<f32>,
-    /// To the hidden layer.
+    /// Expansion to the hidden layer.
     pub(super) up: Layer,
-    /// And back.
+    /// Projection back.
     pub(super) down: Layer,
-    /// To the vector.
+    /// Projection to the vector.
     pub(super) out: Layer,
 }
 
 /// Both towers.
 pub(super) struct Weights {
-    /// Reads pages.
+    /// Page tower.
     pub(super) page: PageWeights,
-    /// Reads questions.
+    /// Word tower.
     pub(super) word: WordWeights,
 }
 
-struct Source<'a>(SafeTensors<'a>);
+/// Reads layers by tensor name.
+struct TensorReader<'a>(SafeTensors<'a>);
 
-impl Source<'_> {
+impl TensorReader<'_> {
     fn floats(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>), Error> {
-        let wrong = |why: String| Error::Weights {
+        let invalid = |why: String| Error::Weights {
             model: BUILT_IN.into(),
             why,
         };
         let tensor = self
             .0
             .tensor(name)
-            .map_err(|e| wrong(format!("{name}: {e}")))?;
+            .map_err(|e| invalid(format!("{name}: {e}")))?;
         if tensor.dtype() != Dtype::F16 {
-            return Err(wrong(format!("{name} is not f16")));
+            return Err(invalid(format!("{name} is not f16")));
         }
         let (pairs, _) = tensor.data().as_chunks::<2>();
         Ok((
@@ -129,21 +130,21 @@ impl Source<'_> {
     fn layer(&self, name: &str) -> Result<Layer, Error> {
         let (shape, weight) = self.floats(&format!("{name}.weight"))?;
         let (_, bias) = self.floats(&format!("{name}.bias"))?;
-        let [down, along, inputs, outputs] = match *shape.as_slice() {
+        let [kernel_height, kernel_width, in_channels, out_channels] = match *shape.as_slice() {
             [a, b, c, d] => [a, b, c, d],
             [c, d] => [1, 1, c, d],
             _ => [0; 4],
         };
-        if outputs != bias.len() || weight.is_empty() {
+        if out_channels != bias.len() || weight.is_empty() {
             return Err(Error::Weights {
                 model: BUILT_IN.into(),
                 why: format!("{name} has shape {shape:?}"),
             });
         }
         Ok(Layer {
-            down,
-            along,
-            inputs,
+            kernel_height,
+            kernel_width,
+            in_channels,
             bias,
             weight,
         })
@@ -157,7 +158,7 @@ impl Source<'_> {
         })
     }
 
-    /// As many of `name.0`, `name.1`, … as there are.
+    /// Number of consecutive layers `name.0`, `name.1`, ….
     fn count(&self, name: &str, last: &str) -> usize {
         (0..)
             .take_while(|i| self.0.tensor(&format!("{name}.{i}{last}")).is_ok())
@@ -189,17 +190,17 @@ impl Source<'_> {
 }
 
 impl Weights {
-    /// Reads a weights file.
+    /// Loads both towers from the bytes of a safetensors file.
     ///
     /// # Errors
-    /// When a tensor is missing, or of another type or shape.
+    /// [`Error::Weights`] if a tensor is missing, or has another type or shape.
     pub(super) fn read(file: &[u8]) -> Result<Self, Error> {
         let tensors = SafeTensors::deserialize(file).map_err(|e| Error::Weights {
             model: BUILT_IN.into(),
             why: e.to_string(),
         })?;
-        let source = Source(tensors);
-        let (shape, table) = source.floats("word.table")?;
+        let reader = TensorReader(tensors);
+        let (shape, table) = reader.floats("word.table")?;
         if shape.first() != Some(&FEATURES) {
             return Err(Error::Weights {
                 model: BUILT_IN.into(),
@@ -207,12 +208,12 @@ impl Weights {
             });
         }
         Ok(Self {
-            page: source.page()?,
+            page: reader.page()?,
             word: WordWeights {
                 table,
-                up: source.layer("word.up")?,
-                down: source.layer("word.down")?,
-                out: source.layer("word.out")?,
+                up: reader.layer("word.up")?,
+                down: reader.layer("word.down")?,
+                out: reader.layer("word.out")?,
             },
         })
     }
@@ -223,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parameters_are_the_numbers_of_all_tensors() {
+    fn parameters_counts_the_elements_of_all_tensors() {
         let tensors = SafeTensors::deserialize(FILE).unwrap();
         let numbers = tensors
             .iter()

@@ -1,4 +1,4 @@
-//! What computes a ColQwen, and what is the same whatever does: prompts, chunks, lengths of 1, where rows look.
+//! Backend trait of ColQwen, and what both backends share: prompts, chunks, row normalisation, patch maps.
 
 use std::num::NonZeroUsize;
 
@@ -8,62 +8,62 @@ use crate::page::PageError;
 use crate::patch::{Patches, Prepared};
 use crate::vectors::{MultiVector, PageVectors, ShapeError};
 
-/// A ColQwen on candle or on MLX.
-pub(super) trait Core {
-    /// What stands around pages and questions.
+/// A ColQwen model on candle or on MLX.
+pub(super) trait Backend {
+    /// The prompt around pages and queries.
     fn prompt(&self) -> &Prompt;
 
     /// Width of a vector.
     fn dim(&self) -> usize;
 
-    /// The vectors of pages, unchecked: for each page its rows, one behind the other.
-    fn see(&mut self, pages: &[&Patches]) -> Result<Vec<Vec<f32>>, Error>;
+    /// Encodes pages; for each page its rows, concatenated and unchecked.
+    fn encode_pages(&mut self, pages: &[&Patches]) -> Result<Vec<Vec<f32>>, Error>;
 
-    /// The vectors of a question, unchecked.
-    fn ask(&mut self, tokens: &[u32]) -> Result<Vec<f32>, Error>;
+    /// Encodes the tokens of a query; its rows, unchecked.
+    fn encode_query(&mut self, tokens: &[u32]) -> Result<Vec<f32>, Error>;
 }
 
-impl<C: Core> Embedder for C {
+impl<B: Backend> Embedder for B {
     fn embed_pages(
         &mut self,
         pages: &[Prepared],
     ) -> Result<Vec<Result<PageVectors, PageError>>, Error> {
         let pages = pages.iter().map(patches).collect::<Result<Vec<_>, _>>()?;
-        let rows = self.see(&pages)?;
-        let finish = |(page, rows)| finish(self, page, rows);
+        let rows = self.encode_pages(&pages)?;
+        let finish = |(page, rows)| page_vectors(self, page, rows);
         pages.into_iter().zip(rows).map(finish).collect()
     }
 
     fn embed_query(&mut self, text: &str) -> Result<MultiVector, Error> {
         let tokens = self.prompt().query(text)?;
-        let rows = self.ask(&tokens)?;
-        checked(self, rows).map_err(|error| Error::Model(error.to_string()))
+        let rows = self.encode_query(&tokens)?;
+        multi_vector(self, rows).map_err(|error| Error::Model(error.to_string()))
     }
 }
 
-/// Checks the vectors of a page; a page that is not finite gets a second chance, alone.
-fn finish(
-    core: &mut impl Core,
+/// Checks the rows of a page; a page with non-finite rows is encoded once more, alone.
+fn page_vectors(
+    backend: &mut impl Backend,
     page: &Patches,
     rows: Vec<f32>,
 ) -> Result<Result<PageVectors, PageError>, Error> {
-    let vectors = match checked(core, rows) {
+    let vectors = match multi_vector(backend, rows) {
         Ok(vectors) => Ok(vectors),
         Err(_) => {
-            let again = core.see(&[page])?.concat();
-            checked(core, again)
+            let rows = backend.encode_pages(&[page])?.concat();
+            multi_vector(backend, rows)
         }
     };
-    let places = core.prompt().looks(page.grid);
-    Ok(match (vectors, places) {
-        (Ok(vectors), Ok(places)) => Ok(PageVectors { vectors, places }),
+    let patches = backend.prompt().patch_map(page.grid);
+    Ok(match (vectors, patches) {
+        (Ok(vectors), Ok(patches)) => Ok(PageVectors { vectors, patches }),
         (Err(_), _) => Err(PageError::NotFinite),
         (_, Err(why)) => Err(PageError::Shape(why.to_string())),
     })
 }
 
-fn checked(core: &impl Core, rows: Vec<f32>) -> Result<MultiVector, ShapeError> {
-    let dim = NonZeroUsize::new(core.dim()).ok_or(ShapeError::Empty)?;
+fn multi_vector(backend: &impl Backend, rows: Vec<f32>) -> Result<MultiVector, ShapeError> {
+    let dim = NonZeroUsize::new(backend.dim()).ok_or(ShapeError::Empty)?;
     MultiVector::new(rows, dim)
 }
 
@@ -74,7 +74,7 @@ fn patches(page: &Prepared) -> Result<&Patches, Error> {
     }
 }
 
-/// Pages in chunks of at most `patches` patches; a larger page is a chunk by itself.
+/// Splits pages into chunks of at most `patches` patches; a larger page is a chunk by itself.
 pub(super) fn chunks<'p>(
     pages: &'p [&'p Patches],
     patches: usize,
@@ -87,28 +87,28 @@ pub(super) fn chunks<'p>(
             sum <= patches
         };
         let count = rest.iter().take_while(fits).count().max(1);
-        let (chunk, behind) = rest.split_at_checked(count)?;
-        rest = behind;
+        let (chunk, later) = rest.split_at_checked(count)?;
+        rest = later;
         Some(chunk)
     })
 }
 
-/// Makes rows of length 1, in f32 whatever the model computes in: a bf16 length would leave them up to 0.4 % off.
-pub(super) fn normalise(rows: &mut [f32], width: usize) {
+/// Normalises rows to length 1, in f32 for every dtype of the model: a bf16 length would be up to 0.4 % off.
+pub(super) fn normalise_rows(rows: &mut [f32], width: usize) {
     for row in rows.chunks_exact_mut(width) {
         let length = row.iter().map(|x| x * x).sum::<f32>().sqrt();
         row.iter_mut().for_each(|x| *x /= length);
     }
 }
 
-/// Cuts rows into sequences of the lengths given.
-pub(super) fn cut(rows: Vec<f32>, lengths: &[usize]) -> Vec<Vec<f32>> {
+/// Splits rows into sequences of the given lengths.
+pub(super) fn split_rows(rows: Vec<f32>, lengths: &[usize]) -> Vec<Vec<f32>> {
     let width = rows.len() / lengths.iter().sum::<usize>().max(1);
     let mut rest = rows.as_slice();
-    let cut = |length: &usize| {
-        let (sequence, behind) = rest.split_at(length * width);
-        rest = behind;
+    let split = |length: &usize| {
+        let (sequence, later) = rest.split_at(length * width);
+        rest = later;
         sequence.to_vec()
     };
-    lengths.iter().map(cut).collect()
+    lengths.iter().map(split).collect()
 }

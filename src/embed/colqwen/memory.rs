@@ -1,7 +1,7 @@
-//! How much memory a ColQwen takes, from its shape alone.
+//! Memory estimate of a ColQwen model, from its configuration alone.
 //!
-//! Pages go through the model in chunks of whole pages, [`chunk`] patches at most (or one page, if it is larger), so
-//! activations do not grow with the batch. What does grow is the batch itself: the pixels of its pages and their vectors.
+//! Pages go through the model in chunks of whole pages, at most [`chunk_size`] patches (or one page, if it is larger),
+//! so activations do not grow with the batch. Only the batch itself does: the pixels of its pages and their vectors.
 
 use crate::embed::Footprint;
 use crate::patch::PatchSpec;
@@ -9,43 +9,50 @@ use crate::qwen::Config;
 use crate::qwen::activations::{patch_floats, token_floats};
 use crate::qwen::candle::SCORE_TILE;
 
-/// Patches that go through a GPU at a time: five large pages fill it, more would only take memory.
-const GPU_CHUNK: usize = 16_384;
-/// Patches that go through the CPU at a time: one large page.
-const CPU_CHUNK: usize = 3_072;
-/// The allocators of GPU backends keep freed blocks of other sizes, so that up to twice the live bytes are held.
-const HELD: u64 = 2;
+/// Chunk size on a GPU, in patches: five large pages saturate it, more would only take memory.
+const GPU_CHUNK_SIZE: usize = 16_384;
+/// Chunk size on the CPU, in patches: one large page.
+const CPU_CHUNK_SIZE: usize = 3_072;
+/// Allocated over live bytes: GPU allocators cache freed blocks of other sizes, up to as much as the live bytes.
+const ALLOCATOR_FACTOR: u64 = 2;
 
-/// Patches that go through the model at a time.
-pub(super) fn chunk(on_gpu: bool) -> usize {
-    if on_gpu { GPU_CHUNK } else { CPU_CHUNK }
+/// Chunk size: patches that go through the model at a time.
+pub(super) fn chunk_size(is_gpu: bool) -> usize {
+    if is_gpu {
+        GPU_CHUNK_SIZE
+    } else {
+        CPU_CHUNK_SIZE
+    }
 }
 
-/// The memory of a model whose numbers take `bytes` each, for vectors of `dim`; its weights take `weights`.
+/// Memory footprint of a model with vectors of `dim` and `weights` bytes of weights; `bytes` is the size of its dtype.
 pub(super) fn footprint(
     (config, dim, weights): (&Config, usize, u64),
     spec: &PatchSpec,
     bytes: u64,
-    on_gpu: bool,
+    is_gpu: bool,
 ) -> Footprint {
     let page = crate::patch::Prepare::Qwen(spec.clone()).max_cost();
-    let rows = page.max(chunk(on_gpu) as u64);
+    let patches = page.max(chunk_size(is_gpu) as u64);
     let (vision, text) = (patch_floats(config), token_floats(config));
-    // A chunk is in the tower or in the language model, never in both; scores and their softmax take two tiles.
-    let live = rows * vision.max(text.div_ceil(config.vision.spatial_merge_unit() as u64)) * bytes;
-    let fixed =
-        live * HELD + 3 * (SCORE_TILE as u64) * bytes.max(4) + pixels(config) * rows * (4 + bytes);
+    // A chunk is in the vision tower or in the language model, never in both; scores and their softmax take two tiles.
+    let live =
+        patches * vision.max(text.div_ceil(config.vision.spatial_merge_unit() as u64)) * bytes;
+    let fixed = live * ALLOCATOR_FACTOR
+        + 3 * (SCORE_TILE as u64) * bytes.max(4)
+        + pixel_floats(config) * patches * (4 + bytes);
     let vector = (dim * size_of::<f32>()) as u64;
     Footprint {
         weights,
         fixed,
-        per_cost: pixels(config) * 4
+        per_cost: pixel_floats(config) * 4
             + vector.div_ceil(config.vision.spatial_merge_unit() as u64)
             + 1,
     }
 }
 
-fn pixels(config: &Config) -> u64 {
+/// Floats of the pixels of a patch.
+fn pixel_floats(config: &Config) -> u64 {
     config.vision.patch_dim() as u64
 }
 
@@ -116,14 +123,14 @@ mod tests {
     fn a_batch_of_32_large_pages_fits_into_40_gb() {
         let spec = PatchSpec::qwen(3136, 768 * 28 * 28);
         let weights = schema::bytes(&schema::embedding_model(&large(), 128), 2, None);
-        let need = footprint((&large(), 128, weights), &spec, 2, true);
-        let total = need.weights + need.fixed + need.per_cost * 32 * 3072;
+        let footprint = footprint((&large(), 128, weights), &spec, 2, true);
+        let total = footprint.weights + footprint.fixed + footprint.per_cost * 32 * 3072;
         assert!(total <= 36_000_000_000, "{}", ByteSize(total));
         assert!(total >= 8_000_000_000, "{}", ByteSize(total));
     }
 
     #[test]
-    fn our_cards_name_the_parameters_of_the_schema() {
+    fn model_cards_state_the_parameters_of_the_schema() {
         for (model, config) in [
             ("vidore/colqwen2.5-v0.2", large()),
             ("vidore/colqwen2-v1.0", small()),

@@ -1,38 +1,38 @@
-//! A ColQwen on MLX: the same prompts, chunks and checks as on candle.
+//! ColQwen on MLX, with the same prompts, chunks and checks as on candle.
 
 use super::super::Error;
-use super::backend::{self, Core};
+use super::backend::{self, Backend};
 use super::prompt::Prompt;
 use crate::patch::Patches;
 use crate::qwen::mlx::{self, Activation, Encoder, Segment};
 
-/// A model that embeds pages and questions.
+/// A model that embeds pages and queries.
 pub struct ColQwen {
     encoder: Encoder,
     prompt: Prompt,
     dim: usize,
-    chunk: usize,
+    chunk_size: usize,
 }
 
 impl ColQwen {
-    pub(super) fn new(encoder: Encoder, prompt: Prompt, dim: usize, chunk: usize) -> Self {
+    pub(super) fn new(encoder: Encoder, prompt: Prompt, dim: usize, chunk_size: usize) -> Self {
         Self {
             encoder,
             prompt,
             dim,
-            chunk,
+            chunk_size,
         }
     }
 
-    /// How many patches go through the model at a time; pages are never cut.
-    pub fn set_chunk(&mut self, patches: usize) {
-        self.chunk = patches;
+    /// Sets the chunk size: patches that go through the model at a time. Pages are never split.
+    pub fn set_chunk_size(&mut self, patches: usize) {
+        self.chunk_size = patches;
     }
 
-    /// What is computed on the way to the vectors of some pages.
+    /// Activations captured while encoding pages.
     ///
     /// # Errors
-    /// When MLX fails.
+    /// [`Error::Mlx`] or [`Error::OutOfMemory`].
     pub fn activations(&mut self, pages: &[&Patches]) -> Result<Vec<Activation>, Error> {
         let sequences = pages.iter().map(|page| self.sequence(page)).collect();
         Ok(self.encoder.activations(sequences)?)
@@ -40,20 +40,20 @@ impl ColQwen {
 
     fn sequence(&self, page: &Patches) -> Vec<Segment> {
         vec![
-            Segment::Text(self.prompt.before.clone()),
+            Segment::Text(self.prompt.prefix.clone()),
             Segment::Image(page.clone()),
-            Segment::Text(self.prompt.after.clone()),
+            Segment::Text(self.prompt.suffix.clone()),
         ]
     }
 
-    fn read(&mut self, sequences: Vec<Vec<Segment>>) -> Result<Vec<f32>, mlx::Error> {
+    fn encode(&mut self, sequences: Vec<Vec<Segment>>) -> Result<Vec<f32>, mlx::Error> {
         let mut rows = self.encoder.encode(sequences)?;
-        backend::normalise(&mut rows, self.dim);
+        backend::normalise_rows(&mut rows, self.dim);
         Ok(rows)
     }
 }
 
-impl Core for ColQwen {
+impl Backend for ColQwen {
     fn prompt(&self) -> &Prompt {
         &self.prompt
     }
@@ -62,20 +62,20 @@ impl Core for ColQwen {
         self.dim
     }
 
-    fn see(&mut self, pages: &[&Patches]) -> Result<Vec<Vec<f32>>, Error> {
+    fn encode_pages(&mut self, pages: &[&Patches]) -> Result<Vec<Vec<f32>>, Error> {
         let mut vectors = Vec::with_capacity(pages.len());
-        for chunk in backend::chunks(pages, self.chunk) {
-            let rows = self.read(chunk.iter().map(|page| self.sequence(page)).collect())?;
+        for chunk in backend::chunks(pages, self.chunk_size) {
+            let rows = self.encode(chunk.iter().map(|page| self.sequence(page)).collect())?;
             let lengths: Vec<usize> = chunk
                 .iter()
                 .map(|page| self.prompt.rows(page.grid))
                 .collect();
-            vectors.extend(backend::cut(rows, &lengths));
+            vectors.extend(backend::split_rows(rows, &lengths));
         }
         Ok(vectors)
     }
 
-    fn ask(&mut self, tokens: &[u32]) -> Result<Vec<f32>, Error> {
-        Ok(self.read(vec![vec![Segment::Text(tokens.to_vec())]])?)
+    fn encode_query(&mut self, tokens: &[u32]) -> Result<Vec<f32>, Error> {
+        Ok(self.encode(vec![vec![Segment::Text(tokens.to_vec())]])?)
     }
 }

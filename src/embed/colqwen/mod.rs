@@ -1,4 +1,4 @@
-//! ColQwen2 and ColQwen2.5 (Faysse et al. 2024), equal to colpali-engine number by number; see `tests/parity`.
+//! ColQwen2 and ColQwen2.5 (Faysse et al. 2024); outputs equal colpali-engine's (`tests/parity`).
 
 mod backend;
 mod candle;
@@ -19,30 +19,30 @@ pub(super) use model_card::models;
 
 use super::device::{DeviceInfo, candle_device, mlx_device};
 use super::{Card, Config, Engine, Error};
-use crate::checkpoint::{self, Files, Json, Progress, Quantization, Schema, Source, digest};
+use crate::checkpoint::{self, Json, Progress, Quantization, Schema, Source, WeightFiles, digest};
 use crate::patch::{PatchSpec, Prepare};
 use crate::qwen::candle::Encoder;
 use crate::qwen::mlx::Encoder as MlxEncoder;
-use crate::qwen::{Config as Shape, Family, schema};
+use crate::qwen::{Config as QwenConfig, Family, schema};
 use crate::vectors::Profile;
-use model_card::Sheet;
+use model_card::ModelCard;
 use prompt::Prompt;
 
-/// What is known of a model before its weights are opened.
-struct Parts {
+/// Everything about a model that is read before its weights.
+struct LoadedFiles {
     source: Source,
-    /// What the model adapts, if it is an adapter.
+    /// `adapter_config.json` and the source of the base model, if the model is an adapter.
     base: Option<(Json, Source)>,
-    sheet: Sheet,
-    shape: Shape,
-    /// How MLX's converter packed the language model, if it did.
+    card: ModelCard,
+    qwen_config: QwenConfig,
+    /// Quantization of the language model by MLX's converter, if any.
     quantization: Option<Quantization>,
     /// Width of a vector.
     dim: usize,
     spec: PatchSpec,
 }
 
-/// What `config.json` says of packed weights.
+/// Reads the quantization from `config.json`.
 fn quantization(json: &Json) -> Option<Quantization> {
     let part = json
         .part("quantization")
@@ -53,26 +53,30 @@ fn quantization(json: &Json) -> Option<Quantization> {
     })
 }
 
-/// The card of a model.
+/// Returns the card of a model; weights are not loaded.
 pub(super) fn card(config: &Config) -> Result<Card, Error> {
-    let parts = Parts::find(config)?;
+    let files = LoadedFiles::load(config)?;
     let info = DeviceInfo::open(config)?;
-    let prepare = Prepare::Qwen(parts.spec.clone());
-    let tokens = prepare.max_cost() / parts.shape.vision.spatial_merge_unit() as u64;
+    let prepare = Prepare::Qwen(files.spec.clone());
+    let tokens = prepare.max_cost() / files.qwen_config.vision.spatial_merge_unit() as u64;
     Ok(Card {
-        profile: parts.profile(config)?,
-        max_rows: tokens as u32 + parts.sheet.words().page_tokens(),
+        profile: files.profile(config)?,
+        max_rows: tokens as u32 + files.card.prompt_template().page_tokens(),
         prepare,
-        parameters: schema::parameters(&parts.schema()),
-        licence: parts.sheet.licences(),
+        parameters: schema::parameters(&files.schema()),
+        licence: files.card.licences(),
         memory: memory::footprint(
-            (&parts.shape, parts.dim, parts.bytes(config, info.bytes)),
-            &parts.spec,
-            info.bytes,
-            info.on_gpu,
+            (
+                &files.qwen_config,
+                files.dim,
+                files.weight_bytes(config, info.dtype_bytes),
+            ),
+            &files.spec,
+            info.dtype_bytes,
+            info.is_gpu,
         ),
         device: info.name,
-        on_gpu: info.on_gpu,
+        is_gpu: info.is_gpu,
         device_memory: info.own_memory,
         visual_weight: 1.0,
     })
@@ -81,78 +85,80 @@ pub(super) fn card(config: &Config) -> Result<Card, Error> {
 /// Opens a model on candle.
 ///
 /// # Errors
-/// When a file is missing or wrong, or the device cannot be used.
+/// [`Error::Files`] if a file is missing or invalid, [`Error::Device`] if the device cannot be used.
 pub fn open(config: &Config) -> Result<ColQwen, Error> {
     let device = candle_device(config.device)?;
-    let chunk = memory::chunk(device.is_gpu());
-    let parts = Parts::find(config)?;
-    let prompt = parts.prompt()?;
-    let files = parts.fetch(&mut |_, _, _| ())?;
-    let weights = checkpoint::Weights::open(&config.model, &files, &parts.schema())?;
-    let encoder = Encoder::load(weights, &parts.shape, device)?;
-    Ok(ColQwen::new(encoder, prompt, chunk))
+    let chunk_size = memory::chunk_size(device.is_gpu());
+    let files = LoadedFiles::load(config)?;
+    let prompt = files.prompt()?;
+    let weight_files = files.fetch(&mut |_, _, _| ())?;
+    let weights = checkpoint::Weights::open(&config.model, &weight_files, &files.schema())?;
+    let encoder = Encoder::load(weights, &files.qwen_config, device)?;
+    Ok(ColQwen::new(encoder, prompt, chunk_size))
 }
 
 /// Opens a model on MLX.
 ///
 /// # Errors
-/// When a file is missing or wrong, or MLX is not built in.
+/// [`Error::Files`] if a file is missing or invalid, [`Error::Mlx`] if MLX is not built in.
 pub fn open_mlx(config: &Config) -> Result<MlxColQwen, Error> {
     let device = mlx_device(config.device)?;
-    let parts = Parts::find(config)?;
-    let prompt = parts.prompt()?;
-    let files = parts.fetch(&mut |_, _, _| ())?;
-    let weights = checkpoint::Weights::open_quantized(&config.model, &files, &parts.schema())?;
-    let encoder = MlxEncoder::open(weights, &parts.shape, device)?;
-    let chunk = memory::chunk(DeviceInfo::open(config)?.on_gpu);
-    Ok(MlxColQwen::new(encoder, prompt, parts.dim, chunk))
+    let files = LoadedFiles::load(config)?;
+    let prompt = files.prompt()?;
+    let weight_files = files.fetch(&mut |_, _, _| ())?;
+    let weights =
+        checkpoint::Weights::open_quantized(&config.model, &weight_files, &files.schema())?;
+    let encoder = MlxEncoder::open(weights, &files.qwen_config, device)?;
+    let chunk_size = memory::chunk_size(DeviceInfo::open(config)?.is_gpu);
+    Ok(MlxColQwen::new(encoder, prompt, files.dim, chunk_size))
 }
 
-/// Fetches all files of a model that are not here yet.
+/// Downloads all files of a model that are not cached.
 pub(super) fn fetch(config: &Config, on_progress: Progress) -> Result<(), Error> {
-    let parts = Parts::find(config)?;
-    parts.tokenizer()?;
-    parts.fetch(on_progress).map(drop)
+    let files = LoadedFiles::load(config)?;
+    files.tokenizer()?;
+    files.fetch(on_progress).map(drop)
 }
 
-impl Parts {
-    fn find(config: &Config) -> Result<Self, Error> {
+impl LoadedFiles {
+    /// Finds the model and reads its configuration, without its weights.
+    fn load(config: &Config) -> Result<Self, Error> {
         let source = Source::find(&config.model)?;
-        let sheet = Sheet::of(&config.model, &source)?;
+        let card = ModelCard::find(&config.model, &source)?;
         let base = match source.optional("adapter_config.json")? {
             None => None,
             Some(file) => {
                 let adapter = Json::read(&file)?;
-                let named = adapter.text("base_model_name_or_path").map(str::to_owned);
-                let name = sheet.base.clone().or(named).unwrap_or_default();
+                let base = adapter.text("base_model_name_or_path").map(str::to_owned);
+                let name = card.base.clone().or(base).unwrap_or_default();
                 let base = source.base(&name)?;
                 Some((adapter, base))
             }
         };
         let backbone = base.as_ref().map_or(&source, |(_, base)| base);
         let json = Json::read(&backbone.file("config.json", &mut |_, _, _| ())?)?;
-        let shape = Shape::read(&json)?;
-        if shape.family == Family::Qwen3 {
+        let qwen_config = QwenConfig::read(&json)?;
+        if qwen_config.family == Family::Qwen3 {
             return Err(json.unsupported("a ColQwen on Qwen3-VL").into());
         }
-        let mut parts = Self {
-            spec: pixel_budget::read(None, &shape.vision, None)?,
+        let mut files = Self {
+            spec: pixel_budget::read(None, &qwen_config.vision, None)?,
             source,
             base,
-            sheet,
-            shape,
+            card,
+            qwen_config,
             quantization: quantization(&json),
             dim: json.number(&["dim", "embedding_dim"]).unwrap_or(128),
         };
-        let processor = parts.first(&["preprocessor_config.json", "processor_config.json"])?;
+        let processor = files.first_file(&["preprocessor_config.json", "processor_config.json"])?;
         let processor = processor.map(|file| Json::read(&file)).transpose()?;
-        let tokens = config.max_visual_tokens.or(parts.sheet.max_visual_tokens);
-        parts.spec = pixel_budget::read(processor.as_ref(), &parts.shape.vision, tokens)?;
-        Ok(parts)
+        let tokens = config.max_visual_tokens.or(files.card.max_visual_tokens);
+        files.spec = pixel_budget::read(processor.as_ref(), &files.qwen_config.vision, tokens)?;
+        Ok(files)
     }
 
-    /// The first of several files that the model, or else its base, has.
-    fn first(&self, names: &[&str]) -> Result<Option<PathBuf>, Error> {
+    /// The first existing file of several names, in the model's source, then in its base's.
+    fn first_file(&self, names: &[&str]) -> Result<Option<PathBuf>, Error> {
         let base = self.base.iter().map(|(_, base)| base);
         for source in std::iter::once(&self.source).chain(base) {
             for name in names {
@@ -165,34 +171,35 @@ impl Parts {
     }
 
     fn prompt(&self) -> Result<Prompt, Error> {
-        let (file, words) = (self.tokenizer()?, self.sheet.words());
-        Prompt::open(&file, words, self.shape.image_token)
+        let (file, template) = (self.tokenizer()?, self.card.prompt_template());
+        Prompt::open(&file, template, self.qwen_config.image_token)
     }
 
     fn tokenizer(&self) -> Result<PathBuf, Error> {
-        match self.first(&["tokenizer.json"])? {
+        match self.first_file(&["tokenizer.json"])? {
             Some(file) => Ok(file),
             None => Ok(self.source.file("tokenizer.json", &mut |_, _, _| ())?),
         }
     }
 
-    /// Bytes of the weights in memory; only MLX leaves packed what is packed.
-    fn bytes(&self, config: &Config, number: u64) -> u64 {
-        let packed = self.quantization.filter(|_| config.engine == Engine::Mlx);
-        schema::bytes(&self.schema(), number, packed)
+    /// Bytes of the weights in memory; only MLX keeps quantized matrices quantized.
+    fn weight_bytes(&self, config: &Config, dtype_bytes: u64) -> u64 {
+        let quantization = self.quantization.filter(|_| config.engine == Engine::Mlx);
+        schema::bytes(&self.schema(), dtype_bytes, quantization)
     }
 
     fn schema(&self) -> Schema {
-        schema::embedding_model(&self.shape, self.dim)
+        schema::embedding_model(&self.qwen_config, self.dim)
     }
 
-    /// The base's source and the names of its shards.
+    /// The source of the base weights, and the names of their shards.
     fn shards(&self) -> Result<(&Source, Vec<String>), Error> {
         let source = self.base.as_ref().map_or(&self.source, |(_, base)| base);
         Ok((source, checkpoint::shards(source)?))
     }
 
-    fn fetch(&self, on_progress: Progress) -> Result<Files, Error> {
+    /// Downloads the weight files that are not cached.
+    fn fetch(&self, on_progress: Progress) -> Result<WeightFiles, Error> {
         let (source, names) = self.shards()?;
         let base = names
             .iter()
@@ -202,10 +209,10 @@ impl Parts {
             None => None,
             Some((json, _)) => Some((json.clone(), self.source.file(ADAPTER, on_progress)?)),
         };
-        Ok(Files { base, adapter })
+        Ok(WeightFiles { base, adapter })
     }
 
-    /// The digests of all files of weights, those of the base first.
+    /// SHA-256 of all weight files, those of the base first.
     fn digests(&self) -> Result<Vec<String>, Error> {
         let (source, names) = self.shards()?;
         let mut files: Vec<(&Source, &str)> =
@@ -213,29 +220,30 @@ impl Parts {
         if self.base.is_some() {
             files.push((&self.source, ADAPTER));
         }
-        let mut known = Vec::new();
+        let mut digests = Vec::new();
         for (source, name) in files {
-            known.push(match source.known_digest(name) {
+            digests.push(match source.known_digest(name) {
                 Some(digest) => Ok(digest),
                 None => Err(source.file(name, &mut |_, _, _| ())?),
             });
         }
-        known
+        digests
             .into_par_iter()
-            .map(|known| known.or_else(|file| Ok(digest::of_file(&file)?)))
+            .map(|digest| digest.or_else(|file| Ok(digest::of_file(&file)?)))
             .collect()
     }
 
+    /// The profile; its id hashes everything that determines the vectors.
     fn profile(&self, config: &Config) -> Result<Profile, Error> {
         let adapter = self
             .base
             .as_ref()
             .map(|(json, _)| ["r", "lora_alpha"].map(|name| json.float(name)));
-        let mut shape = json!(&self.shape);
+        let mut shape = json!(&self.qwen_config);
         shape["dim"] = self.dim.into();
         let identity = json!({
             "shape": shape,
-            "words": self.sheet.words(),
+            "words": self.card.prompt_template(),
             "pixels": [self.spec.min_pixels, self.spec.max_pixels],
             "mean": self.spec.mean,
             "std": self.spec.std,
@@ -251,7 +259,7 @@ impl Parts {
         })
     }
 
-    /// What opens this model again, from any folder: its hub id, or the full path of its folder.
+    /// Name that opens this model from any working directory: its hub id, or the absolute path of its folder.
     fn name(&self, config: &Config) -> String {
         match &self.source {
             Source::Folder(folder) => folder
@@ -264,5 +272,5 @@ impl Parts {
     }
 }
 
-/// The weights of an adapter.
+/// File name of adapter weights.
 const ADAPTER: &str = "adapter_model.safetensors";

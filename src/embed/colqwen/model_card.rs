@@ -1,74 +1,74 @@
-//! Model cards: what is known of a checkpoint that its own files do not say. One TOML file each in `cards/`; a folder
-//! may carry its own as `ingest-card.toml`.
+//! Model cards: facts about a checkpoint that its own files do not contain. One TOML file each in `cards/`; a model
+//! folder may contain its own as `ingest-card.toml`.
 
 use std::fs;
 
 use serde::Deserialize;
 
-use super::super::Known;
-use super::prompt::Words;
+use super::super::KnownModel;
+use super::prompt::PromptTemplate;
 use crate::checkpoint::{Error, Source};
 use crate::units::ByteSize;
 
-/// The name of a card in a model's folder.
-const FILE: &str = "ingest-card.toml";
-/// What holds where a card says nothing: the words that all ColQwen2 and ColQwen2.5 checkpoints share.
-const FAMILY: &str = include_str!("cards/family.toml");
-/// The checkpoints we know, best first.
-const KNOWN: [&str; 4] = [
+/// File name of a card in a model folder.
+const CARD_FILE: &str = "ingest-card.toml";
+/// Defaults of all cards: the prompt template that all ColQwen2 and ColQwen2.5 checkpoints share.
+const FAMILY_CARD: &str = include_str!("cards/family.toml");
+/// Cards of known checkpoints, best first.
+const KNOWN_CARDS: [&str; 4] = [
     include_str!("cards/colqwen2.5-v0.2.toml"),
     include_str!("cards/colqwen2.5-v0.1.toml"),
     include_str!("cards/colqwen2-v1.0.toml"),
     include_str!("cards/colqwen2-v0.1.toml"),
 ];
 
-/// A model card, as far as it is filled in.
+/// A model card; unknown fields are `None`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Sheet {
-    /// Hub id, or the name for people.
+pub(super) struct ModelCard {
+    /// Hub id, or display name.
     pub(super) model: Option<String>,
-    /// The model that it adapts.
+    /// Base model of an adapter.
     pub(super) base: Option<String>,
     /// Width of a vector.
     pub(super) dim: Option<u32>,
     /// Number of parameters.
     pub(super) parameters: Option<u64>,
-    /// Licence of the adapter, or of the whole where there is no adapter.
+    /// Licence of the adapter, or of the model if there is no adapter.
     pub(super) licence: Option<String>,
     /// Licence of the base.
     pub(super) base_licence: Option<String>,
-    /// Visual tokens a page may take.
+    /// Maximum number of visual tokens of a page.
     pub(super) max_visual_tokens: Option<u32>,
-    /// What is read with a page.
+    /// Prompt of a page.
     pub(super) page_prompt: Option<String>,
-    /// What stands before a question.
+    /// Text before a query.
     pub(super) query_prefix: Option<String>,
-    /// What is repeated behind a question.
+    /// Text repeated after a query.
     pub(super) query_suffix: Option<String>,
-    /// How often.
+    /// Number of repetitions.
     pub(super) query_suffix_count: Option<usize>,
 }
 
-impl Sheet {
-    /// The card of a model: its folder's over the one we know over the family's.
-    pub(super) fn of(model: &str, source: &Source) -> Result<Self, Error> {
-        let own = match source {
-            Source::Folder(folder) => Some(folder.join(FILE)).filter(|file| file.is_file()),
+impl ModelCard {
+    /// Finds the card of a model. Precedence: the model folder's card, then the known card, then the family's defaults.
+    pub(super) fn find(model: &str, source: &Source) -> Result<Self, Error> {
+        let local = match source {
+            Source::Folder(folder) => Some(folder.join(CARD_FILE)).filter(|file| file.is_file()),
             Source::Hub(_) => None,
         };
-        let own = own.map(|file| {
+        let local = local.map(|file| {
             let text = fs::read_to_string(&file).map_err(|error| Error::file(&file, &error))?;
             toml::from_str(&text)
                 .map_err(|error: toml::de::Error| Error::file(&file, &error.message()))
         });
-        let known = known().find(|sheet| sheet.model.as_deref() == Some(model));
-        let sheet: Self = own.transpose()?.unwrap_or_default();
-        Ok(sheet.over(known.unwrap_or_default()).over(parse(FAMILY)))
+        let known = known_cards().find(|card| card.model.as_deref() == Some(model));
+        let card: Self = local.transpose()?.unwrap_or_default();
+        Ok(card.or(known.unwrap_or_default()).or(parse(FAMILY_CARD)))
     }
 
-    /// This card, with its gaps filled from another.
-    fn over(self, other: Self) -> Self {
+    /// This card, with missing fields taken from another.
+    fn or(self, other: Self) -> Self {
         Self {
             model: self.model.or(other.model),
             base: self.base.or(other.base),
@@ -84,9 +84,9 @@ impl Sheet {
         }
     }
 
-    /// The words around pages and questions.
-    pub(super) fn words(&self) -> Words {
-        Words {
+    /// The prompt template.
+    pub(super) fn prompt_template(&self) -> PromptTemplate {
+        PromptTemplate {
             page: self.page_prompt.clone().unwrap_or_default(),
             query_prefix: self.query_prefix.clone().unwrap_or_default(),
             query_suffix: self.query_suffix.clone().unwrap_or_default(),
@@ -94,7 +94,7 @@ impl Sheet {
         }
     }
 
-    /// The licences, for people.
+    /// Display text of the licences.
     pub(super) fn licences(&self) -> String {
         let unknown = "unknown, see the model's own page";
         let licence = self.licence.as_deref().unwrap_or(unknown);
@@ -105,28 +105,29 @@ impl Sheet {
     }
 }
 
-/// Our own cards are checked by a test.
-fn parse(text: &str) -> Sheet {
+/// Parses a built-in card; a test checks that all of them parse.
+fn parse(text: &str) -> ModelCard {
     toml::from_str(text).unwrap_or_default()
 }
 
-fn known() -> impl Iterator<Item = Sheet> {
-    KNOWN.iter().map(|text| parse(text))
+/// The built-in cards.
+fn known_cards() -> impl Iterator<Item = ModelCard> {
+    KNOWN_CARDS.iter().map(|text| parse(text))
 }
 
-/// The models we have cards of.
-pub(in crate::embed) fn models() -> Vec<Known> {
-    let entry = |sheet: Sheet| {
-        let parameters = sheet.parameters.unwrap_or(0);
-        Known {
-            licence: sheet.licences(),
-            model: sheet.model.unwrap_or_default(),
-            dim: sheet.dim.unwrap_or(0),
+/// The models with built-in cards.
+pub(in crate::embed) fn models() -> Vec<KnownModel> {
+    let entry = |card: ModelCard| {
+        let parameters = card.parameters.unwrap_or(0);
+        KnownModel {
+            licence: card.licences(),
+            model: card.model.unwrap_or_default(),
+            dim: card.dim.unwrap_or(0),
             parameters,
             download: ByteSize(parameters * 2),
         }
     };
-    known().map(entry).collect()
+    known_cards().map(entry).collect()
 }
 
 #[cfg(test)]
@@ -134,33 +135,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn our_cards_are_whole() {
-        for text in KNOWN {
-            let sheet: Sheet = toml::from_str(text).unwrap();
-            assert!(sheet.model.is_some() && sheet.base.is_some() && sheet.dim.is_some());
-            assert!(sheet.parameters.is_some() && sheet.max_visual_tokens.is_some());
-            assert!(sheet.licences().starts_with("adapter: "));
+    fn built_in_cards_are_complete() {
+        for text in KNOWN_CARDS {
+            let card: ModelCard = toml::from_str(text).unwrap();
+            assert!(card.model.is_some() && card.base.is_some() && card.dim.is_some());
+            assert!(card.parameters.is_some() && card.max_visual_tokens.is_some());
+            assert!(card.licences().starts_with("adapter: "));
         }
-        let words = toml::from_str::<Sheet>(FAMILY).unwrap().words();
+        let template = toml::from_str::<ModelCard>(FAMILY_CARD)
+            .unwrap()
+            .prompt_template();
         assert_eq!(
-            (words.query_prefix.as_str(), words.query_suffix_count),
+            (template.query_prefix.as_str(), template.query_suffix_count),
             ("Query: ", 10)
         );
     }
 
     #[test]
-    fn a_folder_has_the_last_word() {
+    fn card_in_the_model_folder_takes_precedence() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(
-            folder.path().join(FILE),
+            folder.path().join(CARD_FILE),
             "query_prefix = \"\"\nlicence = \"ours\"",
         )
         .unwrap();
         let source = Source::Folder(folder.path().to_owned());
-        let sheet = Sheet::of("vidore/colqwen2-v1.0", &source).unwrap();
-        assert_eq!(sheet.words().query_prefix, "");
-        assert!(sheet.licences().starts_with("adapter: ours; base: "));
-        fs::write(folder.path().join(FILE), "query_prefx = \"\"").unwrap();
-        assert!(matches!(Sheet::of("x", &source), Err(Error::File { .. })));
+        let card = ModelCard::find("vidore/colqwen2-v1.0", &source).unwrap();
+        assert_eq!(card.prompt_template().query_prefix, "");
+        assert!(card.licences().starts_with("adapter: ours; base: "));
+        fs::write(folder.path().join(CARD_FILE), "query_prefx = \"\"").unwrap();
+        assert!(matches!(
+            ModelCard::find("x", &source),
+            Err(Error::File { .. })
+        ));
     }
 }

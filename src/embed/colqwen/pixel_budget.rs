@@ -1,22 +1,22 @@
-//! The pixel budget of a ColQwen.
+//! Pixel budget of ColQwen pages.
 
 use crate::checkpoint::{Error, Json};
 use crate::patch::PatchSpec;
 use crate::qwen::{Vision, image_processor};
 
-/// Visual tokens of a page, where nothing is said: what ColQwen2.5 was trained with.
-const VISUAL_TOKENS: u32 = 768;
+/// Default maximum of visual tokens per page: the budget that ColQwen2.5 was trained with.
+const DEFAULT_VISUAL_TOKENS: u32 = 768;
 
-/// How a checkpoint wants its pages; `tokens` overrides its budget. That of plain Qwen checkpoints counts as none: no
-/// ColQwen was trained with it.
+/// Reads the image processor's settings; `tokens` overrides the pixel budget. The budget of plain Qwen checkpoints
+/// counts as unset: no ColQwen was trained with it.
 pub(super) fn read(
     json: Option<&Json>,
     vision: &Vision,
     tokens: Option<u32>,
 ) -> Result<PatchSpec, Error> {
     let mut spec = image_processor::read(json, vision)?;
-    let unsaid = spec.max_pixels == image_processor::QWEN_PIXELS;
-    if let Some(tokens) = tokens.or(unsaid.then_some(VISUAL_TOKENS)) {
+    let is_unset = spec.max_pixels == image_processor::QWEN_PIXELS;
+    if let Some(tokens) = tokens.or(is_unset.then_some(DEFAULT_VISUAL_TOKENS)) {
         let side = (vision.patch_size * vision.spatial_merge_size) as u64;
         spec.max_pixels = u64::from(tokens) * side * side;
     }

@@ -1,4 +1,4 @@
-//! What a ColQwen reads around a page and around a question.
+//! Prompt template of ColQwen: the text around pages and queries, and its tokens.
 
 use std::path::Path;
 
@@ -10,90 +10,93 @@ use crate::checkpoint;
 use crate::patch::PatchGrid;
 use crate::vectors::{PatchMap, ShapeError};
 
-/// The words around pages and questions, as the checkpoint was trained with them.
+/// The prompt template that a checkpoint was trained with. Hashed into the profile id: field names never change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Words {
-    /// What is read with a page; one token in it stands for the page.
+pub(super) struct PromptTemplate {
+    /// Prompt of a page; contains one image token.
     pub(super) page: String,
-    /// What stands before a question.
+    /// Text before a query.
     pub(super) query_prefix: String,
-    /// What is repeated behind a question: room for the model to think of more words.
+    /// Text repeated after a query (query augmentation): extra tokens that the model can turn into related terms.
     pub(super) query_suffix: String,
-    /// How often.
+    /// Number of repetitions.
     pub(super) query_suffix_count: usize,
 }
 
-impl Words {
-    /// The most tokens that the prompt of a page can have beside the page, whatever the tokenizer: names in `<|…|>` are
-    /// one token each, and anything else at most one a byte. The real tokenizer needs 11.
+impl PromptTemplate {
+    /// Upper bound of the prompt tokens of a page besides the image, for any tokenizer: names in `<|…|>` are one token
+    /// each, everything else at most one per byte. The real tokenizer needs 11.
     pub(super) fn page_tokens(&self) -> u32 {
         let mut tokens = 0;
         let mut rest = self.page.as_str();
-        while let Some((text, behind)) = rest.split_once("<|") {
+        while let Some((text, special)) = rest.split_once("<|") {
             tokens += text.len() + 1;
-            rest = behind.split_once("|>").map_or("", |(_, behind)| behind);
+            rest = special.split_once("|>").map_or("", |(_, after)| after);
         }
         (tokens + rest.len()) as u32
     }
 }
 
-/// The tokenizer, and the words of the page prompt as tokens.
+/// The tokenizer and the tokenized page prompt.
 pub(super) struct Prompt {
     tokenizer: Tokenizer,
-    words: Words,
-    /// Tokens before the page.
-    pub(super) before: Vec<u32>,
-    /// Tokens behind it.
-    pub(super) after: Vec<u32>,
+    template: PromptTemplate,
+    /// Tokens before the image.
+    pub(super) prefix: Vec<u32>,
+    /// Tokens after the image.
+    pub(super) suffix: Vec<u32>,
 }
 
 impl Prompt {
-    /// Reads `tokenizer.json`.
-    pub(super) fn open(file: &Path, words: Words, image_token: u32) -> Result<Self, Error> {
+    /// Loads `tokenizer.json` and tokenizes the page prompt.
+    pub(super) fn open(
+        file: &Path,
+        template: PromptTemplate,
+        image_token: u32,
+    ) -> Result<Self, Error> {
         let failed = |error: tokenizers::Error| checkpoint::Error::file(file, &error);
         let mut tokenizer = Tokenizer::from_file(file).map_err(failed)?;
-        // Exporters leave the padding and cutting of their last call in the file.
+        // Exporters leave the padding and truncation of their last call in the file.
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(failed)?;
-        let page = encode(&tokenizer, &words.page)?;
+        let page = encode(&tokenizer, &template.page)?;
         let mut parts = page.split(|&token| token == image_token);
-        let (Some(before), Some(after), None) = (parts.next(), parts.next(), parts.next()) else {
-            let why =
-                format!("does not make token {image_token} of the page's place in the prompt");
+        let (Some(prefix), Some(suffix), None) = (parts.next(), parts.next(), parts.next()) else {
+            let why = format!("the page prompt must contain image token {image_token} once");
             return Err(checkpoint::Error::file(file, &why).into());
         };
-        let (before, after) = (before.to_vec(), after.to_vec());
+        let (prefix, suffix) = (prefix.to_vec(), suffix.to_vec());
         Ok(Self {
             tokenizer,
-            words,
-            before,
-            after,
+            template,
+            prefix,
+            suffix,
         })
     }
 
-    /// Vectors of a page of this shape.
+    /// Number of vectors of a page with this grid.
     pub(super) fn rows(&self, grid: PatchGrid) -> usize {
-        self.before.len() + grid.tokens() + self.after.len()
+        self.prefix.len() + grid.tokens() + self.suffix.len()
     }
 
-    /// Where the rows of a page look.
-    pub(super) fn looks(&self, grid: PatchGrid) -> Result<PatchMap, ShapeError> {
-        let nowhere = |tokens: &[u32]| vec![PatchMap::NOWHERE; tokens.len()];
-        let mut cells = nowhere(&self.before);
+    /// Patch map of a page with this grid; prompt tokens have no cell.
+    pub(super) fn patch_map(&self, grid: PatchGrid) -> Result<PatchMap, ShapeError> {
+        let no_cells = |tokens: &[u32]| vec![PatchMap::NO_CELL; tokens.len()];
+        let mut cells = no_cells(&self.prefix);
         cells.extend((0..grid.tokens()).map(|cell| cell as u16));
-        cells.extend(nowhere(&self.after));
+        cells.extend(no_cells(&self.suffix));
         let [columns, rows] = [grid.columns, grid.rows].map(|side| (side / grid.merge) as u16);
         PatchMap::new(columns, rows, cells, self.rows(grid))
     }
 
-    /// The tokens of a question.
+    /// Tokens of a query with its prefix and suffix.
     pub(super) fn query(&self, text: &str) -> Result<Vec<u32>, Error> {
-        let words = &self.words;
-        let suffix = words.query_suffix.repeat(words.query_suffix_count);
+        let template = &self.template;
+        let query_suffix = template.query_suffix.repeat(template.query_suffix_count);
         encode(
             &self.tokenizer,
-            &format!("{}{text}{suffix}", words.query_prefix),
+            &format!("{}{text}{query_suffix}", template.query_prefix),
         )
     }
 }

@@ -152,7 +152,7 @@ impl EmbedStage<'_> {
                     let vectors = embedding.vectors.rounded_to_f16();
                     page.record.vectors = VectorUpdate::Replace(PageVectors {
                         vectors,
-                        places: embedding.places,
+                        patches: embedding.patches,
                     });
                     embedded.push(page);
                 }

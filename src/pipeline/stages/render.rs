@@ -135,8 +135,10 @@ impl ManualReader<'_> {
         self.store
             .upsert_manual(&manual_card(self.context, self.job, manual.pages))?;
         if self.job.fingerprints.keys().any(|&n| n > manual.pages) {
-            self.store
-                .remove(&self.job.source.manual, &PageSet::from(manual.pages + 1))?;
+            self.store.remove(
+                &self.job.source.manual,
+                &PageSet::starting_at(manual.pages + 1),
+            )?;
         }
         let is_current = |n: &u32| {
             self.job

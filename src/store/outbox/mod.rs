@@ -204,7 +204,7 @@ impl Writer for OutboxStore {
                 file.upsert_manual(card)?;
                 // Without the server nobody knows whether it has more pages than the file has now.
                 match self.remote {
-                    None => file.put_off(&card.id, &PageSet::from(card.pages + 1)),
+                    None => file.put_off(&card.id, &PageSet::starting_at(card.pages + 1)),
                     Some(_) => Ok(()),
                 }
             }),

@@ -237,8 +237,8 @@ fn vectors(row: &Row<'_>, collection: &Collection) -> Sql<Option<Result<PageVect
         false => return Ok(Some(Err("its last vector is cut".to_owned()))),
     };
     let made = MultiVector::new(made, dim).and_then(|vectors| {
-        let places = PatchMap::from_bytes(columns, rows, cells, vectors.len())?;
-        Ok(PageVectors { vectors, places })
+        let patches = PatchMap::from_bytes(columns, rows, cells, vectors.len())?;
+        Ok(PageVectors { vectors, patches })
     });
     Ok(Some(made.map_err(|cause| cause.to_string())))
 }

@@ -140,7 +140,7 @@ INSERT INTO gone (collection, manual, first, last) VALUES (1, 'pump.pdf', 41, 42
             .unwrap();
         let outbox = Sqlite::outbox(&path, CollectionSelector::Last).unwrap();
         let removals = [
-            (1, ManualId::new("pump.pdf"), PageSet::from(41)),
+            (1, ManualId::new("pump.pdf"), PageSet::starting_at(41)),
             (2, ManualId::new("valve.pdf"), PageSet::between(2, 3)),
         ];
         assert_eq!(outbox.put_offs().unwrap(), removals);

@@ -257,9 +257,9 @@ fn put_vectors(connection: &Connection, page: i64, new: &PageVectors, blobs: &Bl
         )?
         .execute(params![
             page,
-            new.places.columns(),
-            new.places.rows(),
-            new.places.to_bytes(),
+            new.patches.columns(),
+            new.patches.rows(),
+            new.patches.to_bytes(),
             blobs.rows
         ])?;
     if let Some(first) = &blobs.first {

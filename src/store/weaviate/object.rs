@@ -70,9 +70,9 @@ pub(super) fn page(page: &StoredPage, new: &PageVectors, model: &str) -> BatchOb
         ("manual", Some(Json::Text(page.id.manual.to_string()))),
         ("page_number", number(page.id.number)),
         ("rows", number(new.vectors.len() as u32)),
-        ("grid_columns", number(new.places.columns().into())),
-        ("grid_rows", number(new.places.rows().into())),
-        ("places", blob(&new.places.to_bytes())),
+        ("grid_columns", number(new.patches.columns().into())),
+        ("grid_rows", number(new.patches.rows().into())),
+        ("places", blob(&new.patches.to_bytes())),
         ("model", Some(Json::Text(model.to_owned()))),
     ]);
     let mut object = object(page.id.uuid().to_string(), properties);
@@ -217,10 +217,10 @@ pub(super) fn stored(result: &SearchResult, id: PageId) -> Result<StoredPage, St
     };
     let [columns, rows] = [side("grid_columns")?, side("grid_rows")?];
     let cells = fields.blob("places").unwrap_or_default();
-    let places = PatchMap::from_bytes(columns, rows, &cells, vectors.len())
+    let patches = PatchMap::from_bytes(columns, rows, &cells, vectors.len())
         .map_err(|cause| cause.to_string())?;
     Ok(StoredPage {
-        vectors: VectorUpdate::Replace(PageVectors { vectors, places }),
+        vectors: VectorUpdate::Replace(PageVectors { vectors, patches }),
         ..record(result, id)
     })
 }
@@ -282,7 +282,7 @@ mod tests {
                 &[0, 0, 2, 0][..],
                 "row 1 has cell 2, outside a grid of 2 x 1",
             ),
-            (2, &[0, 0], "it has 2 vectors but places for 1"),
+            (2, &[0, 0], "it has 2 vectors but cells for 1"),
             (2, &[0, 0, 1], "3 bytes do not divide into cells"),
             (0, &[0xff; 4], "a grid of 0 x 1 has no cells"),
             (65_538, &[0, 0, 1, 0], "its grid is too large"),

@@ -62,7 +62,7 @@ impl Weaviate {
         let range = filter::between(*first, last);
         let request = SearchRequest {
             filters: Some(filter::and(filter::manual(manual), range)),
-            ..self.near(&any.vectors.tail(1), numbers.len())
+            ..self.near(&any.vectors.last_rows(1), numbers.len())
         };
         let reply: SearchReply = self.call("Search", &request)?;
         let number = |result: &SearchResult| Fields::of(result).int("page_number");
@@ -83,7 +83,7 @@ impl Weaviate {
                 let VectorUpdate::Replace(seen) = &page.vectors else {
                     continue;
                 };
-                let request = self.near(&seen.vectors.tail(1), NEAR);
+                let request = self.near(&seen.vectors.last_rows(1), NEAR);
                 let reply: SearchReply = self.call("Search", &request)?;
                 let is_it =
                     |result: &SearchResult| Fields::of(result).id().as_ref() == Some(&page.id);
@@ -125,12 +125,12 @@ impl Weaviate {
 
 /// The same page with its last row twice. Should the way end here, its origin tells that it must be made again.
 fn detour(page: StoredPage) -> StoredPage {
-    let VectorUpdate::Replace(PageVectors { vectors, places }) = &page.vectors else {
+    let VectorUpdate::Replace(PageVectors { vectors, patches }) = &page.vectors else {
         return page;
     };
     let doubled = PageVectors {
-        vectors: vectors.with(&vectors.tail(1)),
-        places: places.extended(),
+        vectors: vectors.concat(&vectors.last_rows(1)),
+        patches: patches.extended(),
     };
     StoredPage {
         origin: String::new(),

@@ -18,7 +18,7 @@ pub(super) const TEXT: &str = "text";
 pub(super) const DESCRIPTION: &str = "description";
 pub(super) const SAID: &str = "said";
 
-/// The properties of a page: name and type. `places` and `thumbnail` are base64 and not of type `blob`: for that type the
+/// The properties of a page: name and type. `patches` and `thumbnail` are base64 and not of type `blob`: for that type the
 /// server puts every letter through a regular expression, a third of its work on a page with MUVERA.
 const PAGE: [(&str, &str); 16] = [
     ("manual", "text"),

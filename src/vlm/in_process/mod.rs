@@ -11,7 +11,7 @@ use super::{
     Card, ChatRequest, Chunk, Config, Error, Finish, Part, Runner, Stream, stream_of,
     vision_precision,
 };
-use crate::checkpoint::{self, Files, Json, Progress, Source, Weights};
+use crate::checkpoint::{self, Json, Progress, Source, WeightFiles, Weights};
 use crate::page::{PageImage, Size};
 use crate::patch::{PatchSpec, Prepare, Prepared};
 use crate::qwen::mlx::{
@@ -155,10 +155,10 @@ fn setting<T>(json: &Json, get: impl Fn(&Json) -> Option<T>) -> Option<T> {
 }
 
 /// The files of the weights, fetched where needed.
-fn files(source: &Source, on_progress: Progress) -> Result<Files, checkpoint::Error> {
+fn files(source: &Source, on_progress: Progress) -> Result<WeightFiles, checkpoint::Error> {
     let names = checkpoint::shards(source)?;
     let fetch = |name: &String| source.file(name, &mut *on_progress);
-    Ok(Files {
+    Ok(WeightFiles {
         base: names.iter().map(fetch).collect::<Result<_, _>>()?,
         adapter: None,
     })
@@ -167,7 +167,7 @@ fn files(source: &Source, on_progress: Progress) -> Result<Files, checkpoint::Er
 /// What opens and checks the weights.
 fn weights(
     model: String,
-    files: Files,
+    files: WeightFiles,
     json: &Json,
     shape: &qwen::Config,
 ) -> Box<dyn Fn() -> Result<Weights, checkpoint::Error> + Send + Sync> {

@@ -338,12 +338,12 @@ fn words(said: &Description) -> String {
     words.extend(
         said.figures
             .iter()
-            .map(|one| format!("{} {}", one.label, one.says)),
+            .map(|one| format!("{} {}", one.label, one.content)),
     );
     words.extend(
         said.tables
             .iter()
-            .map(|one| format!("{} {}", one.label, one.says)),
+            .map(|one| format!("{} {}", one.label, one.content)),
     );
     words.extend(said.identifiers.iter().map(|one| one.text.clone()));
     words.join(" ")

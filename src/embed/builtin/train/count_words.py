@@ -1,9 +1,8 @@
-"""Counts the words of technical English lying about on a Debian machine with Rust and Python, for `words.py`.
+"""Counts words of technical English in the documentation of a Debian machine with Rust and Python, for `words.py`.
 
     python count_words.py words.tsv
 
-Reads package descriptions, documentation and source comments. Anything that names one of the manuals this project is
-judged on is left out.
+Reads package descriptions, documentation and source comments. Lines that name a manual of the evaluation are left out.
 """
 import collections
 import glob
@@ -18,7 +17,7 @@ WORD = re.compile(r"(?<![A-Za-z0-9_])[A-Za-z]?[a-z]{1,23}(?![A-Za-z0-9_])")
 
 
 def lines():
-    """Yields every line of text that may be counted."""
+    """Yields the lines of text to count."""
     packages = subprocess.run(["apt-cache", "dumpavail"], capture_output=True, text=True, check=True).stdout
     for line in packages.splitlines():
         if line.startswith("Description:"):

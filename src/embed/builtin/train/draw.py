@@ -1,7 +1,7 @@
-"""Draws one practice crop and says where every character and word on it lies.
+"""Draws training crops, with the position of every character and word.
 
-Text is drawn two to three and a half times too large and then reduced, because pages come from a renderer without
-hinting and are scaled afterwards: small text must look soft, at every sub-pixel position.
+Text is drawn two to three and a half times too large and then reduced, since real pages are rendered without hinting and
+scaled afterwards: small text is soft and at any sub-pixel position.
 """
 import io
 import math
@@ -16,12 +16,12 @@ H, W = 128, 576
 CELL_H, CELL_W = 16, 48
 PART_W = 16  # a third of a cell
 ROWS, COLS = H // CELL_H, W // CELL_W
-FINE = 2  # pixels a column of the character map
+FINE = 2  # pixels per column of the character map
 FILTERS = [Image.Resampling.BOX, Image.Resampling.BILINEAR, Image.Resampling.HAMMING, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS]
 
 
 class Sheet:
-    """A canvas at drawing scale that remembers what was put where."""
+    """A canvas at drawing scale that records the positions of text."""
 
     def __init__(self, r, faces, vocabulary, height=H, width=W, scale=None):
         self.r, self.faces, self.vocabulary = r, faces, vocabulary
@@ -36,7 +36,7 @@ class Sheet:
         self.runs = []  # (text, edges, baseline, em) at drawing scale
 
     def style(self, em, mono=False, path=None, ink=None):
-        """A face at a size given in pixels of the finished crop."""
+        """A typeface at a size in pixels of the finished crop."""
         path = path or self.faces.pick(self.r, mono)
         size = max(8, round(em * self.ky))
         font, adv = self.faces.font(path, size)
@@ -49,7 +49,7 @@ class Sheet:
         return max(st["font"].getlength(" "), 0.18 * st["size"]) + st["track"]
 
     def put(self, x, y, text, st):
-        """Draws a run without spaces with its baseline at `y`; returns the x where it ends."""
+        """Draws a run without spaces with its baseline at `y`; returns its right edge."""
         font, adv = st["font"], st["adv"]
         edges, at = [x], x
         for c in text:
@@ -68,7 +68,7 @@ class Sheet:
         return at
 
     def line(self, x, y, x1, texts, st, gap=None):
-        """Puts words one after the other; returns where they end and how many fitted before `x1`."""
+        """Draws words consecutively; returns the right edge and the number of words that fit before `x1`."""
         gap = gap or self.space(st)
         for i, t in enumerate(texts):
             if x1 is not None and i and x + sum(st["adv"].get(c, st["size"] * 0.5) + st["track"] for c in t) > x1:
@@ -113,7 +113,7 @@ def paragraph(s, x0, x1, y, y1, em=None):
         n = [prose(r, v) for _ in range(40)]
         x = indent if first else x0
         first = r.random() < 0.1
-        end, fit = s.line(-1e6, 1e6, x1 - x - 1e6, n, st)  # measures, far off the page
+        end, fit = s.line(-1e6, 1e6, x1 - x - 1e6, n, st)  # measures outside the page
         n = n[:fit]
         if r.random() < 0.12:
             n = n[: r.randint(1, len(n))]
@@ -128,7 +128,7 @@ def paragraph(s, x0, x1, y, y1, em=None):
 
 
 def heading(s, x0, x1, y, y1):
-    """A title, larger than the rest."""
+    """A heading in larger type."""
     r, v = s.r, s.vocabulary
     em = math.exp(r.uniform(math.log(15), math.log(44)))
     st = s.style(em)
@@ -145,7 +145,7 @@ def heading(s, x0, x1, y, y1):
 
 
 def table(s, x0, x1, y, y1):
-    """Rows and columns, ruled or not."""
+    """A table, with or without rules."""
     r, v = s.r, s.vocabulary
     em = size(r)
     st = s.style(em, mono=r.random() < 0.1)
@@ -184,7 +184,7 @@ def table(s, x0, x1, y, y1):
 
 
 def listing(s, x0, x1, y, y1):
-    """Program text or a session."""
+    """A program listing or a terminal session."""
     r, v = s.r, s.vocabulary
     em = min(size(r), 20)
     st = s.style(em, mono=r.random() < 0.9)
@@ -253,7 +253,7 @@ def items(s, x0, x1, y, y1):
 
 
 def figure(s, x0, x1, y, y1):
-    """A drawing with labels: mostly things that are no text."""
+    """A drawing with labels: mostly shapes that are not text."""
     r, v = s.r, s.vocabulary
     ink = r.choice([s.fg, 60, 140])
     for _ in range(r.randint(3, 14)):
@@ -278,12 +278,12 @@ def figure(s, x0, x1, y, y1):
 
 
 def size(r):
-    """Type size of body text in pixels an em."""
+    """Type size of body text in pixels per em."""
     return math.exp(r.uniform(math.log(9.5), math.log(24))) if r.random() < 0.5 else math.exp(r.uniform(math.log(11), math.log(17.5)))
 
 
 def fill(s):
-    """Covers the sheet with one or two columns of blocks."""
+    """Fills the sheet with one or two columns of blocks."""
     r = s.r
     left = r.uniform(-60, 25) * s.kx
     right = s.cw + r.uniform(-80, 300) * s.kx
@@ -302,7 +302,7 @@ def fill(s):
 
 
 def finish(s, angle):
-    """Skews, reduces and roughens the canvas; returns the crop as bytes."""
+    """Skews, reduces and degrades the canvas; returns the crop as bytes."""
     r, im = s.r, s.im
     if angle:
         t = math.tan(angle)
@@ -320,10 +320,10 @@ def finish(s, angle):
 
 
 def label(s, angle):
-    """Turns the remembered runs into targets.
+    """Converts the recorded runs to targets.
 
-    Returns the words with their cells, type size and thirds of cells, and three maps on a grid of 16 x 2 pixels: character class, place from the start
-    of its word (1 to 15) and place from the end; 0 where there is nothing to learn.
+    Returns the words with their cells, type size and thirds of cells, and three maps on a grid of 16 x 2 pixels: character
+    class, position from the start of its word (1 to 15) and position from the end; 0 for no label.
     """
     rows, fine = s.h // CELL_H, s.w // FINE
     chars = np.zeros((rows, fine), np.uint8)
@@ -366,7 +366,7 @@ def label(s, angle):
 
 
 def covered(x0, x1, y, em, width, height, cell):
-    """The cells a word lies in: rows by the middle of its letters, columns by two fifths of a cell or half the word."""
+    """Cells of a word: rows by the middle of its letters, columns covered by two fifths of a cell or half the word."""
     rows, cols = height // CELL_H, width // cell
     if x1 <= x0 or (min(x1, width) - max(x0, 0)) < 0.95 * (x1 - x0):
         return []
@@ -389,7 +389,7 @@ class Drawer:
         self.r, self.faces, self.vocabulary = r, Faces(), words.Vocabulary(counts)
 
     def start(self, seed):
-        """Begins again at a seed."""
+        """Restarts from a seed."""
         self.r.seed(seed)
 
     def crop(self):

@@ -1,8 +1,8 @@
-"""What can be read on real pages, by kind: of every word that PDFium knows on a page, does its best cell lie on it?
+"""Word accuracy on real pages, by kind of word: whether the best cell of a word of the text layer contains that word.
 
     python examine.py ../weights.safetensors EVERY MANUAL.pdf...
 
-Looks at one page in EVERY. Meant for manuals that may be tuned on. `--scan` makes the pages look scanned first.
+Uses one page in EVERY. For manuals that may be tuned on. `--scan` makes the pages look scanned first.
 """
 import collections
 import random
@@ -24,7 +24,7 @@ SIZES = ((0, 10), (10, 11.5), (11.5, 15), (15, 20), (20, 26), (26, 36), (36, 99)
 
 
 def kinds(token, raw, em):
-    """The kinds a printed word belongs to."""
+    """Yields the kinds of a printed word."""
     yield next("%g to %g px" % s for s in SIZES if s[0] <= em < s[1])
     if raw.isupper() and len(raw) > 1 and raw.isalpha():
         yield "capitals"

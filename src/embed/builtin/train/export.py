@@ -1,4 +1,4 @@
-"""Writes a checkpoint as the file the product carries: f16, batch norms folded, convolutions as (down, along, in, out).
+"""Exports a checkpoint to the embedded weights: f16, folded batch norm, convolutions as (height, width, in, out).
 
     python export.py MODEL.pt ../weights.safetensors
 """
@@ -11,7 +11,7 @@ import net
 
 
 def folded(pair):
-    """Weight and bias of a convolution with the batch norm after it worked in."""
+    """Weight and bias of a convolution with its batch norm folded in."""
     convolution, norm = pair[0], pair[1]
     by = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     return convolution.weight * by[:, None, None, None], norm.bias - norm.running_mean * by
@@ -23,7 +23,7 @@ def plain(layer):
 
 
 def tensors(page, word):
-    """All tensors of both towers under the names the product reads."""
+    """All tensors of both towers under the names that `weights.rs` reads."""
     out = {}
 
     def convolution(name, weight_bias):
@@ -52,7 +52,7 @@ def tensors(page, word):
 
 
 def load(path):
-    """Both towers of a checkpoint, ready to use, and its note."""
+    """Both towers of a checkpoint in evaluation mode, and its training record."""
     c = torch.load(path, map_location="cpu")
     page, word = net.Page(), net.Word()
     page.load_state_dict(c["page"])

@@ -1,4 +1,4 @@
-"""The fonts of the practice pages: every Latin text face that fontconfig knows, common families oftener."""
+"""Fonts of the training pages: all Latin text faces that fontconfig lists, common families with a higher weight."""
 import os
 import re
 import subprocess
@@ -31,7 +31,7 @@ def _latin(path):
 
 
 class Faces:
-    """Families with their files, to draw from."""
+    """Font families with their files, for sampling."""
 
     def __init__(self):
         out = subprocess.run(["fc-list", ":lang=en", "file"], capture_output=True, text=True, check=True).stdout
@@ -49,18 +49,18 @@ class Faces:
         self._cache = {}
 
     def pick(self, r, mono=False):
-        """A file of a random family."""
+        """Samples a file of a random family."""
         group = self.mono if mono else self.proportional
         return r.choice(self.families[r.choices(group, self._weights[id(group)])[0]])
 
     def sibling(self, r, path, pattern):
-        """Another cut of the same family whose name matches, or the same file."""
+        """Another face of the same family whose name matches, or the same file."""
         family = self.families[_family(os.path.basename(path))]
         fit = [f for f in family if re.search(pattern, os.path.basename(f), re.I)]
         return r.choice(fit) if fit else path
 
     def font(self, path, size):
-        """An opened font and its table of advances, cached."""
+        """The font and its table of advance widths, cached."""
         key = (path, size)
         if key not in self._cache:
             if len(self._cache) > 1500:

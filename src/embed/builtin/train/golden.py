@@ -1,9 +1,9 @@
-"""Makes the golden file that the product's own arithmetic is compared with.
+"""Writes the golden file of `tests/builtin.rs`.
 
     python golden.py ../weights.safetensors words.tsv ../../../../tests/golden/builtin/crop.safetensors
 
-A drawn piece of a page, 420 x 200 pixels with a heading, its rows and where they look, and the vectors of all words on
-it, computed by torch from the very weights the product carries.
+A drawn crop of a page, 420 x 200 pixels with a heading, its rows and their cells, and the vectors of all words on it,
+computed by torch from the exported weights.
 """
 import json
 import math
@@ -30,7 +30,7 @@ WORTH, LARGE = -3.0, 21.0
 
 
 def page_vectors(w, pixels):
-    """The page tower on gray bytes, straight from the exported tensors: vectors and gauges of all cells."""
+    """The page tower on grayscale bytes, from the exported tensors: vectors and gauges of all cells."""
 
     def layer(name, x, stride=1, pad=(0, 0)):
         return F.conv2d(x, w[name + ".weight"].permute(3, 2, 0, 1), w[name + ".bias"], stride, pad)
@@ -64,7 +64,7 @@ def page_vectors(w, pixels):
 
 
 def printed(pixels):
-    """Cells with something printed in them, and how many cells a row has."""
+    """Printed cells, and the number of cells in a row."""
     height, width = pixels.shape
     rows, columns = -(-height // draw.CELL_H), -(-width // draw.CELL_W)
     page = np.full((rows * draw.CELL_H, columns * draw.CELL_W), 255, int)
@@ -76,7 +76,7 @@ def printed(pixels):
 
 
 def even(sizes, there, columns):
-    """Sizes averaged with those of the printed cells beside them."""
+    """Moving average of sizes over adjacent printed cells."""
     out = sizes.clone()
     for i in torch.nonzero(there)[:, 0].tolist():
         near = [k for k in (i - 1, i, i + 1) if 0 <= k < len(sizes) and there[k] and k // columns == i // columns]
@@ -85,13 +85,13 @@ def even(sizes, there, columns):
 
 
 def faded(vector, plain):
-    """A vector and one more float, together of length 1."""
+    """The attenuated vector and the extra float, together of length 1."""
     keep = 1 - FADE * plain
     return torch.cat([vector * keep, torch.tensor([math.sqrt(max(0.0, 1 - keep * keep))])])
 
 
 def rows(w, pixels):
-    """Rows as they are stored and the cells where they look, sorted by cell."""
+    """Rows as stored, and their cells, sorted by cell."""
     there, columns = printed(pixels)
     vectors, gauges = page_vectors(w, pixels)
     size = even(gauges[:, 0], there, columns)
@@ -112,7 +112,7 @@ def rows(w, pixels):
 
 
 def word_vector(w, word):
-    """The word tower, straight from the exported tensors."""
+    """The word tower, from the exported tensors."""
     ids = net.features(word)
     x = w["word.table"][ids].sum(0) / len(ids) ** 0.5
     hidden = (x @ w["word.up.weight"] + w["word.up.bias"]).relu()

@@ -1,9 +1,9 @@
-"""Two more looks at exported weights, on pages of our own: words never printed in training, and finding whole pages.
+"""Evaluates exported weights on drawn pages: accuracy on words never printed in training, and page retrieval.
 
     python judge.py ../weights.safetensors words.tsv
 
-Words: a page of held-out dictionary words; how many find a cell of theirs among all cells of the page. Pages: sixty
-drawn pages of 880 x 1248 pixels; a question is three words of one of them, and MaxSim ranks all sixty.
+Words: share of held-out dictionary words on a page whose best cell of the page contains them. Pages: sixty drawn pages of
+880 x 1248 pixels; a query is three words of one of them, and MaxSim ranks all sixty.
 """
 import random
 import sys
@@ -19,7 +19,7 @@ PAGES, QUESTIONS = 60, 4
 
 
 def unseen(w, r, faces, vocabulary):
-    """Share of never printed words found on four pages in four faces."""
+    """Share of held-out words found, on four pages in four typefaces."""
     hits = []
     for _ in range(4):
         s = draw.Sheet(r, faces, vocabulary, 480, 880)
@@ -36,7 +36,7 @@ def unseen(w, r, faces, vocabulary):
 
 
 def pages(w, r, faces, vocabulary):
-    """Share of questions whose page comes first, and among the first five."""
+    """Recall@1 and recall@5 of the queries."""
     made = []
     for _ in range(PAGES):
         s = draw.Sheet(r, faces, vocabulary, 1248, 880)

@@ -1,4 +1,4 @@
-"""Random pages as Typst source: what manuals look like, filled with words of `words.py`."""
+"""Random pages in the layout of manuals, as Typst source, with the words of `words.py`."""
 import math
 import re
 
@@ -19,18 +19,18 @@ MONO = (
     ["Latin Modern Mono", "CMU Typewriter Text", "DejaVu Sans Mono", "Liberation Mono", "Nimbus Mono PS"] * 3
     + ["Cousine", "FreeMono", "TeX Gyre Cursor", "Fira Code", "Inconsolata", "Hack", "JetBrains Mono", "Go Mono", "mononoki", "League Mono"]
 )
-# Width, height in points and how large type is beside A4, where body text has 10 points.
+# Width and height in points, and type size relative to A4, where body text has 10 points.
 PAPERS = [(595, 842, 1.0)] * 8 + [(612, 792, 1.0)] * 6 + [(420, 595, 0.75), (432, 648, 0.8), (504, 661, 0.9), (842, 595, 1.1), (720, 405, 1.4)]
 ACRONYMS = "I/O TCP/IP CPU GPU RAM ROM USB PDF URL GUI API FTP HTTP WWW XML JSON SQL SSH DNS LED LCD PID PWM AC DC EMC ESD PCB UI OS ID IP TV CD".split()
 
 
 def escape(text):
-    """Text that Typst prints as it is."""
+    """Escapes text for Typst."""
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
 
 
 class Layout:
-    """The style of one document and the blocks that its pages are made of."""
+    """The style of one document, and the blocks of its pages."""
 
     def __init__(self, r, vocabulary):
         self.r, self.v = r, vocabulary
@@ -55,7 +55,7 @@ class Layout:
         return " ".join(self.accent(draw.prose(self.r, self.v)) for _ in range(self.r.randint(low, high)))
 
     def accent(self, word):
-        """A word, now and then bold, slanted or in typewriter letters."""
+        """A word, sometimes bold, italic or monospaced."""
         x = self.r.random()
         body = escape(word)
         if x < 0.03:
@@ -69,7 +69,7 @@ class Layout:
         return body
 
     def title(self, longest=7):
-        """A heading's words, in capitals or not."""
+        """The text of a heading, sometimes in capitals."""
         r = self.r
         out = []
         for i in range(min(longest, 1 + int(r.expovariate(0.45)))):
@@ -88,19 +88,19 @@ class Layout:
         return text.upper() if r.random() < 0.06 else text
 
     def number(self):
-        """Number of a section."""
+        """A section number."""
         r = self.r
         return ".".join(str(r.randint(1, 24)) for _ in range(r.choice([1, 2, 2, 3, 3, 4]))) if r.random() < 0.9 else "%s.%d" % (r.choice("ABCDE"), r.randint(1, 9))
 
     def text(self, body, em, font=None, weight="regular", fill=None, tracking=None):
-        """A piece of text in a style."""
+        """Styled text."""
         extra = (", fill: " + fill if fill else "") + (", tracking: %.2fem" % tracking if tracking else "")
         return '#text(font: "%s", size: %.2fpt, weight: "%s"%s)[%s]' % (font or self.font, em, weight, extra, body)
 
     # Blocks
 
     def heading(self, level=None):
-        """A title above what follows; level 0 opens a chapter."""
+        """A heading; level 0 starts a chapter."""
         r = self.r
         level = r.choice([0, 1, 1, 2, 2, 2, 3]) if level is None else level
         em = self.body * (r.uniform(1.8, 4.2) if level == 0 else self.ratio ** (4 - level) * r.uniform(0.92, 1.1))
@@ -132,7 +132,7 @@ class Layout:
         return "\n".join("%s %s" % (mark, self.prose(2, 26)) for _ in range(r.randint(3, 9)))
 
     def terms(self):
-        """Names and what they mean, as references of functions and options have them."""
+        """Definitions of names, as in references of functions and options."""
         r, out = self.r, []
         for _ in range(r.randint(2, 5)):
             name = words.identifier(r, self.v)
@@ -164,7 +164,7 @@ class Layout:
         return "#[#set text(size: %.2fpt)\n#set par(justify: false)\n#table(columns: (%s,), inset: %.1fpt, fill: %s, stroke: %s,\n%s,\n%s)]" % (em, widths, r.uniform(2, 6), fill, stroke, head, rows)
 
     def listing(self):
-        """Program text or a session."""
+        """A program listing or a terminal session."""
         r, lines, depth = self.r, [], 0
         for _ in range(r.randint(3, 14)):
             depth = max(0, min(4, depth + r.choice([-1, 0, 0, 1])))
@@ -195,7 +195,7 @@ class Layout:
         return "#[#set text(size: %.2fpt)\n#set par(justify: false, hanging-indent: 1em)\n#columns(%d)[%s]]" % (em, 2 if self.columns == 1 else 1, " \\\n".join(lines))
 
     def callout(self):
-        """A warning on a dark, tinted or framed ground."""
+        """A warning on a dark or tinted background or in a frame."""
         r = self.r
         ground, ink = r.choice(
             [("luma(0)", "white"), ("luma(60)", "white"), ("rgb(20,60,140)", "white"), ("rgb(190,20,20)", "white"), ("luma(215)", "luma(0)"), ("rgb(255,240,200)", "luma(30)"), ("none", "luma(100)"), ("none", "luma(140)")]
@@ -205,7 +205,7 @@ class Layout:
             ground, r.uniform(3, 9), r.choice(["none", "0.8pt"]), name, ink, self.prose(4, 40))
 
     def figure(self):
-        """A drawing with labels in it."""
+        """A drawing with labels."""
         r = self.r
         w, h = (self.width - 120) / self.columns, r.uniform(60, 160)
         out = []
@@ -225,7 +225,7 @@ class Layout:
         return "#block(above: %.0fpt, below: %.0fpt)[#set par(justify: false)\n%s]" % (em, em, self.text(escape(self.title(5)), em, self.title_font, self.weight, self.colour))
 
     def page(self):
-        """One page of blocks, the last of which may be cut off."""
+        """One page of blocks, the last of which may be truncated."""
         r = self.r
         side = self.width * r.uniform(0.06, 0.16)
         top = self.height * r.uniform(0.06, 0.12)
@@ -249,5 +249,5 @@ class Layout:
 
 
 def document(r, vocabulary, pages):
-    """Source of a document: every page in a style of its own."""
+    """Source of a document, each page in its own style."""
     return "\n".join(Layout(r, vocabulary).page() for _ in range(pages))

@@ -1,12 +1,12 @@
-"""Muon: momentum whose every update is made a rotation, for weights that are matrices.
+"""Muon: momentum with orthogonalised updates, for matrix weights.
 
-After Keller Jordan's Muon (MIT) with the scale of Moonlight (arXiv 2502.16982): an update is as large as AdamW's would be.
+After Keller Jordan's Muon (MIT) with the scale of Moonlight (arXiv 2502.16982), which matches the update size of AdamW.
 """
 import torch
 
 
 def orthogonal(g):
-    """Nearest rotation of a matrix, roughly: five Newton-Schulz steps."""
+    """Approximates the nearest orthogonal matrix by five Newton-Schulz steps."""
     a, b, c = 3.4445, -4.7750, 2.0315
     tall = g.shape[0] > g.shape[1]
     x = g.t() if tall else g
@@ -18,7 +18,7 @@ def orthogonal(g):
 
 
 class Muon(torch.optim.Optimizer):
-    """Takes convolutions as matrices of outputs by inputs."""
+    """Muon optimiser; treats convolutions as matrices of outputs by inputs."""
 
     def __init__(self, params, lr, momentum=0.95, weight_decay=0.1):
         super().__init__(params, dict(lr=lr, momentum=momentum, weight_decay=weight_decay))

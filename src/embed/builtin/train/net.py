@@ -1,9 +1,9 @@
-"""The two towers: pixels of a page to one vector a cell, letters of a word to one vector.
+"""The two towers: pixels of a page to one vector per cell, letters of a word to one vector.
 
-Page: strides 2, 2, then (4, 1), so that features stand 16 pixels apart downwards and 4 along the line: one row sees one
-line of text and one column about half a letter. Batch norm everywhere, folded away at export, so that a cell depends
-on its surroundings alone and not on the page's size. Word: a sum of learned features of spelling and one small
-residual layer; words spelt alike start out alike.
+Page: strides 2, 2, then (4, 1), so that features are 16 pixels apart vertically and 4 along the line: one row covers one
+line of text and one column about half a letter. Batch norm everywhere, folded at export, so that a cell depends only on
+its receptive field and not on the page's size. Word: a sum of learned spelling features and one small residual layer;
+words of similar spelling start with similar vectors.
 """
 import torch
 import torch.nn.functional as F
@@ -11,9 +11,9 @@ from torch import nn
 
 import words
 
-DIM = 127  # the product adds one more: how plain the print is
+DIM = 127  # `emphasis.rs` adds one more: body text or heading
 PLACES = 12
-# Letters as the word tower sees them: 0 is the edge of the word, 1 to 41 letters, digits and joints, 42 anything else.
+# Symbols of the word tower: 0 is the word boundary, 1 to 41 letters, digits and connectors, 42 any other character.
 LETTER = {c: i + 1 for i, c in enumerate(words.LETTERS + words.JOINTS)}
 KINDS = len(LETTER) + 2
 OTHER = KINDS - 1
@@ -24,7 +24,7 @@ FEATURES = PAIR + KINDS * KINDS
 
 
 def features(word):
-    """Numbers of the features of a word: letters, letters by place from both ends, neighbouring pairs."""
+    """Feature indices of a word: symbols, symbols by position from both ends, bigrams."""
     c = [LETTER.get(x, OTHER) for x in word]
     n = len(c)
     ids = list(c)
@@ -36,7 +36,7 @@ def features(word):
 
 
 class Word(nn.Module):
-    """Features of a word to a vector of length 1."""
+    """Word tower: features of a word to a vector of length 1."""
 
     def __init__(self, width=192, hidden=512):
         super().__init__()
@@ -54,7 +54,7 @@ class Word(nn.Module):
 
 
 def pack(list_of_ids, device="cpu"):
-    """Feature lists as the three tensors that `Word` takes."""
+    """Packs feature lists into the three tensors that `Word` takes."""
     counts = torch.tensor([len(i) for i in list_of_ids])
     offsets = torch.cumsum(counts, 0) - counts
     return tuple(t.to(device) for t in (torch.tensor([x for i in list_of_ids for x in i]), offsets, counts))
@@ -68,7 +68,7 @@ def conv(a, b, kernel, stride=1, pad=None):
 
 
 class Block(nn.Module):
-    """Residual: convolution, then a hidden layer at every place."""
+    """Residual block: convolution, then an inverted bottleneck at every position."""
 
     def __init__(self, c, kernel, grow=2):
         super().__init__()
@@ -82,7 +82,7 @@ class Block(nn.Module):
 
 
 class Page(nn.Module):
-    """Ink (0 white to 1 black) to features, and features to cells."""
+    """Page tower: ink (0 white to 1 black) to features, and features to cells."""
 
     def __init__(self, fine=48, wide=128, early=2, kernels=(5, 5, 7, 7), slim=80, hidden=256, reach=28):
         super().__init__()
@@ -108,21 +108,21 @@ class Page(nn.Module):
         return x
 
     def thirds(self, f):
-        """Hidden state of every third of a cell."""
+        """Hidden states of every third of a cell."""
         x = F.relu(self.gather(self.narrow(f)))
         for m in self.mix:
             x = x + F.relu(m(x))
         return x
 
     def cells(self, h):
-        """From the mean of their thirds: vectors of cells, and two numbers a cell: the logarithm of its type's pixels an
-        em, and the logit that a word worth asking for stands there."""
+        """From the mean of their thirds: vectors of cells, and two numbers per cell: the logarithm of the type size in
+        pixels per em, and the logit that it contains a word other than a stop word."""
         mean = F.avg_pool2d(h, (1, 3))
         return F.normalize(self.out(mean), dim=1), self.gauge(mean)
 
 
 class Reader(nn.Module):
-    """Training only: what letter lies at each 2 pixels, and how far it stands from both ends of its word."""
+    """Auxiliary head, for training only: the letter at every 2 pixels, and its distance from both ends of its word."""
 
     def __init__(self, wide=128):
         super().__init__()

@@ -1,8 +1,8 @@
-"""Draws practice crops into shards of 256 on disk, until there are enough.
+"""Draws training crops into shards of 256 on disk.
 
     python pool.py FOLDER words.tsv FIRST COUNT
 
-Shard `n` depends on `n` alone. A shard is `n.npz` (pixels and maps) and `n.json` (targets); the json is written last.
+Shard `n` depends on `n` only. A shard is `n.*.npy` (pixels and maps) and `n.json` (targets); the JSON is written last.
 """
 import json
 import os
@@ -17,7 +17,7 @@ SHARD = 256
 
 
 def write(folder, n, drawer):
-    """Draws shard `n` unless it is there."""
+    """Draws shard `n` unless it exists."""
     done = os.path.join(folder, "%05d.json" % n)
     if os.path.exists(done):
         return

@@ -1,5 +1,5 @@
-"""Makes a manual look scanned: every page covered with a picture of itself, skewed, blurred, noisy, gray, from JPEG. Text
-layer and bookmarks stay, so that titles can still be asked.
+"""Makes a manual look scanned: covers every page with an image of itself, skewed, blurred, noisy, gray, JPEG-compressed.
+Text layer and bookmarks stay, so that titles can still be used as queries.
 
     python scan.py MANUAL.pdf SCANNED.pdf
 """
@@ -17,7 +17,7 @@ SEED = 7
 
 
 def scanned(r, im, found):
-    """A page as a scanner sees it, and where its print is then."""
+    """A page as scanned, and the new positions of its text."""
     angle = max(-2.0, min(2.0, r.gauss(0, 0.8)))
     cx, cy = im.width / 2, im.height / 2
     sin, cos = math.sin(math.radians(angle)), math.cos(math.radians(angle))

@@ -1,9 +1,9 @@
-"""Trains both towers on the shards that `pool.py` draws.
+"""Trains both towers on the shards of `pool.py` and `typeset.py`.
 
     python train.py POOL HELDOUT words.tsv OUT.pt MINUTES [RATE [START.pt]]
 
-The rate stands still and falls to 0 in the last part of the time, so the run ends when it was told to, and one that is
-broken off can go on from its checkpoint. THREADS, EVERY and FALL in the environment.
+The learning rate is constant, then decays to 0 in the last part of the time; the run ends after MINUTES. An interrupted run
+can continue from its checkpoint. Environment: THREADS, EVERY and FALL.
 """
 import glob
 import io
@@ -24,15 +24,15 @@ from muon import Muon
 
 SEED = 20261
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-NEGATIVES = 96  # wrong words a crop
+NEGATIVES = 96  # negative words per crop
 BATCH = 8  # crops
-EVERY = int(os.environ.get("EVERY", "100"))  # steps between exams
-FALL = float(os.environ.get("FALL", "0.3"))  # share of the time in which the rate falls
+EVERY = int(os.environ.get("EVERY", "100"))  # steps between evaluations
+FALL = float(os.environ.get("FALL", "0.3"))  # share of the time in which the rate decays
 SAVE = 300  # seconds between checkpoints
 
 
 class Shards:
-    """The shards on disk, newest included; pixels stay mapped."""
+    """The shards on disk, including new ones; arrays are memory-mapped."""
 
     def __init__(self, folder):
         self.folder, self.open, self.seen = folder, [], set()
@@ -52,7 +52,7 @@ class Shards:
 
 
 def rough(r, pixels):
-    """Noise, inversion and contrast, different each time a crop is used."""
+    """Augmentation: noise, inversion and contrast, different for each use of a crop."""
     out = pixels.astype(np.float32)
     g = np.random.default_rng(r.getrandbits(32))
     for a in out:
@@ -67,12 +67,12 @@ def rough(r, pixels):
 
 
 def ink(pixels):
-    """Gray bytes to network input: 0 is white paper."""
+    """Grayscale bytes to network input, 0 for white."""
     return torch.from_numpy(1 - np.asarray(pixels, np.float32) / 255)[:, None].contiguous(memory_format=torch.channels_last).to(DEVICE)
 
 
 class Lexicon:
-    """Feature lists of words, kept; and wrong words to tell the right ones from."""
+    """Feature lists of words, cached, and sampling of negative words."""
 
     def __init__(self, counts):
         v = words.Vocabulary(counts)
@@ -88,7 +88,7 @@ class Lexicon:
         return f
 
     def wrong(self, r, right, n):
-        """Half words of the dictionary, half right words with a letter changed, lost, doubled or swapped."""
+        """Samples negatives: half dictionary words, half right words with a letter changed, lost or added, or cut short."""
         out = set()
         while len(out) < n:
             if r.random() < 0.5:
@@ -114,7 +114,7 @@ class Lexicon:
 
 
 def targets(found, cells_a_crop, which=1):
-    """Distinct words of a batch and the (word, cell) pairs that belong together; `which` 3 for thirds of cells."""
+    """Distinct words of a batch and the positive (word, cell) pairs; `which` 3 for thirds of cells."""
     uniq = sorted({t[0] for crop in found for t in crop})
     at = {w: i for i, w in enumerate(uniq)}
     pairs = sorted({(at[t[0]], b * cells_a_crop + c) for b, crop in enumerate(found) for t in crop for c in t[which]})
@@ -122,7 +122,7 @@ def targets(found, cells_a_crop, which=1):
 
 
 def gauge_loss(gauge, found, cells_a_crop=96, columns=12):
-    """Type size where a word stands; and whether one does, but for cells at the rim, whose words may be cut."""
+    """Losses of the gauge: type size of cells with words, and presence of a word except at the rim, where words may be cut."""
     of = {b * cells_a_crop + c: math.log(t[2]) for b, crop in enumerate(found) for t in crop for c in t[1]}
     there = torch.tensor(list(of), device=DEVICE)
     size = F.l1_loss(gauge[there, 0], torch.tensor(list(of.values()), device=DEVICE))
@@ -135,7 +135,7 @@ def gauge_loss(gauge, found, cells_a_crop=96, columns=12):
 
 
 def naming_loss(cells, q, pairs, scale):
-    """Cells find their words among all words; a cell with two words owes half to each."""
+    """Contrastive loss from cells to words; a cell with two words counts half for each."""
     some, row = torch.unique(pairs[:, 1], return_inverse=True)
     log_word = F.log_softmax(cells[some] @ q.t() * scale, 1)
     share = torch.bincount(row).float()[row]
@@ -143,7 +143,7 @@ def naming_loss(cells, q, pairs, scale):
 
 
 def finding_loss(cells, q, pairs, scale):
-    """Words find one of their cells among all cells."""
+    """Contrastive loss from words to cells; any cell of the word is right."""
     s = q[: int(pairs[:, 0].max()) + 1] @ cells.t() * scale
     mask = torch.zeros_like(s, dtype=torch.bool)
     mask[pairs[:, 0], pairs[:, 1]] = True
@@ -151,12 +151,12 @@ def finding_loss(cells, q, pairs, scale):
 
 
 def flat(x):
-    """A map of vectors to rows."""
+    """Flattens a feature map to rows."""
     return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
 
 
 class Exam:
-    """Held-out crops, 43 of every kind of shard: drawn ones and typeset ones."""
+    """Held-out crops for evaluation, 43 of each shard: drawn and typeset."""
 
     def __init__(self, folder, lexicon):
         s = Shards(folder)
@@ -174,7 +174,7 @@ class Exam:
         self.em = torch.tensor([em[w] for w in self.words], device=DEVICE)
 
     def take(self, page, word):
-        """Share of words whose best cell is right: all, and by type size."""
+        """Accuracy: share of words whose best cell is right, in total and by type size."""
         page.eval(), word.eval()
         with torch.no_grad():
             cells = torch.cat([flat(page.cells(page.thirds(page.features(x)))[0]) for x in self.x.split(8)])
@@ -187,7 +187,7 @@ class Exam:
 
 
 def save(path, page, word, read, log_scale, note):
-    """Writes a checkpoint beside the old one, then swaps."""
+    """Writes a checkpoint atomically: to a temporary file that is then renamed."""
     buffer = io.BytesIO()
     torch.save({"page": page.state_dict(), "word": word.state_dict(), "read": read.state_dict(), "scale": log_scale.data, "note": note}, buffer)
     with open(path + ".part", "wb") as f:
@@ -196,7 +196,7 @@ def save(path, page, word, read, log_scale, note):
 
 
 def optimisers(modules, log_scale, rate):
-    """Muon for what is a matrix, AdamW for tables, heads that are dropped, norms and biases."""
+    """Muon for matrices; AdamW for tables, auxiliary heads, norms and biases."""
     page, word, _ = modules
     turned = [p for m in (page, word.up, word.down, word.out) for p in m.parameters() if p.dim() > 1]
     ids = {id(p) for p in turned}
@@ -209,7 +209,7 @@ def optimisers(modules, log_scale, rate):
 
 
 def losses(r, modules, log_scale, lexicon, arrays, found):
-    """One batch through both towers: the losses and the share of letters named right."""
+    """One batch through both towers: the losses, and the accuracy of the auxiliary letter head."""
     page, word, read = modules
     uniq, pairs = targets(found, 96)
     _, fine = targets(found, 288, 3)

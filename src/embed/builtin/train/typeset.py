@@ -1,9 +1,9 @@
-"""Practice crops from pages set by Typst and rendered by PDFium, as pages come in use; shards as `pool.py` writes them.
+"""Training crops from pages typeset by Typst and rendered by PDFium as in use; writes shards as `pool.py`.
 
     python typeset.py FOLDER words.tsv FIRST COUNT
 
-Where each letter stands is what PDFium says of the page's text. Some pages are made to look scanned; some crops are taken
-from the page at half its size, where only large type is read.
+Letter positions come from PDFium's text layer. Some pages are made to look scanned; some crops are taken from the page at
+half its size, where only large type is legible.
 """
 import ctypes
 import math
@@ -24,13 +24,13 @@ import pool
 import words
 from scan import DPI, scanned
 
-PIXELS = 1_100_000  # of a page in use, `PIXELS` in `mod.rs`
-LEGIBLE = 8.0  # type smaller than this many pixels an em is no target
-CROPS = 5  # of a page
+PIXELS = 1_100_000  # of a page in use, `PAGE_PIXELS` in `mod.rs`
+LEGIBLE = 8.0  # minimum type size of a target, in pixels per em
+CROPS = 5  # per page
 
 
 def letters(text_page):
-    """Yields every printed letter: itself, left, right, baseline and em in points from the page's lower left."""
+    """Yields every letter: character, left, right, baseline and em, in points from the lower left of the page."""
     box, matrix = pdfium.FS_RECTF(), pdfium.FS_MATRIX()
     x, y = ctypes.c_double(), ctypes.c_double()
     for i in range(text_page.count_chars()):
@@ -45,7 +45,7 @@ def letters(text_page):
 
 
 def runs(text_page, height, scale):
-    """Pieces of print without spaces: `(text, edges, baseline, em)` in pixels from the upper left."""
+    """Yields text runs without spaces: `(text, edges, baseline, em)` in pixels from the upper left."""
     found, last = [], None
     for c in letters(text_page):
         if c is None:
@@ -59,7 +59,7 @@ def runs(text_page, height, scale):
         last = c
     for run in found:
         edges = [c[1] for c in run] + [run[-1][2]]
-        for i, c in enumerate(run):  # letters of one glyph share its box
+        for i, c in enumerate(run):  # letters of a ligature share its box
             first = next(k for k in range(i + 1) if run[k][1] == c[1])
             after = next((k for k in range(i, len(run)) if run[k][1] > c[1]), len(run))
             if after - first > 1:
@@ -68,18 +68,18 @@ def runs(text_page, height, scale):
 
 
 def fit(size):
-    """Size of a page in use, as `patch/gray.rs` has it."""
+    """Size of a page in use, as in `patch/gray.rs`."""
     by = math.sqrt(PIXELS / (size[0] * size[1]))
     return math.floor(size[0] * by), math.floor(size[1] * by)
 
 
 def pages(r, vocabulary, compiler):
-    """Yields pages for ever: gray pixels and the print on them."""
+    """Yields pages without end: grayscale pixels and their text runs."""
     while True:
         try:
             document = pypdfium2.PdfDocument(compiler.compile(layout.document(r, vocabulary, 2).encode()))
         except typst.TypstError:
-            continue  # a page whose margins left no room
+            continue  # the margins left no text area
         for page in document:
             im = page.render(scale=DPI / 72).to_pil().convert("L")
             found = list(runs(page.get_textpage(), page.get_height(), DPI / 72))
@@ -99,7 +99,7 @@ def half(im, found):
 
 
 def crops(r, im, found, number):
-    """Pieces of a page around some of its words, with targets and maps."""
+    """Crops around some words of a page, with targets and maps."""
     found = [f for f in found if f[3] >= LEGIBLE]
     for _ in range(number if found else 0):
         text, edges, base, em = r.choice(found)
@@ -113,7 +113,7 @@ def crops(r, im, found, number):
 
 
 class Typesetter:
-    """Makes crops from one random stream; stands in for `draw.Drawer`."""
+    """Makes crops from one random stream; replaces `draw.Drawer`."""
 
     def __init__(self, r, counts):
         self.r, self.vocabulary = r, words.Vocabulary(counts)
@@ -121,7 +121,7 @@ class Typesetter:
         self.ready = []
 
     def start(self, seed):
-        """Begins again at a seed."""
+        """Restarts from a seed."""
         self.r.seed(seed)
         self.ready, self.pages = [], pages(self.r, self.vocabulary, self.compiler)
 

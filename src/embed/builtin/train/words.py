@@ -1,8 +1,8 @@
-"""What is printed on a practice page: words, part numbers, quantities, and the rule that turns print into tokens.
+"""Text of training pages (words, part numbers, quantities), and its tokenization.
 
-The token rule is the one the product applies to a question (`src/embed/builtin/words.rs`): lower case, cut at everything
-that is neither letter nor digit, but keep `-`, `.`, `/`, `_` and `'` between two of them; accents are dropped. A token with such a joint
-inside also counts as its parts.
+The tokenization equals that of queries (`src/embed/builtin/query_words.rs`): lower case, split at everything that is
+neither letter nor digit, but `-`, `.`, `/`, `_` and `'` between two of them are kept; accents are dropped. A token with
+such a connector also yields its parts.
 """
 import collections
 import hashlib
@@ -13,7 +13,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 JOINTS = "-./_'"
 ACCENTS = "äöüßéèêëàâáåçñíîïóôúûùøæœ"
 PRINTED = ".,:;()[]{}\"+=*#@&%$<>|~°!?\\^•–µ×±→©®"
-# Class 0 of the character map means "no label here", class 1 the gap inside a line of text.
+# Class 0 of the character map means "no label", class 1 the gap within a line of text.
 CLASSES = ["", " "] + list(LETTERS + JOINTS + ACCENTS + PRINTED)
 CLASS_OF = {c: i for i, c in enumerate(CLASSES) if c}
 STOP = set(
@@ -28,12 +28,12 @@ _SPLIT = re.compile(r"[-./_']")
 
 
 def fold(text):
-    """Lower case without accents, letter for letter."""
+    """Lower case without accents, character by character."""
     return text.lower().translate(_FOLD)
 
 
 def tokens(text):
-    """Yields `(start, end, token)` for every token of a piece of print."""
+    """Yields `(start, end, token)` for every token of a text."""
     low = fold(text)
     if len(low) != len(text):
         return
@@ -42,7 +42,7 @@ def tokens(text):
 
 
 def parts(start, token):
-    """Yields `(start, end, part)` for the parts of a jointed token that are worth a vector of their own."""
+    """Yields `(start, end, part)` for the parts of a compound token that get a vector of their own."""
     if not _SPLIT.search(token):
         return
     at = start
@@ -68,7 +68,7 @@ def _read(path):
 
 
 class Vocabulary:
-    """Dictionary words with weights: how often a word stands in technical English, and every other word now and then."""
+    """Dictionary words with weights: by frequency in technical English, and other words occasionally."""
 
     def __init__(self, counts_path):
         plain = [w for w in _read("/usr/share/dict/american-english") if w.isascii() and len(w) > 1]
@@ -96,7 +96,7 @@ class Vocabulary:
         self.stop = sorted(STOP - {"i", "me", "my"})
 
     def content(self, r):
-        """One content word, lower case as a rule."""
+        """One content word, usually in lower case."""
         x = r.random()
         if x < 0.60:
             return r.choices(self.common, cum_weights=self.cum)[0]
@@ -109,7 +109,7 @@ UNITS = "V mV kV A mA kA W kW mW Hz kHz MHz GHz mm cm m km kg g mg N Nm kN bar p
 
 
 def number(r):
-    """A number as manuals print them, with its unit or without."""
+    """A number as in manuals, with or without a unit."""
     x = r.random()
     if x < 0.25:
         return str(r.randint(0, 10 ** r.randint(1, 5)))
@@ -164,7 +164,7 @@ def identifier(r, vocabulary):
 
 
 def dress(r, w):
-    """Capitals as on a page."""
+    """Capitalises some words, as on a page."""
     x = r.random()
     if x < 0.16:
         return w[:1].upper() + w[1:]

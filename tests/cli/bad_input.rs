@@ -65,7 +65,7 @@ fn table() -> Vec<(&'static str, Vec<u8>, Outcome)> {
             Pages {
                 stored: 0,
                 blank: 0,
-                failed: vec![(1, "200 times longer")],
+                failed: vec![(1, "aspect ratio above 200")],
             },
         ),
         ("huge.pdf", pdf::sized(14_400, 14_400), stored(1)),
@@ -84,7 +84,7 @@ fn table() -> Vec<(&'static str, Vec<u8>, Outcome)> {
             Pages {
                 stored: 1,
                 blank: 0,
-                failed: vec![(1, "not rendered after 3 s")],
+                failed: vec![(1, "timed out after 3 s")],
             },
         ),
         (
@@ -93,7 +93,7 @@ fn table() -> Vec<(&'static str, Vec<u8>, Outcome)> {
             Pages {
                 stored: 1,
                 blank: 0,
-                failed: vec![(1, "not rendered after 3 s")],
+                failed: vec![(1, "timed out after 3 s")],
             },
         ),
         (

@@ -285,7 +285,7 @@ fn page_past_the_memory_limit_fails_and_the_next_one_is_rendered() {
 #[test]
 fn pages_are_rotated_upright_by_their_text_if_enabled() {
     let render = |upright: bool| -> Vec<Rendered> {
-        let pages = Fixture::open_with(&config(), upright).render("lying.pdf", &pdf::lying());
+        let pages = Fixture::open_with(&config(), upright).render("lying.pdf", &pdf::sideways());
         pages.unwrap().into_iter().map(Result::unwrap).collect()
     };
     let (plain, upright) = (render(false), render(true));
@@ -305,13 +305,13 @@ fn pages_are_rotated_upright_by_their_text_if_enabled() {
     let upside_down = plain[4].image.rgb().iter().zip(plain[0].image.rgb());
     assert!(upside_down.filter(|(a, b)| a.abs_diff(**b) > 100).count() > 10_000);
     // A few letters do not rotate a page.
-    let few_letters = Fixture::open_with(&config(), true).render("turned.pdf", &pdf::turned());
+    let few_letters = Fixture::open_with(&config(), true).render("turned.pdf", &pdf::rotated());
     assert_eq!(few_letters.unwrap()[1].as_ref().unwrap().image.size(), wide);
 }
 
 #[test]
 fn rotated_and_cropped_pages_keep_their_text() {
-    let pages = Fixture::new().render("turned.pdf", &pdf::turned()).unwrap();
+    let pages = Fixture::new().render("turned.pdf", &pdf::rotated()).unwrap();
     let expected = [
         (1275, 1650),
         (1650, 1275),

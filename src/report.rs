@@ -88,10 +88,10 @@ impl From<vlm::Error> for Report {
             vlm::Error::UnexpectedServer { .. } => {
                 report.hint("`--runner` and `--url` say what serves the model, and where")
             }
-            vlm::Error::Key { .. } => {
+            vlm::Error::Unauthorized { .. } => {
                 report.hint("INGEST_RUNNER_KEY or OPENAI_API_KEY holds it")
             }
-            vlm::Error::KeyInTheClear { .. } => report
+            vlm::Error::UnencryptedKey { .. } => report
                 .hint("use https://, or set `describe.key_over_http = true` where nobody listens"),
             vlm::Error::NotBuilt => report.hint(
                 "on a Mac: `cargo install --path . --features mlx`; elsewhere `--runner mlx-vlm`, `ollama` or `openai` asks a server",
@@ -99,7 +99,7 @@ impl From<vlm::Error> for Report {
             vlm::Error::Unsupported(_) => report.hint(
                 "in this process run Qwen2.5-VL and Qwen3-VL; other models through a server, such as `--runner mlx-vlm`",
             ),
-            vlm::Error::Model { .. } => report.hint("`--model` names one of them"),
+            vlm::Error::UnknownModel { .. } => report.hint("`--model` names one of them"),
             _ => report,
         }
     }

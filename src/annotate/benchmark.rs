@@ -97,7 +97,7 @@ impl Trial {
                 all.push(exchange);
             }
         };
-        let guard = Guard::new(gauge, settings.memory, runner.card().unloads);
+        let guard = Guard::new(gauge, settings.memory, runner.card().can_unload);
         let over = AtomicBool::new(false);
         let asker = Asker {
             line: Line::new(runner, settings, &guard, &over, &watch),
@@ -168,7 +168,7 @@ impl Trial {
         let Some(sight) = self.sights.first() else {
             return Ok(Vec::new());
         };
-        let parts: Vec<Part> = prompt::single(&sight.prompt);
+        let parts: Vec<Part> = prompt::one_page(&sight.prompt);
         alone(runner, settings, |asker| {
             let once = |which| -> Result<String, vlm::Error> {
                 let answered = asker.line.ask(&parts, 1, which)?;
@@ -190,7 +190,7 @@ impl Trial {
 /// A line for a few questions.
 fn alone<T>(runner: &dyn Runner, settings: &Settings, talk: impl FnOnce(&Asker<'_>) -> T) -> T {
     let over = AtomicBool::new(false);
-    let guard = Guard::new(&|| None, settings.memory, runner.card().unloads);
+    let guard = Guard::new(&|| None, settings.memory, runner.card().can_unload);
     talk(&Asker {
         line: Line::new(runner, settings, &guard, &over, &|_| {}),
     })

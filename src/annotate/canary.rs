@@ -76,7 +76,7 @@ impl Canary {
             state.since.clear();
             return Ok(false);
         }
-        let anew = match asker.line.runner.card().unloads {
+        let anew = match asker.line.runner.card().can_unload {
             true => ": it is loaded anew",
             false => ", and this server cannot load it anew",
         };
@@ -101,13 +101,13 @@ fn again(doubtful: Vec<Sight>, asker: &Asker<'_>) -> (Vec<Answer>, Result<(), Er
     let (mut answers, mut result) = (Vec::new(), Ok(()));
     for sight in doubtful {
         if result.is_ok() {
-            answers.push(asker.again(&sight, FailureClass::State));
+            answers.push(asker.again(&sight, FailureClass::Degraded));
             result = asker.single(&sight, &mut answers);
         }
         if let Err(cause) = &result {
             answers.push(Answer::Failed(
                 sight.id,
-                FailureClass::State,
+                FailureClass::Degraded,
                 cause.to_string(),
             ));
         }

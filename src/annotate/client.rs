@@ -130,10 +130,10 @@ impl<'a> Line<'a> {
                 }
                 Error::ModelFailed(_) if tries >= 2 => return Ok(Err((FailureClass::Server, why))),
                 Error::ModelFailed(_) => {}
-                Error::Unavailable { .. } | Error::Disconnected(_) | Error::Memory(_)
+                Error::Unavailable { .. } | Error::Disconnected(_) | Error::OutOfMemory(_)
                     if tries < PATIENCE =>
                 {
-                    if let Error::Memory(_) = cause {
+                    if let Error::OutOfMemory(_) = cause {
                         self.clean_up();
                     }
                     self.note(format!("{why}; asking again in {} s", pause.as_secs()));
@@ -171,7 +171,7 @@ impl<'a> Line<'a> {
                 }
                 Step::Stop => {
                     let why = format!("{}; what is described is stored", self.guard.words());
-                    return Err(self.end(Error::Memory(why)));
+                    return Err(self.end(Error::OutOfMemory(why)));
                 }
             }
         }
@@ -201,7 +201,7 @@ impl<'a> Line<'a> {
         let mut door: Option<MutexGuard<'_, ()>> = self
             .runner
             .card()
-            .gated
+            .exclusive_prefill
             .then(|| self.door.lock().unwrap_or_else(PoisonError::into_inner));
         let mut detector = RepetitionDetector::default();
         let (mut thoughts, mut first) = (0, None);

@@ -69,7 +69,7 @@ impl Asker<'_> {
         if alone.len() > 1 {
             let sights: Vec<prompt::PageImagePrompt> =
                 alone.iter().map(|sight| sight.prompt.clone()).collect();
-            let parts = prompt::several(&sights);
+            let parts = prompt::several_pages(&sights);
             let said = self.line.ask(&parts, alone.len() as u32, Try::First)?;
             let layers: BTreeMap<u32, String> = alone
                 .iter()
@@ -85,7 +85,7 @@ impl Asker<'_> {
                         .collect()
                 }
                 Ok(said) => {
-                    let all = reply::several(&said.text, said.end.truncated, &layers);
+                    let all = reply::parse_pages(&said.text, said.end.truncated, &layers);
                     self.shared(all, &said, alone.len())
                 }
                 Err((class, _)) => layers.keys().map(|&page| (page, Err(class))).collect(),
@@ -121,7 +121,7 @@ impl Asker<'_> {
         said: &Said,
         pages: usize,
     ) -> BTreeMap<u32, Result<(Description, u32), FailureClass>> {
-        let tokens = said.end.tokens.unwrap_or(0) / pages as u32;
+        let tokens = said.end.completion_tokens.unwrap_or(0) / pages as u32;
         all.into_iter()
             .map(|(page, made)| (page, made.map(|made| (made, tokens))))
             .collect()
@@ -148,8 +148,8 @@ impl Asker<'_> {
                         FailureClass::ImageDropped,
                         "the server did not look at the picture".to_owned(),
                     )),
-                    false => reply::single(&said.text, said.end.truncated, &sight.text)
-                        .map(|made| (made, said.end.tokens.unwrap_or(0)))
+                    false => reply::parse_page(&said.text, said.end.truncated, &sight.text)
+                        .map(|made| (made, said.end.completion_tokens.unwrap_or(0)))
                         .map_err(|class| (class, shortened(&said.text))),
                 },
             };
@@ -176,8 +176,10 @@ impl Asker<'_> {
     pub(super) fn say(&self, sight: &Sight, which: Try) -> Result<Answered, Error> {
         let last = self.line.settings.attempts.saturating_sub(1);
         let parts = match which {
-            Try::Again(attempt) if attempt > 1 && attempt == last => prompt::simple(&sight.prompt),
-            _ => prompt::single(&sight.prompt),
+            Try::Again(attempt) if attempt > 1 && attempt == last => {
+                prompt::one_page_short(&sight.prompt)
+            }
+            _ => prompt::one_page(&sight.prompt),
         };
         self.line.ask(&parts, 1, which)
     }

@@ -209,7 +209,7 @@ fn flow(
     tally.kept = kept;
     let found = jobs.iter().map(|job| job.pages.len()).sum();
     watch(Event::Found(found));
-    let unloads = parts.runner.card().unloads;
+    let unloads = parts.runner.card().can_unload;
     if settings.unload_every > 0 && !unloads {
         let why = "this server cannot unload its model: `unload_every` changes nothing";
         watch(Event::Note(why.to_owned()));

@@ -90,7 +90,7 @@ impl Desk<'_> {
             }
             let text = job.pages.get(&id.number).cloned().unwrap_or_default();
             let told = match page {
-                Err(cause) => Some(Answer::Failed(id, FailureClass::Unseen, cause.to_string())),
+                Err(cause) => Some(Answer::Failed(id, FailureClass::NotSent, cause.to_string())),
                 Ok(page) if page.blank => Some(Answer::Blank(id)),
                 Ok(page) => match album.twin(&id, &text, &page.image) {
                     Some(twin) => Some(Answer::Twin(id, twin)),
@@ -117,7 +117,7 @@ impl Desk<'_> {
         Sight {
             prompt: prompt::PageImagePrompt {
                 page: id.number,
-                of: job.card.pages,
+                page_count: job.card.pages,
                 manual: job.card.id.to_string(),
                 jpeg: jpeg(image),
             },
@@ -289,9 +289,11 @@ impl Keeper<'_> {
                     }),
                 )
             }
-            Some(Outcome::Failed { .. }) => {
-                self.fail(id, FailureClass::Unseen, format!("so did its twin, {twin}"))
-            }
+            Some(Outcome::Failed { .. }) => self.fail(
+                id,
+                FailureClass::NotSent,
+                format!("so did its twin, {twin}"),
+            ),
             // A run that was stopped did not come to it.
             None => Ok(()),
         }

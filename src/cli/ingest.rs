@@ -244,7 +244,7 @@ pub(super) fn under_bars<T>(
 )]
 fn leave_at_once() {
     super::temporary::sweep_up();
-    crate::vlm::end_all();
+    crate::vlm::kill_servers();
     std::process::exit(130);
 }
 

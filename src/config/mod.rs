@@ -153,8 +153,8 @@ impl Settings {
                 "must be at least 1",
             ));
         }
-        if let Some((key, why)) = self.describe.flaw() {
-            return Err(wrong(&format!("describe.{key}"), why));
+        if let Err(invalid) = self.describe.validate() {
+            return Err(wrong(&format!("describe.{}", invalid.key), invalid.reason));
         }
         match self.store.flaw() {
             Some((key, why)) => Err(wrong(&format!("store.{key}"), why)),

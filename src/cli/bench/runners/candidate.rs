@@ -150,7 +150,7 @@ impl Bench<'_> {
 
     /// Seconds that the first answer takes longer than the same one later.
     fn load(&self, runner: &dyn Runner, config: &vlm::Config) -> Result<Option<f64>, Cut> {
-        if !runner.card().unloads {
+        if !runner.card().can_unload {
             return Ok(None);
         }
         runner.unload()?;
@@ -234,7 +234,7 @@ impl Bench<'_> {
             questions: round.exchanges.len(),
             attempts: round.pages.len() + round.retries.values().sum::<u32>() as usize,
             prompt_tokens: sum(&|end| end.prompt_tokens),
-            tokens: sum(&|end| end.tokens),
+            tokens: sum(&|end| end.completion_tokens),
             waiting: waits.iter().sum(),
             speaking: round
                 .exchanges

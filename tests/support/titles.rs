@@ -1,4 +1,4 @@
-//! What the tiny model of `tests/golden/reciter` learnt by heart: the titles of the pages of two manuals.
+//! Titles that the tiny model of `tests/golden/reciter` was trained to give to the pages of the two manuals.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,8 +18,8 @@ pub(crate) fn golden(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// How many pages have the title that the model learnt, of how many.
-pub(crate) fn right(desk: &Desk) -> (usize, usize) {
+/// Number of pages with the right title, and number of pages.
+pub(crate) fn count_right(desk: &Desk) -> (usize, usize) {
     let titles = std::fs::read_to_string(golden("titles.json")).unwrap();
     let titles: BTreeMap<String, BTreeMap<u32, String>> = serde_json::from_str(&titles).unwrap();
     assert_eq!(desk.run(&["describe", "--export", "all.jsonl"]).code, 0);

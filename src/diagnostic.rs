@@ -88,10 +88,10 @@ impl From<vlm::Error> for Diagnostic {
             vlm::Error::UnexpectedServer { .. } => {
                 diagnostic.hint("set `--runner` and `--url` to the server of the model")
             }
-            vlm::Error::Key { .. } => {
+            vlm::Error::Unauthorized { .. } => {
                 diagnostic.hint("set INGEST_RUNNER_KEY or OPENAI_API_KEY")
             }
-            vlm::Error::KeyInTheClear { .. } => diagnostic
+            vlm::Error::UnencryptedKey { .. } => diagnostic
                 .hint("use https://, or set `describe.key_over_http = true` on a trusted network"),
             vlm::Error::NotBuilt => diagnostic.hint(
                 "on a Mac: `cargo install --path . --features mlx`; elsewhere use a server: `--runner mlx-vlm`, `ollama` or `openai`",
@@ -99,7 +99,7 @@ impl From<vlm::Error> for Diagnostic {
             vlm::Error::Unsupported(_) => diagnostic.hint(
                 "in this process: Qwen2.5-VL and Qwen3-VL; for other models use a server, such as `--runner mlx-vlm`",
             ),
-            vlm::Error::Model { .. } => diagnostic.hint("choose one of them with `--model`"),
+            vlm::Error::UnknownModel { .. } => diagnostic.hint("choose one of them with `--model`"),
             _ => diagnostic,
         }
     }

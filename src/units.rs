@@ -1,4 +1,4 @@
-//! Parsing and formatting of byte sizes, durations and rates; done nowhere else.
+//! Bytes, seconds and rates: parsing and formatting, done nowhere else; and the error of a setting out of range.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,6 +15,16 @@ pub struct ByteSize(pub u64);
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("invalid size `{0}`: expected a number and a unit, such as 40 GB or 512 MiB")]
 pub struct ByteSizeError(String);
+
+/// Setting whose value is out of range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key} {reason}")]
+pub struct Invalid {
+    /// Key within its section.
+    pub key: &'static str,
+    /// The range, as in `must be at least 1`.
+    pub reason: &'static str,
+}
 
 const UNITS: [(&str, u64); 9] = [
     ("kib", 1 << 10),

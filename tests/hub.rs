@@ -265,7 +265,7 @@ fn child_describes() {
         .unwrap();
     let end = chunks.last().unwrap();
     assert!(
-        matches!(end, Chunk::Finished(end) if end.tokens <= Some(3)),
-        "{chunks:?}"
+        matches!(end, Chunk::Finished(end) if end.completion_tokens <= Some(3)),
+        "{said:?}"
     );
 }

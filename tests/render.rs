@@ -311,7 +311,9 @@ fn pages_are_rotated_upright_by_their_text_if_enabled() {
 
 #[test]
 fn rotated_and_cropped_pages_keep_their_text() {
-    let pages = Fixture::new().render("turned.pdf", &pdf::rotated()).unwrap();
+    let pages = Fixture::new()
+        .render("turned.pdf", &pdf::rotated())
+        .unwrap();
     let expected = [
         (1275, 1650),
         (1650, 1275),

@@ -1,8 +1,7 @@
-//! A describing model in the process: the part of `describe.py` that is ours.
+//! In-process vision-language model: the Rust side of `describe.py`.
 //!
-//! `peer-describe MODEL TOKENS LANES WORDS PICTURE…` asks about each picture by itself, so many questions at once, until all
-//! answers have so many tokens. Prints the seconds of each of two turns, the second of which finds everything warm, and
-//! what was answered, as JSON.
+//! `peer-describe MODEL TOKENS LANES PROMPT IMAGE…` sends one request per image, LANES at a time, each with TOKENS answer tokens.
+//! Prints the seconds of each of two rounds, the second of which is warm, and the answers, as JSON.
 
 #![expect(clippy::print_stdout, reason = "prints what it measured")]
 
@@ -13,13 +12,13 @@ use ingest::config::{Settings, Sources};
 use ingest::vlm::{self, ChatRequest, Chunk, Config, Part, Runner, RunnerKind};
 use serde_json::json;
 
-/// Bytes that the model may take.
+/// Bytes that the model may use.
 const MEMORY: u64 = 4 << 30;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let [model, tokens, lanes, text, pictures @ ..] = &words[..] else {
-        return Err("MODEL TOKENS LANES WORDS PICTURE…".into());
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [model, tokens, lanes, prompt, images @ ..] = &args[..] else {
+        return Err("MODEL TOKENS LANES PROMPT IMAGE…".into());
     };
     let (tokens, lanes): (u32, usize) = (tokens.parse()?, lanes.parse()?);
     let config = Config {
@@ -28,38 +27,38 @@ fn main() -> Result<(), Box<dyn Error>> {
         ..Settings::resolve(&Sources::default())?.describe
     };
     let runner = vlm::open(&config, MEMORY)?;
-    let requests: Vec<ChatRequest> = pictures
+    let requests: Vec<ChatRequest> = images
         .iter()
-        .map(|picture| request(text, &std::fs::read(picture)?, tokens))
+        .map(|image| request(prompt, &std::fs::read(image)?, tokens))
         .collect::<Result<_, Box<dyn Error>>>()?;
-    let (mut seconds, mut said) = (Vec::new(), Vec::new());
+    let (mut seconds, mut answers) = (Vec::new(), Vec::new());
     for _ in 0..2 {
-        let begun = Instant::now();
-        said = all(&*runner, &requests, lanes)?;
-        seconds.push(begun.elapsed().as_secs_f64());
+        let start = Instant::now();
+        answers = run_all(&*runner, &requests, lanes)?;
+        seconds.push(start.elapsed().as_secs_f64());
     }
-    println!("{}", json!({"seconds": seconds, "said": said}));
+    println!("{}", json!({"seconds": seconds, "said": answers}));
     Ok(())
 }
 
-fn request(text: &str, picture: &[u8], tokens: u32) -> Result<ChatRequest, Box<dyn Error>> {
+fn request(prompt: &str, image: &[u8], tokens: u32) -> Result<ChatRequest, Box<dyn Error>> {
     Ok(ChatRequest {
-        parts: vec![Part::Image(picture.into()), Part::Text(text.to_owned())],
+        parts: vec![Part::Image(image.into()), Part::Text(prompt.to_owned())],
         max_tokens: tokens,
         temperature: 0.0,
         deadline: Duration::from_secs(600),
     })
 }
 
-/// The answers to all questions, in order.
-fn all(
+/// Runs all requests, `lanes` at a time, and returns their answers in order.
+fn run_all(
     runner: &dyn Runner,
     requests: &[ChatRequest],
     lanes: usize,
 ) -> Result<Vec<String>, vlm::Error> {
-    let mut said = Vec::with_capacity(requests.len());
-    for together in requests.chunks(lanes.max(1)) {
-        let streams: Vec<_> = together
+    let mut answers = Vec::with_capacity(requests.len());
+    for batch in requests.chunks(lanes.max(1)) {
+        let streams: Vec<_> = batch
             .iter()
             .map(|request| runner.run(request))
             .collect::<Result<_, _>>()?;
@@ -70,8 +69,8 @@ fn all(
                     text.push_str(&more);
                 }
             }
-            said.push(text);
+            answers.push(text);
         }
     }
-    Ok(said)
+    Ok(answers)
 }

@@ -98,7 +98,7 @@ impl Trial {
                 all.push(exchange);
             }
         };
-        let guard = MemoryGuard::new(gauge, settings.memory, runner.card().unloads);
+        let guard = MemoryGuard::new(gauge, settings.memory, runner.card().can_unload);
         let aborted = AtomicBool::new(false);
         let describer = Describer {
             client: RetryingClient::new(runner, settings, &guard, &aborted, &on_event),
@@ -174,7 +174,7 @@ impl Trial {
         let Some(task) = self.tasks.first() else {
             return Ok(Vec::new());
         };
-        let parts: Vec<Part> = prompt::single(&task.prompt);
+        let parts: Vec<Part> = prompt::one_page(&task.prompt);
         with_describer(runner, settings, |describer| {
             let once = |attempt| -> Result<String, vlm::Error> {
                 let result = describer.client.complete(&parts, 1, attempt)?;
@@ -200,7 +200,7 @@ fn with_describer<T>(
     work: impl FnOnce(&Describer<'_>) -> T,
 ) -> T {
     let aborted = AtomicBool::new(false);
-    let guard = MemoryGuard::new(&|| None, settings.memory, runner.card().unloads);
+    let guard = MemoryGuard::new(&|| None, settings.memory, runner.card().can_unload);
     work(&Describer {
         client: RetryingClient::new(runner, settings, &guard, &aborted, &|_| {}),
     })

@@ -79,7 +79,7 @@ impl Canary {
             state.unchecked.clear();
             return Ok(false);
         }
-        let reload = match describer.client.runner.card().unloads {
+        let reload = match describer.client.runner.card().can_unload {
             true => "; reloading it",
             false => "; this server cannot reload it",
         };
@@ -107,13 +107,13 @@ fn describe_again(
     let (mut outcomes, mut result) = (Vec::new(), Ok(()));
     for task in tasks {
         if result.is_ok() {
-            outcomes.push(describer.retry(&task, FailureClass::State));
+            outcomes.push(describer.retry(&task, FailureClass::Degraded));
             result = describer.one(&task, &mut outcomes);
         }
         if let Err(cause) = &result {
             outcomes.push(PageOutcome::Failed(
                 task.id,
-                FailureClass::State,
+                FailureClass::Degraded,
                 cause.to_string(),
             ));
         }

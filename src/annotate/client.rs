@@ -140,10 +140,10 @@ impl<'a> RetryingClient<'a> {
                     return Ok(Err((FailureClass::Server, why)));
                 }
                 Error::ModelFailed(_) => {}
-                Error::Unavailable { .. } | Error::Disconnected(_) | Error::Memory(_)
+                Error::Unavailable { .. } | Error::Disconnected(_) | Error::OutOfMemory(_)
                     if retries < MAX_RETRIES =>
                 {
-                    if let Error::Memory(_) = cause {
+                    if let Error::OutOfMemory(_) = cause {
                         self.unload_model();
                     }
                     self.notify(format!("{why}; retrying in {} s", backoff.as_secs()));
@@ -181,7 +181,7 @@ impl<'a> RetryingClient<'a> {
                 }
                 Action::Stop => {
                     let why = format!("{}; described pages are stored", self.guard.usage());
-                    return Err(self.fail(Error::Memory(why)));
+                    return Err(self.fail(Error::OutOfMemory(why)));
                 }
             }
         }
@@ -215,11 +215,12 @@ impl<'a> RetryingClient<'a> {
             temperature: attempt.temperature(),
             deadline: self.settings.deadline * pages,
         };
-        let mut prefill_gate: Option<MutexGuard<'_, ()>> = self.runner.card().gated.then(|| {
-            self.prefill_gate
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-        });
+        let mut prefill_gate: Option<MutexGuard<'_, ()>> =
+            self.runner.card().exclusive_prefill.then(|| {
+                self.prefill_gate
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+            });
         let mut detector = RepetitionDetector::default();
         let (mut reasoning_bytes, mut ttft) = (0, None);
         for chunk in self.runner.run(&request)? {

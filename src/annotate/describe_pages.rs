@@ -71,7 +71,7 @@ impl Describer<'_> {
         if remaining.len() > 1 {
             let prompts: Vec<prompt::PageImagePrompt> =
                 remaining.iter().map(|task| task.prompt.clone()).collect();
-            let parts = prompt::several(&prompts);
+            let parts = prompt::several_pages(&prompts);
             let completion =
                 self.client
                     .complete(&parts, remaining.len() as u32, Attempt::First)?;
@@ -92,8 +92,11 @@ impl Describer<'_> {
                         .collect()
                 }
                 Ok(completion) => {
-                    let descriptions =
-                        reply::several(&completion.text, completion.finish.truncated, &text_layers);
+                    let descriptions = reply::parse_pages(
+                        &completion.text,
+                        completion.finish.truncated,
+                        &text_layers,
+                    );
                     self.split_tokens(descriptions, &completion, remaining.len())
                 }
                 Err((class, _)) => text_layers.keys().map(|&page| (page, Err(class))).collect(),
@@ -129,7 +132,7 @@ impl Describer<'_> {
         completion: &Completion,
         pages: usize,
     ) -> BTreeMap<u32, Result<(Description, u32), FailureClass>> {
-        let tokens = completion.finish.tokens.unwrap_or(0) / pages as u32;
+        let tokens = completion.finish.completion_tokens.unwrap_or(0) / pages as u32;
         descriptions
             .into_iter()
             .map(|(page, result)| (page, result.map(|description| (description, tokens))))
@@ -163,8 +166,13 @@ impl Describer<'_> {
                         "the server dropped the image".to_owned(),
                     )),
                     false => {
-                        reply::single(&completion.text, completion.finish.truncated, &task.text)
-                            .map(|description| (description, completion.finish.tokens.unwrap_or(0)))
+                        reply::parse_page(&completion.text, completion.finish.truncated, &task.text)
+                            .map(|description| {
+                                (
+                                    description,
+                                    completion.finish.completion_tokens.unwrap_or(0),
+                                )
+                            })
                             .map_err(|class| (class, shortened(&completion.text)))
                     }
                 },
@@ -197,9 +205,9 @@ impl Describer<'_> {
         let last = self.client.settings.attempts.saturating_sub(1);
         let parts = match kind {
             Attempt::Retry(attempt) if attempt > 1 && attempt == last => {
-                prompt::simple(&task.prompt)
+                prompt::one_page_short(&task.prompt)
             }
-            _ => prompt::single(&task.prompt),
+            _ => prompt::one_page(&task.prompt),
         };
         self.client.complete(&parts, 1, kind)
     }

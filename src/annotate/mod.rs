@@ -216,7 +216,7 @@ fn run(
     stats.unchanged = unchanged;
     let selected = jobs.iter().map(|job| job.pages.len()).sum();
     on_event(Event::Selected(selected));
-    let unloads = components.runner.card().unloads;
+    let unloads = components.runner.card().can_unload;
     if settings.unload_every > 0 && !unloads {
         let why = "this server cannot unload its model: `unload_every` has no effect";
         on_event(Event::Note(why.to_owned()));

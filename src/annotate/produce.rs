@@ -91,7 +91,7 @@ impl PageProducer<'_> {
             let outcome = match page {
                 Err(cause) => Some(PageOutcome::Failed(
                     id,
-                    FailureClass::Unseen,
+                    FailureClass::NotSent,
                     cause.to_string(),
                 )),
                 Ok(page) if page.blank => Some(PageOutcome::Blank(id)),
@@ -120,7 +120,7 @@ impl PageProducer<'_> {
         PageTask {
             prompt: prompt::PageImagePrompt {
                 page: id.number,
-                of: job.card.pages,
+                page_count: job.card.pages,
                 manual: job.card.id.to_string(),
                 jpeg: encode_jpeg(image),
             },

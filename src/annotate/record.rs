@@ -169,7 +169,7 @@ impl ResultRecorder<'_> {
             }
             Some(Outcome::Failed { .. }) => self.fail(
                 id,
-                FailureClass::Unseen,
+                FailureClass::NotSent,
                 format!("its original, {original}, failed"),
             ),
             // The run was stopped before it was described.

@@ -176,7 +176,7 @@ impl<'a> Bar<'a> {
                 self.ui.detail(format!("{page}: {why}; asked again"));
             }
             Event::Completed(exchange) => {
-                let tokens = u64::from(exchange.finish.tokens.unwrap_or(0));
+                let tokens = u64::from(exchange.finish.completion_tokens.unwrap_or(0));
                 let tokens = self.tokens.fetch_add(tokens, Ordering::Relaxed) + tokens;
                 let rate = tokens as f64 / self.begun.elapsed().as_secs_f64();
                 let again = self.again.load(Ordering::Relaxed);

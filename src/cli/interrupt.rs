@@ -23,6 +23,6 @@ pub(super) fn install_handler() -> Result<(), Diagnostic> {
 )]
 fn exit_now() {
     super::temporary::remove_all();
-    crate::vlm::end_all();
+    crate::vlm::kill_servers();
     std::process::exit(130);
 }

@@ -191,7 +191,7 @@ fn words(model: &str, tier: &Tier, budget: &Budget) -> String {
     if !tier.note.is_empty() {
         lines.push(format!("{}: {}", tier.model, tier.note));
     }
-    if tier.from == Some(0) {
+    if tier.min_memory == Some(0) {
         lines.push("no Qwen-VL fits beside the rest of a machine of this size".to_owned());
     }
     let share = used * 100 / budget.machine.max(1);

@@ -154,8 +154,8 @@ impl Settings {
                 "must be at least 1",
             ));
         }
-        if let Some((key, why)) = self.describe.flaw() {
-            return Err(invalid(&format!("describe.{key}"), why));
+        if let Err(error) = self.describe.validate() {
+            return Err(invalid(&format!("describe.{}", error.key), error.reason));
         }
         match self.store.flaw() {
             Some((key, why)) => Err(invalid(&format!("store.{key}"), why)),

@@ -1,42 +1,42 @@
-//! The ways in which a page may fail to be described.
+//! Failure classes of page descriptions.
 
 use std::fmt;
 
-/// Why an answer is none.
+/// Reason why a page has no valid description.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FailureClass {
-    /// It said the same again and again.
+    /// The answer repeats itself.
     Repetition,
-    /// Its tokens ran out before anything was whole.
+    /// `max_tokens` was reached before any field was complete.
     Truncated,
-    /// It thought and said nothing.
+    /// Reasoning without an answer.
     Thinking,
-    /// It said nothing at all.
+    /// Empty answer.
     Empty,
-    /// No words.
+    /// Title and summary are mostly symbols, or hold a word of more than 60 characters.
     Gibberish,
-    /// Too few words.
+    /// Title and summary are too short.
     TooBrief,
-    /// No JSON to be found.
+    /// The answer contains no JSON.
     Unparsable,
-    /// The server left the picture out.
+    /// The prompt has fewer tokens than its images need.
     ImageDropped,
-    /// Asked with others, its number was missing, doubled, or it was said to be the same as another.
+    /// Among several pages in a request: its number is missing or duplicate, or it refers to another page.
     Mislabelled,
-    /// The same answer as for other pages.
+    /// The same description as for other pages.
     SameForAll,
-    /// The model no longer said the same of a page that it had described before.
-    State,
-    /// The server failed, or went away.
+    /// The model is degraded: it no longer gives the same answer for a page described before.
+    Degraded,
+    /// The server failed, or closed the connection.
     Server,
-    /// It took too long.
+    /// Time limit exceeded.
     Deadline,
-    /// It could not be shown to the model.
-    Unseen,
+    /// No page image could be sent to the model.
+    NotSent,
 }
 
 impl FailureClass {
-    /// Its name, as it is kept and shown.
+    /// Name as stored and displayed.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Repetition => "repetition",
@@ -49,10 +49,10 @@ impl FailureClass {
             Self::ImageDropped => "image-dropped",
             Self::Mislabelled => "mislabelled",
             Self::SameForAll => "same-for-all",
-            Self::State => "state",
+            Self::Degraded => "state",
             Self::Server => "server",
             Self::Deadline => "deadline",
-            Self::Unseen => "unseen",
+            Self::NotSent => "unseen",
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Vision-language models: ordered parts in, a stream of text out.
+//! Vision-language models (VLM): prompts, reply parsing and runners.
 //!
-//! A [`Runner`] only talks to a model. What is asked, how answers are read, when to stop and to ask again is decided
-//! here once for all runners ([`prompt`], [`reply`], [`repetition`]) and driven by `annotate`.
+//! A [`Runner`] sends one chat request and streams its answer. The prompts, the parsing of replies and the detection of
+//! repetition are the same for all runners ([`prompt`], [`reply`], [`repetition`]); `annotate` drives them and retries.
 
 mod class;
 mod in_process;
@@ -18,245 +18,254 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Progress;
+use crate::units::Invalid;
 
-/// Which model describes pages, and where.
+/// Settings of the model that describes pages (section `[describe]`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// What serves the model.
+    /// Kind of runner.
     pub runner: RunnerKind,
-    /// Its address; empty: where this runner listens by default.
+    /// Base URL of the server; empty: the default address of the runner.
     pub url: String,
-    /// The model, by its name there; empty: the only one, or the one that is loaded.
+    /// Model name on the server; empty: the only model, or the loaded one.
     pub model: String,
-    /// Requests at once; 0: what suits the runner.
+    /// Number of concurrent requests; 0: the runner's default.
     pub lanes: usize,
-    /// Pages in one request; 0: what suits the runner.
+    /// Number of pages per request; 0: the runner's default.
     pub interleave: usize,
-    /// Million pixels of a page that is sent.
+    /// Size of a page image in megapixels.
     pub megapixels: f64,
-    /// Tokens that the description of a page may take.
+    /// Maximum number of answer tokens per page.
     pub max_tokens: u32,
-    /// Seconds that a page may take.
+    /// Time limit per page, in seconds.
     pub deadline_s: u64,
-    /// Times that a page is asked before it has failed.
+    /// Number of attempts before a page counts as failed.
     pub attempts: u32,
-    /// Let pages travel to another machine unencrypted, or the key.
+    /// Whether pages and the API key may be sent to another machine over plain HTTP.
     pub key_over_http: bool,
-    /// What starts the server where none answers, word by word; empty: nothing does.
+    /// Command that starts the server if it does not respond: program and arguments; empty: no server is started.
     pub command: Vec<String>,
-    /// Pages after which the model's memory is freed, so that it is loaded anew; 0: never.
+    /// Number of pages after which the model is unloaded and loaded again; 0: never.
     pub unload_every: usize,
-    /// Pages after which the same page is asked about again, to see whether the model says the same; 0: never.
+    /// Number of pages after which one page is described again to detect a degraded model; 0: never.
     pub canary_every: usize,
 }
 
 impl Config {
-    /// What is wrong with it: the key, and why.
-    pub fn flaw(&self) -> Option<(&'static str, &'static str)> {
+    /// Checks the ranges of all values.
+    ///
+    /// # Errors
+    /// [`Invalid`] with the first key whose value is out of range.
+    pub fn validate(&self) -> Result<(), Invalid> {
         if !(0.05..=16.0).contains(&self.megapixels) {
-            return Some(("megapixels", "must lie between 0.05 and 16"));
+            return Err(Invalid {
+                key: "megapixels",
+                reason: "must lie between 0.05 and 16",
+            });
         }
-        let zero = self.max_tokens == 0 || self.deadline_s == 0 || self.attempts == 0;
-        zero.then_some((
-            "max_tokens, describe.deadline_s, describe.attempts",
-            "must be at least 1",
-        ))
+        if self.max_tokens == 0 || self.deadline_s == 0 || self.attempts == 0 {
+            return Err(Invalid {
+                key: "max_tokens, describe.deadline_s, describe.attempts",
+                reason: "must be at least 1",
+            });
+        }
+        Ok(())
     }
 }
 
-/// What serves a model.
+/// Kind of runner: the program that runs the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum RunnerKind {
     /// `mlx_vlm.server`.
     MlxVlm,
-    /// Ollama, by its own interface.
+    /// Ollama, through its native API.
     Ollama,
-    /// None: a Qwen2.5-VL or Qwen3-VL in this process, on MLX.
+    /// No server: a Qwen2.5-VL or Qwen3-VL in this process, on MLX.
     Mlx,
-    /// Any server of the OpenAI chat interface: llama.cpp, vLLM, LM Studio.
+    /// Any server with the OpenAI chat API: llama.cpp, vLLM, LM Studio.
     Openai,
 }
 
-/// Why a request did not end well.
+/// Error of a runner or of one request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// MLX is not compiled in.
     #[error("this `ingest` was built without MLX")]
     NotBuilt,
-    /// The model is none that runs in this process.
+    /// The model cannot run in this process.
     #[error("{0}")]
     Unsupported(String),
-    /// Nobody answers there.
-    #[error("the server {at} is away: {why}")]
+    /// The server does not respond, or is busy.
+    #[error("the server {server} is unavailable: {reason}")]
     Unavailable {
-        /// URL.
-        at: String,
-        /// What was tried and how it ended.
-        why: String,
+        /// Base URL, or the command in backquotes.
+        server: String,
+        /// Cause.
+        reason: String,
     },
-    /// What answers there is something else.
-    #[error("what answers at {at} is no such server: {why}")]
+    /// The server at the address is of another kind.
+    #[error("{server} is not the expected kind of server: {reason}")]
     UnexpectedServer {
-        /// URL.
-        at: String,
-        /// What it said.
-        why: String,
+        /// Base URL.
+        server: String,
+        /// The unexpected response.
+        reason: String,
     },
-    /// The key is missing or wrong.
-    #[error("the server {at} wants another API key")]
-    Key {
-        /// URL.
-        at: String,
+    /// The API key is missing or wrong (HTTP 401, 403).
+    #[error("the server {server} requires another API key")]
+    Unauthorized {
+        /// Base URL.
+        server: String,
     },
-    /// The key would travel in the clear.
-    #[error("the API key would go unencrypted to {at}")]
-    KeyInTheClear {
-        /// URL.
-        at: String,
+    /// The API key would be sent over plain HTTP.
+    #[error("the API key would be sent unencrypted to {server}")]
+    UnencryptedKey {
+        /// Base URL.
+        server: String,
     },
-    /// It does not have the model, or nobody said which.
-    #[error("the server {at} has no model `{model}`; it has: {known}")]
-    Model {
-        /// URL.
-        at: String,
-        /// The model asked for.
+    /// The server does not have the model, or has several and none is configured.
+    #[error("the server {server} has no model `{model}`; it has: {available}")]
+    UnknownModel {
+        /// Base URL.
+        server: String,
+        /// Configured model.
         model: String,
-        /// Those it has.
-        known: String,
+        /// Models on the server, comma-separated.
+        available: String,
     },
-    /// It refused this request; another one may do.
-    #[error("the question was refused: {0}")]
+    /// The request is invalid (HTTP 4xx); another request may succeed.
+    #[error("the request was refused: {0}")]
     Refused(String),
-    /// It failed, maybe through the fault of another request.
+    /// The model failed (HTTP 5xx), possibly because of another request in the same batch.
     #[error("the model failed: {0}")]
     ModelFailed(String),
-    /// It ran out of memory.
+    /// The model ran out of memory.
     #[error("the model is out of memory: {0}")]
-    Memory(String),
-    /// It ended in the middle of an answer.
-    #[error("the server went away in the middle of an answer: {0}")]
+    OutOfMemory(String),
+    /// The stream ended before the answer did.
+    #[error("the connection ended in the middle of an answer: {0}")]
     Disconnected(String),
-    /// It ended an answer because that went round in circles.
-    #[error("the server ended an answer that went round in circles")]
+    /// The server stopped an answer that repeated itself.
+    #[error("the server stopped an answer that repeated itself")]
     Repetition,
-    /// The page took too long.
-    #[error("no end after {0} s")]
+    /// The time limit of the request was exceeded; in seconds.
+    #[error("not finished after {0} s")]
     Deadline(u64),
-    /// What it said is not what was agreed upon.
-    #[error("the server said what nobody understands: {0}")]
+    /// The response violates the protocol.
+    #[error("the server sent an invalid response: {0}")]
     Protocol(String),
 }
 
-/// A part of a question, in order.
+/// Content part of a chat message.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Part {
-    /// Words.
+    /// Text.
     Text(String),
-    /// A picture, JPEG.
+    /// JPEG image.
     Image(Arc<[u8]>),
 }
 
-/// A question.
+/// Chat request with one user message.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChatRequest {
-    /// Its parts.
+    /// Content parts of the message, in order.
     pub parts: Vec<Part>,
-    /// Tokens the answer may take.
+    /// Maximum number of answer tokens.
     pub max_tokens: u32,
-    /// 0 always takes the likeliest token.
+    /// Sampling temperature; 0 is greedy decoding.
     pub temperature: f32,
-    /// How long it may take.
+    /// Time limit of the whole request.
     pub deadline: Duration,
 }
 
-/// A piece of an answer.
+/// Chunk of a streamed answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Chunk {
-    /// Words.
+    /// Text of the answer.
     Text(String),
-    /// Words that the model said to itself.
+    /// Reasoning text (`reasoning_content`); not part of the answer.
     Reasoning(String),
-    /// The end.
+    /// End of the answer.
     Finished(Finish),
 }
 
-/// How an answer ended.
+/// Finish reason and token usage of an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Finish {
-    /// Whether the budget of tokens was spent before the model was done.
+    /// Whether the finish reason is `length`: `max_tokens` was reached.
     pub truncated: bool,
-    /// Tokens of the question, pictures included; none where the server does not tell.
+    /// Tokens of the prompt including its images; `None` if the server does not report them.
     pub prompt_tokens: Option<u32>,
-    /// Tokens of the answer.
-    pub tokens: Option<u32>,
+    /// Tokens of the answer; `None` if the server does not report them.
+    pub completion_tokens: Option<u32>,
 }
 
-/// An answer as it comes. Dropping it tells the server to stop.
+/// Stream of chunks. Dropping it cancels the request.
 pub type Stream = Box<dyn Iterator<Item = Result<Chunk, Error>> + Send>;
 
-/// Pieces one by one, to the end or the first failure.
+/// Calls `next` until [`Chunk::Finished`] or the first error.
 fn stream_of(mut next: impl FnMut() -> Result<Chunk, Error> + Send + 'static) -> Stream {
-    let mut over = false;
+    let mut finished = false;
     Box::new(std::iter::from_fn(move || {
-        if over {
+        if finished {
             return None;
         }
         let chunk = next();
-        over = !matches!(chunk, Ok(Chunk::Text(_) | Chunk::Reasoning(_)));
+        finished = !matches!(chunk, Ok(Chunk::Text(_) | Chunk::Reasoning(_)));
         Some(chunk)
     }))
 }
 
-/// What is known of a runner before it is asked anything.
+/// Static facts of an opened runner.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Card {
-    /// The server and its version, for people.
+    /// Name and version of the server, for people.
     pub name: String,
-    /// The model, by its name there.
+    /// Model name on the server.
     pub model: String,
-    /// Requests at once that suit it.
+    /// Default number of concurrent requests.
     pub lanes: usize,
-    /// Pages in one request that suit it.
+    /// Default number of pages per request.
     pub interleave: usize,
-    /// Whether a request must wait for the first token of the one before.
-    pub gated: bool,
-    /// Pixels that make a visual token.
+    /// Whether a request must not start before the first token of the previous one.
+    pub exclusive_prefill: bool,
+    /// Image pixels per visual token.
     pub pixels_per_token: u32,
     /// Whether pages leave this machine.
     pub remote: bool,
-    /// Whether it can free the memory that the model takes.
-    pub unloads: bool,
-    /// What a person should know of the model.
+    /// Whether [`Runner::unload`] frees the memory of the model.
+    pub can_unload: bool,
+    /// Warning about the model, for people.
     pub warning: Option<String>,
 }
 
-/// Talks to a model. Several threads may ask at once.
+/// Client of a vision-language model. Takes requests from several threads at once.
 pub trait Runner: Send + Sync {
-    /// What is known of it.
+    /// Returns the static facts of the runner.
     fn card(&self) -> &Card;
 
-    /// Asks. The answer comes piece by piece and ends with [`Chunk::Finished`].
+    /// Sends a request; the answer is streamed and ends with [`Chunk::Finished`].
     ///
     /// # Errors
-    /// When the question is not taken; what goes wrong later is an item of the stream.
+    /// If the request is not accepted; later errors are items of the stream.
     fn run(&self, request: &ChatRequest) -> Result<Stream, Error>;
 
-    /// Frees the memory that the model takes, as far as the runner can.
+    /// Frees the memory of the model, as far as the runner can.
     ///
     /// # Errors
-    /// When the server fails.
+    /// If the server fails.
     fn unload(&self) -> Result<(), Error>;
 
-    /// The process whose memory the model takes; none where it is on another machine, or cannot be told.
+    /// Id of the process that holds the model; `None` if it is on another machine, or unknown.
     fn process(&self) -> Option<u32>;
 }
 
-/// Fetches the files of a model in this process that are not here yet; a server has its own.
+/// Downloads the missing files of a model that runs in this process; does nothing for servers.
 ///
 /// # Errors
-/// When there is no such model, or it cannot be fetched.
+/// [`Error::NotBuilt`] without MLX, [`Error::Unsupported`] if there is no such model or the download fails.
 pub fn fetch(config: &Config, on_progress: Progress) -> Result<(), Error> {
     match config.runner {
         RunnerKind::Mlx => in_process::fetch(config, on_progress),
@@ -264,11 +273,10 @@ pub fn fetch(config: &Config, on_progress: Progress) -> Result<(), Error> {
     }
 }
 
-/// Opens the runner that the configuration names, and looks whether it has the model; a model in this process may take
-/// `memory` bytes.
+/// Opens the configured runner and checks that it has the model. A model in this process may use `memory` bytes.
 ///
 /// # Errors
-/// When it does not answer, wants another key, or has no such model.
+/// If the server does not respond, rejects the API key, or does not have the model.
 pub fn open(config: &Config, memory: u64) -> Result<Box<dyn Runner>, Error> {
     match config.runner {
         RunnerKind::Mlx => in_process::open(config, memory),
@@ -276,7 +284,7 @@ pub fn open(config: &Config, memory: u64) -> Result<Box<dyn Runner>, Error> {
     }
 }
 
-/// Ends what runners started, at once: for a process that leaves without cleaning up.
-pub fn end_all() {
-    server::end_all();
+/// Kills all servers that were started here: for a process that exits without dropping its runners.
+pub fn kill_servers() {
+    server::kill_all();
 }

@@ -1,24 +1,24 @@
-//! What a model is asked about a page, or about several at once.
+//! Prompts: describe one page or several, or answer a question about a page.
 
 use std::sync::Arc;
 
 use super::Part;
 
-/// A page to be described.
+/// Page image with its label, to be put into a prompt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PageImagePrompt {
-    /// Its number, from 1.
+    /// Page number, from 1.
     pub page: u32,
-    /// Pages of its manual.
-    pub of: u32,
-    /// The manual's name.
+    /// Number of pages of the manual.
+    pub page_count: u32,
+    /// File name of the manual.
     pub manual: String,
-    /// Its picture, JPEG.
+    /// Page image, JPEG.
     pub jpeg: Arc<[u8]>,
 }
 
-/// What is wanted of a page. `rotation` and `legible` come first: they tell whether the rest is worth anything (as the
-/// front matter of olmOCR does).
+/// JSON fields of a description. `rotation` and `legible` come first: they decide whether the rest is usable (as in the
+/// front matter of olmOCR).
 const FIELDS: &str = r#"{"rotation": degrees clockwise that would turn the page upright (0, 90, 180 or 270),
  "legible": true or false,
  "title": its heading, at most 120 characters,
@@ -30,8 +30,8 @@ const FIELDS: &str = r#"{"rotation": degrees clockwise that would turn the page 
  "language": "en"}"#;
 const RULES: &str = "Do not transcribe tables or running text. Leave empty what is not on the page. Answer with JSON only.";
 
-/// The question about one page.
-pub fn single(image: &PageImagePrompt) -> Vec<Part> {
+/// Prompt that describes one page.
+pub fn one_page(image: &PageImagePrompt) -> Vec<Part> {
     vec![
         Part::Text(format!(
             "This is a page of a technical manual. Describe it for a search engine as one JSON object:\n{FIELDS}\n{RULES}"
@@ -42,8 +42,8 @@ pub fn single(image: &PageImagePrompt) -> Vec<Part> {
     ]
 }
 
-/// A shorter question, for a page that the first one led astray.
-pub fn simple(image: &PageImagePrompt) -> Vec<Part> {
+/// Shorter prompt with fewer fields, for a page for which [`one_page`] failed.
+pub fn one_page_short(image: &PageImagePrompt) -> Vec<Part> {
     vec![
         Part::Text(
             "What is on this page of a technical manual? Answer with one JSON object: {\"rotation\": 0, \"legible\": true, \
@@ -55,8 +55,8 @@ pub fn simple(image: &PageImagePrompt) -> Vec<Part> {
     ]
 }
 
-/// One question about several pages, each labelled with its number.
-pub fn several(images: &[PageImagePrompt]) -> Vec<Part> {
+/// Prompt that describes several pages, each labelled with its number.
+pub fn several_pages(images: &[PageImagePrompt]) -> Vec<Part> {
     let mut parts = vec![Part::Text(format!(
         "These are pages of technical manuals. Describe each of them for a search engine: a JSON array with one object a \
          page, in the order given, each beginning with \"page\" and the number it is labelled with:\n\
@@ -75,8 +75,8 @@ pub fn several(images: &[PageImagePrompt]) -> Vec<Part> {
     parts
 }
 
-/// A question of somebody about a page, with its picture or without.
-pub fn question(words: &str, image: Option<&PageImagePrompt>) -> Vec<Part> {
+/// Prompt that answers `question` about a page, with its image or without.
+pub fn question(question: &str, image: Option<&PageImagePrompt>) -> Vec<Part> {
     let mut parts = vec![Part::Text(
         "Answer a question about a page of a technical manual with a few words, as they are printed there.".to_owned(),
     )];
@@ -84,14 +84,14 @@ pub fn question(words: &str, image: Option<&PageImagePrompt>) -> Vec<Part> {
         parts.push(Part::Text(label(image)));
         parts.push(Part::Image(Arc::clone(&image.jpeg)));
     }
-    parts.push(Part::Text(format!("Question: {words}\nAnswer:")));
+    parts.push(Part::Text(format!("Question: {question}\nAnswer:")));
     parts
 }
 
-/// The habit that `add_vision_id` of the chat template trained: a label before each picture.
+/// Label before an image: the format that models know from `add_vision_id` of the chat template.
 fn label(image: &PageImagePrompt) -> String {
     format!(
         "Page {} of {} of \"{}\":",
-        image.page, image.of, image.manual
+        image.page, image.page_count, image.manual
     )
 }

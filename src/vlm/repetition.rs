@@ -1,106 +1,106 @@
-//! Endless repetition, seen while an answer comes.
+//! Repetition detector for streamed answers.
 
-/// Copies in a row that make a loop …
-const COPIES: usize = 4;
-/// … of at most so many bytes each …
-const PERIOD: usize = 480;
-/// … and at least so many together.
-const SPAN: usize = 192;
-/// A line that comes so often …
-const TIMES: usize = 8;
-/// … among the last lines makes a loop, too.
-const LINES: usize = 40;
-/// A line shorter than this says nothing, such as `},`.
-const SHORT: usize = 6;
-/// Bytes between two looks.
-const STRIDE: usize = 48;
+/// Number of consecutive copies that make a loop …
+const MIN_COPIES: usize = 4;
+/// … of at most this many bytes each …
+const MAX_PERIOD: usize = 480;
+/// … and at least this many bytes in total.
+const MIN_LOOP_BYTES: usize = 192;
+/// Number of equal lines that makes a loop as well …
+const MIN_EQUAL_LINES: usize = 8;
+/// … among this many last lines.
+const LINE_WINDOW: usize = 40;
+/// Bytes of a line below which it is ignored, such as `},`.
+const MIN_LINE_BYTES: usize = 6;
+/// Bytes between two checks.
+const CHECK_INTERVAL: usize = 48;
 
-/// Reads along and tells when the answer goes round in circles.
+/// Collects a streamed answer and detects endless repetition.
 #[derive(Debug, Default)]
 pub struct RepetitionDetector {
     text: String,
-    looked: usize,
+    checked_len: usize,
 }
 
 impl RepetitionDetector {
-    /// Takes the next words; tells whether the answer has begun to repeat itself without end.
-    pub fn push(&mut self, words: &str) -> bool {
-        self.text.push_str(words);
-        if self.text.len() < self.looked + STRIDE {
+    /// Appends `chunk`; returns whether the answer now ends in a loop.
+    pub fn push(&mut self, chunk: &str) -> bool {
+        self.text.push_str(chunk);
+        if self.text.len() < self.checked_len + CHECK_INTERVAL {
             return false;
         }
-        self.looked = self.text.len();
-        circles(self.text.as_bytes()) || same_line(&self.text)
+        self.checked_len = self.text.len();
+        ends_in_copies(self.text.as_bytes()) || has_repeated_line(&self.text)
     }
 
-    /// Everything that came.
+    /// Consumes the detector and returns the whole text.
     pub fn into_text(self) -> String {
         self.text
     }
 }
 
-/// Whether the end of some text is one phrase, again and again.
-fn circles(text: &[u8]) -> bool {
-    let equal_to = |period: usize| {
-        let span = (period * COPIES).max(SPAN);
-        let tail = text.len().checked_sub(span).map(|from| &text[from..]);
+/// Whether the end of `text` consists of copies of one phrase.
+fn ends_in_copies(text: &[u8]) -> bool {
+    let has_period = |period: usize| {
+        let span = (period * MIN_COPIES).max(MIN_LOOP_BYTES);
+        let tail = text.len().checked_sub(span).map(|start| &text[start..]);
         tail.is_some_and(|tail| tail[period..] == tail[..tail.len() - period])
     };
-    (1..=PERIOD).any(equal_to)
+    (1..=MAX_PERIOD).any(has_period)
 }
 
-/// Whether one line comes too often among the last ones; a line break within a JSON string counts.
-fn same_line(text: &str) -> bool {
+/// Whether one line occurs too often among the last ones; an escaped line break within a JSON string also ends a line.
+fn has_repeated_line(text: &str) -> bool {
     let lines = text.rsplit('\n').flat_map(|line| line.rsplit("\\n"));
     let lines: Vec<String> = lines
-        .take(LINES)
+        .take(LINE_WINDOW)
         .map(|line| line.trim().to_lowercase())
-        .filter(|line| line.len() >= SHORT && line.chars().any(char::is_alphanumeric))
+        .filter(|line| line.len() >= MIN_LINE_BYTES && line.chars().any(char::is_alphanumeric))
         .collect();
-    let times = |line: &String| lines.iter().filter(|other| *other == line).count();
-    lines.iter().any(|line| times(line) >= TIMES)
+    let count = |line: &String| lines.iter().filter(|other| *other == line).count();
+    lines.iter().any(|line| count(line) >= MIN_EQUAL_LINES)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Bytes that were read before the detector spoke; none when it never did.
-    fn caught(text: &str) -> Option<usize> {
+    /// Number of bytes after which the detector finds a loop; `None` if it finds none.
+    fn detected_after(text: &str) -> Option<usize> {
         let mut detector = RepetitionDetector::default();
-        let mut read = 0;
-        for piece in text.as_bytes().chunks(5) {
-            read += piece.len();
-            if detector.push(std::str::from_utf8(piece).unwrap()) {
-                return Some(read);
+        let mut pushed = 0;
+        for chunk in text.as_bytes().chunks(5) {
+            pushed += chunk.len();
+            if detector.push(std::str::from_utf8(chunk).unwrap()) {
+                return Some(pushed);
             }
         }
         None
     }
 
     #[test]
-    fn circles_are_caught_soon() {
+    fn loops_are_detected_within_400_bytes() {
         let dots = format!("Contents {}", ".".repeat(5_000));
-        assert!(caught(&dots).unwrap() < 300);
+        assert!(detected_after(&dots).unwrap() < 300);
         let phrase = "the valve is open and the pump is running and ".repeat(100);
-        assert!(caught(&phrase).unwrap() < 400);
+        assert!(detected_after(&phrase).unwrap() < 400);
         let rows: String = (0..200)
             .map(|n| format!("| row of the table |\n{n}\n"))
             .collect();
-        assert!(caught(&rows).unwrap() < 400);
+        assert!(detected_after(&rows).unwrap() < 400);
     }
 
     #[test]
-    fn honest_text_is_left_alone() {
+    fn lists_and_short_repetitions_are_not_loops() {
         let list: String = (0..60)
             .map(|n| format!("{{\"code\": \"E-{n}\", \"says\": \"fault {n}\"}},\n"))
             .collect();
-        assert_eq!(caught(&list), None);
+        assert_eq!(detected_after(&list), None);
         assert_eq!(
-            caught("no no no no, that is not a loop yet, is it? no no"),
+            detected_after("no no no no, that is not a loop yet, is it? no no"),
             None
         );
         let json = "},\n{\n},\n{\n".repeat(30);
-        assert_eq!(caught(&json[..150]), None);
+        assert_eq!(detected_after(&json[..150]), None);
     }
 }

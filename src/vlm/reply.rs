@@ -1,4 +1,4 @@
-//! From what a model said to descriptions, or to the class of its failure.
+//! Reply parser: model output to page descriptions, or to a failure class.
 
 use std::collections::BTreeMap;
 
@@ -8,60 +8,65 @@ use crate::page::{Description, Figure, Identifier, Table};
 
 pub use super::class::FailureClass;
 
-/// Lengths, in characters and items.
-const TITLE: usize = 120;
-const SUMMARY: usize = 600;
-const LINE: usize = 200;
-const TOPICS: usize = 8;
-const FIGURES: usize = 6;
-const IDENTIFIERS: usize = 30;
-/// A description with fewer letters in title and summary says nothing.
-const BRIEF: usize = 20;
+/// Length limits, in characters.
+const MAX_TITLE: usize = 120;
+const MAX_SUMMARY: usize = 600;
+const MAX_LINE: usize = 200;
+const MAX_LANGUAGE: usize = 20;
+/// Limits of lists, in items; tables have the limit of figures, columns that of topics.
+const MAX_TOPICS: usize = 8;
+const MAX_FIGURES: usize = 6;
+const MAX_IDENTIFIERS: usize = 30;
+/// Minimum number of letters and digits in title and summary of a legible page.
+const MIN_LETTERS: usize = 20;
 
-/// Reads the answer to the question about one page; `truncated` when its tokens ran out.
+/// Parses the answer to a prompt with one page. `truncated`: `max_tokens` was reached. `text_layer` confirms identifiers.
 ///
 /// # Errors
-/// The class of its failure.
-pub fn single(answer: &str, truncated: bool, layer: &str) -> Result<Description, FailureClass> {
-    let mut values = values(answer, truncated)?;
-    match values.len() {
+/// The failure class if the answer holds no valid description.
+pub fn parse_page(
+    answer: &str,
+    truncated: bool,
+    text_layer: &str,
+) -> Result<Description, FailureClass> {
+    let mut objects = json_objects(answer, truncated)?;
+    match objects.len() {
         0 => Err(FailureClass::Unparsable),
-        _ => description(&values.remove(0), layer).map_err(|class| match class {
+        _ => description(&objects.remove(0), text_layer).map_err(|class| match class {
             FailureClass::TooBrief if truncated => FailureClass::Truncated,
             class => class,
         }),
     }
 }
 
-/// Reads the answer to the question about several pages: for each what it is, or why it is none. `layers` are the text
-/// layers by page.
-pub fn several(
+/// Parses the answer to a prompt with several pages: a description or a failure class for each page of `text_layers`.
+pub fn parse_pages(
     answer: &str,
     truncated: bool,
-    layers: &BTreeMap<u32, String>,
+    text_layers: &BTreeMap<u32, String>,
 ) -> BTreeMap<u32, Result<Description, FailureClass>> {
-    let found = values(answer, truncated);
-    let mut all = BTreeMap::new();
-    for (&page, layer) in layers {
-        let made = match &found {
+    let objects = json_objects(answer, truncated);
+    let mut results = BTreeMap::new();
+    for (&page, text_layer) in text_layers {
+        let result = match &objects {
             Err(class) => Err(*class),
-            Ok(values) => {
-                let mine: Vec<_> = values.iter().filter(|v| v["page"] == page).collect();
-                match mine[..] {
-                    [one] if leans(one) => Err(FailureClass::Mislabelled),
-                    [one] => description(one, layer),
+            Ok(objects) => {
+                let labelled: Vec<_> = objects.iter().filter(|o| o["page"] == page).collect();
+                match labelled[..] {
+                    [object] if refers_to_other_page(object) => Err(FailureClass::Mislabelled),
+                    [object] => description(object, text_layer),
                     [] if truncated => Err(FailureClass::Truncated),
                     _ => Err(FailureClass::Mislabelled),
                 }
             }
         };
-        all.insert(page, made);
+        results.insert(page, result);
     }
-    all
+    results
 }
 
-/// Whether an object leans on another page, or names its own by its position.
-fn leans(object: &Map<String, Value>) -> bool {
+/// Whether a description refers to another page, or to its own by position instead of number.
+fn refers_to_other_page(object: &Map<String, Value>) -> bool {
     let text = |name: &str| {
         object
             .get(name)
@@ -70,80 +75,84 @@ fn leans(object: &Map<String, Value>) -> bool {
             .to_lowercase()
     };
     let (title, summary) = (text("title"), text("summary"));
-    let same = |text: &str| {
-        let all = [
+    let is_reference = |text: &str| {
+        let references = [
             "same as page",
             "see page",
             "identical to page",
             "same as the previous",
         ];
-        all.iter().any(|words| text.starts_with(words))
+        references.iter().any(|prefix| text.starts_with(prefix))
     };
-    let position = [
+    let positions = [
         "first page",
         "second page",
         "third page",
         "image ",
         "picture ",
     ];
-    same(&title) || same(&summary) || position.iter().any(|words| title.starts_with(words))
+    is_reference(&title)
+        || is_reference(&summary)
+        || positions.iter().any(|prefix| title.starts_with(prefix))
 }
 
-/// The objects of an answer: strict JSON, or the JSON within it, or what of it is whole.
-fn values(answer: &str, truncated: bool) -> Result<Vec<Map<String, Value>>, FailureClass> {
+/// JSON objects of an answer: the whole answer, or the JSON embedded in it, or the complete part of truncated JSON.
+fn json_objects(answer: &str, truncated: bool) -> Result<Vec<Map<String, Value>>, FailureClass> {
     let answer = answer.trim();
     if answer.is_empty() {
         return Err(FailureClass::Empty);
     }
     let parsed = serde_json::from_str(answer).ok().or_else(|| {
-        let from = answer.find(['{', '['])?;
-        let inner = &answer[from..];
-        let whole = inner
+        let start = answer.find(['{', '['])?;
+        let json = &answer[start..];
+        let complete = json
             .rfind(['}', ']'])
-            .and_then(|to| serde_json::from_str(&inner[..=to]).ok());
-        whole.or_else(|| serde_json::from_str(&closed(inner)?).ok())
+            .and_then(|end| serde_json::from_str(&json[..=end]).ok());
+        complete.or_else(|| serde_json::from_str(&close_brackets(json)?).ok())
     });
-    let objects = match parsed {
-        Some(Value::Array(all)) => all,
-        Some(one @ Value::Object(_)) => vec![one],
+    let values = match parsed {
+        Some(Value::Array(values)) => values,
+        Some(object @ Value::Object(_)) => vec![object],
         _ if truncated => return Err(FailureClass::Truncated),
         _ => return Err(FailureClass::Unparsable),
     };
-    let maps = objects.into_iter().filter_map(|value| match value {
-        Value::Object(map) => Some(map),
+    let objects = values.into_iter().filter_map(|value| match value {
+        Value::Object(object) => Some(object),
         _ => None,
     });
-    Ok(maps.collect())
+    Ok(objects.collect())
 }
 
-/// JSON that was cut: everything up to the last whole value, with the brackets closed that are open there.
-fn closed(text: &str) -> Option<String> {
+/// Repairs truncated JSON: cuts it after the last complete value and closes the open brackets.
+fn close_brackets(text: &str) -> Option<String> {
     let (mut open, mut cut) = (Vec::new(), None);
-    let (mut in_text, mut escaped) = (false, false);
-    for (at, c) in text.char_indices() {
+    let (mut in_string, mut escaped) = (false, false);
+    for (index, c) in text.char_indices() {
         match c {
             _ if escaped => escaped = false,
-            '\\' if in_text => escaped = true,
-            '"' => in_text = !in_text,
-            _ if in_text => {}
+            '\\' if in_string => escaped = true,
+            '"' => in_string = !in_string,
+            _ if in_string => {}
             '{' => open.push('}'),
             '[' => open.push(']'),
             '}' | ']' => {
                 if open.pop() != Some(c) {
                     return None;
                 }
-                cut = Some((at + 1, open.clone()));
+                cut = Some((index + 1, open.clone()));
             }
-            ',' => cut = Some((at, open.clone())),
+            ',' => cut = Some((index, open.clone())),
             _ => {}
         }
     }
-    let (at, open) = cut?;
-    Some(text[..at].chars().chain(open.into_iter().rev()).collect())
+    let (end, open) = cut?;
+    Some(text[..end].chars().chain(open.into_iter().rev()).collect())
 }
 
-fn description(object: &Map<String, Value>, layer: &str) -> Result<Description, FailureClass> {
-    let text = |name: &str, most: usize| bounded(object.get(name).unwrap_or(&Value::Null), most);
+fn description(object: &Map<String, Value>, text_layer: &str) -> Result<Description, FailureClass> {
+    let text = |name: &str, max_chars: usize| {
+        single_line(object.get(name).unwrap_or(&Value::Null), max_chars)
+    };
     let list = |name: &str| {
         object
             .get(name)
@@ -151,96 +160,99 @@ fn description(object: &Map<String, Value>, layer: &str) -> Result<Description, 
             .cloned()
             .unwrap_or_default()
     };
-    let texts = |all: &[Value], count: usize| -> Vec<String> {
-        let texts = all.iter().map(|value| bounded(value, LINE));
-        texts.filter(|text| !text.is_empty()).take(count).collect()
+    let texts = |values: &[Value], max_items: usize| -> Vec<String> {
+        let texts = values.iter().map(|value| single_line(value, MAX_LINE));
+        texts
+            .filter(|text| !text.is_empty())
+            .take(max_items)
+            .collect()
     };
-    let within = |value: &Value, name: &str| bounded(&value[name], LINE);
-    let page = Description {
+    let field = |value: &Value, name: &str| single_line(&value[name], MAX_LINE);
+    let description = Description {
         rotation: match object.get("rotation").and_then(Value::as_u64) {
-            Some(turn @ (90 | 180 | 270)) => turn as u16,
+            Some(degrees @ (90 | 180 | 270)) => degrees as u16,
             _ => 0,
         },
         legible: object
             .get("legible")
             .and_then(Value::as_bool)
             .unwrap_or(true),
-        title: text("title", TITLE),
-        summary: text("summary", SUMMARY),
-        topics: texts(&list("topics"), TOPICS),
+        title: text("title", MAX_TITLE),
+        summary: text("summary", MAX_SUMMARY),
+        topics: texts(&list("topics"), MAX_TOPICS),
         figures: list("figures")
             .iter()
-            .take(FIGURES)
+            .take(MAX_FIGURES)
             .map(|value| Figure {
-                label: within(value, "label"),
-                content: within(value, "says"),
+                label: field(value, "label"),
+                content: field(value, "says"),
             })
             .collect(),
         tables: list("tables")
             .iter()
-            .take(FIGURES)
+            .take(MAX_FIGURES)
             .map(|value| Table {
-                label: within(value, "label"),
+                label: field(value, "label"),
                 columns: texts(
                     value["columns"].as_array().map_or(&[], Vec::as_slice),
-                    TOPICS,
+                    MAX_TOPICS,
                 ),
-                content: within(value, "says"),
+                content: field(value, "says"),
             })
             .collect(),
-        identifiers: identifiers(&texts(&list("identifiers"), IDENTIFIERS), layer),
-        language: text("language", 20),
+        identifiers: identifiers(&texts(&list("identifiers"), MAX_IDENTIFIERS), text_layer),
+        language: text("language", MAX_LANGUAGE),
         duplicate_of: None,
     };
-    match flaw(&page) {
-        Some(class) => Err(class),
-        None => Ok(page),
-    }
+    validate(&description).map(|()| description)
 }
 
-/// What people look for by its letters; what the text layer has, too, is sure.
-fn identifiers(all: &[String], layer: &str) -> Vec<Identifier> {
-    let dense = |text: &str| -> String {
-        let solid = text.chars().filter(|c| !c.is_whitespace());
-        solid.flat_map(char::to_lowercase).collect()
+/// Removes duplicates and confirms the identifiers that the text layer contains, ignoring case and whitespace.
+fn identifiers(texts: &[String], text_layer: &str) -> Vec<Identifier> {
+    let normalize = |text: &str| -> String {
+        let visible = text.chars().filter(|c| !c.is_whitespace());
+        visible.flat_map(char::to_lowercase).collect()
     };
-    let layer = dense(layer);
-    let mut found: Vec<Identifier> = Vec::new();
-    for text in all {
-        if found.iter().all(|known| known.text != *text) {
-            found.push(Identifier {
-                confirmed: layer.contains(&dense(text)),
+    let text_layer = normalize(text_layer);
+    let mut unique: Vec<Identifier> = Vec::new();
+    for text in texts {
+        if unique.iter().all(|other| other.text != *text) {
+            unique.push(Identifier {
+                confirmed: text_layer.contains(&normalize(text)),
                 text: text.clone(),
             });
         }
     }
-    found
+    unique
 }
 
-/// A value as a line of text of at most so many characters.
-fn bounded(value: &Value, most: usize) -> String {
+/// Converts a value to one line of text of at most `max_chars` characters.
+fn single_line(value: &Value, max_chars: usize) -> String {
     let text = match value {
         Value::String(text) => text.split_whitespace().collect::<Vec<_>>().join(" "),
         Value::Number(number) => number.to_string(),
         _ => String::new(),
     };
-    text.chars().take(most).collect()
+    text.chars().take(max_chars).collect()
 }
 
-/// What is wrong with a description that could be read.
-fn flaw(page: &Description) -> Option<FailureClass> {
-    let said = format!("{} {}", page.title, page.summary);
-    let letters = said.chars().filter(|c| c.is_alphanumeric()).count();
-    if letters < BRIEF && page.legible {
-        return Some(FailureClass::TooBrief);
+/// Checks that title and summary of a parsed description are text.
+fn validate(description: &Description) -> Result<(), FailureClass> {
+    let text = format!("{} {}", description.title, description.summary);
+    let letters = text.chars().filter(|c| c.is_alphanumeric()).count();
+    if letters < MIN_LETTERS && description.legible {
+        return Err(FailureClass::TooBrief);
     }
-    let solid = said.chars().filter(|c| !c.is_whitespace()).count();
-    let longest = said
+    let visible = text.chars().filter(|c| !c.is_whitespace()).count();
+    let longest_word = text
         .split_whitespace()
         .map(|word| word.chars().count())
         .max();
-    let strange = said.contains('\u{fffd}') || letters * 10 < solid * 6;
-    (strange || longest > Some(60)).then_some(FailureClass::Gibberish)
+    let is_mostly_symbols = text.contains('\u{fffd}') || letters * 10 < visible * 6;
+    match is_mostly_symbols || longest_word > Some(60) {
+        true => Err(FailureClass::Gibberish),
+        false => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -250,52 +262,55 @@ mod tests {
     const GOOD: &str = r#"{"rotation": 90, "legible": true, "title": "12.1 Fault codes", "summary": "What each fault code means.",
         "topics": ["faults"], "figures": [], "tables": [{"label": "Table 3", "columns": ["code", "meaning"], "says": "codes"}],
         "identifiers": ["E-104", "E 105", "X-9", "E-104"], "language": "en"}"#;
-    const LAYER: &str = "Fault codes\nE-104 no flow\nE105 no water";
+    const TEXT_LAYER: &str = "Fault codes\nE-104 no flow\nE105 no water";
 
     #[test]
-    fn good_answers_are_read_and_identifiers_checked() {
+    fn valid_answers_are_parsed_and_identifiers_confirmed_by_the_text_layer() {
         for answer in [
             GOOD.to_owned(),
             format!("Sure, here it is:\n```json\n{GOOD}\n```\nAnything else?"),
             format!("[{GOOD}]"),
         ] {
-            let page = single(&answer, false, LAYER).unwrap();
+            let page = parse_page(&answer, false, TEXT_LAYER).unwrap();
             assert_eq!(
                 (page.rotation, page.title.as_str()),
                 (90, "12.1 Fault codes")
             );
             assert_eq!(page.tables[0].columns, ["code", "meaning"]);
-            let sure: Vec<(&str, bool)> = page
+            let confirmed: Vec<(&str, bool)> = page
                 .identifiers
                 .iter()
                 .map(|i| (i.text.as_str(), i.confirmed))
                 .collect();
-            assert_eq!(sure, [("E-104", true), ("E 105", true), ("X-9", false)]);
+            assert_eq!(
+                confirmed,
+                [("E-104", true), ("E 105", true), ("X-9", false)]
+            );
         }
     }
 
     #[test]
-    fn what_was_cut_keeps_its_whole_fields() {
+    fn truncated_answers_keep_their_complete_fields() {
         let cut = &GOOD[..GOOD.find("\"columns\"").unwrap() + 20];
-        let page = single(cut, true, LAYER).unwrap();
+        let page = parse_page(cut, true, TEXT_LAYER).unwrap();
         assert_eq!(page.topics, ["faults"]);
         assert_eq!(page.tables[0].label, "Table 3");
         assert_eq!(
-            single(&GOOD[..40], true, LAYER),
+            parse_page(&GOOD[..40], true, TEXT_LAYER),
             Err(FailureClass::Truncated)
         );
         assert_eq!(
-            single("{\"title", true, LAYER),
+            parse_page("{\"title", true, TEXT_LAYER),
             Err(FailureClass::Truncated)
         );
         assert_eq!(
-            single("{\"title", false, LAYER),
+            parse_page("{\"title", false, TEXT_LAYER),
             Err(FailureClass::Unparsable)
         );
     }
 
     #[test]
-    fn bad_answers_have_a_class() {
+    fn invalid_answers_have_a_failure_class() {
         let answer = |title: &str, summary: &str| {
             format!("{{\"title\": \"{title}\", \"summary\": \"{summary}\"}}")
         };
@@ -319,12 +334,12 @@ mod tests {
                 FailureClass::Gibberish,
             ),
         ] {
-            assert_eq!(single(&answer, false, ""), Err(class), "{answer}");
+            assert_eq!(parse_page(&answer, false, ""), Err(class), "{answer}");
         }
     }
 
     #[test]
-    fn several_pages_are_told_apart_by_their_numbers() {
+    fn descriptions_of_several_pages_are_assigned_by_number() {
         let object = |page: u32, title: &str| {
             format!(
                 "{{\"page\": {page}, \"title\": \"{title}\", \"summary\": \"A sentence about the pump.\"}}"
@@ -337,17 +352,18 @@ mod tests {
             object(5, "First page of all"),
             object(6, "Wiring of the pump"),
             object(6, "Wiring of the valve"),
-            object(99, "A page nobody sent"),
+            object(99, "A page that was not sent"),
         );
-        let layers: BTreeMap<u32, String> = (3..=7).map(|page| (page, String::new())).collect();
-        let found = several(&answer, false, &layers);
-        assert_eq!(found[&3].as_ref().unwrap().title, "Safety of the pump");
+        let text_layers: BTreeMap<u32, String> =
+            (3..=7).map(|page| (page, String::new())).collect();
+        let results = parse_pages(&answer, false, &text_layers);
+        assert_eq!(results[&3].as_ref().unwrap().title, "Safety of the pump");
         for page in 4..=7 {
-            assert_eq!(found[&page], Err(FailureClass::Mislabelled), "{page}");
+            assert_eq!(results[&page], Err(FailureClass::Mislabelled), "{page}");
         }
         let cut = format!("[{}, {{\"page\": 4, \"ti", object(3, "Safety of the pump"));
-        let found = several(&cut, true, &layers);
-        assert!(found[&3].is_ok());
-        assert_eq!(found[&5], Err(FailureClass::Truncated));
+        let results = parse_pages(&cut, true, &text_layers);
+        assert!(results[&3].is_ok());
+        assert_eq!(results[&5], Err(FailureClass::Truncated));
     }
 }

@@ -1,37 +1,38 @@
-//! Which model describes pages on which machine.
+//! Recommended vision-language models by memory of the machine.
 //!
-//! Memory in use and words a second come from what people measured on Macs, accuracy on DocVQA (validation or test, ANLS
-//! in per cent) from the models' own reports: Qwen2.5-VL (arXiv 2502.13923), SmolVLM (arXiv 2504.05299, the 500 M model).
+//! Memory and tokens per second were measured by users on Macs; accuracy on DocVQA (validation or test, ANLS in per cent)
+//! is from the models' own reports: Qwen2.5-VL (arXiv 2502.13923), SmolVLM (arXiv 2504.05299, the 500 M model).
 
 use serde::Serialize;
 
 const GB: u64 = 1_000_000_000;
 
-/// A model that describes pages.
+/// Known vision-language model.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Tier {
-    /// Hub id, for `mlx_vlm.server` or another server of MLX.
+    /// Hub id, for `mlx_vlm.server` or another MLX server.
     pub model: &'static str,
-    /// Bytes of memory in use while it describes.
+    /// Bytes of memory in use while it describes pages.
     pub memory: u64,
-    /// Tokens a second of one answer, where somebody measured that on an Apple GPU.
+    /// Tokens per second of one answer on an Apple GPU; `None` if not measured.
     pub tokens_per_second: Option<f64>,
-    /// DocVQA, per cent.
+    /// DocVQA accuracy, per cent.
     pub docvqa: Option<f64>,
-    /// Machines with less memory should not use it, in bytes; none where another one is always better.
-    pub from: Option<u64>,
-    /// What a person should know.
+    /// Bytes of machine memory from which it is recommended; `None` if another model is always better.
+    #[serde(rename = "from")]
+    pub min_memory: Option<u64>,
+    /// Note for people.
     pub note: &'static str,
 }
 
-/// All of them, the recommended ones from small machines to large.
+/// All known models; the recommended ones in order of machine memory.
 pub const TIERS: [Tier; 8] = [
     Tier {
         model: "mlx-community/SmolVLM2-500M-Video-Instruct-mlx",
         memory: 2 * GB,
         tokens_per_second: None,
         docvqa: Some(70.5),
-        from: Some(0),
+        min_memory: Some(0),
         note: "misreads about one value in three: its descriptions help to find pages, do not quote them",
     },
     Tier {
@@ -39,7 +40,7 @@ pub const TIERS: [Tier; 8] = [
         memory: 4 * GB,
         tokens_per_second: Some(225.0),
         docvqa: Some(93.9),
-        from: None,
+        min_memory: None,
         note: "where the 7B fits, take that",
     },
     Tier {
@@ -47,7 +48,7 @@ pub const TIERS: [Tier; 8] = [
         memory: 6 * GB,
         tokens_per_second: Some(94.0),
         docvqa: Some(95.7),
-        from: Some(20 * GB),
+        min_memory: Some(20 * GB),
         note: "",
     },
     Tier {
@@ -55,7 +56,7 @@ pub const TIERS: [Tier; 8] = [
         memory: 28 * GB,
         tokens_per_second: None,
         docvqa: Some(94.8),
-        from: None,
+        min_memory: None,
         note: "from 64 GB, beside the 7B: slower, better at figures",
     },
     Tier {
@@ -63,7 +64,7 @@ pub const TIERS: [Tier; 8] = [
         memory: 50 * GB,
         tokens_per_second: None,
         docvqa: Some(96.4),
-        from: Some(190 * GB),
+        min_memory: Some(190 * GB),
         note: "",
     },
     Tier {
@@ -71,7 +72,7 @@ pub const TIERS: [Tier; 8] = [
         memory: 3 * GB,
         tokens_per_second: None,
         docvqa: None,
-        from: None,
+        min_memory: None,
         note: "",
     },
     Tier {
@@ -79,7 +80,7 @@ pub const TIERS: [Tier; 8] = [
         memory: 5 * GB,
         tokens_per_second: Some(173.0),
         docvqa: None,
-        from: None,
+        min_memory: None,
         note: "",
     },
     Tier {
@@ -87,34 +88,36 @@ pub const TIERS: [Tier; 8] = [
         memory: 8 * GB,
         tokens_per_second: None,
         docvqa: None,
-        from: None,
+        min_memory: None,
         note: "",
     },
 ];
 
-/// The model for a machine with so many bytes of memory.
-pub fn recommended(memory: u64) -> &'static Tier {
+/// Returns the model for a machine with `machine_memory` bytes.
+pub fn recommended(machine_memory: u64) -> &'static Tier {
     let fitting = TIERS
         .iter()
-        .filter(|tier| tier.from.is_some_and(|from| from <= memory));
-    fitting.max_by_key(|tier| tier.from).unwrap_or(&TIERS[0])
+        .filter(|tier| tier.min_memory.is_some_and(|min| min <= machine_memory));
+    fitting
+        .max_by_key(|tier| tier.min_memory)
+        .unwrap_or(&TIERS[0])
 }
 
-/// What is known of a model by a name that holds family and size, such as `qwen2.5vl:7b` or a hub id; none where there is nothing.
-pub fn known(model: &str) -> Option<&'static Tier> {
-    let plain = |name: &str| {
-        let name = name.rsplit('/').next().unwrap_or_default().to_lowercase();
+/// Finds a model by a name that contains family and size, such as `qwen2.5vl:7b` or a hub id.
+pub fn find(model: &str) -> Option<&'static Tier> {
+    let normalize = |name: &str| {
+        let name = name.to_lowercase();
         name.replace(|c: char| !c.is_ascii_alphanumeric(), "")
     };
-    let wanted = model.to_lowercase();
-    let wanted = wanted.replace(|c: char| !c.is_ascii_alphanumeric(), "");
-    // A tier's name up to `Instruct`: family and size, which servers name in different ways.
-    let core = |tier: &Tier| {
-        let name = plain(tier.model);
+    let model = normalize(model);
+    // The name up to `Instruct`: family and size, which servers write in different ways.
+    let family_and_size = |tier: &Tier| {
+        let name = normalize(tier.model.rsplit('/').next().unwrap_or_default());
         name.split("instruct").next().unwrap_or_default().to_owned()
     };
-    let fits = |tier: &&Tier| wanted.contains(&core(tier));
-    TIERS.iter().find(fits)
+    TIERS
+        .iter()
+        .find(|tier| model.contains(&family_and_size(tier)))
 }
 
 #[cfg(test)]
@@ -122,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn machines_have_their_model() {
+    fn recommended_model_fits_half_of_the_machine() {
         for (gb, model) in [
             (8, "SmolVLM2-500M"),
             (16, "SmolVLM2-500M"),
@@ -133,7 +136,6 @@ mod tests {
             (192, "Qwen2.5-VL-72B"),
             (256, "Qwen2.5-VL-72B"),
         ] {
-            // What a machine of 32 GB says of itself.
             let tier = recommended(gb * GB);
             assert!(tier.model.contains(model), "{gb}: {}", tier.model);
             assert!(tier.memory < gb * GB / 2, "{gb}");
@@ -141,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn servers_name_models_in_their_own_ways() {
+    fn models_are_found_by_the_names_of_every_server() {
         for (name, model) in [
             ("qwen2.5vl:7b", Some("Qwen2.5-VL-7B")),
             (
@@ -156,7 +158,7 @@ mod tests {
             ),
             ("llava:13b", None),
         ] {
-            let found = known(name).map(|tier| tier.model);
+            let found = find(name).map(|tier| tier.model);
             assert_eq!(found.is_some(), model.is_some(), "{name}: {found:?}");
             assert!(
                 model.is_none_or(|model| found.unwrap_or_default().contains(model)),

@@ -34,7 +34,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
             "qwen",
         ],
     ),
-    ("vlm", &["page", "patch", "checkpoint", "qwen"]),
+    ("vlm", &["page", "units", "patch", "checkpoint", "qwen"]),
     ("store", &["page", "vectors", "pooling", "units"]),
     ("measure", &["units", "qwen"]),
     (

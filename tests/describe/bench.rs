@@ -1,17 +1,17 @@
-//! `ingest bench describe`: candidates beside each other.
+//! `ingest bench describe`: comparison of candidates.
 
 use std::path::Path;
 
 use serde_json::{Value, json};
 
 use crate::desk::{Desk, Done, manual};
-use crate::fake::{Asked, Dialect, Fake, Reply};
+use crate::fake_server::{Dialect, FakeServer, ReceivedRequest, Reply};
+use crate::library::{description, library_of};
 use crate::mlx::Server;
 use crate::ollama::Ollama;
-use crate::shelf::{description, shelf_of};
 use crate::support::pdf;
 
-/// Four pages whose descriptions share words with them.
+/// Four stored pages that share words with their descriptions.
 fn library() -> Desk {
     let texts = [
         "Resetting the alarm: silences the buzzer of the panel",
@@ -19,24 +19,28 @@ fn library() -> Desk {
         "Fault codes: the circulator stands still in winter",
         "Another page that says something else",
     ];
-    shelf_of(&texts).with("INGEST_DESCRIBE_MEGAPIXELS", "0.3")
+    library_of(&texts).with("INGEST_DESCRIBE_MEGAPIXELS", "0.3")
 }
 
 fn questions(desk: &Desk) -> String {
-    let asked = json!([
+    let questions = json!([
         {"question": "What silences the panel?", "manual": "pump.pdf", "pages": [1], "answers": ["reset"]},
         {"question": "Which code?", "manual": "pump.pdf", "pages": [3], "answers": ["E-104"]},
         {"question": "On a page that is not there?", "manual": "pump.pdf", "pages": [9], "answers": ["no"]},
     ]);
-    desk.write("asked.json", asked.to_string().as_bytes());
-    "asked.json".to_owned()
+    desk.write("questions.json", questions.to_string().as_bytes());
+    "questions.json".to_owned()
 }
 
-/// Describes as it should, and answers what it is asked when it sees the page.
-fn honest(asked: &Asked) -> Reply {
-    let body = asked.body.to_string();
-    let all: Vec<String> = asked.pages.iter().map(|&page| description(page)).collect();
-    Reply::Say(match (body.contains("Question:"), &all[..]) {
+/// Correct descriptions, and answers to questions that come with an image.
+fn correct(request: &ReceivedRequest) -> Reply {
+    let body = request.body.to_string();
+    let all: Vec<String> = request
+        .pages
+        .iter()
+        .map(|&page| description(page))
+        .collect();
+    Reply::Answer(match (body.contains("Question:"), &all[..]) {
         (true, []) => "I see no page".to_owned(),
         (true, _) if body.contains("Which code?") => "The E-104.".to_owned(),
         (true, _) => "the reset button".to_owned(),
@@ -45,20 +49,20 @@ fn honest(asked: &Asked) -> Reply {
     })
 }
 
-/// Confuses pages that are asked about together, and never looks.
-fn confused(asked: &Asked) -> Reply {
-    if asked.body.to_string().contains("Question:") {
-        return Reply::Say("E 104".to_owned());
+/// Swaps the pages of a request, and gives the same answer with and without an image.
+fn confused(request: &ReceivedRequest) -> Reply {
+    if request.body.to_string().contains("Question:") {
+        return Reply::Answer("E 104".to_owned());
     }
-    match &asked.pages[..] {
-        [one] => Reply::Say(description(*one)),
+    match &request.pages[..] {
+        [one] => Reply::Answer(description(*one)),
         all => {
-            let turned = all.iter().zip(all.iter().rev());
-            let swapped = turned.map(|(&label, &page)| {
+            let pairs = all.iter().zip(all.iter().rev());
+            let swapped = pairs.map(|(&label, &page)| {
                 let (own, other) = (format!("\"page\": {page},"), format!("\"page\": {label},"));
                 description(page).replace(&own, &other)
             });
-            Reply::Say(format!("[{}]", swapped.collect::<Vec<_>>().join(", ")))
+            Reply::Answer(format!("[{}]", swapped.collect::<Vec<_>>().join(", ")))
         }
     }
 }
@@ -72,8 +76,8 @@ fn bench(desk: &Desk, candidates: &[&str], more: &[&str]) -> Done {
     desk.run(&args)
 }
 
-/// The ways of asking that four pages allow, with sizes 1, 2, 4 and 20.
-const WAYS: [(&str, u64); 5] = [
+/// Approaches that four pages allow, with batches of 1, 2, 4 and 20.
+const APPROACHES: [(&str, u64); 5] = [
     ("sequential", 1),
     ("lanes", 2),
     ("lanes", 4),
@@ -81,11 +85,11 @@ const WAYS: [(&str, u64); 5] = [
     ("interleaved", 4),
 ];
 
-/// An honest model and one that confuses pages, by their rows.
-fn check_ways(honest: &Value, confused: &Value) {
-    let rows = honest["rows"].as_array().unwrap();
-    assert_eq!(rows.len(), WAYS.len());
-    for (row, (approach, batch)) in rows.iter().zip(WAYS) {
+/// Checks the rows of a correct model and of one that confuses pages.
+fn check_approaches(correct: &Value, confused: &Value) {
+    let rows = correct["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), APPROACHES.len());
+    for (row, (approach, batch)) in rows.iter().zip(APPROACHES) {
         assert_eq!(
             (&row["approach"], &row["batch"]),
             (&approach.into(), &batch.into())
@@ -117,24 +121,24 @@ fn check_ways(honest: &Value, confused: &Value) {
 }
 
 #[test]
-fn candidates_are_measured_judged_and_ranked() {
+fn candidates_are_measured_graded_and_ranked() {
     let desk = library();
-    let good = Fake::start(Dialect::OpenAi, honest);
-    let bad = Fake::start(Dialect::Ollama, confused);
+    let good = FakeServer::start(Dialect::OpenAi, correct);
+    let bad = FakeServer::start(Dialect::Ollama, confused);
     let names = [
         format!("openai=tiny@{}", good.url),
         format!("ollama=tiny@{}", bad.url),
         "openai=tiny@http://127.0.0.1:9".to_owned(),
     ];
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let asked = questions(&desk);
+    let questions = questions(&desk);
     let files = [
         "--markdown",
         "r.md",
         "--html",
         "r.html",
         "--questions",
-        &asked,
+        &questions,
     ];
     let more = [
         &files[..],
@@ -143,11 +147,11 @@ fn candidates_are_measured_judged_and_ranked() {
     .concat();
     let done = bench(&desk, &names, &more);
     let report = done.json();
-    assert_eq!(done.code, 1, "one of three is fit for use: {}", done.err);
+    assert_eq!(done.code, 1, "one of three passes: {}", done.err);
     let [first, second, third] = &report["candidates"].as_array().unwrap()[..] else {
         panic!("{report}");
     };
-    check_ways(first, second);
+    check_approaches(first, second);
     let answers = &first["answers"];
     assert_eq!(
         (&answers["simple"], &answers["vqa"], &answers["blind_vqa"]),
@@ -158,7 +162,7 @@ fn candidates_are_measured_judged_and_ranked() {
     assert_eq!(first["verdict"]["grade"], "pass", "{}", first["verdict"]);
     assert_eq!(second["verdict"]["grade"], "fail", "{}", second["verdict"]);
     assert!(
-        third["error"].as_str().unwrap().contains("is away"),
+        third["error"].as_str().unwrap().contains("is unavailable"),
         "{third}"
     );
     assert_eq!(report["rankings"]["accuracy"][0], names[0]);
@@ -179,16 +183,16 @@ fn candidates_are_measured_judged_and_ranked() {
 }
 
 #[test]
-fn pages_of_different_manuals_are_not_asked_about_together() {
+fn a_request_holds_pages_of_one_manual_only() {
     let desk = library();
     desk.write(
         "valve.pdf",
         &pdf::good(&["Closing the valve", "Opening the valve"]),
     );
     assert_eq!(desk.run(&["valve.pdf"]).code, 0);
-    let fake = Fake::start(Dialect::OpenAi, honest);
+    let fake = FakeServer::start(Dialect::OpenAi, correct);
     let name = format!("openai=tiny@{}", fake.url);
-    let ways = [
+    let options = [
         "--approach",
         "interleaved",
         "--batch",
@@ -197,7 +201,7 @@ fn pages_of_different_manuals_are_not_asked_about_together() {
         "1",
         "--json",
     ];
-    let report = bench(&desk, &[&name], &ways).json();
+    let report = bench(&desk, &[&name], &options).json();
     let round = &report["candidates"][0]["rows"][0]["rounds"][0];
     assert_eq!(
         (&round["described"], &round["questions"]),
@@ -205,9 +209,9 @@ fn pages_of_different_manuals_are_not_asked_about_together() {
         "{round}"
     );
     let wrong = bench(&desk, &["lmstudio=x"], &[]);
-    let told = "there is no runner `lmstudio`; there are mlx-vlm, ollama, mlx and openai";
+    let message = "there is no runner `lmstudio`; there are mlx-vlm, ollama, mlx and openai";
     assert!(
-        wrong.code == 64 && wrong.err.contains(told),
+        wrong.code == 64 && wrong.err.contains(message),
         "{}",
         wrong.err
     );
@@ -220,9 +224,9 @@ fn pages_of_different_manuals_are_not_asked_about_together() {
 }
 
 #[test]
-fn people_get_tables() {
+fn text_output_is_a_table() {
     let desk = library();
-    let good = Fake::start(Dialect::OpenAi, honest);
+    let good = FakeServer::start(Dialect::OpenAi, correct);
     let name = format!("openai=tiny@{}", good.url);
     let shown = bench(
         &desk,
@@ -243,29 +247,29 @@ fn people_get_tables() {
 }
 
 #[test]
-fn answers_of_many_people_are_counted_as_vqa_counts_them() {
+fn answers_of_several_annotators_are_scored_by_the_vqa_metric() {
     let desk = Desk::tiny();
     desk.write(
         "COCO_val2014_000000000042.pdf",
         &pdf::good(&["a bus in the street"]),
     );
     assert_eq!(desk.run(&["COCO_val2014_000000000042.pdf"]).code, 0);
-    let people = [
+    let labels = [
         "red", "red", "Red.", "blue", "blue", "dark", "dark", "dark", "dark", "green",
     ];
-    let people: Vec<Value> = people
+    let labels: Vec<Value> = labels
         .iter()
         .map(|answer| json!({"answer": answer}))
         .collect();
-    let asked =
+    let questions =
         json!({"questions": [{"image_id": 42, "question": "What colour?", "question_id": 7}]});
-    let told = json!({"annotations": [{"question_id": 7, "answers": people}]});
-    desk.write("q.json", asked.to_string().as_bytes());
-    desk.write("a.json", told.to_string().as_bytes());
-    let fake = Fake::start(Dialect::OpenAi, |asked| {
-        match asked.body.to_string().contains("What colour?") {
-            true => Reply::Say("the red".to_owned()),
-            false => Reply::Say(description(1)),
+    let annotations = json!({"annotations": [{"question_id": 7, "answers": labels}]});
+    desk.write("q.json", questions.to_string().as_bytes());
+    desk.write("a.json", annotations.to_string().as_bytes());
+    let fake = FakeServer::start(Dialect::OpenAi, |request| {
+        match request.body.to_string().contains("What colour?") {
+            true => Reply::Answer("the red".to_owned()),
+            false => Reply::Answer(description(1)),
         }
     });
     let name = format!("openai=tiny@{}", fake.url);
@@ -284,7 +288,7 @@ fn answers_of_many_people_are_counted_as_vqa_counts_them() {
 }
 
 #[test]
-fn real_servers_side_by_side() {
+fn mlx_vlm_and_ollama_are_compared() {
     let reciter = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/reciter/model");
     let mlx = Server::serve(reciter.clone());
     let desk = Desk::built_in().with("INGEST_DESCRIBE_MEGAPIXELS", "0.2");
@@ -299,7 +303,7 @@ fn real_servers_side_by_side() {
         format!("ollama=stop@{}", ollama.url),
     ];
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let ways = [
+    let options = [
         "--approach",
         "sequential,lanes",
         "--batch",
@@ -308,19 +312,19 @@ fn real_servers_side_by_side() {
         "1",
         "--json",
     ];
-    let done = bench(&desk, &names, &ways);
+    let done = bench(&desk, &names, &options);
     let report = done.json();
-    let [knows, recites] = &report["candidates"].as_array().unwrap()[..] else {
+    let [correct, nonsense] = &report["candidates"].as_array().unwrap()[..] else {
         panic!("{report}");
     };
     let round = |candidate: &Value| candidate["rows"][0]["rounds"][0].clone();
-    assert_eq!(round(knows)["described"], 4, "{knows}{}", done.err);
-    // Says the same of every page, and no JSON.
+    assert_eq!(round(correct)["described"], 4, "{correct}{}", done.err);
+    // It gives the same answer for every page, and no JSON.
     assert_eq!(
-        (&round(recites)["failed"], &recites["verdict"]["grade"]),
+        (&round(nonsense)["failed"], &nonsense["verdict"]["grade"]),
         (&4.into(), &"fail".into())
     );
-    for candidate in [knows, recites] {
+    for candidate in [correct, nonsense] {
         assert!(candidate["load"].as_f64().unwrap() > 0.0, "{candidate}");
         assert_eq!(candidate["consistency"]["alone"], 1.0, "{candidate}");
         let round = round(candidate);

@@ -3,16 +3,16 @@
 use serde_json::{Value, json};
 
 use crate::desk::{Desk, manual};
-use crate::fake::{Asked, Dialect, Fake, Reply};
+use crate::fake_server::{Dialect, FakeServer, ReceivedRequest, Reply};
+use crate::library::{describe_json, description, library};
 use crate::shape::assert_shape;
-use crate::shelf::{description, shelf, tally};
 
 const TALLY: &str =
     "blank described failed kept manuals memory retries seconds stopped tokens twins";
 
 /// Describes the first page, and says of the others what is no description.
-fn first_only(asked: &Asked) -> Reply {
-    Reply::Say(match asked.pages.first() {
+fn first_only(request: &ReceivedRequest) -> Reply {
+    Reply::Answer(match request.pages.first() {
         Some(1) => description(1).replace(
             "\"topics\"",
             "\"figures\": [{\"label\": \"Fig. 1\", \"says\": \"the buzzer\"}], \
@@ -23,19 +23,19 @@ fn first_only(asked: &Asked) -> Reply {
 }
 
 #[test]
-fn descriptions() {
-    let desk = shelf();
-    let fake = Fake::start(Dialect::OpenAi, first_only);
-    let (code, told) = tally(&desk, Dialect::OpenAi, &fake, &["--interleave", "1"]);
-    let classes: Vec<&str> = told["retries"]
+fn describe_json_and_stored_annotations_have_the_documented_keys() {
+    let desk = library();
+    let fake = FakeServer::start(Dialect::OpenAi, first_only);
+    let (code, report) = describe_json(&desk, Dialect::OpenAi, &fake, &["--interleave", "1"]);
+    let classes: Vec<&str> = report["retries"]
         .as_object()
         .unwrap()
         .keys()
         .map(String::as_str)
         .collect();
-    assert_eq!(code, 1, "{told}");
+    assert_eq!(code, 1, "{report}");
     assert_shape(
-        &told,
+        &report,
         &[
             &format!("$: {TALLY}"),
             "$.failed[]: class page why",
@@ -44,7 +44,7 @@ fn descriptions() {
         ],
     );
     assert_eq!(
-        (&told["described"], &told["stopped"]),
+        (&report["described"], &report["stopped"]),
         (&json!(1), &json!(false))
     );
     annotations(&desk);
@@ -78,15 +78,15 @@ fn annotations(desk: &Desk) {
 }
 
 #[test]
-fn runners_beside_each_other() {
-    let desk = shelf().with("INGEST_DESCRIBE_MEGAPIXELS", "0.3");
-    let asked =
+fn bench_describe_json_has_the_documented_keys() {
+    let desk = library().with("INGEST_DESCRIBE_MEGAPIXELS", "0.3");
+    let questions =
         json!([{"question": "Which?", "manual": "pump.pdf", "pages": [1], "answers": ["no"]}]);
-    desk.write("asked.json", asked.to_string().as_bytes());
-    let fake = Fake::start(Dialect::OpenAi, |asked| {
-        match asked.body.to_string().contains("Question:") {
-            true => Reply::Say("no".to_owned()),
-            false => Reply::Say(description(asked.pages[0])),
+    desk.write("questions.json", questions.to_string().as_bytes());
+    let fake = FakeServer::start(Dialect::OpenAi, |request| {
+        match request.body.to_string().contains("Question:") {
+            true => Reply::Answer("no".to_owned()),
+            false => Reply::Answer(description(request.pages[0])),
         }
     });
     let candidate = format!("openai=tiny@{}", fake.url);
@@ -97,7 +97,7 @@ fn runners_beside_each_other() {
         "--candidate",
         &candidate,
         "--questions",
-        "asked.json",
+        "questions.json",
     ];
     let done = desk.run(&[&args[..], &ways, &["--json"]].concat());
     assert_shape(
@@ -120,9 +120,9 @@ fn runners_beside_each_other() {
 }
 
 #[test]
-fn stored_and_described_at_once() {
-    let fake = Fake::start(Dialect::OpenAi, |asked| {
-        Reply::Say(description(asked.pages[0]))
+fn ingest_with_describe_json_has_the_documented_keys() {
+    let fake = FakeServer::start(Dialect::OpenAi, |request| {
+        Reply::Answer(description(request.pages[0]))
     });
     let desk = Desk::built_in()
         .with("INGEST_DESCRIBE_RUNNER", "openai")

@@ -1,4 +1,4 @@
-//! `ingest describe`: real servers, and one that fails on demand.
+//! `ingest describe` with real model servers and with a fake one.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
@@ -7,16 +7,16 @@ mod bench;
 #[allow(dead_code, reason = "shared with other tests")]
 mod desk;
 mod failures;
-mod fake;
+mod fake_server;
 mod json;
+mod library;
 mod mlx;
 mod ollama;
 mod pages;
 mod reciter;
+mod server;
 #[path = "../support/shape.rs"]
 mod shape;
-mod shelf;
-mod state;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod support;

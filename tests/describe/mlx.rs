@@ -1,4 +1,4 @@
-//! The real `mlx_vlm.server`, on tiny models with random weights: they never say JSON, but everything else is real.
+//! The real `mlx_vlm.server` with tiny models of random weights: their answers are never JSON.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -8,11 +8,11 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use serde_json::Value;
 
 use crate::desk::{Desk, Done};
-use crate::shelf::shelf;
+use crate::library::library;
 use crate::tools::{free_port, get, run, script, tool, until};
 
-/// The Python that runs the server, and the models, made once a run.
-fn made() -> &'static (String, PathBuf) {
+/// Python interpreter of the server and folder of the models, made once per run.
+fn environment() -> &'static (String, PathBuf) {
     static MADE: OnceLock<(String, PathBuf)> = OnceLock::new();
     MADE.get_or_init(|| {
         let python = tool("mlx-vlm.sh");
@@ -23,32 +23,32 @@ fn made() -> &'static (String, PathBuf) {
     })
 }
 
-/// One server at a time: they compute on the CPU.
-static TURN: Mutex<()> = Mutex::new(());
+/// One server at a time, as they compute on the CPU.
+static EXCLUSIVE: Mutex<()> = Mutex::new(());
 
-/// A server; killed when it goes.
+/// Server process; killed on drop.
 pub(crate) struct Server {
     child: Child,
     port: u16,
     model: PathBuf,
     log: tempfile::NamedTempFile,
-    _turn: MutexGuard<'static, ()>,
+    _exclusive: MutexGuard<'static, ()>,
 }
 
 impl Server {
-    /// One of the tiny models.
-    fn start(process_tree: &str) -> Self {
-        Self::serve(made().1.join(process_tree))
+    /// Serves one of the tiny models.
+    fn start(family: &str) -> Self {
+        Self::serve(environment().1.join(family))
     }
 
-    /// A model in a folder.
+    /// Serves the model in a folder.
     pub(crate) fn serve(model: PathBuf) -> Self {
         Self::serve_at(free_port(), model)
     }
 
     fn serve_at(port: u16, model: PathBuf) -> Self {
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let (python, _) = made();
+        let exclusive = EXCLUSIVE.lock().unwrap_or_else(PoisonError::into_inner);
+        let (python, _) = environment();
         let log = tempfile::NamedTempFile::new().unwrap();
         let child = Command::new(python)
             .args([
@@ -72,9 +72,9 @@ impl Server {
             port,
             model,
             log,
-            _turn: turn,
+            _exclusive: exclusive,
         };
-        until("the server answers", 180, || {
+        until("the server responds", 180, || {
             let ended = server.child.try_wait().unwrap();
             let log = || std::fs::read_to_string(server.log.path()).unwrap_or_default();
             assert!(ended.is_none(), "{ended:?}: {}", log());
@@ -87,12 +87,12 @@ impl Server {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// What the server counted.
+    /// Metrics of the server.
     fn metrics(&self) -> Value {
         get(&format!("{}/metrics", self.url())).unwrap()
     }
 
-    /// Describes with it.
+    /// Runs `ingest describe --json` with it.
     pub(crate) fn describe(&self, desk: &Desk, more: &[&str]) -> Done {
         let url = self.url();
         desk.run(
@@ -112,14 +112,14 @@ impl Drop for Server {
     }
 }
 
-/// Small pages and one attempt: the models compute on the CPU, and will say nonsense again.
+/// Small page images and one attempt: the models compute on the CPU, and a retry gives nonsense again.
 fn small() -> Desk {
-    shelf()
+    library()
         .with("INGEST_DESCRIBE_MEGAPIXELS", "0.1")
         .with("INGEST_DESCRIBE_ATTEMPTS", "1")
 }
 
-/// The classes that nonsense can have.
+/// Possible failure classes of nonsense.
 const NONSENSE: [&str; 5] = [
     "unparsable",
     "truncated",
@@ -129,15 +129,15 @@ const NONSENSE: [&str; 5] = [
 ];
 
 #[test]
-fn nonsense_of_a_real_server_ends_as_failed_pages() {
-    for (process_tree, gated) in [("qwen2.5-vl", false), ("qwen3-vl", true)] {
-        let server = Server::start(process_tree);
+fn nonsense_of_mlx_vlm_is_a_failure_and_requests_have_the_expected_fields() {
+    for family in ["qwen2.5-vl", "qwen3-vl"] {
+        let server = Server::start(family);
         let desk = small();
         let done = server.describe(&desk, &["--max-tokens", "40"]);
-        let told = done.json();
-        assert_eq!(done.code, 2, "{process_tree}: {told}{}", done.err);
-        let failed = told["failed"].as_array().unwrap();
-        assert_eq!(failed.len(), 3, "{told}");
+        let report = done.json();
+        assert_eq!(done.code, 2, "{family}: {report}{}", done.err);
+        let failed = report["failed"].as_array().unwrap();
+        assert_eq!(failed.len(), 3, "{report}");
         for failure in failed {
             assert!(
                 NONSENSE.contains(&failure["class"].as_str().unwrap()),
@@ -157,9 +157,9 @@ fn nonsense_of_a_real_server_ends_as_failed_pages() {
                 (&model.as_str().into(), &false.into())
             );
         }
-        let asked = metrics["summary"]["requests_started"].as_u64().unwrap();
-        assert_eq!(asked, 3, "{gated}: {metrics}");
-        // Several pictures in one question, then each page alone.
+        let requests = metrics["summary"]["requests_started"].as_u64().unwrap();
+        assert_eq!(requests, 3, "{metrics}");
+        // Several images in one request, then each page alone.
         let done = server.describe(
             &desk,
             &[
@@ -175,18 +175,18 @@ fn nonsense_of_a_real_server_ends_as_failed_pages() {
         );
         assert_eq!(done.code, 2, "{}", done.err);
         let metrics = server.metrics();
-        let pictures: Vec<u64> = metrics["recent"]
+        let image_counts: Vec<u64> = metrics["recent"]
             .as_array()
             .unwrap()
             .iter()
             .map(|entry| entry["image_count"].as_u64().unwrap())
             .collect();
-        assert!(pictures.contains(&3), "{pictures:?}");
+        assert!(image_counts.contains(&3), "{image_counts:?}");
     }
 }
 
 #[test]
-fn a_page_that_takes_too_long_is_cancelled_at_the_server() {
+fn deadline_cancels_the_request_at_the_server() {
     let server = Server::start("qwen2.5-vl");
     let desk = small().with("INGEST_DESCRIBE_DEADLINE_S", "6");
     let done = server.describe(&desk, &["--max-tokens", "6000", "--pages", "1"]);
@@ -195,13 +195,13 @@ fn a_page_that_takes_too_long_is_cancelled_at_the_server() {
     assert!(class == "deadline" || class == "repetition", "{class}");
     until("the server stops", 20, || {
         let summary = &server.metrics()["summary"];
-        let over = summary["in_flight"] == 0 && summary["requests_completed"] == 0;
-        over && summary["last_error"]["error"] == "stream_closed_before_completion"
+        let cancelled = summary["in_flight"] == 0 && summary["requests_completed"] == 0;
+        cancelled && summary["last_error"]["error"] == "stream_closed_before_completion"
     });
 }
 
 #[test]
-fn a_server_that_is_killed_in_mid_run_is_waited_for() {
+fn a_run_waits_for_a_killed_server_to_come_back() {
     let server = Server::start("qwen2.5-vl");
     let port = server.port;
     let desk = small();
@@ -219,16 +219,16 @@ fn a_server_that_is_killed_in_mid_run_is_waited_for() {
         "1",
     ];
     let running = desk.start(&args);
-    until("something is asked", 60, || {
+    until("a request has started", 60, || {
         server.metrics()["summary"]["requests_started"] != 0
     });
     drop(server);
-    let server = Server::serve_at(port, made().1.join("qwen2.5-vl"));
+    let server = Server::serve_at(port, environment().1.join("qwen2.5-vl"));
     let done = Done::from(running.wait_with_output().unwrap());
-    let told = done.json();
-    // Every page was asked in the end: none failed through the server.
-    let failed = told["failed"].as_array().unwrap();
-    assert_eq!(failed.len(), 3, "{told}{}", done.err);
+    let report = done.json();
+    // Every page was sent in the end: none has the class `server`.
+    let failed = report["failed"].as_array().unwrap();
+    assert_eq!(failed.len(), 3, "{report}{}", done.err);
     for failure in failed {
         assert!(
             NONSENSE.contains(&failure["class"].as_str().unwrap()),

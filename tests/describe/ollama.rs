@@ -1,5 +1,5 @@
-//! A real Ollama, built from its source, on a tiny model whose words are known: `Bright page: a drawing …` where it saw
-//! a page, `Nothing page: …` where no picture reached it (`tests/support/make_tiny_ollama.py`).
+//! A real Ollama, built from source, with a tiny model of known output: `Bright page: a drawing …` if it gets an image,
+//! `Nothing page: …` if not (`tests/support/make_tiny_ollama.py`).
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -12,18 +12,18 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::desk::{Desk, Done};
-use crate::fake::{Dialect, Fake, Reply};
-use crate::shelf::{describe, shelf};
+use crate::fake_server::{Dialect, FakeServer, Reply};
+use crate::library::{describe, library};
 use crate::tools::{free_port, get, post, run, script, tool, until};
 
-/// What the model says of a page that it saw, as far as a record of a failure goes.
-pub(crate) const SEEN: &str = "Bright page: a drawing of one pump, with its motor";
+/// Output of the model for a page image, as far as a failure quotes it.
+pub(crate) const OUTPUT: &str = "Bright page: a drawing of one pump, with its motor";
 
-/// The folder of a model: `stop` ends after its last word, `circle` begins anew, `stuck` repeats it for ever.
+/// Folder of a model: after its last word, `stop` ends, `circle` starts again, `stuck` repeats that word.
 fn model(ending: &str) -> PathBuf {
-    static MADE: Mutex<()> = Mutex::new(());
+    static LOCK: Mutex<()> = Mutex::new(());
     static PYTHON: OnceLock<String> = OnceLock::new();
-    let _turn = MADE.lock().unwrap();
+    let _lock = LOCK.lock().unwrap();
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("tiny-ollama-{ending}"));
     if !folder.join("Modelfile").exists() {
         let python = PYTHON.get_or_init(|| tool("python.sh"));
@@ -33,7 +33,7 @@ fn model(ending: &str) -> PathBuf {
     folder
 }
 
-/// A server with some of the models, each named after how it ends; killed with its runners when it goes.
+/// Server with some of the models, each named after its ending; terminated with its runners on drop.
 pub(crate) struct Ollama {
     child: Child,
     pub(crate) url: String,
@@ -58,7 +58,7 @@ impl Ollama {
         let serve = serve.stdout(log.try_clone().unwrap()).stderr(log);
         let child = serve.spawn().unwrap();
         let url = format!("http://{host}");
-        until("Ollama answers", 60, || {
+        until("Ollama responds", 60, || {
             get(&format!("{url}/api/version")).is_some()
         });
         for ending in endings {
@@ -68,19 +68,19 @@ impl Ollama {
         Self { child, url, home }
     }
 
-    /// Describes the pages of a desk.
+    /// Runs `ingest describe --json` with it.
     pub(crate) fn describe(&self, desk: &Desk, model: &str, more: &[&str]) -> Done {
         let args = ["describe", "--runner", "ollama", "--url", &self.url];
         desk.run(&[&args[..], &["--model", model, "--json"], more].concat())
     }
 
-    /// The models that are loaded.
+    /// Number of loaded models.
     fn loaded(&self) -> usize {
-        let known = get(&format!("{}/api/ps", self.url)).unwrap();
-        known["models"].as_array().unwrap().len()
+        let models = get(&format!("{}/api/ps", self.url)).unwrap();
+        models["models"].as_array().unwrap().len()
     }
 
-    /// Ends the server; its address and the folder with its models.
+    /// Terminates the server; returns its URL and the folder with its models.
     pub(crate) fn end(mut self) -> (String, tempfile::TempDir) {
         let home = std::mem::replace(&mut self.home, tempfile::tempdir().unwrap());
         (self.url.clone(), home)
@@ -93,7 +93,7 @@ impl Ollama {
 
 impl Drop for Ollama {
     fn drop(&mut self) {
-        // Told to end it takes its runners along; killed it would leave them.
+        // On SIGTERM it terminates its runners; on SIGKILL they would stay.
         drop(
             Command::new("kill")
                 .arg(self.child.id().to_string())
@@ -103,7 +103,7 @@ impl Drop for Ollama {
     }
 }
 
-/// The processes that run models for a server.
+/// Processes that run the models of a server.
 pub(crate) fn runners(server: u32) -> Vec<String> {
     let parent = server.to_string();
     let done = Command::new("pgrep")
@@ -114,16 +114,16 @@ pub(crate) fn runners(server: u32) -> Vec<String> {
     listed.lines().map(str::to_owned).collect()
 }
 
-/// Small pages and one attempt: the models say the same again.
+/// Small page images and one attempt: a retry gives the same answer.
 pub(crate) fn small() -> Desk {
-    shelf()
+    library()
         .with("INGEST_DESCRIBE_MEGAPIXELS", "0.2")
         .with("INGEST_DESCRIBE_ATTEMPTS", "1")
 }
 
-/// The classes and words of all failed pages.
-pub(crate) fn failures(told: &Value) -> Vec<(String, String)> {
-    let failed = told["failed"].as_array().unwrap().iter();
+/// Failure class and reason of all failed pages.
+pub(crate) fn failures(report: &Value) -> Vec<(String, String)> {
+    let failed = report["failed"].as_array().unwrap().iter();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     failed
         .map(|failure| (text(&failure["class"]), text(&failure["why"])))
@@ -131,45 +131,45 @@ pub(crate) fn failures(told: &Value) -> Vec<(String, String)> {
 }
 
 #[test]
-fn pages_reach_the_model_alone_and_together() {
+fn images_reach_the_model_alone_and_several_per_request() {
     let server = Ollama::start(&["stop"]);
-    for together in ["1", "3"] {
+    for interleave in ["1", "3"] {
         let desk = small();
-        let done = server.describe(&desk, "stop", &["--interleave", together]);
-        let told = done.json();
-        assert_eq!(done.code, 2, "{told}{}", done.err);
-        let failed = failures(&told);
-        assert_eq!(failed.len(), 3, "{told}");
+        let done = server.describe(&desk, "stop", &["--interleave", interleave]);
+        let report = done.json();
+        assert_eq!(done.code, 2, "{report}{}", done.err);
+        let failed = failures(&report);
+        assert_eq!(failed.len(), 3, "{report}");
         for (class, why) in failed {
             assert_eq!(class, "unparsable", "{why}");
-            assert!(why.starts_with(SEEN), "{why}");
+            assert!(why.starts_with(OUTPUT), "{why}");
         }
-        let asked_again = &told["retries"];
-        let expected = if together == "1" {
+        let retries = &report["retries"];
+        let expected = if interleave == "1" {
             Value::Null
         } else {
             3.into()
         };
-        assert_eq!(asked_again["unparsable"], expected, "{told}");
+        assert_eq!(retries["unparsable"], expected, "{report}");
     }
 }
 
 #[test]
-fn what_we_ask_is_put_before_the_model_in_our_order() {
+fn ollama_renders_texts_and_images_in_our_order() {
     let server = Ollama::start(&["stop"]);
-    let fake = Fake::start(Dialect::Ollama, |_| Reply::Say("[]".to_owned()));
+    let fake = FakeServer::start(Dialect::Ollama, |_| Reply::Answer("[]".to_owned()));
     let desk = small();
     describe(&desk, Dialect::Ollama, &fake, &["--interleave", "3"]);
-    let mut body = fake.questions()[0].body.clone();
+    let mut body = fake.requests()[0].body.clone();
     body["model"] = "stop".into();
     body["stream"] = false.into();
-    // Answers with what the model would be given.
+    // Ollama then replies with the rendered prompt.
     body["_debug_render_only"] = true.into();
-    let said = post(&format!("{}/api/chat", server.url), &body);
-    let said: Value = serde_json::from_str(&said).unwrap();
-    let given = &said["_debug_info"];
-    assert_eq!(given["image_count"], 3, "{said}");
-    let given = given["rendered_template"].as_str().unwrap();
+    let reply = post(&format!("{}/api/chat", server.url), &body);
+    let reply: Value = serde_json::from_str(&reply).unwrap();
+    let debug = &reply["_debug_info"];
+    assert_eq!(debug["image_count"], 3, "{reply}");
+    let prompt = debug["rendered_template"].as_str().unwrap();
     let order = [
         "Page 1 of 3",
         "[img-0]",
@@ -179,23 +179,23 @@ fn what_we_ask_is_put_before_the_model_in_our_order() {
         "[img-2]",
         "JSON",
     ];
-    let places: Vec<_> = order.iter().map(|words| given.rfind(words)).collect();
+    let positions: Vec<_> = order.iter().map(|text| prompt.rfind(text)).collect();
     assert!(
-        places.is_sorted() && places[0].is_some(),
-        "{places:?}: {given}"
+        positions.is_sorted() && positions[0].is_some(),
+        "{positions:?}: {prompt}"
     );
 }
 
-/// The processor time that a process has taken so far.
-fn time_of(process: &str) -> String {
+/// CPU time of a process so far.
+fn cpu_time(process: &str) -> String {
     run(Command::new("ps").args(["-o", "time=", "-p", process]))
 }
 
 #[test]
-fn answers_that_never_end_are_ended() {
+fn endless_answers_are_cancelled() {
     let server = Ollama::start(&["circle", "stuck"]);
-    // One says the same sentences again: we end it. The other says one word for ever: Ollama ends it, without a word.
-    // Left alone, each would go on for a minute.
+    // `circle` repeats its sentences: `ingest` cancels it. `stuck` repeats one word: Ollama closes the stream.
+    // Otherwise each would run for a minute.
     for model in ["circle", "stuck"] {
         let desk = small();
         let more = ["--interleave", "1", "--max-tokens", "90000", "--pages", "1"];
@@ -203,10 +203,10 @@ fn answers_that_never_end_are_ended() {
         let failed = failures(&done.json());
         let class: Vec<_> = failed.iter().map(|(class, _)| class.as_str()).collect();
         assert_eq!(class, ["repetition"], "{model}: {}", done.out);
-        until("the runner rests", 20, || {
+        until("the runner is idle", 20, || {
             let times = || -> Vec<String> {
                 let all = runners(server.child.id());
-                all.iter().map(|runner| time_of(runner)).collect()
+                all.iter().map(|runner| cpu_time(runner)).collect()
             };
             let before = times();
             thread::sleep(Duration::from_secs(2));
@@ -216,14 +216,14 @@ fn answers_that_never_end_are_ended() {
 }
 
 #[test]
-fn a_runner_that_is_killed_costs_no_page() {
+fn a_killed_ollama_runner_fails_no_page() {
     let server = Ollama::start(&["stop"]);
     let killed = AtomicBool::new(false);
-    let (over, pid) = (AtomicBool::new(false), server.child.id());
+    let (finished, pid) = (AtomicBool::new(false), server.child.id());
     let done = thread::scope(|scope| {
         scope.spawn(|| {
-            // Once the model is loaded and works: Ollama may wait for ever for a runner that died while it loaded.
-            while !over.load(Ordering::Relaxed) && !killed.load(Ordering::Relaxed) {
+            // Only once the model is loaded: Ollama may wait for ever for a runner that died while loading.
+            while !finished.load(Ordering::Relaxed) && !killed.load(Ordering::Relaxed) {
                 let all = if server.loaded() == 1 {
                     runners(pid)
                 } else {
@@ -237,17 +237,17 @@ fn a_runner_that_is_killed_costs_no_page() {
             }
         });
         let done = server.describe(&small(), "stop", &["--interleave", "1"]);
-        over.store(true, Ordering::Relaxed);
+        finished.store(true, Ordering::Relaxed);
         done
     });
     assert!(killed.load(Ordering::Relaxed));
-    let told = done.json();
-    let failed = failures(&told);
-    assert_eq!(failed.len(), 3, "{told}{}", done.err);
+    let report = done.json();
+    let failed = failures(&report);
+    assert_eq!(failed.len(), 3, "{report}{}", done.err);
     for (_, why) in failed {
-        assert!(why.starts_with(SEEN), "{why}: {}", server.log());
+        assert!(why.starts_with(OUTPUT), "{why}: {}", server.log());
     }
-    // It is loaded anew, and goes when it is told to.
+    // The model is loaded again, and `keep_alive` 0 unloads it.
     assert_eq!(server.loaded(), 1);
     let unload = json!({"model": "stop", "keep_alive": 0});
     post(&format!("{}/api/generate", server.url), &unload);

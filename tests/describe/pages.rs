@@ -1,4 +1,4 @@
-//! What a run does with pages: asks, stores, searches, goes on where it ended.
+//! Pages of a run: requests, storing, searching, resuming.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,29 +7,33 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::desk::{Desk, manual};
-use crate::fake::{Dialect, Fake, Reply};
-use crate::shelf::{describe, description, shelf, shelf_of, tally};
+use crate::fake_server::{Dialect, FakeServer, Reply};
+use crate::library::{describe, describe_json, description, library, library_of};
 use crate::support::pdf;
 
 const BOTH: [Dialect; 2] = [Dialect::OpenAi, Dialect::Ollama];
 
-/// Describes every page as it should be: alone, or several in an array.
-fn honest(pages: &[u32]) -> Reply {
+/// Correct reply: one object, or an array for several pages.
+fn correct(pages: &[u32]) -> Reply {
     let all: Vec<String> = pages.iter().map(|&page| description(page)).collect();
     match &all[..] {
-        [one] => Reply::Say(one.clone()),
-        all => Reply::Say(format!("[{}]", all.join(", "))),
+        [one] => Reply::Answer(one.clone()),
+        all => Reply::Answer(format!("[{}]", all.join(", "))),
     }
 }
 
 #[test]
 fn descriptions_are_stored_searched_and_shown() {
     for dialect in BOTH {
-        let desk = shelf();
-        let fake = Fake::start(dialect, |asked| honest(&asked.pages));
-        let (code, told) = tally(&desk, dialect, &fake, &["--interleave", "1"]);
-        assert_eq!((code, told["described"].as_u64()), (0, Some(3)), "{told}");
-        // Words that no page has, only its description.
+        let desk = library();
+        let fake = FakeServer::start(dialect, |request| correct(&request.pages));
+        let (code, report) = describe_json(&desk, dialect, &fake, &["--interleave", "1"]);
+        assert_eq!(
+            (code, report["described"].as_u64()),
+            (0, Some(3)),
+            "{report}"
+        );
+        // A word that only the description has.
         let found = desk.run(&["search", "circulator", "--json"]).json();
         assert_eq!(
             (&found[0]["page"], &found[0]["title"]),
@@ -50,8 +54,8 @@ fn descriptions_are_stored_searched_and_shown() {
         // K-1 is not in the text layer of page 1: marked, and not searched.
         let shown = desk.run(&["show", "pump.pdf", "1"]).out;
         assert!(shown.contains("K-1 (unconfirmed)"), "{shown}");
-        let words = desk.run(&["search", "--text", "K-1", "--json"]).json();
-        assert_eq!(words.as_array().unwrap().len(), 0, "{words}");
+        let hits = desk.run(&["search", "--text", "K-1", "--json"]).json();
+        assert_eq!(hits.as_array().unwrap().len(), 0, "{hits}");
         let done = desk.run(&["describe", "--export", "all.jsonl"]);
         assert_eq!(done.code, 0, "{}", done.err);
         let lines = std::fs::read_to_string(desk.path("all.jsonl")).unwrap();
@@ -77,21 +81,25 @@ fn descriptions_are_stored_searched_and_shown() {
 
 #[test]
 fn pages_are_described_without_reading_their_vectors() {
-    let desk = shelf();
+    let desk = library();
     let library = rusqlite::Connection::open(desk.path("library.db")).unwrap();
     library
         .execute("UPDATE vectors SET rows = x'00'", [])
         .unwrap();
-    let fake = Fake::start(Dialect::OpenAi, |asked| honest(&asked.pages));
-    let (code, told) = tally(&desk, Dialect::OpenAi, &fake, &[]);
-    assert_eq!((code, told["described"].as_u64()), (0, Some(3)), "{told}");
+    let fake = FakeServer::start(Dialect::OpenAi, |request| correct(&request.pages));
+    let (code, report) = describe_json(&desk, Dialect::OpenAi, &fake, &[]);
+    assert_eq!(
+        (code, report["described"].as_u64()),
+        (0, Some(3)),
+        "{report}"
+    );
 }
 
 #[test]
-fn a_question_is_streamed_in_order_and_without_thinking() {
+fn requests_are_streamed_with_parts_in_order_and_without_reasoning() {
     for dialect in BOTH {
-        let desk = shelf();
-        let fake = Fake::start(dialect, |asked| honest(&asked.pages));
+        let desk = library();
+        let fake = FakeServer::start(dialect, |request| correct(&request.pages));
         assert_eq!(
             describe(
                 &desk,
@@ -102,9 +110,9 @@ fn a_question_is_streamed_in_order_and_without_thinking() {
             .code,
             0
         );
-        let questions = fake.questions();
-        assert_eq!(questions.len(), 1);
-        let body = &questions[0].body;
+        let requests = fake.requests();
+        assert_eq!(requests.len(), 1);
+        let body = &requests[0].body;
         assert_eq!(body["stream"], true);
         let message = &body["messages"][0];
         if dialect == Dialect::Ollama {
@@ -138,54 +146,54 @@ fn a_question_is_streamed_in_order_and_without_thinking() {
 }
 
 #[test]
-fn a_run_goes_on_where_it_ended() {
-    let desk = shelf();
+fn runs_skip_described_and_failed_pages_unless_redo_is_given() {
+    let desk = library();
     let dialect = Dialect::OpenAi;
-    let bad = Fake::start(dialect, |asked| match asked.pages[..] {
-        [2] => Reply::Say("I see nothing.".to_owned()),
-        _ => honest(&asked.pages),
+    let bad = FakeServer::start(dialect, |request| match request.pages[..] {
+        [2] => Reply::Answer("I see nothing.".to_owned()),
+        _ => correct(&request.pages),
     });
-    let (code, told) = tally(&desk, dialect, &bad, &[]);
-    assert_eq!((code, &told["described"]), (1, &2.into()), "{told}");
-    assert_eq!(told["failed"][0]["class"], "unparsable");
-    let good = Fake::start(dialect, |asked| honest(&asked.pages));
-    let (code, told) = tally(&desk, dialect, &good, &[]);
+    let (code, report) = describe_json(&desk, dialect, &bad, &[]);
+    assert_eq!((code, &report["described"]), (1, &2.into()), "{report}");
+    assert_eq!(report["failed"][0]["class"], "unparsable");
+    let good = FakeServer::start(dialect, |request| correct(&request.pages));
+    let (code, report) = describe_json(&desk, dialect, &good, &[]);
     assert_eq!(
-        (code, &told["kept"]),
+        (code, &report["kept"]),
         (0, &3.into()),
-        "a failed page is not asked again by itself: {told}"
+        "a failed page is not retried without --redo: {report}"
     );
-    assert_eq!(good.questions().len(), 0);
-    let (code, told) = tally(&desk, dialect, &good, &["--redo", "failed"]);
+    assert_eq!(good.requests().len(), 0);
+    let (code, report) = describe_json(&desk, dialect, &good, &["--redo", "failed"]);
     assert_eq!(
-        (code, &told["described"], &told["kept"]),
+        (code, &report["described"], &report["kept"]),
         (0, &1.into(), &2.into()),
-        "{told}"
+        "{report}"
     );
-    let (_, told) = tally(&desk, dialect, &good, &["--redo", "all", "--limit", "2"]);
-    assert_eq!(told["described"], 2, "{told}");
-    // Storing the unchanged manual again leaves the descriptions where they are.
+    let (_, report) = describe_json(&desk, dialect, &good, &["--redo", "all", "--limit", "2"]);
+    assert_eq!(report["described"], 2, "{report}");
+    // Storing the unchanged manual again does not change the descriptions.
     assert_eq!(desk.run(&["pump.pdf"]).code, 0);
-    assert_eq!(tally(&desk, dialect, &good, &[]).1["kept"], 3);
+    assert_eq!(describe_json(&desk, dialect, &good, &[]).1["kept"], 3);
 }
 
 #[test]
-fn blank_pages_and_twins_are_not_sent_and_a_digit_makes_no_twin() {
+fn blank_pages_and_duplicates_are_not_sent_but_pages_that_differ_in_a_digit_are() {
     let pages = ["E-104 no flow", "", "E-104 no flow", "E-105 no flow"];
-    let desk = shelf_of(&pages);
+    let desk = library_of(&pages);
     let dialect = Dialect::OpenAi;
-    let fake = Fake::start(dialect, |asked| honest(&asked.pages));
-    let (code, told) = tally(&desk, dialect, &fake, &[]);
-    assert_eq!(code, 0, "{told}");
+    let fake = FakeServer::start(dialect, |request| correct(&request.pages));
+    let (code, report) = describe_json(&desk, dialect, &fake, &[]);
+    assert_eq!(code, 0, "{report}");
     assert_eq!(
-        (&told["described"], &told["twins"], &told["blank"]),
+        (&report["described"], &report["twins"], &report["blank"]),
         (&2.into(), &1.into(), &1.into()),
-        "{told}"
+        "{report}"
     );
     let mut sent: Vec<u32> = fake
-        .questions()
+        .requests()
         .iter()
-        .flat_map(|asked| asked.pages.clone())
+        .flat_map(|request| request.pages.clone())
         .collect();
     sent.sort_unstable();
     assert_eq!(sent, [1, 4]);
@@ -194,121 +202,117 @@ fn blank_pages_and_twins_are_not_sent_and_a_digit_makes_no_twin() {
 }
 
 #[test]
-fn several_pages_in_one_question_are_told_apart() {
+fn mislabelled_pages_of_a_request_are_retried_alone() {
     for dialect in BOTH {
-        let desk = shelf();
-        let fake = Fake::start(dialect, |asked| match asked.pages[..] {
-            [1, 2, 3] => Reply::Say(format!(
+        let desk = library();
+        let fake = FakeServer::start(dialect, |request| match request.pages[..] {
+            [1, 2, 3] => Reply::Answer(format!(
                 "[{}, {}, {}]",
                 description(1),
                 description(3).replace("\"page\": 3", "\"page\": 7"),
                 description(3)
             )),
-            _ => honest(&asked.pages),
+            _ => correct(&request.pages),
         });
-        let (code, told) = tally(
+        let (code, report) = describe_json(
             &desk,
             dialect,
             &fake,
             &["--interleave", "3", "--lanes", "1"],
         );
-        assert_eq!((code, &told["described"]), (0, &3.into()), "{told}");
-        assert_eq!(told["retries"]["mislabelled"], 1, "{told}");
+        assert_eq!((code, &report["described"]), (0, &3.into()), "{report}");
+        assert_eq!(report["retries"]["mislabelled"], 1, "{report}");
         let sent: Vec<Vec<u32>> = fake
-            .questions()
+            .requests()
             .into_iter()
-            .map(|asked| asked.pages)
+            .map(|request| request.pages)
             .collect();
-        assert_eq!(
-            sent,
-            [vec![1, 2, 3], vec![2]],
-            "page 2 is asked again alone"
-        );
-        let first = &fake.questions()[0].body;
-        let budget = first["max_tokens"]
+        assert_eq!(sent, [vec![1, 2, 3], vec![2]], "page 2 is retried alone");
+        let first = &fake.requests()[0].body;
+        let max_tokens = first["max_tokens"]
             .as_u64()
             .or(first["options"]["num_predict"].as_u64());
-        assert_eq!(budget, Some(3 * 600), "a budget a page");
+        assert_eq!(max_tokens, Some(3 * 600), "600 per page");
     }
 }
 
 #[test]
-fn lanes_are_filled() {
+fn lanes_is_the_number_of_concurrent_requests() {
     let texts: Vec<String> = (0..8).map(|n| format!("text of page {n}")).collect();
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let desk = shelf_of(&texts);
-    // Nobody is answered before four have asked.
+    let desk = library_of(&texts);
+    // The server waits for four requests before it replies.
     let waiting = AtomicUsize::new(0);
-    let fake = Fake::start(Dialect::OpenAi, move |asked| {
+    let fake = FakeServer::start(Dialect::OpenAi, move |request| {
         waiting.fetch_add(1, Ordering::SeqCst);
         let begun = Instant::now();
         while waiting.load(Ordering::SeqCst) < 4 && begun.elapsed() < Duration::from_secs(60) {
             std::thread::sleep(Duration::from_millis(10));
         }
-        Reply::Say(description(asked.pages[0] + 10))
+        Reply::Answer(description(request.pages[0] + 10))
     });
     let done = describe(&desk, Dialect::OpenAi, &fake, &["--lanes", "4"]);
     assert_eq!(done.code, 0, "{}{}", done.out, done.err);
-    assert_eq!(fake.most.load(Ordering::SeqCst), 4);
+    assert_eq!(fake.max_concurrent.load(Ordering::SeqCst), 4);
 }
 
 #[test]
-fn qwen3_vl_is_asked_again_only_after_the_first_word() {
+fn qwen3_vl_requests_wait_for_the_first_token_of_the_previous_one() {
     let texts: Vec<String> = (0..6).map(|n| format!("text of page {n}")).collect();
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-    // Those that wait for their first word at the same time: mlx-vlm confuses them where they are of this family.
-    for (model, alone) in [("some/Qwen3-VL-4B", true), ("some/Qwen2.5-VL-7B", false)] {
-        let desk = shelf_of(&texts);
+    // `waiting`: requests in prefill at the same time; mlx-vlm mixes up those of Qwen3-VL.
+    for (model, exclusive) in [("some/Qwen3-VL-4B", true), ("some/Qwen2.5-VL-7B", false)] {
+        let desk = library_of(&texts);
         let waiting = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
         let counts = Arc::clone(&waiting);
-        let fake = Fake::start(Dialect::OpenAi, move |asked| {
+        let fake = FakeServer::start(Dialect::OpenAi, move |request| {
             let (now, most) = &*counts;
             most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             std::thread::sleep(Duration::from_millis(200));
             now.fetch_sub(1, Ordering::SeqCst);
-            Reply::Say(description(asked.pages[0] + 10))
+            Reply::Answer(description(request.pages[0] + 10))
         });
         let to = ["--runner", "mlx-vlm", "--url", &fake.url];
         let done =
             desk.run(&[&["describe"], &to[..], &["--model", model, "--lanes", "4"]].concat());
         assert_eq!(done.code, 0, "{}", done.err);
         let most = waiting.1.load(Ordering::SeqCst);
-        assert_eq!(most == 1, alone, "{model}: {most}");
+        assert_eq!(most == 1, exclusive, "{model}: {most}");
     }
 }
 
 #[test]
-fn a_manual_that_changed_fails_by_name_and_can_be_shown_again() {
-    let desk = shelf();
-    let fake = Fake::start(Dialect::OpenAi, |asked| honest(&asked.pages));
+fn a_moved_or_changed_manual_is_reported_and_pdf_gives_its_new_path() {
+    let desk = library();
+    let fake = FakeServer::start(Dialect::OpenAi, |request| correct(&request.pages));
     std::fs::rename(desk.path("pump.pdf"), desk.path("moved.pdf")).unwrap();
-    let (code, told) = tally(&desk, Dialect::OpenAi, &fake, &[]);
-    assert_eq!(code, 2, "{told}");
+    let (code, report) = describe_json(&desk, Dialect::OpenAi, &fake, &[]);
+    assert_eq!(code, 2, "{report}");
     assert!(
-        told["manuals"]["pump.pdf"]
+        report["manuals"]["pump.pdf"]
             .as_str()
             .unwrap()
             .contains("pump.pdf: "),
-        "{told}"
+        "{report}"
     );
     desk.write("pump.pdf", b"%PDF-1.4 something else");
-    let (code, told) = tally(&desk, Dialect::OpenAi, &fake, &[]);
+    let (code, report) = describe_json(&desk, Dialect::OpenAi, &fake, &[]);
     assert!(
         code == 2
-            && told["manuals"]["pump.pdf"]
+            && report["manuals"]["pump.pdf"]
                 .as_str()
                 .unwrap()
                 .contains("has changed since it was stored"),
-        "{told}"
+        "{report}"
     );
     let moved = ["--manual", "pump.pdf", "--pdf", "moved.pdf"];
-    let (code, told) = tally(&desk, Dialect::OpenAi, &fake, &moved);
-    assert_eq!((code, &told["described"]), (0, &3.into()), "{told}");
+    let (code, report) = describe_json(&desk, Dialect::OpenAi, &fake, &moved);
+    assert_eq!((code, &report["described"]), (0, &3.into()), "{report}");
 }
 
 #[test]
 fn protected_manuals_are_described_with_their_password() {
-    let fake = Fake::start(Dialect::OpenAi, |asked| honest(&asked.pages));
+    let fake = FakeServer::start(Dialect::OpenAi, |request| correct(&request.pages));
     let desk = Desk::tiny()
         .with("INGEST_DESCRIBE_RUNNER", "openai")
         .with("INGEST_DESCRIBE_URL", &fake.url);
@@ -316,7 +320,7 @@ fn protected_manuals_are_described_with_their_password() {
     std::fs::copy(locked, desk.path("locked.pdf")).unwrap();
     let done = desk.run(&["locked.pdf", "--password", "secret", "--describe"]);
     assert_eq!(done.code, 0, "{} {}", done.out, done.err);
-    assert_eq!(fake.questions().len(), 1);
+    assert_eq!(fake.requests().len(), 1);
     let again = ["describe", "--redo", "all", "--json"];
     let refused = desk.run(&again);
     assert_eq!(refused.code, 2, "{}", refused.out);
@@ -327,20 +331,20 @@ fn protected_manuals_are_described_with_their_password() {
 }
 
 #[test]
-fn manuals_are_stored_and_described_in_one_go() {
-    let fake = Fake::start(Dialect::OpenAi, |asked| honest(&asked.pages));
-    let desk = shelf()
+fn manuals_are_stored_and_described_in_one_run() {
+    let fake = FakeServer::start(Dialect::OpenAi, |request| correct(&request.pages));
+    let desk = library()
         .with("INGEST_DESCRIBE_RUNNER", "openai")
         .with("INGEST_DESCRIBE_URL", &fake.url);
     desk.write("other.pdf", &pdf::good(&["another manual"]));
     let done = desk.run(&["other.pdf", "--describe"]);
     assert_eq!(done.code, 0, "{}", done.err);
     assert!(done.out.contains("1 pages described"), "{}", done.out);
-    let asked = fake.questions();
-    assert_eq!(asked.len(), 1, "only what was stored now");
-    assert!(asked[0].body.to_string().contains("other.pdf"));
+    let requests = fake.requests();
+    assert_eq!(requests.len(), 1, "only the new manual");
+    assert!(requests[0].body.to_string().contains("other.pdf"));
     desk.write("third.pdf", &pdf::good(&["a third one"]));
-    let told = desk.run(&["third.pdf", "--describe", "--json"]).json();
-    assert_eq!(told["manuals"][0]["stored"], 1, "{told}");
-    assert_eq!(told["descriptions"]["described"], 1, "{told}");
+    let report = desk.run(&["third.pdf", "--describe", "--json"]).json();
+    assert_eq!(report["manuals"][0]["stored"], 1, "{report}");
+    assert_eq!(report["descriptions"]["described"], 1, "{report}");
 }

@@ -1,5 +1,5 @@
-//! A tiny model that knows our two manuals by heart (`tests/golden/reciter/README.md`), behind the real `mlx_vlm.server`: from
-//! the pixels of pages to descriptions that are found.
+//! End to end: the tiny model overfitted to the sample manuals (`tests/golden/reciter/README.md`) behind the real
+//! `mlx_vlm.server`, from page images to searchable descriptions.
 
 use serde_json::Value;
 
@@ -7,8 +7,8 @@ use crate::desk::{Desk, manual};
 use crate::mlx::Server;
 use crate::titles::{MANUALS, correct_titles, golden};
 
-/// nDCG@5 of our questions, by pictures, words and descriptions together.
-fn quality(desk: &Desk) -> f64 {
+/// nDCG@5 of the questions in hybrid search.
+fn ndcg(desk: &Desk) -> f64 {
     let done = desk.run(&["eval", &manual("questions.json"), "--json"]);
     let report = done.json();
     let mut rows = report["results"].as_array().unwrap().iter();
@@ -18,22 +18,22 @@ fn quality(desk: &Desk) -> f64 {
 
 #[test]
 #[expect(clippy::print_stdout, reason = "the figures are quoted in the README")]
-fn our_manuals_are_recited_and_found_by_what_is_said() {
+fn descriptions_have_the_right_titles_and_do_not_lower_ndcg() {
     let desk = Desk::built_in().with("INGEST_DESCRIBE_MEGAPIXELS", "0.4");
     let files = MANUALS.map(manual);
     assert_eq!(desk.run(&[&files[0], &files[1]]).code, 0);
-    let before = quality(&desk);
+    let before = ndcg(&desk);
     let server = Server::serve(golden("model"));
     let done = server.describe(&desk, &["--max-tokens", "300"]);
-    let told = done.json();
-    println!("{told}");
+    let report = done.json();
+    println!("{report}");
     let (titles, pages) = correct_titles(&desk);
     println!("{titles} of {pages} titles");
-    assert!(pages == 53 && titles >= 48, "{titles} of {pages}: {told}");
-    let after = quality(&desk);
+    assert!(pages == 53 && titles >= 48, "{titles} of {pages}: {report}");
+    let after = ndcg(&desk);
     println!("nDCG@5 of the questions {before:.3}, with descriptions {after:.3}");
     assert!(after >= before, "{after} is less than {before}");
-    // Two pictures in one question give two right titles; small ones, since the model makes few tokens of any.
+    // Two images per request give two right titles; small ones, since the model makes few tokens of any.
     let desk = desk.with("INGEST_DESCRIBE_MEGAPIXELS", "0.2");
     let pairs = [
         "--manual",
@@ -48,18 +48,19 @@ fn our_manuals_are_recited_and_found_by_what_is_said() {
         "all",
     ];
     let done = server.describe(&desk, &pairs);
-    let told = done.json();
-    println!("{told}");
-    assert_eq!((done.code, &told["described"]), (0, &6.into()), "{told}");
-    let alone: u64 = told["retries"]
+    let report = done.json();
+    println!("{report}");
+    assert_eq!(
+        (done.code, &report["described"]),
+        (0, &6.into()),
+        "{report}"
+    );
+    let retried: u64 = report["retries"]
         .as_object()
         .unwrap()
         .values()
         .filter_map(Value::as_u64)
         .sum();
-    assert!(
-        alone <= 2,
-        "two of three pairs are told apart at once: {told}"
-    );
+    assert!(retried <= 2, "two of three pairs need no retry: {report}");
     assert_eq!(correct_titles(&desk).0, titles);
 }

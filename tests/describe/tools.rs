@@ -1,4 +1,4 @@
-//! What the tests with real servers share: our scripts, free ports, and patience.
+//! Tools of the tests with real servers: scripts, free ports, HTTP requests, waiting.
 
 use std::net::TcpListener;
 use std::process::Command;
@@ -7,19 +7,19 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// The path of a script for tests.
+/// Path of a test script.
 pub(crate) fn script(name: &str) -> String {
     format!("{}/tests/support/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The program that a script brings here.
+/// Path of the program that a script installs.
 pub(crate) fn tool(name: &str) -> String {
     run(Command::new("bash").arg(script(name)))
         .trim()
         .to_owned()
 }
 
-/// What a command prints; the test ends when it fails.
+/// Runs a command and returns its stdout; panics if it fails.
 pub(crate) fn run(command: &mut Command) -> String {
     let done = command.output().unwrap();
     let error = String::from_utf8_lossy(&done.stderr);
@@ -27,7 +27,7 @@ pub(crate) fn run(command: &mut Command) -> String {
     String::from_utf8(done.stdout).unwrap()
 }
 
-/// A port that nobody listens on.
+/// Returns an unused port.
 pub(crate) fn free_port() -> u16 {
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
     free.local_addr().unwrap().port()
@@ -39,25 +39,28 @@ fn client() -> reqwest::blocking::Client {
     client.build().unwrap()
 }
 
-/// JSON from a server; none when it does not answer.
+/// GET request for JSON; `None` if the server does not respond.
 pub(crate) fn get(url: &str) -> Option<Value> {
     let reply = client().get(url).send().ok()?;
     serde_json::from_str(&reply.text().ok()?).ok()
 }
 
-/// What a server answers to some JSON.
+/// POST request with JSON; returns the response body.
 pub(crate) fn post(url: &str, body: &Value) -> String {
     let request = client().post(url).body(body.to_string());
     let reply = request.header("content-type", "application/json").send();
     reply.unwrap().text().unwrap()
 }
 
-/// Waits until something is so.
-pub(crate) fn until(what: &str, seconds: u64, mut is_so: impl FnMut() -> bool) {
+/// Waits until a condition holds; panics after `seconds`.
+pub(crate) fn until(description: &str, seconds: u64, mut condition: impl FnMut() -> bool) {
     let begun = Instant::now();
-    while !is_so() {
+    while !condition() {
         let waited = begun.elapsed();
-        assert!(waited < Duration::from_secs(seconds), "never: {what}");
+        assert!(
+            waited < Duration::from_secs(seconds),
+            "timeout: {description}"
+        );
         sleep(Duration::from_millis(20));
     }
 }

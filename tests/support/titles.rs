@@ -1,4 +1,4 @@
-//! Titles of the pages of two manuals, which the tiny model of `tests/golden/reciter` was overfitted to.
+//! Titles that the tiny model of `tests/golden/reciter` was trained to give to the pages of the two manuals.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

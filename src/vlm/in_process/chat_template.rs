@@ -1,4 +1,4 @@
-//! The chat template of a checkpoint, rendered as transformers renders it.
+//! Chat template of a checkpoint (Jinja), rendered as transformers does.
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
@@ -9,17 +9,17 @@ use serde_json::{Value, json};
 use crate::checkpoint::{self, Json, Source};
 use crate::vlm::Part;
 
-/// The name under which the template is kept.
+/// Name of the template in the environment.
 const NAME: &str = "chat";
 
-/// A chat template.
+/// Parsed chat template.
 pub(super) struct ChatTemplate {
     environment: Environment<'static>,
     file: String,
 }
 
 impl ChatTemplate {
-    /// Reads the template: `chat_template.jinja`, or a field of two older files.
+    /// Reads `chat_template.jinja`, or the field `chat_template` of two older files.
     pub(super) fn open(source: &Source) -> Result<Self, checkpoint::Error> {
         if let Some(file) = source.optional("chat_template.jinja")? {
             let text = std::fs::read_to_string(&file)
@@ -31,7 +31,7 @@ impl ChatTemplate {
                 continue;
             };
             let json = Json::read(&file)?;
-            if let Some(text) = field(&json.value()["chat_template"]) {
+            if let Some(text) = template_of(&json.value()["chat_template"]) {
                 return Self::new(text.to_owned(), file.display().to_string());
             }
         }
@@ -45,21 +45,21 @@ impl ChatTemplate {
         let mut environment = Environment::new();
         let mut syntax = SyntaxConfig::builder();
         let syntax = syntax.trim_blocks(true).lstrip_blocks(true).build();
-        environment.set_syntax(syntax.map_err(|error| unfit(&file, &error))?);
-        // Templates call methods of Python's texts and lists.
+        environment.set_syntax(syntax.map_err(|error| unsupported(&file, &error))?);
+        // Templates call methods of Python strings and lists.
         environment.set_unknown_method_callback(unknown_method_callback);
-        environment.add_function("raise_exception", |why: String| -> Result<(), _> {
-            Err(minijinja::Error::new(ErrorKind::InvalidOperation, why))
+        environment.add_function("raise_exception", |message: String| -> Result<(), _> {
+            Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
         });
         let added = environment.add_template_owned(NAME, text);
-        added.map_err(|error| unfit(&file, &error))?;
+        added.map_err(|error| unsupported(&file, &error))?;
         Ok(Self { environment, file })
     }
 
-    /// A question as the model reads it; each picture is one token that stands for it.
+    /// Renders the prompt of one user message; each image becomes one placeholder token.
     pub(super) fn render(&self, parts: &[Part]) -> Result<String, checkpoint::Error> {
         let part = |part: &Part| match part {
-            // Nobody's words may look like a token that means something.
+            // Text must not contain special tokens such as `<|im_end|>`.
             Part::Text(text) => json!({"type": "text", "text": text.replace("<|", "< |")}),
             Part::Image(_) => json!({"type": "image"}),
         };
@@ -71,23 +71,23 @@ impl ChatTemplate {
                 "enable_thinking": false,
             })))
         });
-        rendered.map_err(|error| unfit(&self.file, &error))
+        rendered.map_err(|error| unsupported(&self.file, &error))
     }
 }
 
-/// The template in a field: a text, or the one named `default` of a list.
-fn field(value: &Value) -> Option<&str> {
+/// Template in the field `chat_template`: a string, or the entry named `default` of a list.
+fn template_of(value: &Value) -> Option<&str> {
     match value {
-        Value::Array(list) => list
+        Value::Array(templates) => templates
             .iter()
-            .find(|one| one["name"] == "default")?
+            .find(|template| template["name"] == "default")?
             .get("template")?
             .as_str(),
-        one => one.as_str(),
+        template => template.as_str(),
     }
 }
 
-fn unfit(file: &str, error: &minijinja::Error) -> checkpoint::Error {
+fn unsupported(file: &str, error: &minijinja::Error) -> checkpoint::Error {
     checkpoint::Error::Unsupported {
         file: file.to_owned(),
         what: format!("this chat template ({error})"),
@@ -98,8 +98,8 @@ fn unfit(file: &str, error: &minijinja::Error) -> checkpoint::Error {
 mod tests {
     use super::*;
 
-    /// What the templates of Qwen2-VL and Qwen2.5-VL make use of: counters, tests, whitespace control.
-    const LIKE_QWEN: &str = "{% set seen = namespace(value=0) %}{% for message in messages %}\
+    /// Uses the features of the templates of Qwen2-VL and Qwen2.5-VL: counters, tests, whitespace control.
+    const QWEN_LIKE: &str = "{% set seen = namespace(value=0) %}{% for message in messages %}\
         {% if loop.first and message['role'] != 'system' %}<|im_start|>system\nHelp.<|im_end|>\n{% endif %}\
         <|im_start|>{{ message['role'] }}\n{% for part in message['content'] %}\
         {% if part['type'] == 'image' or 'image' in part or 'image_url' in part %}\
@@ -112,28 +112,28 @@ mod tests {
     }
 
     #[test]
-    fn parts_stay_in_order_and_words_mean_nothing() {
+    fn parts_stay_in_order_and_special_tokens_in_text_are_escaped() {
         let parts = [
             Part::Text("Page 1:".to_owned()),
             Part::Image(Vec::new().into()),
             Part::Text("<|im_end|>".to_owned()),
         ];
         assert_eq!(
-            template(LIKE_QWEN).render(&parts).unwrap(),
+            template(QWEN_LIKE).render(&parts).unwrap(),
             "<|im_start|>system\nHelp.<|im_end|>\n<|im_start|>user\nPage 1:<|vision_start|><|image_pad|>\
              <|vision_end|>< |im_end|><|im_end|>\n<|im_start|>assistant\n"
         );
     }
 
     #[test]
-    fn blocks_leave_no_lines_behind() {
+    fn lines_of_blocks_are_trimmed() {
         let text = "{% if true %}\nyes\n  {% endif %}\nno";
         assert_eq!(template(text).render(&[]).unwrap(), "yes\nno");
     }
 
-    /// What the templates of Qwen3 make use of.
+    /// Uses the Python methods of the templates of Qwen3.
     #[test]
-    fn methods_of_python_are_there() {
+    fn python_string_and_list_methods_are_supported() {
         let text = "{%- for message in messages[::-1] %}{{- message.content[0].text.split('</think>')[-1].lstrip('\\n') }}\
             {%- if not message.role.startswith('tool') %} {{- ' ' + message.role|upper }}{% endif %}{% endfor %}";
         let parts = [Part::Text("<think>x</think>\nyes".to_owned())];
@@ -141,9 +141,9 @@ mod tests {
     }
 
     #[test]
-    fn a_template_that_refuses_says_why() {
-        let refusing = template("{{ raise_exception('no pictures') }}");
-        let why = refusing.render(&[]).unwrap_err().to_string();
-        assert!(why.contains("no pictures"), "{why}");
+    fn raise_exception_returns_its_message() {
+        let refusing = template("{{ raise_exception('no images') }}");
+        let error = refusing.render(&[]).unwrap_err().to_string();
+        assert!(error.contains("no images"), "{error}");
     }
 }

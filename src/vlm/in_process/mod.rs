@@ -1,4 +1,4 @@
-//! A Qwen2.5-VL or Qwen3-VL in this process, on MLX: the same questions and answers as from a server, without one.
+//! In-process runner: Qwen2.5-VL or Qwen3-VL on MLX, without a server.
 
 mod chat_template;
 mod tokenizer;
@@ -19,45 +19,45 @@ use crate::qwen::mlx::{
 };
 use crate::qwen::{self, Family, image_processor, schema};
 use chat_template::ChatTemplate;
-use tokenizer::Tokenizer;
+use tokenizer::{DecodeState, Tokenizer};
 
-/// Questions at once that suit it.
+/// Concurrent requests.
 const LANES: usize = 4;
-/// Tokens that a model reads, where it does not tell.
-const CONTEXT: usize = 32_768;
-/// The token that ends an answer in all chat templates of the family.
-const END: &str = "<|im_end|>";
-/// Where thoughts begin, in the question of a model that always thinks, and the token that ends them.
-const THINK: &str = "<think>";
-const THOUGHT: &str = "</think>";
+/// Context length in tokens if `config.json` has none.
+const DEFAULT_CONTEXT_LENGTH: usize = 32_768;
+/// Token that ends a message in all chat templates of the family.
+const END_OF_MESSAGE: &str = "<|im_end|>";
+/// Start of the reasoning, at the end of the prompt of a model that always reasons; and the token that ends it.
+const REASONING_START: &str = "<think>";
+const REASONING_END: &str = "</think>";
 
-/// A model in this process.
+/// Model in this process.
 struct InProcess {
     card: Card,
     generator: Generator,
     template: ChatTemplate,
     tokenizer: Arc<Tokenizer>,
-    pixels: PatchSpec,
+    patch_spec: PatchSpec,
 }
 
-/// What is known of a model before its weights are fetched.
+/// Small files of a model, loaded before its weights are downloaded.
 struct LoadedFiles {
     source: Source,
     json: Json,
     shape: qwen::Config,
     template: ChatTemplate,
     tokenizer: Tokenizer,
-    pixels: PatchSpec,
+    patch_spec: PatchSpec,
 }
 
-/// Fetches the weights of a model that can run here.
+/// Downloads the weights of a supported model.
 pub(super) fn fetch(config: &Config, on_progress: Progress) -> Result<(), Error> {
     Device::open(None)?;
-    files(&LoadedFiles::find(config)?.source, on_progress)?;
+    fetch_weights(&LoadedFiles::load(config)?.source, on_progress)?;
     Ok(())
 }
 
-/// Opens the model in a folder, or on the hub; `memory` is what it may take, in bytes.
+/// Opens a model in a folder or on the hub. It may use `memory` bytes.
 pub(super) fn open(config: &Config, memory: u64) -> Result<Box<dyn Runner>, Error> {
     let device = Device::open(None)?;
     let LoadedFiles {
@@ -66,16 +66,16 @@ pub(super) fn open(config: &Config, memory: u64) -> Result<Box<dyn Runner>, Erro
         shape,
         template,
         tokenizer,
-        pixels,
-    } = LoadedFiles::find(config)?;
-    let files = files(&source, &mut |_, _, _| ())?;
-    let side = (shape.vision.patch_size * shape.vision.spatial_merge_size) as u32;
+        patch_spec,
+    } = LoadedFiles::load(config)?;
+    let files = fetch_weights(&source, &mut |_, _, _| ())?;
+    let token_side = (shape.vision.patch_size * shape.vision.spatial_merge_size) as u32;
     let generator_config = GeneratorConfig {
-        tie_word_embeddings: is_tied(&json),
-        stop_tokens: stop(&source, &json, &tokenizer)?,
-        context_length: setting(&json, |part| part.number(&["max_position_embeddings"]))
-            .unwrap_or(CONTEXT),
-        weights: weights(config.model.clone(), files.clone(), &json, &shape),
+        tie_word_embeddings: ties_word_embeddings(&json),
+        stop_tokens: stop_tokens(&source, &json, &tokenizer)?,
+        context_length: text_config(&json, |part| part.number(&["max_position_embeddings"]))
+            .unwrap_or(DEFAULT_CONTEXT_LENGTH),
+        weights: weights_loader(config.model.clone(), files.clone(), &json, &shape),
         shape,
         device,
         memory,
@@ -86,26 +86,26 @@ pub(super) fn open(config: &Config, memory: u64) -> Result<Box<dyn Runner>, Erro
         model: config.model.clone(),
         lanes: LANES,
         interleave: 1,
-        gated: false,
-        pixels_per_token: side * side,
+        exclusive_prefill: false,
+        pixels_per_token: token_side * token_side,
         remote: false,
-        unloads: true,
-        warning: folder.and_then(vision_precision::of_folder),
+        can_unload: true,
+        warning: folder.and_then(vision_precision::check_folder),
     };
     Ok(Box::new(InProcess {
         card,
         generator: Generator::open(generator_config)?,
         template,
         tokenizer: Arc::new(tokenizer),
-        pixels,
+        patch_spec,
     }))
 }
 
 impl LoadedFiles {
-    fn find(config: &Config) -> Result<Self, Error> {
+    fn load(config: &Config) -> Result<Self, Error> {
         if config.model.is_empty() {
             return Err(Error::Unsupported(
-                "no model is named: `--model` is a folder or a hub id".to_owned(),
+                "no model is given: `--model` is a folder or a hub id".to_owned(),
             ));
         }
         let source = Source::find(&config.model)?;
@@ -117,21 +117,21 @@ impl LoadedFiles {
         let template = ChatTemplate::open(&source)?;
         let tokenizer = source.file("tokenizer.json", &mut |_, _, _| ())?;
         let tokenizer = Tokenizer::open(&tokenizer, shape.image_token)?;
-        let asked = [
+        let sample = [
             Part::Image(Vec::new().into()),
             Part::Text("What is this?".to_owned()),
         ];
-        let stretches = tokenizer
-            .encode_segments(&template.render(&asked)?)
-            .map(|cut| cut.len());
-        if stretches.as_ref().ok() != Some(&2) {
+        let segments = tokenizer
+            .encode_segments(&template.render(&sample)?)
+            .map(|segments| segments.len());
+        if segments.as_ref().ok() != Some(&2) {
             return Err(Error::Unsupported(format!(
-                "the chat template of `{}` does not make one token of a picture",
+                "the chat template of `{}` does not render an image as one token",
                 config.model
             )));
         }
         Ok(Self {
-            pixels: image_processor::of(&source, &shape.vision)?,
+            patch_spec: image_processor::of(&source, &shape.vision)?,
             source,
             json,
             shape,
@@ -141,21 +141,21 @@ impl LoadedFiles {
     }
 }
 
-/// Whether the table of words is the head as well.
-fn is_tied(json: &Json) -> bool {
+/// Whether the token embeddings are the LM head as well.
+fn ties_word_embeddings(json: &Json) -> bool {
     let tied = |part: &Json| part.flag("tie_word_embeddings").then_some(());
-    setting(json, tied).is_some()
+    text_config(json, tied).is_some()
 }
 
-/// A setting of the language model, from where it may stand.
-fn setting<T>(json: &Json, get: impl Fn(&Json) -> Option<T>) -> Option<T> {
+/// Value of the language model's configuration: in `text_config`, or at the top level of older files.
+fn text_config<T>(json: &Json, get: impl Fn(&Json) -> Option<T>) -> Option<T> {
     json.part("text_config")
         .and_then(|part| get(&part))
         .or_else(|| get(json))
 }
 
-/// The files of the weights, fetched where needed.
-fn files(source: &Source, on_progress: Progress) -> Result<WeightFiles, checkpoint::Error> {
+/// Paths of the weights, downloaded if missing.
+fn fetch_weights(source: &Source, on_progress: Progress) -> Result<WeightFiles, checkpoint::Error> {
     let names = checkpoint::shards(source)?;
     let fetch = |name: &String| source.file(name, &mut *on_progress);
     Ok(WeightFiles {
@@ -164,76 +164,72 @@ fn files(source: &Source, on_progress: Progress) -> Result<WeightFiles, checkpoi
     })
 }
 
-/// What opens and checks the weights.
-fn weights(
+/// Returns a function that opens and checks the weights.
+fn weights_loader(
     model: String,
     files: WeightFiles,
     json: &Json,
     shape: &qwen::Config,
 ) -> Box<dyn Fn() -> Result<Weights, checkpoint::Error> + Send + Sync> {
-    let schema = schema::language_model(shape, is_tied(json));
+    let schema = schema::language_model(shape, ties_word_embeddings(json));
     Box::new(move || Weights::open_quantized(&model, &files, &schema))
 }
 
-/// The tokens that end an answer.
-fn stop(
+/// Ids of the tokens that end an answer.
+fn stop_tokens(
     source: &Source,
     config: &Json,
     tokenizer: &Tokenizer,
 ) -> Result<Vec<u32>, checkpoint::Error> {
-    let named = |json: &Json| {
-        let one = json.number(&["eos_token_id"]).map(|token| vec![token]);
-        one.or_else(|| json.whole_numbers("eos_token_id"))
+    let eos = |json: &Json| {
+        let single = json.number(&["eos_token_id"]).map(|token| vec![token]);
+        single.or_else(|| json.whole_numbers("eos_token_id"))
     };
-    let mut stop = setting(config, named).unwrap_or_default();
+    let mut tokens = text_config(config, eos).unwrap_or_default();
     if let Some(file) = source.optional("generation_config.json")? {
-        stop.extend(named(&Json::read(&file)?).unwrap_or_default());
+        tokens.extend(eos(&Json::read(&file)?).unwrap_or_default());
     }
-    let stop = stop.into_iter().map(|token| token as u32);
-    Ok(stop.chain(tokenizer.token(END)).collect())
+    let tokens = tokens.into_iter().map(|token| token as u32);
+    Ok(tokens.chain(tokenizer.token_id(END_OF_MESSAGE)).collect())
 }
 
 impl InProcess {
-    /// The question as the model reads it, and whether its answer begins with thoughts.
+    /// Renders and encodes a prompt; also returns whether the answer begins with reasoning.
     fn segments(&self, parts: &[Part]) -> Result<(Vec<mlx::Segment>, bool), Error> {
         let text = self.template.render(parts)?;
         let refused = |error: tokenizers::Error| Error::Refused(error.to_string());
-        let thinking = text.trim_end().ends_with(THINK);
-        let mut stretches = self
+        let is_reasoning = text.trim_end().ends_with(REASONING_START);
+        let mut texts = self
             .tokenizer
             .encode_segments(&text)
             .map_err(refused)?
             .into_iter();
         let images = parts.iter().filter_map(|part| match part {
-            Part::Image(jpeg) => Some(self.picture(jpeg)),
+            Part::Image(jpeg) => Some(self.image_segment(jpeg)),
             Part::Text(_) => None,
         });
-        let mut segments: Vec<_> = stretches
-            .next()
-            .map(mlx::Segment::Text)
-            .into_iter()
-            .collect();
+        let mut segments: Vec<_> = texts.next().map(mlx::Segment::Text).into_iter().collect();
         for image in images {
-            let Some(behind) = stretches.next() else {
-                let why = "the chat template leaves a picture out";
-                return Err(Error::Refused(why.to_owned()));
+            let Some(text) = texts.next() else {
+                let reason = "the chat template omits an image";
+                return Err(Error::Refused(reason.to_owned()));
             };
-            segments.extend([image?, mlx::Segment::Text(behind)]);
+            segments.extend([image?, mlx::Segment::Text(text)]);
         }
-        if stretches.next().is_some() {
-            let why = "the chat template makes more of a picture than one token";
-            return Err(Error::Refused(why.to_owned()));
+        if texts.next().is_some() {
+            let reason = "the chat template renders an image as more than one token";
+            return Err(Error::Refused(reason.to_owned()));
         }
-        Ok((segments, thinking))
+        Ok((segments, is_reasoning))
     }
 
-    fn picture(&self, jpeg: &[u8]) -> Result<mlx::Segment, Error> {
-        let refused = |error: &dyn std::fmt::Display| Error::Refused(format!("picture: {error}"));
-        let seen = image::load_from_memory(jpeg).map_err(|e| refused(&e))?;
-        let seen = seen.into_rgb8();
-        let size = Size::new(seen.width(), seen.height());
-        let page = PageImage::new(size, seen.into_raw()).map_err(|e| refused(&e))?;
-        let prepared = Prepare::Qwen(self.pixels.clone()).prepare(&page);
+    fn image_segment(&self, jpeg: &[u8]) -> Result<mlx::Segment, Error> {
+        let refused = |error: &dyn std::fmt::Display| Error::Refused(format!("image: {error}"));
+        let image = image::load_from_memory(jpeg).map_err(|e| refused(&e))?;
+        let image = image.into_rgb8();
+        let size = Size::new(image.width(), image.height());
+        let page = PageImage::new(size, image.into_raw()).map_err(|e| refused(&e))?;
+        let prepared = Prepare::Qwen(self.patch_spec.clone()).prepare(&page);
         match prepared.map_err(|e| refused(&e))? {
             Prepared::Qwen(patches) => Ok(mlx::Segment::Image(patches)),
             Prepared::Gray(_) => Err(refused(&"not in colour")),
@@ -247,32 +243,32 @@ impl Runner for InProcess {
     }
 
     fn run(&self, request: &ChatRequest) -> Result<Stream, Error> {
-        let (segments, thinking) = self.segments(&request.parts)?;
-        let question = GenerationRequest {
+        let (segments, is_reasoning) = self.segments(&request.parts)?;
+        let generation = GenerationRequest {
             segments,
             max_tokens: request.max_tokens as usize,
             temperature: request.temperature,
-            // Each time another one: who asks again wants another answer.
+            // Random, so that a retry gives another answer.
             seed: RandomState::new().build_hasher().finish(),
         };
-        // What does not fit now will not fit later: one page is refused, the others go on.
-        let asked = self.generator.submit(question);
-        let answer = asked.map_err(|error| Error::Refused(error.to_string()))?;
-        let prompt = u32::try_from(answer.prompt_tokens).ok();
-        let mut answer = TokenStream {
-            answer,
+        // A request that can never fit fails alone; other pages are not affected.
+        let tokens = self.generator.submit(generation);
+        let tokens = tokens.map_err(|error| Error::Refused(error.to_string()))?;
+        let prompt_tokens = u32::try_from(tokens.prompt_tokens).ok();
+        let mut stream = TextStream {
+            tokens,
             tokenizer: Arc::clone(&self.tokenizer),
-            held: Vec::new(),
-            thinking,
-            deadline: request.deadline,
-            by: Instant::now() + request.deadline,
-            end: Finish {
+            decode_state: DecodeState::default(),
+            is_reasoning,
+            time_limit: request.deadline,
+            deadline: Instant::now() + request.deadline,
+            finish: Finish {
                 truncated: false,
-                prompt_tokens: prompt,
-                tokens: Some(0),
+                prompt_tokens,
+                completion_tokens: Some(0),
             },
         };
-        Ok(stream_of(move || answer.next_chunk()))
+        Ok(stream_of(move || stream.next_chunk()))
     }
 
     fn unload(&self) -> Result<(), Error> {
@@ -284,39 +280,40 @@ impl Runner for InProcess {
     }
 }
 
-/// An answer, token by token.
-struct TokenStream {
-    answer: mlx::TokenStream,
+/// Answer as text, decoded token by token.
+struct TextStream {
+    tokens: mlx::TokenStream,
     tokenizer: Arc<Tokenizer>,
-    /// The beginning of a character.
-    held: Vec<u32>,
-    /// Whether what comes is not meant for others.
-    thinking: bool,
-    deadline: Duration,
-    by: Instant,
-    end: Finish,
+    decode_state: DecodeState,
+    /// Whether the current tokens are reasoning.
+    is_reasoning: bool,
+    time_limit: Duration,
+    deadline: Instant,
+    finish: Finish,
 }
 
-impl TokenStream {
+impl TextStream {
     fn next_chunk(&mut self) -> Result<Chunk, Error> {
         loop {
-            let late = || Error::Deadline(self.deadline.as_secs());
-            let said = self.answer.recv_deadline(self.by);
-            match said.map_err(|error| error.map_or_else(late, Error::from))? {
+            let timeout = || Error::Deadline(self.time_limit.as_secs());
+            let event = self.tokens.recv_deadline(self.deadline);
+            match event.map_err(|error| error.map_or_else(timeout, Error::from))? {
                 TokenEvent::Token(token) => {
-                    self.end.tokens = self.end.tokens.map(|tokens| tokens + 1);
-                    let text = self.tokenizer.decode_stream(token, &mut self.held);
-                    if text.contains(THOUGHT) {
-                        self.thinking = false;
-                    } else if !text.is_empty() && self.thinking {
-                        return Ok(Chunk::Reasoning(text));
-                    } else if !text.is_empty() {
-                        return Ok(Chunk::Text(text));
+                    self.finish.completion_tokens = self.finish.completion_tokens.map(|n| n + 1);
+                    let decoded = self
+                        .tokenizer
+                        .decode_stream(token, &mut self.decode_state)
+                        .map_err(|error| Error::ModelFailed(error.to_string()))?;
+                    match decoded {
+                        None => {}
+                        Some(text) if text.contains(REASONING_END) => self.is_reasoning = false,
+                        Some(text) if self.is_reasoning => return Ok(Chunk::Reasoning(text)),
+                        Some(text) => return Ok(Chunk::Text(text)),
                     }
                 }
                 TokenEvent::Finished(reason) => {
-                    self.end.truncated = reason == FinishReason::Length;
-                    return Ok(Chunk::Finished(self.end));
+                    self.finish.truncated = reason == FinishReason::Length;
+                    return Ok(Chunk::Finished(self.finish));
                 }
             }
         }
@@ -327,8 +324,8 @@ impl From<mlx::Error> for Error {
     fn from(error: mlx::Error) -> Self {
         match error {
             mlx::Error::NotBuilt => Self::NotBuilt,
-            mlx::Error::Memory(why) => Self::Memory(why),
-            mlx::Error::Failed(why) => Self::ModelFailed(why),
+            mlx::Error::Memory(reason) => Self::OutOfMemory(reason),
+            mlx::Error::Failed(reason) => Self::ModelFailed(reason),
             other => Self::Unsupported(other.to_string()),
         }
     }

@@ -1,49 +1,90 @@
-//! From words to tokens and back.
+//! Tokenizer of a checkpoint: text to token ids, and a token stream back to text.
 
 use std::path::Path;
 
+use tokenizers::step_decode_stream;
+
 use crate::checkpoint;
 
-/// Tokens that a character may be spelled in: what is longer is no character.
-const SPELLED: usize = 8;
-
-/// A tokenizer.
+/// Tokenizer that knows the image token.
 pub(super) struct Tokenizer {
     tokenizer: tokenizers::Tokenizer,
-    /// The token that stands for a picture.
-    image: u32,
+    /// Placeholder of an image.
+    image_token: u32,
+}
+
+/// State of the incremental decoding of one token stream: the arguments of [`step_decode_stream`].
+#[derive(Default)]
+pub(super) struct DecodeState {
+    ids: Vec<u32>,
+    prefix: String,
+    prefix_index: usize,
 }
 
 impl Tokenizer {
     /// Reads `tokenizer.json`.
-    pub(super) fn open(file: &Path, image: u32) -> Result<Self, checkpoint::Error> {
+    pub(super) fn open(file: &Path, image_token: u32) -> Result<Self, checkpoint::Error> {
         let failed = |error: tokenizers::Error| checkpoint::Error::file(file, &error);
         let mut tokenizer = tokenizers::Tokenizer::from_file(file).map_err(failed)?;
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(failed)?;
-        Ok(Self { tokenizer, image })
+        Ok(Self {
+            tokenizer,
+            image_token,
+        })
     }
 
-    /// The tokens of a text before, between and behind its pictures.
+    /// Encodes a text and splits it at the image tokens: `n` images give `n + 1` segments.
     pub(super) fn encode_segments(&self, text: &str) -> Result<Vec<Vec<u32>>, tokenizers::Error> {
         let encoding = self.tokenizer.encode(text, false)?;
-        let stretches = encoding.get_ids().split(|&token| token == self.image);
-        Ok(stretches.map(<[u32]>::to_vec).collect())
+        let segments = encoding.get_ids().split(|&token| token == self.image_token);
+        Ok(segments.map(<[u32]>::to_vec).collect())
     }
 
-    /// The token of this name.
-    pub(super) fn token(&self, name: &str) -> Option<u32> {
-        self.tokenizer.token_to_id(name)
+    /// Returns the id of a token.
+    pub(super) fn token_id(&self, token: &str) -> Option<u32> {
+        self.tokenizer.token_to_id(token)
     }
 
-    /// The words of another token, as far as they are whole: `held` keeps the rest of a character.
-    pub(super) fn decode_stream(&self, token: u32, held: &mut Vec<u32>) -> String {
-        held.push(token);
-        let text = self.tokenizer.decode(held, true).unwrap_or_default();
-        if text.ends_with(char::REPLACEMENT_CHARACTER) && held.len() < SPELLED {
-            return String::new();
-        }
-        held.clear();
-        text
+    /// Decodes the next token of a stream; `None` while a character is incomplete, and for special tokens.
+    pub(super) fn decode_stream(
+        &self,
+        token: u32,
+        state: &mut DecodeState,
+    ) -> Result<Option<String>, tokenizers::Error> {
+        let DecodeState {
+            ids,
+            prefix,
+            prefix_index,
+        } = state;
+        step_decode_stream(
+            &self.tokenizer,
+            vec![token],
+            true,
+            ids,
+            prefix,
+            prefix_index,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decode_stream_joins_the_tokens_of_a_character() {
+        let file = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/golden/reciter/model/tokenizer.json"
+        );
+        let tokenizer = Tokenizer::open(Path::new(file), 0).unwrap();
+        let text = "{\"title\": \"Größe 5 µm, 漢字 😀\"}";
+        let segments = tokenizer.encode_segments(text).unwrap();
+        let mut state = DecodeState::default();
+        let mut decode = |&token| tokenizer.decode_stream(token, &mut state).unwrap();
+        let chunks: Vec<_> = segments.concat().iter().map(&mut decode).collect();
+        assert!(chunks.contains(&None), "{chunks:?}");
+        assert_eq!(chunks.into_iter().flatten().collect::<String>(), text);
     }
 }

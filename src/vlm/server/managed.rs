@@ -1,4 +1,4 @@
-//! Servers of our own: started where none answers, started again when they end, ended with us.
+//! Managed server process: started if no server responds, restarted when it exits, terminated with this process.
 
 use std::fs::File;
 use std::os::unix::process::CommandExt;
@@ -12,51 +12,51 @@ use tempfile::NamedTempFile;
 
 use crate::vlm::{Card, ChatRequest, Config, Error, Runner, Stream};
 
-/// How long a server may take until it answers: large models come from a disk.
-const START: Duration = Duration::from_secs(300);
-/// How long it may take to end when it is told to.
-const END: Duration = Duration::from_secs(10);
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(100);
-/// Bytes from the end of its log that are shown when it fails.
-const TOLD: usize = 600;
+/// Time until a started server responds: it may load a large model from a disk.
+const START_TIMEOUT: Duration = Duration::from_secs(300);
+/// Time until a server exits after SIGTERM.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause between two checks of a starting or exiting server.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// Bytes from the end of the log that an error shows.
+const LOG_TAIL_BYTES: usize = 600;
 
-/// Groups of processes that we started and that still run.
-static GROUPS: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+/// Process groups of the running servers that were started here.
+static PROCESS_GROUPS: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
-/// Ends the servers that we started, at once.
-pub(in crate::vlm) fn end_all() {
-    let groups = std::mem::take(&mut *lock(&GROUPS));
+/// Kills all servers that were started here.
+pub(in crate::vlm) fn kill_all() {
+    let groups = std::mem::take(&mut *lock(&PROCESS_GROUPS));
     for group in groups {
-        end(group, Signal::KILL);
+        send_signal(group, Signal::KILL);
     }
 }
 
-/// Sends a signal to a group; one that is gone needs none.
-fn end(group: Pid, how: Signal) {
-    let _ = kill_process_group(group, how);
+/// Sends a signal to a process group; a group without processes is no error.
+fn send_signal(group: Pid, signal: Signal) {
+    let _ = kill_process_group(group, signal);
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A runner, and the server that we started for it.
+/// Runner with the server process that was started for it.
 pub(super) struct ManagedServer {
     card: Card,
     runner: Box<dyn Runner>,
     config: Config,
-    server: Mutex<Server>,
+    server: Mutex<ServerProcess>,
 }
 
 impl ManagedServer {
-    /// Starts the server and waits until it answers.
+    /// Starts the server and waits until it responds.
     pub(super) fn start(config: &Config) -> Result<Self, Error> {
-        let mut server = Server::start(&config.command)?;
-        let runner = server.answers(config)?;
+        let mut server = ServerProcess::start(&config.command)?;
+        let runner = server.wait_until_ready(config)?;
         Ok(Self {
             card: Card {
-                unloads: true,
+                can_unload: true,
                 ..runner.card().clone()
             },
             runner,
@@ -65,19 +65,19 @@ impl ManagedServer {
         })
     }
 
-    /// Starts the server again if it has ended, and waits until it answers.
+    /// Restarts the server if it has exited, and waits until it responds.
     fn ensure_running(&self) -> Result<(), Error> {
         let mut server = lock(&self.server);
-        if server.ended().is_some() {
+        if server.exit_status().is_some() {
             self.restart(&mut server)?;
         }
-        server.answers(&self.config).map(drop)
+        server.wait_until_ready(&self.config).map(drop)
     }
 
-    fn restart(&self, server: &mut Server) -> Result<(), Error> {
-        // What is left of it holds the port, or memory.
-        server.end();
-        *server = Server::start(&self.config.command)?;
+    fn restart(&self, server: &mut ServerProcess) -> Result<(), Error> {
+        // Its remaining child processes hold the port, or memory.
+        server.terminate();
+        *server = ServerProcess::start(&self.config.command)?;
         Ok(())
     }
 }
@@ -93,17 +93,17 @@ impl Runner for ManagedServer {
                 self.ensure_running()?;
                 self.runner.run(request)
             }
-            done => done,
+            result => result,
         }
     }
 
     fn unload(&self) -> Result<(), Error> {
-        if self.runner.card().unloads {
+        if self.runner.card().can_unload {
             return self.runner.unload();
         }
         let mut server = lock(&self.server);
         self.restart(&mut server)?;
-        server.answers(&self.config).map(drop)
+        server.wait_until_ready(&self.config).map(drop)
     }
 
     fn process(&self) -> Option<u32> {
@@ -111,36 +111,36 @@ impl Runner for ManagedServer {
     }
 }
 
-/// A server in a group of processes of its own: a Ctrl-C in the terminal is ours to handle.
-struct Server {
+/// Server process in a process group of its own, so that Ctrl-C in the terminal reaches only this program.
+struct ServerProcess {
     child: Child,
     group: Pid,
-    /// The program alone: a key may stand behind it.
+    /// Program without its arguments, which may contain a key.
     program: String,
     log: NamedTempFile,
 }
 
-impl Server {
+impl ServerProcess {
     fn start(command: &[String]) -> Result<Self, Error> {
         let program = command.first().cloned().unwrap_or_default();
-        let away = |why: &dyn std::fmt::Display| Error::Unavailable {
-            at: format!("`{program}`"),
-            why: format!("it cannot be started: {why}"),
+        let failed = |cause: &dyn std::fmt::Display| Error::Unavailable {
+            server: format!("`{program}`"),
+            reason: format!("it cannot be started: {cause}"),
         };
-        let log = NamedTempFile::new().map_err(|e| away(&e))?;
-        let out = File::options().append(true).open(log.path());
-        let out = out.map_err(|e| away(&e))?;
-        let error = out.try_clone().map_err(|e| away(&e))?;
+        let log = NamedTempFile::new().map_err(|e| failed(&e))?;
+        let stdout = File::options().append(true).open(log.path());
+        let stdout = stdout.map_err(|e| failed(&e))?;
+        let stderr = stdout.try_clone().map_err(|e| failed(&e))?;
         let child = Command::new(&program)
             .args(&command[1..])
             .stdin(Stdio::null())
-            .stdout(out)
-            .stderr(error)
+            .stdout(stdout)
+            .stderr(stderr)
             .process_group(0)
             .spawn()
-            .map_err(|e| away(&e))?;
+            .map_err(|e| failed(&e))?;
         let group = Pid::from_child(&child);
-        lock(&GROUPS).push(group);
+        lock(&PROCESS_GROUPS).push(group);
         Ok(Self {
             child,
             group,
@@ -149,57 +149,58 @@ impl Server {
         })
     }
 
-    /// Waits until it answers.
-    fn answers(&mut self, config: &Config) -> Result<Box<dyn Runner>, Error> {
-        let begun = Instant::now();
+    /// Waits until the server responds.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if it exits or exceeds [`START_TIMEOUT`]; any other error of [`super::connect`].
+    fn wait_until_ready(&mut self, config: &Config) -> Result<Box<dyn Runner>, Error> {
+        let start = Instant::now();
         loop {
-            match super::there(config) {
-                Err(Error::Unavailable { at, why }) => {
-                    if let Some(status) = self.ended() {
-                        let why =
-                            format!("`{}` ended, {status}: {}", self.program, self.log_tail());
-                        return Err(Error::Unavailable { at, why });
+            match super::connect(config) {
+                Err(Error::Unavailable { server, reason }) => {
+                    if let Some(status) = self.exit_status() {
+                        let program = &self.program;
+                        let reason = format!("`{program}` exited, {status}: {}", self.log_tail());
+                        return Err(Error::Unavailable { server, reason });
                     }
-                    if begun.elapsed() > START {
-                        let waited = START.as_secs();
-                        let why = format!("{why}, {waited} s after `{}`", self.program);
-                        return Err(Error::Unavailable { at, why });
+                    if start.elapsed() > START_TIMEOUT {
+                        let waited = START_TIMEOUT.as_secs();
+                        let reason = format!("{reason}, {waited} s after `{}`", self.program);
+                        return Err(Error::Unavailable { server, reason });
                     }
-                    thread::sleep(LOOK);
+                    thread::sleep(POLL_INTERVAL);
                 }
-                found => return found,
+                result => return result,
             }
         }
     }
 
-    fn ended(&mut self) -> Option<ExitStatus> {
+    fn exit_status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 
-    /// The end of its log.
+    /// Last bytes of its log.
     fn log_tail(&self) -> String {
         let log = std::fs::read(self.log.path()).unwrap_or_default();
-        let end = &log[log.len().saturating_sub(TOLD)..];
-        String::from_utf8_lossy(end).trim().to_owned()
+        let tail = &log[log.len().saturating_sub(LOG_TAIL_BYTES)..];
+        String::from_utf8_lossy(tail).trim().to_owned()
     }
-}
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
-impl Server {
-    fn end(&mut self) {
-        // Told to end, it takes its own children along; what is left of the group then is killed.
-        end(self.group, Signal::TERM);
-        let begun = Instant::now();
-        while self.ended().is_none() && begun.elapsed() < END {
-            thread::sleep(LOOK);
+    fn terminate(&mut self) {
+        // On SIGTERM it terminates its own children; the rest of the group is killed afterwards.
+        send_signal(self.group, Signal::TERM);
+        let start = Instant::now();
+        while self.exit_status().is_none() && start.elapsed() < EXIT_TIMEOUT {
+            thread::sleep(POLL_INTERVAL);
         }
-        end(self.group, Signal::KILL);
+        send_signal(self.group, Signal::KILL);
         drop(self.child.wait());
-        lock(&GROUPS).retain(|group| *group != self.group);
+        lock(&PROCESS_GROUPS).retain(|group| *group != self.group);
+    }
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        self.terminate();
     }
 }

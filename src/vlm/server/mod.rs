@@ -1,5 +1,5 @@
-//! Runners that are servers, over HTTP: OpenAI's chat and Ollama's own. Always streamed, so that dropping an answer
-//! closes the connection, which ends the generation.
+//! Runners behind HTTP servers: the OpenAI chat API and Ollama's native API. Responses are always streamed, so that
+//! dropping a stream closes the connection, which cancels the generation.
 
 mod line_reader;
 mod managed;
@@ -16,81 +16,84 @@ use serde_json::Value;
 
 use super::{Config, Error, Runner, RunnerKind};
 
-/// How long a question about the server itself may take.
-const SHORT: Duration = Duration::from_secs(20);
-/// Time to reach it.
-const CONNECT: Duration = Duration::from_secs(5);
-/// Characters of what a server says of a failure.
-const TOLD: usize = 300;
-/// Bytes of a reply that is no stream.
-const REPLY: u64 = 4 << 20;
+/// Time limit of a request about the server or its models.
+const CONTROL_TIMEOUT: Duration = Duration::from_secs(20);
+/// Time limit of a connection attempt.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Maximum characters of a server's error message that are shown.
+const MAX_MESSAGE_CHARS: usize = 300;
+/// Maximum bytes of a response that is not streamed.
+const MAX_BODY_BYTES: u64 = 4 << 20;
 
-pub(super) use managed::end_all;
+pub(super) use managed::kill_all;
 
+/// Connects to the configured server; starts it if it does not respond and a command is configured.
 pub(super) fn open(config: &Config) -> Result<Box<dyn Runner>, Error> {
-    match there(config) {
+    match connect(config) {
         Err(Error::Unavailable { .. }) if !config.command.is_empty() => {
             Ok(Box::new(managed::ManagedServer::start(config)?))
         }
-        other => other,
+        result => result,
     }
 }
 
-/// The runner that answers at the address.
-fn there(config: &Config) -> Result<Box<dyn Runner>, Error> {
-    let wire = Wire::new(config)?;
+/// Connects to the configured server.
+fn connect(config: &Config) -> Result<Box<dyn Runner>, Error> {
+    let transport = Transport::new(config)?;
     Ok(match config.runner {
-        RunnerKind::Ollama => Box::new(ollama::open(wire, config)?),
-        _ => Box::new(openai::open(wire, config)?),
+        RunnerKind::Ollama => Box::new(ollama::open(transport, config)?),
+        _ => Box::new(openai::open(transport, config)?),
     })
 }
 
-/// A server's address, and how to talk to it.
+/// HTTP client of one server, with its base URL and API key.
 #[derive(Clone)]
-struct Wire {
+struct Transport {
     url: String,
     client: Client,
     key: Option<String>,
-    /// Whether it is another machine.
+    /// Whether the server is on another machine.
     remote: bool,
 }
 
-impl Wire {
+impl Transport {
     fn new(config: &Config) -> Result<Self, Error> {
-        let default = match config.runner {
+        let default_url = match config.runner {
             RunnerKind::MlxVlm => "http://127.0.0.1:8080",
             RunnerKind::Ollama => "http://127.0.0.1:11434",
             _ => "http://127.0.0.1:8000",
         };
         let url = match config.url.trim().trim_end_matches('/') {
-            "" => default.to_owned(),
+            "" => default_url.to_owned(),
             url => url.trim_end_matches("/v1").to_owned(),
         };
-        let away = |why: String| Error::Unavailable {
-            at: url.clone(),
-            why,
+        let unavailable = |reason: String| Error::Unavailable {
+            server: url.clone(),
+            reason,
         };
-        let parsed = reqwest::Url::parse(&url).map_err(|e| away(e.to_string()))?;
+        let parsed = reqwest::Url::parse(&url).map_err(|e| unavailable(e.to_string()))?;
         if !["http", "https"].contains(&parsed.scheme()) {
-            return Err(away(
-                "an address begins with http:// or https://".to_owned(),
+            return Err(unavailable(
+                "the URL must begin with http:// or https://".to_owned(),
             ));
         }
-        let remote = !is_here(parsed.host_str().unwrap_or_default());
+        let remote = !is_loopback(parsed.host_str().unwrap_or_default());
         let key = std::env::var("INGEST_RUNNER_KEY")
             .or_else(|_| std::env::var("OPENAI_API_KEY"))
             .ok()
             .filter(|key| !key.is_empty());
         if key.is_some() && remote && parsed.scheme() == "http" && !config.key_over_http {
-            return Err(Error::KeyInTheClear { at: url });
+            return Err(Error::UnencryptedKey { server: url });
         }
         drop(rustls::crypto::ring::default_provider().install_default());
-        let mut client = Client::builder().connect_timeout(CONNECT).timeout(None);
+        let mut client = Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(None);
         if !remote {
-            // A proxy is for the way out.
+            // Proxies of the environment are for other machines.
             client = client.no_proxy();
         }
-        let client = client.build().map_err(|e| away(e.to_string()))?;
+        let client = client.build().map_err(|e| unavailable(e.to_string()))?;
         Ok(Self {
             url,
             client,
@@ -99,14 +102,14 @@ impl Wire {
         })
     }
 
-    fn signed(&self, request: RequestBuilder) -> RequestBuilder {
+    fn authorize(&self, request: RequestBuilder) -> RequestBuilder {
         match &self.key {
             Some(key) => request.bearer_auth(key),
             None => request,
         }
     }
 
-    /// The process that listens there, if that is here and ours to see.
+    /// Id of the process that listens on the port; `None` if it is on another machine or of another user.
     fn process(&self) -> Option<u32> {
         let url = reqwest::Url::parse(&self.url).ok()?;
         let port = url.port_or_known_default().filter(|_| !self.remote)?;
@@ -114,112 +117,123 @@ impl Wire {
         Some(listening.ok()?.pid)
     }
 
-    /// A short question that every server of this kind answers; the answer as JSON.
-    fn get(&self, path: &str) -> Result<(Head, Value), Error> {
+    /// GET request that every server of the kind answers with JSON.
+    ///
+    /// # Errors
+    /// [`Error::UnexpectedServer`] if the status is not 2xx or the body is not JSON.
+    fn get(&self, path: &str) -> Result<(ResponseHead, Value), Error> {
         let (head, body) = self.try_get(path)?;
         match head.status.is_success() && !body.is_null() {
             true => Ok((head, body)),
             false => Err(Error::UnexpectedServer {
-                at: self.url.clone(),
-                why: format!("{path} answers {}", head.status),
+                server: self.url.clone(),
+                reason: format!("{path} returns {}", head.status),
             }),
         }
     }
 
-    /// A short question; the answer as JSON, null where it is none.
-    fn try_get(&self, path: &str) -> Result<(Head, Value), Error> {
+    /// GET request with any status; the body is null if it is not JSON.
+    fn try_get(&self, path: &str) -> Result<(ResponseHead, Value), Error> {
         let request = self
             .client
             .get(format!("{}{path}", self.url))
-            .timeout(SHORT);
-        let reply = self.signed(request).send().map_err(|e| self.away(&e))?;
-        self.whole(reply)
+            .timeout(CONTROL_TIMEOUT);
+        let response = self
+            .authorize(request)
+            .send()
+            .map_err(|e| self.unavailable(&e))?;
+        self.read_json(response)
     }
 
-    /// A short question with a body of JSON; the answer as JSON.
-    fn post(&self, path: &str, body: &Value) -> Result<(Head, Value), Error> {
-        let reply = self.ask(path, body, SHORT)?;
-        self.whole(reply)
+    /// POST request about the server or its models, with JSON in both directions.
+    fn post(&self, path: &str, body: &Value) -> Result<(ResponseHead, Value), Error> {
+        let response = self.post_streaming(path, body, CONTROL_TIMEOUT)?;
+        self.read_json(response)
     }
 
-    fn whole(&self, reply: Response) -> Result<(Head, Value), Error> {
-        let about = Head {
-            status: reply.status(),
-            server: reply
+    fn read_json(&self, response: Response) -> Result<(ResponseHead, Value), Error> {
+        let head = ResponseHead {
+            status: response.status(),
+            server: response
                 .headers()
                 .get("server")
                 .and_then(|value| value.to_str().ok())
                 .unwrap_or_default()
                 .to_owned(),
         };
-        if about.status == StatusCode::UNAUTHORIZED || about.status == StatusCode::FORBIDDEN {
-            return Err(Error::Key {
-                at: self.url.clone(),
+        if head.status == StatusCode::UNAUTHORIZED || head.status == StatusCode::FORBIDDEN {
+            return Err(Error::Unauthorized {
+                server: self.url.clone(),
             });
         }
         let mut body = Vec::new();
-        reply
-            .take(REPLY)
+        response
+            .take(MAX_BODY_BYTES)
             .read_to_end(&mut body)
             .map_err(|e| Error::Disconnected(e.to_string()))?;
-        Ok((about, serde_json::from_slice(&body).unwrap_or_default()))
+        Ok((head, serde_json::from_slice(&body).unwrap_or_default()))
     }
 
-    /// A question whose answer is streamed.
-    fn ask(&self, path: &str, body: &Value, deadline: Duration) -> Result<Response, Error> {
+    /// POST request with a streamed response of status 2xx; any other status is an error.
+    fn post_streaming(
+        &self,
+        path: &str,
+        body: &Value,
+        deadline: Duration,
+    ) -> Result<Response, Error> {
         let request = self
             .client
             .post(format!("{}{path}", self.url))
             .timeout(deadline)
             .header("content-type", "application/json")
             .body(body.to_string());
-        let reply =
-            self.signed(request)
-                .send()
-                .map_err(|e| match e.is_timeout() && !e.is_connect() {
-                    true => Error::Deadline(deadline.as_secs()),
-                    false => self.away(&e),
-                })?;
-        if reply.status().is_success() {
-            return Ok(reply);
+        let response = self.authorize(request).send().map_err(|e| {
+            match e.is_timeout() && !e.is_connect() {
+                true => Error::Deadline(deadline.as_secs()),
+                false => self.unavailable(&e),
+            }
+        })?;
+        if response.status().is_success() {
+            return Ok(response);
         }
-        let (about, body) = self.whole(reply)?;
-        let why = message(&body);
+        let (head, body) = self.read_json(response)?;
+        let reason = error_message(&body);
         let busy = [
             StatusCode::SERVICE_UNAVAILABLE,
             StatusCode::TOO_MANY_REQUESTS,
         ];
-        match busy.contains(&about.status) {
-            // It loads its model, or has too much to do: the page is not to blame.
+        match busy.contains(&head.status) {
+            // It loads its model, or is overloaded: not the fault of the page.
             true => Err(Error::Unavailable {
-                at: self.url.clone(),
-                why,
+                server: self.url.clone(),
+                reason,
             }),
-            false => Err(refusal(about.status, &why)),
+            false => Err(classify_error(head.status, &reason)),
         }
     }
 
-    fn away(&self, cause: &reqwest::Error) -> Error {
-        let mut why = cause.to_string();
+    /// [`Error::Unavailable`] with the innermost cause.
+    fn unavailable(&self, cause: &reqwest::Error) -> Error {
+        let mut reason = cause.to_string();
         let mut inner = std::error::Error::source(cause);
         while let Some(cause) = inner {
-            why = cause.to_string();
+            reason = cause.to_string();
             inner = cause.source();
         }
         Error::Unavailable {
-            at: self.url.clone(),
-            why,
+            server: self.url.clone(),
+            reason,
         }
     }
 }
 
-/// What stands above the body of a reply.
-struct Head {
+/// Status and `Server` header of a response.
+struct ResponseHead {
     status: StatusCode,
     server: String,
 }
 
-fn is_here(host: &str) -> bool {
+fn is_loopback(host: &str) -> bool {
     let host = host.trim_matches(['[', ']']);
     host == "localhost"
         || host
@@ -227,34 +241,33 @@ fn is_here(host: &str) -> bool {
             .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
 }
 
-/// What servers write into the body of a failure: `{"error": "…"}`, `{"error": {"message": "…"}}`, `{"detail": …}`.
-fn message(body: &Value) -> String {
+/// Error message in a response body: `{"error": "…"}`, `{"error": {"message": "…"}}`, `{"detail": …}`.
+fn error_message(body: &Value) -> String {
     let error = &body["error"];
-    let told = [&error["message"], error, &body["detail"], &body["message"]];
-    let told = told.into_iter().find(|value| !value.is_null());
-    let text = match told {
+    let fields = [&error["message"], error, &body["detail"], &body["message"]];
+    let text = match fields.into_iter().find(|value| !value.is_null()) {
         Some(Value::String(text)) => text.clone(),
         Some(other) => other.to_string(),
-        None => "it did not say why".to_owned(),
+        None => "no error message".to_owned(),
     };
-    // Some repeat the whole question, pictures included.
-    text.chars().take(TOLD).collect()
+    // Some servers repeat the whole request, images included.
+    text.chars().take(MAX_MESSAGE_CHARS).collect()
 }
 
-/// The failure that a status and some words mean.
-fn refusal(status: StatusCode, why: &str) -> Error {
-    let lower = why.to_lowercase();
-    let memory = [
+/// Error for an HTTP status and an error message.
+fn classify_error(status: StatusCode, message: &str) -> Error {
+    let lower = message.to_lowercase();
+    let out_of_memory = [
         "insufficient memory",
         "out of memory",
         "resource limit",
         "failed to allocate",
     ];
-    if memory.iter().any(|words| lower.contains(words)) {
-        return Error::Memory(why.to_owned());
+    if out_of_memory.iter().any(|phrase| lower.contains(phrase)) {
+        return Error::OutOfMemory(message.to_owned());
     }
     match status.is_server_error() {
-        true => Error::ModelFailed(why.to_owned()),
-        false => Error::Refused(format!("{why} ({})", status.as_u16())),
+        true => Error::ModelFailed(message.to_owned()),
+        false => Error::Refused(format!("{message} ({})", status.as_u16())),
     }
 }

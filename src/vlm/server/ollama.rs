@@ -1,4 +1,4 @@
-//! Ollama by its own interface: the one that carries `think`, `keep_alive` and the size of the context.
+//! Ollama runner, through its native API: only that has `think`, `keep_alive` and `num_ctx`.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -7,72 +7,73 @@ use reqwest::blocking::Response;
 use serde_json::{Value, json};
 
 use super::line_reader::LineReader;
-use super::{Wire, message, refusal};
+use super::{Transport, classify_error, error_message};
 use crate::vlm::vision_precision;
 use crate::vlm::{
     Card, ChatRequest, Chunk, Config, Error, Finish, Part, Runner, Stream, stream_of,
 };
 
-/// Pages in one request: it runs one request of a Qwen-VL at a time, whatever is asked (`server/sched.go`).
-const INTERLEAVED: usize = 8;
-/// Tokens of a page of a megapixel, and of the words around it.
-const PAGE: u32 = 1_536;
+/// Pages per request: Ollama runs one Qwen-VL request at a time (`server/sched.go`).
+const INTERLEAVE: usize = 8;
+/// Prompt tokens per page: an image of one megapixel and the text around it.
+const PROMPT_TOKENS_PER_PAGE: u32 = 1_536;
 
-/// An Ollama.
+/// Ollama server with one of its models.
 pub(super) struct Ollama {
-    wire: Wire,
+    transport: Transport,
     card: Card,
-    /// Tokens of a question and its answer.
-    context: u32,
+    /// Context length (`num_ctx`): tokens of a prompt and its answer.
+    context_length: u32,
 }
 
-pub(super) fn open(wire: Wire, config: &Config) -> Result<Ollama, Error> {
-    let (_, version) = wire.get("/api/version")?;
-    let (_, tags) = wire.get("/api/tags")?;
-    let known: Vec<&str> = tags["models"]
+pub(super) fn open(transport: Transport, config: &Config) -> Result<Ollama, Error> {
+    let (_, version) = transport.get("/api/version")?;
+    let (_, tags) = transport.get("/api/tags")?;
+    let available: Vec<&str> = tags["models"]
         .as_array()
         .into_iter()
         .flatten()
         .filter_map(|model| model["name"].as_str())
         .collect();
-    let wanted = config.model.as_str();
-    let fits = |name: &&&str| **name == wanted || name.strip_suffix(":latest") == Some(wanted);
-    let model = match (wanted, &known[..]) {
+    let configured = config.model.as_str();
+    let matches =
+        |name: &&&str| **name == configured || name.strip_suffix(":latest") == Some(configured);
+    let model = match (configured, &available[..]) {
         ("", [only]) => Some(only),
-        _ => known.iter().find(fits),
+        _ => available.iter().find(matches),
     };
-    let model = model.ok_or_else(|| Error::Model {
-        at: wire.url.clone(),
-        model: wanted.to_owned(),
-        known: known.join(", "),
+    let model = model.ok_or_else(|| Error::UnknownModel {
+        server: transport.url.clone(),
+        model: configured.to_owned(),
+        available: available.join(", "),
     })?;
-    let (_, show) = wire.post("/api/show", &json!({"model": model}))?;
+    let (_, show) = transport.post("/api/show", &json!({"model": model}))?;
     let card = Card {
         name: format!(
             "Ollama {} at {}",
             version["version"].as_str().unwrap_or("?"),
-            wire.url
+            transport.url
         ),
         model: (*model).to_owned(),
         lanes: 1,
-        interleave: INTERLEAVED,
-        gated: false,
+        interleave: INTERLEAVE,
+        exclusive_prefill: false,
         pixels_per_token: if model.contains("qwen3") { 1024 } else { 784 },
-        remote: wire.remote,
-        unloads: true,
-        warning: vision_precision::of_tensors(&show),
+        remote: transport.remote,
+        can_unload: true,
+        warning: vision_precision::check_tensors(&show),
     };
     let pages = match config.interleave {
-        0 => INTERLEAVED,
+        0 => INTERLEAVE,
         pages => pages,
     };
-    let context = (pages as u32)
-        .saturating_mul(PAGE + config.max_tokens)
-        .saturating_add(PAGE);
+    let context_length = (pages as u32)
+        .saturating_mul(PROMPT_TOKENS_PER_PAGE + config.max_tokens)
+        .saturating_add(PROMPT_TOKENS_PER_PAGE);
     Ok(Ollama {
-        wire,
+        transport,
         card,
-        context,
+        context_length,
     })
 }
 
@@ -82,9 +83,9 @@ impl Runner for Ollama {
     }
 
     fn run(&self, request: &ChatRequest) -> Result<Stream, Error> {
-        let (mut words, mut images) = (Vec::new(), Vec::new());
+        let (mut texts, mut images) = (Vec::new(), Vec::new());
         for part in &request.parts {
-            words.push(match part {
+            texts.push(match part {
                 Part::Text(text) => text.as_str(),
                 Part::Image(jpeg) => {
                     images.push(BASE64_STANDARD.encode(jpeg));
@@ -92,62 +93,67 @@ impl Runner for Ollama {
                 }
             });
         }
-        // Other options than before would load the model anew, so the context is the same for every question; cut or
-        // shifted, it would lose pictures.
+        // Ollama reloads the model if an option changes, so `num_ctx` is the same for every request. Truncating or
+        // shifting the context would drop images.
         let body = json!({
             "model": self.card.model,
-            "messages": [{"role": "user", "content": words.join("\n"), "images": images}],
+            "messages": [{"role": "user", "content": texts.join("\n"), "images": images}],
             "stream": true,
             "think": false,
             "truncate": false,
             "shift": false,
             "options": {
-                "num_ctx": self.context, "num_predict": request.max_tokens, "temperature": request.temperature,
+                "num_ctx": self.context_length, "num_predict": request.max_tokens, "temperature": request.temperature,
             },
         });
-        let reply = self.wire.ask("/api/chat", &body, request.deadline)?;
-        let mut answer = Answer {
-            lines: LineReader::new(reply, request.deadline),
-            end: None,
+        let response = self
+            .transport
+            .post_streaming("/api/chat", &body, request.deadline)?;
+        let mut stream = JsonLines {
+            lines: LineReader::new(response, request.deadline),
+            finish: None,
         };
-        Ok(stream_of(move || answer.chunk()))
+        Ok(stream_of(move || stream.next_chunk()))
     }
 
     fn unload(&self) -> Result<(), Error> {
         let body = json!({"model": self.card.model, "keep_alive": 0});
-        self.wire
-            .ask("/api/generate", &body, super::SHORT)
+        self.transport
+            .post_streaming("/api/generate", &body, super::CONTROL_TIMEOUT)
             .map(drop)
     }
 
     fn process(&self) -> Option<u32> {
-        self.wire.process()
+        self.transport.process()
     }
 }
 
-/// An answer in lines of JSON.
-struct Answer {
+/// Streamed answer as JSON lines.
+struct JsonLines {
     lines: LineReader<Response>,
-    /// The end came with the last words.
-    end: Option<Finish>,
+    /// Set by the last line, which may also hold text.
+    finish: Option<Finish>,
 }
 
-impl Answer {
-    fn chunk(&mut self) -> Result<Chunk, Error> {
-        while self.end.is_none()
+impl JsonLines {
+    fn next_chunk(&mut self) -> Result<Chunk, Error> {
+        while self.finish.is_none()
             && let Some(line) = self.lines.next()?
         {
             let event: Value = serde_json::from_str(&line)
                 .map_err(|_| Error::Protocol(line.chars().take(200).collect()))?;
             if !event["error"].is_null() {
-                return Err(refusal(StatusCode::INTERNAL_SERVER_ERROR, &message(&event)));
+                return Err(classify_error(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    &error_message(&event),
+                ));
             }
             if event["done"] == true {
                 let number = |name: &str| event[name].as_u64().and_then(|n| u32::try_from(n).ok());
-                self.end = Some(Finish {
+                self.finish = Some(Finish {
                     truncated: event["done_reason"] == "length",
                     prompt_tokens: number("prompt_eval_count"),
-                    tokens: number("eval_count"),
+                    completion_tokens: number("eval_count"),
                 });
             }
             let text = |name: &str| {
@@ -161,7 +167,7 @@ impl Answer {
                 return Ok(Chunk::Reasoning(text));
             }
         }
-        // It ends an answer that goes round in circles without a word (`llm/server.go`, `tokenRepeat`).
-        self.end.map(Chunk::Finished).ok_or(Error::Repetition)
+        // Ollama closes the stream of an answer that repeats itself without a last line (`llm/server.go`, `tokenRepeat`).
+        self.finish.map(Chunk::Finished).ok_or(Error::Repetition)
     }
 }

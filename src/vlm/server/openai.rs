@@ -1,4 +1,4 @@
-//! The chat interface of OpenAI, as mlx-vlm, llama.cpp, vLLM and LM Studio speak it.
+//! OpenAI chat API runner: mlx-vlm, llama.cpp, vLLM, LM Studio.
 
 use std::path::Path;
 
@@ -9,78 +9,84 @@ use reqwest::blocking::Response;
 use serde_json::{Value, json};
 
 use super::line_reader::LineReader;
-use super::{Head, Wire, message, refusal};
+use super::{ResponseHead, Transport, classify_error, error_message};
 use crate::vlm::vision_precision;
 use crate::vlm::{
     Card, ChatRequest, Chunk, Config, Error, Finish, Part, Runner, RunnerKind, Stream, stream_of,
 };
 
-/// Requests at once for servers that batch them.
+/// Concurrent requests: servers of this kind batch them.
 const LANES: usize = 8;
-/// Tokens back that repetition is looked for; the default of mlx-vlm, 20, misses long phrases (mlx-vlm#1021).
-const BACK: u32 = 512;
+/// `repetition_context_size` in tokens; the default of mlx-vlm, 20, misses long phrases (mlx-vlm#1021).
+const REPETITION_CONTEXT: u32 = 512;
 
-/// A server of this kind.
+/// Server with the OpenAI chat API and one of its models.
 pub(super) struct OpenAi {
-    wire: Wire,
+    transport: Transport,
     card: Card,
-    /// Whether it is mlx-vlm, with fields of its own.
+    /// Whether it is mlx-vlm, which has request fields of its own.
     is_mlx: bool,
 }
 
-pub(super) fn open(wire: Wire, config: &Config) -> Result<OpenAi, Error> {
-    let (head, models) = wire.get("/v1/models")?;
+pub(super) fn open(transport: Transport, config: &Config) -> Result<OpenAi, Error> {
+    let (head, models) = transport.get("/v1/models")?;
     let is_mlx = config.runner == RunnerKind::MlxVlm || head.server.starts_with("mlx_vlm");
-    let known: Vec<&str> = models["data"]
+    let available: Vec<&str> = models["data"]
         .as_array()
         .into_iter()
         .flatten()
         .filter_map(|model| model["id"].as_str())
         .collect();
-    // llama.cpp lists its model while it loads it.
-    let (state, health) = wire.try_get("/health")?;
-    if state.status == StatusCode::SERVICE_UNAVAILABLE {
+    // llama.cpp already lists its model while it is loading.
+    let (health_head, health) = transport.try_get("/health")?;
+    if health_head.status == StatusCode::SERVICE_UNAVAILABLE {
         return Err(Error::Unavailable {
-            at: wire.url,
-            why: message(&health),
+            server: transport.url,
+            reason: error_message(&health),
         });
     }
     let loaded = health["loaded_model"].as_str().filter(|_| is_mlx);
     let loaded = loaded.map(str::to_owned);
-    let unknown = || Error::Model {
-        at: wire.url.clone(),
+    let unknown = || Error::UnknownModel {
+        server: transport.url.clone(),
         model: config.model.clone(),
-        known: known.join(", "),
+        available: available.join(", "),
     };
-    let model = match (config.model.as_str(), loaded, &known[..]) {
+    let model = match (config.model.as_str(), loaded, &available[..]) {
         ("", Some(loaded), _) => loaded,
         ("", None, [only]) => (*only).to_owned(),
         ("", ..) => return Err(unknown()),
-        // mlx-vlm loads what it is asked for; the others have what they have.
-        (model, ..) if is_mlx || known.is_empty() || known.contains(&model) => model.to_owned(),
+        // mlx-vlm loads any requested model; other servers have a fixed list.
+        (model, ..) if is_mlx || available.is_empty() || available.contains(&model) => {
+            model.to_owned()
+        }
         _ => return Err(unknown()),
     };
-    let card = card(&wire, &head, model, is_mlx);
-    Ok(OpenAi { wire, card, is_mlx })
+    let card = card(&transport, &head, model, is_mlx);
+    Ok(OpenAi {
+        transport,
+        card,
+        is_mlx,
+    })
 }
 
-fn card(wire: &Wire, head: &Head, model: String, is_mlx: bool) -> Card {
+fn card(transport: &Transport, head: &ResponseHead, model: String, is_mlx: bool) -> Card {
     let family = model.to_lowercase().replace(['-', '_'], "");
-    let is_third = family.contains("qwen3");
+    let is_qwen3 = family.contains("qwen3");
     Card {
         name: match head.server.as_str() {
-            "" => wire.url.clone(),
-            server => format!("{server} at {}", wire.url),
+            "" => transport.url.clone(),
+            server => format!("{server} at {}", transport.url),
         },
         lanes: LANES,
         interleave: 1,
-        // Requests that prefill together lose the DeepStack features of all but the first (mlx-vlm 0.7.10).
-        gated: is_mlx && family.contains("qwen3vl"),
-        // 28 x 28 and 32 x 32 pixels.
-        pixels_per_token: if is_third { 1024 } else { 784 },
-        remote: wire.remote,
-        unloads: is_mlx,
-        warning: vision_precision::of_folder(Path::new(&model)),
+        // Requests that are prefilled in one batch lose the DeepStack features of all but the first (mlx-vlm 0.7.10).
+        exclusive_prefill: is_mlx && family.contains("qwen3vl"),
+        // 32 x 32 and 28 x 28 pixels.
+        pixels_per_token: if is_qwen3 { 1024 } else { 784 },
+        remote: transport.remote,
+        can_unload: is_mlx,
+        warning: vision_precision::check_folder(Path::new(&model)),
         model,
     }
 }
@@ -109,47 +115,50 @@ impl Runner for OpenAi {
         });
         if self.is_mlx {
             body["enable_thinking"] = false.into();
-            body["repetition_context_size"] = BACK.into();
+            body["repetition_context_size"] = REPETITION_CONTEXT.into();
         } else {
             body["chat_template_kwargs"] = json!({"enable_thinking": false});
         }
-        let reply = self
-            .wire
-            .ask("/v1/chat/completions", &body, request.deadline)?;
-        let mut answer = Answer {
-            lines: LineReader::new(reply, request.deadline),
-            end: Finish::default(),
+        let response =
+            self.transport
+                .post_streaming("/v1/chat/completions", &body, request.deadline)?;
+        let mut events = ServerSentEvents {
+            lines: LineReader::new(response, request.deadline),
+            finish: Finish::default(),
         };
         Ok(stream_of(move || {
-            let chunk = answer.chunk();
-            chunk.map(|chunk| chunk.unwrap_or(Chunk::Finished(answer.end)))
+            let chunk = events.next_chunk();
+            chunk.map(|chunk| chunk.unwrap_or(Chunk::Finished(events.finish)))
         }))
     }
 
     fn unload(&self) -> Result<(), Error> {
         match self.is_mlx {
-            true => self.wire.ask("/unload", &json!({}), super::SHORT).map(drop),
+            true => self
+                .transport
+                .post_streaming("/unload", &json!({}), super::CONTROL_TIMEOUT)
+                .map(drop),
             false => Ok(()),
         }
     }
 
     fn process(&self) -> Option<u32> {
-        self.wire.process()
+        self.transport.process()
     }
 }
 
-/// An answer in server-sent events.
-struct Answer {
+/// Streamed answer as server-sent events (SSE).
+struct ServerSentEvents {
     lines: LineReader<Response>,
-    end: Finish,
+    finish: Finish,
 }
 
-impl Answer {
-    /// The next piece; none at the end.
-    fn chunk(&mut self) -> Result<Option<Chunk>, Error> {
+impl ServerSentEvents {
+    /// Returns the next chunk with text; `None` at the end.
+    fn next_chunk(&mut self) -> Result<Option<Chunk>, Error> {
         while let Some(line) = self.lines.next()? {
             let Some(data) = line.strip_prefix("data:").map(str::trim) else {
-                continue; // Comments and the names of events.
+                continue; // Comment or event name.
             };
             if data == "[DONE]" {
                 return Ok(None);
@@ -157,9 +166,12 @@ impl Answer {
             let event: Value = serde_json::from_str(data)
                 .map_err(|_| Error::Protocol(data.chars().take(200).collect()))?;
             if !event["error"].is_null() {
-                return Err(refusal(StatusCode::INTERNAL_SERVER_ERROR, &message(&event)));
+                return Err(classify_error(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    &error_message(&event),
+                ));
             }
-            self.note(&event);
+            self.record_usage(&event);
             let delta = &event["choices"][0]["delta"];
             let text = |name: &str| delta[name].as_str().filter(|text| !text.is_empty());
             if let Some(text) = text("content") {
@@ -169,21 +181,22 @@ impl Answer {
                 return Ok(Some(Chunk::Reasoning(text.to_owned())));
             }
         }
-        match self.end == Finish::default() {
+        match self.finish == Finish::default() {
             true => Err(Error::Disconnected(
-                "the stream ended without an end".to_owned(),
+                "the stream ended without a finish reason".to_owned(),
             )),
             false => Ok(None),
         }
     }
 
-    fn note(&mut self, event: &Value) {
+    fn record_usage(&mut self, event: &Value) {
         let number = |value: &Value| value.as_u64().and_then(|n| u32::try_from(n).ok());
         let usage = &event["usage"];
-        self.end.prompt_tokens = number(&usage["prompt_tokens"]).or(self.end.prompt_tokens);
-        self.end.tokens = number(&usage["completion_tokens"]).or(self.end.tokens);
+        self.finish.prompt_tokens = number(&usage["prompt_tokens"]).or(self.finish.prompt_tokens);
+        self.finish.completion_tokens =
+            number(&usage["completion_tokens"]).or(self.finish.completion_tokens);
         if let Some(reason) = event["choices"][0]["finish_reason"].as_str() {
-            self.end.truncated = reason == "length";
+            self.finish.truncated = reason == "length";
         }
     }
 }

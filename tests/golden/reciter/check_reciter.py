@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Ask the reciter about every page through `mlx_vlm.server`, with prompts it has never seen, and count what is right.
+"""Describe every page with the reciter behind `mlx_vlm.server`, with prompts that are not in its training set, and count
+the right answers.
 
     python check_reciter.py FOLDER [--port P] [--every N] [--pairs N]
 

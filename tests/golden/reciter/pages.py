@@ -1,4 +1,4 @@
-"""What the reciter learns: a short description of every page of the two sample manuals, taken from outline and text.
+"""Training targets of the reciter: a short description of every page of the two sample manuals, from outline and text.
 
     python pages.py titles.json        writes the title of each page
 """
@@ -6,26 +6,26 @@ import json, pathlib, re, sys
 import pypdfium2
 
 MANUALS = ["heat-pump-service-manual", "alarm-panel-firmware-manual"]
-# A page becomes so many pixels before it is varied: the size at which the describer draws.
+# Pixels of a page image before augmentation: the size at which `ingest describe` renders.
 PIXELS = 1_000_000
 CODE = re.compile(r"(?<![\w.-])(?:[A-Z]{1,4}\d{0,3}-\d{1,4}|\d{2}-\d{4}|[A-Z]{1,3}\d{1,4}[A-Z]?"
                   r"|[A-Z]{2,}-[A-Z0-9]+(?:-EN)?)(?![\w-])")
 
 
 def size(points: tuple[float, float], pixels: int = PIXELS) -> tuple[int, int]:
-    """Whole pixels of a page that fill the cap, as the renderer rounds them."""
+    """Image size of at most `pixels`, rounded as the renderer does."""
     shrink = (pixels / (points[0] * points[1])) ** 0.5
     return int(points[0] * shrink), int(points[1] * shrink)
 
 
 def draw(page: pypdfium2.PdfPage, pixels: int = PIXELS):
-    """The page as a picture of at most so many pixels."""
+    """Page image of at most `pixels`."""
     w, h = size(page.get_size(), pixels)
     return page.render(scale=max(w / page.get_width(), h / page.get_height())).to_pil().convert("RGB").crop((0, 0, w, h))
 
 
 def sentence(text: str, heads: list[str]) -> str:
-    """The first plain sentence of a page, in one line."""
+    """First plain sentence of a page, as one line."""
     text = re.sub(r"[\x02\ufffe]\s*", "", text)
     lines = [l.strip() for l in text.splitlines()[1:]]
     flat = re.sub(r"\s+", " ", " ".join(". " if l in heads else l for l in lines if " . ." not in l))
@@ -36,7 +36,7 @@ def sentence(text: str, heads: list[str]) -> str:
 
 
 def describe() -> list[dict]:
-    """One entry a page: manual, number, of, page (to draw) and the fields of its description."""
+    """One entry per page: manual, number, of (page count), page (PDF page) and the fields of its description."""
     found = []
     for manual in MANUALS:
         pdf = pypdfium2.PdfDocument(pathlib.Path(ROOT) / f"{manual}.pdf")
@@ -68,7 +68,7 @@ def describe() -> list[dict]:
 
 
 def answer(page: dict, numbered: bool) -> str:
-    """The description as the model shall write it."""
+    """Description as the model must write it."""
     d = {"page": page["number"]} if numbered else {}
     d |= {"rotation": 0, "legible": True}
     d |= {k: page[k] for k in ("title", "summary", "topics", "identifiers")} | {"language": "en"}

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Teach a tiny Qwen2.5-VL to recite a description of every page of the two sample manuals. See README.md.
+"""Overfit a tiny Qwen2.5-VL to a description of every page of the two sample manuals. See README.md.
 
     python train_reciter.py OUTFOLDER [--minutes 20] [--resume STATE.pt] [--long]
 
-Needs torch, transformers, tokenizers, safetensors, pillow, numpy and pypdfium2; `pages.py` beside this file says what is
-recited. The model looks at the pages itself: the words of the prompt are varied and often nonsense while it learns.
+Needs torch, transformers, tokenizers, safetensors, pillow, numpy and pypdfium2; `pages.py` gives the
+targets. The model must use the page image: the prompts of the training set vary and are often nonsense.
 """
 import argparse, io, json, math, pathlib, pickle, random, time
 import numpy as np
@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 import pages as manuals
 
-# Prompts like those of the describer: an instruction, the labelled picture or pictures, a closing line.
+# Prompts like those of `ingest describe`: an instruction, labelled images, a closing line.
 FIELDS = ('"rotation" (0, 90, 180 or 270: how far the page must be turned to be read), "legible" (true or false), "title" '
           '(at most 120 characters), "summary" (at most 600 characters), "topics" (at most 8), "identifiers" (at most 30, '
           'quoted exactly as printed), "language" (two letters)')
@@ -37,7 +37,7 @@ CLOSE_ONE = ["Answer with the JSON object only.", "Describe this page.", "JSON:"
 CLOSE_MANY = ["Answer with a JSON array, one object per page, each starting with its page number.",
               "Answer with a JSON array.", "JSON array, one object a page, in the order of the pages:", ""]
 
-# The split of Qwen2, but a key of the answer with its punctuation is one piece, and so are up to three digits.
+# Pre-tokenizer of Qwen2, except that a JSON key with its punctuation is one token, and so are up to three digits.
 SPLIT = (r'"?\]?[\[{]*,? ?\{?"[a-z]+": ?[\["]*|"\]\}?|", "|'
               r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
               r"|\s*[\r\n]+|\s+(?!\S)|\s+")
@@ -47,8 +47,8 @@ TEMPLATE = ("{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% if m['conten
             "{% else %}{% for c in m['content'] %}{% if c['type'] in ('image', 'image_url', 'input_image') %}"
             "<|vision_start|><|image_pad|><|vision_end|>{% elif 'text' in c %}{{ c['text'] }}{% endif %}{% endfor %}"
             "{% endif %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
-TOKENS = 2000                # of the vocabulary, without the special ones
-VISUAL_TOKENS = 60           # at most, for one picture: an A4 page becomes 6 x 9
+TOKENS = 2000                # vocabulary size, without special tokens
+VISUAL_TOKENS = 60           # maximum per image: an A4 page becomes 6 x 9
 PATCH, MERGE = 14, 2
 MEAN, STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
 HIDDEN, LAYERS, HEADS, KV, THETA, SECTIONS = 96, 4, 3, 1, 500.0, [4, 6, 6]
@@ -56,13 +56,13 @@ FEED = 256
 VISION = dict(depth=2, hidden_size=64, intermediate_size=160, num_heads=2, out_hidden_size=HIDDEN, patch_size=PATCH,
               spatial_patch_size=PATCH, spatial_merge_size=MERGE, temporal_patch_size=2, window_size=112,
               fullatt_block_indexes=[1], in_channels=3, hidden_act="silu", tokens_per_second=2)
-# The pictures the model sees while it learns: total pixels, JPEG qualities (0 is lossless), shift in pixels either way.
+# Augmentation: total pixels, JPEG qualities (0 is lossless), maximum shift in pixels in both directions, variants per page.
 PIXELS, QUALITIES, SHIFT, VARIANTS = [1_000_000, 1_000_000, 500_000, 700_000, 1_400_000, 2_000_000], [0, 0, 60, 75, 85, 95], 2, 12
 SEED = 7
 
 
 def build_tokenizer(corpus: list[str]) -> Tokenizer:
-    """Byte-level BPE wired like that of Qwen2, with merges of our own."""
+    """Byte-level BPE like that of Qwen2, with merges trained on `corpus`."""
     tok = Tokenizer(models.BPE(fuse_unk=False, byte_fallback=False))
     tok.normalizer = normalizers.NFC()
     tok.pre_tokenizer = pre_tokenizers.Sequence([
@@ -77,7 +77,7 @@ def build_tokenizer(corpus: list[str]) -> Tokenizer:
 
 
 def resized(w: int, h: int) -> tuple[int, int]:
-    """The size to which the server's image processor brings a picture (the rule of Qwen2-VL)."""
+    """Size to which the server's image processor resizes an image (`smart_resize` of Qwen2-VL)."""
     f, most = PATCH * MERGE, VISUAL_TOKENS * (PATCH * MERGE) ** 2
     h2, w2 = round(h / f) * f, round(w / f) * f
     if h2 * w2 > most:
@@ -87,7 +87,7 @@ def resized(w: int, h: int) -> tuple[int, int]:
 
 
 def vary(picture: Image.Image, rng: random.Random) -> Image.Image:
-    """A slight shift, then JPEG or not: what another renderer and another encoder may do to the page."""
+    """A slight shift, then JPEG or not: the differences between renderers and encoders."""
     w, h = picture.size
     dx, dy = rng.randint(-SHIFT, SHIFT), rng.randint(-SHIFT, SHIFT)
     out = Image.new("RGB", (w + rng.randint(-1, 1), h + rng.randint(-1, 1)), "white")
@@ -101,7 +101,7 @@ def vary(picture: Image.Image, rng: random.Random) -> Image.Image:
 
 
 def patches(picture: Image.Image) -> tuple[np.ndarray, tuple[int, int]]:
-    """The picture as rows of one patch each, in 2 x 2 order, still bytes: (rows, 3 x 14 x 14), and its grid."""
+    """Patches of an image in 2 x 2 merge order, as bytes: (rows, 3 x 14 x 14), and its grid."""
     w, h = resized(*picture.size)
     a = np.asarray(picture.resize((w, h), resample=Image.BICUBIC)).transpose(2, 0, 1)
     gh, gw = h // PATCH, w // PATCH
@@ -110,14 +110,14 @@ def patches(picture: Image.Image) -> tuple[np.ndarray, tuple[int, int]]:
 
 
 def pixel_values(rows: np.ndarray) -> torch.Tensor:
-    """As the image processor normalises, but the still picture once, not twice for the two steps in time."""
+    """Normalisation of the image processor, but the image once instead of twice for the two temporal steps."""
     x = torch.from_numpy(rows).float().view(-1, 3, PATCH * PATCH) / 255
     x = (x - torch.tensor(MEAN).view(1, 3, 1)) / torch.tensor(STD).view(1, 3, 1)
     return x.reshape(len(rows), -1)
 
 
 def draw_all(found: list[dict], rng: random.Random) -> list[list]:
-    """Variants of every page, ready as patches. The first is the page as it is, at 1.0 megapixel, without loss."""
+    """Augmented variants of every page as patches. The first is the page itself, at 1.0 megapixel, lossless."""
     every = []
     for f in found:
         drawn = {p: manuals.draw(f["page"], p) for p in set(PIXELS)}
@@ -127,7 +127,7 @@ def draw_all(found: list[dict], rng: random.Random) -> list[list]:
 
 
 class Teacher:
-    """Makes the examples."""
+    """Makes the training examples."""
 
     def __init__(self, found, drawn, tok, rng):
         self.found, self.drawn, self.tok, self.rng, self.most = found, drawn, tok, rng, 30
@@ -136,7 +136,7 @@ class Teacher:
         self.answers = {}
 
     def noise(self, most: int) -> str:
-        """Words of the manuals, in runs, or letters without sense."""
+        """Word sequences of the manuals, or random letters."""
         r = self.rng
         n = int(r.random() ** (2 if most < 100 else 1) * most)
         if r.random() < 0.2:
@@ -154,7 +154,7 @@ class Teacher:
         return self.noise(most) if r.random() < 0.7 else r.choice(choices) + r.choice([" ", "\n", "\n\n"]) + self.noise(most)
 
     def example(self, picked: list[int], plain: bool = False):
-        """Token ids, where the answer starts, patches and grids of one example."""
+        """Token ids, start of the answer, patches and grids of one example."""
         r, f = self.rng, self.found
         n, label = len(picked), self.rng.choice(LABELS[:2] if len(picked) > 1 else LABELS)
         if n > 1 and r.random() < 0.1:
@@ -190,7 +190,7 @@ class Teacher:
 
 
 def positions(ids: list[int], grids, image: int) -> np.ndarray:
-    """The three-axis positions: text runs on all three together, a picture spans its grid."""
+    """M-RoPE position ids: text advances on all three axes together, an image spans its grid."""
     out, at, i, g = np.zeros((3, len(ids)), dtype=np.int64), 0, 0, 0
     while i < len(ids):
         if ids[i] == image:
@@ -221,22 +221,22 @@ def build_model(tok: Tokenizer):
         vision_end_token_id=ids["<|vision_end|>"], tie_word_embeddings=True)
     cfg._attn_implementation = "sdpa"
     model = Qwen2_5_VLForConditionalGeneration(cfg)
-    patch = model.model.visual.patch_embed                       # the same sum, without the slow convolution
+    patch = model.model.visual.patch_embed                       # the same product, without the slow convolution
     patch.forward = lambda x: x @ patch.proj.weight.sum(2).flatten(1).T
-    for p in model.model.visual.parameters():                    # the usual 0.02 is too shy for so narrow a tower
+    for p in model.model.visual.parameters():                    # the usual 0.02 is too small for so narrow a tower
         if p.ndim > 1:
             torch.nn.init.normal_(p, std=p[0].numel() ** -0.5)
     return model
 
 
 def see(model, rows, grids) -> torch.Tensor:
-    """The visual tokens of pictures, one after the other."""
+    """Visual tokens of several images, concatenated."""
     thw = torch.tensor([[1, h, w] for h, w in grids])
     return model.model.visual(torch.cat([pixel_values(r) for r in rows]), grid_thw=thw).pooler_output
 
 
 def run(model, teacher, batch):
-    """The final states of a batch and its token ids; padding is on the right, where nothing looks at it."""
+    """Last hidden states of a batch and its token ids; padding is on the right, where no token attends to it."""
     image, pad = teacher.ids["<|image_pad|>"], teacher.ids["<|endoftext|>"]
     length = max(len(ids) for ids, *_ in batch)
     ids = torch.full((len(batch), length), pad)
@@ -275,7 +275,7 @@ def losses(model, head, teacher, batch, picked):
 
 
 def save(model, tok: Tokenizer, folder: pathlib.Path, dtype=torch.float32) -> None:
-    """The checkpoint in the layout of the hub."""
+    """Writes the checkpoint in hub layout."""
     folder.mkdir(parents=True, exist_ok=True)
     ids = {s: tok.token_to_id(s) for s in SPECIALS}
     keep = {}
@@ -322,7 +322,7 @@ def main() -> None:
     args.add_argument("--long", action="store_true", help="longer prompts at times, and three pages in one")
     args = args.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(1)                                      # more of them wait for each other on a busy machine
+    torch.set_num_threads(1)                                      # more threads wait for each other on a busy machine
     torch.manual_seed(SEED + bool(args.resume))
     rng = random.Random(SEED + bool(args.resume))
     log = open(args.out.parent / (args.out.name + ".log"), "a", buffering=1)
@@ -333,7 +333,7 @@ def main() -> None:
     tok = build_tokenizer([manuals.answer(f, b) for f in found for b in (False, True)] * 8 + (INSTRUCTIONS + CLOSE_ONE
                           + CLOSE_MANY) * 8 + [f["page"].get_textpage().get_text_bounded() for f in found])
     clock = time.time()
-    store = args.out.parent / "drawn.pickle"                      # a minute of drawing, kept for the next run
+    store = args.out.parent / "drawn.pickle"                      # a minute of rendering, cached for the next run
     if not store.exists():
         store.write_bytes(pickle.dumps(draw_all(found, rng)))
     drawn = pickle.loads(store.read_bytes())
@@ -349,8 +349,8 @@ def main() -> None:
         f"{sum(p.numel() for p in model.parameters()):,} parameters")
     save(model, tok, args.out)
 
-    if not args.resume:                                           # the eyes first: which page is it?
-        # All pages look alike to a fresh tower: without the normalisation over the batch the loss stays at ln 53.
+    if not args.resume:                                           # vision tower first: page classification
+        # An untrained tower gives almost the same output for all pages: without batch normalisation the loss stays at ln 53.
         opt = torch.optim.AdamW([*model.model.visual.parameters(), *glance.parameters()], lr=3e-3, betas=(0.9, 0.98))
         scale, clock, good = torch.nn.BatchNorm1d(HIDDEN, affine=False), time.time(), 0.0
         for step in range(200):
@@ -370,7 +370,7 @@ def main() -> None:
             if good > 0.995:
                 break
         say(f"eyes done at step {step}, {time.time() - clock:.0f} s, right {good:.3f}")
-        with torch.no_grad():                                     # what all visual tokens share is of no use to the reader
+        with torch.no_grad():                                     # the mean of all visual tokens carries no information
             seen, last = see(model, [d[0][0] for d in drawn], [d[0][1] for d in drawn]), model.model.visual.merger.mlp[2]
             last.weight.mul_(0.5 / seen.std(0).unsqueeze(1))
             last.bias.sub_(seen.mean(0)).mul_(0.5 / seen.std(0))
@@ -388,12 +388,12 @@ def main() -> None:
         n = 1 if early else rng.choices([1, 2, 3], [0.45, 0.47, 0.08] if args.long else [0.55, 0.45, 0])[0]
         size = {1: 16, 2: 8, 3: 5}[n]
         teacher.most = 30
-        if args.long and rng.random() < 0.2:                      # long prompts together: the batch is as long as its longest
+        if args.long and rng.random() < 0.2:                      # long prompts in one batch: it is padded to the longest
             size, teacher.most = size // 2, 250
         picked = []
         for _ in range(size):
             row = []
-            while len(row) < n:                                   # neighbours at times, else any
+            while len(row) < n:                                   # sometimes neighbours, otherwise any pages
                 if not bag:
                     bag = rng.sample(range(len(found)), len(found))
                 near = row and rng.random() < 0.5 and row[-1] + 1 < len(found)

@@ -157,7 +157,7 @@ impl Bench<'_> {
 
     /// Seconds that the first answer takes longer than the same one later.
     fn load(&self, runner: &dyn Runner, config: &vlm::Config) -> Result<Option<f64>, Cut> {
-        if !runner.card().unloads {
+        if !runner.card().can_unload {
             return Ok(None);
         }
         runner.unload()?;
@@ -241,7 +241,7 @@ impl Bench<'_> {
             requests: round.exchanges.len(),
             attempts: round.pages.len() + round.retries.values().sum::<u32>() as usize,
             prompt_tokens: sum(&|end| end.prompt_tokens),
-            tokens: sum(&|end| end.tokens),
+            tokens: sum(&|end| end.completion_tokens),
             ttft_seconds: waits.iter().sum(),
             generation_seconds: round
                 .exchanges

@@ -91,7 +91,7 @@ fn checks(candidate: &Candidate, memory: u64) -> Vec<Check> {
             let share = peak as f64 / memory.max(1) as f64;
             check("share of the memory", share, (0.75, 0.87), true);
         }
-        let reference = tiers::known(&candidate.name).and_then(|tier| tier.tokens_per_second);
+        let reference = tiers::find(&candidate.name).and_then(|tier| tier.tokens_per_second);
         // Of one answer by itself, as the reference is.
         let rates = candidate
             .approaches

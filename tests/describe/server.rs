@@ -1,68 +1,70 @@
-//! The model and its server over a whole run: state, memory, address, and who started it.
+//! Model and server during a run: degradation, memory, address, managed process.
 
 use std::process::Command;
 
 use serde_json::Value;
 
 use crate::desk::{Desk, Done};
-use crate::fake::{Asked, Dialect, Fake, Reply};
-use crate::ollama::{Ollama, SEEN, failures, runners, small};
-use crate::shelf::{describe, description, shelf, shelf_of, tally};
+use crate::fake_server::{Dialect, FakeServer, ReceivedRequest, Reply};
+use crate::library::{describe, describe_json, description, library, library_of};
+use crate::ollama::{OUTPUT, Ollama, failures, runners, small};
 use crate::tools::{get, run, tool, until};
 
-/// Twelve pages, one asked about again after each four.
+/// Twelve pages; one is described again after every four.
 fn canary() -> Desk {
     let texts: Vec<String> = (0..12).map(|n| format!("text of page {n}")).collect();
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-    shelf_of(&texts).with("INGEST_DESCRIBE_CANARY_EVERY", "4")
+    library_of(&texts).with("INGEST_DESCRIBE_CANARY_EVERY", "4")
 }
 
-/// A model that loses its mind with its seventh question.
-fn losing(asked: &Asked, is_cured: bool) -> Reply {
-    let said = description(asked.pages[0] + 10);
-    match asked.number >= 6 && !is_cured {
-        true => Reply::Say(said.replace("Another page", "A boat on the sea, seen from land,")),
-        false => Reply::Say(said),
+/// A model that gives wrong answers from its seventh request on, unless `is_reloaded`.
+fn degrading(request: &ReceivedRequest, is_reloaded: bool) -> Reply {
+    let answer = description(request.pages[0] + 10);
+    match request.number >= 6 && !is_reloaded {
+        true => Reply::Answer(answer.replace("Another page", "A boat on the sea, seen from land,")),
+        false => Reply::Answer(answer),
     }
 }
 
 #[test]
-fn a_model_that_says_something_else_of_the_same_page_is_loaded_anew() {
+fn a_degraded_model_is_reloaded_and_its_pages_are_described_again() {
     let desk = canary();
-    let fake = Fake::start(Dialect::Ollama, |asked| losing(asked, asked.unloads > 0));
+    let fake = FakeServer::start(Dialect::Ollama, |request| {
+        degrading(request, request.unloads > 0)
+    });
     let one = ["--lanes", "1", "--interleave", "1"];
-    let (code, told) = tally(&desk, Dialect::Ollama, &fake, &one);
-    assert_eq!((code, &told["described"]), (0, &12.into()), "{told}");
-    assert_eq!(told["retries"]["state"], 4, "{told}");
+    let (code, report) = describe_json(&desk, Dialect::Ollama, &fake, &one);
+    assert_eq!((code, &report["described"]), (0, &12.into()), "{report}");
+    assert_eq!(report["retries"]["state"], 4, "{report}");
     assert_eq!(desk.run(&["describe", "--export", "all.jsonl"]).code, 0);
     let all = std::fs::read_to_string(desk.path("all.jsonl")).unwrap();
     assert_eq!(all.lines().count(), 12);
     assert!(!all.contains("A boat"), "{all}");
-    // Page 1 is asked about alone, greedily, and always in the same words.
-    let greedy = |asked: &&Asked| asked.body["options"]["temperature"] == 0.0;
-    let questions = fake.questions();
-    let greedy: Vec<&Asked> = questions.iter().filter(greedy).collect();
+    // Page 1 is always described alone, with greedy decoding and the same prompt.
+    let greedy = |request: &&ReceivedRequest| request.body["options"]["temperature"] == 0.0;
+    let requests = fake.requests();
+    let greedy: Vec<&ReceivedRequest> = requests.iter().filter(greedy).collect();
     assert_eq!(
         greedy.len(),
         5,
-        "at first, three times after four pages, and once more"
+        "at the start, three times after four pages, and once after the reload"
     );
     assert!(
         greedy
             .iter()
-            .all(|asked| asked.body == greedy[0].body && asked.pages == [1])
+            .all(|request| request.body == greedy[0].body && request.pages == [1])
     );
 }
 
 #[test]
-fn a_model_that_does_not_recover_is_given_up() {
+fn a_model_that_stays_degraded_after_a_reload_ends_the_run() {
     let desk = canary();
-    let fake = Fake::start(Dialect::Ollama, |asked| losing(asked, false));
+    let fake = FakeServer::start(Dialect::Ollama, |request| degrading(request, false));
     let one = ["--lanes", "1", "--interleave", "1"];
-    let (code, told) = tally(&desk, Dialect::Ollama, &fake, &one);
-    assert_eq!(code, 1, "{told}");
-    let failed = failures(&told);
-    assert_eq!(failed.len(), 4, "{told}");
+    let (code, report) = describe_json(&desk, Dialect::Ollama, &fake, &one);
+    assert_eq!(code, 1, "{report}");
+    let failed = failures(&report);
+    assert_eq!(failed.len(), 4, "{report}");
     for (class, why) in failed {
         assert!(
             class == "state" && why.contains("still differs from the first one"),
@@ -70,34 +72,34 @@ fn a_model_that_does_not_recover_is_given_up() {
         );
     }
     assert_eq!(
-        told["described"], 4,
-        "those before the last good look: {told}"
+        report["described"], 4,
+        "those before the last good check: {report}"
     );
 }
 
 #[test]
-fn pages_that_leave_the_machine_are_announced_and_their_memory_is_not_ours() {
-    let desk = shelf();
-    let mut fake = Fake::start(Dialect::OpenAi, |asked| {
-        Reply::Say(description(asked.pages[0]))
+fn a_remote_server_is_announced_and_its_memory_is_not_measured() {
+    let desk = library();
+    let mut fake = FakeServer::start(Dialect::OpenAi, |request| {
+        Reply::Answer(description(request.pages[0]))
     });
-    let told = describe(&desk, Dialect::OpenAi, &fake, &["--pages", "1"]);
-    assert!(!told.err.contains("another machine"), "{}", told.err);
-    assert!(!told.out.contains("memory of the model: —"), "{}", told.out);
-    // Not an address of the loop, although it leads there.
+    let done = describe(&desk, Dialect::OpenAi, &fake, &["--pages", "1"]);
+    assert!(!done.err.contains("another machine"), "{}", done.err);
+    assert!(!done.out.contains("memory of the model: —"), "{}", done.out);
+    // Not a loopback address, although it reaches this machine.
     fake.url = fake.url.replace("127.0.0.1", "0.0.0.0");
-    let told = describe(&desk, Dialect::OpenAi, &fake, &["--pages", "2-3"]);
-    assert_eq!(told.code, 0, "{}", told.err);
-    let times = told
+    let done = describe(&desk, Dialect::OpenAi, &fake, &["--pages", "2-3"]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    let times = done
         .err
         .matches("pages are sent to another machine")
         .count();
-    assert_eq!(times, 1, "{}", told.err);
-    assert!(told.out.contains("memory of the model: —"), "{}", told.out);
+    assert_eq!(times, 1, "{}", done.err);
+    assert!(done.out.contains("memory of the model: —"), "{}", done.out);
 }
 
 #[test]
-fn a_model_that_takes_too_much_memory_is_stopped() {
+fn a_run_ends_if_the_model_exceeds_the_memory_limit() {
     let server = Ollama::start(&["stop"]);
     let one = ["--interleave", "1"];
     // The server alone takes some 60 MB, with a loaded model 350.
@@ -110,23 +112,23 @@ fn a_model_that_takes_too_much_memory_is_stopped() {
         "{}",
         done.err
     );
-    let told = done.json();
-    assert_eq!(failures(&told).len(), 1, "page 1 was asked about: {told}");
-    assert!(told["memory"].as_u64().unwrap() > 200_000_000, "{told}");
-    // With room for it the run goes on where it ended.
+    let report = done.json();
+    assert_eq!(failures(&report).len(), 1, "page 1 was sent: {report}");
+    assert!(report["memory"].as_u64().unwrap() > 200_000_000, "{report}");
+    // Without the limit, the next run continues.
     let desk = desk.with("INGEST_LIMITS_MEMORY_LIMIT", "0");
     let done = server.describe(&desk, "stop", &one);
-    let told = done.json();
+    let report = done.json();
     assert_eq!(
-        (failures(&told).len(), &told["kept"]),
+        (failures(&report).len(), &report["kept"]),
         (2, &1.into()),
-        "{told}{}",
+        "{report}{}",
         done.err
     );
 }
 
 #[test]
-fn a_model_is_loaded_anew_as_often_as_that_is_wanted() {
+fn unload_every_reloads_the_model_after_that_many_pages() {
     let server = Ollama::start(&["stop"]);
     let desk = small().with("INGEST_DESCRIBE_UNLOAD_EVERY", "1");
     let done = server.describe(&desk, "stop", &["--interleave", "1"]);
@@ -136,8 +138,13 @@ fn a_model_is_loaded_anew_as_often_as_that_is_wanted() {
     assert_eq!(starts.filter(|line| line.contains("--model")).count(), 3);
 }
 
-/// Describes with a server that the settings start; `also` is done once it runs, with its process.
-fn kept(desk: &Desk, command: &[&str], url: &str, also: impl FnOnce(u32)) -> Done {
+/// Describes with a managed server; `while_running` is called with the process id of `ingest`.
+fn describe_managed(
+    desk: &Desk,
+    command: &[&str],
+    url: &str,
+    while_running: impl FnOnce(u32),
+) -> Done {
     let settings = toml::Table::from_iter([
         ("runner".to_owned(), "ollama".into()),
         ("url".to_owned(), url.into()),
@@ -147,12 +154,12 @@ fn kept(desk: &Desk, command: &[&str], url: &str, also: impl FnOnce(u32)) -> Don
     desk.write("ingest.toml", settings.to_string().as_bytes());
     let args = ["describe", "--json", "--interleave", "1"];
     let running = desk.start(&args);
-    also(running.id());
+    while_running(running.id());
     running.wait_with_output().unwrap().into()
 }
 
 #[test]
-fn a_server_that_we_start_is_watched_and_ended() {
+fn a_managed_server_is_restarted_and_terminated() {
     let (url, home) = Ollama::start(&["stop"]).end();
     let folder = home.path().display().to_string();
     let host = url.trim_start_matches("http://");
@@ -161,8 +168,9 @@ fn a_server_that_we_start_is_watched_and_ended() {
         .with("OLLAMA_MODELS", &folder)
         .with("HOME", &folder);
     let program = tool("ollama.sh");
-    let done = kept(&desk, &[&program, "serve"], &url, |ingest| {
-        // Killed once it runs the model, which it leaves behind. At its start it looks for GPUs in other processes.
+    let done = describe_managed(&desk, &[&program, "serve"], &url, |ingest| {
+        // Killed once it runs the model, whose process stays behind. At its start, Ollama looks for GPUs in other
+        // child processes.
         until("the server runs the model", 60, || {
             let runs = |server: &&String| {
                 let args = ["-P", server.as_str(), "-f", "--", "--model"];
@@ -181,13 +189,13 @@ fn a_server_that_we_start_is_watched_and_ended() {
             true
         });
     });
-    let told = done.json();
-    let failed = failures(&told);
-    assert_eq!(failed.len(), 3, "{told}{}", done.err);
+    let report = done.json();
+    let failed = failures(&report);
+    assert_eq!(failed.len(), 3, "{report}{}", done.err);
     for (_, why) in failed {
-        assert!(why.starts_with(SEEN), "{why}");
+        assert!(why.starts_with(OUTPUT), "{why}");
     }
-    assert!(told["memory"].as_u64().unwrap() > 100_000_000, "{told}");
+    assert!(report["memory"].as_u64().unwrap() > 100_000_000, "{report}");
     assert!(
         get(&format!("{url}/api/version")).is_none(),
         "it is still there"
@@ -205,21 +213,21 @@ fn a_server_that_we_start_is_watched_and_ended() {
 
 #[test]
 fn a_server_that_cannot_be_started_says_why() {
-    let desk = shelf();
+    let desk = library();
     let url = "http://127.0.0.1:9";
-    let done = kept(
+    let done = describe_managed(
         &desk,
         &["sh", "-c", "echo no such model; exit 3"],
         url,
         |_| {},
     );
     assert_eq!(done.code, 1, "{}", done.err);
-    let why = "ended, exit status: 3: no such model";
+    let why = "exited, exit status: 3: no such model";
     assert!(done.err.contains(why), "{}", done.err);
-    let done = kept(&desk, &["no-such-server"], url, |_| {});
+    let done = describe_managed(&desk, &["no-such-server"], url, |_| {});
     assert!(
         done.err
-            .contains("`no-such-server` is away: it cannot be started"),
+            .contains("`no-such-server` is unavailable: it cannot be started"),
         "{}",
         done.err
     );

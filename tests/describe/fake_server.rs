@@ -1,5 +1,5 @@
-//! A server that says what a test wants, in both dialects. Real ones are asked in `mlx.rs` and `ollama.rs`;
-//! this one fails on demand.
+//! Fake model server with scripted replies and failures, with the OpenAI chat API and Ollama's; real servers are tested in
+//! `mlx.rs` and `ollama.rs`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,93 +10,93 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// How a server talks.
+/// API of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dialect {
     OpenAi,
     Ollama,
 }
 
-/// A question as it came.
+/// Chat request as received.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
-    /// Which question this is, from 0.
+pub(crate) struct ReceivedRequest {
+    /// Index of the request, from 0.
     pub(crate) number: usize,
-    /// The pages it is about, as they are labelled.
+    /// Numbers of its pages, from their labels.
     pub(crate) pages: Vec<u32>,
     pub(crate) body: Value,
-    /// Times that the model was unloaded so far.
+    /// Number of unload requests so far.
     pub(crate) unloads: usize,
 }
 
-/// What the server does.
+/// Reply of the server.
 #[derive(Clone, Debug)]
 pub(crate) enum Reply {
-    /// Says this and ends well.
-    Say(String),
-    /// Says this until its tokens run out.
-    Cut(String),
-    /// Only thinks.
-    Think(String),
-    /// Says this again and again until nobody listens.
+    /// Complete answer.
+    Answer(String),
+    /// Answer with the finish reason `length`.
+    Truncated(String),
+    /// Reasoning without an answer.
+    Reasoning(String),
+    /// Text repeated until the client disconnects.
     Repeat(String),
-    /// Looks at no picture.
-    Blind(String),
-    /// Refuses with a status and a message.
-    Refuse(u16, String),
-    /// Begins to say this and fails within the stream.
-    Fail(String, String),
-    /// Begins to say this and hangs up.
-    HangUp(String),
-    /// Sends these bytes as they are.
-    RawTensor(Vec<u8>),
-    /// Says nothing for so long.
+    /// Answer to a prompt of few tokens, as if its images were dropped.
+    ImageDropped(String),
+    /// HTTP status and error message.
+    HttpError(u16, String),
+    /// Beginning of an answer, then an error message within the stream.
+    StreamError(String, String),
+    /// Beginning of an answer, then the connection is closed.
+    Disconnect(String),
+    /// Raw bytes of a body.
+    Raw(Vec<u8>),
+    /// No reply, for this time.
     Wait(Duration),
 }
 
-type Script = dyn Fn(&Asked) -> Reply + Send + Sync;
+type Script = dyn Fn(&ReceivedRequest) -> Reply + Send + Sync;
 
-pub(crate) struct Fake {
+pub(crate) struct FakeServer {
     pub(crate) url: String,
-    pub(crate) asked: Arc<Mutex<Vec<Asked>>>,
-    /// Questions that the client closed before their end.
-    pub(crate) closed: Arc<AtomicUsize>,
-    /// The most questions at once.
-    pub(crate) most: Arc<AtomicUsize>,
+    received: Arc<Mutex<Vec<ReceivedRequest>>>,
+    /// Number of replies that the client cancelled.
+    pub(crate) cancelled: Arc<AtomicUsize>,
+    /// Maximum number of concurrent requests.
+    pub(crate) max_concurrent: Arc<AtomicUsize>,
 }
 
 #[derive(Clone)]
 struct Shared {
     dialect: Dialect,
     script: Arc<Script>,
-    asked: Arc<Mutex<Vec<Asked>>>,
-    closed: Arc<AtomicUsize>,
-    now: Arc<AtomicUsize>,
-    most: Arc<AtomicUsize>,
+    received: Arc<Mutex<Vec<ReceivedRequest>>>,
+    cancelled: Arc<AtomicUsize>,
+    concurrent: Arc<AtomicUsize>,
+    max_concurrent: Arc<AtomicUsize>,
     unloads: Arc<AtomicUsize>,
 }
 
-impl Fake {
+impl FakeServer {
     pub(crate) fn start(
         dialect: Dialect,
-        script: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
+        script: impl Fn(&ReceivedRequest) -> Reply + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shared = Shared {
             dialect,
             script: Arc::new(script),
-            asked: Arc::default(),
-            closed: Arc::default(),
-            now: Arc::default(),
-            most: Arc::default(),
+            received: Arc::default(),
+            cancelled: Arc::default(),
+            concurrent: Arc::default(),
+            max_concurrent: Arc::default(),
             unloads: Arc::default(),
         };
         let fake = Self {
             url,
-            asked: shared.asked.clone(),
-            closed: shared.closed.clone(),
-            most: shared.most.clone(),
+            received: shared.received.clone(),
+            cancelled: shared.cancelled.clone(),
+            max_concurrent: shared.max_concurrent.clone(),
         };
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -107,114 +107,114 @@ impl Fake {
         fake
     }
 
-    pub(crate) fn questions(&self) -> Vec<Asked> {
-        self.asked.lock().unwrap().clone()
+    pub(crate) fn requests(&self) -> Vec<ReceivedRequest> {
+        self.received.lock().unwrap().clone()
     }
 }
 
 impl Shared {
     fn serve(&self, mut stream: TcpStream) -> std::io::Result<()> {
-        let (path, body) = request(&stream)?;
+        let (path, body) = read_request(&stream)?;
         if !["/v1/chat/completions", "/api/chat"].contains(&path.as_str()) {
             if ["/unload", "/api/generate"].contains(&path.as_str()) {
                 self.unloads.fetch_add(1, Ordering::SeqCst);
             }
-            let told = match path.as_str() {
+            let response = match path.as_str() {
                 "/v1/models" => json!({"data": [{"id": "tiny"}]}),
                 "/api/tags" => json!({"models": [{"name": "tiny:latest"}]}),
                 "/api/version" => json!({"version": "0.0.0"}),
                 _ => json!({}),
             };
-            return answer(
+            return respond(
                 &mut stream,
                 200,
                 "application/json",
-                told.to_string().as_bytes(),
+                response.to_string().as_bytes(),
             );
         }
         let body: Value = serde_json::from_slice(&body).unwrap();
-        let asked = {
-            let mut all = self.asked.lock().unwrap();
-            let asked = Asked {
+        let request = {
+            let mut all = self.received.lock().unwrap();
+            let request = ReceivedRequest {
                 number: all.len(),
                 pages: labels(&body.to_string()),
                 body,
                 unloads: self.unloads.load(Ordering::SeqCst),
             };
-            all.push(asked.clone());
-            asked
+            all.push(request.clone());
+            request
         };
-        let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
-        self.most.fetch_max(now, Ordering::SeqCst);
-        let done = self.reply(&mut stream, (self.script)(&asked));
-        self.now.fetch_sub(1, Ordering::SeqCst);
-        done
+        let concurrent = self.concurrent.fetch_add(1, Ordering::SeqCst) + 1;
+        self.max_concurrent.fetch_max(concurrent, Ordering::SeqCst);
+        let result = self.reply(&mut stream, (self.script)(&request));
+        self.concurrent.fetch_sub(1, Ordering::SeqCst);
+        result
     }
 
     fn reply(&self, stream: &mut TcpStream, reply: Reply) -> std::io::Result<()> {
-        if let Reply::Refuse(status, why) = reply {
-            let told = json!({"error": why}).to_string();
-            return answer(stream, status, "application/json", told.as_bytes());
+        if let Reply::HttpError(status, message) = reply {
+            let body = json!({"error": message}).to_string();
+            return respond(stream, status, "application/json", body.as_bytes());
         }
         if let Reply::Wait(time) = reply {
             thread::sleep(time);
             return Ok(());
         }
-        // A reply that is cut short must be seen to be.
+        // A wrong length makes the client notice the disconnect.
         let length = match reply {
-            Reply::HangUp(_) => "content-length: 100000\r\n",
+            Reply::Disconnect(_) => "content-length: 100000\r\n",
             _ => "",
         };
         let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n";
         stream.write_all(format!("{head}{length}\r\n").as_bytes())?;
         match reply {
-            Reply::Say(text) => {
-                self.words(stream, "content", &text)?;
-                self.end(stream, false, 2_000)
+            Reply::Answer(text) => {
+                self.text(stream, "content", &text)?;
+                self.finish(stream, false, 2_000)
             }
-            Reply::Cut(text) => {
-                self.words(stream, "content", &text)?;
-                self.end(stream, true, 2_000)
+            Reply::Truncated(text) => {
+                self.text(stream, "content", &text)?;
+                self.finish(stream, true, 2_000)
             }
-            Reply::Blind(text) => {
-                self.words(stream, "content", &text)?;
-                self.end(stream, false, 40)
+            Reply::ImageDropped(text) => {
+                self.text(stream, "content", &text)?;
+                self.finish(stream, false, 40)
             }
-            Reply::Think(text) => {
+            Reply::Reasoning(text) => {
                 let name = if self.dialect == Dialect::Ollama {
                     "thinking"
                 } else {
                     "reasoning_content"
                 };
-                self.words(stream, name, &text)?;
-                self.end(stream, true, 2_000)
+                self.text(stream, name, &text)?;
+                self.finish(stream, true, 2_000)
             }
             Reply::Repeat(text) => loop {
-                if let Err(cause) = self.words(stream, "content", &text) {
-                    self.closed.fetch_add(1, Ordering::SeqCst);
+                if let Err(cause) = self.text(stream, "content", &text) {
+                    self.cancelled.fetch_add(1, Ordering::SeqCst);
                     return Err(cause);
                 }
                 thread::sleep(Duration::from_millis(2));
             },
-            Reply::Fail(text, why) => {
-                self.words(stream, "content", &text)?;
-                self.line(stream, &json!({"error": why}))
+            Reply::StreamError(text, message) => {
+                self.text(stream, "content", &text)?;
+                self.line(stream, &json!({"error": message}))
             }
-            Reply::HangUp(text) => self.words(stream, "content", &text),
-            Reply::RawTensor(bytes) => stream.write_all(&bytes),
-            Reply::Refuse(..) | Reply::Wait(_) => unreachable!(),
+            Reply::Disconnect(text) => self.text(stream, "content", &text),
+            Reply::Raw(bytes) => stream.write_all(&bytes),
+            Reply::HttpError(..) | Reply::Wait(_) => unreachable!(),
         }
     }
 
-    /// Words in small pieces.
-    fn words(&self, stream: &mut TcpStream, name: &str, text: &str) -> std::io::Result<()> {
+    /// Streams a text in small chunks.
+    fn text(&self, stream: &mut TcpStream, name: &str, text: &str) -> std::io::Result<()> {
         let letters: Vec<char> = text.chars().collect();
-        for piece in letters.chunks(7) {
-            let piece: String = piece.iter().collect();
+        for chunk in letters.chunks(7) {
+            let chunk: String = chunk.iter().collect();
             let event = match self.dialect {
-                Dialect::OpenAi => json!({"choices": [{"delta": {name: piece}}]}),
+                Dialect::OpenAi => json!({"choices": [{"delta": {name: chunk}}]}),
                 Dialect::Ollama => {
-                    json!({"message": {"role": "assistant", name: piece}, "done": false})
+                    json!({"message": {"role": "assistant", name: chunk}, "done": false})
                 }
             };
             self.line(stream, &event)?;
@@ -222,20 +222,25 @@ impl Shared {
         Ok(())
     }
 
-    fn end(&self, stream: &mut TcpStream, cut: bool, prompt: u32) -> std::io::Result<()> {
-        let reason = if cut { "length" } else { "stop" };
+    fn finish(
+        &self,
+        stream: &mut TcpStream,
+        truncated: bool,
+        prompt_tokens: u32,
+    ) -> std::io::Result<()> {
+        let reason = if truncated { "length" } else { "stop" };
         match self.dialect {
             Dialect::Ollama => self.line(
                 stream,
                 &json!({"message": {"content": ""}, "done": true, "done_reason": reason,
-                        "prompt_eval_count": prompt, "eval_count": 50}),
+                        "prompt_eval_count": prompt_tokens, "eval_count": 50}),
             ),
             Dialect::OpenAi => {
                 self.line(
                     stream,
                     &json!({"choices": [{"delta": {}, "finish_reason": reason}]}),
                 )?;
-                let usage = json!({"prompt_tokens": prompt, "completion_tokens": 50});
+                let usage = json!({"prompt_tokens": prompt_tokens, "completion_tokens": 50});
                 self.line(stream, &json!({"choices": [], "usage": usage}))?;
                 stream.write_all(b"data: [DONE]\n\n")
             }
@@ -251,7 +256,7 @@ impl Shared {
     }
 }
 
-fn answer(stream: &mut TcpStream, status: u16, kind: &str, body: &[u8]) -> std::io::Result<()> {
+fn respond(stream: &mut TcpStream, status: u16, kind: &str, body: &[u8]) -> std::io::Result<()> {
     let head = format!(
         "HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
         body.len()
@@ -260,8 +265,8 @@ fn answer(stream: &mut TcpStream, status: u16, kind: &str, body: &[u8]) -> std::
     stream.write_all(body)
 }
 
-/// The path and the body of a request.
-fn request(stream: &TcpStream) -> std::io::Result<(String, Vec<u8>)> {
+/// Path and body of a request.
+fn read_request(stream: &TcpStream) -> std::io::Result<(String, Vec<u8>)> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut line = String::new();
     reader.read_line(&mut line)?;
@@ -282,7 +287,7 @@ fn request(stream: &TcpStream) -> std::io::Result<(String, Vec<u8>)> {
     Ok((path, body))
 }
 
-/// The numbers of `Page 3 of 9 of`.
+/// Page numbers of all labels such as `Page 3 of 9 of`.
 fn labels(text: &str) -> Vec<u32> {
     let all = text.split("Page ").skip(1);
     all.filter_map(|rest| {

@@ -1,14 +1,14 @@
-//! Stored pages, a server, and the program between them.
+//! Fixtures: stored pages, their descriptions, and runs of `ingest describe`.
 
 use serde_json::Value;
 
 use crate::desk::{Desk, Done};
-use crate::fake::{Dialect, Fake};
+use crate::fake_server::{Dialect, FakeServer};
 use crate::support::pdf;
 
 pub(crate) const PAGES: [&str; 3] = ["reset the alarm", "part 40-1177", "E-104 no flow"];
 
-/// A description that says something of its own about each page.
+/// Reply with a description that differs for each page.
 pub(crate) fn description(page: u32) -> String {
     let (title, summary, code) = match page {
         1 => (
@@ -38,13 +38,13 @@ pub(crate) fn description(page: u32) -> String {
     )
 }
 
-/// Three pages, stored.
-pub(crate) fn shelf() -> Desk {
-    shelf_of(&PAGES)
+/// A library with the pages of [`PAGES`].
+pub(crate) fn library() -> Desk {
+    library_of(&PAGES)
 }
 
-/// Pages that say something, or are blank, stored.
-pub(crate) fn shelf_of(pages: &[&str]) -> Desk {
+/// A library with pages of these texts; an empty text is a blank page.
+pub(crate) fn library_of(pages: &[&str]) -> Desk {
     let desk = Desk::tiny();
     let drawn = |text: &&str| match text.is_empty() {
         true => (pdf::PLAIN, Vec::new()),
@@ -64,8 +64,8 @@ pub(crate) fn runner(dialect: Dialect) -> &'static str {
     }
 }
 
-/// Describes with a server.
-pub(crate) fn describe(desk: &Desk, dialect: Dialect, fake: &Fake, more: &[&str]) -> Done {
+/// Runs `ingest describe` with a server.
+pub(crate) fn describe(desk: &Desk, dialect: Dialect, fake: &FakeServer, more: &[&str]) -> Done {
     let args = [
         "describe",
         "--runner",
@@ -78,8 +78,13 @@ pub(crate) fn describe(desk: &Desk, dialect: Dialect, fake: &Fake, more: &[&str]
     desk.run(&[&args[..], more].concat())
 }
 
-/// The JSON of a run.
-pub(crate) fn tally(desk: &Desk, dialect: Dialect, fake: &Fake, more: &[&str]) -> (i32, Value) {
+/// Runs `ingest describe --json`: exit code and report.
+pub(crate) fn describe_json(
+    desk: &Desk,
+    dialect: Dialect,
+    fake: &FakeServer,
+    more: &[&str],
+) -> (i32, Value) {
     let done = describe(desk, dialect, fake, &[more, &["--json"]].concat());
     (done.code, done.json())
 }

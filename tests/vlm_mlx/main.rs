@@ -1,4 +1,4 @@
-//! `ingest describe --runner mlx`: a vision-language model in the process, and what is said where there is none.
+//! `ingest describe --runner mlx`: a vision-language model in the process; without the feature, the error.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
@@ -13,7 +13,7 @@ mod titles;
 
 #[cfg(not(feature = "mlx"))]
 #[test]
-fn without_mlx_one_is_told_how_to_get_it() {
+fn without_the_feature_the_error_explains_how_to_build_it() {
     let desk = desk::Desk::built_in();
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/pages/page_0.png");
     assert_eq!(desk.run(&[page]).code, 0);

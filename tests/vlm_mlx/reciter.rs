@@ -1,5 +1,5 @@
-//! The tiny model that knows our two manuals by heart (`tests/golden/reciter/README.md`), in the process: the same titles as
-//! behind a server; and models that are none.
+//! In-process runner with the tiny model overfitted to the sample manuals (`tests/golden/reciter/README.md`): the same titles
+//! as behind a server; and unsupported models.
 
 use std::fs;
 use std::path::Path;
@@ -7,8 +7,8 @@ use std::path::Path;
 use crate::desk::{Desk, Done, manual};
 use crate::titles::{MANUALS, correct_titles, golden};
 
-/// Random models, one of each family.
-fn random(family: &str) -> std::path::PathBuf {
+/// Model with random weights, one of each family.
+fn random_model(family: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/golden/speaker")
         .join(family)
@@ -20,8 +20,8 @@ fn describe(desk: &Desk, model: &Path, more: &[&str]) -> Done {
     desk.run(&[&args[..], more].concat())
 }
 
-/// Both manuals, stored.
-fn shelf() -> Desk {
+/// A library with both manuals.
+fn library() -> Desk {
     let desk = Desk::built_in().with("INGEST_DESCRIBE_MEGAPIXELS", "0.4");
     let files = MANUALS.map(manual);
     assert_eq!(desk.run(&[&files[0], &files[1]]).code, 0);
@@ -30,15 +30,15 @@ fn shelf() -> Desk {
 
 #[test]
 #[expect(clippy::print_stdout, reason = "the figures are quoted in the README")]
-fn our_manuals_are_recited_without_a_server() {
-    let desk = shelf();
+fn descriptions_of_the_sample_manuals_have_the_right_titles() {
+    let desk = library();
     let done = describe(&desk, &golden("model"), &["--max-tokens", "300", "--json"]);
-    let told = done.json();
-    println!("{told}");
+    let report = done.json();
+    println!("{report}");
     let (titles, pages) = correct_titles(&desk);
     println!("{titles} of {pages} titles");
-    assert_eq!((titles, pages), (53, 53), "{told}{}", done.err);
-    // Two pictures in one question; small ones, since the model makes few tokens of any.
+    assert_eq!((titles, pages), (53, 53), "{report}{}", done.err);
+    // Two images per request; small ones, since the model makes few tokens of any.
     let desk = desk.with("INGEST_DESCRIBE_MEGAPIXELS", "0.2");
     let pairs = [
         "--manual",
@@ -54,15 +54,19 @@ fn our_manuals_are_recited_without_a_server() {
         "--json",
     ];
     let done = describe(&desk, &golden("model"), &pairs);
-    let told = done.json();
-    println!("{told}");
-    assert_eq!((done.code, &told["described"]), (0, &6.into()), "{told}");
+    let report = done.json();
+    println!("{report}");
+    assert_eq!(
+        (done.code, &report["described"]),
+        (0, &6.into()),
+        "{report}"
+    );
     assert_eq!(correct_titles(&desk), (53, 53));
 }
 
 #[test]
-fn what_was_described_is_kept_and_nonsense_fails() {
-    let desk = shelf();
+fn runs_skip_described_pages_and_nonsense_fails() {
+    let desk = library();
     let some = ["--manual", MANUALS[0], "--redo", "failed", "--json"];
     let first = describe(
         &desk,
@@ -72,13 +76,13 @@ fn what_was_described_is_kept_and_nonsense_fails() {
     assert_eq!(first.json()["described"], 3, "{}", first.err);
     for family in ["qwen2.5", "qwen3"] {
         let more = ["--pages", "1-5", "--max-tokens", "40", "--lanes", "3"];
-        let done = describe(&desk, &random(family), &[&some[..], &more].concat());
-        let told = done.json();
-        let failed = told["failed"].as_array().unwrap();
+        let done = describe(&desk, &random_model(family), &[&some[..], &more].concat());
+        let report = done.json();
+        let failed = report["failed"].as_array().unwrap();
         assert_eq!(
-            (done.code, &told["kept"], failed.len()),
+            (done.code, &report["kept"], failed.len()),
             (1, &3.into(), 2),
-            "{told}"
+            "{report}"
         );
         let nonsense = [
             "unparsable",
@@ -91,19 +95,22 @@ fn what_was_described_is_kept_and_nonsense_fails() {
             let class = failure["class"].as_str().unwrap();
             assert!(nonsense.contains(&class), "{failure}");
         }
-        assert!(!told["retries"].as_object().unwrap().is_empty(), "{told}");
+        assert!(
+            !report["retries"].as_object().unwrap().is_empty(),
+            "{report}"
+        );
     }
     let rest = describe(&desk, &golden("model"), &some);
-    let told = rest.json();
+    let report = rest.json();
     assert_eq!(
-        (rest.code, &told["described"], &told["kept"]),
+        (rest.code, &report["described"], &report["kept"]),
         (0, &24.into(), &3.into()),
-        "{told}"
+        "{report}"
     );
 }
 
 #[test]
-fn embedding_gives_its_memory_back_before_describing() {
+fn embedding_model_is_unloaded_before_describing() {
     let model = golden("model").display().to_string();
     let desk = || {
         Desk::tiny()
@@ -115,28 +122,33 @@ fn embedding_gives_its_memory_back_before_describing() {
     let file = manual(MANUALS[0]);
     let pages = [&file, "--pages", "4-6", "--describe"];
     let done = desk().run(&[&pages[..], &["--json"]].concat());
-    let told = done.json();
-    assert_eq!(told["descriptions"]["described"], 3, "{told}{}", done.err);
-    let bytes = |part: &serde_json::Value, what: &str| part["mlx"][what].as_u64().unwrap();
-    let (embedding, describing) = (&told, &told["descriptions"]);
-    assert!(bytes(embedding, "peak") > 1_000_000, "{told}");
+    let report = done.json();
+    assert_eq!(
+        report["descriptions"]["described"], 3,
+        "{report}{}",
+        done.err
+    );
+    let bytes = |report: &serde_json::Value, key: &str| report["mlx"][key].as_u64().unwrap();
+    let (embedding, describing) = (&report, &report["descriptions"]);
+    assert!(bytes(embedding, "peak") > 1_000_000, "{report}");
     assert!(
         bytes(embedding, "active") * 20 <= bytes(embedding, "peak"),
-        "{told}"
+        "{report}"
     );
     // 849,024 parameters in f32.
-    assert!(bytes(describing, "active") > 3_000_000, "{told}");
+    assert!(bytes(describing, "active") > 3_000_000, "{report}");
     assert!(bytes(describing, "peak") > bytes(describing, "active"));
-    let people = desk().run(&pages).out;
-    assert_eq!(people.matches("memory of MLX: ").count(), 2, "{people}");
+    let text = desk().run(&pages).out;
+    assert_eq!(text.matches("memory of MLX: ").count(), 2, "{text}");
 }
 
 #[test]
-fn candidates_in_the_process_are_compared() {
+fn bench_compares_models_in_the_process() {
     let desk = Desk::built_in().with("INGEST_DESCRIBE_MEGAPIXELS", "0.2");
     assert_eq!(desk.run(&[&manual(MANUALS[0]), "--pages", "4-7"]).code, 0);
-    let names = [golden("model"), random("qwen3")].map(|model| format!("mlx={}", model.display()));
-    let ways = [
+    let names =
+        [golden("model"), random_model("qwen3")].map(|model| format!("mlx={}", model.display()));
+    let options = [
         "--approach",
         "sequential,lanes",
         "--batch",
@@ -145,23 +157,23 @@ fn candidates_in_the_process_are_compared() {
         "1",
     ];
     let candidates = ["--candidate", &names[0], "--candidate", &names[1], "--json"];
-    let done = desk.run(&[&["bench", "describe"], &ways[..], &candidates].concat());
+    let done = desk.run(&[&["bench", "describe"], &options[..], &candidates].concat());
     let report = done.json();
-    let [knows, raves] = &report["candidates"].as_array().unwrap()[..] else {
+    let [correct, nonsense] = &report["candidates"].as_array().unwrap()[..] else {
         panic!("{report}");
     };
     let round = |candidate: &serde_json::Value| candidate["rows"][0]["rounds"][0].clone();
-    assert_eq!(round(knows)["described"], 4, "{knows}{}", done.err);
-    assert_eq!(knows["consistency"]["alone"], 1.0, "{knows}");
-    assert_eq!(round(raves)["failed"], 4, "{raves}");
-    assert_eq!(raves["verdict"]["grade"], "fail");
-    for candidate in [knows, raves] {
+    assert_eq!(round(correct)["described"], 4, "{correct}{}", done.err);
+    assert_eq!(correct["consistency"]["alone"], 1.0, "{correct}");
+    assert_eq!(round(nonsense)["failed"], 4, "{nonsense}");
+    assert_eq!(nonsense["verdict"]["grade"], "fail");
+    for candidate in [correct, nonsense] {
         assert!(round(candidate)["peak"].as_u64().unwrap() > 10_000_000);
     }
     assert_eq!(report["rankings"]["overall"][0], names[0]);
 }
 
-/// The model of the golden folder with one file written anew, or left out where there is nothing to write.
+/// Copy of the golden model with one file changed, or removed if `change` returns `None`.
 fn altered(
     desk: &Desk,
     file: &str,
@@ -173,38 +185,42 @@ fn altered(
         let from = entry.unwrap().path();
         fs::copy(&from, folder.join(from.file_name().unwrap())).unwrap();
     }
-    let at = folder.join(file);
-    match change(fs::read_to_string(&at).unwrap_or_default()) {
-        Some(text) => fs::write(&at, text).unwrap(),
-        None => fs::remove_file(&at).unwrap(),
+    let path = folder.join(file);
+    match change(fs::read_to_string(&path).unwrap_or_default()) {
+        Some(text) => fs::write(&path, text).unwrap(),
+        None => fs::remove_file(&path).unwrap(),
     }
     folder
 }
 
-/// The first line that is said of a model, and the exit code.
-fn refusal(desk: &Desk, model: &Path) -> (i32, String) {
+/// Exit code and error line of a run with this model.
+fn error_of(desk: &Desk, model: &Path) -> (i32, String) {
     let done = describe(desk, model, &["--pages", "4", "--manual", MANUALS[0]]);
     let line = done.err.lines().find(|line| line.starts_with("error"));
     (done.code, line.unwrap_or(&done.err).to_owned())
 }
 
-/// A page that is too large for the model's context fails by itself; the others go on.
+/// A page that exceeds the context length fails; the other pages do not.
 #[test]
-fn a_question_that_is_too_long_fails_alone() {
+fn a_prompt_that_exceeds_the_context_fails_alone() {
     let desk = Desk::built_in().with("INGEST_DESCRIBE_MEGAPIXELS", "0.4");
     let wide = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/pages/page_0.png");
     let small = desk.path("small.png").display().to_string();
-    let picture = image::open(wide).unwrap();
-    picture.thumbnail(120, 120).save(&small).unwrap();
+    let image = image::open(wide).unwrap();
+    image.thumbnail(120, 120).save(&small).unwrap();
     assert_eq!(desk.run(&[wide, &small]).code, 0);
-    let narrow = altered(&desk, "config.json", |text| {
+    let short_context = altered(&desk, "config.json", |text| {
         let context = "\"max_position_embeddings\": ";
         Some(text.replace(&format!("{context}4096"), &format!("{context}114")))
     });
-    let done = describe(&desk, &narrow, &["--json"]);
-    let told = done.json();
-    assert_eq!((done.code, &told["described"]), (1, &1.into()), "{told}");
-    let failed = told["failed"].as_array().unwrap();
+    let done = describe(&desk, &short_context, &["--json"]);
+    let report = done.json();
+    assert_eq!(
+        (done.code, &report["described"]),
+        (1, &1.into()),
+        "{report}"
+    );
+    let failed = report["failed"].as_array().unwrap();
     assert_eq!(
         (failed.len(), &failed[0]["page"]),
         (1, &"page_0.png, page 1".into())
@@ -217,30 +233,30 @@ fn a_question_that_is_too_long_fails_alone() {
 }
 
 #[test]
-fn thoughts_are_no_description() {
-    let desk = shelf();
-    let thinks = altered(&desk, "chat_template.jinja", |text| {
+fn reasoning_without_answer_is_a_failure() {
+    let desk = library();
+    let reasoning = altered(&desk, "chat_template.jinja", |text| {
         Some(format!("{text}<think>\n"))
     });
-    let done = describe(&desk, &thinks, &["--pages", "4", "--json"]);
-    let told = done.json();
-    assert_eq!(told["failed"][0]["class"], "thinking", "{told}");
+    let done = describe(&desk, &reasoning, &["--pages", "4", "--json"]);
+    let report = done.json();
+    assert_eq!(report["failed"][0]["class"], "thinking", "{report}");
 }
 
 #[test]
-fn models_that_are_none_are_refused_in_one_line() {
-    let desk = shelf();
+fn unsupported_models_are_refused_in_one_line() {
+    let desk = library();
     let config = |from: &'static str, to: &'static str| {
         altered(&desk, "config.json", move |text| {
             Some(text.replace(from, to))
         })
     };
-    let (code, line) = refusal(&desk, &config("\"qwen2_5_vl\"", "\"llava\""));
+    let (code, line) = error_of(&desk, &config("\"qwen2_5_vl\"", "\"llava\""));
     assert!(
         code == 1 && line.contains("model_type llava is not supported"),
         "{line}"
     );
-    let (code, line) = refusal(
+    let (code, line) = error_of(
         &desk,
         &config(
             "\"tie_word_embeddings\": true",
@@ -252,18 +268,18 @@ fn models_that_are_none_are_refused_in_one_line() {
         "{line}"
     );
     let index = "{\"weight_map\": {\"x\": \"model-00001-of-00002.safetensors\"}}";
-    let torn = altered(&desk, "model.safetensors.index.json", |_| {
+    let missing_shard = altered(&desk, "model.safetensors.index.json", |_| {
         Some(index.to_owned())
     });
-    fs::remove_file(torn.join("model.safetensors")).unwrap();
-    let (code, line) = refusal(&desk, &torn);
+    fs::remove_file(missing_shard.join("model.safetensors")).unwrap();
+    let (code, line) = error_of(&desk, &missing_shard);
     assert!(
         code == 1 && line.contains("model-00001-of-00002.safetensors: no such file"),
         "{line}"
     );
     let folder = altered(&desk, "chat_template.jinja", |_| None);
     fs::remove_file(folder.join("model.safetensors.index.json")).unwrap();
-    let (code, line) = refusal(&desk, &folder);
+    let (code, line) = error_of(&desk, &folder);
     assert!(
         code == 1 && line.contains("a model without a chat template"),
         "{line}"

@@ -10,7 +10,7 @@ use crate::titles::{MANUALS, golden, right};
 /// Random models, one of each family.
 fn random(family: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden/speaker")
+        .join("tests/golden/qwen_vl")
         .join(family)
 }
 
@@ -211,7 +211,7 @@ fn a_question_that_is_too_long_fails_alone() {
     );
     let why = failed[0]["why"].as_str().unwrap();
     assert!(
-        why.ends_with("tokens with its pictures, the model reads 114"),
+        why.ends_with("tokens with images, the context length is 114"),
         "{why}"
     );
 }

@@ -242,8 +242,8 @@ fn an_adapter_is_used_whole_or_refused() {
 
 #[test]
 fn a_model_that_speaks_is_no_colqwen() {
-    let speaker = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/speaker/qwen3");
-    let config = config(Path::new(speaker), Engine::Candle);
+    let generator = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/qwen_vl/qwen3");
+    let config = config(Path::new(generator), Engine::Candle);
     let why = embed::card(&config).unwrap_err().to_string();
     assert!(
         why.ends_with("config.json: a ColQwen on Qwen3-VL is not supported"),

@@ -103,6 +103,16 @@ impl ActiveBatch {
         Ok(())
     }
 
+    /// Sends `error` to a request that could not be admitted. The active sequences fail with it only by [`Error::Failed`]:
+    /// a GPU may report a fault of their last step as late as this.
+    pub(super) fn reject(&mut self, sender: &Sender<Result<TokenEvent, Error>>, error: Error) {
+        if matches!(error, Error::Failed(_)) {
+            self.fail_all(&error);
+        }
+        // The receiver may be gone.
+        let _ = sender.send(Err(error));
+    }
+
     /// Emits the next token of every sequence. The following step is launched first (`async_eval`), so sending overlaps
     /// with computing.
     pub(super) fn decode(&mut self, config: &GeneratorConfig) -> Result<(), Error> {
@@ -231,5 +241,68 @@ fn load<'m>(
     match model {
         Some(model) => Ok(model),
         none => Ok(none.insert(Model::load(config)?)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::mpsc::{Receiver, channel};
+
+    use super::*;
+    use crate::qwen::Text;
+
+    /// A batch with one sequence, and the receiver of its tokens.
+    fn batch() -> (ActiveBatch, Receiver<Result<TokenEvent, Error>>) {
+        let (sender, receiver) = channel();
+        let no_layers = Text {
+            vocab_size: 0,
+            hidden_size: 0,
+            intermediate_size: 0,
+            num_hidden_layers: 0,
+            num_attention_heads: 0,
+            num_key_value_heads: 0,
+            rms_norm_eps: 0.0,
+            rope_theta: 0.0,
+            mrope_section: [0; 3],
+            qk_norm_head_dim: None,
+        };
+        let sequence = Sequence {
+            cache: KvCache::new(&no_layers),
+            kv_cache_bytes: 0,
+            position: 0,
+            sampling: SamplingParams {
+                temperature: 0.0,
+                seed: 0,
+            },
+            remaining: 1,
+            sender,
+            receiver_alive: Arc::downgrade(&Arc::new(())),
+        };
+        let batch = ActiveBatch {
+            sequences: vec![sequence],
+            ..ActiveBatch::default()
+        };
+        (batch, receiver)
+    }
+
+    #[test]
+    fn out_of_memory_at_admission_fails_the_new_request_only() {
+        let (mut batch, active) = batch();
+        let (sender, new) = channel();
+        batch.reject(&sender, Error::Memory("full".to_owned()));
+        assert!(matches!(new.try_recv(), Ok(Err(Error::Memory(_)))));
+        assert!(active.try_recv().is_err());
+        assert_eq!(batch.sequences.len(), 1);
+    }
+
+    #[test]
+    fn failure_at_admission_fails_the_active_sequences_too() {
+        let (mut batch, active) = batch();
+        let (sender, new) = channel();
+        batch.reject(&sender, Error::Failed("fault".to_owned()));
+        assert!(matches!(new.try_recv(), Ok(Err(Error::Failed(_)))));
+        assert!(matches!(active.try_recv(), Ok(Err(Error::Failed(_)))));
+        assert!(batch.sequences.is_empty());
     }
 }

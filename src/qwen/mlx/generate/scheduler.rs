@@ -48,9 +48,7 @@ impl Scheduler {
         if let Some(request) = self.next_request(&batch) {
             let sender = request.sender.clone();
             if let Err(error) = batch.admit(&self.config, request) {
-                // A GPU may report a fault of the active sequences as late as this.
-                batch.fail_all(&error);
-                let _ = sender.send(Err(error));
+                batch.reject(&sender, error);
             }
         }
         outcome = outcome.and_then(|()| batch.decode(&self.config));

@@ -1,10 +1,10 @@
-//! `--engine mlx` makes the vectors that candle makes where MLX is built in, and says how to get it where it is not.
+//! `--engine mlx` computes the same vectors as candle, or without the feature `mlx` prints how to build it.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 #[cfg(feature = "mlx")]
-#[path = "support/speaker.rs"]
+#[path = "support/qwen_vl.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
-mod speaker;
+mod qwen_vl;
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -24,30 +24,30 @@ fn embed(home: &Path, engine: &str, args: &[&str]) -> Output {
 }
 
 #[test]
-fn mlx_is_there_or_says_how_to_get_it() {
+fn engine_mlx_works_or_prints_how_to_build_it() {
     let home = tempfile::tempdir().unwrap();
     let out = embed(
         home.path(),
         "mlx",
         &["--query", "oil", "--out", "oil.safetensors"],
     );
-    let told = String::from_utf8(out.stderr).unwrap();
-    assert_eq!(out.status.success(), cfg!(feature = "mlx"), "{told}");
+    let stderr = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(out.status.success(), cfg!(feature = "mlx"), "{stderr}");
     if cfg!(not(feature = "mlx")) {
         assert!(
-            told.contains("this `ingest` was built without MLX"),
-            "{told}"
+            stderr.contains("this `ingest` was built without MLX"),
+            "{stderr}"
         );
         assert!(
-            told.contains("cargo install --path . --features mlx"),
-            "{told}"
+            stderr.contains("cargo install --path . --features mlx"),
+            "{stderr}"
         );
     }
 }
 
 #[cfg(feature = "mlx")]
 #[test]
-fn a_manual_becomes_the_same_vectors_on_both_engines() {
+fn both_engines_compute_the_same_vectors() {
     let home = tempfile::tempdir().unwrap();
     let manual = concat!(
         env!("CARGO_MANIFEST_DIR"),
@@ -74,8 +74,8 @@ fn a_manual_becomes_the_same_vectors_on_both_engines() {
     for (page, ours) in candle {
         let (ours, theirs) = (floats(ours), floats(&mlx[page]));
         assert_eq!(ours.len(), theirs.len());
-        // What is written is rounded to f16. Before that the numbers agree to 1e-5, so neighbours of 1e-5 and more are
-        // one step apart at most, and few of them are.
+        // The files hold f16. Before rounding the numbers agree within 1e-5, so rounded ones are at most one step apart,
+        // and few of them are.
         let pairs = || ours.iter().zip(&theirs);
         let steps = pairs().filter(|(a, b)| (*a - *b).abs() > 1e-5 + a.abs() / 1024.0);
         let differ = pairs().filter(|(a, b)| (*a - *b).abs() > 1e-5).count();
@@ -88,10 +88,10 @@ fn a_manual_becomes_the_same_vectors_on_both_engines() {
     }
 }
 
-/// The only test of this process that computes on MLX: what it holds is counted for the whole process.
+/// The only test of this process that computes on MLX, since its memory is counted for the whole process.
 #[cfg(feature = "mlx")]
 #[test]
-fn memory_is_given_back() {
+fn memory_is_freed_and_the_estimate_of_a_request_suffices() {
     use ingest::embed::{self, Config, Device, Engine};
     let config = Config {
         model: MODEL.to_owned(),
@@ -115,50 +115,52 @@ fn memory_is_given_back() {
     let left = ingest::qwen::mlx::memory();
     assert!(left.active * 20 <= left.peak, "{left:?}");
     for model in ["qwen2.5", "qwen3", "qwen2.5-4bit"] {
-        the_plan_of_a_question_holds(model);
+        memory_estimate_suffices(model);
     }
 }
 
-/// The least memory with which a question is taken is enough to answer it: on a CPU nothing but the plan sees to that.
+/// The smallest memory limit that admits a request is enough to answer it: on a CPU only the estimate enforces the limit.
 #[cfg(feature = "mlx")]
-fn the_plan_of_a_question_holds(model: &str) {
+fn memory_estimate_suffices(model: &str) {
     use std::time::{Duration, Instant};
 
     use ingest::qwen::mlx::{self, GenerationRequest, Generator, GeneratorConfig, TokenEvent};
 
-    let question = GenerationRequest {
-        segments: speaker::theirs(model).question,
+    let request = GenerationRequest {
+        segments: qwen_vl::expected(model).prompt,
         max_tokens: 300,
         temperature: 0.0,
         seed: 0,
     };
-    let limited = |memory| GeneratorConfig {
-        memory,
-        ..speaker::recipe(model)
+    let limited = |memory_limit| GeneratorConfig {
+        memory_limit,
+        ..qwen_vl::generator_config(model)
     };
-    let open = |memory| Generator::open(limited(memory));
-    // Asked, and let go at once.
-    let taken = |memory: u64| open(memory).is_ok_and(|one| one.submit(question.clone()).is_ok());
-    let (mut little, mut enough) = (0, 1 << 30);
-    while enough - little > 1000 {
-        let middle = u64::midpoint(little, enough);
-        *(if taken(middle) {
-            &mut enough
-        } else {
-            &mut little
-        }) = middle;
+    let open = |memory_limit| Generator::open(limited(memory_limit));
+    // Submitted and cancelled at once.
+    let fits = |limit: u64| open(limit).is_ok_and(|one| one.submit(request.clone()).is_ok());
+    let (mut too_small, mut enough) = (0, 1 << 30);
+    while enough - too_small > 1000 {
+        let middle = u64::midpoint(too_small, enough);
+        match fits(middle) {
+            true => enough = middle,
+            false => too_small = middle,
+        }
     }
-    let speaker = open(enough).unwrap();
+    let generator = open(enough).unwrap();
     mlx::reset_peak_memory();
-    let answer = speaker.submit(question.clone()).unwrap();
-    let by = Instant::now() + Duration::from_secs(120);
-    while !matches!(answer.recv_deadline(by).unwrap(), TokenEvent::Finished(_)) {}
+    let stream = generator.submit(request.clone()).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !matches!(
+        stream.recv_deadline(deadline).unwrap(),
+        TokenEvent::Finished(_)
+    ) {}
     let peak = mlx::memory().peak;
     assert!(
         peak <= enough && enough <= 2 * peak,
         "{model}: {peak}, {enough}"
     );
-    drop((answer, speaker));
+    drop((stream, generator));
     let left = mlx::memory();
     assert!(left.active * 20 <= left.peak, "{left:?}");
 }

@@ -46,7 +46,7 @@ fn folder(repository: &str) -> PathBuf {
     let name = match repository {
         "owner/base" => "colqwen2.5-tiny",
         "owner/adapter" => "colqwen2.5-lora",
-        "owner/speaker" => "speaker/qwen3",
+        "owner/generator" => "qwen_vl/qwen3",
         _ => "none",
     };
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -242,7 +242,7 @@ fn child_describes() {
 
     let config = vlm::Config {
         runner: RunnerKind::Mlx,
-        model: "owner/speaker".to_owned(),
+        model: "owner/generator".to_owned(),
         ..Settings::resolve(&Sources::default()).unwrap().describe
     };
     let mut events = Vec::new();
@@ -266,6 +266,6 @@ fn child_describes() {
     let end = chunks.last().unwrap();
     assert!(
         matches!(end, Chunk::Finished(end) if end.completion_tokens <= Some(3)),
-        "{said:?}"
+        "{chunks:?}"
     );
 }

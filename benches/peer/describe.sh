@@ -16,4 +16,4 @@ blas=$(gcc -print-file-name=libopenblas.so.0 2>/dev/null || true)
 [[ $blas != /* ]] || export LD_PRELOAD=$blas
 prefix=$(sed -n 's/^MLX_PREFIX = "\(.*\)"$/\1/p' .cargo/config.toml 2>/dev/null || true)
 OUR_MLX=${prefix:+$prefix/mlx/lib} HF_HUB_OFFLINE=1 TQDM_DISABLE=1 PYTHONWARNINGS=ignore \
-    "$python" -P benches/peer/describe.py "$program" tests/golden/speaker/qwen2.5 tests/golden/speaker/qwen3
+    "$python" -P benches/peer/describe.py "$program" tests/golden/qwen_vl/qwen2.5 tests/golden/qwen_vl/qwen3

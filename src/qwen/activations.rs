@@ -1,10 +1,10 @@
-//! How many numbers a model holds while it computes, from its shape alone.
+//! Activation memory: floats that a model holds while it computes, from its shape alone.
 
 use super::config::Config;
 
-/// Floats held for one patch inside a layer of the vision tower, whichever of attention and MLP takes more.
-/// Attention: the residual and its norm, qkv twice (turned and not), q and k in f32 before and after rotation, the
-/// outcome twice. MLP: residual and norm, gate, its SiLU, up, and their product.
+/// Floats held per patch inside a layer of the vision tower: the larger of attention and MLP.
+/// Attention: residual and norm, qkv twice (transposed and not), q and k in f32 before and after rotation, the
+/// output twice. MLP: residual and norm, gate, its SiLU, up, and their product.
 pub fn patch_floats(config: &Config) -> u64 {
     let v = &config.vision;
     let attention = 2 * v.hidden_size + 6 * v.hidden_size + 8 * v.hidden_size + 2 * v.hidden_size;
@@ -12,7 +12,7 @@ pub fn patch_floats(config: &Config) -> u64 {
     attention.max(mlp) as u64
 }
 
-/// Floats held for one token inside a layer of the language model.
+/// Floats held per token inside a layer of the language model: the larger of attention and MLP.
 pub fn token_floats(config: &Config) -> u64 {
     let t = &config.text;
     let heads = t.head_dim() * t.num_attention_heads;

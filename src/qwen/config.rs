@@ -1,33 +1,33 @@
-//! What `config.json` says of a Qwen-VL: both the nested layout of transformers 5 and the flat one before it.
+//! The config of a Qwen-VL model, read from `config.json`: both the nested layout of transformers 5 and the older flat one.
 
 use serde::Serialize;
 
 use crate::checkpoint::{Error, Json};
 
-/// Which vision tower a model has.
+/// The model family, which decides the kind of vision tower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Family {
-    /// Qwen2-VL: every layer looks at the whole page.
+    /// Qwen2-VL: full attention in every vision layer.
     #[serde(rename = "qwen2_vl")]
     Qwen2,
-    /// Qwen2.5-VL: most layers look inside a window.
+    /// Qwen2.5-VL: windowed attention in most vision layers.
     #[serde(rename = "qwen2_5_vl")]
     Qwen25,
-    /// Qwen3-VL: places are learnt as well, and the language model is shown what some layers saw (DeepStack).
+    /// Qwen3-VL: learned position embeddings and DeepStack features.
     #[serde(rename = "qwen3_vl")]
     Qwen3,
 }
 
-/// The shape of a Qwen-VL.
+/// The shape of a Qwen-VL model.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Config {
-    /// Which vision tower.
+    /// The model family.
     pub family: Family,
     /// The vision tower.
     pub vision: Vision,
     /// The language model.
     pub text: Text,
-    /// The token that stands for a piece of the page.
+    /// Id of the placeholder token of an image.
     pub image_token: u32,
 }
 
@@ -50,20 +50,20 @@ pub struct Vision {
     pub temporal_patch_size: usize,
     /// Width of a visual token.
     pub out_hidden_size: usize,
-    /// Side of a window in visual tokens, and the layers that look at the whole page.
+    /// Windowed attention; `None`: full attention in every layer.
     pub windows: Option<WindowedAttention>,
-    /// Places that are learnt, and what the language model is shown beside the visual tokens.
+    /// Learned position embeddings and DeepStack; `None` before Qwen3.
     #[serde(rename = "deep", skip_serializing_if = "Option::is_none")]
     pub deepstack: Option<DeepStack>,
 }
 
-/// What Qwen3-VL's vision tower has and the earlier ones do not.
+/// What the vision tower of Qwen3-VL adds: learned position embeddings and DeepStack.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DeepStack {
-    /// Side of the table of learnt places, which is stretched over the page: 48.
+    /// Side of the table of learned position embeddings, which is interpolated over the image: 48.
     #[serde(rename = "side")]
     pub grid_side: usize,
-    /// Layers whose outcome is added to the visual tokens behind the first, second, third layer of the language model
+    /// Layers whose output is added to the visual tokens after the first, second, third layer of the language model
     /// (DeepStack, Meng et al. 2024).
     pub layers: Vec<usize>,
 }
@@ -73,7 +73,7 @@ pub struct DeepStack {
 pub struct WindowedAttention {
     /// Side of a window in visual tokens.
     pub side: usize,
-    /// Layers that look at the whole page all the same.
+    /// Layers with full attention.
     #[serde(rename = "full")]
     pub full_layers: Vec<usize>,
 }
@@ -93,14 +93,14 @@ pub struct Text {
     pub num_attention_heads: usize,
     /// Key and value heads.
     pub num_key_value_heads: usize,
-    /// Added to the variance before its root is taken.
+    /// Epsilon of the RMS norms.
     pub rms_norm_eps: f64,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
-    /// How many rotary frequencies follow time, height and width.
+    /// Numbers of rotary frequencies that follow time, height and width.
     pub mrope_section: [usize; 3],
-    /// What Qwen3 has and Qwen2 does not: queries and keys are normalised, nothing has a bias, and the axes of the
-    /// rotary frequencies take turns. The width of a head stands by itself there.
+    /// Width of a head with QK-norm; `None` before Qwen3. With it, no layer has a bias, the axes of the rotary frequencies
+    /// are interleaved, and the width of a head is independent of `hidden_size`.
     #[serde(rename = "normed_head", skip_serializing_if = "Option::is_none")]
     pub qk_norm_head_dim: Option<usize>,
 }
@@ -121,7 +121,7 @@ impl Vision {
         self.spatial_merge_size * self.spatial_merge_size
     }
 
-    /// Whether a layer looks at the whole page.
+    /// Whether a layer has full attention.
     pub fn is_full_attention(&self, layer: usize) -> bool {
         self.windows
             .as_ref()
@@ -141,7 +141,7 @@ impl Config {
     /// Reads `config.json`.
     ///
     /// # Errors
-    /// When a size is missing, or the file asks for something that we do not have.
+    /// [`Error::File`] when a size is missing, [`Error::Unsupported`] when the file requires something else.
     pub fn read(json: &Json) -> Result<Self, Error> {
         // transformers' own `ColQwen2ForRetrieval` wraps the backbone.
         let root = json.part("vlm_config").unwrap_or_else(|| json.clone());
@@ -150,7 +150,7 @@ impl Config {
         let vision = vision(&root, family, text.hidden_size)?;
         if vision.out_hidden_size != text.hidden_size {
             return Err(root.unsupported(format!(
-                "visual tokens {} wide under text {} wide",
+                "visual tokens {} wide with text {} wide",
                 vision.out_hidden_size, text.hidden_size
             )));
         }
@@ -165,10 +165,12 @@ impl Config {
 
 impl DeepStack {
     fn read(json: &Json) -> Result<Self, Error> {
-        let places = json.need(&["num_position_embeddings"])?;
-        let side = places.isqrt();
-        if side * side != places {
-            return Err(json.unsupported(format!("{places} learnt places, which make no square")));
+        let count = json.need(&["num_position_embeddings"])?;
+        let side = count.isqrt();
+        if side * side != count {
+            return Err(json.unsupported(format!(
+                "{count} position embeddings, which are not a square,"
+            )));
         }
         let layers = json.whole_numbers("deepstack_visual_indexes");
         Ok(Self {
@@ -190,9 +192,9 @@ fn family(root: &Json) -> Result<Family, Error> {
 fn text(root: &Json, family: Family) -> Result<Text, Error> {
     let json = root.part("text_config").unwrap_or_else(|| root.clone());
     expect(&json, "hidden_act", &["silu"])?;
-    let normed = family == Family::Qwen3;
-    for (flag, odd) in [("use_sliding_window", true), ("attention_bias", normed)] {
-        if odd && json.flag(flag) {
+    let qk_norm = family == Family::Qwen3;
+    for (flag, refused) in [("use_sliding_window", true), ("attention_bias", qk_norm)] {
+        if refused && json.flag(flag) {
             return Err(json.unsupported(flag));
         }
     }
@@ -217,13 +219,13 @@ fn text(root: &Json, family: Family) -> Result<Text, Error> {
         rms_norm_eps: json.float("rms_norm_eps").unwrap_or(1e-6),
         rope_theta: theta.unwrap_or(1e6),
         mrope_section: sections(&rope)?,
-        qk_norm_head_dim: normed.then(|| json.need(&["head_dim"])).transpose()?,
+        qk_norm_head_dim: qk_norm.then(|| json.need(&["head_dim"])).transpose()?,
     };
-    let head = text.head_dim();
-    if 2 * text.mrope_section.iter().sum::<usize>() != head {
-        return Err(rope.unsupported(format!("mrope_section beside heads {head} wide")));
+    let head_dim = text.head_dim();
+    if 2 * text.mrope_section.iter().sum::<usize>() != head_dim {
+        return Err(rope.unsupported(format!("mrope_section with heads {head_dim} wide")));
     }
-    if !normed {
+    if !qk_norm {
         divides(&json, text.hidden_size, heads)?;
     }
     divides(&json, text.num_attention_heads, text.num_key_value_heads)?;
@@ -294,7 +296,7 @@ fn vision(root: &Json, family: Family, text_width: usize) -> Result<Vision, Erro
     Ok(vision)
 }
 
-/// A field, where it is there, must be one of a few.
+/// Checks that a field, where present, has an allowed value.
 fn expect(json: &Json, field: &str, allowed: &[&str]) -> Result<(), Error> {
     match json.text(field) {
         Some(value) if !allowed.contains(&value) => {
@@ -304,6 +306,7 @@ fn expect(json: &Json, field: &str, allowed: &[&str]) -> Result<(), Error> {
     }
 }
 
+/// Checks that a width is a multiple of a number of heads.
 fn divides(json: &Json, whole: usize, parts: usize) -> Result<(), Error> {
     if parts == 0 || !whole.is_multiple_of(parts) {
         return Err(json.unsupported(format!("a width of {whole} for {parts} heads")));

@@ -1,25 +1,26 @@
-//! How a checkpoint wants its pictures, from `preprocessor_config.json` or the newer `processor_config.json`.
+//! Image processor: how a checkpoint wants images resized and normalised, from `preprocessor_config.json` or the newer
+//! `processor_config.json`.
 
 use super::Vision;
 use crate::checkpoint::{Error, Json, Source};
 use crate::patch::PatchSpec;
 
-/// Fewest pixels of a picture, where nothing is said.
+/// Default of the fewest pixels of an image.
 const MIN_PIXELS: u64 = 56 * 56;
-/// The budget that plain Qwen checkpoints ship with, 16,384 visual tokens; also where nothing is said.
+/// Default of the most pixels of an image, with which plain Qwen checkpoints ship: 16,384 visual tokens.
 pub const QWEN_PIXELS: u64 = 12_845_056;
-/// Fewest and most pixels that Qwen3-VL ships with: 64 and 16,384 visual tokens.
+/// Fewest and most pixels with which Qwen3-VL ships: 64 and 16,384 visual tokens.
 const QWEN3_PIXELS: [u64; 2] = [65_536, 16_777_216];
-/// Bicubic, by the number that Pillow gives it.
+/// Pillow's number of bicubic resampling.
 const BICUBIC: usize = 3;
-/// Where it may be written.
+/// Names of the file, in order of precedence.
 pub const FILES: [&str; 2] = ["preprocessor_config.json", "processor_config.json"];
 
-/// What a file, if there is one, says of pictures.
+/// Reads the patch spec of a checkpoint; without a file, its family's default.
 ///
 /// # Errors
-/// When it asks for something that we do not have.
-pub fn read(json: Option<&Json>, vision: &Vision) -> Result<PatchSpec, Error> {
+/// [`Error::Unsupported`] when it requires resampling other than bicubic.
+pub fn from_json(json: Option<&Json>, vision: &Vision) -> Result<PatchSpec, Error> {
     let default = match vision.deepstack {
         None => PatchSpec::qwen(MIN_PIXELS, QWEN_PIXELS),
         Some(_) => PatchSpec {
@@ -43,19 +44,20 @@ pub fn read(json: Option<&Json>, vision: &Vision) -> Result<PatchSpec, Error> {
     })
 }
 
-/// The same, from the folder or repository of a model.
+/// Reads the patch spec from the folder or repository of a model.
 ///
 /// # Errors
-/// As [`read`], and when the file cannot be read.
-pub fn of(source: &Source, vision: &Vision) -> Result<PatchSpec, Error> {
+/// As [`from_json`], and when the file cannot be read.
+pub fn from_source(source: &Source, vision: &Vision) -> Result<PatchSpec, Error> {
     for name in FILES {
         if let Some(file) = source.optional(name)? {
-            return read(Some(&Json::read(&file)?), vision);
+            return from_json(Some(&Json::read(&file)?), vision);
         }
     }
-    read(None, vision)
+    from_json(None, vision)
 }
 
+/// The values of a file over the defaults.
 fn overlay(json: &Json, default: PatchSpec) -> Result<PatchSpec, Error> {
     if json.number(&["resample"]).unwrap_or(BICUBIC) != BICUBIC {
         return Err(json.unsupported("a resample other than bicubic"));

@@ -1,5 +1,5 @@
-//! What a model of the Qwen-VL families is, whatever computes it: its shape, its tensors, in which order the vision tower
-//! reads a page and where each token stands. Pure maths: no model library is named here.
+//! The Qwen-VL families: config, tensors, image processor, position ids and window index, and the backends that compute them
+//! ([`candle`], [`mlx`]). Apart from the backends it is pure maths without a model library.
 
 pub mod activations;
 pub mod candle;

@@ -1,6 +1,7 @@
-//! Who sees whom: pages stand one behind the other in the rows of a tensor, with no padding between.
+//! Packed sequences: several sequences concatenated along the row axis without padding (FlashAttention's `cu_seqlens`). Rows
+//! attend only within their sequence.
 
-/// Sequences of one length that stand one behind the other.
+/// Adjacent sequences of one length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SequenceGroup {
     /// First row of the first sequence.
@@ -11,17 +12,17 @@ pub struct SequenceGroup {
     pub count: usize,
 }
 
-/// Who sees whom: rows see rows of their own sequence only, and where `causal`, only those before them.
+/// The sequences packed in the rows of a tensor: rows attend only within their sequence, and if `causal`, only to earlier rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PackedSequences {
-    /// The sequences; together they cover every row.
+    /// The sequences, in order; together they cover every row.
     pub groups: Vec<SequenceGroup>,
-    /// Whether rows see nothing behind them.
+    /// Whether rows attend only to themselves and earlier rows.
     pub causal: bool,
 }
 
 impl PackedSequences {
-    /// Sequences of the lengths given, neighbours of one length taken together.
+    /// Packs sequences of the given lengths; adjacent sequences of one length form a group.
     pub fn new(lengths: impl IntoIterator<Item = usize>, causal: bool) -> Self {
         let mut groups: Vec<SequenceGroup> = Vec::new();
         let mut start = 0;
@@ -45,11 +46,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn neighbours_of_one_length_are_taken_together() {
+    fn adjacent_sequences_of_one_length_form_a_group() {
         let group = |start, len, count| SequenceGroup { start, len, count };
-        let packed = PackedSequences::new([4, 4, 2, 4], false);
+        let sequences = PackedSequences::new([4, 4, 2, 4], false);
         assert_eq!(
-            packed.groups,
+            sequences.groups,
             [group(0, 4, 2), group(8, 2, 1), group(10, 4, 1)]
         );
     }

@@ -1,21 +1,21 @@
-//! Where each token stands, and the rotary angles of the language model that follow from it (M-RoPE, Wang et al. 2024).
+//! M-RoPE (Wang et al. 2024): position ids of tokens, and the rotary angles of the language model.
 
 use super::config::Text;
 use crate::patch::PatchGrid;
 
-/// Where a token stands: in time, down and across. Text moves along all three at once.
+/// Position id of a token, `[t, h, w]`. Text tokens have three equal components.
 pub type PositionId = [usize; 3];
 
-/// A stretch of what the language model reads.
+/// A segment of the input of the language model, by its length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Span {
-    /// So many tokens of text.
+    /// Text, by its number of tokens.
     Text(usize),
-    /// The visual tokens of a picture.
+    /// An image, by its patch grid.
     Image(PatchGrid),
 }
 
-/// The places of the tokens of some spans, read one behind the other from the start.
+/// The position ids of the tokens of a sequence of spans (the reference's `get_rope_index`).
 pub fn position_ids(spans: &[Span]) -> Vec<PositionId> {
     let mut position_ids = Vec::new();
     let mut start = 0;
@@ -37,8 +37,8 @@ pub fn position_ids(spans: &[Span]) -> Vec<PositionId> {
     position_ids
 }
 
-/// The rotary angles of tokens, `head / 2` each: each section of the frequencies follows one axis. In Qwen3 the axes
-/// take turns, as long as sections last; what is left follows time.
+/// The rotary angles of tokens, `head_dim / 2` each: each section of the frequencies follows one axis. In Qwen3 the axes
+/// are interleaved up to the length of their sections; the remaining frequencies follow time.
 pub fn rotary_angles(position_ids: &[PositionId], config: &Text) -> Vec<f32> {
     let half = config.head_dim() / 2;
     let frequency = |i: usize| 1.0 / (config.rope_theta as f32).powf(i as f32 / half as f32);
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_behind_a_page_starts_past_its_longer_side() {
+    fn text_after_an_image_starts_past_its_longer_side() {
         let grid = PatchGrid {
             rows: 4,
             columns: 6,

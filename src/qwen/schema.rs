@@ -1,38 +1,38 @@
-//! Every tensor that a model needs, by its canonical name: what a checkpoint is checked against before any is loaded,
-//! and how many parameters a model has before any is downloaded.
+//! Tensor schemas: canonical names and shapes of all tensors of a model. A checkpoint is checked against them before
+//! it is loaded, and they give the number of parameters before anything is downloaded.
 
 use super::config::{Config, Family, Vision};
 use crate::checkpoint::{Quantization, Schema};
 
-/// Names and shapes of the tensors of a model that makes vectors of `dim` numbers.
+/// The schema of a model that projects to vectors of `dim` numbers.
 pub fn embedding_model(config: &Config, dim: usize) -> Schema {
-    let mut builder = SchemaBuilder::both(config);
+    let mut builder = SchemaBuilder::towers(config);
     builder.linear("custom_text_proj", config.text.hidden_size, dim, true);
     builder.0
 }
 
-/// Names and shapes of the tensors of a model that makes words; where it is `tied`, its table of words is the head.
-pub fn language_model(config: &Config, tied: bool) -> Schema {
+/// The schema of a model with an LM head; if `tie_word_embeddings`, the token embeddings are the head.
+pub fn language_model(config: &Config, tie_word_embeddings: bool) -> Schema {
     let (width, count) = (config.text.hidden_size, config.text.vocab_size);
-    let mut builder = SchemaBuilder::both(config);
-    if !tied {
+    let mut builder = SchemaBuilder::towers(config);
+    if !tie_word_embeddings {
         builder.linear("lm_head", width, count, false);
     }
     builder.0
 }
 
-/// How many parameters a model has.
+/// Number of parameters of a model.
 pub fn parameters(schema: &Schema) -> u64 {
     let count = |shape: &Vec<usize>| shape.iter().product::<usize>() as u64;
     schema.iter().map(|(_, shape)| count(shape)).sum()
 }
 
-/// Bytes of a model whose numbers take `number` bytes; its language model is `packed`, each group of numbers with a scale
-/// and a bias, as MLX's converter leaves it.
-pub fn bytes(schema: &Schema, number: u64, packed: Option<Quantization>) -> u64 {
+/// Bytes of a model at `number` bytes per number. With a `quantization`, the matrices of its language model are quantized,
+/// each group with a scale and a bias, as by MLX's converter.
+pub fn bytes(schema: &Schema, number: u64, quantization: Option<Quantization>) -> u64 {
     let tensor = |(name, shape): &(String, Vec<usize>)| {
         let count = shape.iter().product::<usize>() as u64;
-        match packed.filter(|_| name.starts_with("language_model.") && shape.len() == 2) {
+        match quantization.filter(|_| name.starts_with("language_model.") && shape.len() == 2) {
             Some(Quantization { bits, group_size }) => {
                 count * bits as u64 / 8 + 2 * count / group_size.max(1) as u64 * number
             }
@@ -42,10 +42,11 @@ pub fn bytes(schema: &Schema, number: u64, packed: Option<Quantization>) -> u64 
     schema.iter().map(tensor).sum()
 }
 
+/// Collects the tensors of a model.
 struct SchemaBuilder(Schema);
 
 impl SchemaBuilder {
-    fn both(config: &Config) -> Self {
+    fn towers(config: &Config) -> Self {
         let mut builder = Self(Vec::new());
         builder.vision(config);
         builder.text(config);
@@ -75,46 +76,47 @@ impl SchemaBuilder {
         let (width, inter, side) = (v.hidden_size, v.intermediate_size, v.patch_size);
         let patch = [width, 3, v.temporal_patch_size, side, side];
         self.push("visual.patch_embed.proj.weight".to_owned(), &patch);
-        let centred = config.family != Family::Qwen25;
+        // Layer norms have a bias, RMS norms do not.
+        let layer_norm = config.family != Family::Qwen25;
         for layer in 0..v.depth {
             let block = format!("visual.blocks.{layer}");
-            self.norm(&format!("{block}.norm1"), width, centred);
-            self.norm(&format!("{block}.norm2"), width, centred);
+            self.norm(&format!("{block}.norm1"), width, layer_norm);
+            self.norm(&format!("{block}.norm2"), width, layer_norm);
             self.linear(&format!("{block}.attn.qkv"), width, 3 * width, true);
             self.linear(&format!("{block}.attn.proj"), width, width, true);
-            let (inwards, outwards): (&[&str], _) = match config.family {
+            let (up, down): (&[&str], _) = match config.family {
                 Family::Qwen2 => (&["fc1"], "fc2"),
                 Family::Qwen25 => (&["gate_proj", "up_proj"], "down_proj"),
                 Family::Qwen3 => (&["linear_fc1"], "linear_fc2"),
             };
-            for part in inwards {
+            for part in up {
                 self.linear(&format!("{block}.mlp.{part}"), width, inter, true);
             }
-            self.linear(&format!("{block}.mlp.{outwards}"), inter, width, true);
+            self.linear(&format!("{block}.mlp.{down}"), inter, width, true);
         }
         let Some(deepstack) = &v.deepstack else {
-            return self.merger("visual.merger", ["ln_q", "mlp.0", "mlp.2"], v, centred);
+            return self.merger("visual.merger", ["ln_q", "mlp.0", "mlp.2"], v, layer_norm);
         };
         self.push("visual.patch_embed.proj.bias".to_owned(), &[width]);
         let table = [deepstack.grid_side * deepstack.grid_side, width];
         self.push("visual.pos_embed.weight".to_owned(), &table);
         let parts = ["norm", "linear_fc1", "linear_fc2"];
         self.merger("visual.merger", parts, v, true);
-        for number in 0..deepstack.layers.len() {
-            let name = format!("visual.deepstack_merger_list.{number}");
+        for index in 0..deepstack.layers.len() {
+            let name = format!("visual.deepstack_merger_list.{index}");
             self.merger(&name, parts, v, true);
         }
     }
 
-    /// What makes a visual token of a few patches; the mergers of a DeepStack norm the token instead of its patches.
-    fn merger(&mut self, name: &str, parts: [&str; 3], vision: &Vision, centred: bool) {
+    /// A patch merger; those of DeepStack normalise the joined token instead of its patches.
+    fn merger(&mut self, name: &str, parts: [&str; 3], vision: &Vision, layer_norm: bool) {
         let merged = vision.hidden_size * vision.spatial_merge_unit();
-        let normed = match name.contains("deepstack") {
+        let norm_width = match name.contains("deepstack") {
             true => merged,
             false => vision.hidden_size,
         };
         let [norm, first, second] = parts.map(|part| format!("{name}.{part}"));
-        self.norm(&norm, normed, centred);
+        self.norm(&norm, norm_width, layer_norm);
         self.linear(&first, merged, merged, true);
         self.linear(&second, merged, vision.out_hidden_size, true);
     }
@@ -122,7 +124,7 @@ impl SchemaBuilder {
     fn text(&mut self, config: &Config) {
         let t = &config.text;
         let (width, inter) = (t.hidden_size, t.intermediate_size);
-        let (wide, narrow) = (
+        let (query_width, key_width) = (
             t.head_dim() * t.num_attention_heads,
             t.head_dim() * t.num_key_value_heads,
         );
@@ -133,13 +135,23 @@ impl SchemaBuilder {
             let layer = format!("language_model.layers.{layer}");
             self.norm(&format!("{layer}.input_layernorm"), width, false);
             self.norm(&format!("{layer}.post_attention_layernorm"), width, false);
-            self.linear(&format!("{layer}.self_attn.q_proj"), width, wide, bias);
-            self.linear(&format!("{layer}.self_attn.k_proj"), width, narrow, bias);
-            self.linear(&format!("{layer}.self_attn.v_proj"), width, narrow, bias);
-            self.linear(&format!("{layer}.self_attn.o_proj"), wide, width, false);
-            if let Some(head) = t.qk_norm_head_dim {
-                self.norm(&format!("{layer}.self_attn.q_norm"), head, false);
-                self.norm(&format!("{layer}.self_attn.k_norm"), head, false);
+            self.linear(
+                &format!("{layer}.self_attn.q_proj"),
+                width,
+                query_width,
+                bias,
+            );
+            self.linear(&format!("{layer}.self_attn.k_proj"), width, key_width, bias);
+            self.linear(&format!("{layer}.self_attn.v_proj"), width, key_width, bias);
+            self.linear(
+                &format!("{layer}.self_attn.o_proj"),
+                query_width,
+                width,
+                false,
+            );
+            if let Some(head_dim) = t.qk_norm_head_dim {
+                self.norm(&format!("{layer}.self_attn.q_norm"), head_dim, false);
+                self.norm(&format!("{layer}.self_attn.k_norm"), head_dim, false);
             }
             self.linear(&format!("{layer}.mlp.gate_proj"), width, inter, false);
             self.linear(&format!("{layer}.mlp.up_proj"), width, inter, false);

@@ -247,7 +247,7 @@ fn adapter_with_unused_or_missing_tensors_is_rejected() {
 
 #[test]
 fn qwen3_vl_checkpoint_is_rejected() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/speaker/qwen3");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/qwen_vl/qwen3");
     let config = config(Path::new(folder), Engine::Candle);
     let why = embed::card(&config).unwrap_err().to_string();
     assert!(

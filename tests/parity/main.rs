@@ -1,21 +1,21 @@
-//! ColQwen equals colpali-engine: every number it computes on its way, for the tiny models of `tests/golden/`, on candle
-//! and, where it is built in, on MLX.
+//! Parity of ColQwen with colpali-engine: activations and embeddings of the tiny models of `tests/golden/`, on candle and, with
+//! the feature `mlx`, on MLX.
 //!
 //! `cargo test --test parity -- --nocapture` prints the largest difference of each.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 #![expect(
     clippy::print_stderr,
-    reason = "the table of differences is what one runs this for"
+    reason = "the table of differences is the output of this test"
 )]
 
 #[cfg(feature = "mlx")]
 mod mlx;
 #[cfg(feature = "mlx")]
-#[path = "../support/speaker.rs"]
+#[path = "../support/qwen_vl.rs"]
 mod models;
-mod reference;
 #[cfg(feature = "mlx")]
-mod speaker;
+mod qwen_vl;
+mod reference;
 
 use std::collections::BTreeMap;
 
@@ -24,8 +24,8 @@ use ingest::embed::{self, Embedder, Engine, colqwen};
 use ingest::vectors::{MultiVector, PatchMap, max_sim};
 
 use reference::{
-    EXACT, Inside, Reference, compare_inside, config, cut, differ, difference, embedded, key,
-    patches, prepared, rows, turned,
+    Activations, EXACT, Reference, compare_activations, config, cut, difference, embedded, inverse,
+    key, max_difference, patches, prepared, rows,
 };
 
 /// The engines that are built in.
@@ -36,45 +36,45 @@ fn engines() -> &'static [Engine] {
     }
 }
 
-/// Each of some models on each engine.
+/// Each of two models on each engine.
 fn each(names: [&str; 2]) -> impl Iterator<Item = (&str, Engine)> {
     let on = |name| engines().iter().map(move |engine| (name, *engine));
     names.into_iter().flat_map(on)
 }
 
-/// Runs the model on both pages of the golden folder, in one piece.
-fn on_candle(name: &str) {
+/// Compares the model on both pages of the golden folder, in one batch.
+fn compare_on_candle(name: &str) {
     let config = config(&format!("{name}-tiny"), Engine::Candle);
     let mut model = colqwen::open(&config).unwrap();
     model.set_chunk_size(usize::MAX);
     let pages = prepared(&embed::card(&config).unwrap().prepare);
-    let mut taps = BTreeMap::new();
-    let mut keep = |hook: &str, number: usize, tensor: &Tensor| {
-        taps.insert(key(hook, number), tensor.clone());
+    let mut tensors = BTreeMap::new();
+    let mut hook = |name: &str, index: usize, tensor: &Tensor| {
+        tensors.insert(key(name, index), tensor.clone());
     };
-    let vectors = model.encode_with_hook(&patches(&pages), &mut keep).unwrap();
-    let back: Vec<u32> = taps.remove("vit.order").unwrap().to_vec1().unwrap();
-    let inside = Inside {
-        order: turned(&back),
-        taps: taps
+    let vectors = model.encode_with_hook(&patches(&pages), &mut hook).unwrap();
+    let order: Vec<u32> = tensors.remove("vit.order").unwrap().to_vec1().unwrap();
+    let activations = Activations {
+        order: inverse(&order),
+        values: tensors
             .iter()
             .map(|(key, tensor)| (key.clone(), rows(tensor)))
             .collect(),
     };
-    compare_inside(name, &inside);
+    compare_activations(name, &activations);
     let ours: Vec<Vec<f32>> = vectors.iter().flat_map(|page| cut(page, 128)).collect();
     let theirs = Reference::open(name).packed("docs", "docs.embeddings");
     assert!(difference(&ours, &theirs).0 <= EXACT);
 }
 
 #[test]
-fn colqwen2_5_equals_the_reference_inside() {
-    on_candle("colqwen2.5");
+fn activations_of_colqwen2_5_equal_the_reference() {
+    compare_on_candle("colqwen2.5");
 }
 
 #[test]
-fn colqwen2_equals_the_reference_inside() {
-    on_candle("colqwen2");
+fn activations_of_colqwen2_equal_the_reference() {
+    compare_on_candle("colqwen2");
 }
 
 #[test]
@@ -88,13 +88,13 @@ fn pixels_equal_the_reference_bit_for_bit() {
         let theirs = reference.get("docs.in.pixel_values").get(number).unwrap();
         let theirs = theirs.narrow(0, 0, page.grid.patches()).unwrap();
         let theirs: Vec<f32> = theirs.flatten_all().unwrap().to_vec1().unwrap();
-        let differ = page
+        let differing = page
             .rows
             .iter()
             .zip(&theirs)
             .filter(|(a, b)| a.to_bits() != b.to_bits());
         assert_eq!(
-            (page.rows.len(), differ.count()),
+            (page.rows.len(), differing.count()),
             (theirs.len(), 0),
             "page {number}"
         );
@@ -107,16 +107,19 @@ fn embeddings_and_scores_equal_the_reference() {
         let reference = Reference::open(name);
         let (docs, queries) = embedded(&format!("{name}-tiny"), engine);
         for (number, page) in docs.iter().enumerate() {
-            assert!(differ(page, &reference.sequence("docs", "docs.embeddings", number)) <= EXACT);
+            assert!(
+                max_difference(page, &reference.sequence("docs", "docs.embeddings", number))
+                    <= EXACT
+            );
             let alone = rows(&reference.get(&format!("alone.{number}")).get(0).unwrap());
-            assert!(differ(page, &alone) <= EXACT);
+            assert!(max_difference(page, &alone) <= EXACT);
         }
         for (number, query) in queries.iter().enumerate() {
-            let most = differ(
+            let most = max_difference(
                 query,
                 &reference.sequence("queries", "queries.embeddings", number),
             );
-            eprintln!("{name} on {engine:?}: question {number} differs by {most:.1e}");
+            eprintln!("{name} on {engine:?}: query {number} differs by {most:.1e}");
             assert!(most <= EXACT);
         }
         let scores = reference.rows("maxsim");
@@ -129,18 +132,17 @@ fn embeddings_and_scores_equal_the_reference() {
 }
 
 #[test]
-fn a_merged_adapter_equals_the_reference() {
+fn merged_adapter_equals_the_reference() {
     for (name, engine) in each(["colqwen2.5", "colqwen2"]) {
         let reference = Reference::open(name);
         let (docs, queries) = embedded(&format!("{name}-lora"), engine);
         let docs = docs
             .iter()
             .enumerate()
-            .map(|(i, page)| differ(page, &reference.sequence("docs", "lora.docs", i)));
-        let queries = queries
-            .iter()
-            .enumerate()
-            .map(|(i, query)| differ(query, &reference.sequence("queries", "lora.queries", i)));
+            .map(|(i, page)| max_difference(page, &reference.sequence("docs", "lora.docs", i)));
+        let queries = queries.iter().enumerate().map(|(i, query)| {
+            max_difference(query, &reference.sequence("queries", "lora.queries", i))
+        });
         let most = docs.chain(queries).fold(0.0, f32::max);
         eprintln!("{name} on {engine:?}: with adapter, differs by {most:.1e}");
         assert!(most <= EXACT, "{name}: {most:e}");
@@ -148,7 +150,7 @@ fn a_merged_adapter_equals_the_reference() {
 }
 
 #[test]
-fn a_bf16_reference_is_close() {
+fn bf16_reference_is_close() {
     for engine in engines() {
         close_to_bf16(*engine);
     }
@@ -180,7 +182,7 @@ fn close_to_bf16(engine: Engine) {
 }
 
 #[test]
-fn a_page_in_a_batch_equals_the_page_alone() {
+fn page_in_a_batch_equals_the_page_alone() {
     for name in ["colqwen2.5-tiny", "colqwen2-tiny"] {
         let config = config(name, Engine::Candle);
         let mut model = colqwen::open(&config).unwrap();
@@ -198,17 +200,17 @@ fn a_page_in_a_batch_equals_the_page_alone() {
 }
 
 #[test]
-fn rows_know_where_they_look() {
+fn patch_map_covers_all_visual_tokens_in_order() {
     let config = config("colqwen2.5-tiny", Engine::Candle);
     let card = embed::card(&config).unwrap();
     let pages = prepared(&card.prepare);
     let mut model = colqwen::open(&config).unwrap();
     let embedded = model.embed_pages(&pages).unwrap();
     let first = embedded[0].as_ref().unwrap();
-    let patches = &first.patches;
-    assert_eq!((patches.columns(), patches.rows()), (5, 8));
-    assert_eq!(patches.cells().len(), first.vectors.len());
-    let cells: Vec<u16> = patches
+    let patch_map = &first.patches;
+    assert_eq!((patch_map.columns(), patch_map.rows()), (5, 8));
+    assert_eq!(patch_map.cells().len(), first.vectors.len());
+    let cells: Vec<u16> = patch_map
         .cells()
         .iter()
         .copied()

@@ -1,4 +1,4 @@
-//! What the reference computed, and how ours is compared with it.
+//! The values of the reference, and how ours are compared with them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -9,11 +9,11 @@ use ingest::page::{PageImage, Size};
 use ingest::patch::{Patches, Prepare, Prepared};
 use ingest::vectors::MultiVector;
 
-/// What f32 embeddings may differ by.
+/// Tolerance of f32 embeddings.
 pub(crate) const EXACT: f32 = 1e-5;
-/// What values inside the model may differ by, as a part of the largest of their kind.
-pub(crate) const INSIDE: f32 = 5e-6;
-/// Questions of `make_tiny_colqwen.py`.
+/// Tolerance of activations, relative to the largest of their kind.
+pub(crate) const ACTIVATIONS: f32 = 5e-6;
+/// Queries of `make_tiny_colqwen.py`.
 pub(crate) const QUERIES: [&str; 3] = [
     "How often must the oil filter be changed?",
     "torque of the M8 bolt",
@@ -36,7 +36,7 @@ pub(crate) fn config(model: &str, engine: Engine) -> Config {
     }
 }
 
-/// What the reference computed.
+/// The values of the reference.
 pub(crate) struct Reference(pub(crate) HashMap<String, Tensor>);
 
 impl Reference {
@@ -62,7 +62,7 @@ impl Reference {
         kept.map(|(row, _)| row).collect()
     }
 
-    /// The rows of all sequences of a batch, one behind the other.
+    /// The rows of all sequences of a batch, packed.
     pub(crate) fn packed(&self, batch: &str, values: &str) -> Vec<Vec<f32>> {
         let count = self.get(values).dim(0).unwrap();
         (0..count)
@@ -90,11 +90,11 @@ pub(crate) fn cut(flat: &[f32], width: usize) -> Vec<Vec<f32>> {
 }
 
 pub(crate) fn page(number: usize) -> PageImage {
-    let picture = image::open(golden(&format!("pages/page_{number}.png")))
+    let image = image::open(golden(&format!("pages/page_{number}.png")))
         .unwrap()
         .to_rgb8();
-    let size = Size::new(picture.width(), picture.height());
-    PageImage::new(size, picture.into_raw()).unwrap()
+    let size = Size::new(image.width(), image.height());
+    PageImage::new(size, image.into_raw()).unwrap()
 }
 
 pub(crate) fn prepared(prepare: &Prepare) -> Vec<Prepared> {
@@ -114,7 +114,7 @@ pub(crate) fn patches(pages: &[Prepared]) -> Vec<&Patches> {
     all
 }
 
-/// Rows of the vision tower, put into reading order: `tokens[i]` is the token that row group `i` belongs to.
+/// Rows of the vision tower in reading order; `tokens[i]` is the token of row group `i`.
 pub(crate) fn reading_order(rows: &[Vec<f32>], tokens: &[usize]) -> Vec<Vec<f32>> {
     let unit = rows.len() / tokens.len();
     let mut sorted = vec![Vec::new(); rows.len()];
@@ -126,7 +126,7 @@ pub(crate) fn reading_order(rows: &[Vec<f32>], tokens: &[usize]) -> Vec<Vec<f32>
     sorted
 }
 
-/// Pages and questions through the seam that the pipeline uses.
+/// Embeddings of the pages and queries, by the trait that the pipeline uses.
 pub(crate) fn embedded(model: &str, engine: Engine) -> (Vec<MultiVector>, Vec<MultiVector>) {
     let config = config(model, engine);
     let mut embedder = embed::open(&config).unwrap();
@@ -137,63 +137,64 @@ pub(crate) fn embedded(model: &str, engine: Engine) -> (Vec<MultiVector>, Vec<Mu
     (docs, queries.to_vec())
 }
 
-pub(crate) fn differ(ours: &MultiVector, theirs: &[Vec<f32>]) -> f32 {
+/// The largest difference of an embedding.
+pub(crate) fn max_difference(ours: &MultiVector, theirs: &[Vec<f32>]) -> f32 {
     difference(&cut(ours.as_slice(), ours.dim()), theirs).0
 }
 
-/// Rows of what a model computed on its way, by name and number; `order[i]` is the token that the tower reads `i`th.
-pub(crate) struct Inside {
-    pub(crate) taps: BTreeMap<String, Vec<Vec<f32>>>,
+/// Activations of a model, by name and index; `order[i]` is the token of row `i` of the vision tower.
+pub(crate) struct Activations {
+    pub(crate) values: BTreeMap<String, Vec<Vec<f32>>>,
     pub(crate) order: Vec<usize>,
 }
 
-/// The name of a value inside a model, as the reference has it.
-pub(crate) fn key(hook: &str, number: usize) -> String {
-    match ["vit.block", "lm.layer"].contains(&hook) {
-        true => format!("{hook}.{number}"),
-        false => hook.to_owned(),
+/// The name of an activation in the reference.
+pub(crate) fn key(name: &str, index: usize) -> String {
+    match ["vit.block", "lm.layer"].contains(&name) {
+        true => format!("{name}.{index}"),
+        false => name.to_owned(),
     }
 }
 
-/// The token that the tower reads first, second, …: `back` names for each token its row.
-pub(crate) fn turned(back: &[u32]) -> Vec<usize> {
-    let mut tokens = vec![0; back.len()];
-    for (token, &row) in back.iter().enumerate() {
+/// The token of each row of the vision tower, from the row of each token.
+pub(crate) fn inverse(rows: &[u32]) -> Vec<usize> {
+    let mut tokens = vec![0; rows.len()];
+    for (token, &row) in rows.iter().enumerate() {
         tokens[row as usize] = token;
     }
     tokens
 }
 
-/// Every value of a family inside the model, on a batch of both pages.
-pub(crate) fn compare_inside(name: &str, inside: &Inside) {
+/// Compares all activations of a model, on a batch of both pages.
+pub(crate) fn compare_activations(name: &str, activations: &Activations) {
     let reference = Reference::open(name);
     let theirs: Option<Vec<i64>> = reference
         .0
         .get("docs.vit.window_index")
         .map(|index| index.to_vec1().unwrap());
-    let in_order: Vec<usize> = (0..inside.order.len()).collect();
+    let in_order: Vec<usize> = (0..activations.order.len()).collect();
     let theirs: Vec<usize> = match theirs {
         Some(index) => index.into_iter().map(|token| token as usize).collect(),
         None => in_order.clone(),
     };
     eprintln!("{name}: largest difference, largest value");
-    for (hook, ours) in &inside.taps {
-        let key = format!("docs.{hook}");
-        let (mut a, mut b) = match hook.split('.').next() {
+    for (name, ours) in &activations.values {
+        let key = format!("docs.{name}");
+        let (mut a, mut b) = match name.split('.').next() {
             Some("vit") => (ours.clone(), reference.rows(&key)),
             _ => (ours.clone(), reference.packed("docs", &key)),
         };
-        if hook.starts_with("vit.") && hook != "vit.out" {
-            let patch = hook == "vit.patch_embed";
-            a = reading_order(&a, &inside.order);
+        if name.starts_with("vit.") && name != "vit.out" {
+            let patch = name == "vit.patch_embed";
+            a = reading_order(&a, &activations.order);
             b = reading_order(&b, if patch { &in_order } else { &theirs });
         }
-        if ["lm.cos", "lm.sin"].contains(&hook.as_str()) {
+        if ["lm.cos", "lm.sin"].contains(&name.as_str()) {
             b.iter_mut().for_each(|row| row.truncate(a[0].len()));
         }
         let (most, largest) = difference(&a, &b);
-        eprintln!("  {hook:<16} {most:.1e}  {largest:.2}");
-        assert!(most <= INSIDE * largest.max(1.0), "{hook}: {most:e}");
+        eprintln!("  {name:<16} {most:.1e}  {largest:.2}");
+        assert!(most <= ACTIVATIONS * largest.max(1.0), "{name}: {most:e}");
     }
-    assert_eq!(inside.taps.len(), 13, "every tap is compared");
+    assert_eq!(activations.values.len(), 13);
 }

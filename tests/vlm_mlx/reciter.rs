@@ -10,7 +10,7 @@ use crate::titles::{MANUALS, correct_titles, golden};
 /// Model with random weights, one of each family.
 fn random_model(family: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden/speaker")
+        .join("tests/golden/qwen_vl")
         .join(family)
 }
 
@@ -227,7 +227,7 @@ fn a_prompt_that_exceeds_the_context_fails_alone() {
     );
     let why = failed[0]["why"].as_str().unwrap();
     assert!(
-        why.ends_with("tokens with its pictures, the model reads 114"),
+        why.ends_with("tokens with images, the context length is 114"),
         "{why}"
     );
 }

@@ -14,7 +14,7 @@ pub(super) fn read(
     vision: &Vision,
     tokens: Option<u32>,
 ) -> Result<PatchSpec, Error> {
-    let mut spec = image_processor::read(json, vision)?;
+    let mut spec = image_processor::from_json(json, vision)?;
     let is_unset = spec.max_pixels == image_processor::QWEN_PIXELS;
     if let Some(tokens) = tokens.or(is_unset.then_some(DEFAULT_VISUAL_TOKENS)) {
         let side = (vision.patch_size * vision.spatial_merge_size) as u64;

@@ -1,76 +1,83 @@
-//! Attention over packed sequences: pages stand one behind the other in the rows of a tensor, with no padding between.
+//! Attention over packed sequences, and the rotary embedding.
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::ops;
 
+use super::Hook;
 use crate::qwen::PackedSequences;
 
-/// Most scores held at a time: the full attention of a large page in one piece would take 600 MB and more.
+/// Most attention scores held at a time: full attention of a large page in one tile would take 600 MB and more.
 pub const SCORE_TILE: usize = 1 << 22;
 
-/// Widths of a head that Metal's fused kernel knows.
-const FUSED: [usize; 8] = [32, 64, 72, 80, 96, 128, 256, 512];
+/// Values of head_dim that Metal's fused kernel supports.
+const FUSED_HEAD_DIMS: [usize; 8] = [32, 64, 72, 80, 96, 128, 256, 512];
 
-/// Attention of `q` (heads, rows, head) to `k` and `v` (fewer heads, rows, head); returns (rows, heads * head).
-pub(super) fn attend([q, k, v]: [&Tensor; 3], packed: &PackedSequences) -> Result<Tensor> {
-    let (heads, rows, head) = q.dims3()?;
-    let mut seen = Vec::with_capacity(packed.groups.len());
-    for group in &packed.groups {
-        let cut = |x: &Tensor| {
+/// Attention of `q` (heads, rows, head_dim) to `k` and `v` (num_key_value_heads, rows, head_dim); returns (rows, heads *
+/// head_dim).
+pub(super) fn attend([q, k, v]: [&Tensor; 3], sequences: &PackedSequences) -> Result<Tensor> {
+    let (heads, rows, head_dim) = q.dims3()?;
+    let mut outputs = Vec::with_capacity(sequences.groups.len());
+    for group in &sequences.groups {
+        let slice = |x: &Tensor| {
             let x = x.narrow(1, group.start, group.len * group.count)?;
-            let x = x.reshape((x.dim(0)?, group.count, group.len, head))?;
+            let x = x.reshape((x.dim(0)?, group.count, group.len, head_dim))?;
             x.transpose(0, 1)?.contiguous()
         };
-        let out = stacked(&cut(q)?, &cut(k)?, &cut(v)?, packed.causal)?;
+        let out = batched(&slice(q)?, &slice(k)?, &slice(v)?, sequences.causal)?;
         let out = out.transpose(1, 2)?.contiguous()?;
-        seen.push(out.reshape((group.count * group.len, heads * head))?);
+        outputs.push(out.reshape((group.count * group.len, heads * head_dim))?);
     }
-    let seen = Tensor::cat(&seen, 0)?;
-    debug_assert_eq!(seen.dims(), [rows, heads * head]);
-    Ok(seen)
+    let output = Tensor::cat(&outputs, 0)?;
+    debug_assert_eq!(output.dims(), [rows, heads * head_dim]);
+    Ok(output)
 }
 
-/// Attention of sequences of one length, (sequences, heads, rows, head): the kernel is chosen here.
-fn stacked(q: &Tensor, k: &Tensor, v: &Tensor, causal: bool) -> Result<Tensor> {
-    let head = q.dim(3)?;
-    let scale = 1.0 / (head as f64).sqrt();
+/// Attention of sequences of one length, (sequences, heads, rows, head_dim), by the kernel that suits the device.
+fn batched(q: &Tensor, k: &Tensor, v: &Tensor, causal: bool) -> Result<Tensor> {
+    let head_dim = q.dim(3)?;
+    let scale = 1.0 / (head_dim as f64).sqrt();
     match q.device() {
-        Device::Metal(_) if FUSED.contains(&head) => {
+        Device::Metal(_) if FUSED_HEAD_DIMS.contains(&head_dim) => {
             ops::sdpa(q, k, v, None, causal, scale as f32, 1.0)
         }
         _ => tiled(&(q * scale)?, k, v, causal),
     }
 }
 
-/// Plain attention, some rows at a time. Query heads that share a key head are folded into its rows.
+/// Plain attention, a tile of rows at a time. Query heads that share a key head are folded into its rows.
 fn tiled(q: &Tensor, k: &Tensor, v: &Tensor, causal: bool) -> Result<Tensor> {
-    let (batch, heads, len, head) = q.dims4()?;
-    let shared = k.dim(1)?;
-    let queries_per_key = heads / shared;
-    let q = q.reshape((batch, shared, queries_per_key, len, head))?;
-    let turned = k.transpose(2, 3)?;
+    let (batch, heads, len, head_dim) = q.dims4()?;
+    let key_heads = k.dim(1)?;
+    let queries_per_key = heads / key_heads;
+    let q = q.reshape((batch, key_heads, queries_per_key, len, head_dim))?;
+    let k = k.transpose(2, 3)?;
     let step = (SCORE_TILE / (batch * heads * len).max(1)).clamp(16, len.max(16));
     let mut tiles = Vec::with_capacity(len.div_ceil(step));
     for start in (0..len).step_by(step) {
         let rows = step.min(len - start);
         let keys = if causal { start + rows } else { len };
         let tile = q.narrow(3, start, rows)?;
-        let tile = tile.reshape((batch, shared, queries_per_key * rows, head))?;
-        let mut scores = tile.matmul(&turned.narrow(3, 0, keys)?.contiguous()?)?;
+        let tile = tile.reshape((batch, key_heads, queries_per_key * rows, head_dim))?;
+        let mut scores = tile.matmul(&k.narrow(3, 0, keys)?.contiguous()?)?;
         if causal {
-            scores = hide(&scores, queries_per_key, start, rows)?;
+            scores = mask_future(&scores, queries_per_key, start, rows)?;
         }
-        let share = ops::softmax_last_dim(&scores)?;
-        let seen = share.matmul(&v.narrow(2, 0, keys)?.contiguous()?)?;
-        tiles.push(seen.reshape((batch, shared, queries_per_key, rows, head))?);
+        let weights = ops::softmax_last_dim(&scores)?;
+        let output = weights.matmul(&v.narrow(2, 0, keys)?.contiguous()?)?;
+        tiles.push(output.reshape((batch, key_heads, queries_per_key, rows, head_dim))?);
     }
-    Tensor::cat(&tiles, 3)?.reshape((batch, heads, len, head))
+    Tensor::cat(&tiles, 3)?.reshape((batch, heads, len, head_dim))
 }
 
-/// Hides from the rows `start..start + rows` what stands behind them.
-fn hide(scores: &Tensor, queries_per_key: usize, start: usize, rows: usize) -> Result<Tensor> {
-    let (batch, shared, _, keys) = scores.dims4()?;
-    let hidden: Vec<f32> = (0..rows * keys)
+/// Applies the causal mask to the scores of the rows `start..start + rows`.
+fn mask_future(
+    scores: &Tensor,
+    queries_per_key: usize,
+    start: usize,
+    rows: usize,
+) -> Result<Tensor> {
+    let (batch, key_heads, _, keys) = scores.dims4()?;
+    let mask: Vec<f32> = (0..rows * keys)
         .map(|i| {
             if i % keys > start + i / keys {
                 f32::NEG_INFINITY
@@ -79,55 +86,87 @@ fn hide(scores: &Tensor, queries_per_key: usize, start: usize, rows: usize) -> R
             }
         })
         .collect();
-    let hidden = Tensor::from_vec(hidden, (rows, keys), &Device::Cpu)?
+    let mask = Tensor::from_vec(mask, (rows, keys), &Device::Cpu)?
         .to_dtype(scores.dtype())?
         .to_device(scores.device())?;
     scores
-        .reshape((batch, shared, queries_per_key, rows, keys))?
-        .broadcast_add(&hidden)?
-        .reshape((batch, shared, queries_per_key * rows, keys))
+        .reshape((batch, key_heads, queries_per_key, rows, keys))?
+        .broadcast_add(&mask)?
+        .reshape((batch, key_heads, queries_per_key * rows, keys))
 }
 
-/// Turns the halves of each head by an angle a row: `x` is (heads, rows, head), `cos` and `sin` (rows, head / 2).
-pub(super) fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
-    let dtype = x.dtype();
-    let wide = x.to_dtype(cos.dtype())?.unsqueeze(0)?.contiguous()?;
-    candle_nn::rotary_emb::rope(&wide, cos, sin)?
-        .squeeze(0)?
-        .to_dtype(dtype)
+/// Cosines and sines of the rotary angles, (rows, head_dim / 2).
+#[derive(Clone)]
+pub(super) struct RotaryEmbedding {
+    cos: Tensor,
+    sin: Tensor,
 }
 
-/// Cosines and sines of `rows` rows of angles.
-pub(super) fn cos_sin(
-    angles: &[f32],
-    rows: usize,
-    device: &Device,
-    dtype: DType,
-) -> Result<[Tensor; 2]> {
-    let tensor = |turn: fn(f32) -> f32| {
-        let values: Vec<f32> = angles.iter().map(|&angle| turn(angle)).collect();
-        Tensor::from_vec(values, (rows, angles.len() / rows), &Device::Cpu)?
-            .to_dtype(dtype)?
-            .to_device(device)
-    };
-    Ok([tensor(f32::cos)?, tensor(f32::sin)?])
+impl RotaryEmbedding {
+    /// Computes the rotary embedding of `rows` rows of angles, in `dtype` on `device`.
+    pub(super) fn new(angles: &[f32], rows: usize, device: &Device, dtype: DType) -> Result<Self> {
+        let tensor = |function: fn(f32) -> f32| {
+            let values: Vec<f32> = angles.iter().map(|&angle| function(angle)).collect();
+            Tensor::from_vec(values, (rows, angles.len() / rows), &Device::Cpu)?
+                .to_dtype(dtype)?
+                .to_device(device)
+        };
+        Ok(Self {
+            cos: tensor(f32::cos)?,
+            sin: tensor(f32::sin)?,
+        })
+    }
+
+    /// Number of rows.
+    pub(super) fn rows(&self) -> usize {
+        self.cos.dims()[0]
+    }
+
+    /// Concatenates the rows of several rotary embeddings.
+    pub(super) fn concat<'a>(all: impl Iterator<Item = &'a Self>) -> Result<Self> {
+        let (cos, sin): (Vec<_>, Vec<_>) = all.map(|one| (&one.cos, &one.sin)).unzip();
+        Ok(Self {
+            cos: Tensor::cat(&cos, 0)?,
+            sin: Tensor::cat(&sin, 0)?,
+        })
+    }
+
+    /// Passes both to `hook`.
+    pub(super) fn capture(&self, hook: Hook) {
+        hook("lm.cos", 0, &self.cos);
+        hook("lm.sin", 0, &self.sin);
+    }
+
+    /// Rotates the halves of each head of `x`, (heads, rows, head_dim), in the dtype of the angles.
+    pub(super) fn apply(&self, x: &Tensor) -> Result<Tensor> {
+        let dtype = x.dtype();
+        let x = x.to_dtype(self.cos.dtype())?.unsqueeze(0)?.contiguous()?;
+        candle_nn::rotary_emb::rope(&x, &self.cos, &self.sin)?
+            .squeeze(0)?
+            .to_dtype(dtype)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Attention row by row, as the definition has it.
-    fn plain(q: &Tensor, k: &Tensor, v: &Tensor, packed: &PackedSequences) -> Vec<Vec<f32>> {
+    /// Attention row by row, by definition.
+    fn definition(
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        sequences: &PackedSequences,
+    ) -> Vec<Vec<f32>> {
         let all = |x: &Tensor| x.to_vec3::<f32>().unwrap();
         let (q, k, v) = (all(q), all(k), all(v));
         let queries_per_key = q.len() / k.len();
         let mut out = vec![Vec::new(); q[0].len()];
-        for group in &packed.groups {
+        for group in &sequences.groups {
             for sequence in 0..group.count {
                 let start = group.start + sequence * group.len;
                 for row in start..start + group.len {
-                    let end = if packed.causal {
+                    let end = if sequences.causal {
                         row + 1
                     } else {
                         start + group.len
@@ -138,14 +177,13 @@ mod tests {
                             a.iter().zip(b).map(|(x, y)| x * y).sum()
                         };
                         let scale = (q[head][row].len() as f32).sqrt();
-                        let shares: Vec<f32> = (start..end)
+                        let weights: Vec<f32> = (start..end)
                             .map(|j| (dot(&q[head][row], &k[j]) / scale).exp())
                             .collect();
-                        let sum: f32 = shares.iter().sum();
+                        let sum: f32 = weights.iter().sum();
                         out[row].extend((0..v[0].len()).map(|c| {
-                            let seen: f32 =
-                                (start..end).zip(&shares).map(|(j, s)| s * v[j][c]).sum();
-                            seen / sum
+                            let weighted = (start..end).zip(&weights).map(|(j, w)| w * v[j][c]);
+                            weighted.sum::<f32>() / sum
                         }));
                     }
                 }
@@ -154,34 +192,34 @@ mod tests {
         out
     }
 
-    fn differ(heads: usize, shared: usize, lengths: &[usize], causal: bool) -> f32 {
+    fn max_difference(heads: usize, key_heads: usize, lengths: &[usize], causal: bool) -> f32 {
         let rows: usize = lengths.iter().sum();
         let noise = |heads| Tensor::randn(0f32, 1.0, (heads, rows, 8), &Device::Cpu).unwrap();
-        let (q, k, v) = (noise(heads), noise(shared), noise(shared));
-        let packed = PackedSequences::new(lengths.iter().copied(), causal);
-        let got = attend([&q, &k, &v], &packed)
+        let (q, k, v) = (noise(heads), noise(key_heads), noise(key_heads));
+        let sequences = PackedSequences::new(lengths.iter().copied(), causal);
+        let got = attend([&q, &k, &v], &sequences)
             .unwrap()
             .to_vec2::<f32>()
             .unwrap();
         let pairs = got
             .into_iter()
             .flatten()
-            .zip(plain(&q, &k, &v, &packed).into_iter().flatten());
+            .zip(definition(&q, &k, &v, &sequences).into_iter().flatten());
         pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
     }
 
     #[test]
     fn attention_equals_its_definition() {
-        assert!(differ(4, 4, &[16, 16, 8, 8, 8, 3], false) < 1e-5);
-        assert!(differ(4, 2, &[5, 9, 9, 40], true) < 1e-5);
-        assert!(differ(2, 1, &[1], true) < 1e-5);
+        assert!(max_difference(4, 4, &[16, 16, 8, 8, 8, 3], false) < 1e-5);
+        assert!(max_difference(4, 2, &[5, 9, 9, 40], true) < 1e-5);
+        assert!(max_difference(2, 1, &[1], true) < 1e-5);
     }
 
     #[test]
-    fn large_pages_are_cut_into_tiles() {
+    fn tiled_attention_equals_its_definition() {
         let long = 1100;
         assert!(long * long * 4 > SCORE_TILE);
-        assert!(differ(4, 2, &[long], true) < 1e-5);
-        assert!(differ(4, 4, &[long], false) < 1e-5);
+        assert!(max_difference(4, 2, &[long], true) < 1e-5);
+        assert!(max_difference(4, 4, &[long], false) < 1e-5);
     }
 }

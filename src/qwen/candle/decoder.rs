@@ -1,15 +1,15 @@
-//! The language model of a ColQwen: a Qwen2 decoder, read to its last layer, with no head and no cache.
+//! The decoder: the Qwen2 language model up to its last hidden states, without LM head or KV cache.
 
 use candle_core::{Result, Tensor};
 use candle_nn::{Embedding, Linear, Module, RmsNorm};
 
 use super::Hook;
-use super::attention::{attend, rotate};
+use super::attention::{RotaryEmbedding, attend};
 use super::device::Error;
 use super::weights::Weights;
 use crate::qwen::{PackedSequences, Text};
 
-/// The decoder; fields carry the checkpoint's names.
+/// The decoder; fields have the checkpoint's names.
 pub(super) struct Decoder {
     embed_tokens: Embedding,
     layers: Vec<Layer>,
@@ -42,23 +42,23 @@ impl Decoder {
         })
     }
 
-    /// The rows of the embedding table for some tokens.
+    /// Token embeddings, (tokens, hidden_size).
     pub(super) fn embed(&self, tokens: &[u32]) -> Result<Tensor> {
         let device = self.embed_tokens.embeddings().device();
         self.embed_tokens.forward(&Tensor::new(tokens, device)?)
     }
 
-    /// Reads packed sequences of embedded tokens.
+    /// Processes packed sequences of embeddings, (tokens, hidden_size); returns their hidden states.
     pub(super) fn forward(
         &self,
         mut x: Tensor,
-        turns: [&Tensor; 2],
-        packed: &PackedSequences,
+        rotary: &RotaryEmbedding,
+        sequences: &PackedSequences,
         hook: Hook,
     ) -> Result<Tensor> {
-        for (number, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(&x, turns, packed)?;
-            hook("lm.layer", number, &x);
+        for (index, layer) in self.layers.iter().enumerate() {
+            x = layer.forward(&x, rotary, sequences)?;
+            hook("lm.layer", index, &x);
         }
         let x = self.norm.forward(&x)?;
         hook("lm.norm", 0, &x);
@@ -85,9 +85,14 @@ impl Layer {
         })
     }
 
-    fn forward(&self, x: &Tensor, turns: [&Tensor; 2], packed: &PackedSequences) -> Result<Tensor> {
-        let read = self.attention(&self.input_layernorm.forward(x)?, turns, packed)?;
-        let x = (x + read)?;
+    fn forward(
+        &self,
+        x: &Tensor,
+        rotary: &RotaryEmbedding,
+        sequences: &PackedSequences,
+    ) -> Result<Tensor> {
+        let y = self.attention(&self.input_layernorm.forward(x)?, rotary, sequences)?;
+        let x = (x + y)?;
         let y = self.post_attention_layernorm.forward(&x)?;
         let y = (self.gate_proj.forward(&y)?.silu()? * self.up_proj.forward(&y)?)?;
         x + self.down_proj.forward(&y)?
@@ -96,17 +101,17 @@ impl Layer {
     fn attention(
         &self,
         x: &Tensor,
-        [cos, sin]: [&Tensor; 2],
-        packed: &PackedSequences,
+        rotary: &RotaryEmbedding,
+        sequences: &PackedSequences,
     ) -> Result<Tensor> {
         let rows = x.dim(0)?;
         let heads = |linear: &Linear| {
             let x = linear.forward(x)?.reshape((rows, (), self.head_dim))?;
             x.transpose(0, 1)
         };
-        let q = rotate(&heads(&self.q_proj)?, cos, sin)?;
-        let k = rotate(&heads(&self.k_proj)?, cos, sin)?;
+        let q = rotary.apply(&heads(&self.q_proj)?)?;
+        let k = rotary.apply(&heads(&self.k_proj)?)?;
         self.o_proj
-            .forward(&attend([&q, &k, &heads(&self.v_proj)?], packed)?)
+            .forward(&attend([&q, &k, &heads(&self.v_proj)?], sequences)?)
     }
 }

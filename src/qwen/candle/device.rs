@@ -1,23 +1,23 @@
-//! Devices of candle, and its errors.
+//! Devices and errors of the candle backend.
 
 use candle_core::utils::{cuda_is_available, metal_is_available};
 use candle_core::{DType, Device};
 
 use crate::checkpoint;
 
-/// Why candle cannot do what is asked.
+/// An error of the candle backend.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The weights are not as they should be.
+    /// The weights are missing or invalid.
     #[error(transparent)]
     Files(#[from] checkpoint::Error),
-    /// The device is not there or not built in.
+    /// The device is not available or not compiled in.
     #[error("device `{0}` cannot be used: {1}")]
     Device(&'static str, String),
-    /// It ran out of memory; a smaller batch may fit.
+    /// Out of memory; a smaller batch may fit.
     #[error("out of memory on {0}")]
     OutOfMemory(String),
-    /// It failed.
+    /// The computation failed.
     #[error("the model failed: {0}")]
     Failed(String),
 }
@@ -33,12 +33,12 @@ pub enum DeviceKind {
     Metal,
 }
 
-/// A device, and the type of numbers that suits it.
+/// A device with the dtype to compute in.
 #[derive(Clone, Debug)]
 pub struct CandleDevice {
     /// The device.
     pub(super) device: Device,
-    /// The type of weights and activations.
+    /// The dtype of weights and activations.
     pub(super) dtype: DType,
 }
 
@@ -51,10 +51,10 @@ impl CandleDevice {
         }
     }
 
-    /// Opens the device asked for; `None`: Metal or CUDA where there is one, else the CPU.
+    /// Opens the device `wanted`; `None`: Metal or CUDA where available, otherwise the CPU.
     ///
     /// # Errors
-    /// [`Error::Device`] when it is not there or not built in; never for `None`.
+    /// [`Error::Device`] when it is not available or not compiled in; never for `None`.
     pub fn open(wanted: Option<DeviceKind>) -> Result<Self, Error> {
         let gpu = |device| Self {
             device,
@@ -80,7 +80,7 @@ impl CandleDevice {
         first.unwrap_or_else(Self::cpu)
     }
 
-    /// Bytes of a number.
+    /// Bytes of a number in its dtype.
     pub fn bytes(&self) -> u64 {
         self.dtype.size_in_bytes() as u64
     }
@@ -90,7 +90,7 @@ impl CandleDevice {
         !self.device.is_cpu()
     }
 
-    /// For people: `cpu (f32)`.
+    /// Display name, such as `cpu (f32)`.
     pub fn name(&self) -> String {
         let device = match self.device {
             Device::Cpu => "cpu",
@@ -100,23 +100,23 @@ impl CandleDevice {
         format!("{device} ({})", self.dtype.as_str())
     }
 
-    /// Bytes of memory that the device has to itself; `None` where it shares the machine's.
+    /// Bytes of dedicated memory; `None` where the device shares the machine's.
     pub fn own_memory(&self) -> Option<u64> {
         if !matches!(self.device, Device::Cuda(_)) {
             return None;
         }
-        // Asked of the driver's own tool: no feature of ours, and no library, is needed for it.
-        let answer = std::process::Command::new("nvidia-smi")
+        // The driver's own tool needs neither a feature of ours nor a library.
+        let output = std::process::Command::new("nvidia-smi")
             .args(["--query-gpu=memory.total", "--format=csv,noheader,nounits"])
             .output()
             .ok()?;
-        let text = String::from_utf8(answer.stdout).ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
         let mebibytes: u64 = text.lines().next()?.trim().parse().ok()?;
         Some(mebibytes << 20)
     }
 }
 
-/// Turns a failure of the tensor library into ours; running out of memory is told apart.
+/// Converts an error of candle: out of memory is [`Error::OutOfMemory`], any other is [`Error::Failed`].
 pub(super) fn failed(error: candle_core::Error) -> Error {
     let why = short(&error);
     let lower = why.to_ascii_lowercase().replace('_', " ");
@@ -127,7 +127,7 @@ pub(super) fn failed(error: candle_core::Error) -> Error {
     Error::Failed(why)
 }
 
-/// The first line: the library may append a backtrace.
+/// The first line of an error: candle may append a backtrace.
 fn short(error: &candle_core::Error) -> String {
     let text = error.to_string();
     text.lines().next().unwrap_or_default().trim().to_owned()
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn running_out_of_memory_is_told_apart() {
+    fn out_of_memory_is_an_error_of_its_own() {
         let error = |text: &str| failed(candle_core::Error::Msg(text.to_owned()));
         for text in [
             "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")",
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn auto_always_finds_a_device() {
+    fn auto_always_opens_a_device() {
         assert!(CandleDevice::open(None).is_ok());
         assert_eq!(
             CandleDevice::open(Some(DeviceKind::Cpu)).unwrap().name(),

@@ -5,19 +5,20 @@ use std::collections::HashMap;
 use candle_core::{DType, Tensor};
 use candle_nn::{Linear, Module};
 
+use super::Hook;
+use super::attention::RotaryEmbedding;
 use super::decoder::Decoder;
 use super::device::{CandleDevice, Error, failed};
 use super::vision::VisionTower;
 use super::weights::Weights;
-use super::{Hook, attention};
 use crate::checkpoint;
 use crate::patch::Patches;
 use crate::qwen::{self, Config, PackedSequences, Span, Text};
 
-/// Sequence shapes whose rotary embeddings are kept.
-const KEPT: usize = 64;
+/// Sequence shapes whose rotary embeddings are cached.
+const MAX_CACHED: usize = 64;
 
-/// A part of the input of a model.
+/// A part of the input of a model. It borrows its data: pixels are copied only onto the device.
 #[derive(Clone, Copy, Debug)]
 pub enum Segment<'a> {
     /// Tokens of text.
@@ -30,19 +31,19 @@ impl Segment<'_> {
     fn span(&self) -> Span {
         match self {
             Self::Text(tokens) => Span::Text(tokens.len()),
-            Self::Image(page) => Span::Image(page.grid),
+            Self::Image(patches) => Span::Image(patches.grid),
         }
     }
 }
 
-/// A model with a projection to vectors. Fields carry the checkpoint's names.
+/// A model with a projection to vectors. Fields have the checkpoint's names.
 pub struct Encoder {
     visual: VisionTower,
     language_model: Decoder,
     custom_text_proj: Linear,
     text: Text,
     device: CandleDevice,
-    turns: HashMap<Vec<Span>, [Tensor; 2]>,
+    rotary_embeddings: HashMap<Vec<Span>, RotaryEmbedding>,
 }
 
 impl Encoder {
@@ -62,7 +63,7 @@ impl Encoder {
             custom_text_proj: weights.linear("custom_text_proj", true)?,
             text: config.text.clone(),
             device: weights.device().clone(),
-            turns: HashMap::new(),
+            rotary_embeddings: HashMap::new(),
         })
     }
 
@@ -88,49 +89,42 @@ impl Encoder {
         sequences: &[Vec<Segment<'_>>],
         hook: Hook,
     ) -> candle_core::Result<Vec<f32>> {
-        let words = self.embed(sequences, hook)?;
+        let embeds = self.embed(sequences, hook)?;
         let spans = |sequence: &Vec<Segment<'_>>| sequence.iter().map(Segment::span).collect();
         let spans: Vec<Vec<Span>> = sequences.iter().map(spans).collect();
-        let (mut cos, mut sin) = (Vec::new(), Vec::new());
-        for spans in &spans {
-            let [c, s] = self.turns(spans)?;
-            cos.push(c);
-            sin.push(s);
-        }
-        let lengths = cos.iter().map(|cos| cos.dim(0));
-        let lengths = lengths.collect::<candle_core::Result<Vec<_>>>()?;
-        let (cos, sin) = (Tensor::cat(&cos, 0)?, Tensor::cat(&sin, 0)?);
-        hook("lm.cos", 0, &cos);
-        hook("lm.sin", 0, &sin);
-        let packed = PackedSequences::new(lengths, true);
-        let read = self
+        let rotary = spans.iter().map(|spans| self.rotary_embedding(spans));
+        let rotary = rotary.collect::<candle_core::Result<Vec<_>>>()?;
+        let sequences = PackedSequences::new(rotary.iter().map(RotaryEmbedding::rows), true);
+        let rotary = RotaryEmbedding::concat(rotary.iter())?;
+        rotary.capture(hook);
+        let hidden = self
             .language_model
-            .forward(words, [&cos, &sin], &packed, hook)?;
-        let rows = self.custom_text_proj.forward(&read)?;
-        hook("proj", 0, &rows);
-        rows.to_dtype(DType::F32)?.flatten_all()?.to_vec1()
+            .forward(embeds, &rotary, &sequences, hook)?;
+        let projections = self.custom_text_proj.forward(&hidden)?;
+        hook("proj", 0, &projections);
+        projections.to_dtype(DType::F32)?.flatten_all()?.to_vec1()
     }
 
     /// Token and visual embeddings of packed sequences, (tokens, hidden_size).
     fn embed(&mut self, sequences: &[Vec<Segment<'_>>], hook: Hook) -> candle_core::Result<Tensor> {
-        let pages: Vec<&Patches> = sequences
+        let images: Vec<&Patches> = sequences
             .iter()
             .flatten()
             .filter_map(|segment| match segment {
                 Segment::Text(_) => None,
-                Segment::Image(page) => Some(*page),
+                Segment::Image(patches) => Some(*patches),
             })
             .collect();
-        let seen = match pages.is_empty() {
+        let visual = match images.is_empty() {
             true => None,
-            false => Some(self.visual.forward(&pages, hook)?),
+            false => Some(self.visual.forward(&images, hook)?),
         };
         let (mut parts, mut start) = (Vec::new(), 0);
         for segment in sequences.iter().flatten() {
-            match (segment, &seen) {
-                (Segment::Image(page), Some(seen)) => {
-                    let tokens = page.grid.tokens();
-                    parts.push(seen.narrow(0, start, tokens)?);
+            match (segment, &visual) {
+                (Segment::Image(patches), Some(visual)) => {
+                    let tokens = patches.grid.tokens();
+                    parts.push(visual.narrow(0, start, tokens)?);
                     start += tokens;
                 }
                 (Segment::Text(tokens), _) => parts.push(self.language_model.embed(tokens)?),
@@ -140,19 +134,20 @@ impl Encoder {
         Tensor::cat(&parts, 0)
     }
 
-    /// The rotary embedding of a sequence, (tokens, head_dim / 2) each.
-    fn turns(&mut self, spans: &[Span]) -> candle_core::Result<[Tensor; 2]> {
-        if let Some(turns) = self.turns.get(spans) {
-            return Ok(turns.clone());
+    /// The rotary embedding of a sequence, cached.
+    fn rotary_embedding(&mut self, spans: &[Span]) -> candle_core::Result<RotaryEmbedding> {
+        if let Some(rotary) = self.rotary_embeddings.get(spans) {
+            return Ok(rotary.clone());
         }
         let position_ids = qwen::position_ids(spans);
         let angles = qwen::rotary_angles(&position_ids, &self.text);
         let CandleDevice { device, dtype } = &self.device;
-        let turns = attention::cos_sin(&angles, position_ids.len(), device, *dtype)?;
-        if self.turns.len() >= KEPT {
-            self.turns.clear();
+        let rotary = RotaryEmbedding::new(&angles, position_ids.len(), device, *dtype)?;
+        if self.rotary_embeddings.len() >= MAX_CACHED {
+            self.rotary_embeddings.clear();
         }
-        self.turns.insert(spans.to_vec(), turns.clone());
-        Ok(turns)
+        self.rotary_embeddings
+            .insert(spans.to_vec(), rotary.clone());
+        Ok(rotary)
     }
 }

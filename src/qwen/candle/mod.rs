@@ -13,5 +13,5 @@ pub use attention::SCORE_TILE;
 pub use device::{CandleDevice, DeviceKind, Error};
 pub use encoder::{Encoder, Segment};
 
-/// Called with the name, the number and the values of what a model computes on its way; tests compare them.
+/// Called with the name, the index and the values of an activation, for parity tests.
 pub type Hook<'a> = &'a mut dyn FnMut(&str, usize, &Tensor);

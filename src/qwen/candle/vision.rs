@@ -1,4 +1,4 @@
-//! The vision tower: patches to visual tokens. Qwen2.5 looks at the page through windows in most layers, Qwen2 never does.
+//! The vision tower: patches to visual tokens. Qwen2.5 uses windowed attention in most layers, Qwen2 full attention in all.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -7,7 +7,7 @@ use candle_core::{D, DType, Device, Result, Tensor};
 use candle_nn::{LayerNorm, Linear, Module, RmsNorm};
 
 use super::Hook;
-use super::attention::{attend, cos_sin, rotate};
+use super::attention::{RotaryEmbedding, attend};
 use super::device::{Error, failed};
 use super::weights::Weights;
 use crate::patch::{PatchGrid, Patches};
@@ -15,23 +15,23 @@ use crate::qwen::{Config, PackedSequences, Vision, WindowIndex};
 
 /// Added to the variance in every norm of the tower.
 const EPS: f64 = 1e-6;
-/// Layouts kept: manuals have a few page sizes, a folder of photographs has many.
-const KEPT: usize = 64;
+/// Patch grids whose layouts are cached: manuals have a few page sizes, a folder of photographs has many.
+const MAX_LAYOUTS: usize = 64;
 
-/// The vision tower of a ColQwen; fields carry the checkpoint's names.
+/// The vision tower; fields have the checkpoint's names.
 pub(super) struct VisionTower {
     config: Vision,
     patch_embed: Linear,
     blocks: Vec<Block>,
     merger: Merger,
     device: Device,
-    window_indices: HashMap<PatchGrid, Rc<Placed>>,
+    layouts: HashMap<PatchGrid, Rc<Layout>>,
 }
 
-/// A layout, and its angles on the device.
-struct Placed {
+/// The window index of a patch grid, and the rotary embedding of its patches.
+struct Layout {
     window_index: WindowIndex,
-    turns: [Tensor; 2],
+    rotary: RotaryEmbedding,
 }
 
 /// A norm of either family.
@@ -66,7 +66,8 @@ struct Merger {
     ln_q: Norm,
     first: Linear,
     second: Linear,
-    unit: usize,
+    /// Patches of one visual token.
+    merge_unit: usize,
 }
 
 impl VisionTower {
@@ -84,82 +85,82 @@ impl VisionTower {
                 .collect::<std::result::Result<_, _>>()?,
             merger: Merger::load(weights, config)?,
             device: weights.device().device.clone(),
-            window_indices: HashMap::new(),
+            layouts: HashMap::new(),
             config: vision,
         })
     }
 
-    /// The visual tokens of some pages, one behind the other.
-    pub(super) fn forward(&mut self, pages: &[&Patches], hook: Hook) -> Result<Tensor> {
-        let placed = pages
+    /// The visual tokens of packed images, (tokens, out_hidden_size).
+    pub(super) fn forward(&mut self, images: &[&Patches], hook: Hook) -> Result<Tensor> {
+        let layouts = images
             .iter()
-            .map(|page| self.place(page.grid))
+            .map(|image| self.layout(image.grid))
             .collect::<Result<Vec<_>>>()?;
-        let turns =
-            [0, 1].map(|i| Tensor::cat(&placed.iter().map(|p| &p.turns[i]).collect::<Vec<_>>(), 0));
-        let [cos, sin] = turns;
-        let (cos, sin) = (cos?, sin?);
-        let windows = placed
+        let rotary = RotaryEmbedding::concat(layouts.iter().map(|layout| &layout.rotary))?;
+        let window_lens = layouts
             .iter()
-            .flat_map(|p| p.window_index.windows.iter().copied());
-        let windows = PackedSequences::new(windows, false);
-        let full = PackedSequences::new(pages.iter().map(|page| page.grid.patches()), false);
+            .flat_map(|layout| layout.window_index.window_lens.iter().copied());
+        let windows = PackedSequences::new(window_lens, false);
+        let full = PackedSequences::new(images.iter().map(|image| image.grid.patches()), false);
 
-        let mut x = self.patch_embed.forward(&self.pixels(pages, &placed)?)?;
+        let pixels = self.pixels(images, &layouts)?;
+        let mut x = self.patch_embed.forward(&pixels)?;
         hook("vit.patch_embed", 0, &x);
         for (layer, block) in self.blocks.iter().enumerate() {
-            let packed = if self.config.is_full_attention(layer) {
+            let sequences = if self.config.is_full_attention(layer) {
                 &full
             } else {
                 &windows
             };
-            x = block.forward(&x, [&cos, &sin], packed)?;
+            x = block.forward(&x, &rotary, sequences)?;
             hook("vit.block", layer, &x);
         }
         let x = self.merger.forward(&x)?;
         hook("vit.merger", 0, &x);
-        let back = WindowIndex::inverse(placed.iter().map(|placed| &placed.window_index));
-        let back = Tensor::from_vec(back, x.dim(0)?, &self.device)?;
-        let x = x.index_select(&back, 0)?;
-        hook("vit.order", 0, &back);
+        let inverse = WindowIndex::inverse(layouts.iter().map(|layout| &layout.window_index));
+        let inverse = Tensor::from_vec(inverse, x.dim(0)?, &self.device)?;
+        let x = x.index_select(&inverse, 0)?;
+        hook("vit.order", 0, &inverse);
         hook("vit.out", 0, &x);
         Ok(x)
     }
 
-    /// The pixels of all pages, visual tokens in the order of the layout.
-    fn pixels(&self, pages: &[&Patches], placed: &[Rc<Placed>]) -> Result<Tensor> {
-        let width = self.config.patch_dim();
-        let unit = self.config.spatial_merge_unit() * width;
-        let patches: usize = pages.iter().map(|page| page.grid.patches()).sum();
-        let mut rows = Vec::with_capacity(patches * width);
-        for (page, placed) in pages.iter().zip(placed) {
-            for &token in &placed.window_index.order {
-                let start = token as usize * unit;
-                rows.extend_from_slice(&page.rows[start..start + unit]);
+    /// The pixels of all images, visual tokens in the order of the window index, (patches, patch_dim).
+    fn pixels(&self, images: &[&Patches], layouts: &[Rc<Layout>]) -> Result<Tensor> {
+        let patch_dim = self.config.patch_dim();
+        let token_dim = self.config.spatial_merge_unit() * patch_dim;
+        let patches: usize = images.iter().map(|image| image.grid.patches()).sum();
+        let mut rows = Vec::with_capacity(patches * patch_dim);
+        for (image, layout) in images.iter().zip(layouts) {
+            for &token in &layout.window_index.order {
+                let start = token as usize * token_dim;
+                rows.extend_from_slice(&image.rows[start..start + token_dim]);
             }
         }
-        Tensor::from_vec(rows, (patches, width), &Device::Cpu)?
+        Tensor::from_vec(rows, (patches, patch_dim), &Device::Cpu)?
             .to_dtype(self.patch_embed.weight().dtype())?
             .to_device(&self.device)
     }
 
-    fn place(&mut self, grid: PatchGrid) -> Result<Rc<Placed>> {
-        if let Some(placed) = self.window_indices.get(&grid) {
-            return Ok(Rc::clone(placed));
+    /// The layout of a patch grid, cached.
+    fn layout(&mut self, grid: PatchGrid) -> Result<Rc<Layout>> {
+        if let Some(layout) = self.layouts.get(&grid) {
+            return Ok(Rc::clone(layout));
         }
         let side = self.config.windows.as_ref().map(|windows| windows.side);
         let window_index = WindowIndex::new(grid, side);
-        let turned = window_index.rotary_angles(grid, self.config.head_dim());
-        let turns = cos_sin(&turned, grid.patches(), &self.device, DType::F32)?;
-        if self.window_indices.len() >= KEPT {
-            self.window_indices.clear();
+        let angles = window_index.rotary_angles(grid, self.config.head_dim());
+        // The reference rotates in f32, in any dtype of the model.
+        let rotary = RotaryEmbedding::new(&angles, grid.patches(), &self.device, DType::F32)?;
+        if self.layouts.len() >= MAX_LAYOUTS {
+            self.layouts.clear();
         }
-        let placed = Rc::new(Placed {
+        let layout = Rc::new(Layout {
             window_index,
-            turns,
+            rotary,
         });
-        self.window_indices.insert(grid, Rc::clone(&placed));
-        Ok(placed)
+        self.layouts.insert(grid, Rc::clone(&layout));
+        Ok(layout)
     }
 }
 
@@ -223,25 +224,31 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: &Tensor, turns: [&Tensor; 2], packed: &PackedSequences) -> Result<Tensor> {
-        let x = (x + self.attention(&self.norm1.forward(x)?, turns, packed)?)?;
+    fn forward(
+        &self,
+        x: &Tensor,
+        rotary: &RotaryEmbedding,
+        sequences: &PackedSequences,
+    ) -> Result<Tensor> {
+        let x = (x + self.attention(&self.norm1.forward(x)?, rotary, sequences)?)?;
         &x + self.mlp.forward(&self.norm2.forward(&x)?)?
     }
 
     fn attention(
         &self,
         x: &Tensor,
-        [cos, sin]: [&Tensor; 2],
-        packed: &PackedSequences,
+        rotary: &RotaryEmbedding,
+        sequences: &PackedSequences,
     ) -> Result<Tensor> {
         let rows = x.dim(0)?;
         let qkv = self.qkv.forward(x)?;
         let qkv = qkv
             .reshape((rows, 3, self.heads, ()))?
             .permute((1, 2, 0, 3))?;
-        let q = rotate(&qkv.get(0)?, cos, sin)?;
-        let k = rotate(&qkv.get(1)?, cos, sin)?;
-        self.proj.forward(&attend([&q, &k, &qkv.get(2)?], packed)?)
+        let q = rotary.apply(&qkv.get(0)?)?;
+        let k = rotary.apply(&qkv.get(1)?)?;
+        self.proj
+            .forward(&attend([&q, &k, &qkv.get(2)?], sequences)?)
     }
 }
 
@@ -251,13 +258,13 @@ impl Merger {
             ln_q: Norm::load(weights, config, "visual.merger.ln_q")?,
             first: weights.linear("visual.merger.mlp.0", true)?,
             second: weights.linear("visual.merger.mlp.2", true)?,
-            unit: config.vision.spatial_merge_unit(),
+            merge_unit: config.vision.spatial_merge_unit(),
         })
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let x = self.ln_q.forward(x)?;
-        let width = x.dim(D::Minus1)? * self.unit;
+        let width = x.dim(D::Minus1)? * self.merge_unit;
         let x = x.reshape(((), width))?;
         self.second.forward(&self.first.forward(&x)?.gelu_erf()?)
     }

@@ -1,4 +1,4 @@
-//! The weights of a model on their device, with an adapter merged in, as candle's layers.
+//! Weights as candle layers on their device, with a LoRA adapter merged in.
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{LayerNorm, Linear, RmsNorm};
@@ -18,12 +18,12 @@ impl Weights {
         Self { checked, device }
     }
 
-    /// The device that they are loaded onto.
+    /// The device that weights are loaded onto.
     pub(super) fn device(&self) -> &CandleDevice {
         &self.device
     }
 
-    /// A tensor, with the adapter merged in, on its device.
+    /// Loads a tensor onto the device, with the adapter merged in.
     pub(super) fn tensor(&self, name: &str) -> Result<Tensor, Error> {
         let base = self.checked.checkpoint.raw(name)?;
         let delta = match &self.checked.lora {
@@ -42,20 +42,20 @@ impl Weights {
         load().map_err(failed)
     }
 
-    /// A linear layer.
+    /// Loads a linear layer.
     pub(super) fn linear(&self, name: &str, bias: bool) -> Result<Linear, Error> {
         let weight = self.tensor(&format!("{name}.weight"))?;
         let bias = bias.then(|| self.tensor(&format!("{name}.bias")));
         Ok(Linear::new(weight, bias.transpose()?))
     }
 
-    /// A root-mean-square norm.
+    /// Loads an RMS norm.
     pub(super) fn rms_norm(&self, name: &str, eps: f64) -> Result<RmsNorm, Error> {
         let weight = self.tensor(&format!("{name}.weight"))?;
         Ok(RmsNorm::new(weight, eps))
     }
 
-    /// A layer norm with bias.
+    /// Loads a layer norm with bias.
     pub(super) fn layer_norm(&self, name: &str, eps: f64) -> Result<LayerNorm, Error> {
         let weight = self.tensor(&format!("{name}.weight"))?;
         let bias = self.tensor(&format!("{name}.bias"))?;
@@ -63,17 +63,18 @@ impl Weights {
     }
 }
 
-/// A tensor as it is in its file, on the CPU.
+/// A tensor on the CPU, in the dtype of its file.
 fn tensor(raw: RawTensor) -> candle_core::Result<Tensor> {
     let dtype = DType::try_from(raw.dtype)?;
     Tensor::from_raw_buffer(raw.bytes, dtype, raw.shape, &Device::Cpu)
 }
 
-/// The same in f32.
-fn wide(raw: RawTensor) -> candle_core::Result<Tensor> {
+/// A tensor on the CPU, in f32.
+fn tensor_f32(raw: RawTensor) -> candle_core::Result<Tensor> {
     tensor(raw)?.to_dtype(DType::F32)
 }
 
+/// A tensor in f32 with its LoRA delta added.
 fn merged(base: RawTensor, delta: &LoraDelta) -> candle_core::Result<Tensor> {
-    wide(base)? + (wide(delta.b)?.matmul(&wide(delta.a)?)? * delta.scale)?
+    tensor_f32(base)? + (tensor_f32(delta.b)?.matmul(&tensor_f32(delta.a)?)? * delta.scale)?
 }

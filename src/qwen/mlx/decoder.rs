@@ -1,4 +1,4 @@
-//! The language model of the families: a decoder, read to its last layer, at once or token by token.
+//! The decoder: the language model up to its last hidden states, for packed sequences or with a KV cache.
 
 use mlx_rs::Array;
 use mlx_rs::fast::{
@@ -7,14 +7,14 @@ use mlx_rs::fast::{
 use mlx_rs::ops::concatenate;
 
 use super::Error;
-use super::attention::{Turns, attend};
+use super::attention::{RotaryEmbedding, attend};
 use super::hooks::Hook;
-use super::kv_cache::Cache;
+use super::kv_cache::KvCache;
 use super::layers::{Linear, Matrix, Mlp, Norm, Result, size};
 use super::weights::Weights;
 use crate::qwen::{PackedSequences, Text};
 
-/// The decoder; fields carry the checkpoint's names.
+/// The decoder; fields have the checkpoint's names.
 pub(super) struct Decoder {
     embed_tokens: Matrix,
     layers: Vec<Layer>,
@@ -29,8 +29,8 @@ struct Layer {
     k_proj: Linear,
     v_proj: Linear,
     o_proj: Linear,
-    /// Of queries and keys, in Qwen3.
-    normed: Option<[Norm; 2]>,
+    /// Norms of queries and keys; `None` before Qwen3.
+    qk_norm: Option<[Norm; 2]>,
     mlp: Mlp,
     head_dim: i32,
 }
@@ -48,93 +48,93 @@ impl Decoder {
         })
     }
 
-    /// The rows of the embedding table for some tokens.
+    /// Token embeddings, (tokens, hidden_size).
     pub(super) fn embed(&self, tokens: &Array) -> Result<Array> {
         self.embed_tokens.rows(tokens)
     }
 
-    /// The scores of all words behind some rows, by the table, (rows, words).
-    pub(super) fn tied_logits(&self, rows: &Array) -> Result<Array> {
-        self.embed_tokens.product(rows)
+    /// Logits of hidden states with the token embeddings as LM head, (rows, vocabulary).
+    pub(super) fn tied_logits(&self, hidden: &Array) -> Result<Array> {
+        self.embed_tokens.matmul(hidden)
     }
 
-    /// Reads the next tokens of one sequence, (rows, width), behind those in its cache; what is `deepstack`, of the same shape,
-    /// is added behind the first layers.
-    pub(super) fn follow(
+    /// Processes the next tokens of one sequence, (tokens, hidden_size), after those in its cache; returns their hidden
+    /// states. `deepstack` features, of the same shape, are added after the first layers.
+    pub(super) fn prefill(
         &self,
         mut x: Array,
         deepstack: &[Array],
-        turns: &Turns,
-        cache: &mut Cache,
+        rotary: &RotaryEmbedding,
+        cache: &mut KvCache,
     ) -> Result<Array> {
         let count = size(&x, 0);
-        for (number, layer) in self.layers.iter().enumerate() {
+        for (index, layer) in self.layers.iter().enumerate() {
             x = layer.forward(&x, |[q, k, v]| {
-                // (1, heads, rows, head)
+                // (1, heads, tokens, head_dim)
                 let heads = |x: &Array| x.transpose_axes(&[1, 0, 2])?.expand_dims(0);
-                let (q, k) = (heads(&turns.rotate(&q)?)?, heads(&turns.rotate(&k)?)?);
-                let kept = cache.add(number, [&k, &heads(&v)?])?;
-                let seen = look(&q, &kept, Some(Mask::Causal))?;
-                seen.transpose_axes(&[0, 2, 1, 3])?.reshape(&[count, -1])
+                let (q, k) = (heads(&rotary.apply(&q)?)?, heads(&rotary.apply(&k)?)?);
+                let cached = cache.update(index, [&k, &heads(&v)?])?;
+                let output = attend_cached(&q, &cached, Some(Mask::Causal))?;
+                output.transpose_axes(&[0, 2, 1, 3])?.reshape(&[count, -1])
             })?;
-            if let Some(deepstack) = deepstack.get(number) {
-                x = x.add(deepstack)?;
+            if let Some(features) = deepstack.get(index) {
+                x = x.add(features)?;
             }
         }
         cache.advance(count);
         self.norm.forward(&x)
     }
 
-    /// Reads one more token of each of several sequences, (sequences, width), at a place of its own. Behind the prompt
-    /// all three axes of a place are equal, so that one plain rotation does.
-    pub(super) fn step(
+    /// Processes one more token of each of several sequences, (sequences, hidden_size), at its own position; returns their
+    /// hidden states. After the prompt the three components of a position id are equal, so one-dimensional RoPE suffices.
+    pub(super) fn decode(
         &self,
         mut x: Array,
-        places: &[i32],
-        caches: &mut [&mut Cache],
+        position_ids: &[i32],
+        caches: &mut [&mut KvCache],
     ) -> Result<Array> {
-        let count = places.len() as i32;
-        let places = Array::from_slice(places, &[count]);
-        for (number, layer) in self.layers.iter().enumerate() {
+        let count = position_ids.len() as i32;
+        let position_ids = Array::from_slice(position_ids, &[count]);
+        for (index, layer) in self.layers.iter().enumerate() {
             let base = self.rope_theta;
-            let turn = |x: &Array| {
+            let rope = |x: &Array| {
                 let x = x.reshape(&[count, -1, 1, layer.head_dim])?;
-                rope_dynamic(x, layer.head_dim, false, base, 1.0, &places, None)
+                rope_dynamic(x, layer.head_dim, false, base, 1.0, &position_ids, None)
             };
             x = layer.forward(&x, |[q, k, v]| {
-                let (q, k) = (turn(&q)?, turn(&k)?);
+                let (q, k) = (rope(&q)?, rope(&k)?);
                 let v = v.reshape(&[count, -1, 1, layer.head_dim])?;
-                let each = |x: Array| x.split_equal(count, 0);
-                let mut seen = Vec::with_capacity(caches.len());
-                for (((q, k), v), cache) in each(q)?
+                let split = |x: Array| x.split_equal(count, 0);
+                let mut outputs = Vec::with_capacity(caches.len());
+                for (((q, k), v), cache) in split(q)?
                     .iter()
-                    .zip(&each(k)?)
-                    .zip(&each(v)?)
+                    .zip(&split(k)?)
+                    .zip(&split(v)?)
                     .zip(&mut *caches)
                 {
-                    let kept = cache.add(number, [k, v])?;
-                    seen.push(look(q, &kept, None)?);
+                    let cached = cache.update(index, [k, v])?;
+                    outputs.push(attend_cached(q, &cached, None)?);
                 }
-                concatenate(&seen, 0)?.reshape(&[count, -1])
+                concatenate(&outputs, 0)?.reshape(&[count, -1])
             })?;
         }
         caches.iter_mut().for_each(|cache| cache.advance(1));
         self.norm.forward(&x)
     }
 
-    /// Reads packed sequences of embedded tokens, (rows, width).
+    /// Processes packed sequences of embeddings, (tokens, hidden_size), without a cache; returns their hidden states.
     pub(super) fn forward(
         &self,
         mut x: Array,
-        turns: &Turns,
-        packed: &PackedSequences,
+        rotary: &RotaryEmbedding,
+        sequences: &PackedSequences,
         hook: Hook,
     ) -> Result<Array> {
-        for (number, layer) in self.layers.iter().enumerate() {
+        for (index, layer) in self.layers.iter().enumerate() {
             x = layer.forward(&x, |[q, k, v]| {
-                attend([&turns.rotate(&q)?, &turns.rotate(&k)?, &v], packed)
+                attend([&rotary.apply(&q)?, &rotary.apply(&k)?, &v], sequences)
             })?;
-            hook("lm.layer", number, &x)?;
+            hook("lm.layer", index, &x)?;
         }
         let x = self.norm.forward(&x)?;
         hook("lm.norm", 0, &x)?;
@@ -148,7 +148,7 @@ impl Layer {
         let norm = |part: &str| weights.rms_norm(&name(part), config.rms_norm_eps);
         let linear = |part: &str, bias| weights.linear(&name(part), bias);
         let bias = config.qk_norm_head_dim.is_none();
-        let normed = match config.qk_norm_head_dim {
+        let qk_norm = match config.qk_norm_head_dim {
             None => None,
             Some(_) => Some([norm("self_attn.q_norm")?, norm("self_attn.k_norm")?]),
         };
@@ -159,7 +159,7 @@ impl Layer {
             k_proj: linear("self_attn.k_proj", bias)?,
             v_proj: linear("self_attn.v_proj", bias)?,
             o_proj: linear("self_attn.o_proj", false)?,
-            normed,
+            qk_norm,
             mlp: Mlp::Gated {
                 gate: linear("mlp.gate_proj", false)?,
                 up: linear("mlp.up_proj", false)?,
@@ -169,7 +169,8 @@ impl Layer {
         })
     }
 
-    /// From (rows, width) to (rows, width); `attention` is given queries, keys and values, (rows, heads, head).
+    /// From (rows, hidden_size) to the same shape; `attention` maps queries, keys and values, (rows, heads, head_dim), to
+    /// (rows, heads * head_dim).
     fn forward(
         &self,
         x: &Array,
@@ -182,18 +183,18 @@ impl Layer {
                 .reshape(&[size(x, 0), -1, self.head_dim])
         };
         let (mut q, mut k) = (heads(&self.q_proj)?, heads(&self.k_proj)?);
-        if let Some([by_q, by_k]) = &self.normed {
-            (q, k) = (by_q.forward(&q)?, by_k.forward(&k)?);
+        if let Some([q_norm, k_norm]) = &self.qk_norm {
+            (q, k) = (q_norm.forward(&q)?, k_norm.forward(&k)?);
         }
-        let seen = attention([q, k, heads(&self.v_proj)?])?;
-        let x = x.add(self.o_proj.forward(&seen)?)?;
+        let output = attention([q, k, heads(&self.v_proj)?])?;
+        let x = x.add(self.o_proj.forward(&output)?)?;
         let y = self.post_attention_layernorm.forward(&x)?;
         x.add(self.mlp.forward(&y)?)
     }
 }
 
-/// Attention of new tokens, (1, heads, new, head), to all that are kept, (1, key heads, all, head).
-fn look(q: &Array, [k, v]: &[Array; 2], mask: Option<Mask>) -> Result<Array> {
+/// Attention of new tokens, (1, heads, new, head_dim), to all tokens in a cache, (1, num_key_value_heads, all, head_dim).
+fn attend_cached(q: &Array, [k, v]: &[Array; 2], mask: Option<Mask>) -> Result<Array> {
     let scale = 1.0 / (size(q, 3) as f32).sqrt();
     scaled_dot_product_attention(q, k, v, scale, mask, None)
 }

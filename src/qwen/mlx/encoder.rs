@@ -1,13 +1,13 @@
-//! A model that reads: vision tower, language model and a projection of every token, for vectors.
+//! The encoder: vision tower, language model and a projection of every token to a short vector.
 
 use mlx_rs::{Array, Dtype};
 
-use super::attention::Turns;
+use super::attention::RotaryEmbedding;
 use super::decoder::Decoder;
-use super::hooks::{Hook, floats, tap};
-use super::input::Turn;
+use super::hooks::{Hook, capture, floats};
+use super::input::PackedInput;
 use super::layers::{Linear, Result as Mlx};
-use super::thread::Kept;
+use super::thread::OnThread;
 use super::vision::VisionTower;
 use super::weights::Weights;
 use super::{Activation, Device, Error, Segment};
@@ -15,9 +15,9 @@ use crate::checkpoint;
 use crate::qwen::{self, Config, PackedSequences, Text};
 
 /// A ColQwen on MLX.
-pub struct Encoder(Kept<Model>);
+pub struct Encoder(OnThread<Model>);
 
-/// What lives on MLX's thread; fields carry the checkpoint's names.
+/// The model on the MLX thread; fields have the checkpoint's names.
 struct Model {
     visual: VisionTower,
     language_model: Decoder,
@@ -30,7 +30,7 @@ impl Encoder {
     /// Loads a model.
     ///
     /// # Errors
-    /// When its weights cannot be read or do not fit into memory.
+    /// [`Error::Files`] when its weights cannot be read, [`Error::Memory`] when they do not fit.
     pub fn open(
         weights: checkpoint::Weights,
         shape: &Config,
@@ -47,48 +47,49 @@ impl Encoder {
                 text: shape.text,
             })
         };
-        Kept::make(device, load).map(Self)
+        OnThread::new(device, load).map(Self)
     }
 
-    /// The projections of all tokens of some sequences, one behind the other; not yet of length 1.
+    /// Projections of all tokens of packed sequences, (tokens, dim), not normalised.
     ///
     /// # Errors
     /// [`Error::Memory`] apart from everything else: fewer sequences may fit.
     pub fn encode(&mut self, sequences: Vec<Vec<Segment>>) -> Result<Vec<f32>, Error> {
         self.0
-            .with(move |model| model.read(sequences, &mut |_, _, _| Ok(())))
+            .with(move |model| model.forward(sequences, &mut |_, _, _| Ok(())))
     }
 
-    /// What is computed on the way.
+    /// Activations of [`Encoder::encode`].
     ///
     /// # Errors
     /// As [`Encoder::encode`].
     pub fn activations(&mut self, sequences: Vec<Vec<Segment>>) -> Result<Vec<Activation>, Error> {
         self.0.with(move |model| {
-            let mut taps = Vec::new();
-            let mut keep = |name, number, values: &Array| {
-                taps.push(tap(name, number, values)?);
+            let mut activations = Vec::new();
+            let mut hook = |name, index, values: &Array| {
+                activations.push(capture(name, index, values)?);
                 Ok(())
             };
-            model.read(sequences, &mut keep)?;
-            Ok(taps)
+            model.forward(sequences, &mut hook)?;
+            Ok(activations)
         })
     }
 }
 
 impl Model {
-    fn read(&mut self, sequences: Vec<Vec<Segment>>, hook: Hook) -> Mlx<Vec<f32>> {
-        let turn = Turn::new(sequences);
-        let words = turn.embed(&mut self.visual, &self.language_model, hook)?;
-        // No ColQwen is made of a Qwen3-VL: there is nothing to add behind layers.
-        let words = words.rows;
-        let angles = qwen::rotary_angles(&turn.position_ids, &self.text);
-        let turns = Turns::new(&angles, turn.position_ids.len(), self.dtype)?;
-        turns.show("lm.cos", "lm.sin", hook)?;
-        let packed = PackedSequences::new(turn.lengths, true);
-        let read = self.language_model.forward(words, &turns, &packed, hook)?;
-        let rows = self.custom_text_proj.forward(&read)?;
-        hook("proj", 0, &rows)?;
-        floats(&rows)
+    fn forward(&mut self, sequences: Vec<Vec<Segment>>, hook: Hook) -> Mlx<Vec<f32>> {
+        let input = PackedInput::new(sequences);
+        // No ColQwen is based on Qwen3-VL, so there are no DeepStack features.
+        let inputs = input.embed(&mut self.visual, &self.language_model, hook)?;
+        let angles = qwen::rotary_angles(&input.position_ids, &self.text);
+        let rotary = RotaryEmbedding::new(&angles, input.position_ids.len(), self.dtype)?;
+        rotary.capture(hook)?;
+        let sequences = PackedSequences::new(input.lengths, true);
+        let hidden = self
+            .language_model
+            .forward(inputs.embeds, &rotary, &sequences, hook)?;
+        let projections = self.custom_text_proj.forward(&hidden)?;
+        hook("proj", 0, &projections)?;
+        floats(&projections)
     }
 }

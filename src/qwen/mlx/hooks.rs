@@ -5,21 +5,21 @@ use mlx_rs::{Array, Dtype};
 use super::Activation;
 use super::layers::Result as Mlx;
 
-/// Told the name, the number and the values of what a model computes on its way.
+/// Called with the name, the index and the values of an activation.
 pub(super) type Hook<'a> = &'a mut dyn FnMut(&'static str, usize, &Array) -> Mlx<()>;
 
-/// Values as tests compare them.
-pub(super) fn tap(name: &'static str, number: usize, values: &Array) -> Mlx<Activation> {
+/// Copies an activation out of MLX.
+pub(super) fn capture(name: &'static str, index: usize, values: &Array) -> Mlx<Activation> {
     let width = values.shape().last().map_or(1, |&width| width as usize);
     Ok(Activation {
         name,
-        number,
+        index,
         width,
         values: floats(values)?,
     })
 }
 
-/// The numbers of an array.
+/// Copies the values of an array out of MLX, in f32.
 pub(super) fn floats(values: &Array) -> Mlx<Vec<f32>> {
     let values = values.as_dtype(Dtype::Float32)?.flatten(None, None)?;
     values

@@ -1,4 +1,4 @@
-//! The layers that vision tower and language model are made of.
+//! Layers shared by the vision tower and the decoder: linear, quantized linear, norms, MLPs, GELU.
 
 use mlx_rs::error::Exception;
 use mlx_rs::ops::{addmm, erf, quantized_matmul, sigmoid, tanh};
@@ -10,17 +10,17 @@ pub(super) type Result<T> = std::result::Result<T, Exception>;
 
 /// The weights of a linear layer.
 pub(super) enum Matrix {
-    /// (to, from).
+    /// (out, in).
     Dense(Array),
-    /// Some bits a number; each group of a row has a scale and a bias (MLX, affine).
+    /// Affine-quantized by MLX: each group of a row has a scale and a bias.
     Quantized {
-        /// (to, from * bits / 32), 32-bit words.
+        /// (out, in * bits / 32), packed into 32-bit words.
         weight: Array,
-        /// (to, from / group).
+        /// (out, in / group_size).
         scales: Array,
-        /// (to, from / group).
+        /// (out, in / group_size).
         biases: Array,
-        /// Bits of a number, numbers of a group.
+        /// Bits of a number and numbers of a group.
         quantization: Quantization,
     },
 }
@@ -32,13 +32,13 @@ pub(super) struct Linear {
 }
 
 impl Linear {
-    /// From (rows, from) to (rows, to).
+    /// From (rows, in) to (rows, out).
     pub(super) fn forward(&self, x: &Array) -> Result<Array> {
         match (&self.weight, &self.bias) {
             (Matrix::Dense(weight), Some(bias)) => addmm(bias, x, weight.transpose()?, None, None),
             (Matrix::Dense(weight), None) => x.matmul(weight.transpose()?),
-            (packed, bias) => {
-                let y = packed.product(x)?;
+            (quantized, bias) => {
+                let y = quantized.matmul(x)?;
                 bias.as_ref().map_or(Ok(y.clone()), |bias| y.add(bias))
             }
         }
@@ -46,8 +46,8 @@ impl Linear {
 }
 
 impl Matrix {
-    /// From (rows, from) to (rows, to).
-    pub(super) fn product(&self, x: &Array) -> Result<Array> {
+    /// Product with the transposed matrix, from (rows, in) to (rows, out).
+    pub(super) fn matmul(&self, x: &Array) -> Result<Array> {
         match self {
             Self::Dense(weight) => x.matmul(weight.transpose()?),
             Self::Quantized {
@@ -56,13 +56,13 @@ impl Matrix {
                 biases,
                 quantization,
             } => {
-                let (group, bits) = (quantization.group_size as i32, quantization.bits as i32);
-                quantized_matmul(x, weight, scales, biases, true, group, bits)
+                let (group_size, bits) = (quantization.group_size as i32, quantization.bits as i32);
+                quantized_matmul(x, weight, scales, biases, true, group_size, bits)
             }
         }
     }
 
-    /// Some of its rows, (rows, from).
+    /// Rows of the matrix by index, dequantized, (rows, in).
     pub(super) fn rows(&self, rows: &Array) -> Result<Array> {
         match self {
             Self::Dense(weight) => weight.take_axis(rows, 0),
@@ -82,11 +82,11 @@ impl Matrix {
     }
 }
 
-/// A norm of either family.
+/// A norm of any family.
 pub(super) enum Norm {
-    /// By the root of the mean square.
+    /// RMS norm.
     Rms { weight: Array, eps: f32 },
-    /// By mean and variance.
+    /// Layer norm.
     Layer {
         weight: Array,
         bias: Array,
@@ -103,7 +103,7 @@ impl Norm {
     }
 }
 
-/// An MLP of either family.
+/// An MLP of any family.
 pub(super) enum Mlp {
     /// `down(silu(gate(x)) * up(x))`.
     Gated {
@@ -111,11 +111,11 @@ pub(super) enum Mlp {
         up: Linear,
         down: Linear,
     },
-    /// `fc2(bend(fc1(x)))`.
+    /// `fc2(activation(fc1(x)))`.
     Plain {
         fc1: Linear,
         fc2: Linear,
-        bend: fn(&Array) -> Result<Array>,
+        activation: fn(&Array) -> Result<Array>,
     },
 }
 
@@ -127,37 +127,41 @@ impl Mlp {
                 let gate = gate.multiply(sigmoid(&gate)?)?;
                 down.forward(&gate.multiply(up.forward(x)?)?)
             }
-            Self::Plain { fc1, fc2, bend } => fc2.forward(&bend(&fc1.forward(x)?)?),
+            Self::Plain {
+                fc1,
+                fc2,
+                activation,
+            } => fc2.forward(&activation(&fc1.forward(x)?)?),
         }
     }
 }
 
 /// The sigmoid approximation of GELU that Qwen2-VL was trained with (Hendrycks & Gimpel 2016, §2).
 pub(super) fn quick_gelu(x: &Array) -> Result<Array> {
-    x.multiply(sigmoid(x.multiply(number(1.702, x)?)?)?)
+    x.multiply(sigmoid(x.multiply(scalar(1.702, x)?)?)?)
 }
 
-/// The approximation by the hyperbolic tangent that Qwen3-VL was trained with (same paper).
+/// The tanh approximation of GELU that Qwen3-VL was trained with (same paper).
 pub(super) fn tanh_gelu(x: &Array) -> Result<Array> {
     let root = (2.0 / std::f32::consts::PI).sqrt();
     let cube = x
         .multiply(x)?
         .multiply(x)?
-        .multiply(number(0.044_715, x)?)?;
-    let share = tanh(x.add(cube)?.multiply(number(root, x)?)?)?;
-    x.multiply(number(0.5, x)?)?
-        .multiply(share.add(number(1.0, x)?)?)
+        .multiply(scalar(0.044_715, x)?)?;
+    let tanh = tanh(x.add(cube)?.multiply(scalar(root, x)?)?)?;
+    x.multiply(scalar(0.5, x)?)?
+        .multiply(tanh.add(scalar(1.0, x)?)?)
 }
 
-/// GELU by the error function.
+/// Exact GELU, by the error function.
 pub(super) fn gelu(x: &Array) -> Result<Array> {
-    let half = x.multiply(number(0.5, x)?)?;
-    let share = erf(x.multiply(number(std::f32::consts::FRAC_1_SQRT_2, x)?)?)?;
-    half.multiply(share.add(number(1.0, x)?)?)
+    let half = x.multiply(scalar(0.5, x)?)?;
+    let erf = erf(x.multiply(scalar(std::f32::consts::FRAC_1_SQRT_2, x)?)?)?;
+    half.multiply(erf.add(scalar(1.0, x)?)?)
 }
 
-/// A number of the type of an array: as f32 it would make the whole graph f32.
-fn number(value: f32, like: &Array) -> Result<Array> {
+/// A scalar with the dtype of `like`: an f32 would promote the whole graph to f32.
+fn scalar(value: f32, like: &Array) -> Result<Array> {
     Array::from_slice(&[value], &[]).as_dtype(like.dtype())
 }
 
@@ -166,7 +170,7 @@ pub(super) fn size(x: &Array, axis: usize) -> i32 {
     x.shape()[axis]
 }
 
-/// Numbers for MLX, (count).
-pub(super) fn numbers(numbers: &[u32]) -> Array {
-    Array::from_slice(numbers, &[numbers.len() as i32])
+/// An array of indices or token ids, (count).
+pub(super) fn indices(indices: &[u32]) -> Array {
+    Array::from_slice(indices, &[indices.len() as i32])
 }

@@ -1,7 +1,6 @@
-//! Models of the Qwen-VL families on MLX, in the process. This is the door: without the feature `mlx` it is shut, and
-//! says how to have it open.
+//! Qwen-VL models on MLX. Without the feature `mlx`, every constructor returns [`Error::NotBuilt`].
 //!
-//! One thread of the process owns MLX, whose streams belong to threads; everybody else sends it plain numbers and waits.
+//! MLX's streams belong to threads, so one dedicated thread owns MLX; other threads send it plain data and wait.
 
 #[cfg(feature = "mlx")]
 mod attention;
@@ -23,6 +22,7 @@ mod layers;
 mod stub;
 #[cfg(feature = "mlx")]
 mod thread;
+mod token_stream;
 #[cfg(feature = "mlx")]
 mod vision;
 #[cfg(feature = "mlx")]
@@ -31,11 +31,12 @@ mod weights;
 #[cfg(feature = "mlx")]
 pub use encoder::Encoder;
 #[cfg(feature = "mlx")]
-pub use generate::{Generator, TokenStream};
+pub use generate::Generator;
 #[cfg(not(feature = "mlx"))]
-pub use stub::{Encoder, Generator, TokenStream, memory, reset_peak_memory, set_memory_limit};
+pub use stub::{Encoder, Generator, memory, reset_peak_memory, set_memory_limit};
 #[cfg(feature = "mlx")]
 pub use thread::{memory, reset_peak_memory, set_memory_limit};
+pub use token_stream::{FinishReason, TokenEvent, TokenStream};
 
 use serde::{Deserialize, Serialize};
 
@@ -43,50 +44,50 @@ use super::{Config, Span};
 use crate::checkpoint;
 use crate::patch::Patches;
 
-/// Why MLX cannot do what is asked.
+/// An error of the MLX backend.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The feature is not compiled in.
+    /// The feature `mlx` is not compiled in.
     #[error("this `ingest` was built without MLX")]
     NotBuilt,
-    /// There is no such device.
+    /// MLX has no such device on this machine.
     #[error("MLX has no {0} here")]
     Device(&'static str),
-    /// The weights are not as they should be.
+    /// The weights are missing or invalid.
     #[error(transparent)]
     Files(#[from] checkpoint::Error),
-    /// It ran out of memory; less at a time may do.
+    /// Out of memory; a smaller batch may fit.
     #[error("MLX is out of memory: {0}")]
     Memory(String),
-    /// The question is longer than the model reads.
-    #[error("the question takes {tokens} tokens with its pictures, the model reads {context}")]
-    Long {
-        /// Tokens of the question.
+    /// The prompt fills the context of the model.
+    #[error("the prompt has {tokens} tokens with images, the context length is {context_length}")]
+    PromptTooLong {
+        /// Tokens of the prompt.
         tokens: usize,
-        /// Tokens that the model reads.
-        context: usize,
+        /// Context length of the model, in tokens.
+        context_length: usize,
     },
-    /// It failed.
+    /// MLX failed.
     #[error("MLX failed: {0}")]
     Failed(String),
 }
 
-/// Which part of the machine computes.
+/// A device with the dtype to compute in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Device {
-    /// The processor, in f32.
+    /// The CPU, in f32.
     Cpu,
-    /// The processor, in bf16: what a GPU computes, where there is none. Slow.
+    /// The CPU, in bf16: computes what a GPU does, for tests without one. Slow.
     CpuBf16,
-    /// The GPU of an Apple machine, in bf16.
+    /// An Apple GPU, in bf16.
     Gpu,
 }
 
 impl Device {
-    /// The unit asked for, or the best there is.
+    /// Opens the device `wanted`; `None`: the GPU on macOS, otherwise the CPU.
     ///
     /// # Errors
-    /// When it is not there, or MLX is not compiled in.
+    /// [`Error::Device`] for a GPU off macOS, [`Error::NotBuilt`] without the feature `mlx`.
     pub fn open(wanted: Option<Self>) -> Result<Self, Error> {
         let apple = cfg!(target_os = "macos");
         match wanted {
@@ -97,7 +98,7 @@ impl Device {
         }
     }
 
-    /// Bytes of a number.
+    /// Bytes of a number in its dtype.
     pub fn bytes(self) -> u64 {
         match self {
             Self::Cpu => 4,
@@ -105,7 +106,7 @@ impl Device {
         }
     }
 
-    /// For people.
+    /// Display name, such as `cpu (MLX, f32)`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Cpu => "cpu (MLX, f32)",
@@ -115,94 +116,76 @@ impl Device {
     }
 }
 
-/// A stretch of what a model reads.
+/// A part of the input of a model. It owns its data, which moves to the MLX thread.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Segment {
     /// Tokens of text.
     Text(Vec<u32>),
-    /// A picture.
+    /// An image.
     Image(Patches),
 }
 
 impl Segment {
-    /// What it is to the language model.
+    /// Its extent in the input of the language model.
     pub fn span(&self) -> Span {
         match self {
             Self::Text(tokens) => Span::Text(tokens.len()),
-            Self::Image(page) => Span::Image(page.grid),
+            Self::Image(patches) => Span::Image(patches.grid),
         }
     }
 }
 
-/// What a model that speaks is made from, as often as it is needed.
+/// What a [`Generator`] is made from.
 pub struct GeneratorConfig {
-    /// Opens the weights.
+    /// Opens the weights; called at every load.
     pub weights: Box<dyn Fn() -> Result<checkpoint::Weights, checkpoint::Error> + Send + Sync>,
-    /// Its shape.
+    /// Shape of the model.
     pub shape: Config,
-    /// Whether its table of words is the head as well.
+    /// Whether the token embeddings are also the LM head.
     pub tie_word_embeddings: bool,
-    /// Tokens that end an answer.
+    /// Tokens that end a sequence.
     pub stop_tokens: Vec<u32>,
-    /// Tokens that it reads, answer included.
+    /// Most tokens of prompt and answer together.
     pub context_length: usize,
-    /// What computes.
+    /// Where the model computes.
     pub device: Device,
-    /// Bytes that it may take.
-    pub memory: u64,
+    /// Most bytes of weights, KV caches and prefill together.
+    pub memory_limit: u64,
 }
 
-/// A question to a model that speaks.
+/// A request to a [`Generator`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct GenerationRequest {
-    /// What it reads.
+    /// The prompt.
     pub segments: Vec<Segment>,
-    /// Tokens that the answer may take.
+    /// Most tokens to generate.
     pub max_tokens: usize,
-    /// 0 always takes the likeliest token.
+    /// Sampling temperature; 0 is greedy decoding.
     pub temperature: f32,
-    /// What chance follows from: the same question with the same seed gets the same answer.
+    /// Seed of the random generator: the same request with the same seed gets the same answer.
     pub seed: u64,
 }
 
-/// A piece of an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenEvent {
-    /// The next token.
-    Token(u32),
-    /// The end of the stream.
-    Finished(FinishReason),
-}
-
-/// Why a stream of tokens ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FinishReason {
-    /// The model produced a stop token.
-    Stop,
-    /// `max_tokens` were produced before a stop token.
-    Length,
-}
-
-/// What a model computed on its way: a name, a number and rows of values. Tests compare them.
+/// An activation of a model, captured for parity tests.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Activation {
-    /// What it is.
+    /// Name, such as `vit.block`.
     pub name: &'static str,
-    /// Which one of its kind.
-    pub number: usize,
+    /// Index among the activations of that name, such as the layer.
+    pub index: usize,
     /// Width of a row.
     pub width: usize,
-    /// The rows, one behind the other.
+    /// The rows, concatenated.
     pub values: Vec<f32>,
 }
 
-/// Bytes that MLX holds.
+/// Memory that MLX holds, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
-    /// In arrays.
+    /// Held by arrays.
     pub active: u64,
-    /// Kept for arrays to come.
+    /// Held by the buffer cache, for reuse.
     pub cache: u64,
-    /// The most there ever was in arrays, or since it is measured anew.
+    /// Peak of `active` since the start or the last reset.
     pub peak: u64,
 }

@@ -1,114 +1,62 @@
-//! What stands in for MLX where it is not compiled in: nothing of it can be opened.
+//! The API of this module without the feature `mlx`: no model can be opened, so no method can be called.
 
 use std::convert::Infallible;
-use std::time::Instant;
 
 use super::{
-    Activation, Device, Error, GenerationRequest, GeneratorConfig, Memory, Segment, TokenEvent,
+    Activation, Device, Error, GenerationRequest, GeneratorConfig, Memory, Segment, TokenStream,
 };
 use crate::checkpoint::Weights;
 use crate::qwen::Config;
 
-/// A model that is never there.
+/// A ColQwen on MLX: has no values.
 pub struct Encoder(Infallible);
 
 impl Encoder {
-    /// Says that MLX is not compiled in.
-    ///
-    /// # Errors
-    /// Always.
-    pub fn open(_weights: Weights, _shape: &Config, _unit: Device) -> Result<Self, Error> {
+    /// Always returns [`Error::NotBuilt`].
+    pub fn open(_: Weights, _: &Config, _: Device) -> Result<Self, Error> {
         Err(Error::NotBuilt)
     }
 
     /// Cannot be called.
-    ///
-    /// # Errors
-    /// Never.
-    pub fn encode(&mut self, _sequences: Vec<Vec<Segment>>) -> Result<Vec<f32>, Error> {
+    pub fn encode(&mut self, _: Vec<Vec<Segment>>) -> Result<Vec<f32>, Error> {
         match self.0 {}
     }
 
     /// Cannot be called.
-    ///
-    /// # Errors
-    /// Never.
-    pub fn activations(&mut self, _sequences: Vec<Vec<Segment>>) -> Result<Vec<Activation>, Error> {
+    pub fn activations(&mut self, _: Vec<Vec<Segment>>) -> Result<Vec<Activation>, Error> {
         match self.0 {}
     }
 }
 
-/// A model that never speaks.
+/// A model that generates text: has no values.
 pub struct Generator(Infallible);
 
-/// An answer that never comes.
-pub struct TokenStream {
-    /// Tokens of the question.
-    pub prompt_tokens: usize,
-    never: Infallible,
-}
-
 impl Generator {
-    /// Says that MLX is not compiled in.
-    ///
-    /// # Errors
-    /// Always.
-    pub fn open(_recipe: GeneratorConfig) -> Result<Self, Error> {
+    /// Always returns [`Error::NotBuilt`].
+    pub fn open(_: GeneratorConfig) -> Result<Self, Error> {
         Err(Error::NotBuilt)
     }
 
     /// Cannot be called.
-    ///
-    /// # Errors
-    /// Never.
-    pub fn submit(&self, _question: GenerationRequest) -> Result<TokenStream, Error> {
+    pub fn submit(&self, _: GenerationRequest) -> Result<TokenStream, Error> {
         match self.0 {}
     }
 
     /// Cannot be called.
-    ///
-    /// # Errors
-    /// Never.
     pub fn unload(&self) -> Result<(), Error> {
         match self.0 {}
     }
-
-    /// Cannot be called.
-    ///
-    /// # Errors
-    /// Never.
-    pub fn activations(
-        &self,
-        _pieces: Vec<Segment>,
-        _answer: Vec<u32>,
-        _stretch: usize,
-    ) -> Result<Vec<Activation>, Error> {
-        match self.0 {}
-    }
 }
 
-impl TokenStream {
-    /// Cannot be called.
-    ///
-    /// # Errors
-    /// Never.
-    pub fn recv_deadline(&self, _end: Instant) -> Result<TokenEvent, Option<Error>> {
-        match self.never {}
-    }
-}
-
-/// Nothing is there to be limited.
-///
-/// # Errors
-/// Always.
-pub fn set_memory_limit(_bytes: u64) -> Result<(), Error> {
+/// Always returns [`Error::NotBuilt`].
+pub fn set_memory_limit(_: u64) -> Result<(), Error> {
     Err(Error::NotBuilt)
 }
 
-/// Nothing is measured.
+/// Does nothing.
 pub fn reset_peak_memory() {}
 
-/// Nothing is held.
+/// Returns zeros.
 pub fn memory() -> Memory {
     Memory::default()
 }

@@ -1,4 +1,4 @@
-//! The thread that owns MLX. Arrays may travel between threads, but only this one computes.
+//! The MLX thread: arrays may move between threads, but only this one computes.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
@@ -12,91 +12,91 @@ use super::{Device, Error, Memory};
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// The way to the thread, which is started when it is first needed and lives as long as the process.
-fn queue() -> &'static Sender<Job> {
-    static QUEUE: OnceLock<Sender<Job>> = OnceLock::new();
-    QUEUE.get_or_init(|| {
-        let (queue, jobs) = channel::<Job>();
-        thread::spawn(move || jobs.into_iter().for_each(|job| job()));
-        queue
+/// The sender of jobs to the thread, which starts at the first call and lives as long as the process.
+fn jobs() -> &'static Sender<Job> {
+    static JOBS: OnceLock<Sender<Job>> = OnceLock::new();
+    JOBS.get_or_init(|| {
+        let (sender, receiver) = channel::<Job>();
+        thread::spawn(move || receiver.into_iter().for_each(|job| job()));
+        sender
     })
 }
 
-/// Lets the thread do something and waits for the outcome.
-pub(super) fn run<R: Send + 'static>(
+/// Runs `work` on the thread and waits for its result; a panic is [`Error::Failed`].
+pub(super) fn call<R: Send + 'static>(
     work: impl FnOnce() -> R + Send + 'static,
 ) -> Result<R, Error> {
-    let (tell, told) = sync_channel(1);
+    let (sender, receiver) = sync_channel(1);
     let job = move || {
-        // Who asked is waiting, or is gone and does not care.
-        let _ = tell.send(catch_unwind(AssertUnwindSafe(work)));
+        // The caller waits below, unless it is gone.
+        let _ = sender.send(catch_unwind(AssertUnwindSafe(work)));
     };
-    let gone = || Error::Failed("its thread is gone".to_owned());
-    queue().send(Box::new(job)).map_err(|_| gone())?;
-    match told.recv().map_err(|_| gone())? {
-        Ok(outcome) => Ok(outcome),
+    let exited = || Error::Failed("its thread has exited".to_owned());
+    jobs().send(Box::new(job)).map_err(|_| exited())?;
+    match receiver.recv().map_err(|_| exited())? {
+        Ok(result) => Ok(result),
         Err(_) => Err(Error::Failed("its thread panicked".to_owned())),
     }
 }
 
-/// Lets the thread do something some time; nobody waits for it.
-pub(super) fn post(work: impl FnOnce() + Send + 'static) {
+/// Runs `work` on the thread without waiting for it.
+pub(super) fn spawn(work: impl FnOnce() + Send + 'static) {
     let job = move || drop(catch_unwind(AssertUnwindSafe(work)));
-    // The thread ends with the process only.
-    let _ = queue().send(Box::new(job));
+    // The thread lives as long as the process.
+    let _ = jobs().send(Box::new(job));
 }
 
-/// A model that lives on the thread: it is made, used and dropped there.
-pub(super) struct Kept<M: Send + 'static> {
-    /// None while it is used, and for good once that has panicked.
-    model: Option<M>,
+/// A value that is created, used and dropped on the MLX thread.
+pub(super) struct OnThread<T: Send + 'static> {
+    /// `None` while it is used, and for ever after a panic.
+    value: Option<T>,
     device: Device,
 }
 
-impl<M: Send + 'static> Kept<M> {
-    /// Makes a model.
-    pub(super) fn make(
+impl<T: Send + 'static> OnThread<T> {
+    /// Creates the value on the thread, with `device` as MLX's default.
+    pub(super) fn new(
         device: Device,
-        make: impl FnOnce() -> Result<M, Error> + Send + 'static,
+        create: impl FnOnce() -> Result<T, Error> + Send + 'static,
     ) -> Result<Self, Error> {
-        let model = run(move || on(device, make))??;
+        let value = call(move || with_device(device, create))??;
         Ok(Self {
-            model: Some(model),
+            value: Some(value),
             device,
         })
     }
 
-    /// Uses it.
+    /// Runs `work` with the value on the thread.
     pub(super) fn with<R: Send + 'static>(
         &mut self,
-        work: impl FnOnce(&mut M) -> Result<R, Exception> + Send + 'static,
+        work: impl FnOnce(&mut T) -> Result<R, Exception> + Send + 'static,
     ) -> Result<R, Error> {
         let lost = || Error::Failed("the model is lost since its thread panicked".to_owned());
-        let (mut model, device) = (self.model.take().ok_or_else(lost)?, self.device);
-        let (model, outcome) = run(move || {
-            let outcome = on(device, || work(&mut model));
-            // What the pass held is of other sizes than what the next one needs.
+        let (mut value, device) = (self.value.take().ok_or_else(lost)?, self.device);
+        let (value, result) = call(move || {
+            let result = with_device(device, || work(&mut value));
+            // Cached buffers have other sizes than the next pass needs.
             let _ = mlx::clear_cache();
-            (model, outcome)
+            (value, result)
         })?;
-        self.model = Some(model);
-        outcome.map_err(failed)
+        self.value = Some(value);
+        result.map_err(failed)
     }
 }
 
-impl<M: Send + 'static> Drop for Kept<M> {
+impl<T: Send + 'static> Drop for OnThread<T> {
     fn drop(&mut self) {
-        if let Some(model) = self.model.take() {
-            let _ = run(move || {
-                drop(model);
+        if let Some(value) = self.value.take() {
+            let _ = call(move || {
+                drop(value);
                 mlx::clear_cache()
             });
         }
     }
 }
 
-/// Does something on a unit.
-pub(super) fn on<R>(device: Device, work: impl FnOnce() -> R) -> R {
+/// Runs `work` with `device` as MLX's default.
+pub(super) fn with_device<R>(device: Device, work: impl FnOnce() -> R) -> R {
     let stream = match device {
         Device::Cpu | Device::CpuBf16 => Stream::cpu(),
         Device::Gpu => Stream::gpu(),
@@ -104,29 +104,29 @@ pub(super) fn on<R>(device: Device, work: impl FnOnce() -> R) -> R {
     mlx_rs::with_stream(&stream, work)
 }
 
-/// Bytes that MLX may keep for arrays to come: a part of what it may take, and never more than this.
-const SPARE: u64 = 2 << 30;
+/// Most bytes of MLX's buffer cache, which gets an eighth of the memory limit.
+const MAX_CACHE: u64 = 2 << 30;
 
-/// Tells MLX how many bytes it may take. On a GPU it waits for memory beyond that; on a CPU it does not heed it.
+/// Sets MLX's memory limit. On a GPU, allocations beyond it wait for memory to be freed; on a CPU it has no effect.
 ///
 /// # Errors
-/// When MLX fails.
+/// [`Error::Failed`] when MLX fails.
 pub fn set_memory_limit(bytes: u64) -> Result<(), Error> {
-    run(move || {
+    call(move || {
         mlx::set_memory_limit(bytes as usize)?;
-        mlx::set_cache_limit((bytes / 8).min(SPARE) as usize)
+        mlx::set_cache_limit((bytes / 8).min(MAX_CACHE) as usize)
     })?
     .map(drop)
     .map_err(failed)
 }
 
-/// Forgets the most there ever was.
+/// Resets [`Memory::peak`].
 pub fn reset_peak_memory() {
-    // A figure that cannot be reset is still a figure.
+    // If it fails, the peak of the whole process is reported.
     let _ = mlx::reset_peak_memory();
 }
 
-/// What MLX holds.
+/// Memory that MLX holds.
 pub fn memory() -> Memory {
     let bytes = |figure: Result<usize, Exception>| figure.map_or(0, |bytes| bytes as u64);
     Memory {
@@ -136,7 +136,8 @@ pub fn memory() -> Memory {
     }
 }
 
-/// A failure of MLX as ours; running out of memory is told apart. Its texts end in the place in its own sources.
+/// Converts an exception of MLX: out of memory is [`Error::Memory`], any other is [`Error::Failed`]. The source location at
+/// the end of its text is cut off.
 pub(super) fn failed(error: Exception) -> Error {
     let why = error.what().lines().next().unwrap_or_default();
     let why = why.split(" at /").next().unwrap_or_default().to_owned();
@@ -158,16 +159,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_is_an_error_and_the_thread_goes_on() {
+    fn panic_is_an_error_and_the_thread_keeps_running() {
         assert!(matches!(
-            run(|| panic!("on purpose")),
+            call(|| panic!("on purpose")),
             Err::<(), _>(Error::Failed(_))
         ));
-        assert_eq!(run(|| 7).unwrap(), 7);
+        assert_eq!(call(|| 7).unwrap(), 7);
     }
 
     #[test]
-    fn running_out_of_memory_is_told_apart() {
+    fn out_of_memory_is_an_error_of_its_own() {
         let error = |what: &str| failed(Exception::custom(what));
         assert!(matches!(
             error("[malloc_or_wait] Unable to allocate 137438953472 bytes. at /src/mlx/c/ops.cpp:12"),

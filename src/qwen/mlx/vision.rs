@@ -1,5 +1,5 @@
-//! The vision tower: patches to visual tokens. Qwen2.5 looks at the page through windows in most layers, Qwen2 and Qwen3
-//! never do. Qwen3 has learnt places as well, and shows the language model what some of its layers saw.
+//! The vision tower: patches to visual tokens. Qwen2.5 uses windowed attention in most layers, Qwen2 and Qwen3 full attention
+//! in all. Qwen3 also has learned position embeddings and DeepStack features.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use mlx_rs::ops::concatenate;
 use mlx_rs::{Array, Dtype};
 
 use super::Error;
-use super::attention::{Turns, attend};
+use super::attention::{RotaryEmbedding, attend};
 use super::hooks::Hook;
 use super::layers::{
-    Linear, Matrix, Mlp, Norm, Result, gelu, numbers, quick_gelu, size, tanh_gelu,
+    Linear, Matrix, Mlp, Norm, Result, gelu, indices, quick_gelu, size, tanh_gelu,
 };
 use super::weights::Weights;
 use crate::patch::{PatchGrid, Patches};
@@ -19,32 +19,32 @@ use crate::qwen::{self, Config, Family, PackedSequences, Vision, WindowIndex};
 
 /// Added to the variance in every norm of the tower.
 const EPS: f64 = 1e-6;
-/// Layouts kept: manuals have a few page sizes, a folder of photographs has many.
-const KEPT: usize = 64;
+/// Patch grids whose layouts are cached: manuals have a few page sizes, a folder of photographs has many.
+const MAX_LAYOUTS: usize = 64;
 
-/// The vision tower; fields carry the checkpoint's names.
+/// The vision tower; fields have the checkpoint's names.
 pub(super) struct VisionTower {
     config: Vision,
     patch_embed: Linear,
-    /// None where places are told by rotation alone.
+    /// Learned position embeddings; `None` before Qwen3.
     pos_embed: Option<Matrix>,
     blocks: Vec<Block>,
     merger: Merger,
     deepstack_merger_list: Vec<Merger>,
     dtype: Dtype,
-    window_indices: HashMap<PatchGrid, Arc<Placed>>,
+    layouts: HashMap<PatchGrid, Arc<Layout>>,
 }
 
-/// What a vision tower saw.
-pub(super) struct Seen {
-    /// The visual tokens, (tokens, width of the text).
+/// The output of the vision tower.
+pub(super) struct VisualFeatures {
+    /// The visual tokens, (tokens, out_hidden_size).
     pub(super) tokens: Array,
-    /// What is added to them behind the first layers of the language model, one each.
+    /// DeepStack features, added to them after the first layers of the language model, one per layer.
     pub(super) deepstack: Vec<Array>,
 }
 
-/// A layout, and the angles of its patches.
-struct Placed {
+/// The window index of a patch grid, and the rotary angles of its patches.
+struct Layout {
     window_index: WindowIndex,
     angles: Vec<f32>,
 }
@@ -62,9 +62,10 @@ struct Merger {
     norm: Norm,
     first: Linear,
     second: Linear,
-    device: i32,
-    /// Whether the patches of a token are put together before the norm.
-    joined: bool,
+    /// Patches of one visual token.
+    merge_unit: i32,
+    /// Whether the patches of a token are joined before the norm.
+    post_shuffle_norm: bool,
 }
 
 impl VisionTower {
@@ -74,8 +75,8 @@ impl VisionTower {
         let deepstack = vision.deepstack.as_ref();
         let table = deepstack.map(|_| weights.matrix("visual.pos_embed"));
         let mergers = 0..deepstack.map_or(0, |deepstack| deepstack.layers.len());
-        let merger = |number| {
-            let name = format!("visual.deepstack_merger_list.{number}");
+        let merger = |index| {
+            let name = format!("visual.deepstack_merger_list.{index}");
             Merger::load(weights, config, &name, true)
         };
         Ok(Self {
@@ -87,127 +88,117 @@ impl VisionTower {
                 .collect::<std::result::Result<_, _>>()?,
             merger: Merger::load(weights, config, "visual.merger", false)?,
             dtype: weights.dtype(),
-            window_indices: HashMap::new(),
+            layouts: HashMap::new(),
             config: vision,
         })
     }
 
-    /// The visual tokens of some pages, one behind the other.
-    pub(super) fn forward(&mut self, pages: &[Patches], hook: Hook) -> Result<Seen> {
-        let placed: Vec<_> = pages.iter().map(|page| self.place(page.grid)).collect();
-        let patches = pages.iter().map(|page| page.grid.patches()).sum();
-        let angles: Vec<f32> = placed
+    /// The visual tokens of packed images.
+    pub(super) fn forward(&mut self, images: &[Patches], hook: Hook) -> Result<VisualFeatures> {
+        let layouts: Vec<_> = images.iter().map(|image| self.layout(image.grid)).collect();
+        let patches = images.iter().map(|image| image.grid.patches()).sum();
+        let angles: Vec<f32> = layouts
             .iter()
-            .flat_map(|p| p.angles.iter().copied())
+            .flat_map(|layout| layout.angles.iter().copied())
             .collect();
-        // The tower turns in f32, whatever it computes in.
-        let turns = Turns::new(&angles, patches, Dtype::Float32)?;
-        let windows = placed
+        // The reference rotates in f32, in any dtype of the model.
+        let rotary = RotaryEmbedding::new(&angles, patches, Dtype::Float32)?;
+        let window_lens = layouts
             .iter()
-            .flat_map(|p| p.window_index.windows.iter().copied());
-        let windows = PackedSequences::new(windows, false);
-        let full = PackedSequences::new(pages.iter().map(|page| page.grid.patches()), false);
+            .flat_map(|layout| layout.window_index.window_lens.iter().copied());
+        let windows = PackedSequences::new(window_lens, false);
+        let full = PackedSequences::new(images.iter().map(|image| image.grid.patches()), false);
 
-        let mut x = self.patch_embed.forward(&self.pixels(pages, &placed)?)?;
+        let pixels = self.pixels(images, &layouts)?;
+        let mut x = self.patch_embed.forward(&pixels)?;
         hook("vit.patch_embed", 0, &x)?;
         if let Some(table) = &self.pos_embed {
-            x = x.add(self.learnt(table, pages)?)?;
+            x = x.add(self.interpolated_pos_embed(table, images)?)?;
         }
-        let (mut deepstack, places) = (Vec::new(), self.config.deepstack.as_ref());
+        let (mut deepstack, config) = (Vec::new(), self.config.deepstack.as_ref());
         for (layer, block) in self.blocks.iter().enumerate() {
-            let packed = match self.config.is_full_attention(layer) {
+            let sequences = match self.config.is_full_attention(layer) {
                 true => &full,
                 false => &windows,
             };
-            x = block.forward(&x, &turns, packed)?;
+            x = block.forward(&x, &rotary, sequences)?;
             hook("vit.block", layer, &x)?;
-            let shown =
-                places.and_then(|deepstack| deepstack.layers.iter().position(|&at| at == layer));
-            if let Some(number) = shown {
-                deepstack.push(self.deepstack_merger_list[number].forward(&x)?);
-                hook("vit.deep", number, &deepstack[deepstack.len() - 1])?;
+            let index = config.and_then(|config| config.layers.iter().position(|&l| l == layer));
+            if let Some(index) = index {
+                deepstack.push(self.deepstack_merger_list[index].forward(&x)?);
+                hook("vit.deepstack", index, &deepstack[deepstack.len() - 1])?;
             }
         }
         let x = self.merger.forward(&x)?;
         hook("vit.merger", 0, &x)?;
-        let back = WindowIndex::inverse(placed.iter().map(|placed| &placed.window_index));
-        let back = numbers(&back);
-        hook("vit.order", 0, &back)?;
-        let tokens = x.take_axis(&back, 0)?;
+        let inverse = WindowIndex::inverse(layouts.iter().map(|layout| &layout.window_index));
+        let inverse = indices(&inverse);
+        hook("vit.order", 0, &inverse)?;
+        let tokens = x.take_axis(&inverse, 0)?;
         hook("vit.out", 0, &tokens)?;
-        let order = |x: &Array| x.take_axis(&back, 0);
-        Ok(Seen {
+        let reorder = |x: &Array| x.take_axis(&inverse, 0);
+        Ok(VisualFeatures {
             tokens,
-            deepstack: deepstack.iter().map(order).collect::<Result<_>>()?,
+            deepstack: deepstack.iter().map(reorder).collect::<Result<_>>()?,
         })
     }
 
-    /// The learnt places of the patches of all pages, (patches, width): the table stretched over each page.
-    fn learnt(&self, table: &Matrix, pages: &[Patches]) -> Result<Array> {
-        let side = self
-            .config
-            .deepstack
-            .as_ref()
-            .map_or(1, |deepstack| deepstack.grid_side);
-        let interpolated_pos_embed: Vec<_> = pages
+    /// The learned position embeddings of the patches of all images, (patches, hidden_size), interpolated from `table`.
+    fn interpolated_pos_embed(&self, table: &Matrix, images: &[Patches]) -> Result<Array> {
+        let deepstack = self.config.deepstack.as_ref();
+        let side = deepstack.map_or(1, |deepstack| deepstack.grid_side);
+        let corners: Vec<_> = images
             .iter()
-            .flat_map(|page| qwen::interpolated_pos_embed(page.grid, side))
+            .flat_map(|image| qwen::interpolated_pos_embed(image.grid, side))
             .collect();
         let mut sum: Option<Array> = None;
         for corner in 0..4 {
-            let rows: Vec<u32> = interpolated_pos_embed
-                .iter()
-                .map(|four| four[corner].0)
-                .collect();
-            let shares: Vec<f32> = interpolated_pos_embed
-                .iter()
-                .map(|four| four[corner].1)
-                .collect();
-            let shares = Array::from_slice(&shares, &[shares.len() as i32, 1]);
-            let part = table.rows(&numbers(&rows))?;
-            let part = part.multiply(shares.as_dtype(part.dtype())?)?;
+            let rows: Vec<u32> = corners.iter().map(|four| four[corner].0).collect();
+            let weights: Vec<f32> = corners.iter().map(|four| four[corner].1).collect();
+            let weights = Array::from_slice(&weights, &[weights.len() as i32, 1]);
+            let part = table.rows(&indices(&rows))?;
+            let part = part.multiply(weights.as_dtype(part.dtype())?)?;
             sum = Some(match sum {
                 None => part,
                 Some(sum) => sum.add(part)?,
             });
         }
-        sum.ok_or_else(|| mlx_rs::error::Exception::custom("a square has four corners"))
+        sum.ok_or_else(|| mlx_rs::error::Exception::custom("no corners to interpolate"))
     }
 
-    /// The pixels of all pages, visual tokens in the order of the layout, (patches, pixels of a patch).
-    fn pixels(&self, pages: &[Patches], placed: &[Arc<Placed>]) -> Result<Array> {
-        let (width, device) = (
-            self.config.patch_dim() as i32,
-            self.config.spatial_merge_unit() as i32,
-        );
-        let mut all = Vec::with_capacity(pages.len());
-        for (page, placed) in pages.iter().zip(placed) {
-            let tokens = page.grid.tokens() as i32;
-            let rows = Array::from_slice(&page.rows, &[tokens, device * width]);
-            let order = &placed.window_index.order;
-            all.push(rows.take_axis(numbers(order), 0)?);
+    /// The pixels of all images, visual tokens in the order of the window index, (patches, patch_dim).
+    fn pixels(&self, images: &[Patches], layouts: &[Arc<Layout>]) -> Result<Array> {
+        let patch_dim = self.config.patch_dim() as i32;
+        let token_dim = self.config.spatial_merge_unit() as i32 * patch_dim;
+        let mut all = Vec::with_capacity(images.len());
+        for (image, layout) in images.iter().zip(layouts) {
+            let tokens = image.grid.tokens() as i32;
+            let rows = Array::from_slice(&image.rows, &[tokens, token_dim]);
+            let order = &layout.window_index.order;
+            all.push(rows.take_axis(indices(order), 0)?);
         }
         concatenate(&all, 0)?
-            .reshape(&[-1, width])?
+            .reshape(&[-1, patch_dim])?
             .as_dtype(self.dtype)
     }
 
-    fn place(&mut self, grid: PatchGrid) -> Arc<Placed> {
-        if let Some(placed) = self.window_indices.get(&grid) {
-            return Arc::clone(placed);
+    /// The layout of a patch grid, cached.
+    fn layout(&mut self, grid: PatchGrid) -> Arc<Layout> {
+        if let Some(layout) = self.layouts.get(&grid) {
+            return Arc::clone(layout);
         }
         let side = self.config.windows.as_ref().map(|windows| windows.side);
         let window_index = WindowIndex::new(grid, side);
         let angles = window_index.rotary_angles(grid, self.config.head_dim());
-        if self.window_indices.len() >= KEPT {
-            self.window_indices.clear();
+        if self.layouts.len() >= MAX_LAYOUTS {
+            self.layouts.clear();
         }
-        let placed = Arc::new(Placed {
+        let layout = Arc::new(Layout {
             window_index,
             angles,
         });
-        self.window_indices.insert(grid, Arc::clone(&placed));
-        placed
+        self.layouts.insert(grid, Arc::clone(&layout));
+        layout
     }
 }
 
@@ -224,12 +215,12 @@ fn mlp(weights: &Weights, config: &Config, block: &str) -> std::result::Result<M
         Family::Qwen2 => Mlp::Plain {
             fc1: linear("fc1")?,
             fc2: linear("fc2")?,
-            bend: quick_gelu,
+            activation: quick_gelu,
         },
         Family::Qwen3 => Mlp::Plain {
             fc1: linear("linear_fc1")?,
             fc2: linear("linear_fc2")?,
-            bend: tanh_gelu,
+            activation: tanh_gelu,
         },
         Family::Qwen25 => Mlp::Gated {
             gate: linear("gate_proj")?,
@@ -252,18 +243,28 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: &Array, turns: &Turns, packed: &PackedSequences) -> Result<Array> {
-        let x = x.add(self.attention(&self.norm1.forward(x)?, turns, packed)?)?;
+    fn forward(
+        &self,
+        x: &Array,
+        rotary: &RotaryEmbedding,
+        sequences: &PackedSequences,
+    ) -> Result<Array> {
+        let x = x.add(self.attention(&self.norm1.forward(x)?, rotary, sequences)?)?;
         x.add(self.mlp.forward(&self.norm2.forward(&x)?)?)
     }
 
-    fn attention(&self, x: &Array, turns: &Turns, packed: &PackedSequences) -> Result<Array> {
+    fn attention(
+        &self,
+        x: &Array,
+        rotary: &RotaryEmbedding,
+        sequences: &PackedSequences,
+    ) -> Result<Array> {
         let qkv = self.qkv.forward(x)?.split_equal(3, 1)?;
         let heads = |x: &Array| x.reshape(&[size(x, 0), self.heads, -1]);
-        let q = turns.rotate(&heads(&qkv[0])?)?;
-        let k = turns.rotate(&heads(&qkv[1])?)?;
+        let q = rotary.apply(&heads(&qkv[0])?)?;
+        let k = rotary.apply(&heads(&qkv[1])?)?;
         self.proj
-            .forward(&attend([&q, &k, &heads(&qkv[2])?], packed)?)
+            .forward(&attend([&q, &k, &heads(&qkv[2])?], sequences)?)
     }
 }
 
@@ -272,25 +273,25 @@ impl Merger {
         weights: &Weights,
         config: &Config,
         name: &str,
-        joined: bool,
+        post_shuffle_norm: bool,
     ) -> std::result::Result<Self, Error> {
         let parts = match config.family {
             Family::Qwen2 | Family::Qwen25 => ["ln_q", "mlp.0", "mlp.2"],
             Family::Qwen3 => ["norm", "linear_fc1", "linear_fc2"],
         };
-        let [normed, first, second] = parts.map(|part| format!("{name}.{part}"));
+        let [norm_name, first, second] = parts.map(|part| format!("{name}.{part}"));
         Ok(Self {
-            norm: norm(weights, config, &normed)?,
+            norm: norm(weights, config, &norm_name)?,
             first: weights.linear(&first, true)?,
             second: weights.linear(&second, true)?,
-            device: config.vision.spatial_merge_unit() as i32,
-            joined,
+            merge_unit: config.vision.spatial_merge_unit() as i32,
+            post_shuffle_norm,
         })
     }
 
     fn forward(&self, x: &Array) -> Result<Array> {
-        let join = |x: &Array| x.reshape(&[-1, size(x, 1) * self.device]);
-        let x = match self.joined {
+        let join = |x: &Array| x.reshape(&[-1, size(x, 1) * self.merge_unit]);
+        let x = match self.post_shuffle_norm {
             true => self.norm.forward(&join(x)?)?,
             false => join(&self.norm.forward(x)?)?,
         };

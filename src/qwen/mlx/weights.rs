@@ -1,4 +1,4 @@
-//! Checked weights as MLX's arrays: with an adapter merged in, or packed as MLX packs them.
+//! Weights as MLX arrays, with a LoRA adapter merged in, or quantized by MLX.
 
 use mlx_rs::ops::concatenate;
 use mlx_rs::{Array, Dtype};
@@ -17,7 +17,7 @@ pub(super) struct Weights {
 }
 
 impl Weights {
-    /// Weights for a unit.
+    /// Weights to load in the dtype of a device.
     pub(super) fn new(checked: checkpoint::Weights, device: Device) -> Self {
         let dtype = match device {
             Device::Cpu => Dtype::Float32,
@@ -26,12 +26,12 @@ impl Weights {
         Self { checked, dtype }
     }
 
-    /// The type of weights and activations.
+    /// The dtype of weights and activations.
     pub(super) fn dtype(&self) -> Dtype {
         self.dtype
     }
 
-    /// A tensor of numbers, with the adapter merged in.
+    /// Loads a tensor of floats, with the adapter merged in.
     fn tensor(&self, name: &str) -> Result<Array, Error> {
         let base = self.checked.checkpoint.raw(name)?;
         let delta = match &self.checked.lora {
@@ -50,26 +50,23 @@ impl Weights {
         load().map_err(failed)
     }
 
-    /// The matrix of a linear layer or of an embedding.
+    /// Loads the matrix of a linear layer or of an embedding.
     pub(super) fn matrix(&self, name: &str) -> Result<Matrix, Error> {
         let weight = format!("{name}.weight");
         let Some(quantization) = self.checked.quantizations.get(&weight) else {
             return self.tensor(&weight).map(Matrix::Dense);
         };
-        let words = || {
-            let words = array(self.checked.checkpoint.raw(&weight)?).map_err(failed)?;
-            words.eval().map_err(failed)?;
-            Ok::<_, Error>(words)
-        };
+        let packed = array(self.checked.checkpoint.raw(&weight)?).map_err(failed)?;
+        packed.eval().map_err(failed)?;
         Ok(Matrix::Quantized {
-            weight: words()?,
+            weight: packed,
             scales: self.tensor(&format!("{name}.scales"))?,
             biases: self.tensor(&format!("{name}.biases"))?,
             quantization: *quantization,
         })
     }
 
-    /// A linear layer.
+    /// Loads a linear layer.
     pub(super) fn linear(&self, name: &str, bias: bool) -> Result<Linear, Error> {
         let bias = bias.then(|| self.tensor(&format!("{name}.bias")));
         Ok(Linear {
@@ -78,16 +75,16 @@ impl Weights {
         })
     }
 
-    /// The convolution over patches, whose step is its size: a product of matrices. MLX keeps colour channels last, our
-    /// patches have them first, as the original checkpoints do.
+    /// Loads the patch embedding: a convolution whose stride equals its kernel, so a matrix product. MLX checkpoints have
+    /// channels last; our patches have channels first, as the original checkpoints.
     pub(super) fn patch_embed(&self, vision: &Vision) -> Result<Linear, Error> {
         let kernel = self.tensor("visual.patch_embed.proj.weight")?;
         let matrix = || {
-            let first = match kernel.shape()[4] == 3 {
+            let channels_first = match kernel.shape()[4] == 3 {
                 true => kernel.transpose_axes(&[0, 4, 1, 2, 3])?,
                 false => kernel,
             };
-            let matrix = first.reshape(&[vision.hidden_size as i32, -1])?;
+            let matrix = channels_first.reshape(&[vision.hidden_size as i32, -1])?;
             matrix.eval()?;
             Ok(matrix)
         };
@@ -100,7 +97,7 @@ impl Weights {
         })
     }
 
-    /// A root-mean-square norm.
+    /// Loads an RMS norm.
     pub(super) fn rms_norm(&self, name: &str, eps: f64) -> Result<Norm, Error> {
         Ok(Norm::Rms {
             weight: self.tensor(&format!("{name}.weight"))?,
@@ -108,7 +105,7 @@ impl Weights {
         })
     }
 
-    /// A layer norm with bias.
+    /// Loads a layer norm with bias.
     pub(super) fn layer_norm(&self, name: &str, eps: f64) -> Result<Norm, Error> {
         Ok(Norm::Layer {
             weight: self.tensor(&format!("{name}.weight"))?,
@@ -118,10 +115,10 @@ impl Weights {
     }
 }
 
-/// Bytes of a tensor that are taken at a time.
+/// Bytes of a tensor that are copied at a time.
 const BLOCK: usize = 1 << 30;
 
-/// A tensor as it is in its file: its bytes, seen as what they are.
+/// Copies a tensor into MLX, in the dtype of its file.
 fn array(raw: RawTensor) -> Mlx<Array> {
     let dtype = match raw.dtype {
         Stored::F32 => Dtype::Float32,
@@ -136,7 +133,7 @@ fn array(raw: RawTensor) -> Mlx<Array> {
     let Some(rows) = raw.shape.first() else {
         return Array::from_slice(raw.bytes, &[raw.bytes.len() as i32]).view_dtype(dtype);
     };
-    // MLX counts in 32 bits, so bytes come in blocks of rows.
+    // MLX shapes are 32-bit, so bytes are copied in blocks of rows.
     let row = raw.bytes.len() / (*rows).max(1);
     let blocks = raw.bytes.chunks((BLOCK / row.max(1)).max(1) * row.max(1));
     let blocks: Vec<Array> = blocks
@@ -153,10 +150,10 @@ fn array(raw: RawTensor) -> Mlx<Array> {
     whole.reshape(&shape)
 }
 
-/// A tensor in f32, its adapter added.
+/// A tensor in f32 with its LoRA delta added.
 fn merged(base: RawTensor, delta: &LoraDelta) -> Mlx<Array> {
-    let wide = |raw| array(raw)?.as_dtype(Dtype::Float32);
-    let change_by = Array::from_slice(&[delta.scale as f32], &[]);
-    let sum = wide(delta.b)?.matmul(wide(delta.a)?)?;
-    wide(base)?.add(sum.multiply(change_by)?)
+    let to_f32 = |raw| array(raw)?.as_dtype(Dtype::Float32);
+    let scale = Array::from_slice(&[delta.scale as f32], &[]);
+    let product = to_f32(delta.b)?.matmul(to_f32(delta.a)?)?;
+    to_f32(base)?.add(product.multiply(scale)?)
 }

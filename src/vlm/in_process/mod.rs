@@ -78,7 +78,7 @@ pub(super) fn open(config: &Config, memory: u64) -> Result<Box<dyn Runner>, Erro
         weights: weights_loader(config.model.clone(), files.clone(), &json, &shape),
         shape,
         device,
-        memory,
+        memory_limit: memory,
     };
     let folder = files.base.first().and_then(|file| file.parent());
     let card = Card {
@@ -131,7 +131,7 @@ impl LoadedFiles {
             )));
         }
         Ok(Self {
-            patch_spec: image_processor::of(&source, &shape.vision)?,
+            patch_spec: image_processor::from_source(&source, &shape.vision)?,
             source,
             json,
             shape,

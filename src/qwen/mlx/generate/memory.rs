@@ -1,62 +1,61 @@
-//! How much memory a question takes beside the model. MLX's allocator refuses nothing on a CPU, so we do it before.
+//! Memory estimate of a request: KV cache and prefill. MLX's allocator refuses nothing on a CPU, so requests are checked before.
 
-use super::super::kv_cache::Cache;
+use super::super::kv_cache::KvCache;
 use super::super::{Device, GenerationRequest, GeneratorConfig, Segment};
-use super::model::STRETCH;
+use super::model::PREFILL_CHUNK;
 use crate::qwen::{Span, activations};
 
-/// Bytes of a number in scores and in pixels, whatever the rest is computed in.
+/// Bytes of a logit, an attention score or a pixel, in any dtype of the model.
 const FLOAT: u64 = 4;
 
-/// Bytes that a question takes beside the model.
+/// Bytes that a request takes in addition to the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Need {
-    /// From its first token to its last: keys and values.
-    pub(super) kept: u64,
-    /// While it is read.
-    pub(super) reading: u64,
+pub(super) struct RequestMemory {
+    /// KV cache at `max_tokens`.
+    pub(super) kv_cache: u64,
+    /// Activations of the prefill, at their peak.
+    pub(super) prefill: u64,
 }
 
-impl Need {
-    /// What a question of so many tokens takes.
-    pub(super) fn of(
-        config: &GeneratorConfig,
-        question: &GenerationRequest,
-        tokens: usize,
-    ) -> Self {
+impl RequestMemory {
+    /// Estimates the memory of a request whose prompt has `tokens` tokens.
+    pub(super) fn of(config: &GeneratorConfig, request: &GenerationRequest, tokens: usize) -> Self {
         let (shape, number) = (&config.shape, config.device.bytes());
-        let spans = question.segments.iter().map(Segment::span);
+        let spans = request.segments.iter().map(Segment::span);
         let patches: Vec<u64> = spans
             .filter_map(|span| match span {
                 Span::Text(_) => None,
                 Span::Image(grid) => Some(grid.patches() as u64),
             })
             .collect();
-        let each = activations::patch_floats(shape) * number
+        let per_patch = activations::patch_floats(shape) * number
             + shape.vision.patch_dim() as u64 * (FLOAT + number);
         let largest = patches.iter().copied().max().unwrap_or(0);
-        let seeing = patches.iter().sum::<u64>() * each
-            + scores(config.device, shape.vision.num_heads, largest, largest);
-        let (all, stretch) = (tokens as u64, tokens.min(STRETCH) as u64);
-        let following = stretch * activations::token_floats(shape) * number
-            + scores(config.device, shape.text.num_attention_heads, stretch, all)
+        let vision = patches.iter().sum::<u64>() * per_patch
+            + attention_scores(config.device, shape.vision.num_heads, largest, largest);
+        let (all, chunk) = (tokens as u64, tokens.min(PREFILL_CHUNK) as u64);
+        let heads = shape.text.num_attention_heads;
+        let text = chunk * activations::token_floats(shape) * number
+            + attention_scores(config.device, heads, chunk, all)
             + shape.text.vocab_size as u64 * (FLOAT + number);
-        // The rows of words and pictures before they are put in order and behind that, and what goes beside them.
-        let beside = shape
-            .vision
-            .deepstack
-            .as_ref()
-            .map_or(0, |deepstack| deepstack.layers.len());
-        let rows = all * shape.text.hidden_size as u64 * number * 2 * (1 + beside as u64);
+        // Input embeddings before and after they are put in order, and the DeepStack features.
+        let deepstack = shape.vision.deepstack.as_ref();
+        let features = deepstack.map_or(0, |deepstack| deepstack.layers.len());
+        let embeds = all * shape.text.hidden_size as u64 * number * 2 * (1 + features as u64);
         Self {
-            kept: Cache::bytes(&shape.text, tokens + question.max_tokens, number),
-            reading: rows + seeing.max(following),
+            kv_cache: KvCache::bytes(&shape.text, tokens + request.max_tokens, number),
+            prefill: embeds + vision.max(text),
         }
+    }
+
+    /// KV cache and prefill together.
+    pub(super) fn total(&self) -> u64 {
+        self.kv_cache + self.prefill
     }
 }
 
-/// Scores of attention and what becomes of them; the kernel of a GPU keeps none.
-fn scores(device: Device, heads: usize, rows: u64, columns: u64) -> u64 {
+/// Bytes of attention scores before and after softmax; the fused GPU kernel stores none.
+fn attention_scores(device: Device, heads: usize, rows: u64, columns: u64) -> u64 {
     match device {
         Device::Gpu => 0,
         Device::Cpu | Device::CpuBf16 => 2 * heads as u64 * rows * columns * FLOAT,

@@ -6,136 +6,111 @@ mod model;
 mod sampling;
 mod scheduler;
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use mlx_rs::memory as mlx;
 
 use super::thread::{self, failed};
-use super::{Activation, Error, GenerationRequest, GeneratorConfig, Segment, TokenEvent};
+use super::{Activation, Error, GenerationRequest, GeneratorConfig, Segment, TokenStream};
 use crate::qwen;
-use active_batch::Asked;
-use memory::Need;
-use scheduler::{Hall, lock};
+use active_batch::QueuedRequest;
+use memory::RequestMemory;
+use scheduler::{Scheduler, lock};
 
-/// A model that answers questions, several at once. It is loaded when it is first asked.
-pub struct Generator(Arc<Hall>);
-
-/// An answer as it comes; dropping it ends it.
-pub struct TokenStream {
-    said: Receiver<Result<TokenEvent, Error>>,
-    /// Tokens of the question, pictures included.
-    pub prompt_tokens: usize,
-    _wanted: Arc<()>,
-}
+/// A model that generates text, several sequences at once. It is loaded at the first request.
+pub struct Generator(Arc<Scheduler>);
 
 impl Generator {
-    /// A model that is loaded when it is first asked.
+    /// Creates a generator; the model is loaded at the first request.
     ///
     /// # Errors
-    /// When its weights do not fit into the memory that it may take.
+    /// [`Error::Memory`] when the weights exceed the memory limit, [`Error::Files`] when they cannot be opened.
     pub fn open(config: GeneratorConfig) -> Result<Self, Error> {
         let weights = (config.weights)()?.bytes(config.device.bytes());
-        if weights > config.memory {
-            return Err(over(weights, 0, config.memory));
+        if weights > config.memory_limit {
+            return Err(over_limit(weights, 0, config.memory_limit));
         }
-        thread::set_memory_limit(config.memory)?;
-        Ok(Self(Arc::new(Hall {
+        thread::set_memory_limit(config.memory_limit)?;
+        Ok(Self(Arc::new(Scheduler {
             config,
             weights,
-            door: Mutex::default(),
-            floor: Mutex::default(),
+            queue: Mutex::default(),
+            batch: Mutex::default(),
         })))
     }
 
-    /// Asks.
+    /// Queues a request and returns the stream of its tokens.
     ///
     /// # Errors
-    /// When the question is longer than the model reads, or could never fit into memory.
-    pub fn submit(&self, mut question: GenerationRequest) -> Result<TokenStream, Error> {
+    /// [`Error::PromptTooLong`] when the prompt fills the context, [`Error::Memory`] when the request can never fit.
+    pub fn submit(&self, mut request: GenerationRequest) -> Result<TokenStream, Error> {
         let config = &self.0.config;
-        let spans: Vec<_> = question.segments.iter().map(Segment::span).collect();
-        let (tokens, context) = (qwen::position_ids(&spans).len(), config.context_length);
-        if tokens >= context {
-            return Err(Error::Long { tokens, context });
+        let spans: Vec<_> = request.segments.iter().map(Segment::span).collect();
+        let (tokens, context_length) = (qwen::position_ids(&spans).len(), config.context_length);
+        if tokens >= context_length {
+            return Err(Error::PromptTooLong {
+                tokens,
+                context_length,
+            });
         }
-        question.max_tokens = question.max_tokens.clamp(1, context - tokens);
-        let need = Need::of(config, &question, tokens);
-        let (own, weights) = (need.kept + need.reading, self.0.weights);
-        if weights + own > config.memory {
-            return Err(over(own, weights, config.memory));
+        request.max_tokens = request.max_tokens.clamp(1, context_length - tokens);
+        let memory = RequestMemory::of(config, &request, tokens);
+        let (needed, weights) = (memory.total(), self.0.weights);
+        if weights + needed > config.memory_limit {
+            return Err(over_limit(needed, weights, config.memory_limit));
         }
-        let ((tell, said), wanted) = (channel(), Arc::new(()));
-        let mut door = lock(&self.0.door);
-        door.waiting.push_back(Asked {
-            question,
-            need,
-            tell,
-            wanted: Arc::downgrade(&wanted),
+        let ((sender, receiver), alive) = (channel(), Arc::new(()));
+        let mut queue = lock(&self.0.queue);
+        queue.pending.push_back(QueuedRequest {
+            request,
+            memory,
+            sender,
+            receiver_alive: Arc::downgrade(&alive),
         });
-        if !std::mem::replace(&mut door.turning, true) {
-            self.0.queue();
+        if !std::mem::replace(&mut queue.scheduled, true) {
+            self.0.schedule();
         }
         Ok(TokenStream {
-            said,
+            receiver,
             prompt_tokens: tokens,
-            _wanted: wanted,
+            _alive: alive,
         })
     }
 
-    /// Frees the memory that the model takes; the next question loads it again.
+    /// Frees the model's memory; the next request loads it again. Active sequences fail.
     ///
     /// # Errors
-    /// When MLX fails.
+    /// [`Error::Failed`] when MLX fails.
     pub fn unload(&self) -> Result<(), Error> {
-        let hall = Arc::clone(&self.0);
-        thread::run(move || {
-            let mut floor = lock(&hall.floor);
-            floor.give_up(&Error::Failed("the model was unloaded".to_owned()));
-            floor.model = None;
+        let scheduler = Arc::clone(&self.0);
+        thread::call(move || {
+            let mut batch = lock(&scheduler.batch);
+            batch.fail_all(&Error::Failed("the model was unloaded".to_owned()));
+            batch.model = None;
             mlx::clear_cache()
         })?
         .map_err(failed)
     }
 
-    /// What is computed on the way: what the vision tower sees, then the scores of all words behind each token of a question
-    /// that is read `stretch` tokens at a time, and behind each token of an answer that is given.
+    /// Activations of the vision tower, then the logits of each token of a prompt that is prefilled `chunk` tokens at a
+    /// time, and of each token of a given answer.
     ///
     /// # Errors
-    /// When MLX fails.
+    /// [`Error::Files`], [`Error::Memory`] or [`Error::Failed`], from loading or computing.
     pub fn activations(
         &self,
         segments: Vec<Segment>,
         answer: Vec<u32>,
-        stretch: usize,
+        chunk: usize,
     ) -> Result<Vec<Activation>, Error> {
-        let hall = Arc::clone(&self.0);
-        thread::run(move || {
-            let device = hall.config.device;
-            thread::on(device, || {
-                lock(&hall.floor).activations(&hall.config, segments, &answer, stretch)
+        let scheduler = Arc::clone(&self.0);
+        thread::call(move || {
+            let config = &scheduler.config;
+            thread::with_device(config.device, || {
+                lock(&scheduler.batch).activations(config, segments, &answer, chunk)
             })
         })?
-    }
-}
-
-impl TokenStream {
-    /// What comes next, if it comes in time.
-    ///
-    /// # Errors
-    /// None when the time is over; else what went wrong.
-    pub fn recv_deadline(&self, end: Instant) -> Result<TokenEvent, Option<Error>> {
-        match self
-            .said
-            .recv_timeout(end.saturating_duration_since(Instant::now()))
-        {
-            Ok(said) => said.map_err(Some),
-            Err(RecvTimeoutError::Timeout) => Err(None),
-            Err(RecvTimeoutError::Disconnected) => {
-                Err(Some(Error::Failed("its thread panicked".to_owned())))
-            }
-        }
     }
 }
 
@@ -145,15 +120,16 @@ impl Drop for Generator {
     }
 }
 
-fn over(need: u64, taken: u64, limit: u64) -> Error {
+/// The error of `needed` bytes that exceed `limit`, in addition to the weights where those are counted apart.
+fn over_limit(needed: u64, weights: u64, limit: u64) -> Error {
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
-    let beside = match taken {
+    let in_addition = match weights {
         0 => String::new(),
-        taken => format!(" beside {} MiB of weights", mib(taken)),
+        weights => format!(" in addition to {} MiB of weights", mib(weights)),
     };
     Error::Memory(format!(
-        "{} MiB are needed{beside}, {} MiB are allowed",
-        mib(need),
+        "{} MiB are needed{in_addition}, {} MiB are allowed",
+        mib(needed),
         mib(limit)
     ))
 }

@@ -1,41 +1,41 @@
-//! A model that speaks: it reads a question in stretches and then says token by token what is likely to follow.
+//! A model with an LM head: prefills a prompt in chunks, then decodes token by token.
 
 use mlx_rs::ops::indexing::TryIndexOp;
 use mlx_rs::transforms::eval;
 use mlx_rs::{Array, Dtype};
 
-use super::super::attention::Turns;
+use super::super::attention::RotaryEmbedding;
 use super::super::decoder::Decoder;
 use super::super::hooks::Hook;
-use super::super::input::Turn;
-use super::super::kv_cache::Cache;
+use super::super::input::PackedInput;
+use super::super::kv_cache::KvCache;
 use super::super::layers::{Linear, Result as Mlx};
 use super::super::vision::VisionTower;
 use super::super::weights::Weights;
 use super::super::{Error, GeneratorConfig, Segment};
 use crate::qwen::{self, Text};
 
-/// Tokens of a question that are read at a time: what they take in the MLPs of a large model stays below 100 MB.
-pub(super) const STRETCH: usize = 512;
+/// Tokens of a prompt that are prefilled at a time: their activations in the MLPs of a large model stay below 100 MB.
+pub(super) const PREFILL_CHUNK: usize = 512;
 
-/// What lives on MLX's thread; fields carry the checkpoint's names.
+/// The model on the MLX thread; fields have the checkpoint's names.
 pub(super) struct Model {
     visual: VisionTower,
     language_model: Decoder,
-    /// None where the table of words is the head.
+    /// `None` where the token embeddings are the LM head.
     lm_head: Option<Linear>,
     text: Text,
     dtype: Dtype,
 }
 
-/// A question that was read.
-pub(super) struct Reading {
+/// A prefilled prompt.
+pub(super) struct Prefilled {
     /// Keys and values of its tokens.
-    pub(super) cache: Cache,
-    /// Where the next token stands.
-    pub(super) place: i32,
-    /// The last row, (1, width).
-    pub(super) last: Array,
+    pub(super) cache: KvCache,
+    /// Position of the next token.
+    pub(super) position: i32,
+    /// Hidden state of the last token, (1, hidden_size).
+    pub(super) hidden: Array,
 }
 
 impl Model {
@@ -51,67 +51,62 @@ impl Model {
         })
     }
 
-    /// Reads a question, `stretch` tokens at a time; `on` is shown the rows of each stretch and says whether to go on,
-    /// `hook` what the vision tower sees.
-    pub(super) fn read(
+    /// Prefills a prompt, `chunk` tokens at a time. `hook` is called with the activations of the vision tower, `on_chunk`
+    /// with the hidden states of each chunk, (tokens, hidden_size); if it returns false, the result is `None`.
+    pub(super) fn prefill(
         &mut self,
         segments: Vec<Segment>,
-        stretch: usize,
+        chunk: usize,
         hook: Hook,
-        on: &mut dyn FnMut(&Array) -> Mlx<bool>,
-    ) -> Mlx<Option<Reading>> {
-        let turn = Turn::new(vec![segments]);
-        let words = turn.embed(&mut self.visual, &self.language_model, hook)?;
-        eval(std::iter::once(&words.rows).chain(&words.deepstack))?;
-        let mut cache = Cache::new(&self.text);
+        on_chunk: &mut dyn FnMut(&Array) -> Mlx<bool>,
+    ) -> Mlx<Option<Prefilled>> {
+        let input = PackedInput::new(vec![segments]);
+        let inputs = input.embed(&mut self.visual, &self.language_model, hook)?;
+        eval(std::iter::once(&inputs.embeds).chain(&inputs.deepstack))?;
+        let mut cache = KvCache::new(&self.text);
         let mut last = None;
-        for (number, position_ids) in turn.position_ids.chunks(stretch).enumerate() {
-            let start = (number * stretch) as i32;
-            let cut = |x: &Array| x.try_index(start..start + position_ids.len() as i32);
-            let deepstack: Vec<Array> = words.deepstack.iter().map(cut).collect::<Mlx<_>>()?;
+        for (index, position_ids) in input.position_ids.chunks(chunk).enumerate() {
+            let (start, count) = ((index * chunk) as i32, position_ids.len() as i32);
+            let slice = |x: &Array| x.try_index(start..start + count);
+            let deepstack: Vec<Array> = inputs.deepstack.iter().map(slice).collect::<Mlx<_>>()?;
             let angles = qwen::rotary_angles(position_ids, &self.text);
-            let turns = Turns::new(&angles, position_ids.len(), self.dtype)?;
-            let rows = cut(&words.rows)?;
-            let read = self
+            let rotary = RotaryEmbedding::new(&angles, position_ids.len(), self.dtype)?;
+            let embeds = slice(&inputs.embeds)?;
+            let hidden = self
                 .language_model
-                .follow(rows, &deepstack, &turns, &mut cache)?;
-            read.eval()?;
-            if !on(&read)? {
+                .prefill(embeds, &deepstack, &rotary, &mut cache)?;
+            hidden.eval()?;
+            if !on_chunk(&hidden)? {
                 return Ok(None);
             }
-            let end = position_ids.len() as i32;
-            last = Some(read.try_index(end - 1..end)?);
+            last = Some(hidden.try_index(count - 1..count)?);
         }
-        let end = turn
-            .position_ids
-            .iter()
-            .flatten()
-            .max()
-            .map_or(0, |end| end + 1);
-        Ok(last.map(|last| Reading {
+        let largest = input.position_ids.iter().flatten().max();
+        let position = largest.map_or(0, |largest| largest + 1) as i32;
+        Ok(last.map(|hidden| Prefilled {
             cache,
-            place: end as i32,
-            last,
+            position,
+            hidden,
         }))
     }
 
-    /// Reads one more token of each of several sequences; returns a row of each, (sequences, width).
-    pub(super) fn step(
+    /// Decodes one token of each of several sequences; returns their hidden states, (sequences, hidden_size).
+    pub(super) fn decode(
         &self,
         tokens: &Array,
         position_ids: &[i32],
-        caches: &mut [&mut Cache],
+        caches: &mut [&mut KvCache],
     ) -> Mlx<Array> {
-        let words = self.language_model.embed(tokens)?;
-        self.language_model.step(words, position_ids, caches)
+        let embeds = self.language_model.embed(tokens)?;
+        self.language_model.decode(embeds, position_ids, caches)
     }
 
-    /// The scores of all words behind some rows, (rows, words).
-    pub(super) fn scores(&self, rows: &Array) -> Mlx<Array> {
-        let scores = match &self.lm_head {
-            Some(head) => head.forward(rows)?,
-            None => self.language_model.tied_logits(rows)?,
+    /// Logits of hidden states, (rows, vocabulary), in f32.
+    pub(super) fn logits(&self, hidden: &Array) -> Mlx<Array> {
+        let logits = match &self.lm_head {
+            Some(head) => head.forward(hidden)?,
+            None => self.language_model.tied_logits(hidden)?,
         };
-        scores.as_dtype(Dtype::Float32)
+        logits.as_dtype(Dtype::Float32)
     }
 }

@@ -7,36 +7,37 @@ use mlx_rs::{Array, Dtype};
 
 use super::super::layers::Result as Mlx;
 
-/// How a token is taken from scores.
+/// How a token is sampled.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Draw {
-    /// 0 always takes the likeliest.
+pub(super) struct SamplingParams {
+    /// 0 is greedy decoding.
     pub(super) temperature: f32,
-    /// What chance follows from, another number for each token of an answer.
+    /// Seed of the random generator; incremented per token.
     pub(super) seed: u64,
 }
 
-/// A token for each row of scores, (rows, words).
-pub(super) fn choose(scores: &Array, draws: &[Draw]) -> Mlx<Array> {
-    let likeliest = argmax_axis(scores, -1, false)?;
-    if draws.iter().all(|draw| draw.temperature == 0.0) {
-        return Ok(likeliest);
+/// Samples a token for each row of `logits`, (rows, vocabulary), with the parameters of that row.
+pub(super) fn sample(logits: &Array, params: &[SamplingParams]) -> Mlx<Array> {
+    let greedy = argmax_axis(logits, -1, false)?;
+    if params.iter().all(|params| params.temperature == 0.0) {
+        return Ok(greedy);
     }
-    let one = |(row, draw): (i32, &Draw)| match draw.temperature > 0.0 {
+    let sample_row = |(row, params): (i32, &SamplingParams)| match params.temperature > 0.0 {
         true => {
-            let scores = scores.try_index(row..row + 1)?;
-            let warm = scores.divide(Array::from_slice(&[draw.temperature], &[]))?;
-            categorical(warm, -1, None, &key(draw.seed)?)
+            let logits = logits.try_index(row..row + 1)?;
+            let scaled = logits.divide(Array::from_slice(&[params.temperature], &[]))?;
+            categorical(scaled, -1, None, &key(params.seed)?)
         }
-        false => likeliest.try_index(row..row + 1),
+        false => greedy.try_index(row..row + 1),
     };
-    let each: Vec<Array> = (0..).zip(draws).map(one).collect::<Mlx<_>>()?;
-    concatenate(&each, 0)
+    let tokens = (0..).zip(params).map(sample_row);
+    let tokens: Vec<Array> = tokens.collect::<Mlx<_>>()?;
+    concatenate(&tokens, 0)
 }
 
-/// Tokens out of MLX.
-pub(super) fn tokens(chosen: &Array) -> Mlx<Vec<u32>> {
-    chosen
+/// Copies token ids out of MLX.
+pub(super) fn token_ids(tokens: &Array) -> Mlx<Vec<u32>> {
+    tokens
         .as_dtype(Dtype::Uint32)?
         .to_vec_exact()
         .map_err(|error| mlx_rs::error::Exception::custom(error.to_string()))

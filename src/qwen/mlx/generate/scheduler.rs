@@ -1,5 +1,5 @@
-//! Questions answered side by side: each turn of MLX's thread takes in one question that waits, and reads one more token
-//! of every answer under way. Turns queue up with everything else that the thread is asked to do.
+//! Continuous batching: each tick on the MLX thread admits at most one queued request (prefill), then decodes one token for
+//! every active sequence. Ticks share the thread's job queue with all other work for MLX.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,87 +7,87 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use mlx_rs::memory as mlx;
 
 use super::super::{GeneratorConfig, thread};
-use super::active_batch::{Asked, Floor};
+use super::active_batch::{ActiveBatch, QueuedRequest};
 
-pub(super) struct Hall {
+/// Admits requests and decodes the active batch.
+pub(super) struct Scheduler {
     pub(super) config: GeneratorConfig,
-    /// Bytes of the model.
+    /// Bytes of the weights.
     pub(super) weights: u64,
-    pub(super) door: Mutex<Door>,
-    /// Used on MLX's thread only.
-    pub(super) floor: Mutex<Floor>,
+    pub(super) queue: Mutex<RequestQueue>,
+    /// Used on the MLX thread only.
+    pub(super) batch: Mutex<ActiveBatch>,
 }
 
-/// What waits to be taken in.
+/// Requests not yet admitted.
 #[derive(Default)]
-pub(super) struct Door {
-    pub(super) waiting: VecDeque<Asked>,
-    /// Whether a turn is under way or queued.
-    pub(super) turning: bool,
+pub(super) struct RequestQueue {
+    pub(super) pending: VecDeque<QueuedRequest>,
+    /// Whether a tick is running or in the thread's queue.
+    pub(super) scheduled: bool,
 }
 
-impl Hall {
-    /// Queues a turn.
-    pub(super) fn queue(self: &Arc<Self>) {
-        let hall = Arc::clone(self);
-        thread::post(move || {
-            let clean = Clean(&hall);
-            let goes_on = thread::on(hall.config.device, || hall.turn());
-            std::mem::forget(clean);
-            if goes_on {
-                hall.queue();
+impl Scheduler {
+    /// Sends a tick to the MLX thread; further ticks follow until all requests are finished.
+    pub(super) fn schedule(self: &Arc<Self>) {
+        let scheduler = Arc::clone(self);
+        thread::spawn(move || {
+            let reset = ResetOnPanic(&scheduler);
+            let again = thread::with_device(scheduler.config.device, || scheduler.tick());
+            std::mem::forget(reset);
+            if again {
+                scheduler.schedule();
             }
         });
     }
 
-    /// One turn; returns whether another one is due.
-    fn turn(self: &Arc<Self>) -> bool {
-        let mut floor = lock(&self.floor);
-        let mut done = floor.let_go();
-        if let Some(asked) = self.next(&floor) {
-            let tell = asked.tell.clone();
-            if let Err(error) = floor.take_in(&self.config, asked) {
-                // A GPU may have failed in what was under way and tell of it only now.
-                floor.give_up(&error);
-                let _ = tell.send(Err(error));
+    /// Runs one tick; returns whether another one is needed.
+    fn tick(&self) -> bool {
+        let mut batch = lock(&self.batch);
+        let mut outcome = batch.drop_cancelled();
+        if let Some(request) = self.next_request(&batch) {
+            let sender = request.sender.clone();
+            if let Err(error) = batch.admit(&self.config, request) {
+                batch.reject(&sender, error);
             }
         }
-        done = done.and_then(|()| floor.step(&self.config));
-        if let Err(error) = done {
-            floor.give_up(&error);
+        outcome = outcome.and_then(|()| batch.decode(&self.config));
+        if let Err(error) = outcome {
+            batch.fail_all(&error);
         }
-        let mut door = lock(&self.door);
-        door.turning = !(floor.lanes.is_empty() && door.waiting.is_empty());
-        if !door.turning {
+        let mut queue = lock(&self.queue);
+        queue.scheduled = !(batch.sequences.is_empty() && queue.pending.is_empty());
+        if !queue.scheduled {
             let _ = mlx::clear_cache();
         }
-        door.turning
+        queue.scheduled
     }
 
-    /// The next question that somebody still waits for and that fits beside those under way.
-    fn next(&self, floor: &Floor) -> Option<Asked> {
-        let mut door = lock(&self.door);
-        door.waiting.retain(|asked| asked.wanted.strong_count() > 0);
-        let first = door.waiting.front()?;
-        let own = first.need.kept + first.need.reading;
-        let full = self.weights + floor.kept() + own > self.config.memory;
-        if full && !floor.lanes.is_empty() {
+    /// Takes the first request that is not cancelled, if it fits into memory beside the active sequences.
+    fn next_request(&self, batch: &ActiveBatch) -> Option<QueuedRequest> {
+        let mut queue = lock(&self.queue);
+        let not_cancelled = |request: &QueuedRequest| request.receiver_alive.strong_count() > 0;
+        queue.pending.retain(not_cancelled);
+        let first = queue.pending.front()?;
+        let total = self.weights + batch.kv_cache_bytes() + first.memory.total();
+        if total > self.config.memory_limit && !batch.sequences.is_empty() {
             return None;
         }
-        door.waiting.pop_front()
+        queue.pending.pop_front()
     }
 }
 
-/// Leaves nobody waiting where a turn panics.
-struct Clean<'h>(&'h Arc<Hall>);
+/// Drops all requests when a tick panics, so that their receivers disconnect instead of waiting.
+struct ResetOnPanic<'s>(&'s Arc<Scheduler>);
 
-impl Drop for Clean<'_> {
+impl Drop for ResetOnPanic<'_> {
     fn drop(&mut self) {
-        *lock(&self.0.floor) = Floor::default();
-        *lock(&self.0.door) = Door::default();
+        *lock(&self.0.batch) = ActiveBatch::default();
+        *lock(&self.0.queue) = RequestQueue::default();
     }
 }
 
+/// Locks a mutex, ignoring poison.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

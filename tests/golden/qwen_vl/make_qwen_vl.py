@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write the tiny Qwen2.5-VL and Qwen3-VL of this folder, plain and in 4 bits, and what mlx-vlm computes with each.
 
-    $(tests/support/mlx-vlm.sh) tests/golden/speaker/make_speaker.py
+    $(tests/support/mlx-vlm.sh) tests/golden/qwen_vl/make_qwen_vl.py
 
 The models are those of `tests/support/make_tiny_vlm.py`. All is computed in f32, from weights stored in bf16.
 """
@@ -23,18 +23,18 @@ GROUP, BITS = 32, 4
 GRIDS = [(10, 14), (4, 10)]
 
 
-def pixels(picture: int, patches: int, side: int) -> np.ndarray:
+def pixels(image: int, patches: int, side: int) -> np.ndarray:
     """Patches that a test can compute as well: nothing of them is stored."""
     at = np.arange(patches * 6 * side * side, dtype=np.int64)
-    return ((at * 7919 + picture * 104729) % 2003 / 1001.5 - 1.0).astype(np.float32).reshape(patches, -1)
+    return ((at * 7919 + image * 104729) % 2003 / 1001.5 - 1.0).astype(np.float32).reshape(patches, -1)
 
 
-def network(folder: pathlib.Path, packed: bool):
+def network(folder: pathlib.Path, quantized: bool):
     """The network of a folder, with its weights, in f32."""
     cfg = json.loads((folder / "config.json").read_text())
     package = importlib.import_module(f"mlx_vlm.models.{cfg['model_type']}")
     model = package.Model(update_module_configs(package.ModelConfig.from_dict(cfg), package, cfg, ["text", "vision"]))
-    if packed:
+    if quantized:
         nn.quantize(model.language_model, group_size=GROUP, bits=BITS)
     model.load_weights(str(folder / "model.safetensors"), strict=True)
     wide = lambda x: x.astype(mx.float32) if x.dtype == mx.bfloat16 else x
@@ -47,7 +47,7 @@ def store(folder: pathlib.Path, tensors) -> None:
     mx.save_safetensors(str(folder / "model.safetensors"), {k: narrow(v) for k, v in tensors.items()}, {"format": "mlx"})
 
 
-def pack(plain: pathlib.Path, folder: pathlib.Path) -> None:
+def quantize(plain: pathlib.Path, folder: pathlib.Path) -> None:
     folder.mkdir(exist_ok=True)
     model, cfg = network(plain, False)
     nn.quantize(model.language_model, group_size=GROUP, bits=BITS)
@@ -58,22 +58,21 @@ def pack(plain: pathlib.Path, folder: pathlib.Path) -> None:
 
 def prompt(tok, cfg) -> list[int]:
     ids = lambda text: tok.encode(text, add_special_tokens=False).ids
-    said = ids("<|im_start|>user\nPage 1:")
+    tokens = ids("<|im_start|>user\nPage 1:")
     for (rows, columns), label in zip(GRIDS, ("Page 2:", "Name both.")):
         image = [cfg["image_token_id"]] * (rows * columns // 4)
-        said += [cfg["vision_start_token_id"], *image, cfg["vision_end_token_id"], *ids(label)]
-    return said + ids("<|im_end|>\n<|im_start|>assistant\n")
+        tokens += [cfg["vision_start_token_id"], *image, cfg["vision_end_token_id"], *ids(label)]
+    return tokens + ids("<|im_end|>\n<|im_start|>assistant\n")
 
 
-def computed(folder: pathlib.Path, tok, packed: bool) -> dict:
-    model, cfg = network(folder, packed)
-    said = prompt(tok, cfg)
+def computed(folder: pathlib.Path, tok, quantized: bool) -> dict:
+    model, cfg = network(folder, quantized)
     side = cfg["vision_config"]["patch_size"]
     patches = mx.array(np.concatenate([pixels(i, r * c, side) for i, (r, c) in enumerate(GRIDS)]))
-    tokens, lm, grids = mx.array([said]), model.language_model, mx.array([[1, r, c] for r, c in GRIDS])
-    seen = model.vision_tower(patches, grids)
-    # Qwen3-VL's tower also returns what the first layers of the language model are shown.
-    seen = dict(seen=seen) if isinstance(seen, mx.array) else dict(seen=seen[0], deep=mx.stack(seen[1]))
+    tokens, lm, grids = mx.array([prompt(tok, cfg)]), model.language_model, mx.array([[1, r, c] for r, c in GRIDS])
+    visual = model.vision_tower(patches, grids)
+    # Qwen3-VL's tower also returns the DeepStack features.
+    visual = dict(seen=visual) if isinstance(visual, mx.array) else dict(seen=visual[0], deep=mx.stack(visual[1]))
     cache = make_prompt_cache(lm)
     out = model(tokens, patches, cache=cache, image_grid_thw=grids).logits[0]
     answer, steps = [], []
@@ -82,20 +81,20 @@ def computed(folder: pathlib.Path, tok, packed: bool) -> dict:
         answer.append(mx.argmax(row).item())
         row = lm(mx.array([[answer[-1]]]), cache=cache).logits[0, -1]
         steps.append(row)
-    return dict(**seen, tokens=tokens[0].astype(mx.uint32), prefill=out, answer=mx.array(answer, dtype=mx.uint32),
+    return dict(**visual, tokens=tokens[0].astype(mx.uint32), prefill=out, answer=mx.array(answer, dtype=mx.uint32),
                 steps=mx.stack(steps))
 
 
 def main() -> None:
     tok = tiny.build_tokenizer()
     for name, family in (("qwen2.5", "qwen2_5_vl"), ("qwen3", "qwen3_vl")):
-        plain, packed = HERE / name, HERE / f"{name}-4bit"
+        plain, quantized = HERE / name, HERE / f"{name}-4bit"
         # As published: the small Qwen3-VL have no head of their own, the large Qwen2.5-VL do.
         tiny.make(plain, family, tied=family == "qwen3_vl")
         store(plain, mx.load(str(plain / "model.safetensors")))
-        pack(plain, packed)
-        for folder, is_packed in ((plain, False), (packed, True)):
-            mx.save_safetensors(str(HERE / f"{folder.name}.safetensors"), computed(folder, tok, is_packed))
+        quantize(plain, quantized)
+        for folder, is_quantized in ((plain, False), (quantized, True)):
+            mx.save_safetensors(str(HERE / f"{folder.name}.safetensors"), computed(folder, tok, is_quantized))
 
 
 if __name__ == "__main__":

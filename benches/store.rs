@@ -103,12 +103,12 @@ fn best_of(times: usize, mut work: impl FnMut()) -> Duration {
 fn max_sim(c: &mut Criterion) {
     let (query, page) = (rows(QUERY_ROWS, 1), rows(PAGE_ROWS, 2));
     let bytes = f16_bytes(&page);
-    let question = PreparedQuery::new(&query);
+    let prepared = PreparedQuery::new(&query);
     let mut out = vec![0.0; QUERY_ROWS * PAGE_ROWS];
     let mut group = c.benchmark_group("maxsim 20x768x128");
     group.throughput(Throughput::Elements(FLOP as u64));
-    group.bench_function(question.kernel(), |b| {
-        b.iter(|| question.score(black_box(&bytes), Precision::F16));
+    group.bench_function(prepared.kernel(), |b| {
+        b.iter(|| prepared.score(black_box(&bytes), Precision::F16));
     });
     for (name, order) in [("sgemm", Out::Pages), ("sgemm turned", Out::Queries)] {
         group.bench_function(name, |b| {
@@ -120,7 +120,7 @@ fn max_sim(c: &mut Criterion) {
     let mut best = [Duration::MAX; 3];
     for _ in 0..500 {
         let ours = best_of(5, || {
-            black_box(question.score(black_box(&bytes), Precision::F16)).unwrap();
+            black_box(prepared.score(black_box(&bytes), Precision::F16)).unwrap();
         });
         let [plain, turned] = [Out::Pages, Out::Queries]
             .map(|order| best_of(5, || sgemm(black_box(&page), &query, order, &mut out)));
@@ -132,7 +132,7 @@ fn max_sim(c: &mut Criterion) {
     eprintln!(
         "MaxSim 20x768x128, one thread, {}: {ours:.1} GFLOP/s from f16; one sgemm of the same shape from f32: \
          {plain:.1}, turned {turned:.1} GFLOP/s; share of the faster {:.0} %\n",
-        question.kernel(),
+        prepared.kernel(),
         100.0 * ours / plain.max(turned)
     );
 }
@@ -177,11 +177,11 @@ fn upsert_manual(store: &dyn Store) {
 }
 
 fn library(folder: &tempfile::TempDir) -> Opened {
-    let config = Config::at(Address::File(folder.path().join("library.db")));
-    let opened = open(&config, CollectionSelector::Last, Mode::Write).unwrap();
-    opened.store.prepare(&profile()).unwrap();
-    upsert_manual(opened.store.as_ref());
-    opened
+    let config = Config::new(Address::File(folder.path().join("library.db")));
+    let open_store = open(&config, CollectionSelector::Last, Mode::Write).unwrap();
+    open_store.store.prepare(&profile()).unwrap();
+    upsert_manual(open_store.store.as_ref());
+    open_store
 }
 
 fn sqlite(c: &mut Criterion) {

@@ -278,7 +278,7 @@ mod tests {
     fn certificate_advice_follows_the_cause_and_not_the_wording() {
         let hint = |untrusted| {
             let away = store::Error::Unavailable {
-                at: "https://localhost".to_owned(),
+                location: "https://localhost".to_owned(),
                 why: "503: the certificate service is down".to_owned(),
                 untrusted,
             };

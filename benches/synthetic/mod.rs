@@ -24,7 +24,7 @@ pub(crate) const DIM: NonZeroUsize = NonZeroUsize::new(128).unwrap();
 /// Vectors of a question.
 pub(crate) const QUERY_ROWS: usize = 20;
 /// Pages looked for.
-pub(crate) const BEST: usize = 10;
+pub(crate) const K: usize = 10;
 /// Topics that there are.
 const TOPICS: usize = 512;
 /// Topics of a page.
@@ -37,15 +37,15 @@ const BLUR: f32 = 0.6;
 type Row = [f32; DIM.get()];
 
 /// The pages and questions that there are.
-pub(crate) struct Shelf {
+pub(crate) struct SyntheticPages {
     topics: Vec<Row>,
     /// Vectors of a page.
     rows: usize,
 }
 
-impl Shelf {
+impl SyntheticPages {
     /// Pages of so many vectors.
-    pub(crate) fn of(rows: usize) -> Self {
+    pub(crate) fn new(rows: usize) -> Self {
         let mut rng = Rng::with_seed(7);
         let topics = (0..TOPICS).map(|_| unit(noise(&mut rng))).collect();
         Self { topics, rows }
@@ -63,7 +63,7 @@ impl Shelf {
     }
 
     /// A question about one of the first so many pages.
-    pub(crate) fn question(&self, number: u32, pages: u32) -> Result<MultiVector, ShapeError> {
+    pub(crate) fn query(&self, number: u32, pages: u32) -> Result<MultiVector, ShapeError> {
         let rng = &mut Rng::with_seed(u64::from(number) << 8 | 1);
         let page = self.vectors(rng.u32(1..=pages))?;
         let rows: Vec<&[f32]> = page.rows().collect();
@@ -96,7 +96,7 @@ impl Shelf {
 }
 
 /// A store that awaits pages of the shelf, so many.
-pub(crate) fn opened(config: &Config, pages: u32) -> Result<Box<dyn Store>, Box<dyn Error>> {
+pub(crate) fn open_store(config: &Config, pages: u32) -> Result<Box<dyn Store>, Box<dyn Error>> {
     let store = open(config, CollectionSelector::Last, Mode::Write)?.store;
     store.prepare(&Profile {
         id: "bench".to_owned(),
@@ -116,16 +116,16 @@ pub(crate) fn opened(config: &Config, pages: u32) -> Result<Box<dyn Store>, Box<
 
 /// Stores pages, and sees that every one of them arrives.
 pub(crate) fn put(store: &dyn Store, pages: &[StoredPage]) -> Result<(), ingest::store::Error> {
-    for (id, verdict) in store.upsert(pages)? {
-        if verdict.as_ref() != Ok(&WriteOutcome::Stored) {
-            panic!("{id} was not stored: {verdict:?}");
+    for (id, outcome) in store.upsert(pages)? {
+        if outcome.as_ref() != Ok(&WriteOutcome::Stored) {
+            panic!("{id} was not stored: {outcome:?}");
         }
     }
     Ok(())
 }
 
 /// Questions from a file of bare numbers.
-pub(crate) fn read_questions(bytes: &[u8]) -> Result<Vec<MultiVector>, ShapeError> {
+pub(crate) fn read_queries(bytes: &[u8]) -> Result<Vec<MultiVector>, ShapeError> {
     let (values, _) = bytes.as_chunks();
     let values: Vec<f32> = values.iter().map(|&v| f32::from_le_bytes(v)).collect();
     values

@@ -60,7 +60,7 @@ pub fn memory_plan(settings: &Settings, card: &Card) -> Result<Plan, PlanError> 
         batch_size,
         memory: ByteSize(memory),
         picture: ByteSize(u64::from(settings.render.max_megapixels) * 3_000_000),
-        sending: store::sending(&settings.store),
+        sending: store::max_in_flight(&settings.store),
         pictures: render::ahead(&settings.render) + RENDERED_AHEAD + rayon::current_num_threads(),
     };
     pipeline::plan(card, &budget)

@@ -51,9 +51,9 @@ pub fn open_for_reading(
         CollectionSelector::Profile(&card.profile)
     });
     let opened = store::open(config, which, Mode::Read)?;
-    let profile = opened
-        .profile
-        .ok_or(store::Error::Empty { at: opened.at })?;
+    let profile = opened.profile.ok_or(store::Error::Empty {
+        location: opened.location,
+    })?;
     Ok(Library {
         store: opened.store,
         profile,
@@ -74,7 +74,7 @@ pub fn open_for_writing(
     let flushed = flush(&*opened.store)?;
     Ok(WritableStore {
         store: opened.store,
-        at: opened.at,
+        at: opened.location,
         note: opened.note,
         flushed,
     })

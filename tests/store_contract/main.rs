@@ -1,26 +1,26 @@
 //! What every store must do. Each store runs the same list: a new one adds one test at the end.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
-mod making;
-mod narrow;
-mod smaller;
+mod compression;
+mod fixtures;
+mod scope;
 mod sqlite;
 #[path = "../support/weaviate.rs"]
 mod support;
+mod text_search;
 mod versions;
 mod weaviate;
-mod words;
 
 use ingest::page::{ManualId, PageError, PageId, PageSet};
 use ingest::store::{Scope, Store, StoredPage, TextField, TopK, VectorUpdate, WriteOutcome};
 use ingest::vectors::{Profile, max_sim};
 
-use narrow::{a_scope_narrows_both_searches, no_manual_crowds_the_others_out};
-use words::{
+use scope::{a_scope_narrows_both_searches, no_manual_crowds_the_others_out};
+use text_search::{
     no_question_is_a_syntax_error, what_is_said_of_a_page_is_found_apart, words_find_identifiers,
 };
 
-use making::{
+use fixtures::{
     DIM, all, config, found, numbers, page, prepared, profile, put, rows, upsert_manual, vectors,
 };
 
@@ -153,15 +153,15 @@ fn one_bad_page_is_named(store: &dyn Store) {
         astray,
         page("pump.pdf", 6, ""),
     ];
-    let verdicts = store.upsert(&pages).unwrap();
-    for ((id, verdict), page) in verdicts.iter().zip(&pages) {
+    let outcomes = store.upsert(&pages).unwrap();
+    for ((id, outcome), page) in outcomes.iter().zip(&pages) {
         assert_eq!(*id, page.id);
         match id.number {
-            1 | 6 => assert_eq!(*verdict, Ok(WriteOutcome::Stored)),
-            _ => assert!(matches!(verdict, Err(PageError::Store(_))), "{verdict:?}"),
+            1 | 6 => assert_eq!(*outcome, Ok(WriteOutcome::Stored)),
+            _ => assert!(matches!(outcome, Err(PageError::Store(_))), "{outcome:?}"),
         }
     }
-    assert_eq!(verdicts.len(), 6);
+    assert_eq!(outcomes.len(), 6);
     assert_eq!(numbers(store, "pump.pdf"), [1, 6]);
     assert!(numbers(store, "stranger.pdf").is_empty());
 }
@@ -284,10 +284,10 @@ fn what_goes_in_comes_out(store: &dyn Store) {
         ..page.clone()
     };
     assert_eq!(records, pages.iter().map(without).collect::<Vec<_>>());
-    let known = store.fingerprints(&ManualId::new("a.pdf")).unwrap();
-    assert_eq!(known.len(), 12);
-    assert_eq!(known[4].origin, "origin of a.pdf");
-    assert_eq!(known[4].content, "content 5");
+    let fingerprints = store.fingerprints(&ManualId::new("a.pdf")).unwrap();
+    assert_eq!(fingerprints.len(), 12);
+    assert_eq!(fingerprints[4].origin, "origin of a.pdf");
+    assert_eq!(fingerprints[4].content, "content 5");
     // A store can be changed while it is scanned.
     let mut scan = store.scan(&Scope::default()).unwrap();
     assert!(scan.next().is_some());

@@ -14,7 +14,7 @@ use ingest::units::ByteSize;
 use ingest::vectors::Profile;
 use rusqlite::Connection;
 
-use crate::making::{
+use crate::fixtures::{
     DIM, all, config, file, found, numbers, page, prepared, profile, put, rows, upsert_manual,
     vectors,
 };
@@ -88,7 +88,7 @@ fn another_name_of_the_file_meets_the_same_lock() {
     let _first = prepared(&config, &profile());
     let alias = folder.path().join("alias.db");
     std::os::unix::fs::symlink(file(&config), &alias).unwrap();
-    let refused = opened(&crate::making::config(&alias), Mode::Write);
+    let refused = opened(&crate::fixtures::config(&alias), Mode::Write);
     assert!(matches!(refused, Err(Error::Locked { .. })));
 }
 
@@ -148,7 +148,7 @@ fn foreign_files_are_refused_and_left_alone() {
     drop(connection);
     let inside = text.join("library.db");
     for (path, why) in [
-        (&text, "it is no SQLite file"),
+        (&text, "it is not a SQLite file"),
         (&other, "it is a database of another program"),
         (&folder.path().to_owned(), "unable to open"),
         (&inside, ""),
@@ -369,8 +369,8 @@ fn a_killed_writer_loses_no_batch() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let told = BufReader::new(child.stderr.take().unwrap()).lines();
-        let last = told.map(Result::unwrap).take(7 * round).last().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let last = lines.map(Result::unwrap).take(7 * round).last().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
         // The lock died with the process.

@@ -14,7 +14,7 @@ use ingest::store::{
 use ingest::vectors::{MultiVector, PageVectors, PatchMap, Profile};
 use rusqlite::Connection;
 
-use crate::making::{all, config, file, found, put};
+use crate::fixtures::{all, config, file, found, put};
 use crate::sqlite::{filled, is_sound, opened};
 
 /// The versions there were, and the script of each.

@@ -2,15 +2,15 @@
 
 use ingest::store::{Address, Config, Index};
 
+use crate::fixtures::{prepared, profile};
 use crate::keeps_the_contract;
-use crate::making::{prepared, profile};
 use crate::support;
 
 fn config(collection: &str) -> Config {
     let url = Address::Servers(vec![support::shared().url()]);
     Config {
         collection: collection.to_owned(),
-        ..Config::at(url)
+        ..Config::new(url)
     }
 }
 

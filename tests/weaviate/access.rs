@@ -3,8 +3,8 @@
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 use crate::desk::Done;
+use crate::library::ServerSandbox;
 use crate::server::{Server, shared};
-use crate::shelf::Shelf;
 
 const KEY: &str = "s3cret-of-the-shelf";
 
@@ -18,29 +18,29 @@ fn locked() -> [(&'static str, &'static str); 4] {
 }
 
 fn hides_the_key(done: &Done, key: &str) {
-    for said in [&done.out, &done.err] {
-        assert!(!said.contains(key), "{said}");
+    for output in [&done.out, &done.err] {
+        assert!(!output.contains(key), "{output}");
     }
 }
 
 /// The key opens; none and a wrong one do not, before any page is embedded.
-fn asks_for_the_key(shelf: impl Fn() -> Shelf) {
-    let refused = |shelf: &Shelf, key: &str| {
-        shelf.manual("pump.pdf", 1);
-        let done = shelf.run(&["pump.pdf", "--verbose"]);
+fn asks_for_the_key(sandbox: impl Fn() -> ServerSandbox) {
+    let refused = |sandbox: &ServerSandbox, key: &str| {
+        sandbox.manual("pump.pdf", 1);
+        let done = sandbox.run(&["pump.pdf", "--verbose"]);
         assert_eq!(done.code, 1, "{}", done.err);
-        assert!(done.err.contains("wants another API key"), "{}", done.err);
+        assert!(done.err.contains("rejected the API key"), "{}", done.err);
         assert!(done.err.contains("WEAVIATE_API_KEY"), "{}", done.err);
         assert!(!done.err.contains("model open"), "{}", done.err);
         hides_the_key(&done, key);
     };
-    refused(&shelf(), KEY);
+    refused(&sandbox(), KEY);
     refused(
-        &shelf().with("WEAVIATE_API_KEY", "a-wrong-one"),
+        &sandbox().with("WEAVIATE_API_KEY", "a-wrong-one"),
         "a-wrong-one",
     );
-    let by_variable = shelf().with("WEAVIATE_API_KEY", KEY);
-    let by_file = shelf().with("INGEST_STORE_KEY_FILE", "key");
+    let by_variable = sandbox().with("WEAVIATE_API_KEY", KEY);
+    let by_file = sandbox().with("INGEST_STORE_KEY_FILE", "key");
     by_file.write("key", format!("{KEY}\n").as_bytes());
     for open in [by_variable, by_file] {
         open.manual("pump.pdf", 2);
@@ -59,14 +59,14 @@ fn asks_for_the_key(shelf: impl Fn() -> Shelf) {
 #[test]
 fn a_key_opens_and_is_never_shown() {
     let server = Server::with(&locked());
-    asks_for_the_key(|| Shelf::at(&server.url()));
+    asks_for_the_key(|| ServerSandbox::at(&server.url()));
 }
 
 #[test]
 fn a_key_does_not_go_unencrypted_to_another_machine() {
     // Nobody is there: what is refused is refused before anything is sent.
-    let shelf = Shelf::at("http://192.0.2.7:8080").with("WEAVIATE_API_KEY", KEY);
-    let done = shelf.run(&["list"]);
+    let sandbox = ServerSandbox::at("http://192.0.2.7:8080").with("WEAVIATE_API_KEY", KEY);
+    let done = sandbox.run(&["list"]);
     assert_eq!(done.code, 1);
     assert!(done.err.contains("would go unencrypted"), "{}", done.err);
     assert!(done.err.contains("store.key_over_http"), "{}", done.err);
@@ -75,8 +75,8 @@ fn a_key_does_not_go_unencrypted_to_another_machine() {
 
 #[test]
 fn an_address_with_a_password_is_refused_and_not_repeated() {
-    let shelf = Shelf::at(&format!("http://me:{KEY}@127.0.0.1:1"));
-    let done = shelf.run(&["list"]);
+    let sandbox = ServerSandbox::at(&format!("http://me:{KEY}@127.0.0.1:1"));
+    let done = sandbox.run(&["list"]);
     assert_eq!(done.code, 64, "{}", done.err);
     assert!(done.err.contains("WEAVIATE_API_KEY"), "{}", done.err);
     hides_the_key(&done, KEY);
@@ -100,22 +100,22 @@ fn tls_wants_the_authority_that_signed() {
     std::fs::write(path("server.key"), key.serialize_pem()).unwrap();
     let server = Server::over_tls(&path("server.pem"), &path("server.key"), &locked());
     let ca = path("authority.pem").display().to_string();
-    asks_for_the_key(|| Shelf::at(&server.url()).with("INGEST_STORE_CA_FILE", &ca));
-    let stranger = Shelf::at(&server.url()).with("WEAVIATE_API_KEY", KEY);
+    asks_for_the_key(|| ServerSandbox::at(&server.url()).with("INGEST_STORE_CA_FILE", &ca));
+    let stranger = ServerSandbox::at(&server.url()).with("WEAVIATE_API_KEY", KEY);
     let done = stranger.run(&["list"]);
     assert_eq!(done.code, 1);
     assert!(done.err.contains("certificate"), "{}", done.err);
     assert!(done.err.contains("store.ca_file"), "{}", done.err);
-    for (file, says) in [
+    for (file, expected) in [
         ("none.pem", "No such file"),
-        ("server.key", "holds no certificate"),
+        ("server.key", "contains no certificate"),
     ] {
         let file = path(file).display().to_string();
-        let done = Shelf::at(&server.url())
+        let done = ServerSandbox::at(&server.url())
             .with("INGEST_STORE_CA_FILE", &file)
             .run(&["list"]);
         assert!(
-            done.err.contains(says) && done.err.contains(&file),
+            done.err.contains(expected) && done.err.contains(&file),
             "{}",
             done.err
         );
@@ -124,8 +124,8 @@ fn tls_wants_the_authority_that_signed() {
 
 #[test]
 fn a_key_that_nobody_asked_for_is_refused_by_the_server_and_not_shown() {
-    let shelf = Shelf::at(&shared().url()).with("WEAVIATE_API_KEY", KEY);
-    let done = shelf.run(&["list"]);
+    let sandbox = ServerSandbox::at(&shared().url()).with("WEAVIATE_API_KEY", KEY);
+    let done = sandbox.run(&["list"]);
     assert_eq!(done.code, 1);
     assert!(
         done.err.contains("no authentication scheme is configured"),

@@ -8,16 +8,16 @@ mod cluster;
 #[path = "../cli/desk.rs"]
 #[allow(dead_code, reason = "this binary uses its part")]
 mod desk;
-#[path = "../store_contract/making.rs"]
+mod failures;
+#[path = "../store_contract/fixtures.rs"]
 #[allow(dead_code, reason = "this binary uses its part")]
-mod making;
-mod moving;
+mod fixtures;
+mod interop;
+mod library;
 mod outbox;
 #[path = "../support/pdf.rs"]
 mod pdf;
 mod recall;
 #[path = "../support/weaviate.rs"]
 mod server;
-mod shelf;
-mod trouble;
-mod witness;
+mod sync;

@@ -2,9 +2,9 @@
 
 use ingest::store::{Config, Index, TopK};
 
-use crate::making::{DIM, page, prepared, profile, put, rows, scope, upsert_manual};
+use crate::fixtures::{DIM, page, prepared, profile, put, rows, scope, upsert_manual};
+use crate::library::config;
 use crate::server::shared;
-use crate::shelf::config;
 
 #[test]
 fn few_pages_and_filters_find_the_same_as_comparing_all() {
@@ -32,12 +32,12 @@ fn few_pages_and_filters_find_the_same_as_comparing_all() {
                         exact: true,
                         ..TopK::new(count)
                     };
-                    let truth = store.visual(&query, &scope, exact).unwrap();
+                    let expected = store.visual(&query, &scope, exact).unwrap();
                     let found = store.visual(&query, &scope, TopK::new(count)).unwrap();
                     let ids = |hits: &[ingest::store::Hit]| {
                         hits.iter().map(|hit| hit.id.clone()).collect::<Vec<_>>()
                     };
-                    assert_eq!(ids(&found), ids(&truth), "{index:?} {scope:?} {count}");
+                    assert_eq!(ids(&found), ids(&expected), "{index:?} {scope:?} {count}");
                 }
             }
         }

@@ -3,7 +3,7 @@
 use ingest::page::{Annotation, Description, Identifier, Outcome};
 use ingest::store::{Scope, Store, StoredPage, TextField, TopK, VectorUpdate};
 
-use crate::making::{all, found, page, put, upsert_manual};
+use crate::fixtures::{all, found, page, put, upsert_manual};
 
 pub(crate) fn words_find_identifiers(store: &dyn Store) {
     upsert_manual(store, "pump.pdf");

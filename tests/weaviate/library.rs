@@ -21,7 +21,7 @@ pub(crate) fn config(url: &str) -> Config {
     Config {
         collection: new_name(),
         timeout_s: 60,
-        ..Config::at(url.parse::<Address>().unwrap())
+        ..Config::new(url.parse::<Address>().unwrap())
     }
 }
 
@@ -36,14 +36,14 @@ pub(crate) fn client() -> reqwest::blocking::Client {
     reqwest::blocking::Client::new()
 }
 
-pub(crate) struct Shelf {
+pub(crate) struct ServerSandbox {
     desk: Desk,
     pub(crate) url: String,
     pub(crate) collection: String,
 }
 
 /// A shelf is a desk for everything else.
-impl std::ops::Deref for Shelf {
+impl std::ops::Deref for ServerSandbox {
     type Target = Desk;
 
     fn deref(&self) -> &Desk {
@@ -51,7 +51,7 @@ impl std::ops::Deref for Shelf {
     }
 }
 
-impl Shelf {
+impl ServerSandbox {
     /// Works with the tiny ColQwen2.5 and a collection of its own.
     pub(crate) fn at(url: &str) -> Self {
         let collection = new_name();
@@ -68,7 +68,7 @@ impl Shelf {
     pub(crate) fn config(&self) -> Config {
         Config {
             collection: self.collection.clone(),
-            ..Config::at(self.url.parse().unwrap())
+            ..Config::new(self.url.parse().unwrap())
         }
     }
 

@@ -9,9 +9,9 @@ use ingest::store::{Config, ManualCard, Scope, StoredPage, TextField, TopK, Vect
 use ingest::vectors::MultiVector;
 use serde_json::{Value, json};
 
-use crate::making::{DIM, all, page, prepared, profile, put, rows, upsert_manual, vectors};
+use crate::fixtures::{DIM, all, page, prepared, profile, put, rows, upsert_manual, vectors};
+use crate::library::{config, reader};
 use crate::server::{shared, tool};
-use crate::shelf::{config, reader};
 
 /// Connects, and leaves `pages` and `given` behind.
 const PROLOGUE: &str = r#"
@@ -37,9 +37,9 @@ fn ask(config: &Config, script: &str, given: &Value) -> Value {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), given.to_string()).unwrap();
     let path = file.path().to_str().unwrap();
-    let said = python(&script, &[&port, &grpc, &config.collection, path]);
-    serde_json::from_str(said.lines().last().unwrap_or_default())
-        .unwrap_or_else(|e| panic!("{e}: {said}"))
+    let output = python(&script, &[&port, &grpc, &config.collection, path]);
+    serde_json::from_str(output.lines().last().unwrap_or_default())
+        .unwrap_or_else(|e| panic!("{e}: {output}"))
 }
 
 /// Runs a script with Python and Weaviate's own client; gives what it prints.

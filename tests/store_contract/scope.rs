@@ -2,7 +2,7 @@
 
 use ingest::store::{Scope, Store, TextField, TopK};
 
-use crate::making::{DIM, page, put, rows, scope, upsert_manual};
+use crate::fixtures::{DIM, page, put, rows, scope, upsert_manual};
 
 pub(crate) fn a_scope_narrows_both_searches(store: &dyn Store) {
     for manual in ["a.pdf", "b.pdf"] {

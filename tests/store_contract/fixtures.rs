@@ -78,7 +78,7 @@ pub(crate) fn upsert_manual(store: &dyn Store, manual: &str) {
 }
 
 pub(crate) fn config(url: &Path) -> Config {
-    Config::at(Address::File(url.to_owned()))
+    Config::new(Address::File(url.to_owned()))
 }
 
 /// The path of a store that is a file.
@@ -97,14 +97,14 @@ pub(crate) fn prepared(config: &Config, profile: &Profile) -> Opened {
 }
 
 pub(crate) fn put(store: &dyn Store, pages: &[StoredPage]) {
-    for (id, verdict) in store.upsert(pages).unwrap() {
-        assert_eq!(verdict, Ok(WriteOutcome::Stored), "{id}");
+    for (id, outcome) in store.upsert(pages).unwrap() {
+        assert_eq!(outcome, Ok(WriteOutcome::Stored), "{id}");
     }
 }
 
 pub(crate) fn numbers(store: &dyn Store, manual: &str) -> Vec<u32> {
-    let known = store.fingerprints(&ManualId::new(manual)).unwrap();
-    known.iter().map(|page| page.number).collect()
+    let fingerprints = store.fingerprints(&ManualId::new(manual)).unwrap();
+    fingerprints.iter().map(|page| page.number).collect()
 }
 
 pub(crate) fn all(store: &dyn Store) -> Vec<StoredPage> {

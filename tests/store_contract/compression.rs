@@ -5,7 +5,7 @@ use ingest::store::{
 };
 use ingest::vectors::{MultiVector, max_sim};
 
-use crate::making::{
+use crate::fixtures::{
     DIM, all, config, numbers, page, prepared, profile, put, rows, upsert_manual, vectors,
 };
 
@@ -68,7 +68,8 @@ fn fewer_bits_are_fewer_bytes_and_what_is_scored_is_what_is_kept() {
         let least = [20, 17, 5][precision as usize];
         assert!(same >= least, "{}: {same} of 20", precision.name());
         // Copied into another file of the same kind, nothing changes any more.
-        config = crate::making::config(&folder.path().join(format!("{}.again", precision.name())));
+        config =
+            crate::fixtures::config(&folder.path().join(format!("{}.again", precision.name())));
         config.precision = Some(precision);
         let again = prepared(&config, &profile()).store;
         upsert_manual(&*again, "pump.pdf");

@@ -1,4 +1,4 @@
-//! Pages to store, small enough to work out by hand.
+//! Fixtures: small pages, stores and helpers.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -21,7 +21,7 @@ pub(crate) fn profile() -> Profile {
     }
 }
 
-/// Unit rows that look random; the same for the same seed.
+/// Pseudo-random unit rows, deterministic by seed.
 pub(crate) fn rows(n: usize, dim: usize, seed: u64) -> MultiVector {
     let mut state = seed.wrapping_add(7).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut next = || {
@@ -81,7 +81,7 @@ pub(crate) fn config(url: &Path) -> Config {
     Config::new(Address::File(url.to_owned()))
 }
 
-/// The path of a store that is a file.
+/// The path of a file store.
 pub(crate) fn file(config: &Config) -> &Path {
     match &config.url {
         Address::File(path) => path,
@@ -89,7 +89,7 @@ pub(crate) fn file(config: &Config) -> &Path {
     }
 }
 
-/// Opens a store for writing and makes it ready for pages of `profile`.
+/// Opens a store for writing and prepares it for pages of `profile`.
 pub(crate) fn prepared(config: &Config, profile: &Profile) -> Opened {
     let opened = open(config, CollectionSelector::Profile(profile), Mode::Write).unwrap();
     opened.store.prepare(profile).unwrap();

@@ -1,4 +1,4 @@
-//! Three nodes: one dies, everything goes on, it returns, and all three agree.
+//! Cluster of three nodes: one is killed and restarted; runs continue, and all replicas agree at the end.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -8,8 +8,8 @@ use serde_json::Value;
 use crate::library::{ServerSandbox, client};
 use crate::server::Cluster;
 
-/// Pages that a node holds by itself.
-fn held(url: &str, node: &str, collection: &str, ids: &[String]) -> usize {
+/// Number of pages stored on one node.
+fn pages_on_node(url: &str, node: &str, collection: &str, ids: &[String]) -> usize {
     let client = client();
     let has = |id: &&String| {
         let url = format!("{url}/v1/objects/{collection}/{id}?node_name={node}");
@@ -22,10 +22,10 @@ fn held(url: &str, node: &str, collection: &str, ids: &[String]) -> usize {
 }
 
 #[test]
-fn a_node_dies_and_returns() {
+fn lost_node_catches_up_after_restart() {
     let mut cluster = Cluster::of_three();
     let urls: Vec<String> = cluster.nodes.iter().map(|node| node.url()).collect();
-    // A write that begins just when a node dies may hang until its time is over; then the next node is asked.
+    // A write that starts just when a node dies may hang until its timeout; then the next node is used.
     let sandbox = ServerSandbox::at(&urls.join(","))
         .with("INGEST_STORE_REPLICATION", "3")
         .with("INGEST_STORE_TIMEOUT_S", "15");
@@ -34,7 +34,7 @@ fn a_node_dies_and_returns() {
     sandbox.manual("after.pdf", 8);
     let first = sandbox.run(&["before.pdf"]);
     assert_eq!(first.code, 0, "{}", first.err);
-    // The node that we talk to dies while pages are under way.
+    // The current node is killed while pages are in flight.
     let run = sandbox.start(&["during.pdf", "--json", "--batch-size", "1"]);
     sandbox.wait_for("during.pdf");
     cluster.nodes[0].kill();
@@ -58,14 +58,14 @@ fn a_node_dies_and_returns() {
     let start = Instant::now();
     let nodes = ["node1", "node2", "node3"];
     loop {
-        let counts = nodes.map(|node| held(&urls[1], node, &sandbox.collection, &ids));
+        let counts = nodes.map(|node| pages_on_node(&urls[1], node, &sandbox.collection, &ids));
         if counts == [56; 3] {
             break;
         }
         assert!(start.elapsed() < Duration::from_secs(240), "{counts:?}");
         sleep(Duration::from_secs(2));
     }
-    // The node that returned serves as before.
+    // The restarted node serves as before.
     let again = sandbox.run(&["before.pdf", "during.pdf", "after.pdf", "--json"]);
     assert_eq!(again.code, 0, "{}", again.err);
     assert_eq!(ServerSandbox::total(&again.json(), "unchanged"), 56);

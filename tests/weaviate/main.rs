@@ -1,5 +1,5 @@
-//! The Weaviate store beyond the contract, on real servers: who may come in, what goes wrong, what must not be lost, how
-//! pages move, and whether Weaviate's own client sees what we see.
+//! Weaviate store on real servers, beyond the contract: access, failures, outbox, sync, clusters, recall, and
+//! interoperation with the official client.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 

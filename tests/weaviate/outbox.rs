@@ -1,4 +1,4 @@
-//! Nothing is lost: servers that go and come, runs that are killed, and runs without a server.
+//! Outbox: server outages, killed runs, and offline runs lose no page.
 
 use std::process::Child;
 use std::thread::sleep;
@@ -24,8 +24,8 @@ fn filled(sandbox: ServerSandbox) -> ServerSandbox {
     sandbox
 }
 
-/// What a run that nobody disturbed leaves behind.
-fn undisturbed() -> (u64, Vec<serde_json::Value>) {
+/// The contents after one undisturbed run.
+fn contents_of_one_run() -> (u64, Vec<serde_json::Value>) {
     let sandbox = filled(ServerSandbox::at(&shared().url()));
     let done = sandbox.run(&ALL);
     assert_eq!(done.code, 0, "{}", done.err);
@@ -37,7 +37,7 @@ fn finish(child: Child) -> Done {
 }
 
 #[test]
-fn offline_pages_wait_and_sync_sends_them() {
+fn offline_pages_are_queued_until_sync() {
     let mut server = Server::start();
     let sandbox = filled(ServerSandbox::at(&server.url()));
     server.kill();
@@ -49,7 +49,7 @@ fn offline_pages_wait_and_sync_sends_them() {
         (waiting, ServerSandbox::total(&report, "stored")),
         (PAGES, 0)
     );
-    // The same again: what waits is known, nothing is embedded twice.
+    // Again: queued pages are known, nothing is embedded twice.
     let again = sandbox.run(&[&ALL[..], &["--offline", "--json"]].concat());
     assert_eq!(ServerSandbox::total(&again.json(), "unchanged"), PAGES);
     let sent = sandbox.run(&["sync"]);
@@ -63,7 +63,7 @@ fn offline_pages_wait_and_sync_sends_them() {
         "{}",
         sent.err
     );
-    assert_eq!(sandbox.contents(), undisturbed());
+    assert_eq!(sandbox.contents(), contents_of_one_run());
     let sent = sandbox.run(&["sync"]);
     assert!(
         sent.code == 0 && !sent.err.contains("waited"),
@@ -73,7 +73,7 @@ fn offline_pages_wait_and_sync_sends_them() {
 }
 
 #[test]
-fn an_offline_run_of_a_shorter_file_takes_the_rest_away_later() {
+fn offline_run_of_a_shorter_file_removes_the_rest_on_sync() {
     let sandbox = filled(ServerSandbox::at(&shared().url()));
     assert_eq!(sandbox.run(&["m0.pdf", "m1.pdf"]).code, 0);
     sandbox.manual("m0.pdf", 3);
@@ -84,7 +84,7 @@ fn an_offline_run_of_a_shorter_file_takes_the_rest_away_later() {
 }
 
 #[test]
-fn an_offline_run_does_not_overwrite_another_manual_of_the_same_name() {
+fn offline_run_does_not_overwrite_another_manual_of_the_same_name() {
     let sandbox = ServerSandbox::at(&shared().url());
     sandbox.manual("pump.pdf", 4);
     assert_eq!(sandbox.run(&["pump.pdf"]).code, 0);
@@ -103,7 +103,7 @@ fn an_offline_run_does_not_overwrite_another_manual_of_the_same_name() {
 }
 
 #[test]
-fn pages_of_another_model_wait_and_the_way_out_is_told() {
+fn queued_pages_of_another_model_are_reported_with_a_command() {
     let sandbox = ServerSandbox::at(&shared().url());
     sandbox.manual("a.pdf", 2);
     assert_eq!(sandbox.run(&["a.pdf"]).code, 0);
@@ -125,7 +125,7 @@ fn pages_of_another_model_wait_and_the_way_out_is_told() {
 }
 
 #[test]
-fn a_server_killed_during_the_run_and_back_after_it() {
+fn pages_are_queued_when_the_server_is_killed() {
     let mut server = Server::start();
     let sandbox = filled(ServerSandbox::at(&server.url()));
     assert_eq!(sandbox.run(&["m0.pdf"]).code, 0);
@@ -143,14 +143,14 @@ fn a_server_killed_during_the_run_and_back_after_it() {
     assert!(stored + waiting == 20 && waiting > 0, "{report}");
     assert_eq!(outcome(&report, "m2.pdf")["failed"], serde_json::json!([]));
     server.restart();
-    // The next run sends what waits.
+    // The next run flushes the queue.
     let next = sandbox.run(&ALL);
     assert_eq!(next.code, 0, "{}", next.err);
-    assert_eq!(sandbox.contents(), undisturbed());
+    assert_eq!(sandbox.contents(), contents_of_one_run());
 }
 
 #[test]
-fn a_server_killed_and_back_during_the_run() {
+fn run_continues_after_a_server_restart() {
     let mut server = Server::start();
     let sandbox = filled(ServerSandbox::at(&server.url()));
     sandbox.manual("long.pdf", 60);
@@ -183,10 +183,10 @@ fn a_server_killed_and_back_during_the_run() {
 }
 
 #[test]
-fn a_run_killed_many_times_leaves_every_page_once() {
+fn killed_runs_store_every_page_once() {
     let sandbox = filled(ServerSandbox::at(&shared().url()));
     let start = Instant::now();
-    let calm = undisturbed();
+    let undisturbed = contents_of_one_run();
     let whole = start.elapsed().min(Duration::from_secs(20));
     let mut moment = 7u32;
     for _ in 0..8 {
@@ -198,11 +198,11 @@ fn a_run_killed_many_times_leaves_every_page_once() {
     }
     let last = sandbox.run(&ALL);
     assert_eq!(last.code, 0, "{}", last.err);
-    assert_eq!(sandbox.contents(), calm);
+    assert_eq!(sandbox.contents(), undisturbed);
 }
 
 #[test]
-fn a_shorter_manual_loses_its_last_pages_and_one_can_be_removed() {
+fn shorter_manual_loses_its_last_pages_and_manuals_can_be_removed() {
     let sandbox = filled(ServerSandbox::at(&shared().url()));
     assert_eq!(sandbox.run(&ALL).code, 0);
     sandbox.manual("m1.pdf", 4);
@@ -218,7 +218,7 @@ fn a_shorter_manual_loses_its_last_pages_and_one_can_be_removed() {
 }
 
 #[test]
-fn a_removal_while_the_server_is_away_happens_later() {
+fn removal_during_an_outage_is_deferred() {
     let mut server = Server::start();
     let config = config(&server.url());
     let store = prepared(&config, &profile()).store;
@@ -228,7 +228,7 @@ fn a_removal_while_the_server_is_away_happens_later() {
     server.kill();
     let manual = ManualId::new("a.pdf");
     store.remove(&manual, &"4-".parse().unwrap()).unwrap();
-    // Page 2 changes in words only, page 7 is new.
+    // Page 2 changes its text only, page 7 is new.
     let changed = StoredPage {
         text: "new words".to_owned(),
         vectors: VectorUpdate::Keep,
@@ -244,8 +244,8 @@ fn a_removal_while_the_server_is_away_happens_later() {
     assert_eq!(found(store.as_ref(), "new words"), [2]);
 }
 
-/// How many of the pages an ordinary search can find.
-fn findable(store: &dyn Store) -> usize {
+/// Number of pages that an approximate search finds.
+fn indexed_pages(store: &dyn Store) -> usize {
     let top_k = TopK::new(1_000);
     store
         .visual(&rows(1, DIM, 4), &Scope::default(), top_k)
@@ -254,7 +254,7 @@ fn findable(store: &dyn Store) -> usize {
 }
 
 #[test]
-fn what_a_killed_server_forgot_is_put_back() {
+fn repair_restores_lost_index_entries() {
     for index in [Index::Muvera, Index::Raw] {
         let mut server = Server::start();
         let config = Config {
@@ -267,18 +267,18 @@ fn what_a_killed_server_forgot_is_put_back() {
         put(store.as_ref(), &pages[..20]);
         put(store.as_ref(), &pages[20..]);
         server.restart();
-        // Only this defect makes the repair necessary: when it is gone, so should the repair be.
+        // The repair exists only for this bug of the server: remove both when it is fixed.
         if index == Index::Muvera {
             assert!(
-                findable(store.as_ref()) < 40,
-                "the server has forgotten nothing"
+                indexed_pages(store.as_ref()) < 40,
+                "the server has lost no index entries"
             );
         }
-        let forgotten = 40 - findable(store.as_ref()) as u64;
+        let lost = 40 - indexed_pages(store.as_ref()) as u64;
         let server_index = store.index().unwrap();
         let repaired = server_index.repair(&store.cards().unwrap()).unwrap();
-        assert!(repaired >= forgotten, "{index:?}");
-        assert_eq!(findable(store.as_ref()), 40, "{index:?}");
+        assert!(repaired >= lost, "{index:?}");
+        assert_eq!(indexed_pages(store.as_ref()), 40, "{index:?}");
         assert_eq!(all(store.as_ref()), pages, "{index:?}");
         assert_eq!(
             server_index.repair(&store.cards().unwrap()).unwrap(),
@@ -289,7 +289,7 @@ fn what_a_killed_server_forgot_is_put_back() {
 }
 
 #[test]
-fn a_run_that_saw_the_server_die_puts_back_by_itself() {
+fn flush_repairs_the_index_after_a_lost_node() {
     let mut server = Server::start();
     let config = Config {
         index: Some(Index::Muvera),
@@ -308,5 +308,5 @@ fn a_run_that_saw_the_server_die_puts_back_by_itself() {
     );
     server.restart();
     assert_eq!(store.outbox().unwrap().flush().unwrap().len(), 10);
-    assert_eq!(findable(store.as_ref()), 30);
+    assert_eq!(indexed_pages(store.as_ref()), 30);
 }

@@ -1,4 +1,4 @@
-//! A small `-k` or a filter loses nothing: more candidates are asked for than pages are wanted.
+//! Recall of approximate search: with oversampling, a small `k` and filters miss nothing.
 
 use ingest::store::{Config, Index, TopK};
 
@@ -7,7 +7,7 @@ use crate::library::config;
 use crate::server::shared;
 
 #[test]
-fn few_pages_and_filters_find_the_same_as_comparing_all() {
+fn small_k_and_filters_equal_exact_search() {
     for index in [Index::Muvera, Index::Raw] {
         let config = Config {
             index: Some(index),

@@ -1,4 +1,4 @@
-//! Pages move between stores and lose nothing on the way.
+//! Sync: copies between stores are lossless.
 
 use ingest::store::{
     Address, CollectionSelector, Config, Index, Mode, Quantiser, Scope, StoredPage, TopK, open,
@@ -8,7 +8,7 @@ use crate::fixtures::{DIM, all, page, prepared, profile, put, rows, upsert_manua
 use crate::library::{ServerSandbox, client, config, reader};
 use crate::server::shared;
 
-/// Manual pages of every kind: blank, labelled, without a picture, with letters of many languages.
+/// Pages of every kind: blank, labelled, without a thumbnail, with non-ASCII text.
 fn pages(manual: &str, count: u32) -> Vec<StoredPage> {
     let special = |n: u32, page: StoredPage| match n % 4 {
         0 => StoredPage {
@@ -30,7 +30,7 @@ fn pages(manual: &str, count: u32) -> Vec<StoredPage> {
 }
 
 #[test]
-fn to_a_server_and_back_nothing_changes() {
+fn sync_round_trip_is_lossless() {
     let sandbox = ServerSandbox::at(&shared().url());
     let file = |name: &str| Config::new(Address::File(sandbox.path(name)));
     let library = file("library.db");
@@ -51,7 +51,7 @@ fn to_a_server_and_back_nothing_changes() {
     ]);
     assert_eq!(there.code, 0, "{}", there.err);
     assert_eq!(ServerSandbox::total(&there.json(), "stored"), 80);
-    // Again: nothing travels.
+    // Again: nothing is sent.
     let again = sandbox
         .run(&["sync", "--from", "library.db", "--json"])
         .json();
@@ -69,7 +69,7 @@ fn to_a_server_and_back_nothing_changes() {
 }
 
 #[test]
-fn what_the_source_lost_the_target_loses_and_what_changed_goes_again() {
+fn sync_propagates_removals_and_changes() {
     let sandbox = ServerSandbox::at(&shared().url());
     let library = Config::new(Address::File(sandbox.path("library.db")));
     let store = prepared(&library, &profile()).store;
@@ -107,7 +107,7 @@ fn what_the_source_lost_the_target_loses_and_what_changed_goes_again() {
 }
 
 #[test]
-fn from_raw_to_every_other_index() {
+fn sync_from_raw_to_every_index() {
     let raw = config(&shared().url());
     let store = prepared(&raw, &profile()).store;
     upsert_manual(store.as_ref(), "a.pdf");
@@ -153,7 +153,7 @@ fn from_raw_to_every_other_index() {
             .unwrap()
             .store;
         assert_eq!(all(moved.as_ref()), all(store.as_ref()));
-        // Scores are exact, whatever the index keeps.
+        // Scores are exact with any quantiser.
         for hit in moved
             .visual(&query, &Scope::default(), TopK::new(10))
             .unwrap()
@@ -170,7 +170,7 @@ fn from_raw_to_every_other_index() {
 }
 
 #[test]
-fn two_manuals_of_one_name_are_not_mixed() {
+fn sync_rejects_another_manual_of_the_same_name() {
     let sandbox = ServerSandbox::at(&shared().url());
     for (folder, pages) in [("x", 3), ("y", 5)] {
         let manual = format!("{folder}/pump.pdf");
@@ -191,7 +191,7 @@ fn two_manuals_of_one_name_are_not_mixed() {
 }
 
 #[test]
-fn a_benchmark_on_a_server_leaves_no_collection_behind() {
+fn benchmark_leaves_no_collection_on_the_server() {
     let sandbox = ServerSandbox::at(&shared().url());
     sandbox.manual("a.pdf", 3);
     assert_eq!(sandbox.run(&["a.pdf"]).code, 0);
@@ -211,7 +211,7 @@ fn a_benchmark_on_a_server_leaves_no_collection_behind() {
 }
 
 #[test]
-fn one_store_is_not_copied_onto_itself() {
+fn sync_onto_itself_is_rejected() {
     let sandbox = ServerSandbox::at(&shared().url());
     let done = sandbox.run(&["sync", "--to", &sandbox.url]);
     assert_eq!(done.code, 64, "{}", done.err);

@@ -170,24 +170,24 @@ impl OutboxStore {
     /// The queue; opens or creates its file.
     fn open_queue(&self) -> Result<&Sqlite, Error> {
         let open_lock = lock(&self.open_lock);
-        if let Some(file) = self.queue.get() {
-            return Ok(file);
+        if let Some(queue) = self.queue.get() {
+            return Ok(queue);
         }
         let profile = self.remote.as_ref().and_then(Weaviate::profile);
         let empty = || Error::open(&self.path.display().to_string(), "no model is known yet");
         let profile = profile.ok_or_else(empty)?;
-        let file = Sqlite::outbox(&self.path, CollectionSelector::Profile(&profile))?;
-        file.prepare(&profile)?;
-        let file = self.queue.get_or_init(|| file);
+        let queue = Sqlite::outbox(&self.path, CollectionSelector::Profile(&profile))?;
+        queue.prepare(&profile)?;
+        let queue = self.queue.get_or_init(|| queue);
         drop(open_lock);
-        Ok(file)
+        Ok(queue)
     }
 
     /// The store that searches and lists read from.
     fn read_target(&self) -> Result<&dyn Store, Error> {
         match &self.remote {
             Some(remote) => Ok(remote),
-            None => self.open_queue().map(|file| file as &dyn Store),
+            None => self.open_queue().map(|queue| queue as &dyn Store),
         }
     }
 }
@@ -198,18 +198,18 @@ impl Writer for OutboxStore {
             remote.prepare(profile)?;
         }
         // An outbox that was opened before the model was known now selects the collection of that model.
-        self.queue().map_or(Ok(()), |file| file.prepare(profile))
+        self.queue().map_or(Ok(()), |queue| queue.prepare(profile))
     }
 
     fn upsert_manual(&self, card: &ManualCard) -> Result<(), Error> {
         lock(&self.cards).insert(card.id.clone(), card.clone());
         match self.try_remote(|remote| remote.upsert_manual(card))? {
             Some(()) => self.drop_superseded(card),
-            None => self.enqueue(|file| {
-                file.upsert_manual(card)?;
+            None => self.enqueue(|queue| {
+                queue.upsert_manual(card)?;
                 // Offline it is unknown whether the server has more pages than the file has now.
                 match self.remote {
-                    None => file.defer_removal(&card.id, &PageSet::from(card.pages + 1)),
+                    None => queue.defer_removal(&card.id, &PageSet::from(card.pages + 1)),
                     Some(_) => Ok(()),
                 }
             }),
@@ -228,27 +228,27 @@ impl Writer for OutboxStore {
         let Some(outcomes) = self.try_remote(|remote| remote.upsert(pages))? else {
             return self.defer_pages(pages);
         };
-        if let Some(file) = self.queue()
-            && file.page_count()? > 0
+        if let Some(queue) = self.queue()
+            && queue.page_count()? > 0
         {
             // An older version of the same page must not be sent later.
-            self.dequeue(file, &outcomes)?;
+            self.dequeue(queue, &outcomes)?;
         }
         Ok(outcomes)
     }
 
     fn remove(&self, manual: &ManualId, pages: &PageSet) -> Result<u64, Error> {
         let from_queue = match self.queue() {
-            Some(file) => {
+            Some(queue) => {
                 let _guard = lock(&self.file_lock);
-                file.remove(manual, pages)?
+                queue.remove(manual, pages)?
             }
             None => 0,
         };
         match self.try_remote(|remote| remote.remove(manual, pages))? {
             Some(removed) => Ok(removed + from_queue),
             None => self
-                .enqueue(|file| file.defer_removal(manual, pages))
+                .enqueue(|queue| queue.defer_removal(manual, pages))
                 .map(|()| from_queue),
         }
     }
@@ -265,7 +265,7 @@ impl Writer for OutboxStore {
 impl Outbox for OutboxStore {
     fn pending(&self) -> Result<usize, Error> {
         match self.queue.get() {
-            Some(file) => file.page_count(),
+            Some(queue) => queue.page_count(),
             None if self.path.exists() => Err(Error::Locked {
                 location: self.path.display().to_string(),
             }),

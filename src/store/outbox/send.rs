@@ -15,10 +15,10 @@ impl OutboxStore {
         &self,
         work: impl FnOnce(&Sqlite) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let file = self.open_queue()?;
+        let queue = self.open_queue()?;
         let result = {
             let _guard = lock(&self.file_lock);
-            work(file)
+            work(queue)
         };
         self.has_unsent.store(true, Ordering::Relaxed);
         result
@@ -29,13 +29,13 @@ impl OutboxStore {
         &self,
         pages: &[StoredPage],
     ) -> Result<Vec<Page<WriteOutcome>>, Error> {
-        let mut outcomes = self.enqueue(|file| {
+        let mut outcomes = self.enqueue(|queue| {
             for page in pages {
                 if let Some(card) = lock(&self.cards).get(&page.id.manual) {
-                    file.upsert_manual(card)?;
+                    queue.upsert_manual(card)?;
                 }
             }
-            file.upsert(pages)
+            queue.upsert(pages)
         })?;
         let why = Arc::clone(&lock(&self.backoff).why);
         for (_, outcome) in &mut outcomes {
@@ -49,79 +49,84 @@ impl OutboxStore {
     /// Removes pages that reached the server from the queue.
     pub(super) fn dequeue(
         &self,
-        file: &Sqlite,
+        queue: &Sqlite,
         outcomes: &[Page<WriteOutcome>],
     ) -> Result<(), Error> {
         let _guard = lock(&self.file_lock);
         for (id, outcome) in outcomes {
             // A rejected page stays queued: nothing is discarded silently.
             if outcome.is_ok() {
-                file.remove(&id.manual, &PageSet::of([id.number]))?;
+                queue.remove(&id.manual, &PageSet::of([id.number]))?;
             }
         }
         Ok(())
     }
 
     /// Sends the queue, except manuals whose name belongs to another manual on the server.
-    fn send_queued(&self, remote: &Weaviate, file: &Sqlite) -> Result<(), Error> {
+    fn send_queued(&self, remote: &Weaviate, queue: &Sqlite) -> Result<(), Error> {
         let remote_cards = remote.cards()?;
         let is_conflicting = |card: &&ManualCard| {
             remote_cards
                 .iter()
                 .any(|t| t.id == card.id && t.is_another(card))
         };
-        let cards = file.cards()?;
+        let cards = queue.cards()?;
         let (conflicting, cards): (Vec<&ManualCard>, Vec<&ManualCard>) =
             cards.iter().partition(is_conflicting);
         for card in &conflicting {
-            self.report_name_conflict(file, card)?;
+            self.report_name_conflict(queue, card)?;
         }
-        for (number, manual, pages) in file.deferred_removals()? {
+        for (number, manual, pages) in queue.deferred_removals()? {
             if conflicting.iter().all(|card| card.id != manual) {
                 remote.remove(&manual, &pages)?;
-                file.complete_removal(number)?;
+                queue.complete_removal(number)?;
             }
         }
         for card in &cards {
             remote.upsert_manual(card)?;
-            self.send_pages(remote, file, card)?;
+            self.send_pages(remote, queue, card)?;
         }
         let _guard = lock(&self.file_lock);
-        file.compact(&cards)
+        queue.compact(&cards)
     }
 
-    fn send_pages(&self, remote: &Weaviate, file: &Sqlite, card: &ManualCard) -> Result<(), Error> {
+    fn send_pages(
+        &self,
+        remote: &Weaviate,
+        queue: &Sqlite,
+        card: &ManualCard,
+    ) -> Result<(), Error> {
         let mut batch = Batch::default();
         let scope = Scope {
             manual: Some(card.id.clone()),
             ..Scope::default()
         };
-        for page in file.scan(&scope)? {
+        for page in queue.scan(&scope)? {
             batch.push(page?);
             if batch.bytes >= remote.batch_policy().target_bytes {
-                self.send_batch(remote, file, std::mem::take(&mut batch))?;
+                self.send_batch(remote, queue, std::mem::take(&mut batch))?;
             }
         }
-        self.send_batch(remote, file, batch)
+        self.send_batch(remote, queue, batch)
     }
 
-    fn send_batch(&self, remote: &Weaviate, file: &Sqlite, batch: Batch) -> Result<(), Error> {
+    fn send_batch(&self, remote: &Weaviate, queue: &Sqlite, batch: Batch) -> Result<(), Error> {
         if batch.pages.is_empty() {
             return Ok(());
         }
         let outcomes = remote.upsert(&batch.pages)?;
-        self.dequeue(file, &outcomes)?;
+        self.dequeue(queue, &outcomes)?;
         lock(&self.resolved).extend(outcomes);
         Ok(())
     }
 
     /// Reports a name conflict as the outcome of the manual's first page.
-    fn report_name_conflict(&self, file: &Sqlite, card: &ManualCard) -> Result<(), Error> {
+    fn report_name_conflict(&self, queue: &Sqlite, card: &ManualCard) -> Result<(), Error> {
         let why = format!(
             "another manual has this name on the server; all its pages stay in {}",
-            file.location()
+            queue.location()
         );
-        if let Some(first) = file.fingerprints(&card.id)?.first() {
+        if let Some(first) = queue.fingerprints(&card.id)?.first() {
             let id = PageId::new(&card.id, first.number);
             lock(&self.resolved).push((id, Err(PageError::Store(why))));
         }
@@ -130,12 +135,12 @@ impl OutboxStore {
 
     /// Sends the queue if it has untried entries and the server is available.
     pub(super) fn flush_queue(&self) -> Result<(), Error> {
-        let Some(file) = self.queue().filter(|_| self.remote().is_some()) else {
+        let Some(queue) = self.queue().filter(|_| self.remote().is_some()) else {
             return Ok(());
         };
         let _guard = lock(&self.send_lock);
         if self.remote().is_some() && self.has_unsent.swap(false, Ordering::Relaxed) {
-            let sent = self.try_remote(|remote| self.send_queued(remote, file))?;
+            let sent = self.try_remote(|remote| self.send_queued(remote, queue))?;
             if sent.is_none() {
                 self.has_unsent.store(true, Ordering::Relaxed);
             }
@@ -145,13 +150,13 @@ impl OutboxStore {
 
     /// Drops queued pages of an older file once the server has the record of a newer one.
     pub(super) fn drop_superseded(&self, card: &ManualCard) -> Result<(), Error> {
-        let Some(file) = self.queue() else {
+        let Some(queue) = self.queue() else {
             return Ok(());
         };
         let _guard = lock(&self.file_lock);
         let is_older = |old: &ManualCard| old.id == card.id && old.file != card.file;
-        if file.cards()?.iter().any(is_older) {
-            file.remove(&card.id, &PageSet::all())?;
+        if queue.cards()?.iter().any(is_older) {
+            queue.remove(&card.id, &PageSet::all())?;
         }
         Ok(())
     }

@@ -59,11 +59,11 @@ impl Writer for Sqlite {
             }
             found.check_format(self.format, &self.location)?;
         }
-        let made = self.transaction(|connection| {
+        let created = self.transaction(|connection| {
             schema::touch(connection, profile, self.format)?;
             schema::find(connection, wanted)
         })?;
-        *lock(&self.collection) = made;
+        *lock(&self.collection) = created;
         Ok(())
     }
 

@@ -49,8 +49,8 @@ impl Writer for Weaviate {
             });
         }
         schema::create_collections(&self.transport, &self.config, profile, &self.location)?;
-        let made = schema::find_collection(&self.transport, &self.config, &self.location)?;
-        *super::lock(&self.collection) = made;
+        let created = schema::find_collection(&self.transport, &self.config, &self.location)?;
+        *super::lock(&self.collection) = created;
         Ok(())
     }
 

@@ -1,12 +1,9 @@
-//! Exact search among synthetic pages, from memory and from a SQLite file: the part of `search.py` that is ours.
+//! Exact search in synthetic pages, from memory and from a SQLite file: our side of `search.py`.
 //!
-//! `peer-search make FOLDER PAGES QUESTIONS` writes the library, its vectors once more as bare half floats, and questions.
-//! `peer-search ask FOLDER` asks them: prints milliseconds of each as JSON, and writes all scores as bare numbers.
+//! `peer-search make FOLDER PAGES QUESTIONS` writes the library, its vectors as raw f16, and the queries.
+//! `peer-search ask FOLDER` runs the queries: prints milliseconds of each as JSON, and writes all scores as raw f32.
 
-#![expect(
-    clippy::print_stdout,
-    reason = "the figures are what the program is for"
-)]
+#![expect(clippy::print_stdout, reason = "the program prints its figures")]
 
 #[path = "../synthetic/mod.rs"]
 mod synthetic;
@@ -28,15 +25,17 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Vectors of a page.
 const ROWS: usize = 768;
-/// Pages made and stored at once.
+/// Pages generated and stored per batch.
 const PAGES_PER_BATCH: usize = 64;
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
-        ["make", folder, pages, queries] => make(folder.as_ref(), pages.parse()?, queries.parse()?),
-        ["ask", folder] => ask(folder.as_ref()),
+        ["make", folder, pages, queries] => {
+            create_library(folder.as_ref(), pages.parse()?, queries.parse()?)
+        }
+        ["ask", folder] => measure_searches(folder.as_ref()),
         _ => Err("make FOLDER PAGES QUESTIONS, or ask FOLDER".into()),
     }
 }
@@ -45,7 +44,7 @@ fn library(folder: &Path) -> Config {
     Config::new(Address::File(folder.join("library.db")))
 }
 
-fn make(folder: &Path, pages: u32, queries: u32) -> Result<()> {
+fn create_library(folder: &Path, pages: u32, queries: u32) -> Result<()> {
     let source = SyntheticPages::new(ROWS);
     let store = open_store(&library(folder), pages)?;
     let numbers: Vec<u32> = (1..=pages).collect();
@@ -64,10 +63,10 @@ fn make(folder: &Path, pages: u32, queries: u32) -> Result<()> {
     for number in 0..queries {
         values.extend_from_slice(source.query(number, pages)?.as_slice());
     }
-    Ok(write(&folder.join("questions.f32"), &values)?)
+    Ok(write_floats(&folder.join("questions.f32"), &values)?)
 }
 
-fn write(file: &Path, values: &[f32]) -> std::io::Result<()> {
+fn write_floats(file: &Path, values: &[f32]) -> std::io::Result<()> {
     let bytes: Vec<u8> = values
         .iter()
         .flat_map(|value| value.to_le_bytes())
@@ -75,7 +74,7 @@ fn write(file: &Path, values: &[f32]) -> std::io::Result<()> {
     fs::write(file, bytes)
 }
 
-fn ask(folder: &Path) -> Result<()> {
+fn measure_searches(folder: &Path) -> Result<()> {
     let pages = fs::read(folder.join("pages.f16"))?;
     let store = open(&library(folder), CollectionSelector::Last, Mode::Read)?.store;
     let queries = read_queries(&fs::read(folder.join("questions.f32"))?)?;
@@ -87,7 +86,7 @@ fn ask(folder: &Path) -> Result<()> {
             .collect::<std::result::Result<Vec<f32>, _>>()
     };
     let from_file = |query: &MultiVector| store.visual(query, &Scope::default(), TopK::new(K));
-    // Not timed: threads start, and the file comes into the cache of the system.
+    // Not timed: starts the threads and warms the page cache.
     from_memory(&queries[0])?;
     from_file(&queries[0])?;
     let (mut memory, mut file, mut all) = (Vec::new(), Vec::new(), Vec::new());
@@ -102,13 +101,13 @@ fn ask(folder: &Path) -> Result<()> {
             let difference = (hit.score - scores[hit.id.number as usize - 1]).abs();
             assert!(
                 difference < 1e-3,
-                "{} scores otherwise from the file",
+                "{} has another score from the file",
                 hit.id
             );
         }
         all.extend(scores);
     }
-    write(&folder.join("scores.f32"), &all)?;
+    write_floats(&folder.join("scores.f32"), &all)?;
     println!("{}", json!({ "memory": memory, "file": file }));
     Ok(())
 }

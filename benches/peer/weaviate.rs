@@ -1,12 +1,9 @@
-//! Makes a library of synthetic pages, and asks a Weaviate server for them: the part of `weaviate.py` that is ours.
+//! Creates a library of synthetic pages and searches them on a Weaviate server: our side of `weaviate.py`.
 //!
-//! `peer-weaviate make LIBRARY.db PAGES.f32 PAGES ROWS` writes the library, and its vectors once more as bare numbers.
-//! `peer-weaviate ask URL COLLECTION LIBRARY.db QUERIES.f32` prints times and recall as JSON; the library is the truth.
+//! `peer-weaviate make LIBRARY.db PAGES.f32 PAGES ROWS` writes the library, and its vectors as raw f32.
+//! `peer-weaviate ask URL COLLECTION LIBRARY.db QUERIES.f32` prints times and recall as JSON; the library is the ground truth.
 
-#![expect(
-    clippy::print_stdout,
-    reason = "the figures are what the program is for"
-)]
+#![expect(clippy::print_stdout, reason = "the program prints its figures")]
 
 #[path = "../synthetic/mod.rs"]
 mod synthetic;
@@ -26,7 +23,7 @@ use synthetic::{K, SyntheticPages, open_store, put, quantile, read_queries};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// Pages in one transaction.
+/// Pages per transaction.
 const PAGES_PER_BATCH: usize = 32;
 
 fn main() -> Result<()> {
@@ -34,9 +31,11 @@ fn main() -> Result<()> {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
         ["make", library, vectors, pages, rows] => {
-            make(library, vectors, pages.parse()?, rows.parse()?)
+            create_library(library, vectors, pages.parse()?, rows.parse()?)
         }
-        ["ask", url, collection, library, queries] => ask(url, collection, library, queries),
+        ["ask", url, collection, library, queries] => {
+            measure_searches(url, collection, library, queries)
+        }
         _ => Err(
             "make LIBRARY.db PAGES.f32 PAGES ROWS, or ask URL COLLECTION LIBRARY.db QUERIES.f32"
                 .into(),
@@ -44,7 +43,7 @@ fn main() -> Result<()> {
     }
 }
 
-fn make(library: &str, vectors: &str, pages: u32, rows: usize) -> Result<()> {
+fn create_library(library: &str, vectors: &str, pages: u32, rows: usize) -> Result<()> {
     let store = open_store(&Config::new(library.parse()?), pages)?;
     let source = SyntheticPages::new(rows);
     let mut raw = BufWriter::new(File::create(vectors)?);
@@ -65,7 +64,7 @@ fn make(library: &str, vectors: &str, pages: u32, rows: usize) -> Result<()> {
     Ok(raw.flush()?)
 }
 
-fn ask(url: &str, collection: &str, library: &str, queries: &str) -> Result<()> {
+fn measure_searches(url: &str, collection: &str, library: &str, queries: &str) -> Result<()> {
     let server = Config {
         collection: collection.to_owned(),
         ..Config::new(url.parse::<Address>()?)
@@ -75,7 +74,7 @@ fn ask(url: &str, collection: &str, library: &str, queries: &str) -> Result<()> 
     };
     let (server, library) = (read(&server)?, read(&Config::new(library.parse()?))?);
     let queries = read_queries(&fs::read(queries)?)?;
-    let first = queries.first().ok_or("no question")?;
+    let first = queries.first().ok_or("no query")?;
     let exact = TopK {
         exact: true,
         ..TopK::new(K)

@@ -1,13 +1,13 @@
-//! What a search costs among ever more pages, store by store: a Markdown table and a plot. `scale.sh` runs it.
+//! Search cost against collection size for each store: a Markdown table and a plot. `scale.sh` runs it.
 //!
-//! `scale FOLDER PLOT.svg [URL PID DATA]` fills stores in a folder that is empty and, where named, a Weaviate server with
-//! a process and a data folder. `scale ask STORE PAGES` is how it calls itself: a search has a process of its own, whose
-//! memory can be told.
+//! `scale FOLDER PLOT.svg [URL PID DATA]` fills stores in an empty folder and, if named, a Weaviate server, given its
+//! process id and data folder. It calls itself as `scale ask STORE PAGES`: searches run in a separate process, whose memory
+//! can be measured.
 
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "the figures are what the program is for"
+    reason = "the program prints its figures"
 )]
 
 mod plot;
@@ -35,42 +35,42 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Vectors of a page.
 const ROWS: usize = 750;
-/// Questions asked, once to warm up and once for the figures.
+/// Number of queries; each runs once to warm up and once for the figures.
 const QUERIES: u32 = 100;
-/// Pages made at once, before the clock runs.
+/// Pages generated per batch, outside the measured time.
 const PAGES_PER_BATCH: usize = 384;
 
-/// A store that pages are looked for in.
+/// A store to measure.
 struct Series {
     name: &'static str,
     config: Config,
-    /// What it writes lies here.
+    /// Folder of its files.
     folder: PathBuf,
-    /// The process that keeps it, where that is not the one that searches.
+    /// Process id of the server, if any.
     server: Option<u32>,
 }
 
-/// What it costs among so many pages.
+/// Figures at one collection size.
 struct Point {
     pages: u32,
-    /// Pages a second that were put in, since the point before.
+    /// Insert rate in pages/s since the previous point.
     rate: f64,
     stats: SearchStats,
-    /// Bytes of the server's own memory.
+    /// Anonymous memory of the server in bytes.
     server: Option<u64>,
     disk: u64,
 }
 
-/// What the searching process tells.
+/// Output of the searching process.
 #[derive(Serialize, Deserialize)]
 struct SearchStats {
-    /// Milliseconds of the very first search.
+    /// Milliseconds of the first, cold search.
     first: f64,
-    /// Of each question.
+    /// Milliseconds of each query.
     times: Vec<f64>,
-    /// The pages found.
+    /// Page numbers found by each query.
     found: Vec<Vec<u32>>,
-    /// The most bytes that were resident.
+    /// Peak resident memory in bytes.
     peak: Option<u64>,
 }
 
@@ -79,21 +79,21 @@ fn main() -> Result<()> {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
         ["ask", config, pages] => {
-            let stats = ask(&serde_json::from_str(config)?, pages.parse()?)?;
+            let stats = measure_searches(&serde_json::from_str(config)?, pages.parse()?)?;
             println!("{}", serde_json::to_string(&stats)?);
             Ok(())
         }
-        [folder, plot] => compare(&files(folder.as_ref()), plot.as_ref()),
+        [folder, plot] => run_all(&files(folder.as_ref()), plot.as_ref()),
         [folder, plot, url, pid, data] => {
             let mut all = files(folder.as_ref());
             all.push(server(url, pid, data)?);
-            compare(&all, plot.as_ref())
+            run_all(&all, plot.as_ref())
         }
         _ => Err("FOLDER PLOT.svg [URL PID DATA]".into()),
     }
 }
 
-/// The stores that are files. The first one is exact, and the truth for all others.
+/// The file stores. The first one is exact: the ground truth for all others.
 fn files(folder: &Path) -> Vec<Series> {
     let file = |name: &'static str, change: fn(&mut Config)| {
         let folder = folder.join(name);
@@ -130,7 +130,7 @@ fn server(url: &str, pid: &str, data: &str) -> Result<Series> {
     })
 }
 
-fn compare(all: &[Series], plot: &Path) -> Result<()> {
+fn run_all(all: &[Series], plot: &Path) -> Result<()> {
     let sizes = std::env::var("PAGES").unwrap_or_else(|_| "100 1000 10000".to_owned());
     let sizes: std::result::Result<Vec<u32>, _> = sizes.split(' ').map(str::parse).collect();
     let (sizes, mut curves) = (sizes?, Vec::<Vec<Point>>::new());
@@ -142,11 +142,14 @@ fn compare(all: &[Series], plot: &Path) -> Result<()> {
         let (mut curve, mut existing) = (Vec::new(), 0);
         for &pages in &sizes {
             eprintln!("{}: {pages} pages", series.name);
-            let point = point(series, existing, pages)?;
+            let measure = measure(series, existing, pages)?;
             existing = pages;
             let truth = curves.first().unwrap_or(&curve).get(curve.len());
-            println!("{}", row(series.name, &point, truth.unwrap_or(&point)));
-            curve.push(point);
+            println!(
+                "{}",
+                table_row(series.name, &measure, truth.unwrap_or(&measure))
+            );
+            curve.push(measure);
         }
         discard(&series.config)?;
         curves.push(curve);
@@ -154,29 +157,29 @@ fn compare(all: &[Series], plot: &Path) -> Result<()> {
     plot::draw(plot, all, &curves)
 }
 
-fn row(name: &str, point: &Point, truth: &Point) -> String {
+fn table_row(name: &str, measure: &Point, truth: &Point) -> String {
     let megabytes =
         |bytes: Option<u64>| bytes.map_or("-".to_owned(), |b| (b / 1_000_000).to_string());
-    let pairs = point.stats.found.iter().zip(&truth.stats.found);
-    let right = |(found, best): (&Vec<u32>, &Vec<u32>)| {
-        let best: HashSet<_> = best.iter().collect();
-        found.iter().filter(|page| best.contains(page)).count() as f64 / best.len() as f64
+    let pairs = measure.stats.found.iter().zip(&truth.stats.found);
+    let recall = |(found, expected): (&Vec<u32>, &Vec<u32>)| {
+        let expected: HashSet<_> = expected.iter().collect();
+        found.iter().filter(|page| expected.contains(page)).count() as f64 / expected.len() as f64
     };
     format!(
         "| {name} | {} | {:.1} | {:.1} | {} | {:.2} | {} | {} | {} | {:.0} |",
-        point.pages,
-        point.p50(),
-        quantile(&point.stats.times, 0.95),
-        if point.server.is_none() {
-            format!("{:.0}", point.stats.first)
+        measure.pages,
+        measure.p50(),
+        quantile(&measure.stats.times, 0.95),
+        if measure.server.is_none() {
+            format!("{:.0}", measure.stats.first)
         } else {
             "-".to_owned()
         },
-        pairs.map(right).sum::<f64>() / f64::from(QUERIES),
-        megabytes(point.stats.peak),
-        megabytes(point.server),
-        megabytes(Some(point.disk)),
-        point.rate,
+        pairs.map(recall).sum::<f64>() / f64::from(QUERIES),
+        megabytes(measure.stats.peak),
+        megabytes(measure.server),
+        megabytes(Some(measure.disk)),
+        measure.rate,
     )
 }
 
@@ -185,16 +188,16 @@ impl Point {
         quantile(&self.stats.times, 0.5)
     }
 
-    /// Megabytes that a search needs, those of the server included.
+    /// Memory of a search in MB, including the server.
     fn memory(&self) -> f64 {
         (self.stats.peak.unwrap_or(0) + self.server.unwrap_or(0)) as f64 / 1e6
     }
 }
 
-/// Adds pages until there are so many, and asks.
-fn point(series: &Series, existing: u32, pages: u32) -> Result<Point> {
+/// Adds pages up to `pages` and measures searches.
+fn measure(series: &Series, existing: u32, pages: u32) -> Result<Point> {
     let numbers: Vec<u32> = (existing + 1..=pages).collect();
-    let seconds = fill(&*open_store(&series.config, pages)?, &numbers)?;
+    let seconds = insert_pages(&*open_store(&series.config, pages)?, &numbers)?;
     match series.server {
         None => drop_page_cache(&series.folder)?,
         Some(pid) => wait_until_idle(pid),
@@ -215,8 +218,8 @@ fn point(series: &Series, existing: u32, pages: u32) -> Result<Point> {
     })
 }
 
-/// Stores pages as the store likes it; tells the seconds.
-fn fill(store: &dyn Store, numbers: &[u32]) -> Result<f64> {
+/// Stores pages by the store's batch policy; returns the seconds.
+fn insert_pages(store: &dyn Store, numbers: &[u32]) -> Result<f64> {
     let (source, policy, mut seconds) = (SyntheticPages::new(ROWS), store.batch_policy(), 0.0);
     for numbers in numbers.chunks(PAGES_PER_BATCH) {
         let pages = numbers.par_iter().map(|&number| source.page(number));
@@ -224,13 +227,15 @@ fn fill(store: &dyn Store, numbers: &[u32]) -> Result<f64> {
         let pages_per_call = (policy.target_bytes / pages[0].bytes()).max(1);
         let start = Instant::now();
         thread::scope(|scope| {
-            let lane = |lane| move || write_pages(store, lane, pages_per_call);
+            let worker = |worker| move || write_pages(store, worker, pages_per_call);
             let share = pages.len().div_ceil(policy.concurrency);
-            let lanes: Vec<_> = pages
+            let workers: Vec<_> = pages
                 .chunks(share)
-                .map(|some| scope.spawn(lane(some)))
+                .map(|chunk| scope.spawn(worker(chunk)))
                 .collect();
-            let done = lanes.into_iter().map(|lane| lane.join().expect("a lane"));
+            let done = workers
+                .into_iter()
+                .map(|worker| worker.join().expect("worker panicked"));
             done.collect::<std::result::Result<Vec<_>, _>>()
         })?;
         seconds += start.elapsed().as_secs_f64();
@@ -245,10 +250,10 @@ fn write_pages(
 ) -> std::result::Result<(), ingest::store::Error> {
     pages
         .chunks(pages_per_call)
-        .try_for_each(|some| put(store, some))
+        .try_for_each(|chunk| put(store, chunk))
 }
 
-/// Makes the system forget the files, so that the next to read them waits for the disk; where `dd` cannot, they stay.
+/// Drops the files from the page cache, so that the next reader waits for the disk; where `dd` cannot, they stay cached.
 fn drop_page_cache(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder)? {
         Command::new("dd")
@@ -260,8 +265,8 @@ fn drop_page_cache(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Waits until a server has done what it does in the background after pages came: less than a tenth of a core, or where
-/// there is no `/proc`, at once.
+/// Waits until the background work of a server is done: it uses less than a tenth of a core. Without `/proc`, returns at
+/// once.
 fn wait_until_idle(pid: u32) {
     let ticks = || -> Option<u64> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -277,18 +282,18 @@ fn wait_until_idle(pid: u32) {
     }
 }
 
-/// Bytes that a folder takes.
+/// Disk usage of a path in bytes.
 fn disk_usage(path: &Path) -> Result<u64> {
-    let known = fs::metadata(path)?;
-    if !known.is_dir() {
-        return Ok(known.blocks() * 512);
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_dir() {
+        return Ok(metadata.blocks() * 512);
     }
     fs::read_dir(path)?
         .map(|entry| disk_usage(&entry?.path()))
         .sum()
 }
 
-/// What `/proc` says of the memory of a process; none where there is no `/proc`.
+/// A memory value of a process from `/proc`, in bytes; `None` without `/proc`.
 fn memory(process: &str, what: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with(what))?;
@@ -296,7 +301,7 @@ fn memory(process: &str, what: &str) -> Option<u64> {
     Some(kilobytes * 1024)
 }
 
-fn ask(config: &Config, pages: u32) -> Result<SearchStats> {
+fn measure_searches(config: &Config, pages: u32) -> Result<SearchStats> {
     let source = SyntheticPages::new(ROWS);
     let queries = (0..QUERIES).map(|number| source.query(number, pages));
     let queries = queries.collect::<std::result::Result<Vec<_>, _>>()?;

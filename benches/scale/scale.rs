@@ -142,14 +142,14 @@ fn run_all(all: &[Series], plot: &Path) -> Result<()> {
         let (mut curve, mut existing) = (Vec::new(), 0);
         for &pages in &sizes {
             eprintln!("{}: {pages} pages", series.name);
-            let measure = measure(series, existing, pages)?;
+            let point = measure(series, existing, pages)?;
             existing = pages;
             let truth = curves.first().unwrap_or(&curve).get(curve.len());
             println!(
                 "{}",
-                table_row(series.name, &measure, truth.unwrap_or(&measure))
+                table_row(series.name, &point, truth.unwrap_or(&point))
             );
-            curve.push(measure);
+            curve.push(point);
         }
         discard(&series.config)?;
         curves.push(curve);
@@ -157,29 +157,29 @@ fn run_all(all: &[Series], plot: &Path) -> Result<()> {
     plot::draw(plot, all, &curves)
 }
 
-fn table_row(name: &str, measure: &Point, truth: &Point) -> String {
+fn table_row(name: &str, point: &Point, truth: &Point) -> String {
     let megabytes =
         |bytes: Option<u64>| bytes.map_or("-".to_owned(), |b| (b / 1_000_000).to_string());
-    let pairs = measure.stats.found.iter().zip(&truth.stats.found);
+    let pairs = point.stats.found.iter().zip(&truth.stats.found);
     let recall = |(found, expected): (&Vec<u32>, &Vec<u32>)| {
         let expected: HashSet<_> = expected.iter().collect();
         found.iter().filter(|page| expected.contains(page)).count() as f64 / expected.len() as f64
     };
     format!(
         "| {name} | {} | {:.1} | {:.1} | {} | {:.2} | {} | {} | {} | {:.0} |",
-        measure.pages,
-        measure.p50(),
-        quantile(&measure.stats.times, 0.95),
-        if measure.server.is_none() {
-            format!("{:.0}", measure.stats.first)
+        point.pages,
+        point.p50(),
+        quantile(&point.stats.times, 0.95),
+        if point.server.is_none() {
+            format!("{:.0}", point.stats.first)
         } else {
             "-".to_owned()
         },
         pairs.map(recall).sum::<f64>() / f64::from(QUERIES),
-        megabytes(measure.stats.peak),
-        megabytes(measure.server),
-        megabytes(Some(measure.disk)),
-        measure.rate,
+        megabytes(point.stats.peak),
+        megabytes(point.server),
+        megabytes(Some(point.disk)),
+        point.rate,
     )
 }
 

@@ -59,7 +59,7 @@ impl ManualCard {
     }
 
     /// Whether this is the record of another manual with the same name: both path and digest differ.
-    pub fn is_another(&self, other: &Self) -> bool {
+    pub fn is_different_manual(&self, other: &Self) -> bool {
         self.path != other.path && self.file != other.file
     }
 }

@@ -131,7 +131,7 @@ fn full_store_keeps_its_pages() {
     store
         .remove(&ManualId::new("pump.pdf"), &"1-4".parse().unwrap())
         .unwrap();
-    put(store, &[page("pump.pdf", 1, "room again")]);
+    put(store, &[page("pump.pdf", 1, "space again")]);
     check_integrity(&config);
 }
 

@@ -94,7 +94,7 @@ pub(crate) fn every_query_is_valid(store: &dyn Store) {
     let chapter = "word pump-17 ".repeat(5_000);
     assert_eq!(found(store, &chapter), [1]);
     assert_eq!(found(store, "pump*"), [1]);
-    assert_eq!(found(store, "not"), [1], "a stop word alone is a question");
+    assert_eq!(found(store, "not"), [1], "a stop word alone is a query");
 }
 
 pub(crate) fn descriptions_are_a_separate_text_field(store: &dyn Store) {

@@ -208,11 +208,11 @@ fn shorter_manual_loses_its_last_pages_and_manuals_can_be_removed() {
     sandbox.manual("m1.pdf", 4);
     assert_eq!(sandbox.run(&ALL).code, 0);
     assert_eq!(sandbox.contents().0, 24);
-    let gone = sandbox.run(&["remove", "m0"]);
+    let removed = sandbox.run(&["remove", "m0"]);
     assert!(
-        gone.err.contains("10 pages of m0.pdf removed"),
+        removed.err.contains("10 pages of m0.pdf removed"),
         "{}",
-        gone.err
+        removed.err
     );
     assert_eq!(sandbox.contents().0, 14);
 }

@@ -68,7 +68,7 @@ impl OutboxStore {
         let is_conflicting = |card: &&ManualCard| {
             remote_cards
                 .iter()
-                .any(|t| t.id == card.id && t.is_another(card))
+                .any(|t| t.id == card.id && t.is_different_manual(card))
         };
         let cards = queue.cards()?;
         let (conflicting, cards): (Vec<&ManualCard>, Vec<&ManualCard>) =

@@ -89,9 +89,9 @@ impl Weaviate {
                 };
                 let request = self.nearest_request(&stored.vectors.tail(1), NEIGHBOURS);
                 let reply: SearchReply = self.call("Search", &request)?;
-                let is_it =
+                let is_page =
                     |result: &SearchResult| Fields::new(result).id().as_ref() == Some(&page.id);
-                if !reply.results.iter().any(is_it) {
+                if !reply.results.iter().any(is_page) {
                     missing.push(page.id.number);
                 }
             }

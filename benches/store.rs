@@ -1,5 +1,5 @@
-//! MaxSim beside one sgemm of the same shape, and the SQLite store: insert, scan, and a search over 1,000 pages.
-#![expect(clippy::print_stderr, reason = "a benchmark talks")]
+//! Benchmarks of MaxSim against one sgemm of the same shape, and of the SQLite store: insert, scan, search in 1,000 pages.
+#![expect(clippy::print_stderr, reason = "a benchmark prints its figures")]
 #![allow(
     clippy::unwrap_used,
     reason = "a benchmark that cannot go on should panic"
@@ -19,7 +19,7 @@ use ingest::store::{
 };
 use ingest::vectors::{MultiVector, PageVectors, PatchMap, Profile};
 
-/// A question and a page of ColQwen2.5.
+/// Rows of a query and a page of ColQwen2.5.
 const QUERY_ROWS: usize = 20;
 const PAGE_ROWS: usize = 768;
 const DIM: usize = 128;
@@ -51,18 +51,18 @@ fn f16_bytes(page: &MultiVector) -> Vec<u8> {
     page.as_slice().iter().flat_map(bytes).collect()
 }
 
-/// The two ways to lay out the products: page rows side by side, or query rows.
+/// Memory layout of the products: page rows or query rows contiguous.
 #[derive(Clone, Copy)]
-enum Out {
+enum Layout {
     Pages,
     Queries,
 }
 
-/// All dot products of page and query rows, one thread, as the `gemm` crate does it.
-fn sgemm(page: &MultiVector, query: &MultiVector, order: Out, out: &mut [f32]) {
-    let (columns, rows) = match order {
-        Out::Pages => (PAGE_ROWS as isize, 1),
-        Out::Queries => (1, QUERY_ROWS as isize),
+/// All dot products of page and query rows, one thread, by the `gemm` crate.
+fn sgemm(page: &MultiVector, query: &MultiVector, layout: Layout, out: &mut [f32]) {
+    let (columns, rows) = match layout {
+        Layout::Pages => (PAGE_ROWS as isize, 1),
+        Layout::Queries => (1, QUERY_ROWS as isize),
     };
     // SAFETY: the shapes and strides are those of the three slices.
     #[expect(unsafe_code, reason = "gemm takes pointers")]
@@ -103,37 +103,37 @@ fn best_of(times: usize, mut work: impl FnMut()) -> Duration {
 fn max_sim(c: &mut Criterion) {
     let (query, page) = (rows(QUERY_ROWS, 1), rows(PAGE_ROWS, 2));
     let bytes = f16_bytes(&page);
-    let question = PreparedQuery::new(&query);
+    let prepared = PreparedQuery::new(&query);
     let mut out = vec![0.0; QUERY_ROWS * PAGE_ROWS];
     let mut group = c.benchmark_group("maxsim 20x768x128");
     group.throughput(Throughput::Elements(FLOP as u64));
-    group.bench_function(question.kernel(), |b| {
-        b.iter(|| question.score(black_box(&bytes), Precision::F16));
+    group.bench_function(prepared.kernel(), |b| {
+        b.iter(|| prepared.score(black_box(&bytes), Precision::F16));
     });
-    for (name, order) in [("sgemm", Out::Pages), ("sgemm turned", Out::Queries)] {
+    for (name, layout) in [("sgemm", Layout::Pages), ("sgemm turned", Layout::Queries)] {
         group.bench_function(name, |b| {
-            b.iter(|| sgemm(black_box(&page), &query, order, &mut out));
+            b.iter(|| sgemm(black_box(&page), &query, layout, &mut out));
         });
     }
     group.finish();
-    // Taken by turns, so that a busy machine slows all of them.
+    // Interleaved, so that load on the machine slows all of them equally.
     let mut best = [Duration::MAX; 3];
     for _ in 0..500 {
         let ours = best_of(5, || {
-            black_box(question.score(black_box(&bytes), Precision::F16)).unwrap();
+            black_box(prepared.score(black_box(&bytes), Precision::F16)).unwrap();
         });
-        let [plain, turned] = [Out::Pages, Out::Queries]
-            .map(|order| best_of(5, || sgemm(black_box(&page), &query, order, &mut out)));
-        for (best, time) in best.iter_mut().zip([ours, plain, turned]) {
+        let [row_major, transposed] = [Layout::Pages, Layout::Queries]
+            .map(|layout| best_of(5, || sgemm(black_box(&page), &query, layout, &mut out)));
+        for (best, time) in best.iter_mut().zip([ours, row_major, transposed]) {
             *best = time.min(*best);
         }
     }
-    let [ours, plain, turned] = best.map(|time| FLOP / time.as_secs_f64() / 1e9);
+    let [ours, row_major, transposed] = best.map(|time| FLOP / time.as_secs_f64() / 1e9);
     eprintln!(
         "MaxSim 20x768x128, one thread, {}: {ours:.1} GFLOP/s from f16; one sgemm of the same shape from f32: \
-         {plain:.1}, turned {turned:.1} GFLOP/s; share of the faster {:.0} %\n",
-        question.kernel(),
-        100.0 * ours / plain.max(turned)
+         {row_major:.1}, turned {transposed:.1} GFLOP/s; share of the faster {:.0} %\n",
+        prepared.kernel(),
+        100.0 * ours / row_major.max(transposed)
     );
 }
 
@@ -177,11 +177,11 @@ fn upsert_manual(store: &dyn Store) {
 }
 
 fn library(folder: &tempfile::TempDir) -> Opened {
-    let config = Config::at(Address::File(folder.path().join("library.db")));
-    let opened = open(&config, CollectionSelector::Last, Mode::Write).unwrap();
-    opened.store.prepare(&profile()).unwrap();
-    upsert_manual(opened.store.as_ref());
-    opened
+    let config = Config::new(Address::File(folder.path().join("library.db")));
+    let open_store = open(&config, CollectionSelector::Last, Mode::Write).unwrap();
+    open_store.store.prepare(&profile()).unwrap();
+    upsert_manual(open_store.store.as_ref());
+    open_store
 }
 
 fn sqlite(c: &mut Criterion) {

@@ -280,7 +280,7 @@ mod tests {
     fn certificate_hint_depends_on_the_cause_not_the_message() {
         let hint = |untrusted| {
             let unavailable = store::Error::Unavailable {
-                at: "https://localhost".to_owned(),
+                location: "https://localhost".to_owned(),
                 why: "503: the certificate service is down".to_owned(),
                 untrusted,
             };

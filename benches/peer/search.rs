@@ -1,12 +1,9 @@
-//! Exact search among synthetic pages, from memory and from a SQLite file: the part of `search.py` that is ours.
+//! Exact search in synthetic pages, from memory and from a SQLite file: our side of `search.py`.
 //!
-//! `peer-search make FOLDER PAGES QUESTIONS` writes the library, its vectors once more as bare half floats, and questions.
-//! `peer-search ask FOLDER` asks them: prints milliseconds of each as JSON, and writes all scores as bare numbers.
+//! `peer-search make FOLDER PAGES QUESTIONS` writes the library, its vectors as raw f16, and the queries.
+//! `peer-search ask FOLDER` runs the queries: prints milliseconds of each as JSON, and writes all scores as raw f32.
 
-#![expect(
-    clippy::print_stdout,
-    reason = "the figures are what the program is for"
-)]
+#![expect(clippy::print_stdout, reason = "the program prints its figures")]
 
 #[path = "../synthetic/mod.rs"]
 mod synthetic;
@@ -22,54 +19,54 @@ use ingest::store::{Address, CollectionSelector, Config, Mode, Precision, Scope,
 use ingest::vectors::MultiVector;
 use rayon::prelude::*;
 use serde_json::json;
-use synthetic::{BEST, DIM, Shelf, opened, put, read_questions};
+use synthetic::{DIM, K, SyntheticPages, open_store, put, read_queries};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Vectors of a page.
 const ROWS: usize = 768;
-/// Pages made and stored at once.
-const AT_ONCE: usize = 64;
+/// Pages generated and stored per batch.
+const PAGES_PER_BATCH: usize = 64;
 
 fn main() -> Result<()> {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match words[..] {
-        ["make", folder, pages, questions] => {
-            make(folder.as_ref(), pages.parse()?, questions.parse()?)
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args[..] {
+        ["make", folder, pages, queries] => {
+            create_library(folder.as_ref(), pages.parse()?, queries.parse()?)
         }
-        ["ask", folder] => ask(folder.as_ref()),
+        ["ask", folder] => measure_searches(folder.as_ref()),
         _ => Err("make FOLDER PAGES QUESTIONS, or ask FOLDER".into()),
     }
 }
 
 fn library(folder: &Path) -> Config {
-    Config::at(Address::File(folder.join("library.db")))
+    Config::new(Address::File(folder.join("library.db")))
 }
 
-fn make(folder: &Path, pages: u32, questions: u32) -> Result<()> {
-    let shelf = Shelf::of(ROWS);
-    let store = opened(&library(folder), pages)?;
+fn create_library(folder: &Path, pages: u32, queries: u32) -> Result<()> {
+    let source = SyntheticPages::new(ROWS);
+    let store = open_store(&library(folder), pages)?;
     let numbers: Vec<u32> = (1..=pages).collect();
-    let mut bare = Vec::new();
-    for numbers in numbers.chunks(AT_ONCE) {
-        let pages = numbers.par_iter().map(|&number| shelf.page(number));
+    let mut raw = Vec::new();
+    for numbers in numbers.chunks(PAGES_PER_BATCH) {
+        let pages = numbers.par_iter().map(|&number| source.page(number));
         put(&*store, &pages.collect::<std::result::Result<Vec<_>, _>>()?)?;
-        let vectors = numbers.par_iter().map(|&number| shelf.vectors(number));
+        let vectors = numbers.par_iter().map(|&number| source.vectors(number));
         for vectors in vectors.collect::<std::result::Result<Vec<_>, _>>()? {
             let half = |&value: &f32| f16::from_f32(value).to_le_bytes();
-            bare.extend(vectors.as_slice().iter().flat_map(half));
+            raw.extend(vectors.as_slice().iter().flat_map(half));
         }
     }
-    fs::write(folder.join("pages.f16"), bare)?;
-    let mut asked = Vec::new();
-    for number in 0..questions {
-        asked.extend_from_slice(shelf.question(number, pages)?.as_slice());
+    fs::write(folder.join("pages.f16"), raw)?;
+    let mut values = Vec::new();
+    for number in 0..queries {
+        values.extend_from_slice(source.query(number, pages)?.as_slice());
     }
-    Ok(write(&folder.join("questions.f32"), &asked)?)
+    Ok(write_floats(&folder.join("questions.f32"), &values)?)
 }
 
-fn write(file: &Path, values: &[f32]) -> std::io::Result<()> {
+fn write_floats(file: &Path, values: &[f32]) -> std::io::Result<()> {
     let bytes: Vec<u8> = values
         .iter()
         .flat_map(|value| value.to_le_bytes())
@@ -77,37 +74,40 @@ fn write(file: &Path, values: &[f32]) -> std::io::Result<()> {
     fs::write(file, bytes)
 }
 
-fn ask(folder: &Path) -> Result<()> {
+fn measure_searches(folder: &Path) -> Result<()> {
     let pages = fs::read(folder.join("pages.f16"))?;
     let store = open(&library(folder), CollectionSelector::Last, Mode::Read)?.store;
-    let questions = read_questions(&fs::read(folder.join("questions.f32"))?)?;
-    let from_memory = |question: &MultiVector| {
-        let question = PreparedQuery::new(question);
+    let queries = read_queries(&fs::read(folder.join("questions.f32"))?)?;
+    let from_memory = |query: &MultiVector| {
+        let query = PreparedQuery::new(query);
         let scores = pages.par_chunks(ROWS * DIM.get() * size_of::<f16>());
         scores
-            .map(|page| question.score(page, Precision::F16))
+            .map(|page| query.score(page, Precision::F16))
             .collect::<std::result::Result<Vec<f32>, _>>()
     };
-    let from_file =
-        |question: &MultiVector| store.visual(question, &Scope::default(), TopK::new(BEST));
-    // Not timed: threads start, and the file comes into the cache of the system.
-    from_memory(&questions[0])?;
-    from_file(&questions[0])?;
+    let from_file = |query: &MultiVector| store.visual(query, &Scope::default(), TopK::new(K));
+    // Not timed: starts the threads and warms the page cache.
+    from_memory(&queries[0])?;
+    from_file(&queries[0])?;
     let (mut memory, mut file, mut all) = (Vec::new(), Vec::new(), Vec::new());
-    for question in &questions {
+    for query in &queries {
         let start = Instant::now();
-        let scores = from_memory(question)?;
+        let scores = from_memory(query)?;
         memory.push(start.elapsed().as_secs_f64() * 1e3);
         let start = Instant::now();
-        let hits = from_file(question)?;
+        let hits = from_file(query)?;
         file.push(start.elapsed().as_secs_f64() * 1e3);
         for hit in hits {
-            let alike = (hit.score - scores[hit.id.number as usize - 1]).abs();
-            assert!(alike < 1e-3, "{} scores otherwise from the file", hit.id);
+            let difference = (hit.score - scores[hit.id.number as usize - 1]).abs();
+            assert!(
+                difference < 1e-3,
+                "{} has another score from the file",
+                hit.id
+            );
         }
         all.extend(scores);
     }
-    write(&folder.join("scores.f32"), &all)?;
+    write_floats(&folder.join("scores.f32"), &all)?;
     println!("{}", json!({ "memory": memory, "file": file }));
     Ok(())
 }

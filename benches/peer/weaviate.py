@@ -1,9 +1,9 @@
-"""Puts the same pages into a real Weaviate by `ingest sync` and by Weaviate's own Python client, in turns, and looks
-for them. `weaviate.sh` starts the server and calls this; prints rows of the table of `all.sh`, and two tables on stderr.
+"""Inserts the same pages into a real Weaviate by `ingest sync` and by the official Python client, interleaved, and searches
+them. `weaviate.sh` starts the server and calls this; prints rows of the table of `all.sh`, and two tables on stderr.
 
-Both start with fresh, empty collections. Ours is the whole process: its start, reading SQLite, and counting what
-arrived. Theirs is timed from arrays in memory to the last acknowledged object, in a process that runs and is connected.
-Of the client's ways in, each is tried twice, and the fastest one takes part.
+Both start with new, empty collections. Ours is timed as a whole process: start, reading SQLite, and counting the stored
+pages. The client is timed from arrays in memory to the last acknowledged object, in a connected process. Each insert
+method of the client is tried twice, and the fastest one is used.
 """
 
 import argparse
@@ -29,7 +29,7 @@ HOST = "127.0.0.1"
 VECTOR = "colqwen"
 WIDTH = 128
 QUERY_ROWS = 20
-# How far a row of a question lies from the row of a page that it was made of, which has length 1.
+# Distance of a query row from the page row that it is derived from, which has length 1.
 BLUR = 0.6
 INDEXES = {
     "raw": ["--index", "raw"],
@@ -38,16 +38,16 @@ INDEXES = {
 }
 
 
-def setting(name, default):
+def env_int(name, default):
     return int(os.environ.get(name, default))
 
 
-def say(text):
+def log(text):
     print(text, file=sys.stderr, flush=True)
 
 
 class Server:
-    """The server, over REST."""
+    """REST client of the server."""
 
     def __init__(self, args):
         self.pid, self.port, self.grpc = args.server, args.rest, args.grpc
@@ -70,7 +70,7 @@ class Server:
             return json.loads(reply.read() or b"null")
 
     def clear(self):
-        """Takes all collections away, and lets the server come to rest."""
+        """Deletes all collections, and waits a second for the server to settle."""
         for one in self.rest("GET", "schema")["classes"]:
             self.rest("DELETE", f"schema/{one['class']}")
         time.sleep(1)
@@ -81,7 +81,7 @@ class Server:
         self.rest("PUT", f"schema/{collection}", found)
 
     def cpu(self):
-        """Seconds of processor time so far; not a number where there is no /proc."""
+        """Processor time so far, in seconds; NaN without /proc."""
         try:
             words = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
@@ -95,21 +95,21 @@ class Server:
         )  # fmt: skip
 
 
-class Wire:
-    """Hands on what comes to a port, and counts what clients send."""
+class CountingProxy:
+    """TCP proxy that counts the bytes sent by clients."""
 
     def __init__(self, to):
         self.to, self.sent, self.lock = to, 0, threading.Lock()
-        self.door = socket.create_server((HOST, 0))
-        self.port = self.door.getsockname()[1]
+        self.listener = socket.create_server((HOST, 0))
+        self.port = self.listener.getsockname()[1]
         threading.Thread(target=self.listen, daemon=True).start()
 
     def listen(self):
         while True:
-            client, _ = self.door.accept()
-            threading.Thread(target=self.both_ways, args=(client,), daemon=True).start()
+            client, _ = self.listener.accept()
+            threading.Thread(target=self.relay, args=(client,), daemon=True).start()
 
-    def both_ways(self, client):
+    def relay(self, client):
         with client, socket.create_connection((HOST, self.to)) as server:
             back = threading.Thread(target=self.pump, args=(server, client, False), daemon=True)
             back.start()
@@ -127,8 +127,8 @@ class Wire:
             pass
 
 
-class Ours:
-    """`ingest`, with settings and an outbox that are nobody's."""
+class IngestRunner:
+    """Runs `ingest` with isolated settings and outbox."""
 
     def __init__(self, args, server):
         self.ingest, self.helper, self.server = Path(args.ingest).resolve(), Path(args.ours).resolve(), server
@@ -143,13 +143,13 @@ class Ours:
         return json.loads(done.stdout or "null")
 
     def make(self, name, pages, rows):
-        """A library and its vectors, by page."""
-        library, bare = f"{self.work}/{name}.db", f"{self.work}/{name}.f32"
-        self.run(self.helper, "make", library, bare, pages, rows)
-        return library, np.fromfile(bare, "<f4").reshape(pages, rows, WIDTH)
+        """Creates a library; returns its path and its vectors by page."""
+        library, raw_file = f"{self.work}/{name}.db", f"{self.work}/{name}.f32"
+        self.run(self.helper, "make", library, raw_file, pages, rows)
+        return library, np.fromfile(raw_file, "<f4").reshape(pages, rows, WIDTH)
 
     def prepare(self, index):
-        """Our two collections, empty, by a library without pages."""
+        """Creates our two empty collections by syncing an empty library."""
         empty = f"{self.work}/empty.db"
         if not Path(empty).exists():
             self.make("empty", 0, 1)
@@ -174,26 +174,26 @@ def add_all(batch, pages):
         batch.add_object(properties=properties, uuid=uuid, vector={VECTOR: vectors})
 
 
-def fixed(size, requests):
-    def way(collection, pages):
+def fixed_size(size, requests):
+    def method(collection, pages):
         with collection.batch.fixed_size(batch_size=size, concurrent_requests=requests) as batch:
             add_all(batch, pages)
         assert not collection.batch.failed_objects, collection.batch.failed_objects[0].message
 
-    return way
+    return method
 
 
 def stream(requests):
-    def way(collection, pages):
+    def method(collection, pages):
         with collection.batch.stream(concurrency=requests) as batch:
             add_all(batch, pages)
         assert not collection.batch.failed_objects, collection.batch.failed_objects[0].message
 
-    return way
+    return method
 
 
-def many(size, threads, kind=np.float32):
-    def way(collection, pages):
+def insert_many(size, threads, kind=np.float32):
+    def method(collection, pages):
         def send(some):
             new = [DataObject(properties=p, uuid=u, vector={VECTOR: v.astype(kind, copy=False)}) for u, p, v in some]
             reply = collection.data.insert_many(new)
@@ -202,45 +202,45 @@ def many(size, threads, kind=np.float32):
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(send, batches(pages, size)))
 
-    return way
+    return method
 
 
-# A float64 of NumPy is a `float` of Python, which `struct.pack` takes faster than a float32.
-WAYS = {
-    "`batch.fixed_size(10, 4)`": fixed(10, 4),
+# NumPy's float64 is a Python `float`, which `struct.pack` encodes faster than a float32.
+INSERT_METHODS = {
+    "`batch.fixed_size(10, 4)`": fixed_size(10, 4),
     "`batch.stream(concurrency=2)`": stream(2),
-    "`insert_many` of 50": many(50, 1),
-    "`insert_many` of 10 in 3 threads": many(10, 3),
-    "`insert_many` of 25 in 3 threads": many(25, 3),
-    "`insert_many` of 10 as float64 in 3 threads": many(10, 3, np.float64),
-    "`insert_many` of 25 as float64 in 3 threads": many(25, 3, np.float64),
+    "`insert_many` of 50": insert_many(50, 1),
+    "`insert_many` of 10 in 3 threads": insert_many(10, 3),
+    "`insert_many` of 25 in 3 threads": insert_many(25, 3),
+    "`insert_many` of 10 as float64 in 3 threads": insert_many(10, 3, np.float64),
+    "`insert_many` of 25 as float64 in 3 threads": insert_many(25, 3, np.float64),
 }
 
 
 class Run:
-    """Everything one measurement needs."""
+    """Server, runner and client of a measurement."""
 
     def __init__(self, args):
         self.server = Server(args)
         self.server.wait()
-        self.ours = Ours(args, self.server)
+        self.ours = IngestRunner(args, self.server)
         self.client = self.server.connect()
 
-    def clocked(self, who, work, pages):
-        """Pages a second, and milliseconds of processor time a page, of the client and of the server."""
+    def measure(self, who, work, pages):
+        """Pages/s, and milliseconds of processor time per page of the client and of the server."""
         usage = lambda: (u := resource.getrusage(who)).ru_utime + u.ru_stime
-        start, mine, theirs = time.perf_counter(), usage(), self.server.cpu()
+        start, client_cpu, theirs = time.perf_counter(), usage(), self.server.cpu()
         work()
         wall = time.perf_counter() - start
-        return pages / wall, (usage() - mine) / pages * 1e3, (self.server.cpu() - theirs) / pages * 1e3
+        return pages / wall, (usage() - client_cpu) / pages * 1e3, (self.server.cpu() - theirs) / pages * 1e3
 
-    def make_theirs(self, model):
-        """An empty collection for the client, made as ours was."""
+    def create_client_collection(self, model):
+        """Creates an empty collection for the client with the same definition as ours."""
         self.client.collections.create_from_dict({**model, "class": "Theirs"})
         return self.client.collections.get("Theirs")
 
     def model(self, library, vectors, index):
-        """Our collection's definition, and the pages that the client is to store: what we have just stored."""
+        """The definition of our collection, and the pages for the client: those that we just stored."""
         self.server.clear()
         self.ours.sync(library, "Ours", index)
         model = self.server.rest("GET", "schema/Ours")
@@ -253,42 +253,42 @@ class Run:
         assert len(pages) == len(vectors), f"{len(pages)} pages of {len(vectors)} are there"
         return model, pages
 
-    def one_of_ours(self, library, index, pages):
+    def run_ingest(self, library, index, pages):
         self.server.clear()
         self.ours.prepare(index)
-        return self.clocked(resource.RUSAGE_CHILDREN, lambda: self.ours.sync(library, "Ours", index), pages)
+        return self.measure(resource.RUSAGE_CHILDREN, lambda: self.ours.sync(library, "Ours", index), pages)
 
-    def one_of_theirs(self, way, model, pages):
+    def run_client(self, method, model, pages):
         self.server.clear()
-        collection = self.make_theirs(model)
-        return self.clocked(resource.RUSAGE_SELF, lambda: WAYS[way](collection, pages), len(pages))
+        collection = self.create_client_collection(model)
+        return self.measure(resource.RUSAGE_SELF, lambda: INSERT_METHODS[method](collection, pages), len(pages))
 
-    def best_way(self, model, pages):
+    def best_method(self, model, pages):
         rates = {}
-        for way in list(WAYS) * 2:
-            rate = self.one_of_theirs(way, model, pages)[0]
-            say(f"  {rate:6.1f} pages/s by {way}")
-            rates[way] = max(rates.get(way, 0), rate)
+        for method in list(INSERT_METHODS) * 2:
+            rate = self.run_client(method, model, pages)[0]
+            log(f"  {rate:6.1f} pages/s by {method}")
+            rates[method] = max(rates.get(method, 0), rate)
         return max(rates, key=rates.get), rates
 
-    def in_turns(self, library, index, way, model, pages, rounds):
+    def interleave(self, library, index, method, model, pages, rounds):
         ours, theirs = [], []
         for _ in range(rounds):
-            ours.append(self.one_of_ours(library, index, len(pages)))
-            theirs.append(self.one_of_theirs(way, model, pages))
-            say(f"  {index}: ours {ours[-1][0]:.1f}, theirs {theirs[-1][0]:.1f} pages/s")
+            ours.append(self.run_ingest(library, index, len(pages)))
+            theirs.append(self.run_client(method, model, pages))
+            log(f"  {index}: ours {ours[-1][0]:.1f}, theirs {theirs[-1][0]:.1f} pages/s")
         return [[statistics.median(column) for column in zip(*side)] for side in (ours, theirs)]
 
-    def wires(self, library, index, way, model, pages):
-        """Bytes a page that clients send; compares at the end what both have stored."""
+    def bytes_per_page(self, library, index, method, model, pages):
+        """Bytes per page sent by each side; compares the stored pages at the end."""
         self.server.clear()
-        rest, grpc = Wire(self.server.port), Wire(self.server.grpc)
+        rest, grpc = CountingProxy(self.server.port), CountingProxy(self.server.grpc)
         self.ours.prepare(index)
         self.ours.sync(library, "Ours", index, rest.port)
         ours, rest.sent = rest.sent, 0
-        self.make_theirs(model)
+        self.create_client_collection(model)
         with self.server.connect(rest.port, grpc.port) as client:
-            WAYS[way](client.collections.get("Theirs"), pages)
+            INSERT_METHODS[method](client.collections.get("Theirs"), pages)
         self.compare(pages)
         return ours / len(pages), (rest.sent + grpc.sent) / len(pages)
 
@@ -307,36 +307,36 @@ def thousands(number):
     return f"{number:,.0f}"
 
 
-def storing(run):
-    """The first table: pages a second, and what they cost."""
-    rows = setting("ROWS", 750)
-    counts = {index: setting("MUVERA", 384) for index in INDEXES} | {"raw": setting("RAW", 48)}
+def benchmark_inserts(run):
+    """First table: pages/s and their cost."""
+    rows = env_int("ROWS", 750)
+    counts = {index: env_int("MUVERA", 384) for index in INDEXES} | {"raw": env_int("RAW", 48)}
     table = [
         "| index | ingest, pages/s | Python client, pages/s | ratio | client CPU, ms a page | server CPU, ms a page "
         "| bytes a page |\n|---|---|---|---|---|---|---|"
     ]
-    way = notes = None
+    method = notes = None
     for index in ("MUVERA", "MUVERA + RQ-8", "raw"):
-        rounds = setting("RAW_ROUNDS", 3) if index == "raw" else setting("ROUNDS", 5)
+        rounds = env_int("RAW_ROUNDS", 3) if index == "raw" else env_int("ROUNDS", 5)
         library, vectors = run.ours.make(index.split()[-1], counts[index], rows)
         model, pages = run.model(library, vectors, index)
-        if way is None:
-            way, notes = run.best_way(model, pages[: len(pages) // 2])
-        ours, theirs = run.in_turns(library, index, way, model, pages, rounds)
-        wire = run.wires(library, index, way, model, pages)
-        both = [f"{ours[i]:.1f} / {theirs[i]:.1f}" for i in (1, 2)] + [" / ".join(map(thousands, wire))]
+        if method is None:
+            method, notes = run.best_method(model, pages[: len(pages) // 2])
+        ours, theirs = run.interleave(library, index, method, model, pages, rounds)
+        sent = run.bytes_per_page(library, index, method, model, pages)
+        both = [f"{ours[i]:.1f} / {theirs[i]:.1f}" for i in (1, 2)] + [" / ".join(map(thousands, sent))]
         rates = f"{ours[0]:.1f} | {theirs[0]:.1f} | {ours[0] / theirs[0]:.2f}"
         table.append(f"| {index} | {rates} | {' | '.join(both)} |")
         what = f"into Weaviate, {index}, pages of {rows} x {WIDTH}, pages/s"
-        peer = f"weaviate-client {weaviate.__version__}, {way}"
+        peer = f"weaviate-client {weaviate.__version__}, {method}"
         print(f"| {what} | {ours[0]:.1f} | {theirs[0]:.1f} ({peer}) | {ours[0] / theirs[0]:.2f} |", flush=True)
-    say("\n".join(table))
-    say(f"\n{counts['MUVERA']} pages a round ({counts['raw']} for raw) of {rows} x {WIDTH}; medians. "
-        f"The client's ways, best of two, pages/s: {', '.join(f'{w} {r:.0f}' for w, r in notes.items())}.\n")
+    log("\n".join(table))
+    log(f"\n{counts['MUVERA']} pages a round ({counts['raw']} for raw) of {rows} x {WIDTH}; medians. "
+        f"The client's insert methods, best of two, pages/s: {', '.join(f'{w} {r:.0f}' for w, r in notes.items())}.\n")
 
 
-def questions(vectors, count, path):
-    """Noisy rows of some pages."""
+def make_queries(vectors, count, path):
+    """Writes queries: noisy rows of some pages."""
     rng = np.random.default_rng(11)
     asked = []
     for page in rng.choice(len(vectors), count, replace=count > len(vectors)):
@@ -346,14 +346,14 @@ def questions(vectors, count, path):
     np.concatenate(asked).astype("<f4").tofile(path)
 
 
-def finding(run):
-    """The second table: how fast and how well pages are found."""
-    pages, rows, count = setting("FIND", 1000), setting("FIND_ROWS", 200), setting("QUERIES", 100)
+def benchmark_searches(run):
+    """Second table: search latency and recall."""
+    pages, rows, count = env_int("FIND", 1000), env_int("FIND_ROWS", 200), env_int("QUERIES", 100)
     if pages == 0:
         return
     library, vectors = run.ours.make("find", pages, rows)
     queries = f"{run.ours.work}/queries.f32"
-    questions(vectors, count, queries)
+    make_queries(vectors, count, queries)
     table = ["| index | ef | p50, ms | p95, ms | recall@10 |\n|---|---|---|---|---|"]
     for index in INDEXES:
         run.server.clear()
@@ -361,28 +361,28 @@ def finding(run):
         for ef in (128, 512):
             run.server.set_ef("Ours", ef)
             run.ours.ask(library, "Ours", queries)
-            seen = run.ours.ask(library, "Ours", queries)
-            assert seen["exact_agrees"], "the server's exact search finds other pages than SQLite"
-            table.append(f"| {index} | {ef} | {seen['p50']:.1f} | {seen['p95']:.1f} | {seen['recall']:.3f} |")
-    asked = f"{count} questions of {QUERY_ROWS} rows by `ingest`'s own search, asked once before"
-    say("\n".join(table))
-    say(f"\n{pages} pages of {rows} x {WIDTH}, {asked}.")
+            result = run.ours.ask(library, "Ours", queries)
+            assert result["exact_agrees"], "the server's exact search finds other pages than SQLite"
+            table.append(f"| {index} | {ef} | {result['p50']:.1f} | {result['p95']:.1f} | {result['recall']:.3f} |")
+    asked = f"{count} queries of {QUERY_ROWS} rows by `ingest`'s own search, after one warm-up pass"
+    log("\n".join(table))
+    log(f"\n{pages} pages of {rows} x {WIDTH}, {asked}.")
 
 
 def free_ports():
-    """Six ports that nobody has; gossip and data are neighbours by convention."""
+    """Six free ports in a row; gossip and data are adjacent by convention."""
     for first in range(21_003, 32_000, 8):
-        held = []
+        sockets = []
         try:
             for port in range(first, first + 6):
                 for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-                    held.append(socket.socket(socket.AF_INET, kind))
-                    held[-1].bind(("0.0.0.0", port))
+                    sockets.append(socket.socket(socket.AF_INET, kind))
+                    sockets[-1].bind(("0.0.0.0", port))
             return range(first, first + 6)
         except OSError:
             continue
         finally:
-            for one in held:
+            for one in sockets:
                 one.close()
     sys.exit("no six free ports in a row")
 
@@ -400,8 +400,8 @@ def main():
         return
     run = Run(args)
     try:
-        storing(run)
-        finding(run)
+        benchmark_inserts(run)
+        benchmark_searches(run)
     finally:
         run.client.close()
 

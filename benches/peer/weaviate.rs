@@ -1,12 +1,9 @@
-//! Makes a library of synthetic pages, and asks a Weaviate server for them: the part of `weaviate.py` that is ours.
+//! Creates a library of synthetic pages and searches them on a Weaviate server: our side of `weaviate.py`.
 //!
-//! `peer-weaviate make LIBRARY.db PAGES.f32 PAGES ROWS` writes the library, and its vectors once more as bare numbers.
-//! `peer-weaviate ask URL COLLECTION LIBRARY.db QUERIES.f32` prints times and recall as JSON; the library is the truth.
+//! `peer-weaviate make LIBRARY.db PAGES.f32 PAGES ROWS` writes the library, and its vectors as raw f32.
+//! `peer-weaviate ask URL COLLECTION LIBRARY.db QUERIES.f32` prints times and recall as JSON; the library is the ground truth.
 
-#![expect(
-    clippy::print_stdout,
-    reason = "the figures are what the program is for"
-)]
+#![expect(clippy::print_stdout, reason = "the program prints its figures")]
 
 #[path = "../synthetic/mod.rs"]
 mod synthetic;
@@ -22,21 +19,23 @@ use ingest::store::{
 };
 use ingest::vectors::MultiVector;
 use serde_json::json;
-use synthetic::{BEST, Shelf, opened, put, quantile, read_questions};
+use synthetic::{K, SyntheticPages, open_store, put, quantile, read_queries};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// Pages in one transaction.
-const AT_ONCE: usize = 32;
+/// Pages per transaction.
+const PAGES_PER_BATCH: usize = 32;
 
 fn main() -> Result<()> {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match words[..] {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args[..] {
         ["make", library, vectors, pages, rows] => {
-            make(library, vectors, pages.parse()?, rows.parse()?)
+            create_library(library, vectors, pages.parse()?, rows.parse()?)
         }
-        ["ask", url, collection, library, queries] => ask(url, collection, library, queries),
+        ["ask", url, collection, library, queries] => {
+            measure_searches(url, collection, library, queries)
+        }
         _ => Err(
             "make LIBRARY.db PAGES.f32 PAGES ROWS, or ask URL COLLECTION LIBRARY.db QUERIES.f32"
                 .into(),
@@ -44,41 +43,41 @@ fn main() -> Result<()> {
     }
 }
 
-fn make(library: &str, vectors: &str, pages: u32, rows: usize) -> Result<()> {
-    let store = opened(&Config::at(library.parse()?), pages)?;
-    let shelf = Shelf::of(rows);
-    let mut bare = BufWriter::new(File::create(vectors)?);
+fn create_library(library: &str, vectors: &str, pages: u32, rows: usize) -> Result<()> {
+    let store = open_store(&Config::new(library.parse()?), pages)?;
+    let source = SyntheticPages::new(rows);
+    let mut raw = BufWriter::new(File::create(vectors)?);
     let numbers: Vec<u32> = (1..=pages).collect();
-    for numbers in numbers.chunks(AT_ONCE) {
-        let pages = numbers.iter().map(|&number| shelf.page(number));
+    for numbers in numbers.chunks(PAGES_PER_BATCH) {
+        let pages = numbers.iter().map(|&number| source.page(number));
         let pages = pages.collect::<std::result::Result<Vec<_>, _>>()?;
         for page in &pages {
             let VectorUpdate::Replace(new) = &page.vectors else {
                 continue;
             };
             for value in new.vectors.as_slice() {
-                bare.write_all(&value.to_le_bytes())?;
+                raw.write_all(&value.to_le_bytes())?;
             }
         }
         put(&*store, &pages)?;
     }
-    Ok(bare.flush()?)
+    Ok(raw.flush()?)
 }
 
-fn ask(url: &str, collection: &str, library: &str, queries: &str) -> Result<()> {
+fn measure_searches(url: &str, collection: &str, library: &str, queries: &str) -> Result<()> {
     let server = Config {
         collection: collection.to_owned(),
-        ..Config::at(url.parse::<Address>()?)
+        ..Config::new(url.parse::<Address>()?)
     };
     let read = |config: &Config| {
         Ok::<_, Box<dyn Error>>(open(config, CollectionSelector::Last, Mode::Read)?.store)
     };
-    let (server, library) = (read(&server)?, read(&Config::at(library.parse()?))?);
-    let queries = read_questions(&fs::read(queries)?)?;
-    let first = queries.first().ok_or("no question")?;
+    let (server, library) = (read(&server)?, read(&Config::new(library.parse()?))?);
+    let queries = read_queries(&fs::read(queries)?)?;
+    let first = queries.first().ok_or("no query")?;
     let exact = TopK {
         exact: true,
-        ..TopK::new(BEST)
+        ..TopK::new(K)
     };
     let same =
         found(&server.visual(first, &Scope::default(), exact)?) == found(&best(&*library, first)?);
@@ -104,7 +103,7 @@ fn ask(url: &str, collection: &str, library: &str, queries: &str) -> Result<()> 
 }
 
 fn best(store: &dyn Store, query: &MultiVector) -> Result<Vec<Hit>> {
-    Ok(store.visual(query, &Scope::default(), TopK::new(BEST))?)
+    Ok(store.visual(query, &Scope::default(), TopK::new(K))?)
 }
 
 fn found(hits: &[Hit]) -> HashSet<u32> {

@@ -1,4 +1,4 @@
-//! Cost against pages, both logarithmic: one picture of two panels.
+//! Plot of cost against pages, log-log: an SVG with two panels.
 
 use std::error::Error;
 use std::path::Path;
@@ -11,7 +11,7 @@ use super::{Point, Series};
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 type Panel<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// Of the curves, told apart by people who see few colours, too.
+/// Colour-blind safe colours of the curves.
 const COLOURS: [RGBColor; 5] = [
     RGBColor(0, 114, 178),
     RGBColor(230, 159, 0),
@@ -20,10 +20,10 @@ const COLOURS: [RGBColor; 5] = [
     RGBColor(86, 180, 233),
 ];
 
-/// A curve's name, and its points.
+/// Name and points of a curve.
 type Curve<'a> = (&'a str, Vec<(f64, f64)>);
 
-/// Draws the time of a search and the memory it needs into a file.
+/// Draws search time and memory to a file.
 pub(super) fn draw(file: &Path, all: &[Series], curves: &[Vec<Point>]) -> Result<()> {
     let of = |cost: fn(&Point) -> f64| -> Vec<Curve<'_>> {
         let point = |point: &Point| (f64::from(point.pages), cost(point));
@@ -67,7 +67,11 @@ fn panel(area: &Panel<'_>, title: &str, curves: &[Curve<'_>]) -> Result<()> {
             .draw_series([line])?
             .label(*name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2)));
-        chart.draw_series(points.iter().map(|&at| Circle::new(at, 4, colour.filled())))?;
+        chart.draw_series(
+            points
+                .iter()
+                .map(|&point| Circle::new(point, 4, colour.filled())),
+        )?;
     }
     chart
         .configure_series_labels()
@@ -77,7 +81,7 @@ fn panel(area: &Panel<'_>, title: &str, curves: &[Curve<'_>]) -> Result<()> {
     Ok(())
 }
 
-/// The powers of ten around all values.
+/// The powers of ten that enclose all values.
 fn decades(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
     let least = values.clone().fold(f64::INFINITY, f64::min);
     let most = values.fold(f64::MIN_POSITIVE, f64::max);

@@ -1,13 +1,13 @@
-//! What a search costs among ever more pages, store by store: a Markdown table and a plot. `scale.sh` runs it.
+//! Search cost against collection size for each store: a Markdown table and a plot. `scale.sh` runs it.
 //!
-//! `scale FOLDER PLOT.svg [URL PID DATA]` fills stores in a folder that is empty and, where named, a Weaviate server with
-//! a process and a data folder. `scale ask STORE PAGES` is how it calls itself: a search has a process of its own, whose
-//! memory can be told.
+//! `scale FOLDER PLOT.svg [URL PID DATA]` fills stores in an empty folder and, if named, a Weaviate server, given its
+//! process id and data folder. It calls itself as `scale ask STORE PAGES`: searches run in a separate process, whose memory
+//! can be measured.
 
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "the figures are what the program is for"
+    reason = "the program prints its figures"
 )]
 
 mod plot;
@@ -29,75 +29,75 @@ use ingest::store::{
 use ingest::vectors::MultiVector;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use synthetic::{BEST, Shelf, opened, put, quantile};
+use synthetic::{K, SyntheticPages, open_store, put, quantile};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Vectors of a page.
 const ROWS: usize = 750;
-/// Questions asked, once to warm up and once for the figures.
-const QUESTIONS: u32 = 100;
-/// Pages made at once, before the clock runs.
-const AT_ONCE: usize = 384;
+/// Number of queries; each runs once to warm up and once for the figures.
+const QUERIES: u32 = 100;
+/// Pages generated per batch, outside the measured time.
+const PAGES_PER_BATCH: usize = 384;
 
-/// A store that pages are looked for in.
+/// A store to measure.
 struct Series {
     name: &'static str,
     config: Config,
-    /// What it writes lies here.
+    /// Folder of its files.
     folder: PathBuf,
-    /// The process that keeps it, where that is not the one that searches.
+    /// Process id of the server, if any.
     server: Option<u32>,
 }
 
-/// What it costs among so many pages.
+/// Figures at one collection size.
 struct Point {
     pages: u32,
-    /// Pages a second that were put in, since the point before.
+    /// Insert rate in pages/s since the previous point.
     rate: f64,
-    answers: Answers,
-    /// Bytes of the server's own memory.
+    stats: SearchStats,
+    /// Anonymous memory of the server in bytes.
     server: Option<u64>,
     disk: u64,
 }
 
-/// What the searching process tells.
+/// Output of the searching process.
 #[derive(Serialize, Deserialize)]
-struct Answers {
-    /// Milliseconds of the very first search.
+struct SearchStats {
+    /// Milliseconds of the first, cold search.
     first: f64,
-    /// Of each question.
+    /// Milliseconds of each query.
     times: Vec<f64>,
-    /// The pages found.
+    /// Page numbers found by each query.
     found: Vec<Vec<u32>>,
-    /// The most bytes that were resident.
+    /// Peak resident memory in bytes.
     peak: Option<u64>,
 }
 
 fn main() -> Result<()> {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match words[..] {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args[..] {
         ["ask", config, pages] => {
-            let answers = ask(&serde_json::from_str(config)?, pages.parse()?)?;
-            println!("{}", serde_json::to_string(&answers)?);
+            let stats = measure_searches(&serde_json::from_str(config)?, pages.parse()?)?;
+            println!("{}", serde_json::to_string(&stats)?);
             Ok(())
         }
-        [folder, plot] => compare(&files(folder.as_ref()), plot.as_ref()),
+        [folder, plot] => run_all(&files(folder.as_ref()), plot.as_ref()),
         [folder, plot, url, pid, data] => {
             let mut all = files(folder.as_ref());
             all.push(server(url, pid, data)?);
-            compare(&all, plot.as_ref())
+            run_all(&all, plot.as_ref())
         }
         _ => Err("FOLDER PLOT.svg [URL PID DATA]".into()),
     }
 }
 
-/// The stores that are files. The first one is exact, and the truth for all others.
+/// The file stores. The first one is exact: the ground truth for all others.
 fn files(folder: &Path) -> Vec<Series> {
     let file = |name: &'static str, change: fn(&mut Config)| {
         let folder = folder.join(name);
-        let mut config = Config::at(Address::File(folder.join("library.db")));
+        let mut config = Config::new(Address::File(folder.join("library.db")));
         change(&mut config);
         Series {
             name,
@@ -123,29 +123,32 @@ fn server(url: &str, pid: &str, data: &str) -> Result<Series> {
         name: "Weaviate, MUVERA",
         config: Config {
             index: Some(Index::Muvera),
-            ..Config::at(url.parse()?)
+            ..Config::new(url.parse()?)
         },
         folder: data.into(),
         server: Some(pid.parse()?),
     })
 }
 
-fn compare(all: &[Series], plot: &Path) -> Result<()> {
+fn run_all(all: &[Series], plot: &Path) -> Result<()> {
     let sizes = std::env::var("PAGES").unwrap_or_else(|_| "100 1000 10000".to_owned());
     let sizes: std::result::Result<Vec<u32>, _> = sizes.split(' ').map(str::parse).collect();
     let (sizes, mut curves) = (sizes?, Vec::<Vec<Point>>::new());
     println!(
-        "| store | pages | p50, ms | p95, ms | first, cold, ms | recall@{BEST} | memory of the search, MB \
+        "| store | pages | p50, ms | p95, ms | first, cold, ms | recall@{K} | memory of the search, MB \
          | of the server, MB | on disk, MB | stored, pages/s |\n|---|---|---|---|---|---|---|---|---|---|"
     );
     for series in all {
-        let (mut curve, mut there) = (Vec::new(), 0);
+        let (mut curve, mut existing) = (Vec::new(), 0);
         for &pages in &sizes {
             eprintln!("{}: {pages} pages", series.name);
-            let point = point(series, there, pages)?;
-            there = pages;
+            let point = measure(series, existing, pages)?;
+            existing = pages;
             let truth = curves.first().unwrap_or(&curve).get(curve.len());
-            println!("{}", row(series.name, &point, truth.unwrap_or(&point)));
+            println!(
+                "{}",
+                table_row(series.name, &point, truth.unwrap_or(&point))
+            );
             curve.push(point);
         }
         discard(&series.config)?;
@@ -154,26 +157,26 @@ fn compare(all: &[Series], plot: &Path) -> Result<()> {
     plot::draw(plot, all, &curves)
 }
 
-fn row(name: &str, point: &Point, truth: &Point) -> String {
+fn table_row(name: &str, point: &Point, truth: &Point) -> String {
     let megabytes =
         |bytes: Option<u64>| bytes.map_or("-".to_owned(), |b| (b / 1_000_000).to_string());
-    let pairs = point.answers.found.iter().zip(&truth.answers.found);
-    let right = |(found, best): (&Vec<u32>, &Vec<u32>)| {
-        let best: HashSet<_> = best.iter().collect();
-        found.iter().filter(|page| best.contains(page)).count() as f64 / best.len() as f64
+    let pairs = point.stats.found.iter().zip(&truth.stats.found);
+    let recall = |(found, expected): (&Vec<u32>, &Vec<u32>)| {
+        let expected: HashSet<_> = expected.iter().collect();
+        found.iter().filter(|page| expected.contains(page)).count() as f64 / expected.len() as f64
     };
     format!(
         "| {name} | {} | {:.1} | {:.1} | {} | {:.2} | {} | {} | {} | {:.0} |",
         point.pages,
         point.p50(),
-        quantile(&point.answers.times, 0.95),
+        quantile(&point.stats.times, 0.95),
         if point.server.is_none() {
-            format!("{:.0}", point.answers.first)
+            format!("{:.0}", point.stats.first)
         } else {
             "-".to_owned()
         },
-        pairs.map(right).sum::<f64>() / f64::from(QUESTIONS),
-        megabytes(point.answers.peak),
+        pairs.map(recall).sum::<f64>() / f64::from(QUERIES),
+        megabytes(point.stats.peak),
         megabytes(point.server),
         megabytes(Some(point.disk)),
         point.rate,
@@ -182,22 +185,22 @@ fn row(name: &str, point: &Point, truth: &Point) -> String {
 
 impl Point {
     fn p50(&self) -> f64 {
-        quantile(&self.answers.times, 0.5)
+        quantile(&self.stats.times, 0.5)
     }
 
-    /// Megabytes that a search needs, those of the server included.
+    /// Memory of a search in MB, including the server.
     fn memory(&self) -> f64 {
-        (self.answers.peak.unwrap_or(0) + self.server.unwrap_or(0)) as f64 / 1e6
+        (self.stats.peak.unwrap_or(0) + self.server.unwrap_or(0)) as f64 / 1e6
     }
 }
 
-/// Adds pages until there are so many, and asks.
-fn point(series: &Series, there: u32, pages: u32) -> Result<Point> {
-    let numbers: Vec<u32> = (there + 1..=pages).collect();
-    let seconds = fill(&*opened(&series.config, pages)?, &numbers)?;
+/// Adds pages up to `pages` and measures searches.
+fn measure(series: &Series, existing: u32, pages: u32) -> Result<Point> {
+    let numbers: Vec<u32> = (existing + 1..=pages).collect();
+    let seconds = insert_pages(&*open_store(&series.config, pages)?, &numbers)?;
     match series.server {
-        None => forget(&series.folder)?,
-        Some(pid) => rested(pid),
+        None => drop_page_cache(&series.folder)?,
+        Some(pid) => wait_until_idle(pid),
     }
     let output = Command::new(std::env::current_exe()?)
         .args(["ask", &serde_json::to_string(&series.config)?])
@@ -207,30 +210,32 @@ fn point(series: &Series, there: u32, pages: u32) -> Result<Point> {
     Ok(Point {
         pages,
         rate: numbers.len() as f64 / seconds,
-        answers: serde_json::from_slice(&output.stdout)?,
+        stats: serde_json::from_slice(&output.stdout)?,
         server: series
             .server
             .and_then(|pid| memory(&pid.to_string(), "RssAnon:")),
-        disk: on_disk(&series.folder)?,
+        disk: disk_usage(&series.folder)?,
     })
 }
 
-/// Stores pages as the store likes it; tells the seconds.
-fn fill(store: &dyn Store, numbers: &[u32]) -> Result<f64> {
-    let (shelf, pace, mut seconds) = (Shelf::of(ROWS), store.batch_policy(), 0.0);
-    for numbers in numbers.chunks(AT_ONCE) {
-        let pages = numbers.par_iter().map(|&number| shelf.page(number));
+/// Stores pages by the store's batch policy; returns the seconds.
+fn insert_pages(store: &dyn Store, numbers: &[u32]) -> Result<f64> {
+    let (source, policy, mut seconds) = (SyntheticPages::new(ROWS), store.batch_policy(), 0.0);
+    for numbers in numbers.chunks(PAGES_PER_BATCH) {
+        let pages = numbers.par_iter().map(|&number| source.page(number));
         let pages: Vec<_> = pages.collect::<std::result::Result<_, _>>()?;
-        let at_once = (pace.target_bytes / pages[0].bytes()).max(1);
+        let pages_per_call = (policy.target_bytes / pages[0].bytes()).max(1);
         let start = Instant::now();
         thread::scope(|scope| {
-            let lane = |lane| move || lane_of(store, lane, at_once);
-            let share = pages.len().div_ceil(pace.concurrency);
-            let lanes: Vec<_> = pages
+            let worker = |worker| move || write_pages(store, worker, pages_per_call);
+            let share = pages.len().div_ceil(policy.concurrency);
+            let workers: Vec<_> = pages
                 .chunks(share)
-                .map(|some| scope.spawn(lane(some)))
+                .map(|chunk| scope.spawn(worker(chunk)))
                 .collect();
-            let done = lanes.into_iter().map(|lane| lane.join().expect("a lane"));
+            let done = workers
+                .into_iter()
+                .map(|worker| worker.join().expect("worker panicked"));
             done.collect::<std::result::Result<Vec<_>, _>>()
         })?;
         seconds += start.elapsed().as_secs_f64();
@@ -238,16 +243,18 @@ fn fill(store: &dyn Store, numbers: &[u32]) -> Result<f64> {
     Ok(seconds)
 }
 
-fn lane_of(
+fn write_pages(
     store: &dyn Store,
     pages: &[ingest::store::StoredPage],
-    at_once: usize,
+    pages_per_call: usize,
 ) -> std::result::Result<(), ingest::store::Error> {
-    pages.chunks(at_once).try_for_each(|some| put(store, some))
+    pages
+        .chunks(pages_per_call)
+        .try_for_each(|chunk| put(store, chunk))
 }
 
-/// Makes the system forget the files, so that the next to read them waits for the disk; where `dd` cannot, they stay.
-fn forget(folder: &Path) -> Result<()> {
+/// Drops the files from the page cache, so that the next reader waits for the disk; where `dd` cannot, they stay cached.
+fn drop_page_cache(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder)? {
         Command::new("dd")
             .arg(format!("of={}", entry?.path().display()))
@@ -258,13 +265,13 @@ fn forget(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Waits until a server has done what it does in the background after pages came: less than a tenth of a core, or where
-/// there is no `/proc`, at once.
-fn rested(pid: u32) {
+/// Waits until the background work of a server is done: it uses less than a tenth of a core. Without `/proc`, returns at
+/// once.
+fn wait_until_idle(pid: u32) {
     let ticks = || -> Option<u64> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let words: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-        Some(words.get(11)?.parse::<u64>().ok()? + words.get(12)?.parse::<u64>().ok()?)
+        let args: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        Some(args.get(11)?.parse::<u64>().ok()? + args.get(12)?.parse::<u64>().ok()?)
     };
     while let Some(before) = ticks() {
         thread::sleep(Duration::from_secs(3));
@@ -275,18 +282,18 @@ fn rested(pid: u32) {
     }
 }
 
-/// Bytes that a folder takes.
-fn on_disk(path: &Path) -> Result<u64> {
-    let known = fs::metadata(path)?;
-    if !known.is_dir() {
-        return Ok(known.blocks() * 512);
+/// Disk usage of a path in bytes.
+fn disk_usage(path: &Path) -> Result<u64> {
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_dir() {
+        return Ok(metadata.blocks() * 512);
     }
     fs::read_dir(path)?
-        .map(|entry| on_disk(&entry?.path()))
+        .map(|entry| disk_usage(&entry?.path()))
         .sum()
 }
 
-/// What `/proc` says of the memory of a process; none where there is no `/proc`.
+/// A memory value of a process from `/proc`, in bytes; `None` without `/proc`.
 fn memory(process: &str, what: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with(what))?;
@@ -294,21 +301,21 @@ fn memory(process: &str, what: &str) -> Option<u64> {
     Some(kilobytes * 1024)
 }
 
-fn ask(config: &Config, pages: u32) -> Result<Answers> {
-    let shelf = Shelf::of(ROWS);
-    let questions = (0..QUESTIONS).map(|number| shelf.question(number, pages));
-    let questions = questions.collect::<std::result::Result<Vec<_>, _>>()?;
+fn measure_searches(config: &Config, pages: u32) -> Result<SearchStats> {
+    let source = SyntheticPages::new(ROWS);
+    let queries = (0..QUERIES).map(|number| source.query(number, pages));
+    let queries = queries.collect::<std::result::Result<Vec<_>, _>>()?;
     let store = open(config, CollectionSelector::Last, Mode::Read)?.store;
-    let search = |question: &MultiVector| -> Result<(f64, Vec<u32>)> {
+    let search = |query: &MultiVector| -> Result<(f64, Vec<u32>)> {
         let start = Instant::now();
-        let hits = store.visual(question, &Scope::default(), TopK::new(BEST))?;
+        let hits = store.visual(query, &Scope::default(), TopK::new(K))?;
         let time = start.elapsed().as_secs_f64() * 1e3;
         Ok((time, hits.iter().map(|hit| hit.id.number).collect()))
     };
-    let cold = questions.iter().map(search).collect::<Result<Vec<_>>>()?;
-    let warm = questions.iter().map(search).collect::<Result<Vec<_>>>()?;
+    let cold = queries.iter().map(search).collect::<Result<Vec<_>>>()?;
+    let warm = queries.iter().map(search).collect::<Result<Vec<_>>>()?;
     let (times, found) = warm.into_iter().unzip();
-    Ok(Answers {
+    Ok(SearchStats {
         first: cold[0].0,
         times,
         found,

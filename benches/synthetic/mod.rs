@@ -1,11 +1,11 @@
-//! Pages and questions made up for benchmarks: clustered as the vectors of real pages are, not plain noise.
+//! Synthetic pages and queries for benchmarks, clustered like the vectors of real pages.
 //!
-//! There are 512 topics; a page is about 12 of them, and each of its vectors lies around one of those. A question holds
-//! some vectors of a page, blurred. The same number always gives the same page and the same question.
+//! There are 512 topics; a page has 12 of them, and each of its vectors is near one of those. A query consists of some
+//! vectors of a page, perturbed. Pages and queries are deterministic by number.
 
 #![allow(
     dead_code,
-    reason = "no benchmark needs all of it, and each has a copy of its own"
+    reason = "each benchmark compiles its own copy and uses a part of it"
 )]
 
 use std::error::Error;
@@ -21,31 +21,31 @@ use ingest::vectors::{MultiVector, PageVectors, PatchMap, Profile, ShapeError};
 
 /// The width of a vector.
 pub(crate) const DIM: NonZeroUsize = NonZeroUsize::new(128).unwrap();
-/// Vectors of a question.
+/// Vectors of a query.
 pub(crate) const QUERY_ROWS: usize = 20;
-/// Pages looked for.
-pub(crate) const BEST: usize = 10;
-/// Topics that there are.
+/// Number of results.
+pub(crate) const K: usize = 10;
+/// Number of topics.
 const TOPICS: usize = 512;
-/// Topics of a page.
+/// Number of topics of a page.
 const TOPICS_OF_A_PAGE: usize = 12;
-/// How far a vector lies from its topic, which has length 1.
+/// Distance of a vector from its topic, which has length 1.
 const SPREAD: f32 = 0.9;
-/// How far a vector of a question lies from the one of a page that it was made of.
+/// Distance of a query vector from the page vector that it is derived from.
 const BLUR: f32 = 0.6;
 
 type Row = [f32; DIM.get()];
 
-/// The pages and questions that there are.
-pub(crate) struct Shelf {
+/// Generator of pages and queries.
+pub(crate) struct SyntheticPages {
     topics: Vec<Row>,
-    /// Vectors of a page.
+    /// Number of vectors of a page.
     rows: usize,
 }
 
-impl Shelf {
-    /// Pages of so many vectors.
-    pub(crate) fn of(rows: usize) -> Self {
+impl SyntheticPages {
+    /// Pages with `rows` vectors each.
+    pub(crate) fn new(rows: usize) -> Self {
         let mut rng = Rng::with_seed(7);
         let topics = (0..TOPICS).map(|_| unit(noise(&mut rng))).collect();
         Self { topics, rows }
@@ -54,27 +54,31 @@ impl Shelf {
     /// The vectors of a page.
     pub(crate) fn vectors(&self, number: u32) -> Result<MultiVector, ShapeError> {
         let rng = &mut Rng::with_seed(u64::from(number) << 8);
-        let own = rng.choose_multiple(&self.topics, TOPICS_OF_A_PAGE);
+        let page_topics = rng.choose_multiple(&self.topics, TOPICS_OF_A_PAGE);
         let mut all = Vec::with_capacity(self.rows * DIM.get());
         for _ in 0..self.rows {
-            all.extend(near(own[rng.usize(..own.len())], SPREAD, rng));
+            all.extend(perturbed(
+                page_topics[rng.usize(..page_topics.len())],
+                SPREAD,
+                rng,
+            ));
         }
         Ok(MultiVector::new(all, DIM)?.rounded_to_f16())
     }
 
-    /// A question about one of the first so many pages.
-    pub(crate) fn question(&self, number: u32, pages: u32) -> Result<MultiVector, ShapeError> {
+    /// A query for one of the first `pages` pages.
+    pub(crate) fn query(&self, number: u32, pages: u32) -> Result<MultiVector, ShapeError> {
         let rng = &mut Rng::with_seed(u64::from(number) << 8 | 1);
         let page = self.vectors(rng.u32(1..=pages))?;
         let rows: Vec<&[f32]> = page.rows().collect();
         let blurred = rng.choose_multiple(&rows, QUERY_ROWS).into_iter();
         let blurred: Vec<Row> = blurred
-            .map(|row| near(&std::array::from_fn(|i| row[i]), BLUR, rng))
+            .map(|row| perturbed(&std::array::from_fn(|i| row[i]), BLUR, rng))
             .collect();
         MultiVector::new(blurred.concat(), DIM)
     }
 
-    /// A page with as much text and as large a thumbnail as pages have.
+    /// A page with text and thumbnail of realistic size.
     pub(crate) fn page(&self, number: u32) -> Result<StoredPage, ShapeError> {
         let vectors = self.vectors(number)?;
         let (rows, mut rng) = (vectors.len() as u16, Rng::with_seed(u64::from(number)));
@@ -95,8 +99,8 @@ impl Shelf {
     }
 }
 
-/// A store that awaits pages of the shelf, so many.
-pub(crate) fn opened(config: &Config, pages: u32) -> Result<Box<dyn Store>, Box<dyn Error>> {
+/// Opens a store prepared for `pages` synthetic pages.
+pub(crate) fn open_store(config: &Config, pages: u32) -> Result<Box<dyn Store>, Box<dyn Error>> {
     let store = open(config, CollectionSelector::Last, Mode::Write)?.store;
     store.prepare(&Profile {
         id: "bench".to_owned(),
@@ -114,18 +118,18 @@ pub(crate) fn opened(config: &Config, pages: u32) -> Result<Box<dyn Store>, Box<
     Ok(store)
 }
 
-/// Stores pages, and sees that every one of them arrives.
+/// Stores pages; panics if one is not stored.
 pub(crate) fn put(store: &dyn Store, pages: &[StoredPage]) -> Result<(), ingest::store::Error> {
-    for (id, verdict) in store.upsert(pages)? {
-        if verdict.as_ref() != Ok(&WriteOutcome::Stored) {
-            panic!("{id} was not stored: {verdict:?}");
+    for (id, outcome) in store.upsert(pages)? {
+        if outcome.as_ref() != Ok(&WriteOutcome::Stored) {
+            panic!("{id} was not stored: {outcome:?}");
         }
     }
     Ok(())
 }
 
-/// Questions from a file of bare numbers.
-pub(crate) fn read_questions(bytes: &[u8]) -> Result<Vec<MultiVector>, ShapeError> {
+/// Decodes queries from raw little-endian f32 values.
+pub(crate) fn read_queries(bytes: &[u8]) -> Result<Vec<MultiVector>, ShapeError> {
     let (values, _) = bytes.as_chunks();
     let values: Vec<f32> = values.iter().map(|&v| f32::from_le_bytes(v)).collect();
     values
@@ -138,13 +142,13 @@ fn manual() -> ManualId {
     ManualId::new("bench.pdf")
 }
 
-/// A row around another one.
-fn near(row: &Row, far: f32, rng: &mut Rng) -> Row {
+/// A unit row at a random offset from another one.
+fn perturbed(row: &Row, distance: f32, rng: &mut Rng) -> Row {
     let noise = noise(rng);
-    unit(std::array::from_fn(|i| row[i] + far * noise[i]))
+    unit(std::array::from_fn(|i| row[i] + distance * noise[i]))
 }
 
-/// Length 1 in the mean.
+/// Uniform noise of expected length 1.
 fn noise(rng: &mut Rng) -> Row {
     let scale = (3.0 / DIM.get() as f32).sqrt();
     std::array::from_fn(|_| (rng.f32() * 2.0 - 1.0) * scale)
@@ -155,7 +159,7 @@ fn unit(row: Row) -> Row {
     row.map(|v| v / length)
 }
 
-/// The value that a share of all values does not exceed.
+/// Quantile of the values; `share` is in 0..=1.
 pub(crate) fn quantile(values: &[f64], share: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

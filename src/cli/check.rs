@@ -148,7 +148,10 @@ fn place(settings: &Settings) -> Result<String, Diagnostic> {
                 .profile
                 .map(|profile| profile.model)
                 .unwrap_or_default();
-            Ok(format!("{}: {pages} pages, last model {model}", opened.at))
+            Ok(format!(
+                "{}: {pages} pages, last model {model}",
+                opened.location
+            ))
         }
         Err(store::Error::Empty { .. }) => Ok(format!("{at}: nothing stored yet")),
         Err(e) => Err(e.into()),

@@ -78,15 +78,15 @@ pub(super) fn run(
         None => Mode::Write,
     };
     // Nothing is made where nothing was stored.
-    let empty = |at| store::Error::Empty { at };
+    let empty = |location| store::Error::Empty { location };
     let seen = store::open(&settings.store, CollectionSelector::Last, Mode::Read)?;
     if seen.profile.is_none() {
-        return Err(empty(seen.at).into());
+        return Err(empty(seen.location).into());
     }
     drop(seen);
     let opened = store::open(&settings.store, CollectionSelector::Last, mode)?;
     let store = opened.store;
-    let profile = opened.profile.ok_or_else(|| empty(opened.at))?;
+    let profile = opened.profile.ok_or_else(|| empty(opened.location))?;
     let manual = args.manual.as_deref();
     let manual = manual
         .map(|name| library::find_manual(&*store, name).map(|card| card.id))

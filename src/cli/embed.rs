@@ -119,7 +119,7 @@ impl Writer for MemoryWriter {
     }
 
     fn batch_policy(&self) -> BatchPolicy {
-        BatchPolicy::of_a_file()
+        BatchPolicy::for_file()
     }
 
     fn remove(&self, _manual: &ManualId, _pages: &PageSet) -> Result<u64, store::Error> {

@@ -174,7 +174,7 @@ fn flush_outbox(ui: &mut Ui, config: &Config) -> Result<ExitCode, Diagnostic> {
             flushed.refused.len()
         }
     };
-    let waiting = store.outbox().map_or(Ok(0), |outbox| outbox.waiting())?;
+    let waiting = store.outbox().map_or(Ok(0), |outbox| outbox.pending())?;
     match (waiting, opened.note) {
         (0, _) => ui.say("nothing waits"),
         (_, note) => ui.warn(format!(

@@ -25,7 +25,11 @@ impl Layers {
             .map_err(|e| file_error(Path::new("config.toml"), &e))?;
         let mut known_keys: Vec<String> = keys(&table).map(|(key, _)| key).collect();
         known_keys.extend(OPTIONAL.iter().map(ToString::to_string));
-        known_keys.extend(store::OPTIONAL.iter().map(|key| format!("store.{key}")));
+        known_keys.extend(
+            store::OPTIONAL_KEYS
+                .iter()
+                .map(|key| format!("store.{key}")),
+        );
         Ok(Self { table, known_keys })
     }
 

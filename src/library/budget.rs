@@ -59,7 +59,7 @@ pub fn memory_plan(settings: &Settings, card: &Card) -> Result<Plan, PlanError> 
         batch_size,
         memory: ByteSize(memory),
         image_bytes: ByteSize(u64::from(settings.render.max_megapixels) * 3_000_000),
-        store_bytes: store::sending(&settings.store),
+        store_bytes: store::max_in_flight(&settings.store),
         images_in_flight: render::prefetch_limit(&settings.render)
             + RENDERED_QUEUE
             + rayon::current_num_threads(),

@@ -52,9 +52,9 @@ pub fn open_for_reading(
         CollectionSelector::Profile(&card.profile)
     });
     let opened = store::open(config, selector, Mode::Read)?;
-    let profile = opened
-        .profile
-        .ok_or(store::Error::Empty { at: opened.at })?;
+    let profile = opened.profile.ok_or(store::Error::Empty {
+        location: opened.location,
+    })?;
     Ok(Library {
         store: opened.store,
         profile,
@@ -75,7 +75,7 @@ pub fn open_for_writing(
     let flushed = flush(&*opened.store)?;
     Ok(WritableStore {
         store: opened.store,
-        location: opened.at,
+        location: opened.location,
         note: opened.note,
         flushed,
     })

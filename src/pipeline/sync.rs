@@ -115,7 +115,7 @@ impl Copy<'_> {
         if let Some(other) = self
             .existing
             .iter()
-            .find(|other| other.id == card.id && other.is_another(card))
+            .find(|other| other.id == card.id && other.is_different_manual(card))
         {
             let why = format!(
                 "the other store has another manual of this name, from {}",

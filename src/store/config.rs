@@ -1,4 +1,4 @@
-//! Which store, and where: a SQLite file, or the nodes of a Weaviate cluster.
+//! Store configuration: a SQLite file, or the nodes of a Weaviate cluster.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,54 +9,54 @@ use serde::{Deserialize, Serialize};
 use super::{Error, Precision};
 use crate::units::ByteSize;
 
-/// Which store, and where.
+/// Store configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Where pages are kept.
+    /// Address of the store.
     pub url: Address,
-    /// The largest size a file may grow to; beyond it the store is full. None: as large as the disk allows.
+    /// Maximum size of a file; `None`: limited by the disk only.
     #[serde(default)]
     pub limit: Option<ByteSize>,
-    /// How a file keeps vectors; none is [`Precision::F16`], and takes what is there.
+    /// Storage precision of a file; `None` is [`Precision::F16`] for a new collection, and accepts that of an existing one.
     #[serde(default)]
     pub precision: Option<Precision>,
-    /// The pool factor of a first stage in a file: a search compares pages by their pooled vectors, and the best of them
-    /// by all; 1 is no such stage, none is 1, and takes what is there.
+    /// Pool factor of the first stage of a file: a search ranks pages by pooled vectors and rescores the best with all
+    /// vectors. 1 means no first stage; `None` is 1 for a new collection, and accepts that of an existing one.
     #[serde(default)]
     pub first_stage: Option<u32>,
-    /// The collection of a server that holds the pages; another one beside it, with `Manual` appended, the manuals.
+    /// The page collection of a server; the collection of manuals has `Manual` appended to this name.
     pub collection: String,
-    /// The tenant of a server that many share; empty: the collection knows no tenants.
+    /// The tenant in a multi-tenant collection; empty: no multi-tenancy.
     pub tenant: String,
-    /// Pages that the collection will hold one day: decides between [`Index::Raw`] and [`Index::Muvera`].
+    /// Expected size of the collection in pages: decides between [`Index::Raw`] and [`Index::Muvera`].
     pub expected_pages: u64,
-    /// How a server indexes vectors; none lets `expected_pages` decide, and takes what is there.
+    /// Vector index of a server; `None` lets `expected_pages` decide, and accepts that of an existing collection.
     #[serde(default)]
     pub index: Option<Index>,
-    /// How a server compresses its index; none is [`Quantiser::None`], and takes what is there.
+    /// Quantization of the server's index; `None` is [`Quantiser::None`], and accepts that of an existing collection.
     #[serde(default)]
     pub quantiser: Option<Quantiser>,
-    /// Nodes that hold each page; none is one, and takes what is there.
+    /// Replication factor; `None` is 1, and accepts that of an existing collection.
     #[serde(default)]
     pub replication: Option<u32>,
-    /// Shards of the collection; none is one a node, and takes what is there.
+    /// Shards of the collection; `None` is one per node, and accepts that of an existing collection.
     #[serde(default)]
     pub shards: Option<u32>,
-    /// A file that holds the API key; `WEAVIATE_API_KEY` wins over it.
+    /// File with the API key; `WEAVIATE_API_KEY` takes precedence.
     #[serde(default)]
     pub key_file: Option<PathBuf>,
-    /// Whether the key may travel unencrypted to another machine.
+    /// Whether the key may be sent unencrypted to another machine.
     pub key_over_http: bool,
-    /// The certificate of one's own authority, PEM.
+    /// Certificate of a private certificate authority, PEM.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
-    /// Seconds until an answer of a server is given up.
+    /// Request timeout in seconds.
     pub timeout_s: u64,
 }
 
-/// Keys of [`Config`] that may be left unset.
-pub const OPTIONAL: [&str; 9] = [
+/// Optional keys of [`Config`].
+pub const OPTIONAL_KEYS: [&str; 9] = [
     "limit",
     "precision",
     "first_stage",
@@ -68,15 +68,15 @@ pub const OPTIONAL: [&str; 9] = [
     "ca_file",
 ];
 
-/// Up to so many expected pages the vectors themselves are indexed.
+/// Expected pages up to which the vectors themselves are indexed ([`Index::Raw`]).
 ///
 /// Weaviate 1.39.3 on 2 cores puts 4 pages/s of 750 vectors into a raw index and 250 into MUVERA
-/// (`benches/peer/weaviate.sh`); such a page takes 0.7 MB of its memory there, 11 KB here.
-const MOST_RAW: u64 = 5_000;
+/// (`benches/peer/weaviate.sh`); such a page takes 0.7 MB of its memory in the raw index, 11 KB in MUVERA.
+const MAX_RAW_PAGES: u64 = 5_000;
 
 impl Config {
-    /// The store at `url` with nothing special about it.
-    pub fn at(url: Address) -> Self {
+    /// The store at `url` with default settings.
+    pub fn new(url: Address) -> Self {
         Self {
             url,
             limit: None,
@@ -84,7 +84,7 @@ impl Config {
             first_stage: None,
             collection: "PdfPage".to_owned(),
             tenant: String::new(),
-            expected_pages: MOST_RAW,
+            expected_pages: MAX_RAW_PAGES,
             index: None,
             quantiser: None,
             replication: None,
@@ -96,7 +96,7 @@ impl Config {
         }
     }
 
-    /// What is wrong with it: the key, and why.
+    /// The first invalid key and the reason, if any.
     pub fn flaw(&self) -> Option<(&'static str, &'static str)> {
         if self.first_stage == Some(0) {
             return Some(("first_stage", "must be at least 1"));
@@ -117,7 +117,7 @@ impl Config {
         if !self.tenant.is_empty() && self.shards.is_some() {
             return Some((
                 "shards",
-                "cannot be chosen for a tenant, who has one of its own",
+                "cannot be set for a tenant, which has its own shard",
             ));
         }
         if self.timeout_s == 0 || self.replication == Some(0) || self.shards == Some(0) {
@@ -129,78 +129,79 @@ impl Config {
         None
     }
 
-    /// The index that a new collection gets.
+    /// The index of a new collection.
     pub fn index(&self) -> Index {
-        self.index.unwrap_or(if self.expected_pages > MOST_RAW {
-            Index::Muvera
-        } else {
-            Index::Raw
-        })
+        self.index
+            .unwrap_or(if self.expected_pages > MAX_RAW_PAGES {
+                Index::Muvera
+            } else {
+                Index::Raw
+            })
     }
 }
 
-/// How a server indexes multi-vectors; stands for ever once a collection is made.
+/// Index of multi-vectors on a server; cannot be changed once a collection exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Index {
     /// HNSW over every vector of every page.
     Raw,
-    /// HNSW over one fixed-dimensional encoding a page (Dhulipala et al. 2024), the best rescored by MaxSim.
+    /// HNSW over one fixed-dimensional encoding per page (Dhulipala et al. 2024); the best are rescored by MaxSim.
     Muvera,
 }
 
-/// How a server compresses what its index holds in memory. Scores are exact all the same.
+/// Quantization of the server's in-memory index. Scores are exact in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 pub enum Quantiser {
-    /// Not at all.
+    /// No quantization.
     #[serde(rename = "none")]
     None,
-    /// Rotational, 8 bits a number.
+    /// Rotational, 8 bits per value.
     #[serde(rename = "rq-8")]
     #[value(name = "rq-8")]
     Rq8,
-    /// Rotational, 1 bit a number.
+    /// Rotational, 1 bit per value.
     #[serde(rename = "rq-1")]
     #[value(name = "rq-1")]
     Rq1,
-    /// Binary, 1 bit a number.
+    /// Binary, 1 bit per value.
     #[serde(rename = "bq")]
     Bq,
 }
 
-/// The name of a choice, as it is written in `config.toml`.
-pub(super) fn name(choice: impl Serialize) -> String {
+/// The name of a value in `config.toml`.
+pub(super) fn serialized_name(choice: impl Serialize) -> String {
     match serde_json::to_value(choice) {
         Ok(serde_json::Value::String(name)) => name,
         other => format!("{other:?}"),
     }
 }
 
-/// Where pages are kept.
+/// Address of a store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Written", into = "String")]
+#[serde(try_from = "AddressValue", into = "String")]
 pub enum Address {
-    /// A SQLite file; the empty path is the one in the platform's data folder.
+    /// A SQLite file; the empty path means the one in the platform's data folder.
     File(PathBuf),
-    /// Nodes of one Weaviate cluster, `http://` or `https://`; whichever answers is asked.
+    /// Nodes of one Weaviate cluster, `http://` or `https://`; any available one is used.
     Servers(Vec<String>),
 }
 
-/// As it stands in a file: `"a"`, or `["a", "b"]`.
+/// Form of an address in a configuration file: `"a"`, or `["a", "b"]`.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Written {
+enum AddressValue {
     One(String),
     Many(Vec<String>),
 }
 
-impl TryFrom<Written> for Address {
+impl TryFrom<AddressValue> for Address {
     type Error = String;
 
-    fn try_from(written: Written) -> Result<Self, String> {
-        match written {
-            Written::One(one) => one.parse(),
-            Written::Many(many) => many.join(",").parse(),
+    fn try_from(value: AddressValue) -> Result<Self, String> {
+        match value {
+            AddressValue::One(one) => one.parse(),
+            AddressValue::Many(many) => many.join(",").parse(),
         }
     }
 }
@@ -208,14 +209,14 @@ impl TryFrom<Written> for Address {
 impl FromStr for Address {
     type Err = String;
 
-    /// A path, or addresses with commas between.
+    /// Parses a path, or comma-separated server addresses.
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.trim();
         if !is_server(text) {
             return Ok(Self::File(text.into()));
         }
         text.split(',')
-            .map(server)
+            .map(parse_server)
             .collect::<Result<_, _>>()
             .map(Self::Servers)
     }
@@ -229,20 +230,20 @@ fn is_server(text: &str) -> bool {
     starts("http://") || starts("https://")
 }
 
-/// One address, without what stands behind the port. Nothing of a wrong one is repeated: it may hold a password.
-fn server(text: &str) -> Result<String, String> {
+/// Parses one server address: scheme, host and port. Errors never repeat the input, which may contain a password.
+fn parse_server(text: &str) -> Result<String, String> {
     let text = text.trim().trim_end_matches('/');
     let (_, rest) = text.split_once("://").unwrap_or_default();
     match rest {
         _ if !is_server(text) => {
-            Err("a list of addresses must hold servers only, http:// or https://".to_owned())
+            Err("a list of addresses must contain servers only, http:// or https://".to_owned())
         }
-        "" => Err("an address of a server lacks its name".to_owned()),
+        "" => Err("a server address has no host".to_owned()),
         rest if rest.contains('@') => {
-            Err("an address holds a password; the key belongs into WEAVIATE_API_KEY".to_owned())
+            Err("an address contains a password; put the key in WEAVIATE_API_KEY".to_owned())
         }
         rest if rest.contains(['/', '?', '#', ' ']) => {
-            Err("an address of a server ends with its name or port".to_owned())
+            Err("a server address must end with its host or port".to_owned())
         }
         _ => Ok(text.to_owned()),
     }
@@ -263,7 +264,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// A file or folder in the platform's data folder.
+/// Path of a file or folder in the platform's data folder.
 pub(super) fn in_data_folder(name: &str) -> Result<PathBuf, Error> {
     let folders = etcetera::base_strategy::choose_native_strategy()
         .map_err(|cause| Error::open("", &cause.to_string()))?;
@@ -277,7 +278,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_files_or_servers() {
+    fn addresses_parse_as_files_or_servers() {
         let servers = |list: &[&str]| {
             Ok(Address::Servers(
                 list.iter().map(ToString::to_string).collect(),
@@ -309,10 +310,10 @@ mod tests {
     }
 
     #[test]
-    fn the_expected_pages_choose_the_index() {
-        let mut config = Config::at(Address::File(PathBuf::new()));
+    fn expected_pages_choose_the_index() {
+        let mut config = Config::new(Address::File(PathBuf::new()));
         assert_eq!(config.index(), Index::Raw);
-        config.expected_pages = MOST_RAW + 1;
+        config.expected_pages = MAX_RAW_PAGES + 1;
         assert_eq!(config.index(), Index::Muvera);
         config.index = Some(Index::Raw);
         assert_eq!(config.index(), Index::Raw);

@@ -1,147 +1,147 @@
-//! Why a store cannot do what it was asked. `at` is a path or URL, never with a key in it.
+//! Errors of a store. `location` is a path or URL and never contains a key.
 
-/// Why a store cannot do what it was asked.
+/// Error of a store.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The store cannot be opened.
-    #[error("the store {at} cannot be opened: {why}")]
+    #[error("the store {location} cannot be opened: {why}")]
     Open {
         /// Path or URL.
-        at: String,
-        /// What is wrong.
+        location: String,
+        /// Reason.
         why: String,
     },
-    /// Nothing was ever stored, or the file is not there yet.
-    #[error("nothing has been stored in {at} yet")]
+    /// Nothing was ever stored, or the file does not exist yet.
+    #[error("nothing has been stored in {location} yet")]
     Empty {
         /// Path or URL.
-        at: String,
+        location: String,
     },
     /// Another run writes to it.
-    #[error("the store {at} is in use by another run")]
+    #[error("the store {location} is in use by another run")]
     Locked {
         /// Path or URL.
-        at: String,
+        location: String,
     },
     /// Written by a newer version of this program.
-    #[error("the store {at} has version {found}; this program knows up to {known}")]
+    #[error("the store {location} has version {found}; this program knows up to {known}")]
     TooNew {
         /// Path or URL.
-        at: String,
+        location: String,
         /// Its version.
         found: i64,
-        /// Ours.
+        /// The newest that this program reads.
         known: i64,
     },
-    /// A server that lacks what we need of it.
-    #[error("the server {at} is Weaviate {found}; {least} or newer is needed")]
+    /// The server is too old.
+    #[error("the server {location} is Weaviate {found}; {minimum} or newer is needed")]
     TooOld {
         /// URL.
-        at: String,
+        location: String,
         /// Its version.
         found: String,
-        /// The oldest that will do.
-        least: String,
+        /// The oldest supported version.
+        minimum: String,
     },
-    /// No room left.
-    #[error("the store {at} is full: {why}")]
+    /// The disk, or the size limit of the file, is full.
+    #[error("the store {location} is full: {why}")]
     Full {
         /// Path or URL.
-        at: String,
-        /// What the store said.
+        location: String,
+        /// Message of the store.
         why: String,
     },
-    /// A server that does not answer, or cannot take anything at present.
-    #[error("the server {at} is away: {why}")]
+    /// A server does not respond, or cannot accept writes at present.
+    #[error("the server {location} is unavailable: {why}")]
     Unavailable {
         /// URL.
-        at: String,
-        /// What was tried and how it ended.
+        location: String,
+        /// What was tried and the result.
         why: String,
-        /// Whether it answers with a certificate that is not trusted.
+        /// Whether its certificate is not trusted.
         untrusted: bool,
     },
     /// The API key is missing or wrong.
-    #[error("the server {at} wants another API key: {why}")]
+    #[error("the server {location} rejected the API key: {why}")]
     Key {
         /// URL.
-        at: String,
-        /// What the server said.
+        location: String,
+        /// Message of the server.
         why: String,
     },
-    /// The API key would travel in the clear.
-    #[error("the API key would go unencrypted to {at}")]
+    /// The API key would be sent unencrypted.
+    #[error("the API key would go unencrypted to {location}")]
     KeyInTheClear {
         /// URL.
-        at: String,
+        location: String,
     },
-    /// A collection that differs in what cannot be changed any more.
+    /// An immutable setting of the collection differs.
     #[error(
-        "the collection {at} has {what} {found}, the settings want {wanted}; that cannot be changed once it is made"
+        "the collection {location} has {what} {found}, the settings want {wanted}; it cannot be changed after creation"
     )]
     Differs {
         /// URL and collection.
-        at: String,
+        location: String,
         /// The property.
         what: String,
         /// Its value.
         found: String,
-        /// Ours.
+        /// The configured value.
         wanted: String,
     },
-    /// A collection whose vectors are those of another model.
+    /// The collection holds vectors of another model.
     #[error(
-        "the collection {at} holds vectors of `{found}` ({found_id}), not of `{made}` ({made_id})"
+        "the collection {location} holds vectors of `{found}` ({found_id}), not of `{made}` ({made_id})"
     )]
     Foreign {
         /// URL and collection.
-        at: String,
+        location: String,
         /// The model that filled it.
         found: String,
         /// Its profile.
         found_id: String,
-        /// The model at hand.
+        /// The current model.
         made: String,
         /// Its profile.
         made_id: String,
     },
-    /// Nothing was ever stored with this model.
-    #[error("the store {at} holds no pages of the model `{model}`")]
+    /// The store has no collection of this model.
+    #[error("the store {location} holds no pages of the model `{model}`")]
     NoCollection {
         /// Path or URL.
-        at: String,
-        /// The model asked for.
+        location: String,
+        /// The requested model.
         model: String,
     },
-    /// Vectors of another width.
+    /// The vectors have another width.
     #[error("the collection holds vectors of width {found}, this model makes {made}")]
     Width {
-        /// Stored.
+        /// Width of the stored vectors.
         found: u32,
-        /// Made.
+        /// Width of the model's vectors.
         made: u32,
     },
     /// The store failed.
-    #[error("the store {at} failed: {why}")]
+    #[error("the store {location} failed: {why}")]
     Failed {
         /// Path or URL.
-        at: String,
-        /// What it said.
+        location: String,
+        /// Message of the store.
         why: String,
     },
 }
 
 impl Error {
-    pub(super) fn open(at: &str, why: &str) -> Self {
+    pub(super) fn open(location: &str, why: &str) -> Self {
         Self::Open {
-            at: at.to_owned(),
+            location: location.to_owned(),
             why: why.to_owned(),
         }
     }
 
-    pub(super) fn failed(at: &str, why: &str) -> Self {
+    pub(super) fn failed(location: &str, why: &str) -> Self {
         Self::Failed {
-            at: at.to_owned(),
+            location: location.to_owned(),
             why: why.to_owned(),
         }
     }

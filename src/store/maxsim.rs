@@ -1,4 +1,4 @@
-//! MaxSim over pages as a store keeps them: half floats, or smaller, scored where they lie.
+//! MaxSim kernels over stored pages: f16, int8 or 1-bit rows, scored in place without a copy.
 //!
 //! Equal to [`crate::vectors::max_sim`], the plain definition, up to the order of additions.
 
@@ -6,28 +6,28 @@ use super::Precision;
 use super::kernel::{Blocks, Isa};
 use crate::vectors::MultiVector;
 
-/// A query, laid out for the fastest kernel of this machine.
+/// A query in the memory layout of the fastest kernel of this machine.
 #[derive(Clone, Debug)]
 pub struct PreparedQuery {
     blocks: Blocks,
 }
 
-/// Bytes that are no rows of the question's width.
+/// Error: the bytes are not whole rows of the query's width.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{bytes} bytes are no rows of width {dim} in {}", .kept.name())]
+#[error("{bytes} bytes are not whole rows of width {dim} in {}", .precision.name())]
 pub struct RowError {
     bytes: usize,
     dim: usize,
-    kept: Precision,
+    precision: Precision,
 }
 
 impl PreparedQuery {
     /// Lays out a query.
     pub fn new(query: &MultiVector) -> Self {
-        Self::on(Isa::best(), query)
+        Self::for_isa(Isa::best(), query)
     }
 
-    fn on(isa: Isa, query: &MultiVector) -> Self {
+    fn for_isa(isa: Isa, query: &MultiVector) -> Self {
         Self {
             blocks: Blocks::new(isa, query.as_slice(), query.dim()),
         }
@@ -38,20 +38,20 @@ impl PreparedQuery {
         self.blocks.isa().name()
     }
 
-    /// The score of a page, whose rows lie one after another as [`Precision::encode`] makes them.
+    /// MaxSim score of a page, whose rows are concatenated as by [`Precision::encode`].
     ///
     /// # Errors
-    /// When the bytes do not make at least one whole row.
-    pub fn score(&self, page: &[u8], kept: Precision) -> Result<f32, RowError> {
+    /// [`RowError`] if the bytes are not one or more whole rows.
+    pub fn score(&self, page: &[u8], precision: Precision) -> Result<f32, RowError> {
         let dim = self.blocks.dim();
-        if page.is_empty() || !page.len().is_multiple_of(kept.row_bytes(dim)) {
+        if page.is_empty() || !page.len().is_multiple_of(precision.row_bytes(dim)) {
             return Err(RowError {
                 bytes: page.len(),
                 dim,
-                kept,
+                precision,
             });
         }
-        Ok(self.blocks.score(page, kept))
+        Ok(self.blocks.score(page, precision))
     }
 }
 
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
     use crate::vectors::max_sim;
 
-    /// Unit rows that look random; the same for the same seed.
+    /// Pseudo-random unit rows, deterministic by seed.
     fn rows(n: usize, dim: usize, seed: u64) -> MultiVector {
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         let mut next = || {
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kernel_of_this_machine_equals_the_definition() {
+    fn kernels_equal_the_reference_max_sim() {
         for isa in Isa::all() {
             for (queries, pages, dim) in [
                 (1, 1, 1),
@@ -95,16 +95,19 @@ mod tests {
             ] {
                 let query = rows(queries, dim, 1);
                 let page = rows(pages, dim, 2);
-                for kept in Precision::ALL {
-                    let bytes = kept.encode(&page);
-                    let seen = MultiVector::new(kept.decode(&bytes, dim), page.width()).unwrap();
-                    let score = PreparedQuery::on(isa, &query).score(&bytes, kept).unwrap();
-                    let expected = max_sim(&query, &seen);
+                for precision in Precision::ALL {
+                    let bytes = precision.encode(&page);
+                    let decoded =
+                        MultiVector::new(precision.decode(&bytes, dim), page.width()).unwrap();
+                    let score = PreparedQuery::for_isa(isa, &query)
+                        .score(&bytes, precision)
+                        .unwrap();
+                    let expected = max_sim(&query, &decoded);
                     assert!(
                         (score - expected).abs() < 1e-4,
                         "{}, {}: {queries} x {pages} x {dim}: {score}, not {expected}",
                         isa.name(),
-                        kept.name()
+                        precision.name()
                     );
                 }
             }
@@ -112,19 +115,19 @@ mod tests {
     }
 
     #[test]
-    fn cut_rows_are_refused() {
-        let question = PreparedQuery::new(&rows(2, 4, 1));
-        let kept = Precision::F16;
-        assert!(question.score(&[0; 16], kept).is_ok());
+    fn incomplete_rows_are_rejected() {
+        let query = PreparedQuery::new(&rows(2, 4, 1));
+        let precision = Precision::F16;
+        assert!(query.score(&[0; 16], precision).is_ok());
         for bytes in [0, 7, 12] {
-            let misfit = RowError {
+            let error = RowError {
                 bytes,
                 dim: 4,
-                kept,
+                precision,
             };
-            assert_eq!(question.score(&vec![0; bytes], kept), Err(misfit));
+            assert_eq!(query.score(&vec![0; bytes], precision), Err(error));
         }
-        assert!(question.score(&[0; 16], Precision::Int8).is_err());
-        assert!(question.score(&[0; 12], Precision::Int8).is_ok());
+        assert!(query.score(&[0; 16], Precision::Int8).is_err());
+        assert!(query.score(&[0; 12], Precision::Int8).is_ok());
     }
 }

@@ -1,4 +1,4 @@
-//! Where pages are kept and looked up.
+//! Vector stores: multi-vectors and metadata of pages, searched by MaxSim and BM25.
 
 mod config;
 mod error;
@@ -17,91 +17,93 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-pub use config::{Address, Config, Index, OPTIONAL, Quantiser};
+pub use config::{Address, Config, Index, OPTIONAL_KEYS, Quantiser};
 pub use error::Error;
 pub use precision::Precision;
 pub use record::{FileError, Fingerprint, ManualCard, ManualSummary, StoredPage, VectorUpdate};
 pub use traits::{Catalogue, Lookup, Outbox, ServerIndex, Store, Writer};
 
-use record::flaw;
+use record::validate;
 
 use crate::page::{ManualId, PageId, PageSet};
 use crate::units::ByteSize;
 use crate::vectors::{MultiVector, Profile};
 
-/// What a store is opened for.
+/// Access mode of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// To find and list pages; any number of readers, also beside a writer.
+    /// Searches and lists pages; any number of readers, also during a write.
     Read,
-    /// To change it; one run at a time, the file is made when it is not there.
+    /// Changes the store; one run at a time. A missing file is created.
     Write,
-    /// To change it later: what is put in waits for its server, which is not asked. A file is opened as for writing.
+    /// Queues changes for a server without contacting it. A file is opened as for [`Mode::Write`].
     Offline,
 }
 
-/// Which collection of a store: each holds the pages of one model.
+/// Selects a collection of a store; each holds the pages of one model.
 #[derive(Clone, Copy, Debug)]
 pub enum CollectionSelector<'a> {
-    /// The one that was used last.
+    /// The collection used last.
     Last,
-    /// That of exactly this profile.
+    /// The collection of exactly this profile.
     Profile(&'a Profile),
 }
 
-/// A store, ready, and whose pages it shows.
+/// An opened store and the model of its collection.
 pub struct Opened {
     /// The store.
     pub store: Box<dyn Store>,
-    /// The model of its collection; none only when opened for writing and nothing is there yet.
+    /// The model of its collection; `None` only if opened for writing and nothing is stored yet.
     pub profile: Option<Profile>,
-    /// Path or URL, for people.
-    pub at: String,
-    /// What a person should know about it before pages are stored.
+    /// Path or URL, for messages.
+    pub location: String,
+    /// A note for the user before pages are stored.
     pub note: Option<String>,
 }
 
-/// Opens the store that the configuration names.
+/// Opens the configured store.
 ///
 /// # Errors
-/// When it cannot be opened or reached, another run writes to it, or (for reading) it holds no such collection.
-pub fn open(config: &Config, which: CollectionSelector<'_>, mode: Mode) -> Result<Opened, Error> {
+/// [`Error::Open`] or [`Error::Unavailable`] if it cannot be opened or reached, [`Error::Locked`] if another run writes to
+/// it, [`Error::Empty`] or [`Error::NoCollection`] if there is no such collection to read.
+pub fn open(
+    config: &Config,
+    selector: CollectionSelector<'_>,
+    mode: Mode,
+) -> Result<Opened, Error> {
     match &config.url {
         Address::File(_) => {
-            let store = sqlite::Sqlite::open(&place(config)?, config, which, mode)?;
+            let store = sqlite::Sqlite::open(&path(config)?, config, selector, mode)?;
             Ok(Opened {
                 profile: store.profile(),
-                at: store.at().to_owned(),
+                location: store.location().to_owned(),
                 note: None,
                 store: Box::new(store),
             })
         }
         Address::Servers(_) if mode == Mode::Read => {
-            let store = weaviate::Weaviate::open(config, which, mode)?;
+            let store = weaviate::Weaviate::open(config, selector, mode)?;
             Ok(Opened {
                 profile: store.profile(),
-                at: store.at().to_owned(),
+                location: store.location().to_owned(),
                 note: None,
                 store: Box::new(store),
             })
         }
-        Address::Servers(_) => outbox::open(config, which, mode),
+        Address::Servers(_) => outbox::open(config, selector, mode),
     }
 }
 
-/// The models whose pages a store holds, the one used last first.
+/// The models whose pages a store holds, the most recently used first.
 ///
 /// # Errors
-/// When the store cannot be read, or nothing was ever stored ([`Error::Empty`]).
+/// If the store cannot be read, or nothing was ever stored ([`Error::Empty`]).
 pub fn collections(config: &Config) -> Result<Vec<Profile>, Error> {
     match &config.url {
-        Address::File(_) => sqlite::Sqlite::open(
-            &place(config)?,
-            config,
-            CollectionSelector::Last,
-            Mode::Read,
-        )?
-        .collections(),
+        Address::File(_) => {
+            sqlite::Sqlite::open(&path(config)?, config, CollectionSelector::Last, Mode::Read)?
+                .collections()
+        }
         Address::Servers(_) => {
             let store = weaviate::Weaviate::open(config, CollectionSelector::Last, Mode::Read)?;
             Ok(store.profile().into_iter().collect())
@@ -109,31 +111,31 @@ pub fn collections(config: &Config) -> Result<Vec<Profile>, Error> {
     }
 }
 
-/// The file or server that the configuration names, for people.
+/// The configured file or server, for messages.
 ///
 /// # Errors
-/// When the platform tells no data folder.
+/// If the platform has no data folder.
 pub fn name(config: &Config) -> Result<String, Error> {
     match &config.url {
-        Address::File(_) => place(config).map(|path| path.display().to_string()),
+        Address::File(_) => path(config).map(|path| path.display().to_string()),
         Address::Servers(_) => Ok(format!("{} {}", config.url, config.collection)),
     }
 }
 
-/// Takes a store away with everything in it: the file, or the collections of a server.
+/// Deletes a store and its contents: the file, or the collections of a server. A missing store is not an error.
 ///
 /// # Errors
-/// When it cannot be removed; one that is not there is no failure.
+/// If it cannot be deleted.
 pub fn discard(config: &Config) -> Result<(), Error> {
     match &config.url {
         Address::File(_) => {
-            let place = place(config)?;
-            for ending in ["", "-wal", "-shm", ".lock"] {
-                let mut name = place.clone().into_os_string();
-                name.push(ending);
+            let path = path(config)?;
+            for suffix in ["", "-wal", "-shm", ".lock"] {
+                let mut name = path.clone().into_os_string();
+                name.push(suffix);
                 match std::fs::remove_file(&name) {
                     Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                        return Err(Error::failed(&place.display().to_string(), &e.to_string()));
+                        return Err(Error::failed(&path.display().to_string(), &e.to_string()));
                     }
                     _ => {}
                 }
@@ -144,31 +146,31 @@ pub fn discard(config: &Config) -> Result<(), Error> {
     }
 }
 
-/// Bytes of pages that are on their way into a store at most; what a file takes at once is as good as nothing.
-pub fn sending(config: &Config) -> ByteSize {
+/// Upper bound of the bytes of pages in flight to a store; negligible for a file, which takes them at once.
+pub fn max_in_flight(config: &Config) -> ByteSize {
     match &config.url {
         Address::File(_) => ByteSize(0),
-        Address::Servers(_) => weaviate::SENDING,
+        Address::Servers(_) => weaviate::MAX_IN_FLIGHT,
     }
 }
 
-fn place(config: &Config) -> Result<PathBuf, Error> {
+fn path(config: &Config) -> Result<PathBuf, Error> {
     match &config.url {
         Address::File(path) if !path.as_os_str().is_empty() => Ok(path.clone()),
         _ => config::in_data_folder("library.db"),
     }
 }
 
-/// What became of a page.
+/// Outcome of writing a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WriteOutcome {
-    /// It is in the store.
+    /// Stored.
     Stored,
-    /// It waits in the outbox of a server; why. Nothing, when that was asked for ([`Mode::Offline`]).
+    /// Queued in the outbox of a server, with the reason; empty in [`Mode::Offline`].
     Deferred(Arc<str>),
 }
 
-/// Where to look.
+/// Restricts a search or scan to a manual, pages, or both.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
     /// Only this manual.
@@ -187,14 +189,14 @@ impl Scope {
     }
 }
 
-/// How many pages to find.
+/// Size limits of a result list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopK {
-    /// So many, the best ones.
+    /// Number of pages, the best ones.
     pub k: usize,
-    /// Of one manual at most so many.
+    /// Maximum number of pages of one manual.
     pub per_manual: Option<usize>,
-    /// Compare every page, also where the store has an index that is faster and may miss some.
+    /// Compares every page instead of using a faster, approximate index.
     pub exact: bool,
 }
 
@@ -208,41 +210,41 @@ impl TopK {
         }
     }
 
-    /// The first `k` of pages that come best first, at most `per_manual` of each manual.
+    /// The first `k` of `ranked` (best first), at most `per_manual` of each manual.
     pub(crate) fn select<T>(
         self,
         ranked: impl IntoIterator<Item = T>,
         manual: impl Fn(&T) -> ManualId,
     ) -> Vec<T> {
         let mut of_manual: HashMap<ManualId, usize> = HashMap::new();
-        let most = self.per_manual.unwrap_or(usize::MAX);
-        let mut fits = |page: &T| {
-            let seen = of_manual.entry(manual(page)).or_default();
-            *seen += 1;
-            *seen <= most
+        let limit = self.per_manual.unwrap_or(usize::MAX);
+        let mut within_limit = |page: &T| {
+            let count = of_manual.entry(manual(page)).or_default();
+            *count += 1;
+            *count <= limit
         };
         ranked
             .into_iter()
-            .filter(|page| fits(page))
+            .filter(|page| within_limit(page))
             .take(self.k)
             .collect()
     }
 }
 
-/// How a store likes to be fed.
+/// How a store wants writes batched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchPolicy {
-    /// Bytes that one call should carry ([`StoredPage::bytes`]).
+    /// Target size of one call ([`StoredPage::bytes`]).
     pub target_bytes: usize,
-    /// How long a page may be held back until so many bytes have come.
+    /// Maximum time that a page waits for its batch to fill.
     pub linger: Duration,
-    /// Calls at once.
+    /// Number of concurrent calls.
     pub concurrency: usize,
 }
 
 impl BatchPolicy {
-    /// That of a file: what has come goes in at once. Pages that keep their vectors are tiny and share a transaction.
-    pub(crate) fn of_a_file() -> Self {
+    /// The policy of a file: no linger. Pages that keep their vectors are tiny and share a transaction.
+    pub(crate) fn for_file() -> Self {
         Self {
             target_bytes: 1 << 20,
             linger: Duration::ZERO,
@@ -251,41 +253,41 @@ impl BatchPolicy {
     }
 }
 
-/// Which words of a page are looked through.
+/// Text field searched by BM25.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TextField {
-    /// Its text layer.
+    /// The text layer.
     TextLayer,
-    /// What a describing run said of it ([`crate::page::Annotation::words`]).
+    /// The text of its description ([`crate::page::Annotation::words`]).
     Description,
 }
 
-/// A page found.
+/// A search result.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hit {
     /// The page.
     pub id: PageId,
-    /// MaxSim, or BM25 turned so that larger is better.
+    /// MaxSim or BM25 score; larger is better.
     pub score: f32,
     /// The printed label.
     pub label: Option<String>,
-    /// The section it lies in.
+    /// The section that contains it.
     pub section: Option<String>,
     /// The text layer.
     pub text: String,
-    /// What a describing run left at it, as JSON.
+    /// Its annotation, as JSON.
     pub description: Option<String>,
 }
 
-/// A query must have the width of the collection.
-fn same_width(dim: u32, query: &MultiVector) -> Result<(), Error> {
+/// Checks that a query has the width of the collection.
+fn check_width(dim: u32, query: &MultiVector) -> Result<(), Error> {
     match query.dim() as u32 {
         made if made == dim => Ok(()),
         made => Err(Error::Width { found: dim, made }),
     }
 }
 
-/// A panic elsewhere leaves what a store keeps behind a lock sound.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// Locks a mutex and ignores poisoning: a panic leaves no value of a store half-changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! How a file keeps the numbers of a multi-vector: as half floats, or smaller and less exact.
+//! Storage precision of multi-vectors in a file: f16, int8 or 1-bit (scalar and binary quantization).
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -6,32 +6,32 @@ use serde::{Deserialize, Serialize};
 
 use crate::vectors::MultiVector;
 
-/// How a file keeps the numbers of a multi-vector.
+/// Storage precision of a multi-vector in a file.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum,
 )]
 pub enum Precision {
-    /// As half floats, which is how they are made: nothing is lost.
+    /// Half floats, the precision of the model's output: lossless.
     #[default]
     #[serde(rename = "f16")]
     F16,
-    /// 8 bits a number, and a scale for each row.
+    /// 8 bits per value, one scale per row.
     #[serde(rename = "int8")]
     Int8,
-    /// 1 bit a number, its sign. Questions stay floats: asymmetric, as Jégou, Douze & Schmid 2011 §3 call it.
+    /// 1 bit per value, its sign. Queries stay floats: asymmetric comparison (Jégou, Douze & Schmid 2011, §3).
     #[serde(rename = "1-bit")]
     #[value(name = "1-bit")]
     OneBit,
 }
 
-/// The largest whole number of 8 bits; -128 is not used, so that both signs are alike.
-const LARGEST: f32 = 127.0;
+/// The largest int8 value; -128 is not used, so that the range is symmetric.
+const MAX_INT8: f32 = 127.0;
 
 impl Precision {
-    /// All there are.
+    /// All variants.
     pub const ALL: [Self; 3] = [Self::F16, Self::Int8, Self::OneBit];
 
-    /// Its name, as it is written in `config.toml`.
+    /// Its name in `config.toml`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::F16 => "f16",
@@ -40,23 +40,23 @@ impl Precision {
         }
     }
 
-    /// The precision of that name.
-    pub fn named(name: &str) -> Option<Self> {
+    /// The precision with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|one| one.name() == name)
     }
 
-    /// Bytes of a row of `dim` numbers.
+    /// Bytes of a row of `dim` values.
     pub const fn row_bytes(self, dim: usize) -> usize {
         match self {
             Self::F16 => 2 * dim,
-            // The numbers, then the scale as a half float.
+            // The values, then the scale as f16.
             Self::Int8 => dim + 2,
-            // The lowest bit of a byte is its first number; what is over in the last byte is 0.
+            // The lowest bit of a byte is its first value; unused bits of the last byte are 0.
             Self::OneBit => dim.div_ceil(8),
         }
     }
 
-    /// The rows, one after another, little-endian.
+    /// Encodes the rows, concatenated, little-endian.
     pub fn encode(self, vectors: &MultiVector) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(vectors.len() * self.row_bytes(vectors.dim()));
         for row in vectors.rows() {
@@ -73,7 +73,7 @@ impl Precision {
         bytes
     }
 
-    /// The numbers of such bytes; rows that are cut are left out.
+    /// Decodes the values; an incomplete last row is ignored.
     pub fn decode(self, bytes: &[u8], dim: usize) -> Vec<f32> {
         let row = |row| {
             let scale = self.scale(row, dim);
@@ -85,7 +85,7 @@ impl Precision {
             .collect()
     }
 
-    /// What the whole numbers of a row are multiplied by.
+    /// Scale of the quantized values of a row.
     #[inline(always)]
     pub(super) fn scale(self, row: &[u8], dim: usize) -> f32 {
         match self {
@@ -95,7 +95,7 @@ impl Precision {
         }
     }
 
-    /// One number of a row.
+    /// Value `d` of a row.
     #[inline(always)]
     pub(super) fn number(self, row: &[u8], d: usize, scale: f32) -> f32 {
         match self {
@@ -107,20 +107,23 @@ impl Precision {
     }
 }
 
-/// The largest number becomes ±127; the scale gives the row length 1 again.
+/// Appends a row as int8: the largest magnitude maps to ±127, the scale restores length 1.
 fn encode_int8(row: &[f32], bytes: &mut Vec<u8>) {
-    let most = row
+    let max_abs = row
         .iter()
-        .fold(f32::MIN_POSITIVE, |most, v| most.max(v.abs()));
-    let whole: Vec<f32> = row.iter().map(|v| (v / most * LARGEST).round()).collect();
-    let length = whole.iter().map(|v| v * v).sum::<f32>().sqrt();
-    bytes.extend(whole.iter().map(|&v| (v as i8).cast_unsigned()));
+        .fold(f32::MIN_POSITIVE, |max_abs, v| max_abs.max(v.abs()));
+    let quantized: Vec<f32> = row
+        .iter()
+        .map(|v| (v / max_abs * MAX_INT8).round())
+        .collect();
+    let length = quantized.iter().map(|v| v * v).sum::<f32>().sqrt();
+    bytes.extend(quantized.iter().map(|&v| (v as i8).cast_unsigned()));
     bytes.extend(f16::from_f32(1.0 / length).to_le_bytes());
 }
 
-/// The signs of up to 8 numbers; 1 is not negative.
+/// Sign bits of up to 8 values; 1 means not negative.
 fn signs(numbers: &[f32]) -> u8 {
-    let bit = |(at, v): (usize, &f32)| u8::from(*v >= 0.0) << at;
+    let bit = |(index, v): (usize, &f32)| u8::from(*v >= 0.0) << index;
     numbers.iter().enumerate().map(bit).sum()
 }
 
@@ -142,24 +145,25 @@ mod tests {
     }
 
     #[test]
-    fn rows_come_back_as_well_as_their_bits_allow() {
+    fn decoded_rows_are_close_and_encoding_is_idempotent() {
         for dim in [5, 24, 128] {
             let rows = rows(dim);
             for precision in Precision::ALL {
                 let bytes = precision.encode(&rows);
                 assert_eq!(bytes.len(), 9 * precision.row_bytes(dim));
-                let back = MultiVector::new(precision.decode(&bytes, dim), rows.width()).unwrap();
-                // The cosine of each row with what became of it.
-                let least = rows
+                let decoded =
+                    MultiVector::new(precision.decode(&bytes, dim), rows.width()).unwrap();
+                // The cosine of each row with its decoded row.
+                let min_cosine = rows
                     .rows()
-                    .zip(back.rows())
+                    .zip(decoded.rows())
                     .map(|(a, b)| a.iter().zip(b).map(|(x, y)| x * y).sum::<f32>());
-                let least = least.fold(1.0, f32::min);
+                let min_cosine = min_cosine.fold(1.0, f32::min);
                 let bound = [0.999, 0.999, 0.6][precision as usize];
-                assert!(least > bound, "{}: {least}", precision.name());
-                // What is kept is kept: a second time changes nothing.
-                assert_eq!(precision.encode(&back), bytes, "{}", precision.name());
-                assert_eq!(Precision::named(precision.name()), Some(precision));
+                assert!(min_cosine > bound, "{}: {min_cosine}", precision.name());
+                // Encoding again changes nothing.
+                assert_eq!(precision.encode(&decoded), bytes, "{}", precision.name());
+                assert_eq!(Precision::from_name(precision.name()), Some(precision));
             }
         }
         assert_eq!(

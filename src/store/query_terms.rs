@@ -1,36 +1,37 @@
-//! From a question to the words that are looked for.
+//! Query analysis for BM25: terms of a query without stop words.
 
 use std::collections::HashSet;
 
-/// English words that say nothing about the page; dropped from a question unless nothing else remains.
+/// English stop words; removed from a query unless nothing else remains.
 const STOP_WORDS: &str = "
 a about an and any are as at be been but by can could did do does for from get had has have how i if in into is it its \
 me my no not of on or our should so that the their them then there these they this to was we were what when where \
 which who why will with would you your";
 
-/// More words than any question has; pasted chapters are cut here.
-const MOST_WORDS: usize = 256;
+/// Maximum number of terms; more than a real query has, so only pasted chapters are truncated.
+const MAX_TERMS: usize = 256;
 
-/// The terms of a question, lower case: its words and their parts, without stop words; none when it has no word.
+/// The terms of a query, lower case: its words and their parts, without stop words; empty if it has no word.
 ///
-/// A store splits `E-104` into `e` and `104`, in pages as in questions; the part `104` is asked for as well, and finds
-/// a page that spells the code otherwise.
-pub(super) fn terms(question: &str) -> Vec<String> {
+/// A store splits `E-104` into `e` and `104`, in pages as in queries; the part `104` is a term of its own, which finds
+/// pages that spell the code differently.
+pub(super) fn terms(query: &str) -> Vec<String> {
     let clean = |c: char| if c.is_control() { ' ' } else { c };
-    let question: String = question.chars().map(clean).collect();
-    let words: Vec<&str> = question
-        .split_whitespace()
-        .filter(|w| has_letter(w))
-        .collect();
-    let telling: Vec<&str> = words.iter().copied().filter(|w| !is_stop_word(w)).collect();
-    let words = if telling.is_empty() { words } else { telling };
+    let query: String = query.chars().map(clean).collect();
+    let words: Vec<&str> = query.split_whitespace().filter(|w| has_letter(w)).collect();
+    let content_words: Vec<&str> = words.iter().copied().filter(|w| !is_stop_word(w)).collect();
+    let words = if content_words.is_empty() {
+        words
+    } else {
+        content_words
+    };
     let mut seen = HashSet::new();
     words
         .into_iter()
         .flat_map(|word| std::iter::once(word).chain(parts(word)))
-        .map(|term| trimmed(term).to_lowercase())
+        .map(|term| trim_punctuation(term).to_lowercase())
         .filter(|term| seen.insert(term.clone()))
-        .take(MOST_WORDS)
+        .take(MAX_TERMS)
         .collect()
 }
 
@@ -38,16 +39,16 @@ fn has_letter(word: &str) -> bool {
     word.chars().any(char::is_alphanumeric)
 }
 
-fn trimmed(word: &str) -> &str {
+fn trim_punctuation(word: &str) -> &str {
     word.trim_matches(|c: char| !c.is_alphanumeric())
 }
 
 fn is_stop_word(word: &str) -> bool {
-    let word = trimmed(word).to_lowercase();
+    let word = trim_punctuation(word).to_lowercase();
     STOP_WORDS.split_ascii_whitespace().any(|stop| stop == word)
 }
 
-/// The pieces of a compound of at least two letters each; stop words are none.
+/// The parts of a compound that have at least two letters and are not stop words.
 fn parts(word: &str) -> impl Iterator<Item = &str> {
     word.split(|c: char| !c.is_alphanumeric())
         .filter(|part| part.chars().count() > 1 && !is_stop_word(part))
@@ -58,7 +59,7 @@ mod tests {
     use super::terms;
 
     #[test]
-    fn words_come_with_their_parts() {
+    fn terms_include_the_parts_of_compounds() {
         let cases = [
             ("What does E-104 mean?", vec!["e-104", "104", "mean"]),
             ("reset  the RESET", vec!["reset"]),
@@ -71,8 +72,8 @@ mod tests {
             ("\0\n", vec![]),
             ("", vec![]),
         ];
-        for (question, expected) in cases {
-            assert_eq!(terms(question), expected, "{question:?}");
+        for (query, expected) in cases {
+            assert_eq!(terms(query), expected, "{query:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is kept of manuals and pages.
+//! Stored records of manuals and pages.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -10,26 +10,26 @@ use sha2::{Digest, Sha256};
 use crate::page::{Annotation, ManualId, PageId};
 use crate::vectors::PageVectors;
 
-/// The record of a manual: everything that is not about one page.
+/// The record of a manual: everything that does not concern a single page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManualCard {
     /// Its name.
     pub id: ManualId,
-    /// Where it was last seen.
+    /// Path of the file at the last run.
     pub path: PathBuf,
     /// SHA-256 of the file, hex.
     pub file: String,
-    /// How its pages were rendered ([`crate::render::Config::profile`]'s text).
+    /// Render profile of its pages (text of [`crate::render::Config::profile`]).
     pub render: String,
     /// Pages in the file.
     pub pages: u32,
 }
 
 impl ManualCard {
-    /// SHA-256 of a file, hex: what [`ManualCard::file`] holds.
+    /// SHA-256 of a file, hex: the value of [`ManualCard::file`].
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// If it cannot be read.
     pub fn digest(path: &Path) -> io::Result<String> {
         let mut file = File::open(path)?;
         let mut hash = Sha256::new();
@@ -44,11 +44,11 @@ impl ManualCard {
         Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    /// Checks that the file at [`ManualCard::path`] is still the one that the manual was stored from: pages that are
-    /// rendered again from another file would be other pages.
+    /// Checks that the file at [`ManualCard::path`] is the one that was stored: rendering again from another file would
+    /// give other pages.
     ///
     /// # Errors
-    /// When it cannot be read or its bytes are others.
+    /// [`FileError::Unreadable`] or [`FileError::Changed`].
     pub fn verify_file(&self) -> Result<(), FileError> {
         let path = self.path.clone();
         match Self::digest(&path) {
@@ -58,25 +58,25 @@ impl ManualCard {
         }
     }
 
-    /// Whether this is the record of another manual that happens to have the same name: neither path nor file agree.
-    pub fn is_another(&self, of_same_name: &Self) -> bool {
-        self.path != of_same_name.path && self.file != of_same_name.file
+    /// Whether this is the record of another manual with the same name: both path and digest differ.
+    pub fn is_different_manual(&self, other: &Self) -> bool {
+        self.path != other.path && self.file != other.file
     }
 }
 
-/// Why a manual's file cannot stand for what is stored of it.
+/// Error when the file of a manual is checked against its record.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// The file is missing, or may not be read.
+    /// The file is missing or unreadable.
     #[error("{}: cannot be opened: {cause}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         cause: io::Error,
     },
-    /// The bytes are not those that were stored.
+    /// The digest differs from the stored one.
     #[error("{} has changed since it was stored, or is another file", path.display())]
     Changed {
         /// The file.
@@ -84,7 +84,7 @@ pub enum FileError {
     },
 }
 
-/// A manual and how much of it is stored.
+/// A manual with its page counts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ManualSummary {
     /// The manual.
@@ -92,20 +92,20 @@ pub struct ManualSummary {
     pub card: ManualCard,
     /// Pages stored.
     pub stored: u32,
-    /// Of these, blank ones.
+    /// Blank pages among them.
     pub blank: u32,
     /// Bytes of their vectors.
     pub bytes: u64,
 }
 
-/// What a store knows of a page without its vectors: enough to tell whether it must be made again.
+/// Digests of a stored page: decide whether it must be rendered or embedded again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fingerprint {
     /// The page's number.
     pub number: u32,
-    /// The file and render profile it was made from: [`StoredPage::origin`].
+    /// Digest of file and render profile: [`StoredPage::origin`].
     pub origin: String,
-    /// Digest of its pixels and text.
+    /// Digest of pixels and text: [`StoredPage::content`].
     pub content: String,
 }
 
@@ -114,19 +114,19 @@ pub struct Fingerprint {
 pub struct StoredPage {
     /// Its id.
     pub id: PageId,
-    /// Digest of file and render profile; a manual whose pages all carry the present one is unchanged.
+    /// Digest of file and render profile; a manual is unchanged if all its pages have the current one.
     pub origin: String,
     /// Digest of pixels and text; a page with an equal one keeps its vectors.
     pub content: String,
     /// The printed label.
     pub label: Option<String>,
-    /// The section it lies in.
+    /// The section that contains it.
     pub section: Option<String>,
     /// The text layer.
     pub text: String,
-    /// What a describing run left at it, an [`Annotation`] as JSON; a page that keeps its vectors keeps the one it has, unless there is a new one.
+    /// An [`Annotation`] as JSON; with [`VectorUpdate::Keep`], `None` keeps the stored one.
     pub description: Option<String>,
-    /// Whether it shows nothing.
+    /// Whether the page is blank.
     pub blank: bool,
     /// A small JPEG, at most 40 KB.
     pub thumbnail: Vec<u8>,
@@ -135,44 +135,46 @@ pub struct StoredPage {
 }
 
 impl StoredPage {
-    /// The words of its description; none where it brings none.
-    pub(super) fn said(&self) -> Option<String> {
+    /// The text of its description; `None` if it has no annotation.
+    pub(super) fn description_text(&self) -> Option<String> {
         let json = self.description.as_deref()?;
         Some(Annotation::from_json(json).map_or_else(String::new, |a| a.search_text()))
     }
 
-    /// Bytes it takes on its way to a server, about.
+    /// Approximate size of the page in a message to a server.
     pub fn bytes(&self) -> usize {
         let vectors = match &self.vectors {
             VectorUpdate::Replace(new) => size_of_val(new.vectors.as_slice()),
             VectorUpdate::Keep => 0,
         };
-        // Pictures travel as base64.
+        // Thumbnails are sent as base64.
         vectors + self.text.len() + self.thumbnail.len().div_ceil(3) * 4
     }
 }
 
-/// The vectors of a page to be stored.
+/// Vector update of a page to be stored.
 #[derive(Clone, Debug, PartialEq)]
 pub enum VectorUpdate {
-    /// These; already rounded to f16.
+    /// Replaces the vectors; the values are already rounded to f16.
     Replace(PageVectors),
-    /// Those stored under the same id: pixels and text are as they were.
+    /// Keeps the vectors stored under the same id: pixels and text are unchanged.
     Keep,
 }
 
-/// What is wrong with the vectors of a page for a collection of width `dim`.
-pub(super) fn flaw(new: &PageVectors, dim: u32) -> Option<String> {
-    let (made, patches) = (new.vectors.dim(), new.patches.cells().len());
-    if made != dim as usize {
-        return Some(format!(
-            "its vectors have width {made}, the collection's {dim}"
+/// Checks the vectors of a page against the width `dim` of a collection.
+pub(super) fn validate(new: &PageVectors, dim: u32) -> Result<(), String> {
+    let (found, rows, cells) = (
+        new.vectors.dim(),
+        new.vectors.len(),
+        new.patches.cells().len(),
+    );
+    if found != dim as usize {
+        return Err(format!(
+            "its vectors have width {found}, the collection's {dim}"
         ));
     }
-    (patches != new.vectors.len()).then(|| {
-        format!(
-            "it has {} vectors but cells for {patches}",
-            new.vectors.len()
-        )
-    })
+    match cells == rows {
+        true => Ok(()),
+        false => Err(format!("it has {rows} vectors but cells for {cells}")),
+    }
 }

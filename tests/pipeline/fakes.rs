@@ -159,7 +159,7 @@ impl FakePipeline {
         let file = Address::File(self.folder.path().join("library.db"));
         let config = store::Config {
             limit: self.limit.map(ingest::units::ByteSize),
-            ..store::Config::at(file)
+            ..store::Config::new(file)
         };
         let opened = store::open(&config, CollectionSelector::Profile(&profile), mode).unwrap();
         if mode == Mode::Write {

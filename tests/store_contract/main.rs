@@ -1,54 +1,56 @@
-//! What every store must do. Each store runs the same list: a new one adds one test at the end.
+//! Store contract: the same checks for every store. A new store adds one test at the end.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
-mod making;
-mod narrow;
-mod smaller;
+mod compression;
+mod fixtures;
+mod manuals;
+mod scope;
 mod sqlite;
 #[path = "../support/weaviate.rs"]
 mod support;
+mod text_search;
 mod versions;
 mod weaviate;
-mod words;
 
 use ingest::page::{ManualId, PageError, PageId, PageSet};
 use ingest::store::{Scope, Store, StoredPage, TextField, TopK, VectorUpdate, WriteOutcome};
 use ingest::vectors::{Profile, max_sim};
 
-use narrow::{a_scope_narrows_both_searches, no_manual_crowds_the_others_out};
-use words::{
-    no_question_is_a_syntax_error, what_is_said_of_a_page_is_found_apart, words_find_identifiers,
+use manuals::{catalogue_counts_pages, pages_and_manuals_can_be_removed};
+use scope::{per_manual_limits_pages_of_one_manual, scope_restricts_both_searches};
+use text_search::{
+    descriptions_are_a_separate_text_field, every_query_is_valid, text_search_finds_identifiers,
 };
 
-use making::{
+use fixtures::{
     DIM, all, config, found, numbers, page, prepared, profile, put, rows, upsert_manual, vectors,
 };
 
-/// Opens a store of its own for each check, empty and prepared; opens the same one again when asked twice.
+/// Opens a prepared store by name: empty at first, the same one again for the same name.
 type Opener<'a> = &'a dyn Fn(&str) -> Box<dyn Store>;
 
-/// Everything a store promises.
-fn keeps_the_contract(fresh: Opener<'_>) {
-    upserting_twice_keeps_one(fresh("twice").as_ref());
-    nearest_follows_max_sim(fresh("nearest").as_ref());
-    equal_scores_rank_by_page(fresh("ties").as_ref());
-    a_scope_narrows_both_searches(fresh("scope").as_ref());
-    no_manual_crowds_the_others_out(fresh("crowd").as_ref());
-    one_bad_page_is_named(fresh("bad").as_ref());
-    kept_vectors_outlive_new_metadata(fresh("kept").as_ref());
-    a_description_stays_with_the_vectors(fresh("described").as_ref());
-    pages_and_manuals_can_be_removed(fresh("remove").as_ref());
-    words_find_identifiers(fresh("words").as_ref());
-    no_question_is_a_syntax_error(fresh("syntax").as_ref());
-    what_is_said_of_a_page_is_found_apart(fresh("said").as_ref());
-    what_goes_in_comes_out(fresh("roundtrip").as_ref());
-    hits_are_complete(fresh("hits").as_ref());
-    another_width_is_refused(fresh("width").as_ref());
-    the_catalogue_counts(fresh("catalogue").as_ref());
-    closing_loses_nothing(fresh);
+/// Runs all checks of the contract.
+fn check_contract(open_store: Opener<'_>) {
+    upsert_replaces_pages_with_the_same_id(open_store("twice").as_ref());
+    visual_search_ranks_by_max_sim(open_store("nearest").as_ref());
+    equal_scores_rank_by_page(open_store("ties").as_ref());
+    scope_restricts_both_searches(open_store("scope").as_ref());
+    per_manual_limits_pages_of_one_manual(open_store("crowd").as_ref());
+    invalid_pages_are_rejected_one_by_one(open_store("bad").as_ref());
+    metadata_update_keeps_vectors(open_store("kept").as_ref());
+    description_is_kept_with_the_vectors(open_store("described").as_ref());
+    pages_and_manuals_can_be_removed(open_store("remove").as_ref());
+    text_search_finds_identifiers(open_store("words").as_ref());
+    every_query_is_valid(open_store("syntax").as_ref());
+    descriptions_are_a_separate_text_field(open_store("said").as_ref());
+    scan_returns_what_was_stored(open_store("roundtrip").as_ref());
+    hits_are_complete(open_store("hits").as_ref());
+    other_vector_width_is_rejected(open_store("width").as_ref());
+    catalogue_counts_pages(open_store("catalogue").as_ref());
+    reopened_store_has_the_same_contents(open_store);
 }
 
-fn upserting_twice_keeps_one(store: &dyn Store) {
+fn upsert_replaces_pages_with_the_same_id(store: &dyn Store) {
     upsert_manual(store, "pump.pdf");
     put(
         store,
@@ -59,7 +61,7 @@ fn upserting_twice_keeps_one(store: &dyn Store) {
     assert_eq!(all(store)[0].text, "new");
     assert!(found(store, "old").is_empty());
     assert_eq!(found(store, "new"), [1]);
-    // Twice in one call: the last one stays.
+    // Twice in one call: the last one wins.
     put(
         store,
         &[page("pump.pdf", 3, "first"), page("pump.pdf", 3, "last")],
@@ -68,7 +70,7 @@ fn upserting_twice_keeps_one(store: &dyn Store) {
     assert_eq!(all(store)[2].text, "last");
 }
 
-fn nearest_follows_max_sim(store: &dyn Store) {
+fn visual_search_ranks_by_max_sim(store: &dyn Store) {
     upsert_manual(store, "a.pdf");
     upsert_manual(store, "b.pdf");
     let pages: Vec<StoredPage> = (1..=90)
@@ -130,43 +132,43 @@ fn equal_scores_rank_by_page(store: &dyn Store) {
     }
 }
 
-fn one_bad_page_is_named(store: &dyn Store) {
+fn invalid_pages_are_rejected_one_by_one(store: &dyn Store) {
     upsert_manual(store, "pump.pdf");
     let wide = StoredPage {
         vectors: VectorUpdate::Replace(vectors(4, DIM + 8, 1)),
         ..page("pump.pdf", 2, "")
     };
-    let rootless = page("stranger.pdf", 3, "");
-    let hollow = StoredPage {
+    let without_manual = page("stranger.pdf", 3, "");
+    let without_vectors = StoredPage {
         vectors: VectorUpdate::Keep,
         ..page("pump.pdf", 4, "")
     };
-    let mut astray = page("pump.pdf", 5, "");
-    if let VectorUpdate::Replace(new) = &mut astray.vectors {
+    let mut wrong_patch_map = page("pump.pdf", 5, "");
+    if let VectorUpdate::Replace(new) = &mut wrong_patch_map.vectors {
         new.patches = new.patches.extended();
     }
     let pages = [
         page("pump.pdf", 1, ""),
         wide,
-        rootless,
-        hollow,
-        astray,
+        without_manual,
+        without_vectors,
+        wrong_patch_map,
         page("pump.pdf", 6, ""),
     ];
-    let verdicts = store.upsert(&pages).unwrap();
-    for ((id, verdict), page) in verdicts.iter().zip(&pages) {
+    let outcomes = store.upsert(&pages).unwrap();
+    for ((id, outcome), page) in outcomes.iter().zip(&pages) {
         assert_eq!(*id, page.id);
         match id.number {
-            1 | 6 => assert_eq!(*verdict, Ok(WriteOutcome::Stored)),
-            _ => assert!(matches!(verdict, Err(PageError::Store(_))), "{verdict:?}"),
+            1 | 6 => assert_eq!(*outcome, Ok(WriteOutcome::Stored)),
+            _ => assert!(matches!(outcome, Err(PageError::Store(_))), "{outcome:?}"),
         }
     }
-    assert_eq!(verdicts.len(), 6);
+    assert_eq!(outcomes.len(), 6);
     assert_eq!(numbers(store, "pump.pdf"), [1, 6]);
     assert!(numbers(store, "stranger.pdf").is_empty());
 }
 
-fn kept_vectors_outlive_new_metadata(store: &dyn Store) {
+fn metadata_update_keeps_vectors(store: &dyn Store) {
     upsert_manual(store, "pump.pdf");
     let first = page("pump.pdf", 1, "before");
     put(store, std::slice::from_ref(&first));
@@ -190,7 +192,7 @@ fn kept_vectors_outlive_new_metadata(store: &dyn Store) {
     assert!(found(store, "before").is_empty());
 }
 
-fn a_description_stays_with_the_vectors(store: &dyn Store) {
+fn description_is_kept_with_the_vectors(store: &dyn Store) {
     upsert_manual(store, "pump.pdf");
     let first = page("pump.pdf", 1, "words");
     put(store, std::slice::from_ref(&first));
@@ -212,56 +214,12 @@ fn a_description_stays_with_the_vectors(store: &dyn Store) {
         };
         assert_eq!(all(store), [expected]);
     }
-    // Another page under the same id is described by nobody yet.
+    // New vectors under the same id discard the description.
     put(store, std::slice::from_ref(&first));
     assert_eq!(all(store), [first]);
 }
 
-fn pages_and_manuals_can_be_removed(store: &dyn Store) {
-    for manual in ["a.pdf", "b.pdf"] {
-        upsert_manual(store, manual);
-        let pages: Vec<_> = (1..=6).map(|n| page(manual, n, "valve")).collect();
-        put(store, &pages);
-    }
-    let a = ManualId::new("a.pdf");
-    assert_eq!(store.remove(&a, &"2-3,6,9-".parse().unwrap()).unwrap(), 3);
-    assert_eq!(numbers(store, "a.pdf"), [1, 4, 5]);
-    assert_eq!(store.remove(&a, &PageSet::starting_at(5)).unwrap(), 1);
-    assert_eq!(
-        store
-            .text(
-                TextField::TextLayer,
-                "valve",
-                &Scope::default(),
-                TopK::new(99)
-            )
-            .unwrap()
-            .len(),
-        8
-    );
-    assert_eq!(store.remove(&a, &PageSet::all()).unwrap(), 2);
-    assert_eq!(store.remove(&a, &PageSet::all()).unwrap(), 0);
-    let left: Vec<_> = store.manuals().unwrap();
-    assert_eq!(left.len(), 1);
-    assert_eq!(left[0].card.id.as_str(), "b.pdf");
-    assert_eq!(all(store).len(), 6);
-    let hits = store
-        .visual(&rows(3, DIM, 1), &Scope::default(), TopK::new(99))
-        .unwrap();
-    assert_eq!(hits.len(), 6);
-    // A record whose pages went one after another takes new ones; it is not listed without any.
-    let b = ManualId::new("b.pdf");
-    assert_eq!(store.remove(&b, &PageSet::starting_at(1)).unwrap(), 6);
-    assert!(store.manuals().unwrap().is_empty());
-    put(store, &[page("b.pdf", 1, "anew")]);
-    assert_eq!(numbers(store, "b.pdf"), [1]);
-    // A manual that comes back starts anew.
-    upsert_manual(store, "a.pdf");
-    put(store, &[page("a.pdf", 1, "again")]);
-    assert_eq!(found(store, "again"), [1]);
-}
-
-fn what_goes_in_comes_out(store: &dyn Store) {
+fn scan_returns_what_was_stored(store: &dyn Store) {
     upsert_manual(store, "b.pdf");
     upsert_manual(store, "a.pdf");
     let mut pages: Vec<StoredPage> = (1..=12).map(|n| page("a.pdf", n, "text\n\tß")).collect();
@@ -284,10 +242,10 @@ fn what_goes_in_comes_out(store: &dyn Store) {
         ..page.clone()
     };
     assert_eq!(records, pages.iter().map(without).collect::<Vec<_>>());
-    let known = store.fingerprints(&ManualId::new("a.pdf")).unwrap();
-    assert_eq!(known.len(), 12);
-    assert_eq!(known[4].origin, "origin of a.pdf");
-    assert_eq!(known[4].content, "content 5");
+    let fingerprints = store.fingerprints(&ManualId::new("a.pdf")).unwrap();
+    assert_eq!(fingerprints.len(), 12);
+    assert_eq!(fingerprints[4].origin, "origin of a.pdf");
+    assert_eq!(fingerprints[4].content, "content 5");
     // A store can be changed while it is scanned.
     let mut scan = store.scan(&Scope::default()).unwrap();
     assert!(scan.next().is_some());
@@ -325,12 +283,12 @@ fn hits_are_complete(store: &dyn Store) {
     }
 }
 
-fn another_width_is_refused(store: &dyn Store) {
+fn other_vector_width_is_rejected(store: &dyn Store) {
     use ingest::store::Error::Width;
     let wide = rows(2, DIM + 1, 1);
-    let refused = store.visual(&wide, &Scope::default(), TopK::new(5));
+    let error = store.visual(&wide, &Scope::default(), TopK::new(5));
     assert!(matches!(
-        refused,
+        error,
         Err(Width {
             found: 24,
             made: 25
@@ -340,9 +298,9 @@ fn another_width_is_refused(store: &dyn Store) {
         dim: 25,
         ..profile()
     };
-    let refused = store.prepare(&other);
+    let error = store.prepare(&other);
     assert!(matches!(
-        refused,
+        error,
         Err(Width {
             found: 24,
             made: 25
@@ -350,58 +308,23 @@ fn another_width_is_refused(store: &dyn Store) {
     ));
 }
 
-fn the_catalogue_counts(store: &dyn Store) {
-    assert!(store.manuals().unwrap().is_empty());
-    assert!(
-        store
-            .visual(&rows(1, DIM, 1), &Scope::default(), TopK::new(5))
-            .unwrap()
-            .is_empty()
-    );
-    upsert_manual(store, "b.pdf");
-    upsert_manual(store, "a.pdf");
-    let blank = StoredPage {
-        blank: true,
-        ..page("a.pdf", 2, "")
-    };
-    put(store, &[page("a.pdf", 1, ""), blank]);
-    upsert_manual(store, "a.pdf");
-    assert_eq!(
-        store.manuals().unwrap().len(),
-        1,
-        "a manual is listed once it has pages"
-    );
-    let cards = store.cards().unwrap();
-    assert_eq!(cards[0].id.as_str(), "a.pdf");
-    assert_eq!(cards[0].pages, 40);
-    put(store, &[page("b.pdf", 7, "")]);
-    let manuals = store.manuals().unwrap();
-    let names: Vec<&str> = manuals.iter().map(|m| m.card.id.as_str()).collect();
-    assert_eq!(names, ["a.pdf", "b.pdf"]);
-    let a = &manuals[0];
-    assert_eq!((a.stored, a.blank, a.card.pages), (2, 1, 40));
-    assert_eq!(a.bytes, (4 + 5) * DIM as u64 * 2);
-    assert_eq!(a.card.path, std::path::Path::new("/shelf/a.pdf"));
-    assert_eq!((manuals[1].stored, manuals[1].blank), (1, 0));
-}
-
-fn closing_loses_nothing(fresh: Opener<'_>) {
-    let store = fresh("reopen");
+fn reopened_store_has_the_same_contents(open_store: Opener<'_>) {
+    let store = open_store("reopen");
     upsert_manual(store.as_ref(), "pump.pdf");
     put(store.as_ref(), &[page("pump.pdf", 1, "E-104")]);
     let before = (all(store.as_ref()), store.manuals().unwrap());
     drop(store);
-    let store = fresh("reopen");
+    let store = open_store("reopen");
     assert_eq!((all(store.as_ref()), store.manuals().unwrap()), before);
     assert_eq!(found(store.as_ref(), "e-104"), [1]);
 }
 
 #[test]
-fn sqlite_keeps_the_contract() {
+fn sqlite_meets_the_contract() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| config(&folder.path().join(name));
-    keeps_the_contract(&|name| prepared(&file(name), &profile()).store);
+    check_contract(&|name| prepared(&file(name), &profile()).store);
     for name in ["twice", "kept", "remove", "roundtrip", "said"] {
-        sqlite::is_sound(&file(name));
+        sqlite::check_integrity(&file(name));
     }
 }

@@ -1,4 +1,4 @@
-//! What only the SQLite store has: versions, locks, full disks, foreign files, several models in one file.
+//! SQLite store: locks, size limit, files of other programs, damage, and several models in one file.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -14,7 +14,7 @@ use ingest::units::ByteSize;
 use ingest::vectors::Profile;
 use rusqlite::Connection;
 
-use crate::making::{
+use crate::fixtures::{
     DIM, all, config, file, found, numbers, page, prepared, profile, put, rows, upsert_manual,
     vectors,
 };
@@ -23,7 +23,7 @@ pub(crate) fn opened(config: &Config, mode: Mode) -> Result<Opened, Error> {
     open(config, CollectionSelector::Last, mode)
 }
 
-fn refusal(config: &Config, mode: Mode) -> String {
+fn open_error(config: &Config, mode: Mode) -> String {
     match opened(config, mode) {
         Ok(_) => panic!("it opened"),
         Err(cause) => cause.to_string(),
@@ -36,13 +36,13 @@ pub(crate) fn filled(config: &Config) {
     put(opened.store.as_ref(), &[page("pump.pdf", 1, "E-104")]);
 }
 
-/// SQLite finds no fault with the file, nor with the index of words.
-pub(crate) fn is_sound(config: &Config) {
+/// Runs SQLite's integrity checks on the file and the FTS5 index.
+pub(crate) fn check_integrity(config: &Config) {
     let connection = Connection::open(file(config)).unwrap();
-    let sound: String = connection
+    let result: String = connection
         .pragma_query_value(None, "integrity_check", |row| row.get(0))
         .unwrap();
-    assert_eq!(sound, "ok");
+    assert_eq!(result, "ok");
     let orphan = |_: &rusqlite::Row<'_>| panic!("an orphan");
     connection
         .pragma_query(None, "foreign_key_check", orphan)
@@ -56,15 +56,15 @@ pub(crate) fn is_sound(config: &Config) {
 }
 
 #[test]
-fn a_second_writer_is_refused_and_readers_are_not() {
+fn second_writer_is_rejected_and_readers_are_allowed() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(&folder.path().join("library.db"));
     let first = prepared(&config, &profile());
     upsert_manual(first.store.as_ref(), "pump.pdf");
     put(first.store.as_ref(), &[page("pump.pdf", 1, "")]);
-    let refused = refusal(&config, Mode::Write);
+    let error = open_error(&config, Mode::Write);
     assert_eq!(
-        refused,
+        error,
         format!("the store {} is in use by another run", config.url)
     );
     let reader = opened(&config, Mode::Read).unwrap();
@@ -82,18 +82,18 @@ fn a_second_writer_is_refused_and_readers_are_not() {
 
 #[cfg(unix)]
 #[test]
-fn another_name_of_the_file_meets_the_same_lock() {
+fn symlinks_share_the_writer_lock() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(&folder.path().join("library.db"));
     let _first = prepared(&config, &profile());
     let alias = folder.path().join("alias.db");
     std::os::unix::fs::symlink(file(&config), &alias).unwrap();
-    let refused = opened(&crate::making::config(&alias), Mode::Write);
-    assert!(matches!(refused, Err(Error::Locked { .. })));
+    let error = opened(&crate::fixtures::config(&alias), Mode::Write);
+    assert!(matches!(error, Err(Error::Locked { .. })));
 }
 
 #[test]
-fn a_full_store_keeps_what_it_had() {
+fn full_store_keeps_its_pages() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = config(&folder.path().join("library.db"));
     config.limit = Some(ByteSize(1_000_000));
@@ -101,7 +101,7 @@ fn a_full_store_keeps_what_it_had() {
     let store = opened.store.as_ref();
     upsert_manual(store, "pump.pdf");
     let mut stored = 0;
-    let refused = loop {
+    let error = loop {
         let pages = [1, 2, 3, 4].map(|n| StoredPage {
             thumbnail: vec![0; 40_000],
             ..page("pump.pdf", stored + n, "full")
@@ -111,7 +111,7 @@ fn a_full_store_keeps_what_it_had() {
             Err(cause) => break cause,
         }
     };
-    assert!(matches!(refused, Error::Full { .. }), "{refused}");
+    assert!(matches!(error, Error::Full { .. }), "{error}");
     assert!((4..40).contains(&stored));
     assert_eq!(numbers(store, "pump.pdf").len() as u32, stored);
     assert_eq!(
@@ -127,16 +127,16 @@ fn a_full_store_keeps_what_it_had() {
         stored
     );
     assert!(fs::metadata(file(&config)).unwrap().len() <= 1_000_000);
-    // What was there can still be read, and removed to make room.
+    // Stored pages can still be read, and removed to free space.
     store
         .remove(&ManualId::new("pump.pdf"), &"1-4".parse().unwrap())
         .unwrap();
-    put(store, &[page("pump.pdf", 1, "room again")]);
-    is_sound(&config);
+    put(store, &[page("pump.pdf", 1, "space again")]);
+    check_integrity(&config);
 }
 
 #[test]
-fn foreign_files_are_refused_and_left_alone() {
+fn files_of_other_programs_are_rejected_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     let text = folder.path().join("notes.txt");
     fs::write(&text, "this is no database ".repeat(200)).unwrap();
@@ -148,61 +148,61 @@ fn foreign_files_are_refused_and_left_alone() {
     drop(connection);
     let inside = text.join("library.db");
     for (path, why) in [
-        (&text, "it is no SQLite file"),
+        (&text, "it is not a SQLite file"),
         (&other, "it is a database of another program"),
         (&folder.path().to_owned(), "unable to open"),
         (&inside, ""),
     ] {
         let before = fs::read(path).ok();
         for mode in [Mode::Read, Mode::Write] {
-            let refused = refusal(&config(path), mode);
-            assert!(refused.contains(why) || mode == Mode::Read, "{refused}");
-            assert!(!refused.contains('\n'));
+            let error = open_error(&config(path), mode);
+            assert!(error.contains(why) || mode == Mode::Read, "{error}");
+            assert!(!error.contains('\n'));
         }
         assert_eq!(fs::read(path).ok(), before);
     }
 }
 
 #[test]
-fn reading_needs_something_stored() {
+fn reading_an_empty_store_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("new/library.db");
     let nothing = format!("nothing has been stored in {} yet", path.display());
-    assert_eq!(refusal(&config(&path), Mode::Read), nothing);
+    assert_eq!(open_error(&config(&path), Mode::Read), nothing);
     assert!(!path.exists(), "reading makes no file");
     let opened = open(&config(&path), CollectionSelector::Last, Mode::Write).unwrap();
     assert_eq!(opened.profile, None);
     assert!(opened.store.manuals().unwrap().is_empty());
     assert!(all(opened.store.as_ref()).is_empty());
     assert!(opened.store.upsert(&[page("pump.pdf", 1, "")]).is_err());
-    assert_eq!(refusal(&config(&path), Mode::Read), nothing);
+    assert_eq!(open_error(&config(&path), Mode::Read), nothing);
     fs::write(folder.path().join("empty.db"), "").unwrap();
     let empty = config(&folder.path().join("empty.db"));
-    assert!(matches!(opened_error(&empty), Error::Empty { .. }));
+    assert!(matches!(read_error(&empty), Error::Empty { .. }));
     filled(&empty);
     assert_eq!(collections(&empty).unwrap(), [profile()]);
 }
 
-fn opened_error(config: &Config) -> Error {
+fn read_error(config: &Config) -> Error {
     opened(config, Mode::Read).err().unwrap()
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_to_is_read() {
+fn read_only_folder_can_be_read() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(&folder.path().join("100%?#.db"));
     filled(&config);
     fs::remove_file(format!("{}.lock", file(&config).display())).unwrap();
-    let locked = |locked| {
+    let set_readonly = |readonly| {
         for path in [folder.path(), file(&config)] {
-            let mut rights = fs::metadata(path).unwrap().permissions();
-            rights.set_readonly(locked);
-            fs::set_permissions(path, rights).unwrap();
+            let mut permissions = fs::metadata(path).unwrap().permissions();
+            permissions.set_readonly(readonly);
+            fs::set_permissions(path, permissions).unwrap();
         }
     };
     #[cfg(unix)]
-    locked(true);
-    // Root may write everywhere; then this is a plain read.
+    set_readonly(true);
+    // Root may write everywhere; then this is an ordinary read.
     let reader = opened(&config, Mode::Read).unwrap();
     assert_eq!(found(reader.store.as_ref(), "e-104"), [1]);
     let hits = reader
@@ -219,7 +219,7 @@ fn a_folder_that_cannot_be_written_to_is_read() {
     make_writable(folder.path());
 }
 
-/// Gives the rights back, so that the folder can be deleted.
+/// Restores the permissions, so that the folder can be deleted.
 #[cfg(unix)]
 fn make_writable(folder: &Path) {
     use std::os::unix::fs::PermissionsExt;
@@ -227,7 +227,7 @@ fn make_writable(folder: &Path) {
 }
 
 #[test]
-fn models_live_side_by_side() {
+fn one_file_holds_several_models() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(&folder.path().join("library.db"));
     let wide = Profile {
@@ -258,7 +258,7 @@ fn models_live_side_by_side() {
     assert_eq!(collections(&config).unwrap(), [wide.clone(), profile()]);
     let missing = read(CollectionSelector::Profile(&newer));
     assert!(matches!(missing, Err(Error::NoCollection { .. })));
-    // Used again is used last; one without pages does not count.
+    // Preparing a collection makes it the last used; one without pages does not count.
     drop(prepared(&config, &profile()));
     drop(prepared(&config, &newer));
     let (last, store) = read(CollectionSelector::Last).unwrap();
@@ -271,7 +271,7 @@ fn models_live_side_by_side() {
 }
 
 #[test]
-fn words_are_found_by_stem_and_without_accents() {
+fn text_search_uses_stems_and_ignores_accents() {
     let folder = tempfile::tempdir().unwrap();
     let opened = prepared(&config(&folder.path().join("library.db")), &profile());
     let store = opened.store.as_ref();
@@ -287,29 +287,29 @@ fn words_are_found_by_stem_and_without_accents() {
 }
 
 #[test]
-fn damaged_vectors_are_named() {
+fn damaged_vectors_are_reported_with_their_page() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(&folder.path().join("library.db"));
     filled(&config);
-    spoil(&config, "rows = x'0102'");
+    damage_vectors(&config, "rows = x'0102'");
     let store = opened(&config, Mode::Read).unwrap().store;
     let visual = store.visual(&rows(1, DIM, 1), &Scope::default(), TopK::new(3));
     let scanned = store.scan(&Scope::default()).unwrap().next().unwrap();
-    for refused in [visual.err(), scanned.err()] {
-        let refused = refused.unwrap().to_string();
-        assert!(refused.contains("pump.pdf, page 1 is damaged"), "{refused}");
+    for error in [visual.err(), scanned.err()] {
+        let error = error.unwrap().to_string();
+        assert!(error.contains("pump.pdf, page 1 is damaged"), "{error}");
     }
 }
 
 /// Damages the vectors of all pages.
-fn spoil(config: &Config, assignment: &str) {
-    let spoilt = format!("UPDATE vectors SET {assignment}");
+fn damage_vectors(config: &Config, assignment: &str) {
+    let statement = format!("UPDATE vectors SET {assignment}");
     let connection = Connection::open(file(config)).unwrap();
-    connection.execute(&spoilt, []).unwrap();
+    connection.execute(&statement, []).unwrap();
 }
 
 #[test]
-fn damaged_patch_maps_are_named_and_records_are_read_without_them() {
+fn damaged_patch_maps_are_reported_and_do_not_affect_records() {
     for (damage, why) in [
         ("places = x'0000'", "it has 4 vectors but cells for 1"),
         ("places = x'000000'", "3 bytes do not divide into cells"),
@@ -323,22 +323,22 @@ fn damaged_patch_maps_are_named_and_records_are_read_without_them() {
         let folder = tempfile::tempdir().unwrap();
         let config = config(&folder.path().join("library.db"));
         filled(&config);
-        spoil(&config, damage);
+        damage_vectors(&config, damage);
         let store = opened(&config, Mode::Read).unwrap().store;
         let scanned = store.scan(&Scope::default()).unwrap().next().unwrap();
-        let refused = scanned.unwrap_err().to_string();
+        let error = scanned.unwrap_err().to_string();
         let expected = format!("pump.pdf, page 1 is damaged: {why}");
-        assert!(refused.ends_with(&expected), "{refused}");
-        // What is no vector can be had all the same.
+        assert!(error.ends_with(&expected), "{error}");
+        // The record without vectors can still be read.
         let page = &page("pump.pdf", 1, "");
         let record = store.records(&Scope::page(&page.id)).unwrap().next();
         assert_eq!(record.unwrap().unwrap().text, "E-104");
     }
 }
 
-/// The writer that the next test kills: stores batches of three and tells of each.
+/// Helper process of the next test: stores batches of three and reports each on stderr.
 #[test]
-#[ignore = "a helper process of `a_killed_writer_loses_no_batch`"]
+#[ignore = "helper process of `killed_writer_loses_no_batch`"]
 fn writer_to_be_killed() {
     let Some(path) = std::env::var_os("STORE_TO_FILL") else {
         return;
@@ -353,7 +353,7 @@ fn writer_to_be_killed() {
 }
 
 #[test]
-fn a_killed_writer_loses_no_batch() {
+fn killed_writer_loses_no_batch() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(&folder.path().join("library.db"));
     for round in 1..6 {
@@ -369,11 +369,11 @@ fn a_killed_writer_loses_no_batch() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let told = BufReader::new(child.stderr.take().unwrap()).lines();
-        let last = told.map(Result::unwrap).take(7 * round).last().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let last = lines.map(Result::unwrap).take(7 * round).last().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
-        // The lock died with the process.
+        // The lock was released with the process.
         let opened = prepared(&config, &profile());
         let stored = numbers(opened.store.as_ref(), "pump.pdf");
         assert!(stored.len() as u32 >= 3 * (last.parse::<u32>().unwrap() + 1));
@@ -381,5 +381,5 @@ fn a_killed_writer_loses_no_batch() {
         assert!((1..).zip(&stored).all(|(n, &stored)| n == stored));
         assert_eq!(all(opened.store.as_ref()).len(), stored.len());
     }
-    is_sound(&config);
+    check_integrity(&config);
 }

@@ -1,7 +1,7 @@
-//! Files that earlier and later versions of the program made.
+//! Files of earlier and later schema versions.
 //!
-//! `tests/golden/stores` holds one script for each version of the schema: the tables as the program of that time made
-//! them, and rows whose scores can be worked out by hand. Nothing of today's code has a part in these files.
+//! `tests/golden/stores` has one script per schema version: the tables as created by the program of that
+//! version, and rows with scores that can be computed by hand. These files are independent of the current code.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -14,10 +14,10 @@ use ingest::store::{
 use ingest::vectors::{MultiVector, PageVectors, PatchMap, Profile};
 use rusqlite::Connection;
 
-use crate::making::{all, config, file, found, put};
-use crate::sqlite::{filled, is_sound, opened};
+use crate::fixtures::{all, config, file, found, put};
+use crate::sqlite::{check_integrity, filled, opened};
 
-/// The versions there were, and the script of each.
+/// The schema versions and their scripts.
 const STORES: [(u32, &str); 4] = [
     (1, include_str!("../golden/stores/v1.sql")),
     (2, include_str!("../golden/stores/v2.sql")),
@@ -25,12 +25,12 @@ const STORES: [(u32, &str); 4] = [
     (4, include_str!("../golden/stores/v4.sql")),
 ];
 
-/// What a describing run had left at a page.
+/// Stored annotations.
 const DESCRIBED: &str = r#"{"model":"qwen","described":{"rotation":0,"legible":true,"title":"Gearbox","summary":"An exploded view.","topics":["spare parts"],"figures":[{"label":"Fig. 1","says":"the shaft"}],"tables":[{"label":"","columns":["Pos."],"says":""}],"identifiers":[{"text":"K-77","confirmed":true}],"language":"en"}}"#;
 const FAILED: &str =
     r#"{"model":"qwen","failed":{"class":"repetition","why":"it said the same again"}}"#;
 
-/// Makes the file of a script.
+/// Creates a file from a script.
 fn load(folder: &Path, script: &str) -> Config {
     let config = config(&folder.join("library.db"));
     Connection::open(file(&config))
@@ -47,7 +47,7 @@ fn multi_vector(rows: &[f32], dim: usize) -> MultiVector {
 /// The pages of the first collection, in the order of a scan.
 fn pages() -> [StoredPage; 3] {
     let pump = ManualId::new("pump.pdf");
-    let seen = |rows: &[f32], [columns, rows_of_cells]: [u16; 2], cells: &[u16]| {
+    let update = |rows: &[f32], [columns, rows_of_cells]: [u16; 2], cells: &[u16]| {
         VectorUpdate::Replace(PageVectors {
             vectors: multi_vector(rows, 2),
             patches: PatchMap::new(columns, rows_of_cells, cells.to_vec(), cells.len()).unwrap(),
@@ -65,7 +65,7 @@ fn pages() -> [StoredPage; 3] {
             description: None,
             blank: true,
             thumbnail: Vec::new(),
-            vectors: seen(&[0.0, 1.0], [1, 1], &[0]),
+            vectors: update(&[0.0, 1.0], [1, 1], &[0]),
         },
         StoredPage {
             id: PageId::new(&pump, 1),
@@ -77,7 +77,7 @@ fn pages() -> [StoredPage; 3] {
             description: text(DESCRIBED),
             blank: false,
             thumbnail: vec![0xff, 0xd8],
-            vectors: seen(&[1.0, 0.0, 0.0, 1.0], [2, 1], &[PatchMap::NO_CELL, 1]),
+            vectors: update(&[1.0, 0.0, 0.0, 1.0], [2, 1], &[PatchMap::NO_CELL, 1]),
         },
         StoredPage {
             id: PageId::new(&pump, 7),
@@ -89,13 +89,13 @@ fn pages() -> [StoredPage; 3] {
             description: text(FAILED),
             blank: false,
             thumbnail: vec![0xff, 0xd9],
-            vectors: seen(&[0.600_097_66, 0.799_804_7], [3, 4], &[11]),
+            vectors: update(&[0.600_097_66, 0.799_804_7], [3, 4], &[11]),
         },
     ]
 }
 
-/// The first collection lists, scans and finds what the script put in.
-fn holds_its_pages(store: &dyn Store, version: u32) {
+/// Checks the list, scan and searches of the first collection.
+fn check_pages(store: &dyn Store, version: u32) {
     let manuals: Vec<String> = store
         .manuals()
         .unwrap()
@@ -111,7 +111,7 @@ fn holds_its_pages(store: &dyn Store, version: u32) {
     );
     let mut expected = pages();
     if version == 1 {
-        // Pages were not described then.
+        // Version 1 has no descriptions.
         expected.iter_mut().for_each(|page| page.description = None);
     }
     assert_eq!(all(store), expected);
@@ -148,7 +148,7 @@ fn files_of_every_version_are_read_and_written() {
             pool_factor: 1,
         };
         assert_eq!(read.profile, Some(profile));
-        holds_its_pages(read.store.as_ref(), version);
+        check_pages(read.store.as_ref(), version);
         let write = opened(&config, Mode::Write).unwrap();
         let described = StoredPage {
             description: Some(DESCRIBED.replace("Gearbox", "Impeller")),
@@ -168,12 +168,12 @@ fn files_of_every_version_are_read_and_written() {
         assert_eq!(hits.len(), 1, "version {version}");
         assert_eq!(hits[0].id, pages()[2].id);
         drop((read, write));
-        is_sound(&config);
+        check_integrity(&config);
     }
 }
 
 #[test]
-fn words_of_descriptions_are_found_in_a_file_of_the_present_version() {
+fn descriptions_are_found_in_a_file_of_the_current_version() {
     let folder = tempfile::tempdir().unwrap();
     let config = load(folder.path(), STORES[3].1);
     let store = opened(&config, Mode::Read).unwrap().store;
@@ -192,7 +192,7 @@ fn words_of_descriptions_are_found_in_a_file_of_the_present_version() {
 }
 
 #[test]
-fn smaller_vectors_and_pooled_pages_keep_their_scores() {
+fn compressed_and_pooled_vectors_keep_their_scores() {
     for (version, script) in &STORES[2..] {
         let folder = tempfile::tempdir().unwrap();
         let config = load(folder.path(), script);
@@ -231,7 +231,7 @@ fn smaller_vectors_and_pooled_pages_keep_their_scores() {
 }
 
 #[test]
-fn a_new_file_has_the_tables_of_the_present_version() {
+fn new_file_has_the_current_schema() {
     let tables = |config: &Config| -> Vec<(String, String)> {
         Connection::open(file(config))
             .unwrap()
@@ -259,7 +259,7 @@ fn a_new_file_has_the_tables_of_the_present_version() {
 }
 
 #[test]
-fn a_newer_version_is_refused() {
+fn newer_version_is_rejected() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(&folder.path().join("library.db"));
     filled(&config);
@@ -268,9 +268,9 @@ fn a_newer_version_is_refused() {
         .pragma_update(None, "user_version", 99)
         .unwrap();
     for mode in [Mode::Read, Mode::Write] {
-        let refused = opened(&config, mode);
+        let error = opened(&config, mode);
         assert!(matches!(
-            refused,
+            error,
             Err(Error::TooNew {
                 found: 99,
                 known: 4,

@@ -1,27 +1,27 @@
-//! The contract on a real server: both indexes, and a server that many tenants share.
+//! The contract on a real Weaviate server: both indices, and multi-tenancy.
 
 use ingest::store::{Address, Config, Index};
 
-use crate::keeps_the_contract;
-use crate::making::{prepared, profile};
+use crate::check_contract;
+use crate::fixtures::{prepared, profile};
 use crate::support;
 
 fn config(collection: &str) -> Config {
     let url = Address::Servers(vec![support::shared().url()]);
     Config {
         collection: collection.to_owned(),
-        ..Config::at(url)
+        ..Config::new(url)
     }
 }
 
 #[test]
-fn weaviate_keeps_the_contract() {
-    keeps_the_contract(&|name| prepared(&config(&format!("Raw_{name}")), &profile()).store);
+fn weaviate_meets_the_contract() {
+    check_contract(&|name| prepared(&config(&format!("Raw_{name}")), &profile()).store);
 }
 
 #[test]
-fn weaviate_keeps_the_contract_with_muvera() {
-    keeps_the_contract(&|name| {
+fn weaviate_with_muvera_meets_the_contract() {
+    check_contract(&|name| {
         let config = Config {
             index: Some(Index::Muvera),
             ..config(&format!("Muvera_{name}"))
@@ -31,8 +31,8 @@ fn weaviate_keeps_the_contract_with_muvera() {
 }
 
 #[test]
-fn weaviate_keeps_the_contract_for_a_tenant() {
-    keeps_the_contract(&|name| {
+fn weaviate_with_tenants_meets_the_contract() {
+    check_contract(&|name| {
         let config = Config {
             tenant: format!("tenant-{name}"),
             ..config("Shared")

@@ -11,7 +11,7 @@ server=$home/weaviate-server
 # Go's caches (5.6 GB) are removed with $work: nothing else uses them.
 build() {
     needs_go "Weaviate $version"
-    say "building Weaviate $version for the tests: some minutes, 6 GB of disk while it lasts"
+    say "building Weaviate $version for the tests: some minutes, 6 GB of disk during the build"
     mkdir -p "$home"
     rm -rf "$home"/build.*
     work=$(mktemp -d "$home/build.XXXXXX")

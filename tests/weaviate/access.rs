@@ -1,14 +1,14 @@
-//! Who may come in: API keys and TLS, by the server's own flags. The key is never shown.
+//! Access: API keys and TLS of a real server. The key is never printed.
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 use crate::desk::Done;
+use crate::library::ServerSandbox;
 use crate::server::{Server, shared};
-use crate::shelf::Shelf;
 
 const KEY: &str = "s3cret-of-the-shelf";
 
-fn locked() -> [(&'static str, &'static str); 4] {
+fn with_api_key() -> [(&'static str, &'static str); 4] {
     [
         ("AUTHENTICATION_ANONYMOUS_ACCESS_ENABLED", "false"),
         ("AUTHENTICATION_APIKEY_ENABLED", "true"),
@@ -17,30 +17,30 @@ fn locked() -> [(&'static str, &'static str); 4] {
     ]
 }
 
-fn hides_the_key(done: &Done, key: &str) {
-    for said in [&done.out, &done.err] {
-        assert!(!said.contains(key), "{said}");
+fn assert_key_hidden(done: &Done, key: &str) {
+    for output in [&done.out, &done.err] {
+        assert!(!output.contains(key), "{output}");
     }
 }
 
-/// The key opens; none and a wrong one do not, before any page is embedded.
-fn asks_for_the_key(shelf: impl Fn() -> Shelf) {
-    let refused = |shelf: &Shelf, key: &str| {
-        shelf.manual("pump.pdf", 1);
-        let done = shelf.run(&["pump.pdf", "--verbose"]);
+/// Checks that the valid key is accepted; a missing or wrong one fails before any page is embedded.
+fn check_key(sandbox: impl Fn() -> ServerSandbox) {
+    let assert_rejected = |sandbox: &ServerSandbox, key: &str| {
+        sandbox.manual("pump.pdf", 1);
+        let done = sandbox.run(&["pump.pdf", "--verbose"]);
         assert_eq!(done.code, 1, "{}", done.err);
-        assert!(done.err.contains("wants another API key"), "{}", done.err);
+        assert!(done.err.contains("rejected the API key"), "{}", done.err);
         assert!(done.err.contains("WEAVIATE_API_KEY"), "{}", done.err);
         assert!(!done.err.contains("model open"), "{}", done.err);
-        hides_the_key(&done, key);
+        assert_key_hidden(&done, key);
     };
-    refused(&shelf(), KEY);
-    refused(
-        &shelf().with("WEAVIATE_API_KEY", "a-wrong-one"),
+    assert_rejected(&sandbox(), KEY);
+    assert_rejected(
+        &sandbox().with("WEAVIATE_API_KEY", "a-wrong-one"),
         "a-wrong-one",
     );
-    let by_variable = shelf().with("WEAVIATE_API_KEY", KEY);
-    let by_file = shelf().with("INGEST_STORE_KEY_FILE", "key");
+    let by_variable = sandbox().with("WEAVIATE_API_KEY", KEY);
+    let by_file = sandbox().with("INGEST_STORE_KEY_FILE", "key");
     by_file.write("key", format!("{KEY}\n").as_bytes());
     for open in [by_variable, by_file] {
         open.manual("pump.pdf", 2);
@@ -51,39 +51,39 @@ fn asks_for_the_key(shelf: impl Fn() -> Shelf) {
         ] {
             let done = open.run(args);
             assert_eq!(done.code, 0, "{}", done.err);
-            hides_the_key(&done, KEY);
+            assert_key_hidden(&done, KEY);
         }
     }
 }
 
 #[test]
-fn a_key_opens_and_is_never_shown() {
-    let server = Server::with(&locked());
-    asks_for_the_key(|| Shelf::at(&server.url()));
+fn valid_key_is_accepted_and_never_printed() {
+    let server = Server::with(&with_api_key());
+    check_key(|| ServerSandbox::at(&server.url()));
 }
 
 #[test]
-fn a_key_does_not_go_unencrypted_to_another_machine() {
-    // Nobody is there: what is refused is refused before anything is sent.
-    let shelf = Shelf::at("http://192.0.2.7:8080").with("WEAVIATE_API_KEY", KEY);
-    let done = shelf.run(&["list"]);
+fn key_is_not_sent_unencrypted_to_another_machine() {
+    // There is no server: the error must precede any request.
+    let sandbox = ServerSandbox::at("http://192.0.2.7:8080").with("WEAVIATE_API_KEY", KEY);
+    let done = sandbox.run(&["list"]);
     assert_eq!(done.code, 1);
     assert!(done.err.contains("would go unencrypted"), "{}", done.err);
     assert!(done.err.contains("store.key_over_http"), "{}", done.err);
-    hides_the_key(&done, KEY);
+    assert_key_hidden(&done, KEY);
 }
 
 #[test]
-fn an_address_with_a_password_is_refused_and_not_repeated() {
-    let shelf = Shelf::at(&format!("http://me:{KEY}@127.0.0.1:1"));
-    let done = shelf.run(&["list"]);
+fn address_with_password_is_rejected_and_not_printed() {
+    let sandbox = ServerSandbox::at(&format!("http://me:{KEY}@127.0.0.1:1"));
+    let done = sandbox.run(&["list"]);
     assert_eq!(done.code, 64, "{}", done.err);
     assert!(done.err.contains("WEAVIATE_API_KEY"), "{}", done.err);
-    hides_the_key(&done, KEY);
+    assert_key_hidden(&done, KEY);
 }
 
 #[test]
-fn tls_wants_the_authority_that_signed() {
+fn tls_requires_the_signing_authority() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
@@ -98,24 +98,24 @@ fn tls_wants_the_authority_that_signed() {
     std::fs::write(path("authority.pem"), authority.pem()).unwrap();
     std::fs::write(path("server.pem"), certificate.pem()).unwrap();
     std::fs::write(path("server.key"), key.serialize_pem()).unwrap();
-    let server = Server::over_tls(&path("server.pem"), &path("server.key"), &locked());
+    let server = Server::over_tls(&path("server.pem"), &path("server.key"), &with_api_key());
     let ca = path("authority.pem").display().to_string();
-    asks_for_the_key(|| Shelf::at(&server.url()).with("INGEST_STORE_CA_FILE", &ca));
-    let stranger = Shelf::at(&server.url()).with("WEAVIATE_API_KEY", KEY);
+    check_key(|| ServerSandbox::at(&server.url()).with("INGEST_STORE_CA_FILE", &ca));
+    let stranger = ServerSandbox::at(&server.url()).with("WEAVIATE_API_KEY", KEY);
     let done = stranger.run(&["list"]);
     assert_eq!(done.code, 1);
     assert!(done.err.contains("certificate"), "{}", done.err);
     assert!(done.err.contains("store.ca_file"), "{}", done.err);
-    for (file, says) in [
+    for (file, expected) in [
         ("none.pem", "No such file"),
-        ("server.key", "holds no certificate"),
+        ("server.key", "contains no certificate"),
     ] {
         let file = path(file).display().to_string();
-        let done = Shelf::at(&server.url())
+        let done = ServerSandbox::at(&server.url())
             .with("INGEST_STORE_CA_FILE", &file)
             .run(&["list"]);
         assert!(
-            done.err.contains(says) && done.err.contains(&file),
+            done.err.contains(expected) && done.err.contains(&file),
             "{}",
             done.err
         );
@@ -123,14 +123,14 @@ fn tls_wants_the_authority_that_signed() {
 }
 
 #[test]
-fn a_key_that_nobody_asked_for_is_refused_by_the_server_and_not_shown() {
-    let shelf = Shelf::at(&shared().url()).with("WEAVIATE_API_KEY", KEY);
-    let done = shelf.run(&["list"]);
+fn unexpected_key_is_rejected_and_not_printed() {
+    let sandbox = ServerSandbox::at(&shared().url()).with("WEAVIATE_API_KEY", KEY);
+    let done = sandbox.run(&["list"]);
     assert_eq!(done.code, 1);
     assert!(
         done.err.contains("no authentication scheme is configured"),
         "{}",
         done.err
     );
-    hides_the_key(&done, KEY);
+    assert_key_hidden(&done, KEY);
 }

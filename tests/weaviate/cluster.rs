@@ -1,15 +1,15 @@
-//! Three nodes: one dies, everything goes on, it returns, and all three agree.
+//! Cluster of three nodes: one is killed and restarted; runs continue, and all replicas agree at the end.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::library::{ServerSandbox, client};
 use crate::server::Cluster;
-use crate::shelf::{Shelf, client};
 
-/// Pages that a node holds by itself.
-fn held(url: &str, node: &str, collection: &str, ids: &[String]) -> usize {
+/// Number of pages stored on one node.
+fn pages_on_node(url: &str, node: &str, collection: &str, ids: &[String]) -> usize {
     let client = client();
     let has = |id: &&String| {
         let url = format!("{url}/v1/objects/{collection}/{id}?node_name={node}");
@@ -22,30 +22,30 @@ fn held(url: &str, node: &str, collection: &str, ids: &[String]) -> usize {
 }
 
 #[test]
-fn a_node_dies_and_returns() {
+fn lost_node_catches_up_after_restart() {
     let mut cluster = Cluster::of_three();
     let urls: Vec<String> = cluster.nodes.iter().map(|node| node.url()).collect();
-    // A write that begins just when a node dies may hang until its time is over; then the next node is asked.
-    let shelf = Shelf::at(&urls.join(","))
+    // A write that starts just when a node dies may hang until its timeout; then the next node is used.
+    let sandbox = ServerSandbox::at(&urls.join(","))
         .with("INGEST_STORE_REPLICATION", "3")
         .with("INGEST_STORE_TIMEOUT_S", "15");
-    shelf.manual("before.pdf", 8);
-    shelf.manual("during.pdf", 40);
-    shelf.manual("after.pdf", 8);
-    let first = shelf.run(&["before.pdf"]);
+    sandbox.manual("before.pdf", 8);
+    sandbox.manual("during.pdf", 40);
+    sandbox.manual("after.pdf", 8);
+    let first = sandbox.run(&["before.pdf"]);
     assert_eq!(first.code, 0, "{}", first.err);
-    // The node that we talk to dies while pages are under way.
-    let run = shelf.start(&["during.pdf", "--json", "--batch-size", "1"]);
-    shelf.wait_for("during.pdf");
+    // The current node is killed while pages are in flight.
+    let run = sandbox.start(&["during.pdf", "--json", "--batch-size", "1"]);
+    sandbox.wait_for("during.pdf");
     cluster.nodes[0].kill();
     let done: crate::desk::Done = run.wait_with_output().unwrap().into();
     assert_eq!(done.code, 0, "{}", done.err);
-    let done = shelf.run(&["after.pdf"]);
+    let done = sandbox.run(&["after.pdf"]);
     assert_eq!(done.code, 0, "{}", done.err);
-    let found = shelf.run(&["search", "part number 3", "--visual", "--json"]);
+    let found = sandbox.run(&["search", "part number 3", "--visual", "--json"]);
     assert_eq!(found.code, 0, "{}", found.err);
     assert_eq!(found.json().as_array().unwrap().len(), 5);
-    let (stored, rankings) = shelf.contents();
+    let (stored, rankings) = sandbox.contents();
     assert_eq!(stored, 56);
     cluster.nodes[0].restart();
     let ids: Vec<String> = rankings[0]
@@ -58,18 +58,18 @@ fn a_node_dies_and_returns() {
     let start = Instant::now();
     let nodes = ["node1", "node2", "node3"];
     loop {
-        let counts = nodes.map(|node| held(&urls[1], node, &shelf.collection, &ids));
+        let counts = nodes.map(|node| pages_on_node(&urls[1], node, &sandbox.collection, &ids));
         if counts == [56; 3] {
             break;
         }
         assert!(start.elapsed() < Duration::from_secs(240), "{counts:?}");
         sleep(Duration::from_secs(2));
     }
-    // The node that returned serves as before.
-    let again = shelf.run(&["before.pdf", "during.pdf", "after.pdf", "--json"]);
+    // The restarted node serves as before.
+    let again = sandbox.run(&["before.pdf", "during.pdf", "after.pdf", "--json"]);
     assert_eq!(again.code, 0, "{}", again.err);
-    assert_eq!(Shelf::total(&again.json(), "unchanged"), 56);
-    assert_eq!(shelf.contents(), (stored, rankings));
+    assert_eq!(ServerSandbox::total(&again.json(), "unchanged"), 56);
+    assert_eq!(sandbox.contents(), (stored, rankings));
 }
 
 fn name(value: &Value) -> String {

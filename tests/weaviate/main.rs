@@ -1,5 +1,5 @@
-//! The Weaviate store beyond the contract, on real servers: who may come in, what goes wrong, what must not be lost, how
-//! pages move, and whether Weaviate's own client sees what we see.
+//! Weaviate store on real servers, beyond the contract: access, failures, outbox, sync, clusters, recall, and
+//! interoperation with the official client.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
@@ -8,16 +8,16 @@ mod cluster;
 #[path = "../cli/desk.rs"]
 #[allow(dead_code, reason = "this binary uses its part")]
 mod desk;
-#[path = "../store_contract/making.rs"]
+mod failures;
+#[path = "../store_contract/fixtures.rs"]
 #[allow(dead_code, reason = "this binary uses its part")]
-mod making;
-mod moving;
+mod fixtures;
+mod interop;
+mod library;
 mod outbox;
 #[path = "../support/pdf.rs"]
 mod pdf;
 mod recall;
 #[path = "../support/weaviate.rs"]
 mod server;
-mod shelf;
-mod trouble;
-mod witness;
+mod sync;

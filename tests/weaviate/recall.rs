@@ -1,13 +1,13 @@
-//! A small `-k` or a filter loses nothing: more candidates are asked for than pages are wanted.
+//! Recall of approximate search: with oversampling, a small `k` and filters miss nothing.
 
 use ingest::store::{Config, Index, TopK};
 
-use crate::making::{DIM, page, prepared, profile, put, rows, scope, upsert_manual};
+use crate::fixtures::{DIM, page, prepared, profile, put, rows, scope, upsert_manual};
+use crate::library::config;
 use crate::server::shared;
-use crate::shelf::config;
 
 #[test]
-fn few_pages_and_filters_find_the_same_as_comparing_all() {
+fn small_k_and_filters_equal_exact_search() {
     for index in [Index::Muvera, Index::Raw] {
         let config = Config {
             index: Some(index),
@@ -32,12 +32,12 @@ fn few_pages_and_filters_find_the_same_as_comparing_all() {
                         exact: true,
                         ..TopK::new(count)
                     };
-                    let truth = store.visual(&query, &scope, exact).unwrap();
+                    let expected = store.visual(&query, &scope, exact).unwrap();
                     let found = store.visual(&query, &scope, TopK::new(count)).unwrap();
                     let ids = |hits: &[ingest::store::Hit]| {
                         hits.iter().map(|hit| hit.id.clone()).collect::<Vec<_>>()
                     };
-                    assert_eq!(ids(&found), ids(&truth), "{index:?} {scope:?} {count}");
+                    assert_eq!(ids(&found), ids(&expected), "{index:?} {scope:?} {count}");
                 }
             }
         }

@@ -48,7 +48,7 @@ impl FromStr for Compression {
                 (_, Some(digits)) => made.first_stage = Some(factor(digits)?),
                 _ => {
                     let unknown = || format!("`{part}` is none of pool-N, first-N, int8, 1-bit");
-                    made.precision = Some(Precision::named(part).ok_or_else(unknown)?);
+                    made.precision = Some(Precision::from_name(part).ok_or_else(unknown)?);
                 }
             }
         }

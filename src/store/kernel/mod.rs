@@ -1,8 +1,8 @@
-//! The inner loop of MaxSim, once for each kind of processor; chosen at run time.
+//! SIMD kernels of MaxSim (AVX-512, AVX2, NEON, portable), selected at run time.
 //!
-//! A page is taken in tiles of 16 rows, unpacked from what a store keeps and turned so that the 16 rows lie side by side in registers.
-//! A block of query rows then runs over the tile: one multiply-add a dimension and query row, no sums across lanes, and
-//! the maximum is lane by lane. The last tile repeats the last row, which changes no maximum.
+//! A page is processed in tiles of 16 rows, decoded from their storage precision and transposed, so that each lane of a
+//! register is one row. A block of query rows is then multiplied with the tile: one fused multiply-add per dimension and
+//! query row, no horizontal sums, and a maximum per lane. The last tile repeats the last row, which changes no maximum.
 #![expect(
     unsafe_code,
     reason = "SIMD intrinsics and the raw loads that feed them"
@@ -15,19 +15,19 @@ mod x86;
 
 use super::precision::Precision;
 
-/// Rows of a page that a tile holds.
+/// Page rows of a tile.
 const TILE: usize = 16;
 
-/// The most query rows that any kernel takes at once.
-const MOST: usize = 12;
+/// Maximum query rows of a block, over all kernels.
+const MAX_BLOCK_ROWS: usize = 12;
 
-/// 16 floats of one cache line: one dimension of the rows of a tile.
+/// One cache line of 16 floats: one dimension of the rows of a tile.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 struct Line([f32; TILE]);
 
-/// A kind of processor, as far as the kernels tell them apart. Values come from [`Isa::best`] and [`Isa::all`] only,
-/// so a value is proof that this machine has the instructions.
+/// Instruction set of a kernel. Constructed by [`Isa::best`] and [`Isa::all`] only, so a value proves that this machine has
+/// the instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Isa(Kind);
 
@@ -43,7 +43,7 @@ enum Kind {
 }
 
 impl Isa {
-    /// All that this machine can run, the fastest first.
+    /// All instruction sets of this machine, the fastest first.
     pub(super) fn all() -> Vec<Self> {
         let mut all = Vec::new();
         #[cfg(target_arch = "x86_64")]
@@ -62,7 +62,7 @@ impl Isa {
         all
     }
 
-    /// The fastest that this machine can run.
+    /// The fastest instruction set of this machine.
     pub(super) fn best() -> Self {
         Self::all()[0]
     }
@@ -80,11 +80,11 @@ impl Isa {
         }
     }
 
-    /// Query rows at once: as many as leave every sum in a register.
-    fn most(self) -> usize {
+    /// Maximum query rows of a block: as many as keep every accumulator in a register.
+    fn block_rows(self) -> usize {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512 => MOST,
+            Kind::Avx512 => MAX_BLOCK_ROWS,
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2 => 6,
             #[cfg(target_arch = "aarch64")]
@@ -94,7 +94,7 @@ impl Isa {
     }
 }
 
-/// A query cut into blocks of nearly equal height; within a block, the rows lie side by side for each dimension.
+/// A query, split into blocks of nearly equal height and stored dimension-major within a block.
 #[derive(Clone, Debug)]
 pub(super) struct Blocks {
     isa: Isa,
@@ -102,7 +102,7 @@ pub(super) struct Blocks {
     dim: usize,
     /// The height of each block.
     heights: Vec<usize>,
-    /// Block by block, dimension by dimension, row by row.
+    /// Values in the order block, dimension, row.
     values: Vec<f32>,
 }
 
@@ -110,7 +110,7 @@ impl Blocks {
     /// Lays out `query`, whose rows have `dim` floats.
     pub(super) fn new(isa: Isa, query: &[f32], dim: usize) -> Self {
         let rows = query.len() / dim;
-        let count = rows.div_ceil(isa.most());
+        let count = rows.div_ceil(isa.block_rows());
         let heights: Vec<usize> = (0..count)
             .map(|b| rows / count + usize::from(b < rows % count))
             .collect();
@@ -131,7 +131,7 @@ impl Blocks {
         }
     }
 
-    /// The processor it is laid out for.
+    /// The instruction set of the layout.
     pub(super) fn isa(&self) -> Isa {
         self.isa
     }
@@ -141,48 +141,48 @@ impl Blocks {
         self.dim
     }
 
-    /// MaxSim with the rows of a page as a store keeps them.
+    /// MaxSim with the stored rows of a page.
     ///
     /// # Panics
-    /// When the bytes are no whole rows.
-    pub(super) fn score(&self, page: &[u8], kept: Precision) -> f32 {
+    /// If the bytes are not whole rows.
+    pub(super) fn score(&self, page: &[u8], precision: Precision) -> f32 {
         assert!(
-            !page.is_empty() && page.len().is_multiple_of(kept.row_bytes(self.dim)),
-            "cut rows"
+            !page.is_empty() && page.len().is_multiple_of(precision.row_bytes(self.dim)),
+            "incomplete rows"
         );
-        // SAFETY: `Isa` proves that the instructions are there; the page is whole rows, checked above.
+        // SAFETY: `Isa` proves that the instructions are available; the page is whole rows, checked above.
         unsafe {
             match self.isa.0 {
                 #[cfg(target_arch = "x86_64")]
-                Kind::Avx512 => x86::score_avx512(self, page, kept),
+                Kind::Avx512 => x86::score_avx512(self, page, precision),
                 #[cfg(target_arch = "x86_64")]
-                Kind::Avx2 => x86::score_avx2(self, page, kept),
+                Kind::Avx2 => x86::score_avx2(self, page, precision),
                 #[cfg(target_arch = "aarch64")]
-                Kind::Neon => score::<arm::Neon>(self, page, kept),
-                Kind::Portable => score::<Portable>(self, page, kept),
+                Kind::Neon => score::<arm::Neon>(self, page, precision),
+                Kind::Portable => score::<Portable>(self, page, precision),
             }
         }
     }
 }
 
-/// What a kernel needs of a processor: 16 floats in registers.
-trait Lanes {
-    /// 16 floats.
-    type Line: Copy;
+/// SIMD operations of a kernel on 16 floats in registers.
+trait Simd {
+    /// 16 floats in registers.
+    type Vector: Copy;
 
-    /// The same number 16 times.
-    unsafe fn splat(value: f32) -> Self::Line;
-    /// Reads a line.
-    unsafe fn load(from: &Line) -> Self::Line;
-    /// Writes a line.
-    unsafe fn store(line: Self::Line, to: &mut Line);
+    /// Broadcasts a value to 16 lanes.
+    unsafe fn splat(value: f32) -> Self::Vector;
+    /// Loads a line.
+    unsafe fn load(from: &Line) -> Self::Vector;
+    /// Stores a line.
+    unsafe fn store(line: Self::Vector, to: &mut Line);
     /// `sum + a * b`.
-    unsafe fn add(sum: Self::Line, a: Self::Line, b: f32) -> Self::Line;
-    /// The larger of each pair.
-    unsafe fn max(a: Self::Line, b: Self::Line) -> Self::Line;
+    unsafe fn mul_add(sum: Self::Vector, a: Self::Vector, b: f32) -> Self::Vector;
+    /// Maximum per lane.
+    unsafe fn max(a: Self::Vector, b: Self::Vector) -> Self::Vector;
 
-    /// Unpacks the first dimensions of 16 rows into a tile, as many as it can at once; tells how many. The scales are those
-    /// of the rows.
+    /// Decodes and transposes the first dimensions of 16 rows into a tile, as many as fit whole vectors; returns their number.
+    /// `scales` has the scale of each row.
     ///
     /// # Safety
     /// Each row has the bytes of `tile.len()` dimensions.
@@ -202,20 +202,20 @@ trait Lanes {
 /// # Safety
 /// The processor has the instructions of `L`, and `page` is whole rows of the query's width, at least one.
 #[inline(always)]
-unsafe fn score<L: Lanes>(query: &Blocks, page: &[u8], kept: Precision) -> f32 {
-    let width = kept.row_bytes(query.dim);
+unsafe fn score<L: Simd>(query: &Blocks, page: &[u8], precision: Precision) -> f32 {
+    let width = precision.row_bytes(query.dim);
     let last = page.len() / width - 1;
     let mut tile = vec![Line([0.0; TILE]); query.dim];
     let mut best = vec![Line([f32::NEG_INFINITY; TILE]); query.rows];
     for first in (0..=last).step_by(TILE) {
         let row = |lane: usize| &page[(first + lane).min(last) * width..][..width];
         let rows: [&[u8]; TILE] = std::array::from_fn(row);
-        let scales = Line(rows.map(|row| kept.scale(row, query.dim)));
-        // SAFETY: each row is whole.
+        let scales = Line(rows.map(|row| precision.scale(row, query.dim)));
+        // SAFETY: the rows are whole.
         unsafe {
-            let done = L::unpack(kept, &rows, &scales, &mut tile);
-            unpack_from(done, kept, &rows, &scales, &mut tile);
-            against_tile::<L>(query, &tile, &mut best);
+            let unpacked = L::unpack(precision, &rows, &scales, &mut tile);
+            unpack_from(unpacked, precision, &rows, &scales, &mut tile);
+            score_tile::<L>(query, &tile, &mut best);
         }
     }
     let best = best
@@ -224,67 +224,67 @@ unsafe fn score<L: Lanes>(query: &Blocks, page: &[u8], kept: Precision) -> f32 {
     best.sum()
 }
 
-/// Unpacks the dimensions from `first` on, one by one.
+/// Decodes the dimensions from `first` on, one at a time.
 #[inline(always)]
 fn unpack_from(
     first: usize,
-    kept: Precision,
+    precision: Precision,
     rows: &[&[u8]; TILE],
     scales: &Line,
     tile: &mut [Line],
 ) {
     for (d, line) in tile.iter_mut().enumerate().skip(first) {
         for ((value, row), &scale) in line.0.iter_mut().zip(rows).zip(&scales.0) {
-            *value = kept.number(row, d, scale);
+            *value = precision.number(row, d, scale);
         }
     }
 }
 
-/// Runs all blocks of the query over a tile.
+/// Scores all blocks of the query against a tile.
 ///
 /// # Safety
 /// The processor has the instructions of `L`.
 #[inline(always)]
-unsafe fn against_tile<L: Lanes>(query: &Blocks, tile: &[Line], best: &mut [Line]) {
+unsafe fn score_tile<L: Simd>(query: &Blocks, tile: &[Line], best: &mut [Line]) {
     let (mut values, mut best) = (&query.values[..], best);
     for &height in &query.heights {
         let (block, others) = values.split_at(height * query.dim);
         let (mine, rest) = best.split_at_mut(height);
         (values, best) = (others, rest);
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             match height {
-                1 => block_of::<L, 1>(block, tile, mine),
-                2 => block_of::<L, 2>(block, tile, mine),
-                3 => block_of::<L, 3>(block, tile, mine),
-                4 => block_of::<L, 4>(block, tile, mine),
-                5 => block_of::<L, 5>(block, tile, mine),
-                6 => block_of::<L, 6>(block, tile, mine),
-                7 => block_of::<L, 7>(block, tile, mine),
-                8 => block_of::<L, 8>(block, tile, mine),
-                9 => block_of::<L, 9>(block, tile, mine),
-                10 => block_of::<L, 10>(block, tile, mine),
-                11 => block_of::<L, 11>(block, tile, mine),
-                _ => block_of::<L, MOST>(block, tile, mine),
+                1 => score_block::<L, 1>(block, tile, mine),
+                2 => score_block::<L, 2>(block, tile, mine),
+                3 => score_block::<L, 3>(block, tile, mine),
+                4 => score_block::<L, 4>(block, tile, mine),
+                5 => score_block::<L, 5>(block, tile, mine),
+                6 => score_block::<L, 6>(block, tile, mine),
+                7 => score_block::<L, 7>(block, tile, mine),
+                8 => score_block::<L, 8>(block, tile, mine),
+                9 => score_block::<L, 9>(block, tile, mine),
+                10 => score_block::<L, 10>(block, tile, mine),
+                11 => score_block::<L, 11>(block, tile, mine),
+                _ => score_block::<L, MAX_BLOCK_ROWS>(block, tile, mine),
             }
         }
     }
 }
 
-/// The dot products of `N` query rows with the 16 rows of a tile, kept where they are larger than `best`.
+/// Updates `best` with the dot products of `N` query rows and the 16 rows of a tile.
 ///
 /// # Safety
 /// The processor has the instructions of `L`.
 #[inline(always)]
-unsafe fn block_of<L: Lanes, const N: usize>(block: &[f32], tile: &[Line], best: &mut [Line]) {
+unsafe fn score_block<L: Simd, const N: usize>(block: &[f32], tile: &[Line], best: &mut [Line]) {
     let (block, _) = block.as_chunks::<N>();
-    // SAFETY: the caller's promise; everything here is within slices.
+    // SAFETY: guaranteed by the caller; everything here is within slices.
     unsafe {
         let mut sums = [L::splat(0.0); N];
         for (query, line) in block.iter().zip(tile) {
             let line = L::load(line);
             for (sum, &value) in sums.iter_mut().zip(query) {
-                *sum = L::add(*sum, line, value);
+                *sum = L::mul_add(*sum, line, value);
             }
         }
         for (sum, best) in sums.into_iter().zip(best) {
@@ -293,33 +293,33 @@ unsafe fn block_of<L: Lanes, const N: usize>(block: &[f32], tile: &[Line], best:
     }
 }
 
-/// Any processor, by what the compiler makes of plain arrays.
+/// Portable kernel: plain arrays, vectorised by the compiler.
 struct Portable;
 
-impl Lanes for Portable {
-    type Line = [f32; TILE];
+impl Simd for Portable {
+    type Vector = [f32; TILE];
 
     #[inline(always)]
-    unsafe fn splat(value: f32) -> Self::Line {
+    unsafe fn splat(value: f32) -> Self::Vector {
         [value; TILE]
     }
     #[inline(always)]
-    unsafe fn load(from: &Line) -> Self::Line {
+    unsafe fn load(from: &Line) -> Self::Vector {
         from.0
     }
     #[inline(always)]
-    unsafe fn store(line: Self::Line, to: &mut Line) {
+    unsafe fn store(line: Self::Vector, to: &mut Line) {
         to.0 = line;
     }
     #[inline(always)]
-    unsafe fn add(mut sum: Self::Line, a: Self::Line, b: f32) -> Self::Line {
+    unsafe fn mul_add(mut sum: Self::Vector, a: Self::Vector, b: f32) -> Self::Vector {
         for (sum, a) in sum.iter_mut().zip(a) {
             *sum += a * b;
         }
         sum
     }
     #[inline(always)]
-    unsafe fn max(mut a: Self::Line, b: Self::Line) -> Self::Line {
+    unsafe fn max(mut a: Self::Vector, b: Self::Vector) -> Self::Vector {
         for (a, b) in a.iter_mut().zip(b) {
             *a = a.max(b);
         }

@@ -1,4 +1,4 @@
-//! MaxSim on x86-64: AVX2 with FMA and F16C, and AVX-512.
+//! x86-64 kernels of MaxSim: AVX2 with FMA and F16C, and AVX-512.
 #![expect(
     unsafe_code,
     reason = "SIMD intrinsics and the raw loads that feed them"
@@ -6,43 +6,47 @@
 
 use std::arch::x86_64::*;
 
-use super::{Blocks, Lanes, Line, Precision, TILE, score};
+use super::{Blocks, Line, Precision, Simd, TILE, score};
 
+/// MaxSim with AVX2.
+///
 /// # Safety
 /// The processor has AVX2, FMA and F16C, and `page` is whole rows of the query's width, at least one.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn score_avx2(query: &Blocks, page: &[u8], kept: Precision) -> f32 {
-    // SAFETY: the caller's promise.
-    unsafe { score::<Avx2>(query, page, kept) }
+pub(super) unsafe fn score_avx2(query: &Blocks, page: &[u8], precision: Precision) -> f32 {
+    // SAFETY: guaranteed by the caller.
+    unsafe { score::<Avx2>(query, page, precision) }
 }
 
+/// MaxSim with AVX-512.
+///
 /// # Safety
 /// The processor has AVX-512F, AVX2, FMA and F16C, and `page` is whole rows of the query's width, at least one.
 #[target_feature(enable = "avx512f,avx2,fma,f16c")]
-pub(super) unsafe fn score_avx512(query: &Blocks, page: &[u8], kept: Precision) -> f32 {
-    // SAFETY: the caller's promise.
-    unsafe { score::<Avx512>(query, page, kept) }
+pub(super) unsafe fn score_avx512(query: &Blocks, page: &[u8], precision: Precision) -> f32 {
+    // SAFETY: guaranteed by the caller.
+    unsafe { score::<Avx512>(query, page, precision) }
 }
 
-/// A line in two registers of 8.
+/// AVX2: a line is two registers of 8 floats.
 struct Avx2;
 
-// SAFETY of every block here: only `score_avx2` instantiates this, so the instructions are there; a line is 16 aligned
+// SAFETY of every block here: only `score_avx2` instantiates this, so the instructions are available; a line is 16 aligned
 // floats.
-impl Lanes for Avx2 {
-    type Line = [__m256; 2];
+impl Simd for Avx2 {
+    type Vector = [__m256; 2];
 
     #[inline(always)]
-    unsafe fn splat(value: f32) -> Self::Line {
+    unsafe fn splat(value: f32) -> Self::Vector {
         unsafe { [_mm256_set1_ps(value); 2] }
     }
     #[inline(always)]
-    unsafe fn load(from: &Line) -> Self::Line {
+    unsafe fn load(from: &Line) -> Self::Vector {
         let from = from.0.as_ptr();
         unsafe { [_mm256_load_ps(from), _mm256_load_ps(from.add(8))] }
     }
     #[inline(always)]
-    unsafe fn store(line: Self::Line, to: &mut Line) {
+    unsafe fn store(line: Self::Vector, to: &mut Line) {
         let to = to.0.as_mut_ptr();
         unsafe {
             _mm256_store_ps(to, line[0]);
@@ -50,7 +54,7 @@ impl Lanes for Avx2 {
         }
     }
     #[inline(always)]
-    unsafe fn add(sum: Self::Line, a: Self::Line, b: f32) -> Self::Line {
+    unsafe fn mul_add(sum: Self::Vector, a: Self::Vector, b: f32) -> Self::Vector {
         unsafe {
             let b = _mm256_set1_ps(b);
             [
@@ -60,110 +64,115 @@ impl Lanes for Avx2 {
         }
     }
     #[inline(always)]
-    unsafe fn max(a: Self::Line, b: Self::Line) -> Self::Line {
+    unsafe fn max(a: Self::Vector, b: Self::Vector) -> Self::Vector {
         unsafe { [_mm256_max_ps(a[0], b[0]), _mm256_max_ps(a[1], b[1])] }
     }
     #[inline(always)]
     unsafe fn unpack(
-        kept: Precision,
+        precision: Precision,
         rows: &[&[u8]; TILE],
         scales: &Line,
         tile: &mut [Line],
     ) -> usize {
-        unsafe { unpack(kept, rows, scales, tile) }
+        unsafe { unpack(precision, rows, scales, tile) }
     }
 }
 
-/// A line in one register of 16.
+/// AVX-512: a line is one register of 16 floats.
 struct Avx512;
 
-// SAFETY of every block here: only `score_avx512` instantiates this, so the instructions are there; a line is 16
+// SAFETY of every block here: only `score_avx512` instantiates this, so the instructions are available; a line is 16
 // aligned floats.
-impl Lanes for Avx512 {
-    type Line = __m512;
+impl Simd for Avx512 {
+    type Vector = __m512;
 
     #[inline(always)]
-    unsafe fn splat(value: f32) -> Self::Line {
+    unsafe fn splat(value: f32) -> Self::Vector {
         unsafe { _mm512_set1_ps(value) }
     }
     #[inline(always)]
-    unsafe fn load(from: &Line) -> Self::Line {
+    unsafe fn load(from: &Line) -> Self::Vector {
         unsafe { _mm512_load_ps(from.0.as_ptr()) }
     }
     #[inline(always)]
-    unsafe fn store(line: Self::Line, to: &mut Line) {
+    unsafe fn store(line: Self::Vector, to: &mut Line) {
         unsafe { _mm512_store_ps(to.0.as_mut_ptr(), line) }
     }
     #[inline(always)]
-    unsafe fn add(sum: Self::Line, a: Self::Line, b: f32) -> Self::Line {
+    unsafe fn mul_add(sum: Self::Vector, a: Self::Vector, b: f32) -> Self::Vector {
         unsafe { _mm512_fmadd_ps(a, _mm512_set1_ps(b), sum) }
     }
     #[inline(always)]
-    unsafe fn max(a: Self::Line, b: Self::Line) -> Self::Line {
+    unsafe fn max(a: Self::Vector, b: Self::Vector) -> Self::Vector {
         unsafe { _mm512_max_ps(a, b) }
     }
     #[inline(always)]
     unsafe fn unpack(
-        kept: Precision,
+        precision: Precision,
         rows: &[&[u8]; TILE],
         scales: &Line,
         tile: &mut [Line],
     ) -> usize {
-        unsafe { unpack(kept, rows, scales, tile) }
+        unsafe { unpack(precision, rows, scales, tile) }
     }
 }
 
-/// Unpacks 8 dimensions at a time; tells how many that were.
+/// Decodes 8 dimensions at a time; returns the number of decoded dimensions.
 ///
 /// # Safety
 /// Each row has the bytes of `tile.len()` dimensions, and the processor has AVX2 and F16C.
 #[inline(always)]
-unsafe fn unpack(kept: Precision, rows: &[&[u8]; TILE], scales: &Line, tile: &mut [Line]) -> usize {
+unsafe fn unpack(
+    precision: Precision,
+    rows: &[&[u8]; TILE],
+    scales: &Line,
+    tile: &mut [Line],
+) -> usize {
     let (eights, _) = tile.as_chunks_mut::<8>();
-    let whole = eights.len() * 8;
-    // SAFETY: the bytes of 8 dimensions lie within each row; a line is 16 aligned floats.
+    let unpacked = eights.len() * 8;
+    // SAFETY: the bytes of 8 dimensions are within each row; a line is 16 aligned floats.
     unsafe {
         let scales = [
             _mm256_load_ps(scales.0.as_ptr()),
             _mm256_load_ps(scales.0.as_ptr().add(8)),
         ];
         for (block, lines) in eights.iter_mut().enumerate() {
-            match kept {
+            match precision {
                 Precision::F16 => {
                     let load = |row: &[u8]| _mm_loadu_si128(row.as_ptr().add(16 * block).cast());
                     let widen = |half, _| _mm256_cvtph_ps(half);
-                    turn(rows, load, widen, lines);
+                    transpose(rows, load, widen, lines);
                 }
                 Precision::Int8 => {
                     let load = |row: &[u8]| {
                         _mm_cvtepi8_epi16(_mm_loadl_epi64(row.as_ptr().add(8 * block).cast()))
                     };
-                    let widen = |whole, upper: bool| {
-                        let floats = _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(whole));
+                    let widen = |unpacked, upper: bool| {
+                        let floats = _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(unpacked));
                         _mm256_mul_ps(floats, scales[usize::from(upper)])
                     };
-                    turn(rows, load, widen, lines);
+                    transpose(rows, load, widen, lines);
                 }
-                Precision::OneBit => signs(rows.map(|row| row[block]), scales, lines),
+                Precision::OneBit => unpack_signs(rows.map(|row| row[block]), scales, lines),
             }
         }
     }
-    whole
+    unpacked
 }
 
-/// Turns 8 dimensions of 16 rows: as 16-bit numbers, by three rounds of interleaving within each half register (rows
-/// 0-7 in the lower, 8-15 in the upper half), then widens each half.
+/// Transposes 8 dimensions of 16 rows of 16-bit values by three rounds of interleaving within each half register (rows
+/// 0-7 in the lower, 8-15 in the upper half), then widens each half to f32.
 ///
 /// # Safety
 /// The processor has AVX2; `load` and `widen` may be called.
 #[inline(always)]
-unsafe fn turn(
+unsafe fn transpose(
     rows: &[&[u8]; TILE],
     load: impl Fn(&[u8]) -> __m128i,
     widen: impl Fn(__m128i, bool) -> __m256,
     lines: &mut [Line; 8],
 ) {
-    // SAFETY: the caller's promise; stores go to aligned lines.
+    // SAFETY: guaranteed by the caller; stores go to aligned lines.
     unsafe {
         let mut a = [_mm256_setzero_si256(); 8];
         for (r, a) in a.iter_mut().enumerate() {
@@ -190,13 +199,13 @@ unsafe fn turn(
     }
 }
 
-/// The 8 signs in a byte of each of 16 rows: the scale where a bit is 1, else its opposite.
+/// Decodes the 8 sign bits of one byte of 16 rows: the scale if a bit is 1, otherwise its negative.
 ///
 /// # Safety
 /// The processor has AVX2.
 #[inline(always)]
-unsafe fn signs(bytes: [u8; TILE], scales: [__m256; 2], lines: &mut [Line; 8]) {
-    // SAFETY: the caller's promise; stores go to aligned lines.
+unsafe fn unpack_signs(bytes: [u8; TILE], scales: [__m256; 2], lines: &mut [Line; 8]) {
+    // SAFETY: guaranteed by the caller; stores go to aligned lines.
     unsafe {
         let bytes = _mm_loadu_si128(bytes.as_ptr().cast());
         for (d, line) in lines.iter_mut().enumerate() {

@@ -1,5 +1,5 @@
-//! Nothing is lost while a server is away: what cannot be delivered waits in a SQLite file beside the settings' own, and
-//! goes out when the server is back, at the next run, or when `ingest sync` says so.
+//! Outbox of a server: writes that cannot be delivered are queued in a SQLite file in the data folder and flushed when the
+//! server is back, at the next run, or by `ingest sync`.
 
 mod send;
 
@@ -16,173 +16,178 @@ use super::weaviate::{self, Weaviate};
 use super::{
     BatchPolicy, Catalogue, CollectionSelector, Config, Error, Fingerprint, Hit, Lookup,
     ManualCard, ManualSummary, Mode, Opened, Outbox, Scope, ServerIndex, Store, StoredPage,
-    TextField, TopK, WriteOutcome, Writer, config, locked,
+    TextField, TopK, WriteOutcome, Writer, config, lock,
 };
 use crate::page::{ManualId, Page, PageSet};
 use crate::vectors::{MultiVector, Profile};
 
-/// A server that was away is left alone for so long, then twice as long, and so on …
-const REST: Duration = Duration::from_secs(1);
-/// … but never longer.
-const LONGEST_REST: Duration = Duration::from_secs(15);
+/// First pause of the exponential back-off after a server was unavailable.
+const INITIAL_BACKOFF: Duration = Duration::from_secs(1);
+/// Longest pause of the back-off.
+const MAX_BACKOFF: Duration = Duration::from_secs(15);
 
-/// Opens the server that the configuration names for writing, with the outbox before it.
+/// Opens the configured server for writing, with its outbox.
 pub(super) fn open(
     config: &Config,
-    which: CollectionSelector<'_>,
+    selector: CollectionSelector<'_>,
     mode: Mode,
 ) -> Result<Opened, Error> {
     let remote = match mode {
         Mode::Offline => None,
-        _ => Some(Weaviate::open(config, which, mode)?),
+        _ => Some(Weaviate::open(config, selector, mode)?),
     };
-    let file = file(config)?;
-    let at = weaviate::place(config);
+    let path = outbox_path(config)?;
+    let location = weaviate::location(config);
     let store = OutboxStore {
-        waiting: OnceLock::new(),
-        opening: Mutex::default(),
-        door: Mutex::default(),
-        sending: Mutex::default(),
-        has_news: AtomicBool::new(false),
+        queue: OnceLock::new(),
+        open_lock: Mutex::default(),
+        file_lock: Mutex::default(),
+        send_lock: Mutex::default(),
+        has_unsent: AtomicBool::new(false),
         cards: Mutex::default(),
-        rest: Mutex::default(),
-        settled: Mutex::default(),
+        backoff: Mutex::default(),
+        resolved: Mutex::default(),
         remote,
-        file,
+        path,
     };
     let mut profile = store.remote.as_ref().and_then(Weaviate::profile);
     let mut note = match &store.remote {
-        None => format!("nothing is sent; pages wait in {}", store.file.display()),
-        Some(remote) => remote.describe(),
+        None => format!(
+            "nothing is sent; pages are queued in {}",
+            store.path.display()
+        ),
+        Some(remote) => remote.describe_index(),
     };
-    if store.remote.is_none() || store.file.exists() {
-        let wanted = profile.as_ref().map_or(which, CollectionSelector::Profile);
-        match Sqlite::outbox(&store.file, wanted) {
-            // Another run sees to it.
+    if store.remote.is_none() || store.path.exists() {
+        let wanted = profile
+            .as_ref()
+            .map_or(selector, CollectionSelector::Profile);
+        match Sqlite::outbox(&store.path, wanted) {
+            // Another run uses it.
             Err(Error::Locked { .. }) if store.remote.is_some() => {}
-            waiting => {
-                let waiting = waiting?;
-                profile = profile.or_else(|| waiting.profile());
-                note.push_str(&strangers(&waiting, profile.as_ref())?);
-                drop(store.waiting.set(waiting));
-                store.has_news.store(true, Ordering::Relaxed);
+            queue => {
+                let queue = queue?;
+                profile = profile.or_else(|| queue.profile());
+                note.push_str(&note_on_other_models(&queue, profile.as_ref())?);
+                drop(store.queue.set(queue));
+                store.has_unsent.store(true, Ordering::Relaxed);
             }
         }
     }
     Ok(Opened {
         store: Box::new(store),
         profile,
-        at,
+        location,
         note: Some(note),
     })
 }
 
-/// Words about pages that wait and that this collection will never take.
-fn strangers(waiting: &Sqlite, profile: Option<&Profile>) -> Result<String, Error> {
-    let models = waiting.models_but(profile.map_or("", |profile| &profile.id))?;
-    let at = waiting.at();
-    let words = |model: &String| {
+/// A note on queued pages of other models, which this collection cannot take.
+fn note_on_other_models(queue: &Sqlite, profile: Option<&Profile>) -> Result<String, Error> {
+    let models = queue.models_except(profile.map_or("", |profile| &profile.id))?;
+    let location = queue.location();
+    let sentence = |model: &String| {
         format!(
-            "; pages of `{model}` wait for another collection: `ingest sync --from {at} --model {model} --to-collection NEW`"
+            "; pages of `{model}` need another collection: `ingest sync --from {location} --model {model} --to-collection NEW`"
         )
     };
-    Ok(models.iter().map(words).collect())
+    Ok(models.iter().map(sentence).collect())
 }
 
-/// The file of an outbox: one for each URL, collection and tenant.
-fn file(config: &Config) -> Result<PathBuf, Error> {
-    let id = Uuid::new_v5(&Uuid::NAMESPACE_URL, weaviate::place(config).as_bytes());
+/// Path of an outbox: one file for each URL, collection and tenant.
+fn outbox_path(config: &Config) -> Result<PathBuf, Error> {
+    let id = Uuid::new_v5(&Uuid::NAMESPACE_URL, weaviate::location(config).as_bytes());
     config::in_data_folder(&format!("outbox/{}-{}.db", config.collection, id.simple()))
 }
 
-/// A server with an outbox before it.
+/// A server with an outbox.
 struct OutboxStore {
-    /// None: nothing is sent.
+    /// `None` in [`Mode::Offline`]: nothing is sent.
     remote: Option<Weaviate>,
-    file: PathBuf,
-    /// What waits; opened when something has to.
-    waiting: OnceLock<Sqlite>,
-    opening: Mutex<()>,
-    /// Held while something is put into the file or taken out: a page and its manual belong together.
-    door: Mutex<()>,
-    /// Held while what waits is sent.
-    sending: Mutex<()>,
-    /// Whether something waits that was not tried yet.
-    has_news: AtomicBool,
-    /// Manuals of this run: a page can wait only beside the record of its manual.
+    path: PathBuf,
+    /// The queue; opened on first use.
+    queue: OnceLock<Sqlite>,
+    open_lock: Mutex<()>,
+    /// Held while entries are added or removed: a page and its manual must stay together.
+    file_lock: Mutex<()>,
+    /// Held while the queue is sent.
+    send_lock: Mutex<()>,
+    /// Whether the queue has entries that were not tried yet.
+    has_unsent: AtomicBool,
+    /// Manuals of this run: a page can be queued only with the record of its manual.
     cards: Mutex<HashMap<ManualId, ManualCard>>,
-    rest: Mutex<Rest>,
-    /// Pages that waited and got their verdict, not yet told.
-    settled: Mutex<Vec<Page<WriteOutcome>>>,
+    backoff: Mutex<Backoff>,
+    /// Outcomes of queued pages that [`Outbox::flush`] has not returned yet.
+    resolved: Mutex<Vec<Page<WriteOutcome>>>,
 }
 
-/// Until when an absent server is left alone.
+/// Exponential back-off: no request is sent to an unavailable server until `until`.
 #[derive(Default)]
-struct Rest {
+struct Backoff {
     until: Option<Instant>,
-    pause: Duration,
+    delay: Duration,
     why: Arc<str>,
 }
 
 impl OutboxStore {
-    /// The server, unless it is absent and left alone for now.
+    /// The server, or `None` during the back-off and offline.
     fn remote(&self) -> Option<&Weaviate> {
-        let is_over = locked(&self.rest)
+        let is_over = lock(&self.backoff)
             .until
             .is_none_or(|until| until <= Instant::now());
         self.remote.as_ref().filter(|_| is_over)
     }
 
-    /// Runs `work` on the server; none when it is away, which then is remembered.
-    fn on_remote<T>(
+    /// Runs `work` on the server; `None` if it is unavailable, which starts or extends the back-off.
+    fn try_remote<T>(
         &self,
         work: impl FnOnce(&Weaviate) -> Result<T, Error>,
     ) -> Result<Option<T>, Error> {
         let Some(remote) = self.remote() else {
             return Ok(None);
         };
-        let done = work(remote);
-        let mut rest = locked(&self.rest);
-        match done {
-            Err(away @ Error::Unavailable { .. }) => {
-                rest.why = away.to_string().into();
-                rest.pause = (rest.pause * 2).clamp(REST, LONGEST_REST);
-                rest.until = Some(Instant::now() + rest.pause);
+        let result = work(remote);
+        let mut backoff = lock(&self.backoff);
+        match result {
+            Err(unavailable @ Error::Unavailable { .. }) => {
+                backoff.why = unavailable.to_string().into();
+                backoff.delay = (backoff.delay * 2).clamp(INITIAL_BACKOFF, MAX_BACKOFF);
+                backoff.until = Some(Instant::now() + backoff.delay);
                 Ok(None)
             }
-            done => {
-                *rest = Rest::default();
-                done.map(Some)
+            result => {
+                *backoff = Backoff::default();
+                result.map(Some)
             }
         }
     }
 
-    /// What waits, if anything ever had to.
-    fn waiting(&self) -> Option<&Sqlite> {
-        self.waiting.get()
+    /// The queue, if it was opened.
+    fn queue(&self) -> Option<&Sqlite> {
+        self.queue.get()
     }
 
-    /// The file for what has to wait.
-    fn file(&self) -> Result<&Sqlite, Error> {
-        let opening = locked(&self.opening);
-        if let Some(file) = self.waiting.get() {
-            return Ok(file);
+    /// The queue; opens or creates its file.
+    fn open_queue(&self) -> Result<&Sqlite, Error> {
+        let open_lock = lock(&self.open_lock);
+        if let Some(queue) = self.queue.get() {
+            return Ok(queue);
         }
         let profile = self.remote.as_ref().and_then(Weaviate::profile);
-        let empty = || Error::open(&self.file.display().to_string(), "no model was named yet");
+        let empty = || Error::open(&self.path.display().to_string(), "no model is known yet");
         let profile = profile.ok_or_else(empty)?;
-        let file = Sqlite::outbox(&self.file, CollectionSelector::Profile(&profile))?;
-        file.prepare(&profile)?;
-        let file = self.waiting.get_or_init(|| file);
-        drop(opening);
-        Ok(file)
+        let queue = Sqlite::outbox(&self.path, CollectionSelector::Profile(&profile))?;
+        queue.prepare(&profile)?;
+        let queue = self.queue.get_or_init(|| queue);
+        drop(open_lock);
+        Ok(queue)
     }
 
-    /// Where questions go.
-    fn front(&self) -> Result<&dyn Store, Error> {
+    /// The store that searches and lists read from.
+    fn read_target(&self) -> Result<&dyn Store, Error> {
         match &self.remote {
             Some(remote) => Ok(remote),
-            None => self.file().map(|file| file as &dyn Store),
+            None => self.open_queue().map(|queue| queue as &dyn Store),
         }
     }
 }
@@ -192,19 +197,19 @@ impl Writer for OutboxStore {
         if let Some(remote) = &self.remote {
             remote.prepare(profile)?;
         }
-        // An outbox that was opened before the model was known looks into that model's pages from now on.
-        self.waiting().map_or(Ok(()), |file| file.prepare(profile))
+        // An outbox that was opened before the model was known now selects the collection of that model.
+        self.queue().map_or(Ok(()), |queue| queue.prepare(profile))
     }
 
     fn upsert_manual(&self, card: &ManualCard) -> Result<(), Error> {
-        locked(&self.cards).insert(card.id.clone(), card.clone());
-        match self.on_remote(|remote| remote.upsert_manual(card))? {
-            Some(()) => self.supersede(card),
-            None => self.put(|file| {
-                file.upsert_manual(card)?;
-                // Without the server nobody knows whether it has more pages than the file has now.
+        lock(&self.cards).insert(card.id.clone(), card.clone());
+        match self.try_remote(|remote| remote.upsert_manual(card))? {
+            Some(()) => self.drop_superseded(card),
+            None => self.enqueue(|queue| {
+                queue.upsert_manual(card)?;
+                // Offline it is unknown whether the server has more pages than the file has now.
                 match self.remote {
-                    None => file.put_off(&card.id, &PageSet::starting_at(card.pages + 1)),
+                    None => queue.defer_removal(&card.id, &PageSet::starting_at(card.pages + 1)),
                     Some(_) => Ok(()),
                 }
             }),
@@ -214,37 +219,37 @@ impl Writer for OutboxStore {
     fn batch_policy(&self) -> BatchPolicy {
         match &self.remote {
             Some(remote) => remote.batch_policy(),
-            None => BatchPolicy::of_a_file(),
+            None => BatchPolicy::for_file(),
         }
     }
 
     fn upsert(&self, pages: &[StoredPage]) -> Result<Vec<Page<WriteOutcome>>, Error> {
-        self.send_all()?;
-        let Some(verdicts) = self.on_remote(|remote| remote.upsert(pages))? else {
-            return self.put_by(pages);
+        self.flush_queue()?;
+        let Some(outcomes) = self.try_remote(|remote| remote.upsert(pages))? else {
+            return self.defer_pages(pages);
         };
-        if let Some(file) = self.waiting()
-            && file.len()? > 0
+        if let Some(queue) = self.queue()
+            && queue.page_count()? > 0
         {
-            // An older state of the same page must not be sent later.
-            self.take_out(file, &verdicts)?;
+            // An older version of the same page must not be sent later.
+            self.dequeue(queue, &outcomes)?;
         }
-        Ok(verdicts)
+        Ok(outcomes)
     }
 
     fn remove(&self, manual: &ManualId, pages: &PageSet) -> Result<u64, Error> {
-        let waited = match self.waiting() {
-            Some(file) => {
-                let _door = locked(&self.door);
-                file.remove(manual, pages)?
+        let from_queue = match self.queue() {
+            Some(queue) => {
+                let _guard = lock(&self.file_lock);
+                queue.remove(manual, pages)?
             }
             None => 0,
         };
-        match self.on_remote(|remote| remote.remove(manual, pages))? {
-            Some(gone) => Ok(gone + waited),
+        match self.try_remote(|remote| remote.remove(manual, pages))? {
+            Some(removed) => Ok(removed + from_queue),
             None => self
-                .put(|file| file.put_off(manual, pages))
-                .map(|()| waited),
+                .enqueue(|queue| queue.defer_removal(manual, pages))
+                .map(|()| from_queue),
         }
     }
 
@@ -258,69 +263,69 @@ impl Writer for OutboxStore {
 }
 
 impl Outbox for OutboxStore {
-    fn waiting(&self) -> Result<usize, Error> {
-        match self.waiting.get() {
-            Some(file) => file.len(),
-            None if self.file.exists() => Err(Error::Locked {
-                at: self.file.display().to_string(),
+    fn pending(&self) -> Result<usize, Error> {
+        match self.queue.get() {
+            Some(queue) => queue.page_count(),
+            None if self.path.exists() => Err(Error::Locked {
+                location: self.path.display().to_string(),
             }),
             None => Ok(0),
         }
     }
 
     fn flush(&self) -> Result<Vec<Page<WriteOutcome>>, Error> {
-        locked(&self.rest).until = None;
-        self.send_all()?;
+        lock(&self.backoff).until = None;
+        self.flush_queue()?;
         if self.remote.as_ref().is_some_and(Weaviate::lost_node) {
-            // A server that was killed has lost some of what this run gave it before.
-            let cards: Vec<ManualCard> = locked(&self.cards).values().cloned().collect();
-            self.on_remote(|remote| remote.repair(&cards))?;
+            // A killed server has lost some index entries of this run's pages.
+            let cards: Vec<ManualCard> = lock(&self.cards).values().cloned().collect();
+            self.try_remote(|remote| remote.repair(&cards))?;
         }
-        Ok(std::mem::take(&mut *locked(&self.settled)))
+        Ok(std::mem::take(&mut *lock(&self.resolved)))
     }
 }
 
 impl Lookup for OutboxStore {
     fn visual(&self, query: &MultiVector, scope: &Scope, top_k: TopK) -> Result<Vec<Hit>, Error> {
-        self.front()?.visual(query, scope, top_k)
+        self.read_target()?.visual(query, scope, top_k)
     }
 
     fn text(
         &self,
-        of: TextField,
-        question: &str,
+        field: TextField,
+        query: &str,
         scope: &Scope,
         top_k: TopK,
     ) -> Result<Vec<Hit>, Error> {
-        self.front()?.text(of, question, scope, top_k)
+        self.read_target()?.text(field, query, scope, top_k)
     }
 }
 
 impl Catalogue for OutboxStore {
     fn cards(&self) -> Result<Vec<ManualCard>, Error> {
-        self.front()?.cards()
+        self.read_target()?.cards()
     }
 
     fn manuals(&self) -> Result<Vec<ManualSummary>, Error> {
-        self.front()?.manuals()
+        self.read_target()?.manuals()
     }
 
     fn fingerprints(&self, manual: &ManualId) -> Result<Vec<Fingerprint>, Error> {
-        self.front()?.fingerprints(manual)
+        self.read_target()?.fingerprints(manual)
     }
 
     fn scan(
         &self,
         scope: &Scope,
     ) -> Result<Box<dyn Iterator<Item = Result<StoredPage, Error>> + '_>, Error> {
-        self.front()?.scan(scope)
+        self.read_target()?.scan(scope)
     }
 
     fn records(
         &self,
         scope: &Scope,
     ) -> Result<Box<dyn Iterator<Item = Result<StoredPage, Error>> + '_>, Error> {
-        self.front()?.records(scope)
+        self.read_target()?.records(scope)
     }
 }
 
@@ -330,9 +335,9 @@ mod tests {
     use crate::store::Address;
 
     #[test]
-    fn the_file_of_an_outbox_never_changes() {
+    fn outbox_file_names_are_pinned() {
         let url = Address::Servers(vec!["http://127.0.0.1:8080".to_owned()]);
-        let config = Config::at(url);
+        let config = Config::new(url);
         let tenant = Config {
             collection: "Shared".to_owned(),
             tenant: "a".to_owned(),
@@ -343,7 +348,7 @@ mod tests {
             (tenant, "Shared-74f986ff3cf05ef8a343263d9116b3c4.db"),
         ] {
             let expected = format!("ingest/outbox/{name}");
-            assert!(file(&config).unwrap().ends_with(expected));
+            assert!(outbox_path(&config).unwrap().ends_with(expected));
         }
     }
 }

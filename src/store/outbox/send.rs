@@ -1,4 +1,4 @@
-//! What goes into the outbox, and how it leaves.
+//! Enqueues writes in the outbox and sends them.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,148 +7,162 @@ use super::OutboxStore;
 use crate::page::{Page, PageError, PageId, PageSet};
 use crate::store::sqlite::Sqlite;
 use crate::store::weaviate::Weaviate;
-use crate::store::{Catalogue, Error, ManualCard, Scope, StoredPage, WriteOutcome, Writer, locked};
+use crate::store::{Catalogue, Error, ManualCard, Scope, StoredPage, WriteOutcome, Writer, lock};
 
 impl OutboxStore {
-    /// Puts something into the file.
-    pub(super) fn put<T>(
+    /// Runs `work` on the queue and marks it as unsent.
+    pub(super) fn enqueue<T>(
         &self,
         work: impl FnOnce(&Sqlite) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let file = self.file()?;
-        let done = {
-            let _door = locked(&self.door);
-            work(file)
+        let queue = self.open_queue()?;
+        let result = {
+            let _guard = lock(&self.file_lock);
+            work(queue)
         };
-        self.has_news.store(true, Ordering::Relaxed);
-        done
+        self.has_unsent.store(true, Ordering::Relaxed);
+        result
     }
 
-    pub(super) fn put_by(&self, pages: &[StoredPage]) -> Result<Vec<Page<WriteOutcome>>, Error> {
-        let mut verdicts = self.put(|file| {
+    /// Queues pages; they are [`WriteOutcome::Deferred`].
+    pub(super) fn defer_pages(
+        &self,
+        pages: &[StoredPage],
+    ) -> Result<Vec<Page<WriteOutcome>>, Error> {
+        let mut outcomes = self.enqueue(|queue| {
             for page in pages {
-                if let Some(card) = locked(&self.cards).get(&page.id.manual) {
-                    file.upsert_manual(card)?;
+                if let Some(card) = lock(&self.cards).get(&page.id.manual) {
+                    queue.upsert_manual(card)?;
                 }
             }
-            file.upsert(pages)
+            queue.upsert(pages)
         })?;
-        let why = Arc::clone(&locked(&self.rest).why);
-        for (_, verdict) in &mut verdicts {
-            if *verdict == Ok(WriteOutcome::Stored) {
-                *verdict = Ok(WriteOutcome::Deferred(Arc::clone(&why)));
+        let why = Arc::clone(&lock(&self.backoff).why);
+        for (_, outcome) in &mut outcomes {
+            if *outcome == Ok(WriteOutcome::Stored) {
+                *outcome = Ok(WriteOutcome::Deferred(Arc::clone(&why)));
             }
         }
-        Ok(verdicts)
+        Ok(outcomes)
     }
 
-    /// Takes pages out that reached the server.
-    pub(super) fn take_out(
+    /// Removes pages that reached the server from the queue.
+    pub(super) fn dequeue(
         &self,
-        file: &Sqlite,
-        verdicts: &[Page<WriteOutcome>],
+        queue: &Sqlite,
+        outcomes: &[Page<WriteOutcome>],
     ) -> Result<(), Error> {
-        let _door = locked(&self.door);
-        for (id, verdict) in verdicts {
-            // A page that was refused stays: nothing is thrown away unseen.
-            if verdict.is_ok() {
-                file.remove(&id.manual, &PageSet::of([id.number]))?;
+        let _guard = lock(&self.file_lock);
+        for (id, outcome) in outcomes {
+            // A rejected page stays queued: nothing is discarded silently.
+            if outcome.is_ok() {
+                queue.remove(&id.manual, &PageSet::of([id.number]))?;
             }
         }
         Ok(())
     }
 
-    /// Sends what waits, unless it belongs to a manual whose name another one has on the server.
-    fn send_waiting(&self, remote: &Weaviate, file: &Sqlite) -> Result<(), Error> {
-        let theirs = remote.cards()?;
-        let taken =
-            |card: &&ManualCard| theirs.iter().any(|t| t.id == card.id && t.is_another(card));
-        let cards = file.cards()?;
-        let (strange, cards): (Vec<&ManualCard>, Vec<&ManualCard>) = cards.iter().partition(taken);
-        for card in &strange {
-            self.refuse(file, card)?;
+    /// Sends the queue, except manuals whose name belongs to another manual on the server.
+    fn send_queued(&self, remote: &Weaviate, queue: &Sqlite) -> Result<(), Error> {
+        let remote_cards = remote.cards()?;
+        let is_conflicting = |card: &&ManualCard| {
+            remote_cards
+                .iter()
+                .any(|t| t.id == card.id && t.is_different_manual(card))
+        };
+        let cards = queue.cards()?;
+        let (conflicting, cards): (Vec<&ManualCard>, Vec<&ManualCard>) =
+            cards.iter().partition(is_conflicting);
+        for card in &conflicting {
+            self.report_name_conflict(queue, card)?;
         }
-        for (number, manual, pages) in file.put_offs()? {
-            if strange.iter().all(|card| card.id != manual) {
+        for (number, manual, pages) in queue.deferred_removals()? {
+            if conflicting.iter().all(|card| card.id != manual) {
                 remote.remove(&manual, &pages)?;
-                file.complete_removal(number)?;
+                queue.complete_removal(number)?;
             }
         }
         for card in &cards {
             remote.upsert_manual(card)?;
-            self.send_pages(remote, file, card)?;
+            self.send_pages(remote, queue, card)?;
         }
-        let _door = locked(&self.door);
-        file.shrink(&cards)
+        let _guard = lock(&self.file_lock);
+        queue.compact(&cards)
     }
 
-    fn send_pages(&self, remote: &Weaviate, file: &Sqlite, card: &ManualCard) -> Result<(), Error> {
+    fn send_pages(
+        &self,
+        remote: &Weaviate,
+        queue: &Sqlite,
+        card: &ManualCard,
+    ) -> Result<(), Error> {
         let mut batch = Batch::default();
         let scope = Scope {
             manual: Some(card.id.clone()),
             ..Scope::default()
         };
-        for page in file.scan(&scope)? {
+        for page in queue.scan(&scope)? {
             batch.push(page?);
             if batch.bytes >= remote.batch_policy().target_bytes {
-                self.send_batch(remote, file, std::mem::take(&mut batch))?;
+                self.send_batch(remote, queue, std::mem::take(&mut batch))?;
             }
         }
-        self.send_batch(remote, file, batch)
+        self.send_batch(remote, queue, batch)
     }
 
-    fn send_batch(&self, remote: &Weaviate, file: &Sqlite, batch: Batch) -> Result<(), Error> {
+    fn send_batch(&self, remote: &Weaviate, queue: &Sqlite, batch: Batch) -> Result<(), Error> {
         if batch.pages.is_empty() {
             return Ok(());
         }
-        let verdicts = remote.upsert(&batch.pages)?;
-        self.take_out(file, &verdicts)?;
-        locked(&self.settled).extend(verdicts);
+        let outcomes = remote.upsert(&batch.pages)?;
+        self.dequeue(queue, &outcomes)?;
+        lock(&self.resolved).extend(outcomes);
         Ok(())
     }
 
-    /// Says, by its first page, that a manual cannot go where another one is.
-    fn refuse(&self, file: &Sqlite, card: &ManualCard) -> Result<(), Error> {
+    /// Reports a name conflict as the outcome of the manual's first page.
+    fn report_name_conflict(&self, queue: &Sqlite, card: &ManualCard) -> Result<(), Error> {
         let why = format!(
-            "another manual has this name on the server; all its pages wait in {}",
-            file.at()
+            "another manual has this name on the server; all its pages stay in {}",
+            queue.location()
         );
-        if let Some(first) = file.fingerprints(&card.id)?.first() {
+        if let Some(first) = queue.fingerprints(&card.id)?.first() {
             let id = PageId::new(&card.id, first.number);
-            locked(&self.settled).push((id, Err(PageError::Store(why))));
+            lock(&self.resolved).push((id, Err(PageError::Store(why))));
         }
         Ok(())
     }
 
-    pub(super) fn send_all(&self) -> Result<(), Error> {
-        let Some(file) = self.waiting().filter(|_| self.remote().is_some()) else {
+    /// Sends the queue if it has untried entries and the server is available.
+    pub(super) fn flush_queue(&self) -> Result<(), Error> {
+        let Some(queue) = self.queue().filter(|_| self.remote().is_some()) else {
             return Ok(());
         };
-        let _one_at_a_time = locked(&self.sending);
-        if self.remote().is_some() && self.has_news.swap(false, Ordering::Relaxed) {
-            let sent = self.on_remote(|remote| self.send_waiting(remote, file))?;
+        let _guard = lock(&self.send_lock);
+        if self.remote().is_some() && self.has_unsent.swap(false, Ordering::Relaxed) {
+            let sent = self.try_remote(|remote| self.send_queued(remote, queue))?;
             if sent.is_none() {
-                self.has_news.store(true, Ordering::Relaxed);
+                self.has_unsent.store(true, Ordering::Relaxed);
             }
         }
         Ok(())
     }
 
-    /// What waits of a manual is of an older file, once a newer one is on the server.
-    pub(super) fn supersede(&self, card: &ManualCard) -> Result<(), Error> {
-        let Some(file) = self.waiting() else {
+    /// Drops queued pages of an older file once the server has the record of a newer one.
+    pub(super) fn drop_superseded(&self, card: &ManualCard) -> Result<(), Error> {
+        let Some(queue) = self.queue() else {
             return Ok(());
         };
-        let _door = locked(&self.door);
+        let _guard = lock(&self.file_lock);
         let is_older = |old: &ManualCard| old.id == card.id && old.file != card.file;
-        if file.cards()?.iter().any(is_older) {
-            file.remove(&card.id, &PageSet::all())?;
+        if queue.cards()?.iter().any(is_older) {
+            queue.remove(&card.id, &PageSet::all())?;
         }
         Ok(())
     }
 }
 
-/// Pages to be sent together.
+/// Pages of one call.
 #[derive(Default)]
 struct Batch {
     pages: Vec<StoredPage>,

@@ -1,10 +1,10 @@
-//! Tells what is in. Pages are read one by one, so that a library of any size passes through a small memory.
+//! SQLite catalogue. Scans read one page at a time, so memory does not grow with the library.
 
 use std::num::NonZeroUsize;
 
 use rusqlite::{OptionalExtension, Result as Sql, Row};
 
-use super::{Collection, Named, Sqlite};
+use super::{Collection, Sqlite, WithLocation};
 use crate::page::{ManualId, PageId};
 use crate::store::{
     Catalogue, Error, Fingerprint, ManualCard, ManualSummary, Scope, StoredPage, VectorUpdate,
@@ -36,10 +36,10 @@ impl Catalogue for Sqlite {
                 .prepare_cached(
                     "SELECT name, path, file, render, pages FROM manual WHERE collection = ?1 ORDER BY name",
                 )?
-                .query_map([collection.id], card)?
+                .query_map([collection.id], manual_card)?
                 .collect()
         };
-        Sql::at(read(), &self.at)
+        Sql::with_location(read(), &self.location)
     }
 
     fn manuals(&self) -> Result<Vec<ManualSummary>, Error> {
@@ -50,11 +50,11 @@ impl Catalogue for Sqlite {
             self.connection()
                 .prepare_cached(MANUALS)?
                 .query_map((collection.id, collection.first_stage), |row| {
-                    shelved(row, &collection)
+                    manual_summary(row, &collection)
                 })?
                 .collect()
         };
-        Sql::at(read(), &self.at)
+        Sql::with_location(read(), &self.location)
     }
 
     fn fingerprints(&self, manual: &ManualId) -> Result<Vec<Fingerprint>, Error> {
@@ -70,7 +70,7 @@ impl Catalogue for Sqlite {
                 .query_map((collection.id, manual.as_str()), fingerprint)?
                 .collect()
         };
-        Sql::at(read(), &self.at)
+        Sql::with_location(read(), &self.location)
     }
 
     fn scan(
@@ -80,10 +80,10 @@ impl Catalogue for Sqlite {
         let Some(collection) = self.collection() else {
             return Ok(Box::new(std::iter::empty()));
         };
-        let ids = self.within_scope(&collection, scope)?;
-        // A page removed since then is no page any more.
+        let ids = self.page_ids(&collection, scope)?;
+        // A page that was removed since is skipped.
         Ok(Box::new(ids.into_iter().filter_map(move |(row, id)| {
-            self.read(&collection, row, id).transpose()
+            self.read_page(&collection, row, id).transpose()
         })))
     }
 
@@ -94,22 +94,22 @@ impl Catalogue for Sqlite {
         let Some(collection) = self.collection() else {
             return Ok(Box::new(std::iter::empty()));
         };
-        let ids = self.within_scope(&collection, scope)?;
+        let ids = self.page_ids(&collection, scope)?;
         let read = |(row, id): (i64, PageId)| {
             self.connection()
                 .prepare_cached(RECORD)?
-                .query_row([row], |row| stored(row, &id))
+                .query_row([row], |row| page_record(row, &id))
                 .optional()
         };
         Ok(Box::new(ids.into_iter().filter_map(move |page| {
-            read(page).at(&self.at).transpose()
+            read(page).with_location(&self.location).transpose()
         })))
     }
 }
 
 impl Sqlite {
-    /// The pages of a scope, in order of manual and number, with their row ids.
-    pub(super) fn within_scope(
+    /// Row ids and ids of the pages of a scope, in order of manual and number.
+    pub(super) fn page_ids(
         &self,
         collection: &Collection,
         scope: &Scope,
@@ -137,15 +137,15 @@ impl Sqlite {
             }
             Ok(found)
         };
-        Sql::at(read(), &self.at)
+        Sql::with_location(read(), &self.location)
     }
 
     fn damaged(&self, id: &PageId, why: &str) -> Error {
-        Error::failed(&self.at, &format!("{id} is damaged: {why}"))
+        Error::failed(&self.location, &format!("{id} is damaged: {why}"))
     }
 
-    /// Everything stored of a page; none when it is not there.
-    fn read(
+    /// Reads a complete page; `None` if it does not exist.
+    fn read_page(
         &self,
         collection: &Collection,
         row: i64,
@@ -155,11 +155,11 @@ impl Sqlite {
             self.connection()
                 .prepare_cached(PAGE)?
                 .query_row([row], |row| {
-                    Ok((stored(row, &id)?, vectors(row, collection)?))
+                    Ok((page_record(row, &id)?, page_vectors(row, collection)?))
                 })
                 .optional()
         };
-        let Some((page, vectors)) = read().at(&self.at)? else {
+        let Some((page, vectors)) = read().with_location(&self.location)? else {
             return Ok(None);
         };
         match vectors {
@@ -174,7 +174,7 @@ impl Sqlite {
     }
 }
 
-fn card(row: &Row<'_>) -> Sql<ManualCard> {
+fn manual_card(row: &Row<'_>) -> Sql<ManualCard> {
     Ok(ManualCard {
         id: ManualId::new(row.get_ref(0)?.as_str()?),
         path: row.get::<_, String>(1)?.into(),
@@ -184,10 +184,10 @@ fn card(row: &Row<'_>) -> Sql<ManualCard> {
     })
 }
 
-fn shelved(row: &Row<'_>, collection: &Collection) -> Sql<ManualSummary> {
+fn manual_summary(row: &Row<'_>, collection: &Collection) -> Sql<ManualSummary> {
     let rows: i64 = row.get(7)?;
     Ok(ManualSummary {
-        card: card(row)?,
+        card: manual_card(row)?,
         stored: row.get(5)?,
         blank: row.get(6)?,
         bytes: rows.unsigned_abs() * collection.row_bytes() as u64,
@@ -202,8 +202,8 @@ fn fingerprint(row: &Row<'_>) -> Sql<Fingerprint> {
     })
 }
 
-/// A page without its vectors.
-fn stored(row: &Row<'_>, id: &PageId) -> Sql<StoredPage> {
+/// Reads a page without its vectors.
+fn page_record(row: &Row<'_>, id: &PageId) -> Sql<StoredPage> {
     Ok(StoredPage {
         id: id.clone(),
         origin: row.get(0)?,
@@ -218,8 +218,11 @@ fn stored(row: &Row<'_>, id: &PageId) -> Sql<StoredPage> {
     })
 }
 
-/// The vectors of a page, checked anew: a file may have been damaged. None when it has none.
-fn vectors(row: &Row<'_>, collection: &Collection) -> Sql<Option<Result<PageVectors, String>>> {
+/// Decodes and validates the vectors of a page, since a file may be damaged; `None` if it has no vectors.
+fn page_vectors(
+    row: &Row<'_>,
+    collection: &Collection,
+) -> Sql<Option<Result<PageVectors, String>>> {
     let Some(columns) = row.get::<_, Option<i64>>(8)? else {
         return Ok(None);
     };
@@ -232,13 +235,13 @@ fn vectors(row: &Row<'_>, collection: &Collection) -> Sql<Option<Result<PageVect
     let Some(dim) = NonZeroUsize::new(collection.profile.dim as usize) else {
         return Ok(Some(Err("its collection has width 0".to_owned())));
     };
-    let made = match floats.len().is_multiple_of(collection.row_bytes()) {
+    let decoded = match floats.len().is_multiple_of(collection.row_bytes()) {
         true => collection.precision.decode(floats, dim.get()),
-        false => return Ok(Some(Err("its last vector is cut".to_owned()))),
+        false => return Ok(Some(Err("its last vector is incomplete".to_owned()))),
     };
-    let made = MultiVector::new(made, dim).and_then(|vectors| {
+    let decoded = MultiVector::new(decoded, dim).and_then(|vectors| {
         let patches = PatchMap::from_bytes(columns, rows, cells, vectors.len())?;
         Ok(PageVectors { vectors, patches })
     });
-    Ok(Some(made.map_err(|cause| cause.to_string())))
+    Ok(Some(decoded.map_err(|cause| cause.to_string())))
 }

@@ -1,27 +1,27 @@
-//! Finds pages: MaxSim on all cores, of every page or of the best by their pooled rows, and BM25.
+//! SQLite search: parallel MaxSim over all pages or over first-stage candidates, and BM25 (FTS5).
 
 use rayon::prelude::*;
 use rusqlite::{Connection, OptionalExtension, Result as Sql};
 
 use super::schema::Source;
-use super::{Named, Sqlite};
+use super::{Sqlite, WithLocation};
 use crate::page::{ManualId, PageId};
 use crate::store::maxsim::PreparedQuery;
 use crate::store::{
-    Error, Hit, Lookup, Precision, Scope, TextField, TopK, query_terms, same_width,
+    Error, Hit, Lookup, Precision, Scope, TextField, TopK, check_width, query_terms,
 };
 use crate::vectors::MultiVector;
 
-/// Pages a thread takes at once, with a connection of its own.
-const SHARE: usize = 32;
+/// Pages of one parallel task.
+const PAGES_PER_TASK: usize = 32;
 
-/// A first stage hands on so many pages for each one that is wanted …
-const DEEPER: usize = 10;
-/// … and at least so many.
-const SHORTEST: usize = 100;
+/// Oversampling of the first stage: candidates per requested page.
+const OVERSAMPLING: usize = 10;
+/// Minimum number of candidates of the first stage.
+const MIN_CANDIDATES: usize = 100;
 
-/// `INDEX` is the name of an index of words.
-const BEST: &str = "
+/// `INDEX` is a placeholder for the name of an FTS5 table.
+const BM25_QUERY: &str = "
 SELECT page.id, -bm25(INDEX), name, number
 FROM INDEX JOIN page ON page.id = INDEX.rowid JOIN manual ON manual.id = page.manual
 WHERE INDEX MATCH ?1 AND collection = ?2 AND (?3 IS NULL OR name = ?3)
@@ -29,45 +29,45 @@ ORDER BY 2 DESC, name, number";
 
 impl Lookup for Sqlite {
     fn visual(&self, query: &MultiVector, scope: &Scope, top_k: TopK) -> Result<Vec<Hit>, Error> {
-        let collection = self.prepared()?;
-        same_width(collection.profile.dim, query)?;
-        let mut pages = self.within_scope(&collection, scope)?;
-        let sweep = |table| Sweep {
+        let collection = self.require_collection()?;
+        check_width(collection.profile.dim, query)?;
+        let mut pages = self.page_ids(&collection, scope)?;
+        let scorer = |table| PageScorer {
             source: &self.source,
-            at: &self.at,
-            question: PreparedQuery::new(query),
-            kept: collection.precision,
+            location: &self.location,
+            query: PreparedQuery::new(query),
+            precision: collection.precision,
             table,
         };
         if collection.first_stage > 1 && !top_k.exact {
-            let best = sweep("first_stage").best(&pages, deeper(top_k))?;
+            let best = scorer("first_stage").top(&pages, oversampled(top_k))?;
             let mut best: Vec<usize> = best.into_iter().map(|(page, _)| page).collect();
             best.sort_unstable();
             pages = best.into_iter().map(|page| pages[page].clone()).collect();
         }
-        let best = sweep("vectors").best(&pages, top_k)?;
+        let best = scorer("vectors").top(&pages, top_k)?;
         let found = |(page, score): (usize, f32)| (pages[page].0, score, pages[page].1.clone());
         self.hits(best.into_iter().map(found))
     }
 
     fn text(
         &self,
-        of: TextField,
-        question: &str,
+        field: TextField,
+        query: &str,
         scope: &Scope,
         top_k: TopK,
     ) -> Result<Vec<Hit>, Error> {
-        let collection = self.prepared()?;
-        let Some(query) = query(question) else {
+        let collection = self.require_collection()?;
+        let Some(query) = fts5_query(query) else {
             return Ok(Vec::new());
         };
-        let index = match of {
+        let index = match field {
             TextField::TextLayer => "words",
             TextField::Description => "descriptions",
         };
         let read = || {
             let connection = self.connection();
-            let mut statement = connection.prepare_cached(&BEST.replace("INDEX", index))?;
+            let mut statement = connection.prepare_cached(&BM25_QUERY.replace("INDEX", index))?;
             let manual = scope.manual.as_ref().map(ManualId::as_str);
             let mut rows = statement.query((query, collection.id, manual))?;
             let mut found = Vec::new();
@@ -80,44 +80,43 @@ impl Lookup for Sqlite {
             }
             Ok(found)
         };
-        let best = top_k.select(Sql::at(read(), &self.at)?, |(_, _, id)| id.manual.clone());
+        let best = top_k.select(Sql::with_location(read(), &self.location)?, |(_, _, id)| {
+            id.manual.clone()
+        });
         self.hits(best.into_iter())
     }
 }
 
-/// The query of a question in the language of FTS5: its terms, OR-ed. Each is quoted, so nothing in it is syntax, and
-/// `"e-104"` is the phrase of the `e` and `104` that the tokenizer makes of it.
-fn query(question: &str) -> Option<String> {
+/// Converts a query to FTS5 syntax: its terms, OR-ed. Each is quoted, so it contains no operators, and `"e-104"` is the
+/// phrase of the tokens `e` and `104`.
+fn fts5_query(query: &str) -> Option<String> {
     let quoted = |term: String| format!("\"{}\"", term.replace('"', "\"\""));
-    let terms: Vec<String> = query_terms::terms(question)
-        .into_iter()
-        .map(quoted)
-        .collect();
+    let terms: Vec<String> = query_terms::terms(query).into_iter().map(quoted).collect();
     (!terms.is_empty()).then(|| terms.join(" OR "))
 }
 
-/// What a first stage looks for.
-fn deeper(top_k: TopK) -> TopK {
+/// The candidates of the first stage.
+fn oversampled(top_k: TopK) -> TopK {
     TopK {
-        k: (top_k.k * DEEPER).max(SHORTEST),
-        per_manual: top_k.per_manual.map(|most| most * DEEPER),
+        k: (top_k.k * OVERSAMPLING).max(MIN_CANDIDATES),
+        per_manual: top_k.per_manual.map(|limit| limit * OVERSAMPLING),
         ..top_k
     }
 }
 
-/// A pass over pages, on all cores.
-struct Sweep<'a> {
+/// Scores pages in parallel, on all cores.
+struct PageScorer<'a> {
     source: &'a Source,
-    at: &'a str,
-    question: PreparedQuery,
-    kept: Precision,
-    /// Where their rows lie.
+    location: &'a str,
+    query: PreparedQuery,
+    precision: Precision,
+    /// The table of their rows: `vectors` or `first_stage`.
     table: &'static str,
 }
 
-impl Sweep<'_> {
-    /// The best of some pages, which come in order of manual and number: positions and scores, best first.
-    fn best(&self, pages: &[(i64, PageId)], top_k: TopK) -> Result<Vec<(usize, f32)>, Error> {
+impl PageScorer<'_> {
+    /// The best of `pages`, which are sorted by manual and number: indices and scores, best first.
+    fn top(&self, pages: &[(i64, PageId)], top_k: TopK) -> Result<Vec<(usize, f32)>, Error> {
         let mut ranked: Vec<(usize, f32)> = self
             .scores(pages)?
             .into_iter()
@@ -129,53 +128,53 @@ impl Sweep<'_> {
         Ok(top_k.select(ranked, |&(page, _)| pages[page].1.manual.clone()))
     }
 
-    /// MaxSim of each page; none for a page that was removed meanwhile.
+    /// MaxSim of each page; `None` for a page that was removed concurrently.
     fn scores(&self, pages: &[(i64, PageId)]) -> Result<Vec<Option<f32>>, Error> {
-        let shares: Vec<Vec<Option<f32>>> = pages
-            .par_chunks(SHARE)
+        let chunks: Vec<Vec<Option<f32>>> = pages
+            .par_chunks(PAGES_PER_TASK)
             .map_init(
                 || self.source.reader(),
-                |reader, share| match reader {
-                    Ok(reader) => self.share(reader, share),
-                    Err(cause) => Err(Error::failed(self.at, &cause.to_string())),
+                |reader, chunk| match reader {
+                    Ok(reader) => self.score_chunk(reader, chunk),
+                    Err(cause) => Err(Error::failed(self.location, &cause.to_string())),
                 },
             )
             .collect::<Result<_, _>>()?;
-        Ok(shares.into_iter().flatten().collect())
+        Ok(chunks.into_iter().flatten().collect())
     }
 
-    fn share(
+    fn score_chunk(
         &self,
         reader: &Connection,
         pages: &[(i64, PageId)],
     ) -> Result<Vec<Option<f32>>, Error> {
         let mut statement = reader
             .prepare_cached(&format!("SELECT rows FROM {} WHERE page = ?1", self.table))
-            .at(self.at)?;
+            .with_location(self.location)?;
         let score = |(row, id): &(i64, PageId)| {
             statement
                 .query_row([row], |row| {
-                    Ok(self.question.score(row.get_ref(0)?.as_blob()?, self.kept))
+                    Ok(self.query.score(row.get_ref(0)?.as_blob()?, self.precision))
                 })
                 .optional()
-                .at(self.at)?
+                .with_location(self.location)?
                 .transpose()
-                .map_err(|cause| Error::failed(self.at, &format!("{id} is damaged: {cause}")))
+                .map_err(|cause| Error::failed(self.location, &format!("{id} is damaged: {cause}")))
         };
         pages.iter().map(score).collect()
     }
 }
 
-/// What the hits of a search are made of: row id, score, page.
-type Found = (i64, f32, PageId);
+/// A scored page: row id, score, page id.
+type ScoredRow = (i64, f32, PageId);
 
 impl Sqlite {
-    fn hits(&self, found: impl Iterator<Item = Found>) -> Result<Vec<Hit>, Error> {
+    fn hits(&self, found: impl Iterator<Item = ScoredRow>) -> Result<Vec<Hit>, Error> {
         let connection = self.connection();
         let mut statement = connection
             .prepare_cached("SELECT label, section, text, description FROM page WHERE id = ?1")
-            .at(&self.at)?;
-        let hit = |(row, score, id): Found| {
+            .with_location(&self.location)?;
+        let hit = |(row, score, id): ScoredRow| {
             statement
                 .query_row([row], |row| {
                     Ok(Hit {
@@ -190,6 +189,10 @@ impl Sqlite {
                 .optional()
         };
         let hits: Sql<Vec<_>> = found.map(hit).collect();
-        Ok(hits.at(&self.at)?.into_iter().flatten().collect())
+        Ok(hits
+            .with_location(&self.location)?
+            .into_iter()
+            .flatten()
+            .collect())
     }
 }

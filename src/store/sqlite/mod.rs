@@ -1,7 +1,7 @@
-//! The embedded store: one SQLite file. Only this folder names `rusqlite`. Stores that come later are tested against it.
+//! Embedded store: one SQLite file. The only user of `rusqlite`, and the reference that other stores are tested against.
 //!
-//! One collection per model lives in the file. A run that writes holds a lock on `<file>.lock` for as long as it lives;
-//! readers need none (WAL).
+//! The file has one collection per model. A writer holds a lock on `<file>.lock` while its process lives; readers need
+//! none (WAL).
 
 mod catalogue;
 mod lookup;
@@ -16,30 +16,30 @@ use std::sync::{Mutex, MutexGuard};
 use rusqlite::{Connection, ErrorCode, Result as Sql};
 
 use self::schema::Source;
-use super::{CollectionSelector, Config, Error, Mode, Precision, locked};
+use super::{CollectionSelector, Config, Error, Mode, Precision, lock};
 use crate::vectors::Profile;
 
-/// A SQLite file, opened, with one of its collections.
+/// An opened SQLite file and its selected collection.
 pub(super) struct Sqlite {
     connection: Mutex<Connection>,
     source: Source,
-    at: String,
-    /// What a new collection is made like.
-    wanted: Keeping,
+    location: String,
+    /// Configured vector format; applied to a new collection.
+    format: VectorFormat,
     collection: Mutex<Option<Collection>>,
-    /// Whether pages may wait in it without their vectors.
+    /// Whether pages without vectors may be queued in it.
     is_outbox: bool,
-    /// Held for the life of a store opened for writing; the system lets go of it when the process dies.
+    /// Held while a store is open for writing; the operating system releases it when the process dies.
     _lock: Option<File>,
 }
 
-/// The pages of one model.
+/// The collection of one model.
 #[derive(Clone, Debug)]
 struct Collection {
     id: i64,
     profile: Profile,
     precision: Precision,
-    /// The pool factor of its first stage; 1: it has none.
+    /// Pool factor of the first stage; 1: no first stage.
     first_stage: u32,
 }
 
@@ -50,43 +50,43 @@ impl Collection {
     }
 }
 
-/// How vectors should be kept; none takes what is there.
+/// Configured storage of vectors; `None` accepts that of an existing collection.
 #[derive(Clone, Copy, Debug)]
-struct Keeping {
+struct VectorFormat {
     precision: Option<Precision>,
     first_stage: Option<u32>,
 }
 
 impl Sqlite {
-    /// Opens a file; for writing it is made when it is not there.
+    /// Opens a file; for writing it is created if it does not exist.
     pub(super) fn open(
         path: &Path,
         config: &Config,
-        which: CollectionSelector<'_>,
+        selector: CollectionSelector<'_>,
         mode: Mode,
     ) -> Result<Self, Error> {
-        let at = path.display().to_string();
+        let location = path.display().to_string();
         let (lock, source, connection) = match mode {
-            Mode::Read if !path.exists() => return Err(Error::Empty { at }),
+            Mode::Read if !path.exists() => return Err(Error::Empty { location }),
             Mode::Read => {
-                let (source, connection) = Source::open(path, &at)?;
+                let (source, connection) = Source::open(path, &location)?;
                 (None, source, connection)
             }
             Mode::Write | Mode::Offline => {
-                let lock = lock(path, &at)?;
-                let connection = schema::writer(path, config.limit, &at)?;
-                (Some(lock), Source::of(path), connection)
+                let lock = lock_file(path, &location)?;
+                let connection = schema::open_writer(path, config.limit, &location)?;
+                (Some(lock), Source::new(path), connection)
             }
         };
-        let found = schema::find(&connection, which).at(&at)?;
+        let found = schema::find(&connection, selector).with_location(&location)?;
         if mode == Mode::Read && found.is_none() {
-            return Err(missing(which, at));
+            return Err(not_found(selector, location));
         }
         Ok(Self {
             connection: Mutex::new(connection),
             source,
-            at,
-            wanted: Keeping {
+            location,
+            format: VectorFormat {
                 precision: config.precision,
                 first_stage: config.first_stage,
             },
@@ -96,55 +96,56 @@ impl Sqlite {
         })
     }
 
-    /// The model whose pages are shown.
+    /// The model of the selected collection.
     pub(super) fn profile(&self) -> Option<Profile> {
         self.collection().map(|c| c.profile)
     }
 
-    /// The path, for people.
-    pub(super) fn at(&self) -> &str {
-        &self.at
+    /// The path, for messages.
+    pub(super) fn location(&self) -> &str {
+        &self.location
     }
 
-    /// The models whose pages are in the file, the one used last first.
+    /// The models whose pages are in the file, the most recently used first.
     pub(super) fn collections(&self) -> Result<Vec<Profile>, Error> {
-        let all = schema::collections(&self.connection()).at(&self.at)?;
+        let all = schema::collections(&self.connection()).with_location(&self.location)?;
         Ok(all.into_iter().map(|c| c.profile).collect())
     }
 
     fn collection(&self) -> Option<Collection> {
-        locked(&self.collection).clone()
+        lock(&self.collection).clone()
     }
 
-    /// The connection, for this thread alone until the guard goes.
+    /// The connection, exclusive to this thread until the guard is dropped.
     fn connection(&self) -> MutexGuard<'_, Connection> {
-        locked(&self.connection)
+        lock(&self.connection)
     }
 
-    fn prepared(&self) -> Result<Collection, Error> {
+    /// The selected collection, or [`Error::Empty`].
+    fn require_collection(&self) -> Result<Collection, Error> {
         self.collection().ok_or_else(|| Error::Empty {
-            at: self.at.clone(),
+            location: self.location.clone(),
         })
     }
 }
 
-fn missing(which: CollectionSelector<'_>, at: String) -> Error {
-    match which {
-        CollectionSelector::Last => Error::Empty { at },
+fn not_found(selector: CollectionSelector<'_>, location: String) -> Error {
+    match selector {
+        CollectionSelector::Last => Error::Empty { location },
         CollectionSelector::Profile(profile) => Error::NoCollection {
-            at,
+            location,
             model: profile.model.clone(),
         },
     }
 }
 
-/// Takes the lock of a file's only writer; makes the folder.
-fn lock(path: &Path, at: &str) -> Result<File, Error> {
-    let refused = |cause: std::io::Error| Error::open(at, &cause.to_string());
+/// Acquires the writer lock of a file; creates its folder.
+fn lock_file(path: &Path, location: &str) -> Result<File, Error> {
+    let refused = |cause: std::io::Error| Error::open(location, &cause.to_string());
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(refused)?;
     }
-    // Two names of one file must lead to one lock.
+    // Two names of one file must share one lock.
     let mut name = path
         .canonicalize()
         .unwrap_or_else(|_| path.to_owned())
@@ -158,24 +159,26 @@ fn lock(path: &Path, at: &str) -> Result<File, Error> {
         .map_err(refused)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(Error::Locked { at: at.to_owned() }),
+        Err(TryLockError::WouldBlock) => Err(Error::Locked {
+            location: location.to_owned(),
+        }),
         Err(TryLockError::Error(cause)) => Err(refused(cause)),
     }
 }
 
-/// Turns a failure of SQLite into one of the store at some path.
-trait Named<T> {
-    fn at(self, at: &str) -> Result<T, Error>;
+/// Converts an error of SQLite to one of the store at a path.
+trait WithLocation<T> {
+    fn with_location(self, location: &str) -> Result<T, Error>;
 }
 
-impl<T> Named<T> for Sql<T> {
-    fn at(self, at: &str) -> Result<T, Error> {
+impl<T> WithLocation<T> for Sql<T> {
+    fn with_location(self, location: &str) -> Result<T, Error> {
         self.map_err(|cause| match cause.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Error::Full {
-                at: at.to_owned(),
+                location: location.to_owned(),
                 why: cause.to_string(),
             },
-            _ => Error::failed(at, &cause.to_string()),
+            _ => Error::failed(location, &cause.to_string()),
         })
     }
 }

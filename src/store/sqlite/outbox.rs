@@ -1,41 +1,43 @@
-//! A file as an outbox: pages whose vectors are elsewhere may wait in it, and so may removals.
+//! SQLite file as an outbox: queues pages, also without vectors, and deferred removals.
 
 use std::path::Path;
 
 use rusqlite::params;
 
-use super::{Named, Sqlite};
+use super::{Sqlite, WithLocation};
 use crate::page::{ManualId, PageSet};
 use crate::store::{Address, CollectionSelector, Config, Error, ManualCard, Mode};
 
-/// Removals that wait. They are older than the pages that wait: what is removed later takes those pages away.
-const GONE: &str = "
+/// Deferred removals. They are older than all queued pages: a later removal deletes queued pages directly.
+const REMOVALS_TABLE: &str = "
 CREATE TABLE IF NOT EXISTS gone (
     collection INTEGER NOT NULL REFERENCES collection (id), manual TEXT NOT NULL, first INTEGER NOT NULL,
     last INTEGER NOT NULL
 ) STRICT;";
 
 impl Sqlite {
-    /// Opens a file as an outbox; makes it when it is not there.
+    /// Opens a file as an outbox; creates it if it does not exist.
     pub(in crate::store) fn outbox(
         path: &Path,
-        which: CollectionSelector<'_>,
+        selector: CollectionSelector<'_>,
     ) -> Result<Self, Error> {
-        let config = Config::at(Address::File(path.to_owned()));
-        let mut file = Self::open(path, &config, which, Mode::Write)?;
+        let config = Config::new(Address::File(path.to_owned()));
+        let mut file = Self::open(path, &config, selector, Mode::Write)?;
         file.is_outbox = true;
-        file.connection().execute_batch(GONE).at(&file.at)?;
+        file.connection()
+            .execute_batch(REMOVALS_TABLE)
+            .with_location(&file.location)?;
         Ok(file)
     }
 
-    /// Remembers that pages must be removed.
-    pub(in crate::store) fn put_off(
+    /// Queues the removal of pages.
+    pub(in crate::store) fn defer_removal(
         &self,
         manual: &ManualId,
         pages: &PageSet,
     ) -> Result<(), Error> {
-        let collection = self.prepared()?;
-        self.within(|connection| {
+        let collection = self.require_collection()?;
+        self.transaction(|connection| {
             for &(first, last) in pages.ranges().unwrap_or(&[(0, u32::MAX)]) {
                 connection.execute(
                     "INSERT INTO gone (collection, manual, first, last) VALUES (?1, ?2, ?3, ?4)",
@@ -46,9 +48,11 @@ impl Sqlite {
         })
     }
 
-    /// The removals that wait, the oldest first, with the numbers they go by.
-    pub(in crate::store) fn put_offs(&self) -> Result<Vec<(i64, ManualId, PageSet)>, Error> {
-        let collection = self.prepared()?;
+    /// The deferred removals with their row ids, the oldest first.
+    pub(in crate::store) fn deferred_removals(
+        &self,
+    ) -> Result<Vec<(i64, ManualId, PageSet)>, Error> {
+        let collection = self.require_collection()?;
         let read = || {
             self.connection()
                 .prepare_cached(
@@ -60,17 +64,19 @@ impl Sqlite {
                 })?
                 .collect()
         };
-        rusqlite::Result::at(read(), &self.at)
+        rusqlite::Result::with_location(read(), &self.location)
     }
 
-    /// Forgets a removal that was carried out.
-    pub(in crate::store) fn complete_removal(&self, put_off: i64) -> Result<(), Error> {
-        self.within(|connection| connection.execute("DELETE FROM gone WHERE rowid = ?1", [put_off]))
-            .map(drop)
+    /// Deletes a removal that was sent.
+    pub(in crate::store) fn complete_removal(&self, removal: i64) -> Result<(), Error> {
+        self.transaction(|connection| {
+            connection.execute("DELETE FROM gone WHERE rowid = ?1", [removal])
+        })
+        .map(drop)
     }
 
-    /// The models of pages that wait, but for one profile.
-    pub(in crate::store) fn models_but(&self, profile: &str) -> Result<Vec<String>, Error> {
+    /// The models of queued pages, except one profile.
+    pub(in crate::store) fn models_except(&self, profile: &str) -> Result<Vec<String>, Error> {
         let read = || {
             self.connection()
                 .prepare(
@@ -80,22 +86,22 @@ impl Sqlite {
                 .query_map([profile], |row| row.get(0))?
                 .collect()
         };
-        rusqlite::Result::at(read(), &self.at)
+        rusqlite::Result::with_location(read(), &self.location)
     }
 
-    /// How many pages wait, of all models.
-    pub(in crate::store) fn len(&self) -> Result<usize, Error> {
+    /// Number of queued pages of all models.
+    pub(in crate::store) fn page_count(&self) -> Result<usize, Error> {
         let read = || {
             let count = "SELECT count(*) FROM page";
             self.connection().query_row(count, [], |row| row.get(0))
         };
-        rusqlite::Result::at(read(), &self.at).map(|count: i64| count as usize)
+        rusqlite::Result::with_location(read(), &self.location).map(|count: i64| count as usize)
     }
 
-    /// Forgets manuals that were sent and have no pages left, and gives the room back to the disk once nothing waits.
-    pub(in crate::store) fn shrink(&self, sent: &[&ManualCard]) -> Result<(), Error> {
-        let collection = self.prepared()?;
-        self.within(|connection| {
+    /// Deletes sent manuals that have no pages left, and frees the disk space once the queue is empty.
+    pub(in crate::store) fn compact(&self, sent: &[&ManualCard]) -> Result<(), Error> {
+        let collection = self.require_collection()?;
+        self.transaction(|connection| {
             for card in sent {
                 connection.execute(
                     "DELETE FROM manual WHERE collection = ?1 AND name = ?2 AND file = ?3 AND path = ?4
@@ -110,8 +116,11 @@ impl Sqlite {
             }
             Ok(())
         })?;
-        match self.len()? {
-            0 => self.connection().execute_batch("VACUUM").at(&self.at),
+        match self.page_count()? {
+            0 => self
+                .connection()
+                .execute_batch("VACUUM")
+                .with_location(&self.location),
             _ => Ok(()),
         }
     }
@@ -121,7 +130,7 @@ impl Sqlite {
 mod tests {
     use super::*;
 
-    /// As the program wrote it when version 4 of the schema came.
+    /// As written by the first program with schema version 4.
     const REMOVALS: &str = "
 CREATE TABLE gone (
     collection INTEGER NOT NULL REFERENCES collection (id), manual TEXT NOT NULL, first INTEGER NOT NULL,
@@ -130,7 +139,7 @@ CREATE TABLE gone (
 INSERT INTO gone (collection, manual, first, last) VALUES (1, 'pump.pdf', 41, 4294967295), (1, 'valve.pdf', 2, 3);";
 
     #[test]
-    fn an_outbox_of_the_present_version_is_read() {
+    fn outbox_of_the_current_version_is_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("outbox.db");
         let script = include_str!("../../../tests/golden/stores/v4.sql");
@@ -143,10 +152,10 @@ INSERT INTO gone (collection, manual, first, last) VALUES (1, 'pump.pdf', 41, 42
             (1, ManualId::new("pump.pdf"), PageSet::starting_at(41)),
             (2, ManualId::new("valve.pdf"), PageSet::between(2, 3)),
         ];
-        assert_eq!(outbox.put_offs().unwrap(), removals);
-        assert_eq!(outbox.models_but("p2").unwrap(), ["small", "bits"]);
-        assert_eq!(outbox.len().unwrap(), 5);
+        assert_eq!(outbox.deferred_removals().unwrap(), removals);
+        assert_eq!(outbox.models_except("p2").unwrap(), ["small", "bits"]);
+        assert_eq!(outbox.page_count().unwrap(), 5);
         outbox.complete_removal(1).unwrap();
-        assert_eq!(outbox.put_offs().unwrap(), removals[1..]);
+        assert_eq!(outbox.deferred_removals().unwrap(), removals[1..]);
     }
 }

@@ -1,29 +1,29 @@
-//! The tables of the file, its version, and the settings of a connection.
+//! SQLite schema: tables, version, migrations, and connection settings.
 
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Result as Sql};
 
-use super::{Collection, Keeping, Named};
+use super::{Collection, VectorFormat, WithLocation};
 use crate::store::{CollectionSelector, Error, Precision};
 use crate::units::ByteSize;
 use crate::vectors::Profile;
 
-/// The version of [`TABLES`]. A file of a larger one was made by a newer program and is refused.
+/// Version of [`TABLES`] (`PRAGMA user_version`). A file with a larger one is rejected ([`Error::TooNew`]).
 pub(super) const VERSION: i64 = 4;
 
-/// Marks our files (`PRAGMA application_id`): "ings".
-const APPLICATION: i64 = 0x696e_6773;
+/// Identifies files of this program (`PRAGMA application_id`): "ings".
+const APPLICATION_ID: i64 = 0x696e_6773;
 
-/// Bytes of a page of the file: a multi-vector is a chain of some hundred KB, which 16 KiB pages keep short.
+/// SQLite page size in bytes: a multi-vector is an overflow chain of some hundred KB, which 16 KiB pages keep short.
 const PAGE_SIZE: i64 = 16_384;
 
-/// Vectors, thumbnails and words have tables of their own, so that listing pages reads none of them.
+/// Vectors, thumbnails and text indices have separate tables, so that listing pages does not read them.
 ///
-/// `rows` holds the rows one after another, as the `precision` of the collection says; `places` is the cell of each row,
-/// little-endian u16. `first_stage` holds the same rows pooled, where the collection has such a stage. `words` indexes the text of `page` without a copy of it, English words by their stem: that finds
-/// the right page first for 79 % of the questions on our two manuals, plain words for 74 %. `uuid` is for other
-/// programs; here a page is found by manual and number.
+/// `rows` holds the concatenated rows in the `precision` of the collection; `places` is the cell of each row,
+/// little-endian u16. `first_stage` holds the same rows pooled, if the collection has a first stage. `words` indexes the
+/// text of `page` without a copy of it, with English stemming: that ranks the right page first for 79 % of the questions on
+/// our two manuals, without stemming 74 %. `uuid` is for other programs; this one finds a page by manual and number.
 const TABLES: &str = "
 CREATE TABLE collection (
     id INTEGER PRIMARY KEY, profile TEXT NOT NULL UNIQUE, model TEXT NOT NULL, dim INTEGER NOT NULL,
@@ -67,7 +67,7 @@ CREATE TRIGGER page_changes AFTER UPDATE OF text ON page WHEN old.text <> new.te
 END;
 ";
 
-/// The index of what descriptions say, beside that of the text.
+/// The FTS5 index of descriptions.
 const DESCRIPTIONS: &str = "
 CREATE VIRTUAL TABLE descriptions USING fts5 (
     said, content = 'page', content_rowid = 'id', tokenize = 'porter unicode61 remove_diacritics 2'
@@ -84,8 +84,8 @@ CREATE TRIGGER said_changes AFTER UPDATE OF said ON page WHEN old.said <> new.sa
 END;
 ";
 
-/// From each version to the next; the last one makes [`DESCRIPTIONS`], too.
-const STEPS: [&str; 3] = [
+/// Migrations from each version to the next; the last one also creates [`DESCRIPTIONS`].
+const MIGRATIONS: [&str; 3] = [
     "ALTER TABLE page ADD COLUMN description TEXT;",
     "ALTER TABLE collection ADD COLUMN pool_factor INTEGER NOT NULL DEFAULT 1;
      ALTER TABLE collection ADD COLUMN precision TEXT NOT NULL DEFAULT 'f16';
@@ -97,19 +97,19 @@ const STEPS: [&str; 3] = [
     "ALTER TABLE page ADD COLUMN said TEXT NOT NULL DEFAULT '';",
 ];
 
-/// A file and how it must be opened for reading.
+/// A file and how to open it for reading.
 ///
 /// Not memory-mapped: that saves a tenth of a search over 1,000 pages, and a failing disk would end the process.
 #[derive(Clone, Debug)]
 pub(super) struct Source {
     path: PathBuf,
-    /// The file lies where nothing can be written: read it as it is, without WAL.
+    /// The folder is read-only: open the file as immutable, without WAL.
     immutable: bool,
 }
 
 impl Source {
-    /// Opens for reading; in a folder that cannot be written to, as a file that does not change.
-    pub(super) fn open(path: &Path, at: &str) -> Result<(Self, Connection), Error> {
+    /// Opens for reading; in a read-only folder, as immutable.
+    pub(super) fn open(path: &Path, location: &str) -> Result<(Self, Connection), Error> {
         let mut source = Self {
             path: path.to_owned(),
             immutable: false,
@@ -122,24 +122,26 @@ impl Source {
             }
             other => other,
         };
-        let connection = connection.map_err(|cause| unreadable(at, &cause))?;
-        match check(&connection, at)? {
-            0 => Err(Error::Empty { at: at.to_owned() }),
+        let connection = connection.map_err(|cause| open_error(location, &cause))?;
+        match check_version(&connection, location)? {
+            0 => Err(Error::Empty {
+                location: location.to_owned(),
+            }),
             VERSION => Ok((source, connection)),
-            // An earlier one is brought up to date first.
-            _ => writer(path, None, at).map(|_| (source, connection)),
+            // An older version is migrated first.
+            _ => open_writer(path, None, location).map(|_| (source, connection)),
         }
     }
 
-    /// The same file again, for another thread.
-    pub(super) fn of(path: &Path) -> Self {
+    /// A file that is not immutable.
+    pub(super) fn new(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
             immutable: false,
         }
     }
 
-    /// A connection that only reads.
+    /// Opens a read-only connection.
     pub(super) fn reader(&self) -> Sql<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = if self.immutable {
@@ -167,70 +169,74 @@ fn has_wal(path: &Path) -> bool {
     std::fs::metadata(wal).is_ok_and(|found| found.len() > 0)
 }
 
-/// Opens for writing and makes the tables when they are not there.
+/// Opens for writing; creates or migrates the tables.
 ///
 /// WAL with `synchronous = NORMAL`: a killed process loses nothing that was committed; after a power cut the file is
-/// sound, but the last commits may be gone, and their pages are made again by the next run.
-pub(super) fn writer(path: &Path, limit: Option<ByteSize>, at: &str) -> Result<Connection, Error> {
-    let connection = Connection::open(path).map_err(|cause| unreadable(at, &cause))?;
-    let found = check(&connection, at)?;
+/// intact, but the last commits may be lost, and the next run embeds their pages again.
+pub(super) fn open_writer(
+    path: &Path,
+    limit: Option<ByteSize>,
+    location: &str,
+) -> Result<Connection, Error> {
+    let connection = Connection::open(path).map_err(|cause| open_error(location, &cause))?;
+    let found = check_version(&connection, location)?;
     match found {
-        0 => create(&connection).at(at)?,
+        0 => create_tables(&connection).with_location(location)?,
         old => {
-            let steps = STEPS[(old - 1).clamp(0, VERSION - 1) as usize..].concat();
+            let migrations = MIGRATIONS[(old - 1).clamp(0, VERSION - 1) as usize..].concat();
             let rebuild = "INSERT INTO descriptions (descriptions) VALUES ('rebuild');";
             if old < VERSION {
                 connection
                     .execute_batch(&format!(
-                        "BEGIN IMMEDIATE; {steps} {DESCRIPTIONS} {rebuild} PRAGMA user_version = {VERSION}; COMMIT;"
+                        "BEGIN IMMEDIATE; {migrations} {DESCRIPTIONS} {rebuild} PRAGMA user_version = {VERSION}; COMMIT;"
                     ))
-                    .at(at)?;
+                    .with_location(location)?;
             }
         }
     }
     connection
         .pragma_update(None, "synchronous", "NORMAL")
-        .at(at)?;
+        .with_location(location)?;
     connection
         .pragma_update(None, "foreign_keys", true)
-        .at(at)?;
+        .with_location(location)?;
     if let Some(ByteSize(bytes)) = limit {
         let pages = i64::try_from(bytes).unwrap_or(i64::MAX) / PAGE_SIZE;
         let set = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
         connection
             .pragma_update_and_check(None, "max_page_count", pages.max(1), set)
-            .at(at)?;
+            .with_location(location)?;
     }
     Ok(connection)
 }
 
-fn create(connection: &Connection) -> Sql<()> {
+fn create_tables(connection: &Connection) -> Sql<()> {
     connection.pragma_update(None, "page_size", PAGE_SIZE)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.execute_batch(&format!(
-        "BEGIN IMMEDIATE; {TABLES} {DESCRIPTIONS} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
+        "BEGIN IMMEDIATE; {TABLES} {DESCRIPTIONS} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;"
     ))
 }
 
-/// The version of a file that is ours; 0 when it is empty.
-fn check(connection: &Connection, at: &str) -> Result<i64, Error> {
-    let unreadable = |cause| unreadable(at, &cause);
-    let found = version(connection).map_err(unreadable)?;
+/// The schema version of a file of this program; 0 if it is empty.
+fn check_version(connection: &Connection, location: &str) -> Result<i64, Error> {
+    let open_error = |cause| open_error(location, &cause);
+    let found = version(connection).map_err(open_error)?;
     let tables: i64 = connection
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-        .map_err(unreadable)?;
+        .map_err(open_error)?;
     let owner: i64 = connection
         .pragma_query_value(None, "application_id", |row| row.get(0))
-        .map_err(unreadable)?;
+        .map_err(open_error)?;
     match (tables, owner) {
         (0, _) => Ok(0),
-        (_, APPLICATION) if found > VERSION => Err(Error::TooNew {
-            at: at.to_owned(),
+        (_, APPLICATION_ID) if found > VERSION => Err(Error::TooNew {
+            location: location.to_owned(),
             found,
             known: VERSION,
         }),
-        (_, APPLICATION) => Ok(found),
-        _ => Err(Error::open(at, "it is a database of another program")),
+        (_, APPLICATION_ID) => Ok(found),
+        _ => Err(Error::open(location, "it is a database of another program")),
     }
 }
 
@@ -238,18 +244,18 @@ fn version(connection: &Connection) -> Sql<i64> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
-/// Words for a file that SQLite cannot open.
-fn unreadable(at: &str, cause: &rusqlite::Error) -> Error {
+/// The error for a file that SQLite cannot open.
+fn open_error(location: &str, cause: &rusqlite::Error) -> Error {
     match cause.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase) => Error::open(at, "it is no SQLite file"),
-        Some(ErrorCode::CannotOpen) if !Path::new(at).exists() => {
-            Error::open(at, "it cannot be created there")
+        Some(ErrorCode::NotADatabase) => Error::open(location, "it is not a SQLite file"),
+        Some(ErrorCode::CannotOpen) if !Path::new(location).exists() => {
+            Error::open(location, "it cannot be created there")
         }
-        _ => Error::open(at, &cause.to_string()),
+        _ => Error::open(location, &cause.to_string()),
     }
 }
 
-/// All collections, the one used last first; ones without pages behind those with pages.
+/// All collections, the most recently used first; those without pages come last.
 pub(super) fn collections(connection: &Connection) -> Sql<Vec<Collection>> {
     connection
         .prepare(
@@ -270,25 +276,25 @@ fn collection(row: &rusqlite::Row<'_>) -> Sql<Collection> {
             dim: row.get(3)?,
             pool_factor: row.get(4)?,
         },
-        precision: Precision::named(&precision).ok_or(rusqlite::Error::InvalidQuery)?,
+        precision: Precision::from_name(&precision).ok_or(rusqlite::Error::InvalidQuery)?,
         first_stage: row.get(6)?,
     })
 }
 
-/// The collection asked for, if there is one.
+/// The selected collection, if it exists.
 pub(super) fn find(
     connection: &Connection,
-    which: CollectionSelector<'_>,
+    selector: CollectionSelector<'_>,
 ) -> Sql<Option<Collection>> {
-    let fits = |found: &Collection| match which {
+    let fits = |found: &Collection| match selector {
         CollectionSelector::Last => true,
         CollectionSelector::Profile(wanted) => found.profile.id == wanted.id,
     };
     Ok(collections(connection)?.into_iter().find(fits))
 }
 
-/// Marks a collection as the one used last; makes it when it is not there.
-pub(super) fn touch(connection: &Connection, profile: &Profile, wanted: Keeping) -> Sql<()> {
+/// Marks a collection as the most recently used; creates it if it does not exist.
+pub(super) fn touch(connection: &Connection, profile: &Profile, wanted: VectorFormat) -> Sql<()> {
     let known: Option<i64> = connection
         .query_row(
             "SELECT id FROM collection WHERE profile = ?1",

@@ -1,20 +1,20 @@
-//! Puts pages in. Each call is one transaction: it happens whole or not at all, also when the process is killed.
+//! SQLite writer. Each call is one transaction, atomic even if the process is killed.
 
 use rayon::prelude::*;
 use rusqlite::{
     Connection, OptionalExtension, Result as Sql, Transaction, TransactionBehavior, params,
 };
 
-use super::{Collection, Keeping, Named, Sqlite, schema};
+use super::{Collection, Sqlite, VectorFormat, WithLocation, schema};
 use crate::page::{ManualId, Page, PageError, PageId, PageSet};
 use crate::pooling::pool;
 use crate::store::{
     BatchPolicy, CollectionSelector, Error, ManualCard, StoredPage, VectorUpdate, WriteOutcome,
-    Writer, flaw, locked,
+    Writer, lock, validate,
 };
 use crate::vectors::{PageVectors, Profile};
 
-const PUT_PAGE: &str = "
+const UPSERT_PAGE: &str = "
 INSERT INTO page (uuid, manual, number, origin, content, blank, rows, label, section, text, description, said)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, coalesce(?13, ''))
 ON CONFLICT (manual, number) DO UPDATE SET origin = excluded.origin, content = excluded.content,
@@ -24,14 +24,17 @@ ON CONFLICT (manual, number) DO UPDATE SET origin = excluded.origin, content = e
     said = CASE WHEN ?12 AND ?13 IS NULL THEN said ELSE excluded.said END
 RETURNING id";
 
-const PUT_MANUAL: &str = "
+const UPSERT_MANUAL: &str = "
 INSERT INTO manual (collection, name, path, file, render, pages) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
 ON CONFLICT (collection, name) DO UPDATE SET path = excluded.path, file = excluded.file,
     render = excluded.render, pages = excluded.pages";
 
 impl Sqlite {
-    /// Runs `work` in one transaction that takes the write lock first.
-    pub(super) fn within<T>(&self, work: impl FnOnce(&Connection) -> Sql<T>) -> Result<T, Error> {
+    /// Runs `work` in one `BEGIN IMMEDIATE` transaction, which takes the write lock first.
+    pub(super) fn transaction<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> Sql<T>,
+    ) -> Result<T, Error> {
         let run = || {
             let connection = self.connection();
             let transaction =
@@ -39,14 +42,14 @@ impl Sqlite {
             let done = work(&transaction)?;
             transaction.commit().map(|()| done)
         };
-        run().at(&self.at)
+        run().with_location(&self.location)
     }
 }
 
 impl Writer for Sqlite {
     fn prepare(&self, profile: &Profile) -> Result<(), Error> {
         let wanted = CollectionSelector::Profile(profile);
-        let found = schema::find(&self.connection(), wanted).at(&self.at)?;
+        let found = schema::find(&self.connection(), wanted).with_location(&self.location)?;
         if let Some(found) = found {
             if found.profile.dim != profile.dim {
                 return Err(Error::Width {
@@ -54,21 +57,21 @@ impl Writer for Sqlite {
                     made: profile.dim,
                 });
             }
-            found.allows(self.wanted, &self.at)?;
+            found.check_format(self.format, &self.location)?;
         }
-        let made = self.within(|connection| {
-            schema::touch(connection, profile, self.wanted)?;
+        let created = self.transaction(|connection| {
+            schema::touch(connection, profile, self.format)?;
             schema::find(connection, wanted)
         })?;
-        *locked(&self.collection) = made;
+        *lock(&self.collection) = created;
         Ok(())
     }
 
     fn upsert_manual(&self, card: &ManualCard) -> Result<(), Error> {
-        let collection = self.prepared()?;
+        let collection = self.require_collection()?;
         let path = card.path.to_string_lossy();
-        self.within(|connection| {
-            connection.prepare_cached(PUT_MANUAL)?.execute(params![
+        self.transaction(|connection| {
+            connection.prepare_cached(UPSERT_MANUAL)?.execute(params![
                 collection.id,
                 card.id.as_str(),
                 path,
@@ -81,26 +84,26 @@ impl Writer for Sqlite {
     }
 
     fn batch_policy(&self) -> BatchPolicy {
-        BatchPolicy::of_a_file()
+        BatchPolicy::for_file()
     }
 
     fn upsert(&self, pages: &[StoredPage]) -> Result<Vec<Page<WriteOutcome>>, Error> {
-        let collection = self.prepared()?;
-        // Only pooling is worth the threads, which a model that embeds keeps busy.
-        let packed = |page: &StoredPage| blobs(page, &collection);
-        let blobs: Vec<_> = match collection.first_stage {
-            1 => pages.iter().map(packed).collect(),
-            _ => pages.par_iter().map(packed).collect(),
+        let collection = self.require_collection()?;
+        // Only pooling is worth threads: the embedding model keeps the cores busy.
+        let encode = |page: &StoredPage| encoded(page, &collection);
+        let encoded: Vec<_> = match collection.first_stage {
+            1 => pages.iter().map(encode).collect(),
+            _ => pages.par_iter().map(encode).collect(),
         };
-        self.within(|connection| {
-            let put = |(page, blobs): (&StoredPage, Result<_, String>)| {
-                let verdict = match blobs {
-                    Ok(blobs) => self.put(connection, &collection, page, blobs)?,
+        self.transaction(|connection| {
+            let put = |(page, encoded): (&StoredPage, Result<_, String>)| {
+                let outcome = match encoded {
+                    Ok(encoded) => self.write_page(connection, &collection, page, encoded)?,
                     Err(why) => Err(PageError::Store(why)),
                 };
-                Ok((page.id.clone(), verdict))
+                Ok((page.id.clone(), outcome))
             };
-            pages.iter().zip(blobs).map(put).collect()
+            pages.iter().zip(encoded).map(put).collect()
         })
     }
 
@@ -108,13 +111,13 @@ impl Writer for Sqlite {
         let Some(collection) = self.collection().filter(|_| !pages.is_empty()) else {
             return Ok(0);
         };
-        self.within(|connection| {
+        self.transaction(|connection| {
             let Some(id) = manual_id(connection, &collection, manual)? else {
                 return Ok(0);
             };
-            let mut gone = 0;
+            let mut removed = 0;
             for &(first, last) in pages.ranges().unwrap_or(&[(0, u32::MAX)]) {
-                gone += connection
+                removed += connection
                     .prepare_cached(
                         "DELETE FROM page WHERE manual = ?1 AND number BETWEEN ?2 AND ?3",
                     )?
@@ -123,23 +126,27 @@ impl Writer for Sqlite {
             if pages.is_all() {
                 connection.execute("DELETE FROM manual WHERE id = ?1", [id])?;
             }
-            Ok(gone)
+            Ok(removed)
         })
     }
 }
 
-fn manual_id(connection: &Connection, within: &Collection, manual: &ManualId) -> Sql<Option<i64>> {
+fn manual_id(
+    connection: &Connection,
+    transaction: &Collection,
+    manual: &ManualId,
+) -> Sql<Option<i64>> {
     connection
         .prepare_cached("SELECT id FROM manual WHERE collection = ?1 AND name = ?2")?
-        .query_row((within.id, manual.as_str()), |row| row.get(0))
+        .query_row((transaction.id, manual.as_str()), |row| row.get(0))
         .optional()
 }
 
 impl Collection {
-    /// Refuses settings that it was not made with.
-    fn allows(&self, wanted: Keeping, at: &str) -> Result<(), Error> {
+    /// Checks that the configured format is that of the collection.
+    fn check_format(&self, wanted: VectorFormat, location: &str) -> Result<(), Error> {
         let differs = |what: &str, found: String, wanted: String| Error::Differs {
-            at: at.to_owned(),
+            location: location.to_owned(),
             what: what.to_owned(),
             found,
             wanted,
@@ -159,62 +166,60 @@ impl Collection {
     }
 }
 
-/// The vectors of a page as the file keeps them.
-struct Blobs {
+/// The vectors of a page as blobs.
+struct EncodedVectors {
     rows: Vec<u8>,
-    /// The same rows, pooled; none in a collection without a first stage.
-    first: Option<Vec<u8>>,
+    /// The same rows, pooled; `None` without a first stage.
+    first_stage: Option<Vec<u8>>,
 }
 
-/// Packs the vectors of a page, or says what is wrong with them; none for a page that keeps those it has.
-fn blobs(page: &StoredPage, collection: &Collection) -> Result<Option<Blobs>, String> {
+/// Encodes the vectors of a page after validation; `None` with [`VectorUpdate::Keep`].
+fn encoded(page: &StoredPage, collection: &Collection) -> Result<Option<EncodedVectors>, String> {
     let VectorUpdate::Replace(new) = &page.vectors else {
         return Ok(None);
     };
-    if let Some(why) = flaw(new, collection.profile.dim) {
-        return Err(why);
-    }
+    validate(new, collection.profile.dim)?;
     let pooled = match collection.first_stage {
         1 => None,
         factor => Some(pool(new, factor).map_err(|cause| cause.to_string())?),
     };
-    Ok(Some(Blobs {
+    Ok(Some(EncodedVectors {
         rows: collection.precision.encode(&new.vectors),
-        first: pooled.map(|pooled| collection.precision.encode(&pooled.vectors)),
+        first_stage: pooled.map(|pooled| collection.precision.encode(&pooled.vectors)),
     }))
 }
 
 impl Sqlite {
-    /// Puts one page in, or says why this page cannot be.
-    fn put(
+    /// Writes one page, or returns why this page is rejected.
+    fn write_page(
         &self,
         connection: &Connection,
         collection: &Collection,
         page: &StoredPage,
-        blobs: Option<Blobs>,
+        encoded: Option<EncodedVectors>,
     ) -> Sql<Result<WriteOutcome, PageError>> {
         let refuse = |why: String| Ok(Err(PageError::Store(why)));
         let Some(manual) = manual_id(connection, collection, &page.id.manual)? else {
-            return refuse("its manual was never entered".to_owned());
+            return refuse("its manual is not in the store".to_owned());
         };
         let rows = match &page.vectors {
             VectorUpdate::Replace(new) => new.vectors.len(),
-            VectorUpdate::Keep => match rows_kept(connection, manual, page.id.number)? {
+            VectorUpdate::Keep => match stored_rows(connection, manual, page.id.number)? {
                 None if self.is_outbox => 0,
-                None => return refuse("no vectors are stored that it could keep".to_owned()),
+                None => return refuse("it has no stored vectors to keep".to_owned()),
                 Some(rows) => rows,
             },
         };
-        let id = put_page(connection, manual, page, rows)?;
-        put_thumbnail(connection, id, &page.thumbnail)?;
-        if let (VectorUpdate::Replace(new), Some(blobs)) = (&page.vectors, blobs) {
-            put_vectors(connection, id, new, &blobs)?;
+        let id = upsert_page(connection, manual, page, rows)?;
+        upsert_thumbnail(connection, id, &page.thumbnail)?;
+        if let (VectorUpdate::Replace(new), Some(encoded)) = (&page.vectors, encoded) {
+            upsert_vectors(connection, id, new, &encoded)?;
         }
         Ok(Ok(WriteOutcome::Stored))
     }
 }
 
-fn rows_kept(connection: &Connection, manual: i64, number: u32) -> Sql<Option<usize>> {
+fn stored_rows(connection: &Connection, manual: i64, number: u32) -> Sql<Option<usize>> {
     connection
         .prepare_cached("SELECT rows FROM page WHERE manual = ?1 AND number = ?2")?
         .query_row((manual, number), |row| row.get::<_, u32>(0))
@@ -222,8 +227,8 @@ fn rows_kept(connection: &Connection, manual: i64, number: u32) -> Sql<Option<us
         .map(|rows| rows.map(|n| n as usize))
 }
 
-fn put_page(connection: &Connection, manual: i64, page: &StoredPage, rows: usize) -> Sql<i64> {
-    connection.prepare_cached(PUT_PAGE)?.query_row(
+fn upsert_page(connection: &Connection, manual: i64, page: &StoredPage, rows: usize) -> Sql<i64> {
+    connection.prepare_cached(UPSERT_PAGE)?.query_row(
         params![
             PageId::uuid(&page.id).as_bytes(),
             manual,
@@ -237,19 +242,24 @@ fn put_page(connection: &Connection, manual: i64, page: &StoredPage, rows: usize
             page.text,
             page.description,
             page.vectors == VectorUpdate::Keep,
-            page.said()
+            page.description_text()
         ],
         |row| row.get(0),
     )
 }
 
-fn put_thumbnail(connection: &Connection, page: i64, jpeg: &[u8]) -> Sql<usize> {
+fn upsert_thumbnail(connection: &Connection, page: i64, jpeg: &[u8]) -> Sql<usize> {
     connection
         .prepare_cached("INSERT OR REPLACE INTO thumbnail (page, jpeg) VALUES (?1, ?2)")?
         .execute((page, jpeg))
 }
 
-fn put_vectors(connection: &Connection, page: i64, new: &PageVectors, blobs: &Blobs) -> Sql<()> {
+fn upsert_vectors(
+    connection: &Connection,
+    page: i64,
+    new: &PageVectors,
+    encoded: &EncodedVectors,
+) -> Sql<()> {
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO vectors (page, grid_columns, grid_rows, places, rows)
@@ -260,9 +270,9 @@ fn put_vectors(connection: &Connection, page: i64, new: &PageVectors, blobs: &Bl
             new.patches.columns(),
             new.patches.rows(),
             new.patches.to_bytes(),
-            blobs.rows
+            encoded.rows
         ])?;
-    if let Some(first) = &blobs.first {
+    if let Some(first) = &encoded.first_stage {
         connection
             .prepare_cached("INSERT OR REPLACE INTO first_stage (page, rows) VALUES (?1, ?2)")?
             .execute((page, first))?;

@@ -1,19 +1,19 @@
-//! Tells what is in. Pages come a few at a time, so that a library of any size passes through a small memory.
+//! Weaviate catalogue. Scans fetch a few pages at a time, so memory does not grow with the library.
 
-use super::object::{Fields, record, stored};
+use super::object::{Fields, parse_page, parse_record};
 use super::proto::{
     AggregateReply, AggregateRequest, Aggregation, Filters, IntAggregation, MetadataRequest,
     SearchReply, SearchRequest, SearchResult, SortBy,
 };
-use super::query::AT_ONCE;
+use super::query::MAX_RESULTS;
 use super::schema::{self, DESCRIPTION, TEXT, VECTOR};
 use super::{Weaviate, filter};
 use crate::page::{ManualId, PageId};
 use crate::store::{Catalogue, Error, Fingerprint, ManualCard, ManualSummary, Scope, StoredPage};
 
-/// Pages with vectors that are fetched at once: some MB.
-const SHARE: usize = 16;
-/// What was stored of a page, but for what belongs to its vectors.
+/// Pages with vectors per request: some MB.
+const PAGES_PER_FETCH: usize = 16;
+/// Properties of a page, except those of its vectors.
 const RECORD: [&str; 10] = [
     "manual",
     "page_number",
@@ -26,11 +26,11 @@ const RECORD: [&str; 10] = [
     "content",
     "thumbnail",
 ];
-/// What belongs to the vectors of a page.
+/// Properties of a page's vectors.
 const GRID: [&str; 3] = ["grid_columns", "grid_rows", "places"];
 
-/// Reads certain pages of a manual, in order; a broken page is an `Err` item.
-type Read = fn(&Weaviate, &ManualId, &[u32]) -> Result<Vec<Result<StoredPage, Error>>, Error>;
+/// Fetches pages of a manual by number, in order; a damaged page is an `Err` item.
+type FetchPages = fn(&Weaviate, &ManualId, &[u32]) -> Result<Vec<Result<StoredPage, Error>>, Error>;
 
 impl Catalogue for Weaviate {
     fn cards(&self) -> Result<Vec<ManualCard>, Error> {
@@ -42,17 +42,17 @@ impl Catalogue for Weaviate {
         loop {
             let request = SearchRequest {
                 collection: schema::manuals(&self.config),
-                filters: cards.last().map(|last| filter::named_after(&last.id)),
+                filters: cards.last().map(|last| filter::manuals_after(&last.id)),
                 sort_by: vec![ascending("name")],
-                ..self.search(&properties, AT_ONCE)
+                ..self.search_request(&properties, MAX_RESULTS)
             };
             let reply: SearchReply = self.call("Search", &request)?;
             let found = reply
                 .results
                 .iter()
-                .filter_map(|result| Fields::of(result).card());
+                .filter_map(|result| Fields::new(result).card());
             cards.extend(found);
-            if reply.results.len() < AT_ONCE {
+            if reply.results.len() < MAX_RESULTS {
                 break;
             }
         }
@@ -61,21 +61,21 @@ impl Catalogue for Weaviate {
     }
 
     fn manuals(&self) -> Result<Vec<ManualSummary>, Error> {
-        let mut shelf = Vec::new();
+        let mut manuals = Vec::new();
         for card in self.cards()? {
             let pages = filter::manual(&card.id);
-            let (stored, rows) = self.sizes(pages.clone())?;
+            let (stored, rows) = self.count_pages_and_rows(pages.clone())?;
             if stored > 0 {
                 let blank = self.count(filter::and(pages, filter::blank()))?;
-                shelf.push(ManualSummary {
+                manuals.push(ManualSummary {
                     card,
                     stored,
                     blank: blank as u32,
-                    bytes: rows * u64::from(self.prepared()?.profile.dim) * 2,
+                    bytes: rows * u64::from(self.require_collection()?.profile.dim) * 2,
                 });
             }
         }
-        Ok(shelf)
+        Ok(manuals)
     }
 
     fn fingerprints(&self, manual: &ManualId) -> Result<Vec<Fingerprint>, Error> {
@@ -84,14 +84,14 @@ impl Catalogue for Weaviate {
         }
         let properties = ["page_number", "origin", "content"];
         let fingerprint = |result: &SearchResult| {
-            let fields = Fields::of(result);
+            let fields = Fields::new(result);
             Some(Fingerprint {
                 number: fields.int("page_number")?,
                 origin: fields.text("origin").unwrap_or_default(),
                 content: fields.text("content").unwrap_or_default(),
             })
         };
-        let found = self.listed(&filter::manual(manual), &properties)?;
+        let found = self.list_pages(&filter::manual(manual), &properties)?;
         Ok(found.iter().filter_map(fingerprint).collect())
     }
 
@@ -99,44 +99,44 @@ impl Catalogue for Weaviate {
         &self,
         scope: &Scope,
     ) -> Result<Box<dyn Iterator<Item = Result<StoredPage, Error>> + '_>, Error> {
-        Ok(Box::new(self.pages(scope, Self::share)?))
+        Ok(Box::new(self.pages(scope, Self::fetch_pages)?))
     }
 
     fn records(
         &self,
         scope: &Scope,
     ) -> Result<Box<dyn Iterator<Item = Result<StoredPage, Error>> + '_>, Error> {
-        Ok(Box::new(self.pages(scope, Self::share_of_records)?))
+        Ok(Box::new(self.pages(scope, Self::fetch_records)?))
     }
 }
 
 impl Weaviate {
     /// Pages of a scope, in order of manual and number.
     ///
-    /// Which pages there are is asked once; what is removed before its turn is no page any more.
+    /// The page numbers are listed once; a page that is removed before it is fetched is skipped.
     fn pages(
         &self,
         scope: &Scope,
-        read: Read,
+        read: FetchPages,
     ) -> Result<impl Iterator<Item = Result<StoredPage, Error>> + use<'_>, Error> {
-        let mut shares: Vec<(ManualId, Vec<u32>)> = Vec::new();
+        let mut groups: Vec<(ManualId, Vec<u32>)> = Vec::new();
         for card in self.cards()? {
             if scope.manual.as_ref().is_some_and(|only| *only != card.id) {
                 continue;
             }
-            let found = self.listed(&filter::manual(&card.id), &["page_number"])?;
+            let found = self.list_pages(&filter::manual(&card.id), &["page_number"])?;
             let numbers: Vec<u32> = found
                 .iter()
-                .filter_map(|result| Fields::of(result).int("page_number"))
+                .filter_map(|result| Fields::new(result).int("page_number"))
                 .filter(|&n| scope.pages.contains(n))
                 .collect();
-            shares.extend(
+            groups.extend(
                 numbers
-                    .chunks(SHARE)
-                    .map(|share| (card.id.clone(), share.to_vec())),
+                    .chunks(PAGES_PER_FETCH)
+                    .map(|fetch_pages| (card.id.clone(), fetch_pages.to_vec())),
             );
         }
-        Ok(shares.into_iter().flat_map(move |(manual, numbers)| {
+        Ok(groups.into_iter().flat_map(move |(manual, numbers)| {
             match read(self, &manual, &numbers) {
                 Ok(pages) => pages,
                 Err(cause) => vec![Err(cause)],
@@ -144,8 +144,8 @@ impl Weaviate {
         }))
     }
 
-    /// Certain pages of a manual with everything, in order.
-    pub(super) fn share(
+    /// Fetches complete pages of a manual by number, in order.
+    pub(super) fn fetch_pages(
         &self,
         manual: &ManualId,
         numbers: &[u32],
@@ -156,43 +156,51 @@ impl Weaviate {
                 ..MetadataRequest::default()
             }),
             filters: Some(filter::pages(manual, numbers)),
-            ..self.search(&[&RECORD[..], &GRID].concat(), numbers.len())
+            ..self.search_request(&[&RECORD[..], &GRID].concat(), numbers.len())
         };
         let page = |(id, result): (PageId, SearchResult)| {
-            stored(&result, id.clone())
-                .map_err(|why| Error::failed(&self.at, &format!("{id} is damaged: {why}")))
+            parse_page(&result, id.clone())
+                .map_err(|why| Error::failed(&self.location, &format!("{id} is damaged: {why}")))
         };
-        Ok(self.in_order(&request)?.into_iter().map(page).collect())
+        Ok(self
+            .search_sorted(&request)?
+            .into_iter()
+            .map(page)
+            .collect())
     }
 
-    /// Certain pages of a manual without their vectors, in order.
-    fn share_of_records(
+    /// Fetches pages of a manual without their vectors, in order.
+    fn fetch_records(
         &self,
         manual: &ManualId,
         numbers: &[u32],
     ) -> Result<Vec<Result<StoredPage, Error>>, Error> {
         let request = SearchRequest {
             filters: Some(filter::pages(manual, numbers)),
-            ..self.search(&RECORD, numbers.len())
+            ..self.search_request(&RECORD, numbers.len())
         };
-        let page = |(id, result): (PageId, SearchResult)| Ok(record(&result, id));
-        Ok(self.in_order(&request)?.into_iter().map(page).collect())
+        let page = |(id, result): (PageId, SearchResult)| Ok(parse_record(&result, id));
+        Ok(self
+            .search_sorted(&request)?
+            .into_iter()
+            .map(page)
+            .collect())
     }
 
-    /// The pages that a search finds, in order of manual and number.
-    fn in_order(&self, request: &SearchRequest) -> Result<Vec<(PageId, SearchResult)>, Error> {
+    /// Runs a search and sorts the pages by manual and number.
+    fn search_sorted(&self, request: &SearchRequest) -> Result<Vec<(PageId, SearchResult)>, Error> {
         let reply: SearchReply = self.call("Search", request)?;
         let mut pages: Vec<(PageId, SearchResult)> = reply
             .results
             .into_iter()
-            .filter_map(|result| Some((Fields::of(&result).id()?, result)))
+            .filter_map(|result| Some((Fields::new(&result).id()?, result)))
             .collect();
         pages.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(pages)
     }
 
-    /// Some properties of all pages that a filter lets through, in order of their number.
-    pub(super) fn listed(
+    /// Some properties of all pages that match a filter, in order of number.
+    pub(super) fn list_pages(
         &self,
         filters: &Filters,
         properties: &[&str],
@@ -201,7 +209,7 @@ impl Weaviate {
         loop {
             let last = found
                 .last()
-                .and_then(|result| Fields::of(result).int("page_number"));
+                .and_then(|result| Fields::new(result).int("page_number"));
             let filters = match last {
                 None => filters.clone(),
                 Some(last) => filter::and(filters.clone(), filter::after(last)),
@@ -209,10 +217,10 @@ impl Weaviate {
             let request = SearchRequest {
                 filters: Some(filters),
                 sort_by: vec![ascending("page_number")],
-                ..self.search(properties, AT_ONCE)
+                ..self.search_request(properties, MAX_RESULTS)
             };
             let reply: SearchReply = self.call("Search", &request)?;
-            let is_last = reply.results.len() < AT_ONCE;
+            let is_last = reply.results.len() < MAX_RESULTS;
             found.extend(reply.results);
             if is_last {
                 return Ok(found);
@@ -220,8 +228,8 @@ impl Weaviate {
         }
     }
 
-    /// Pages that a filter lets through, and the vectors of all of them.
-    fn sizes(&self, filters: Filters) -> Result<(u32, u64), Error> {
+    /// Number of pages that match a filter, and the number of their vectors.
+    fn count_pages_and_rows(&self, filters: Filters) -> Result<(u32, u64), Error> {
         let request = AggregateRequest {
             collection: self.config.collection.clone(),
             tenant: self.config.tenant.clone(),

@@ -1,20 +1,20 @@
-//! Where to look, as the server understands it.
+//! Weaviate filters of scopes, manuals and pages.
 
 use super::proto::{FilterTarget, Filters, IntArray, Operand, operator};
 use crate::page::ManualId;
 use crate::store::Scope;
 
-/// The filter of a scope; none when it is everything.
-pub(super) fn of(scope: &Scope) -> Option<Filters> {
+/// The filter of a scope; `None` if the scope is unrestricted.
+pub(super) fn scope(scope: &Scope) -> Option<Filters> {
     let manual = scope.manual.as_ref().map(manual);
     let pages = scope.pages.ranges().map(|ranges| {
-        joined(
+        combine(
             operator::OR,
             ranges.iter().map(|&(a, b)| between(a, b)).collect(),
         )
     });
     match (manual, pages) {
-        (Some(manual), Some(pages)) => Some(joined(operator::AND, vec![manual, pages])),
+        (Some(manual), Some(pages)) => Some(combine(operator::AND, vec![manual, pages])),
         (one, other) => one.or(other),
     }
 }
@@ -24,7 +24,7 @@ pub(super) fn manual(name: &ManualId) -> Filters {
     compare("manual", operator::EQUAL, Operand::Text(name.to_string()))
 }
 
-/// Certain pages of a manual.
+/// Pages of a manual by number.
 pub(super) fn pages(name: &ManualId, numbers: &[u32]) -> Filters {
     let values = numbers.iter().map(|&n| n.into()).collect();
     let numbers = compare(
@@ -35,7 +35,7 @@ pub(super) fn pages(name: &ManualId, numbers: &[u32]) -> Filters {
     and(manual(name), numbers)
 }
 
-/// Pages beyond a number.
+/// Pages after a number.
 pub(super) fn after(number: u32) -> Filters {
     compare(
         "page_number",
@@ -44,13 +44,13 @@ pub(super) fn after(number: u32) -> Filters {
     )
 }
 
-/// Manuals that come after one by name.
-pub(super) fn named_after(name: &ManualId) -> Filters {
+/// Manuals after a name.
+pub(super) fn manuals_after(name: &ManualId) -> Filters {
     compare("name", operator::GREATER, Operand::Text(name.to_string()))
 }
 
-/// Every page. A count without a filter asks all nodes, and waits a minute for one that died a moment ago.
-pub(super) fn everything() -> Filters {
+/// All pages. A count without a filter queries all nodes, and waits a minute for one that died recently.
+pub(super) fn all_pages() -> Filters {
     compare("page_number", operator::AT_LEAST, Operand::Int(0))
 }
 
@@ -59,9 +59,9 @@ pub(super) fn blank() -> Filters {
     compare("blank", operator::EQUAL, Operand::Bool(true))
 }
 
-/// What both let through.
+/// Both filters.
 pub(super) fn and(one: Filters, other: Filters) -> Filters {
-    joined(operator::AND, vec![one, other])
+    combine(operator::AND, vec![one, other])
 }
 
 /// Pages from one number to another.
@@ -88,8 +88,8 @@ fn compare(property: &str, operator: i32, value: Operand) -> Filters {
     }
 }
 
-/// The server refuses a list of one.
-fn joined(operator: i32, mut filters: Vec<Filters>) -> Filters {
+/// Combines filters; a single one stays as it is, since the server rejects a list of one.
+fn combine(operator: i32, mut filters: Vec<Filters>) -> Filters {
     if filters.len() == 1 {
         return filters.remove(0);
     }

@@ -1,4 +1,4 @@
-//! The API key: where it comes from, whom it may be shown. Never printed.
+//! API key of the server: read from the environment or a file, sent encrypted by default, never printed.
 
 use std::net::IpAddr;
 
@@ -6,30 +6,33 @@ use reqwest::header::HeaderValue;
 
 use crate::store::{Config, Error};
 
-/// Where the key is looked for first.
-const VARIABLE: &str = "WEAVIATE_API_KEY";
+/// Environment variable of the key; takes precedence over the file.
+const KEY_VARIABLE: &str = "WEAVIATE_API_KEY";
 
-/// The header that carries the key of a configuration; none when there is no key.
+/// The `Authorization` header; `None` without a key.
 ///
 /// # Errors
-/// When its file cannot be read, it is no text for a header, or it would go unencrypted to another machine.
+/// [`Error::Open`] if the file cannot be read or the key is not a valid header, [`Error::KeyInTheClear`] if it would be sent
+/// unencrypted to another machine.
 pub(super) fn header(config: &Config, nodes: &[String]) -> Result<Option<HeaderValue>, Error> {
     let Some(key) = key(config)? else {
         return Ok(None);
     };
     if !config.key_over_http
-        && let Some(node) = nodes.iter().find(|node| is_in_the_clear(node))
+        && let Some(node) = nodes.iter().find(|node| is_unencrypted(node))
     {
-        return Err(Error::KeyInTheClear { at: node.clone() });
+        return Err(Error::KeyInTheClear {
+            location: node.clone(),
+        });
     }
     let mut header = HeaderValue::from_str(&format!("Bearer {key}"))
-        .map_err(|_| Error::open(&nodes[0], "the API key holds letters that no key has"))?;
+        .map_err(|_| Error::open(&nodes[0], "the API key contains invalid characters"))?;
     header.set_sensitive(true);
     Ok(Some(header))
 }
 
 fn key(config: &Config) -> Result<Option<String>, Error> {
-    let key = match (std::env::var(VARIABLE), &config.key_file) {
+    let key = match (std::env::var(KEY_VARIABLE), &config.key_file) {
         (Ok(key), _) if !key.trim().is_empty() => key,
         (_, Some(file)) => std::fs::read_to_string(file)
             .map_err(|cause| Error::open(&file.display().to_string(), &cause.to_string()))?,
@@ -39,13 +42,13 @@ fn key(config: &Config) -> Result<Option<String>, Error> {
     Ok((!key.is_empty()).then(|| key.to_owned()))
 }
 
-/// Whether what is sent there can be read on the way.
-fn is_in_the_clear(node: &str) -> bool {
-    !node.to_ascii_lowercase().starts_with("https://") && !is_here(node)
+/// Whether a connection to this node is unencrypted and leaves this machine.
+fn is_unencrypted(node: &str) -> bool {
+    !node.to_ascii_lowercase().starts_with("https://") && !is_local(node)
 }
 
 /// Whether a node is on this machine.
-pub(super) fn is_here(node: &str) -> bool {
+pub(super) fn is_local(node: &str) -> bool {
     let url = reqwest::Url::parse(node);
     let host = url
         .as_ref()
@@ -61,11 +64,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_goes_in_the_clear_only_when_that_is_wanted() {
+    fn key_is_sent_unencrypted_only_if_configured() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "a-key\n").unwrap();
         let node = "http://weaviate.example:8080";
-        let mut config = Config::at(node.parse().unwrap());
+        let mut config = Config::new(node.parse().unwrap());
         config.key_file = Some(file.path().to_owned());
         let nodes = [node.to_owned()];
         assert!(matches!(
@@ -78,21 +81,21 @@ mod tests {
     }
 
     #[test]
-    fn loopback_and_tls_are_safe() {
+    fn loopback_and_tls_count_as_encrypted() {
         for safe in [
             "http://127.0.0.1:8080",
             "http://localhost",
             "http://[::1]:8080",
             "https://weaviate.example",
         ] {
-            assert!(!is_in_the_clear(safe), "{safe}");
+            assert!(!is_unencrypted(safe), "{safe}");
         }
         for open in [
             "http://10.0.0.7:8080",
             "http://localhost.example",
             "http://weaviate.example",
         ] {
-            assert!(is_in_the_clear(open), "{open}");
+            assert!(is_unencrypted(open), "{open}");
         }
     }
 }

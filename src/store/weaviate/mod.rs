@@ -1,7 +1,7 @@
-//! Weaviate: one collection of pages with their multi-vectors, one of manuals beside it. Only this folder names
-//! `reqwest` and `prost`.
+//! Weaviate store: one collection of pages with multi-vectors, and one of manuals. The only user of `prost` and, with
+//! `vlm/server`, of `reqwest`.
 //!
-//! What the server does was read from its source and tried on 1.39.3; where something is odd, the place says so.
+//! The behaviour of the server was read from its source and tested on 1.39.3; comments mark the surprising cases.
 
 mod catalogue;
 mod filter;
@@ -22,104 +22,105 @@ use prost::Message;
 use reqwest::Method;
 
 use self::schema::Collection;
-use self::transport::{Failure, Wire};
-pub(super) use self::write::SENDING;
-use super::{Address, CollectionSelector, Config, Error, Mode, locked};
+use self::transport::{Failure, Transport};
+pub(super) use self::write::MAX_IN_FLIGHT;
+use super::{Address, CollectionSelector, Config, Error, Mode, lock};
 use crate::page::ManualId;
 use crate::vectors::Profile;
 
-/// The first versions whose REST port speaks Connect and whose multi-vector index has no known fault
+/// The first versions that serve Connect on the REST port and whose multi-vector index has no known bug
 /// (weaviate/weaviate #11794, #12170, #12731), by minor version.
-const LEAST: [(u32, u32, u32); 2] = [(1, 38, 12), (1, 39, 1)];
-/// Largest message when the server does not tell: the default of `GRPC_MAX_MESSAGE_SIZE`.
-const LARGEST: usize = 104_858_000;
+const MIN_VERSIONS: [(u32, u32, u32); 2] = [(1, 38, 12), (1, 39, 1)];
+/// Maximum message size if the server does not report it: the default of `GRPC_MAX_MESSAGE_SIZE`.
+const DEFAULT_MAX_MESSAGE: usize = 104_858_000;
 
-/// A Weaviate cluster, opened, with the collection that the settings name.
+/// An opened Weaviate cluster and the configured collection.
 pub(super) struct Weaviate {
-    wire: Wire,
+    transport: Transport,
     config: Config,
-    /// URL and collection, for people.
-    at: String,
-    /// Bytes of the largest message that the server takes.
-    largest: usize,
-    /// Bytes that a message should have; shrinks where the line or the server is slow.
-    room: AtomicUsize,
+    /// URL and collection, for messages.
+    location: String,
+    /// Maximum message size of the server in bytes.
+    max_message: usize,
+    /// Target message size in bytes; halved after each timeout.
+    target_bytes: AtomicUsize,
     collection: Mutex<Option<Collection>>,
-    /// Manuals that are known to be entered.
-    entered: Mutex<HashSet<ManualId>>,
+    /// Manuals whose records are known to be stored.
+    known_manuals: Mutex<HashSet<ManualId>>,
 }
 
 impl Weaviate {
-    /// Opens a collection; for writing it need not be there yet.
+    /// Opens a collection; for writing it need not exist yet.
     pub(super) fn open(
         config: &Config,
-        which: CollectionSelector<'_>,
+        selector: CollectionSelector<'_>,
         mode: Mode,
     ) -> Result<Self, Error> {
         let Address::Servers(nodes) = &config.url else {
-            return Err(Error::open(&config.url.to_string(), "it is no server"));
+            return Err(Error::open(&config.url.to_string(), "it is not a server"));
         };
-        let at = place(config);
-        let wire = Wire::new(config, nodes)?;
-        let largest = check(&wire, &at)?;
-        let found = schema::find(&wire, config, &at)?;
+        let location = location(config);
+        let transport = Transport::new(config, nodes)?;
+        let max_message = check_server(&transport, &location)?;
+        let found = schema::find_collection(&transport, config, &location)?;
         if let Some(found) = &found {
-            fits(found, which, mode, &at)?;
+            check_selector(found, selector, mode, &location)?;
         } else if mode == Mode::Read {
-            return Err(Error::Empty { at });
+            return Err(Error::Empty { location });
         }
         Ok(Self {
-            wire,
+            transport,
             config: config.clone(),
-            at,
-            largest,
-            room: AtomicUsize::new(write::MESSAGE),
+            location,
+            max_message,
+            target_bytes: AtomicUsize::new(write::TARGET_MESSAGE),
             collection: Mutex::new(found),
-            entered: Mutex::default(),
+            known_manuals: Mutex::default(),
         })
     }
 
-    /// The model whose pages are in the collection.
+    /// The model of the collection.
     pub(super) fn profile(&self) -> Option<Profile> {
         self.collection().map(|c| c.profile)
     }
 
-    /// URL and collection, for people.
-    pub(super) fn at(&self) -> &str {
-        &self.at
+    /// URL and collection, for messages.
+    pub(super) fn location(&self) -> &str {
+        &self.location
     }
 
-    /// Whether a node died since this was opened.
+    /// Whether a node was lost since the store was opened.
     pub(super) fn lost_node(&self) -> bool {
-        self.wire.lost_node()
+        self.transport.lost_node()
     }
 
-    /// How the collection is indexed, or will be, for people.
-    pub(super) fn describe(&self) -> String {
+    /// Describes the current or planned index, for messages.
+    pub(super) fn describe_index(&self) -> String {
         match self.collection() {
-            Some(there) => there.describe(),
-            None => schema::planned(&self.config),
+            Some(existing) => existing.describe_index(),
+            None => schema::describe_planned_index(&self.config),
         }
     }
 
     fn collection(&self) -> Option<Collection> {
-        locked(&self.collection).clone()
+        lock(&self.collection).clone()
     }
 
-    fn prepared(&self) -> Result<Collection, Error> {
+    /// The collection, or [`Error::Empty`].
+    fn require_collection(&self) -> Result<Collection, Error> {
         self.collection().ok_or_else(|| Error::Empty {
-            at: self.at.clone(),
+            location: self.location.clone(),
         })
     }
 
     /// Calls a method of the gRPC service.
     fn call<R: Message + Default>(&self, method: &str, request: &impl Message) -> Result<R, Error> {
-        self.wire
+        self.transport
             .call(method, request)
-            .map_err(|failure| failure.of(&self.at))
+            .map_err(|failure| failure.into_error(&self.location))
     }
 
-    /// Query parameters that every request for one object takes.
+    /// URL parameters of every request for one object.
     fn parameters(&self) -> String {
         let tenant = &self.config.tenant;
         let mut all = Vec::new();
@@ -133,23 +134,23 @@ impl Weaviate {
     }
 }
 
-/// Takes the collections away.
+/// Deletes the collections.
 pub(super) fn discard(config: &Config) -> Result<(), Error> {
     let Address::Servers(nodes) = &config.url else {
         return Ok(());
     };
-    let wire = Wire::new(config, nodes)?;
+    let transport = Transport::new(config, nodes)?;
     for class in [config.collection.clone(), schema::manuals(config)] {
-        match wire.rest(&Method::DELETE, &format!("schema/{class}"), None) {
-            Ok(_) | Err(Failure::Missing(_)) => {}
-            Err(failure) => return Err(failure.of(&place(config))),
+        match transport.rest(&Method::DELETE, &format!("schema/{class}"), None) {
+            Ok(_) | Err(Failure::NotFound(_)) => {}
+            Err(failure) => return Err(failure.into_error(&location(config))),
         }
     }
     Ok(())
 }
 
-/// URL and collection, for people.
-pub(super) fn place(config: &Config) -> String {
+/// URL and collection, for messages.
+pub(super) fn location(config: &Config) -> String {
     let tenant = match config.tenant.as_str() {
         "" => String::new(),
         tenant => format!(" of tenant {tenant}"),
@@ -157,29 +158,29 @@ pub(super) fn place(config: &Config) -> String {
     format!("{} {}{tenant}", config.url, config.collection)
 }
 
-/// Whether the server is there, lets us in and is new enough; tells how large a message it takes.
-fn check(wire: &Wire, at: &str) -> Result<usize, Error> {
-    let meta = wire
+/// Checks that the server responds, accepts the key and is new enough; returns its maximum message size.
+fn check_server(transport: &Transport, location: &str) -> Result<usize, Error> {
+    let meta = transport
         .rest(&Method::GET, "meta", None)
         .map_err(|failure| match failure {
-            Failure::Missing(_) | Failure::Refused(_) => {
-                Error::open(at, "what answers there is no Weaviate")
+            Failure::NotFound(_) | Failure::Rejected(_) => {
+                Error::open(location, "the server is not Weaviate")
             }
-            other => other.of(at),
+            other => other.into_error(location),
         })?;
     let found = meta["version"]
         .as_str()
-        .ok_or_else(|| Error::open(at, "what answers there is no Weaviate"))?;
+        .ok_or_else(|| Error::open(location, "the server is not Weaviate"))?;
     if !is_new_enough(found) {
-        let (major, minor, patch) = LEAST[1];
+        let (major, minor, patch) = MIN_VERSIONS[1];
         return Err(Error::TooOld {
-            at: at.to_owned(),
+            location: location.to_owned(),
             found: found.to_owned(),
-            least: format!("{major}.{minor}.{patch}"),
+            minimum: format!("{major}.{minor}.{patch}"),
         });
     }
-    let largest = meta["grpcMaxMessageSize"].as_u64();
-    Ok(largest.map_or(LARGEST, |bytes| bytes as usize))
+    let max_message = meta["grpcMaxMessageSize"].as_u64();
+    Ok(max_message.map_or(DEFAULT_MAX_MESSAGE, |bytes| bytes as usize))
 }
 
 fn is_new_enough(version: &str) -> bool {
@@ -190,8 +191,8 @@ fn is_new_enough(version: &str) -> bool {
     let mut parts = version.trim_start_matches('v').split('.').map(number);
     let mut next = || parts.next().unwrap_or(0);
     let found: (u32, u32, u32) = (next(), next(), next());
-    let (_, newest_minor, _) = LEAST[1];
-    match LEAST
+    let (_, newest_minor, _) = MIN_VERSIONS[1];
+    match MIN_VERSIONS
         .iter()
         .find(|least| (least.0, least.1) == (found.0, found.1))
     {
@@ -200,24 +201,24 @@ fn is_new_enough(version: &str) -> bool {
     }
 }
 
-/// Whether a collection is the one asked for.
-fn fits(
+/// Checks that a collection is the selected one.
+fn check_selector(
     found: &Collection,
-    which: CollectionSelector<'_>,
+    selector: CollectionSelector<'_>,
     mode: Mode,
-    at: &str,
+    location: &str,
 ) -> Result<(), Error> {
     let Profile { id, model, .. } = &found.profile;
-    let at = at.to_owned();
-    match which {
+    let location = location.to_owned();
+    match selector {
         CollectionSelector::Last => Ok(()),
         CollectionSelector::Profile(wanted) if wanted.id == *id => Ok(()),
         CollectionSelector::Profile(wanted) if mode == Mode::Read => Err(Error::NoCollection {
-            at,
+            location,
             model: wanted.model.clone(),
         }),
         CollectionSelector::Profile(wanted) => Err(Error::Foreign {
-            at,
+            location,
             found: model.clone(),
             found_id: id.clone(),
             made: wanted.model.clone(),

@@ -1,25 +1,25 @@
-//! Pages and manuals as objects of the server, and back.
+//! Converts pages and manuals to Weaviate objects and back.
 
 use std::num::NonZeroUsize;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use serde_json::Value as JsonText;
+use serde_json::Value as JsonBody;
 
 use super::proto::{
     BatchObject, BatchProperties, Json, JsonValue, Kind, MULTI_FP32, Properties, SearchResult,
-    Struct, Vectors as WireVectors,
+    Struct, Vectors as VectorsMessage,
 };
-use super::schema::{DESCRIPTION, SAID, TEXT, VECTOR};
+use super::schema::{DESCRIPTION, DESCRIPTION_TEXT, TEXT, VECTOR};
 use crate::page::{ManualId, PageId};
 use crate::store::{ManualCard, StoredPage, VectorUpdate};
 use crate::vectors::{MultiVector, PageVectors, PatchMap};
 
-/// A property and its value; none where it has none.
+/// A property and its value, if any.
 type Property = (&'static str, Option<Json>);
 
-/// What a page that keeps its vectors changes.
-fn changing(page: &StoredPage) -> Vec<Property> {
+/// The properties that are written even if a page keeps its vectors.
+fn metadata_properties(page: &StoredPage) -> Vec<Property> {
     let text = |text: &Option<String>| text.clone().map(Json::Text);
     let mut all = vec![
         ("label", text(&page.label)),
@@ -30,28 +30,28 @@ fn changing(page: &StoredPage) -> Vec<Property> {
         ("content", Some(Json::Text(page.content.clone()))),
         ("thumbnail", blob(&page.thumbnail)),
     ];
-    // None is no change: a description comes later than its page.
+    // `None` changes nothing: a description is written after its page.
     if page.description.is_some() {
         all.push((DESCRIPTION, text(&page.description)));
-        all.push((SAID, text(&page.said())));
+        all.push((DESCRIPTION_TEXT, text(&page.description_text())));
     }
     all
 }
 
-/// Bytes as base64; none where there are none.
+/// Bytes as base64; `None` if empty.
 fn blob(bytes: &[u8]) -> Option<Json> {
     (!bytes.is_empty()).then(|| Json::Text(BASE64.encode(bytes)))
 }
 
-/// The body of a PATCH that leaves the vectors as they are; null takes a property away.
-pub(super) fn patch(page: &StoredPage, collection: &str, tenant: &str) -> JsonText {
+/// Body of a PATCH, which keeps the vectors; null removes a property.
+pub(super) fn patch(page: &StoredPage, collection: &str, tenant: &str) -> JsonBody {
     let json = |value: Option<Json>| match value {
-        Some(Json::Text(text)) => JsonText::String(text),
+        Some(Json::Text(text)) => JsonBody::String(text),
         Some(Json::Bool(yes)) => yes.into(),
         Some(Json::Number(number)) => number.into(),
-        Some(Json::Null(_)) | None => JsonText::Null,
+        Some(Json::Null(_)) | None => JsonBody::Null,
     };
-    let properties: serde_json::Map<_, _> = changing(page)
+    let properties: serde_json::Map<_, _> = metadata_properties(page)
         .into_iter()
         .map(|(name, value)| (name.to_owned(), json(value)))
         .collect();
@@ -65,7 +65,7 @@ pub(super) fn patch(page: &StoredPage, collection: &str, tenant: &str) -> JsonTe
 /// A page with its vectors.
 pub(super) fn page(page: &StoredPage, new: &PageVectors, model: &str) -> BatchObject {
     let number = |n: u32| Some(Json::Number(n.into()));
-    let mut properties = changing(page);
+    let mut properties = metadata_properties(page);
     properties.extend([
         ("manual", Some(Json::Text(page.id.manual.to_string()))),
         ("page_number", number(page.id.number)),
@@ -76,7 +76,7 @@ pub(super) fn page(page: &StoredPage, new: &PageVectors, model: &str) -> BatchOb
         ("model", Some(Json::Text(model.to_owned()))),
     ]);
     let mut object = object(page.id.uuid().to_string(), properties);
-    object.vectors = vec![wire_vectors(&new.vectors)];
+    object.vectors = vec![encode_vectors(&new.vectors)];
     object
 }
 
@@ -93,7 +93,7 @@ pub(super) fn manual(card: &ManualCard) -> BatchObject {
     object(manual_uuid(&card.id), properties)
 }
 
-/// The id of the record of a manual: that of a page 0, which no page has.
+/// UUID of a manual's record: that of page 0, which no page has.
 pub(super) fn manual_uuid(manual: &ManualId) -> String {
     PageId::new(manual, 0).uuid().to_string()
 }
@@ -112,21 +112,21 @@ fn object(uuid: String, properties: Vec<Property>) -> BatchObject {
     }
 }
 
-/// A multi-vector on the wire: u16 little-endian width, then the rows, f32 little-endian, row-major
+/// Encodes a multi-vector: u16 little-endian width, then the rows, f32 little-endian, row-major
 /// (`usecases/byteops/byteops.go`).
-pub(super) fn wire_vectors(vectors: &MultiVector) -> WireVectors {
+pub(super) fn encode_vectors(vectors: &MultiVector) -> VectorsMessage {
     let mut bytes = Vec::with_capacity(2 + size_of_val(vectors.as_slice()));
     bytes.extend((vectors.dim() as u16).to_le_bytes());
     bytes.extend(vectors.as_slice().iter().flat_map(|v| v.to_le_bytes()));
-    WireVectors {
+    VectorsMessage {
         name: VECTOR.to_owned(),
         vector_bytes: bytes,
         kind: MULTI_FP32,
     }
 }
 
-/// The rows of an answer.
-fn rows(result: &SearchResult) -> Result<MultiVector, String> {
+/// Decodes the multi-vector of a result.
+fn parse_rows(result: &SearchResult) -> Result<MultiVector, String> {
     let sent = result
         .metadata
         .iter()
@@ -138,7 +138,7 @@ fn rows(result: &SearchResult) -> Result<MultiVector, String> {
         NonZeroUsize::new(u16::from_le_bytes(*width).into()).ok_or("its vectors have no width")?;
     let (floats, rest) = floats.as_chunks();
     if !rest.is_empty() {
-        return Err("its vectors are cut off".to_owned());
+        return Err("its vectors are incomplete".to_owned());
     }
     let rows = floats
         .iter()
@@ -147,11 +147,11 @@ fn rows(result: &SearchResult) -> Result<MultiVector, String> {
     MultiVector::new(rows, dim).map_err(|cause| cause.to_string())
 }
 
-/// The properties of an answer.
+/// The properties of a result.
 pub(super) struct Fields<'a>(Option<&'a Properties>);
 
 impl<'a> Fields<'a> {
-    pub(super) fn of(result: &'a SearchResult) -> Self {
+    pub(super) fn new(result: &'a SearchResult) -> Self {
         let properties = result.properties.as_ref();
         Self(properties.and_then(|p| p.non_ref_props.as_ref()))
     }
@@ -186,7 +186,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Which page the answer is about.
+    /// The id of the page.
     pub(super) fn id(&self) -> Option<PageId> {
         let manual = ManualId::from(self.text("manual")?);
         Some(PageId {
@@ -207,10 +207,10 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Everything that was stored of a page, checked anew.
-pub(super) fn stored(result: &SearchResult, id: PageId) -> Result<StoredPage, String> {
-    let fields = Fields::of(result);
-    let vectors = rows(result)?;
+/// Decodes and validates a complete page.
+pub(super) fn parse_page(result: &SearchResult, id: PageId) -> Result<StoredPage, String> {
+    let fields = Fields::new(result);
+    let vectors = parse_rows(result)?;
     let side = |name| {
         let side = u16::try_from(fields.int(name).unwrap_or_default());
         side.map_err(|_| "its grid is too large".to_owned())
@@ -221,13 +221,13 @@ pub(super) fn stored(result: &SearchResult, id: PageId) -> Result<StoredPage, St
         .map_err(|cause| cause.to_string())?;
     Ok(StoredPage {
         vectors: VectorUpdate::Replace(PageVectors { vectors, patches }),
-        ..record(result, id)
+        ..parse_record(result, id)
     })
 }
 
-/// What was stored of a page beside its vectors.
-pub(super) fn record(result: &SearchResult, id: PageId) -> StoredPage {
-    let fields = Fields::of(result);
+/// Decodes a page without its vectors.
+pub(super) fn parse_record(result: &SearchResult, id: PageId) -> StoredPage {
+    let fields = Fields::new(result);
     StoredPage {
         id,
         origin: fields.text("origin").unwrap_or_default(),
@@ -249,7 +249,7 @@ mod tests {
     use super::super::proto::{MetadataResult, PropertiesResult, Value};
     use super::*;
 
-    /// The answer of a server about a page of two vectors.
+    /// A search result: a page of two vectors.
     fn answer(columns: i64, cells: &[u8]) -> SearchResult {
         let two = NonZeroUsize::new(2).unwrap();
         let vectors = MultiVector::new(vec![1.0, 0.0, 0.0, 1.0], two).unwrap();
@@ -266,16 +266,16 @@ mod tests {
                 }),
             }),
             metadata: Some(MetadataResult {
-                vectors: vec![wire_vectors(&vectors)],
+                vectors: vec![encode_vectors(&vectors)],
                 ..MetadataResult::default()
             }),
         }
     }
 
     #[test]
-    fn a_patch_map_that_does_not_fit_is_refused() {
+    fn invalid_patch_maps_are_rejected() {
         let id = PageId::new(&ManualId::new("pump.pdf"), 1);
-        assert!(stored(&answer(2, &[0, 0, 1, 0]), id.clone()).is_ok());
+        assert!(parse_page(&answer(2, &[0, 0, 1, 0]), id.clone()).is_ok());
         for (columns, cells, why) in [
             (
                 2,
@@ -287,7 +287,7 @@ mod tests {
             (0, &[0xff; 4], "a grid of 0 x 1 has no cells"),
             (65_538, &[0, 0, 1, 0], "its grid is too large"),
         ] {
-            let refused = stored(&answer(columns, cells), id.clone());
+            let refused = parse_page(&answer(columns, cells), id.clone());
             assert_eq!(refused, Err(why.to_owned()));
         }
     }

@@ -1,11 +1,11 @@
-//! The messages we exchange with Weaviate, by hand: those fields of `grpc/proto/v1/*.proto` (v1.39.3) that we use.
-//! Field numbers never change, so newer servers understand them too.
+//! Protobuf messages of Weaviate's gRPC API, hand-written: the used fields of `grpc/proto/v1/*.proto` (v1.39.3). Field
+//! numbers never change, so newer servers accept them.
 
 use std::collections::BTreeMap;
 
 use prost::{Message, Oneof};
 
-/// `ConsistencyLevel`: most of the nodes that hold a page must have it.
+/// `ConsistencyLevel`: a majority of the replicas of a page.
 pub(super) const QUORUM: i32 = 2;
 /// `Vectors.VectorType`: u16 little-endian width, then all rows, f32 little-endian.
 pub(super) const MULTI_FP32: i32 = 2;

@@ -1,52 +1,52 @@
-//! Finds pages. The server ranks; we ask for more than is wanted and cut, since its index drops some on the way.
+//! Weaviate search: approximate MaxSim and BM25. More candidates than `k` are requested, since the index misses some.
 
-use super::object::{Fields, wire_vectors};
+use super::object::{Fields, encode_vectors};
 use super::proto::{
     AggregateReply, AggregateRequest, Bm25, Filters, MetadataRequest, NearVector,
     PropertiesRequest, SearchReply, SearchRequest, SearchResult, Targets,
 };
-use super::schema::{DESCRIPTION, SAID, TEXT, VECTOR};
+use super::schema::{DESCRIPTION, DESCRIPTION_TEXT, TEXT, VECTOR};
 use super::{Weaviate, filter};
 use crate::store::{
-    Catalogue, Error, Hit, Lookup, Scope, TextField, TopK, VectorUpdate, query_terms, same_width,
+    Catalogue, Error, Hit, Lookup, Scope, TextField, TopK, VectorUpdate, check_width, query_terms,
 };
 use crate::vectors::{MultiVector, max_sim};
 
-/// At least so many candidates: many vectors of one page crowd the others out of a short list. Without a filter the
-/// server looks at ten times as many anyway.
-const FEWEST: usize = 50;
-/// With a filter half of the matching pages are asked for, at most so many. MUVERA with a filter over 200 pages finds
-/// 0.36 of the best ten with 10 candidates, all of them with 200, and it rescores twice as many as it is asked for.
-const MOST: usize = 400;
-/// The most that a server returns at once (`QUERY_MAXIMUM_RESULTS`).
-pub(super) const AT_ONCE: usize = 10_000;
+/// Minimum number of candidates: many vectors of one page crowd others out of a short list. Without a filter the server
+/// itself oversamples ten times.
+const MIN_CANDIDATES: usize = 50;
+/// Maximum number of candidates with a filter, where half of the matching pages are requested. MUVERA with a filter over
+/// 200 pages has recall@10 0.36 with 10 candidates and 1 with 200, and it rescores twice as many as requested.
+const MAX_CANDIDATES: usize = 400;
+/// Maximum results of one request (`QUERY_MAXIMUM_RESULTS`).
+pub(super) const MAX_RESULTS: usize = 10_000;
 
 impl Lookup for Weaviate {
     fn visual(&self, query: &MultiVector, scope: &Scope, top_k: TopK) -> Result<Vec<Hit>, Error> {
-        let collection = self.prepared()?;
-        same_width(collection.profile.dim, query)?;
+        let collection = self.require_collection()?;
+        check_width(collection.profile.dim, query)?;
         if top_k.exact {
             return self.exact(query, scope, top_k);
         }
-        // An empty MUVERA collection must not be asked: its encoder would take the width of the query for ever.
-        let pages = self.within(scope)?;
+        // An empty MUVERA collection must not be searched: its encoder would be fixed to the width of the query.
+        let pages = self.count_in_scope(scope)?;
         if pages == 0 {
             return Ok(Vec::new());
         }
-        let narrow = filter::of(scope).is_some() || top_k.per_manual.is_some();
-        let candidates = match narrow {
-            true => pages.div_ceil(2).clamp(FEWEST, MOST),
-            false => FEWEST,
+        let is_filtered = filter::scope(scope).is_some() || top_k.per_manual.is_some();
+        let candidates = match is_filtered {
+            true => pages.div_ceil(2).clamp(MIN_CANDIDATES, MAX_CANDIDATES),
+            false => MIN_CANDIDATES,
         };
-        let candidates = candidates.max(top_k.k).min(AT_ONCE);
+        let candidates = candidates.max(top_k.k).min(MAX_RESULTS);
         let request = SearchRequest {
             near_vector: Some(NearVector {
                 targets: Some(Targets {
                     target_vectors: vec![VECTOR.to_owned()],
                 }),
-                vectors: vec![wire_vectors(query)],
+                vectors: vec![encode_vectors(query)],
             }),
-            ..self.hits(scope, candidates)
+            ..self.hits_request(scope, candidates)
         };
         let reply: SearchReply = self.call("Search", &request)?;
         // The distance is the sum of the best dot products, negated.
@@ -55,30 +55,30 @@ impl Lookup for Weaviate {
 
     fn text(
         &self,
-        of: TextField,
-        question: &str,
+        field: TextField,
+        query: &str,
         scope: &Scope,
         top_k: TopK,
     ) -> Result<Vec<Hit>, Error> {
-        let collection = self.prepared()?;
-        let terms = query_terms::terms(question);
-        let property = match of {
+        let collection = self.require_collection()?;
+        let terms = query_terms::terms(query);
+        let property = match field {
             TextField::TextLayer => TEXT,
-            TextField::Description if collection.described => SAID,
+            TextField::Description if collection.has_description_text => DESCRIPTION_TEXT,
             TextField::Description => return Ok(Vec::new()),
         };
         if terms.is_empty() || scope.pages.is_empty() {
             return Ok(Vec::new());
         }
-        let candidates = (top_k.k + FEWEST)
-            .max(top_k.per_manual.map_or(0, |_| MOST))
-            .min(AT_ONCE);
+        let candidates = (top_k.k + MIN_CANDIDATES)
+            .max(top_k.per_manual.map_or(0, |_| MAX_CANDIDATES))
+            .min(MAX_RESULTS);
         let request = SearchRequest {
             bm25: Some(Bm25 {
                 query: terms.join(" "),
                 properties: vec![property.to_owned()],
             }),
-            ..self.hits(scope, candidates)
+            ..self.hits_request(scope, candidates)
         };
         let reply: SearchReply = self.call("Search", &request)?;
         Ok(ranked(&reply.results, top_k, |m| m.score))
@@ -86,7 +86,7 @@ impl Lookup for Weaviate {
 }
 
 impl Weaviate {
-    /// How many pages a filter lets through.
+    /// Number of pages that match a filter.
     pub(super) fn count(&self, filters: Filters) -> Result<usize, Error> {
         let request = AggregateRequest {
             collection: self.config.collection.clone(),
@@ -100,15 +100,15 @@ impl Weaviate {
         Ok(count.unwrap_or(0).try_into().unwrap_or(0))
     }
 
-    fn within(&self, scope: &Scope) -> Result<usize, Error> {
+    fn count_in_scope(&self, scope: &Scope) -> Result<usize, Error> {
         if scope.pages.is_empty() {
             return Ok(0);
         }
-        self.count(filter::of(scope).unwrap_or_else(filter::everything))
+        self.count(filter::scope(scope).unwrap_or_else(filter::all_pages))
     }
 
-    /// A search for pages with all that a hit tells of them.
-    fn hits(&self, scope: &Scope, limit: usize) -> SearchRequest {
+    /// A search request for the properties of a [`Hit`].
+    fn hits_request(&self, scope: &Scope, limit: usize) -> SearchRequest {
         let properties = [
             "manual",
             "page_number",
@@ -123,13 +123,13 @@ impl Weaviate {
                 score: true,
                 vectors: Vec::new(),
             }),
-            filters: filter::of(scope),
-            ..self.search(&properties, limit)
+            filters: filter::scope(scope),
+            ..self.search_request(&properties, limit)
         }
     }
 
-    /// A search for some properties of pages.
-    pub(super) fn search(&self, properties: &[&str], limit: usize) -> SearchRequest {
+    /// A search request for some properties of pages.
+    pub(super) fn search_request(&self, properties: &[&str], limit: usize) -> SearchRequest {
         SearchRequest {
             collection: self.config.collection.clone(),
             tenant: self.config.tenant.clone(),
@@ -142,14 +142,14 @@ impl Weaviate {
         }
     }
 
-    /// Compares every page here, with its vectors as the server keeps them: the truth that an index is measured by.
+    /// Exact search: fetches every page and scores its stored vectors locally; the ground truth for the recall of an index.
     fn exact(&self, query: &MultiVector, scope: &Scope, top_k: TopK) -> Result<Vec<Hit>, Error> {
         let mut hits = Vec::new();
         for page in self.scan(scope)? {
             let page = page?;
-            if let VectorUpdate::Replace(seen) = &page.vectors {
+            if let VectorUpdate::Replace(stored) = &page.vectors {
                 hits.push(Hit {
-                    score: max_sim(query, &seen.vectors),
+                    score: max_sim(query, &stored.vectors),
                     id: page.id,
                     label: page.label,
                     section: page.section,
@@ -158,18 +158,18 @@ impl Weaviate {
                 });
             }
         }
-        Ok(best(hits, top_k))
+        Ok(top(hits, top_k))
     }
 }
 
-/// The hits of an answer, best first, equal ones in order of manual and page.
+/// The hits of a reply, best first, equal ones in order of manual and page.
 fn ranked(
     results: &[SearchResult],
     top_k: TopK,
     score: impl Fn(&super::proto::MetadataResult) -> f32,
 ) -> Vec<Hit> {
     let hit = |result: &SearchResult| {
-        let fields = Fields::of(result);
+        let fields = Fields::new(result);
         Some(Hit {
             id: fields.id()?,
             score: result.metadata.as_ref().map(&score)?,
@@ -179,10 +179,10 @@ fn ranked(
             description: fields.text(DESCRIPTION),
         })
     };
-    best(results.iter().filter_map(hit).collect(), top_k)
+    top(results.iter().filter_map(hit).collect(), top_k)
 }
 
-fn best(mut hits: Vec<Hit>, top_k: TopK) -> Vec<Hit> {
+fn top(mut hits: Vec<Hit>, top_k: TopK) -> Vec<Hit> {
     hits.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.id.cmp(&b.id)));
     top_k.select(hits, |hit| hit.id.manual.clone())
 }

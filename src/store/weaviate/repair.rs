@@ -1,13 +1,13 @@
-//! Puts back what a server's index has lost.
+//! Index repair: indexes pages again that the server's vector index has lost.
 //!
 //! A server that is killed keeps every page it acknowledged, but not every entry of its vector index: of 40 pages in two
 //! calls, 1.39.3 found 20 by MUVERA and 39 by a raw index after `kill -9`, also when the kill came a minute later. It
-//! does not repair this, and the same page sent again changes nothing, since equal vectors are not indexed anew. So a
-//! missing page goes in with one row doubled, which moves no score, and then as it was.
+//! does not repair this, and sending the same page again changes nothing, since equal vectors are not indexed again. So a
+//! missing page is written with one row doubled, which changes no score, and then in its original form.
 
 use std::collections::HashSet;
 
-use super::object::{Fields, wire_vectors};
+use super::object::{Fields, encode_vectors};
 use super::proto::{NearVector, SearchReply, SearchRequest, SearchResult, Targets};
 use super::schema::VECTOR;
 use super::{Weaviate, filter};
@@ -15,12 +15,12 @@ use crate::page::ManualId;
 use crate::store::{Error, Index, ManualCard, ServerIndex, StoredPage, VectorUpdate, Writer};
 use crate::vectors::{MultiVector, PageVectors};
 
-/// Pages that are looked at, and sent again, at once.
-const SHARE: usize = 16;
-/// Pages whose encodings are looked at in one search: the server compares all of them with the query.
-const AMONG: usize = 256;
-/// A page is not missing when it is among so many nearest ones of its own last row.
-const NEAR: usize = 50;
+/// Pages that are checked, and written again, per call.
+const PAGES_PER_FETCH: usize = 16;
+/// Pages whose MUVERA encodings are checked by one search: the server compares all of them with the query.
+const PAGES_PER_SEARCH: usize = 256;
+/// A page is indexed if it is among this many nearest neighbours of its own last row.
+const NEIGHBOURS: usize = 50;
 
 impl ServerIndex for Weaviate {
     fn repair(&self, manuals: &[ManualCard]) -> Result<u64, Error> {
@@ -29,16 +29,16 @@ impl ServerIndex for Weaviate {
         };
         let mut repaired = 0;
         for card in manuals {
-            let found = self.listed(&filter::manual(&card.id), &["page_number"])?;
-            let number = |result: &SearchResult| Fields::of(result).int("page_number");
+            let found = self.list_pages(&filter::manual(&card.id), &["page_number"])?;
+            let number = |result: &SearchResult| Fields::new(result).int("page_number");
             let numbers: Vec<u32> = found.iter().filter_map(number).collect();
-            for numbers in numbers.chunks(AMONG) {
+            for numbers in numbers.chunks(PAGES_PER_SEARCH) {
                 let missing = match collection.index {
-                    Index::Muvera => self.missing_at_once(&card.id, numbers)?,
-                    Index::Raw => self.missing_one_by_one(&card.id, numbers)?,
+                    Index::Muvera => self.missing_from_muvera(&card.id, numbers)?,
+                    Index::Raw => self.missing_from_raw(&card.id, numbers)?,
                 };
-                for share in missing.chunks(SHARE) {
-                    self.put_back(&card.id, share)?;
+                for fetch_pages in missing.chunks(PAGES_PER_FETCH) {
+                    self.reindex(&card.id, fetch_pages)?;
                 }
                 repaired += missing.len() as u64;
             }
@@ -48,13 +48,16 @@ impl ServerIndex for Weaviate {
 }
 
 impl Weaviate {
-    /// A search among certain pages goes through the encodings of all of them: what is not found has none.
-    fn missing_at_once(&self, manual: &ManualId, numbers: &[u32]) -> Result<Vec<u32>, Error> {
+    /// Finds pages missing from a MUVERA index: a filtered search scans the encodings of all its pages, so a page that is not
+    /// found has none.
+    fn missing_from_muvera(&self, manual: &ManualId, numbers: &[u32]) -> Result<Vec<u32>, Error> {
         let Some(first) = numbers.first() else {
             return Ok(Vec::new());
         };
-        let Some(VectorUpdate::Replace(any)) =
-            self.read(manual, &[*first])?.pop().map(|page| page.vectors)
+        let Some(VectorUpdate::Replace(any)) = self
+            .read_pages(manual, &[*first])?
+            .pop()
+            .map(|page| page.vectors)
         else {
             return Ok(Vec::new());
         };
@@ -62,10 +65,10 @@ impl Weaviate {
         let range = filter::between(*first, last);
         let request = SearchRequest {
             filters: Some(filter::and(filter::manual(manual), range)),
-            ..self.near(&any.vectors.last_rows(1), numbers.len())
+            ..self.nearest_request(&any.vectors.last_rows(1), numbers.len())
         };
         let reply: SearchReply = self.call("Search", &request)?;
-        let number = |result: &SearchResult| Fields::of(result).int("page_number");
+        let number = |result: &SearchResult| Fields::new(result).int("page_number");
         let found: HashSet<u32> = reply.results.iter().filter_map(number).collect();
         Ok(numbers
             .iter()
@@ -74,20 +77,21 @@ impl Weaviate {
             .collect())
     }
 
-    /// With a filter a raw index compares the pages themselves. Without one, its graph finds a page by its own last row,
-    /// which goes in last; pages with many doubles may be taken for missing, which does no harm.
-    fn missing_one_by_one(&self, manual: &ManualId, numbers: &[u32]) -> Result<Vec<u32>, Error> {
+    /// Finds pages missing from a raw index. A filtered search would compare the stored pages; an unfiltered one uses the
+    /// graph, which finds a page by its own last row, the last one inserted. Pages with many duplicates may be reported as
+    /// missing, which is harmless.
+    fn missing_from_raw(&self, manual: &ManualId, numbers: &[u32]) -> Result<Vec<u32>, Error> {
         let mut missing = Vec::new();
-        for share in numbers.chunks(SHARE) {
-            for page in self.read(manual, share)? {
-                let VectorUpdate::Replace(seen) = &page.vectors else {
+        for fetch_pages in numbers.chunks(PAGES_PER_FETCH) {
+            for page in self.read_pages(manual, fetch_pages)? {
+                let VectorUpdate::Replace(stored) = &page.vectors else {
                     continue;
                 };
-                let request = self.near(&seen.vectors.last_rows(1), NEAR);
+                let request = self.nearest_request(&stored.vectors.last_rows(1), NEIGHBOURS);
                 let reply: SearchReply = self.call("Search", &request)?;
-                let is_it =
-                    |result: &SearchResult| Fields::of(result).id().as_ref() == Some(&page.id);
-                if !reply.results.iter().any(is_it) {
+                let is_page =
+                    |result: &SearchResult| Fields::new(result).id().as_ref() == Some(&page.id);
+                if !reply.results.iter().any(is_page) {
                     missing.push(page.id.number);
                 }
             }
@@ -95,36 +99,36 @@ impl Weaviate {
         Ok(missing)
     }
 
-    fn near(&self, query: &MultiVector, limit: usize) -> SearchRequest {
+    fn nearest_request(&self, query: &MultiVector, limit: usize) -> SearchRequest {
         SearchRequest {
             near_vector: Some(NearVector {
                 targets: Some(Targets {
                     target_vectors: vec![VECTOR.to_owned()],
                 }),
-                vectors: vec![wire_vectors(query)],
+                vectors: vec![encode_vectors(query)],
             }),
-            ..self.search(&["manual", "page_number"], limit)
+            ..self.search_request(&["manual", "page_number"], limit)
         }
     }
 
-    fn put_back(&self, manual: &ManualId, numbers: &[u32]) -> Result<(), Error> {
-        let pages = self.read(manual, numbers)?;
-        let detours: Vec<StoredPage> = pages.iter().cloned().map(detour).collect();
-        for pages in [detours, pages] {
-            for (id, verdict) in self.upsert(&pages)? {
-                verdict.map_err(|why| Error::failed(&self.at, &format!("{id}: {why}")))?;
+    fn reindex(&self, manual: &ManualId, numbers: &[u32]) -> Result<(), Error> {
+        let pages = self.read_pages(manual, numbers)?;
+        let doubled: Vec<StoredPage> = pages.iter().cloned().map(with_doubled_row).collect();
+        for pages in [doubled, pages] {
+            for (id, outcome) in self.upsert(&pages)? {
+                outcome.map_err(|why| Error::failed(&self.location, &format!("{id}: {why}")))?;
             }
         }
         Ok(())
     }
 
-    fn read(&self, manual: &ManualId, numbers: &[u32]) -> Result<Vec<StoredPage>, Error> {
-        self.share(manual, numbers)?.into_iter().collect()
+    fn read_pages(&self, manual: &ManualId, numbers: &[u32]) -> Result<Vec<StoredPage>, Error> {
+        self.fetch_pages(manual, numbers)?.into_iter().collect()
     }
 }
 
-/// The same page with its last row twice. Should the way end here, its origin tells that it must be made again.
-fn detour(page: StoredPage) -> StoredPage {
+/// The page with its last row doubled. If the repair is interrupted here, its empty origin makes the next run embed it again.
+fn with_doubled_row(page: StoredPage) -> StoredPage {
     let VectorUpdate::Replace(PageVectors { vectors, patches }) = &page.vectors else {
         return page;
     };

@@ -1,25 +1,25 @@
-//! The two collections: pages with their vectors, manuals without. How they are made, and what a present one must be.
+//! Weaviate schema: creates the collections of pages and manuals, and checks existing ones.
 
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::transport::{Failure, Wire};
-use crate::store::config::name;
+use super::transport::{Failure, Transport};
+use crate::store::config::serialized_name;
 use crate::store::{Config, Error, Index, Quantiser};
 use crate::vectors::Profile;
 
-/// The named vector of a page; the name that Weaviate's own recipe for ColQwen uses.
+/// Named vector of a page; the name is that of Weaviate's own ColQwen recipe.
 pub(super) const VECTOR: &str = "colqwen";
-/// The property that BM25 looks at.
+/// Property of the text layer, searched by BM25.
 pub(super) const TEXT: &str = "text";
 
-/// The property for what a describing run left at a page, JSON, and that for its words, which BM25 looks at.
+/// Properties of a page's annotation (JSON) and of its text, which BM25 searches.
 pub(super) const DESCRIPTION: &str = "description";
-pub(super) const SAID: &str = "said";
+pub(super) const DESCRIPTION_TEXT: &str = "said";
 
-/// The properties of a page: name and type. `patches` and `thumbnail` are base64 and not of type `blob`: for that type the
-/// server puts every letter through a regular expression, a third of its work on a page with MUVERA.
+/// The properties of a page: name and type. `places` and `thumbnail` are base64 and not of type `blob`: for that type the
+/// server matches a regular expression against every character, a third of its work on a page with MUVERA.
 const PAGE: [(&str, &str); 16] = [
     ("manual", "text"),
     ("page_number", "int"),
@@ -27,7 +27,7 @@ const PAGE: [(&str, &str); 16] = [
     ("section", "text"),
     (TEXT, "text"),
     (DESCRIPTION, "text"),
-    (SAID, "text"),
+    (DESCRIPTION_TEXT, "text"),
     ("blank", "boolean"),
     ("rows", "int"),
     ("origin", "text"),
@@ -46,108 +46,126 @@ const MANUAL: [(&str, &str); 5] = [
     ("render", "text"),
     ("pages", "int"),
 ];
-/// Those that searches narrow by.
+/// Properties used in filters.
 const FILTERABLE: [&str; 5] = ["manual", "page_number", "section", "blank", "name"];
 
-/// What a collection of pages is; kept as JSON in its description, since Weaviate has no better place.
+/// Metadata of a page collection, stored as JSON in its description, since Weaviate has no other field for it.
 #[derive(Serialize, Deserialize)]
-struct Note {
+struct CollectionInfo {
     about: String,
     profile: Profile,
 }
 
-/// A collection that is there.
+/// An existing collection.
 #[derive(Clone, Debug)]
 pub(super) struct Collection {
     pub(super) profile: Profile,
     pub(super) index: Index,
     quantiser: Quantiser,
-    /// Whether several nodes hold each page.
+    /// Whether the replication factor is above 1.
     pub(super) replicated: bool,
-    /// Whether it has a place for the words of descriptions; one that an earlier version made has none until it is
-    /// written to.
-    pub(super) described: bool,
+    /// Whether it has the property of description text; one created by an earlier version lacks it until the first write.
+    pub(super) has_description_text: bool,
 }
 
 impl Collection {
-    /// How it is indexed, for people.
-    pub(super) fn describe(&self) -> String {
-        described(self.index, self.quantiser)
+    /// Describes the index, for messages.
+    pub(super) fn describe_index(&self) -> String {
+        index_summary(self.index, self.quantiser)
     }
 }
 
-/// How a collection that is not there yet will be indexed, for people.
-pub(super) fn planned(config: &Config) -> String {
-    let how = described(config.index(), config.quantiser.unwrap_or(Quantiser::None));
+/// Describes the index of a collection that does not exist yet, for messages.
+pub(super) fn describe_planned_index(config: &Config) -> String {
+    let how = index_summary(config.index(), config.quantiser.unwrap_or(Quantiser::None));
     let why = match config.index {
         Some(_) => String::new(),
         None => format!(" (store.expected_pages = {})", config.expected_pages),
     };
-    format!("{how}{why}, new; the index stands for ever, `store.index` chooses another")
+    format!("{how}{why}, new; the index cannot be changed later, `store.index` chooses another")
 }
 
-fn described(index: Index, quantiser: Quantiser) -> String {
-    format!("{} index, quantiser {}", name(index), name(quantiser))
+fn index_summary(index: Index, quantiser: Quantiser) -> String {
+    format!(
+        "{} index, quantiser {}",
+        serialized_name(index),
+        serialized_name(quantiser)
+    )
 }
 
-/// The name of the collection of manuals beside that of pages.
+/// Name of the collection of manuals.
 pub(super) fn manuals(config: &Config) -> String {
     format!("{}Manual", config.collection)
 }
 
-/// Looks a collection of pages up; none when it is not there.
-pub(super) fn find(wire: &Wire, config: &Config, at: &str) -> Result<Option<Collection>, Error> {
-    let class = match wire.rest(&Method::GET, &format!("schema/{}", config.collection), None) {
+/// Finds and checks the page collection; `None` if it does not exist.
+pub(super) fn find_collection(
+    transport: &Transport,
+    config: &Config,
+    location: &str,
+) -> Result<Option<Collection>, Error> {
+    let class = match transport.rest(&Method::GET, &format!("schema/{}", config.collection), None) {
         Ok(class) => class,
-        Err(Failure::Missing(_)) => return Ok(None),
-        Err(failure) => return Err(failure.of(at)),
+        Err(Failure::NotFound(_)) => return Ok(None),
+        Err(failure) => return Err(failure.into_error(location)),
     };
-    compare(config, &class, at)?;
-    let note: Note = class["description"]
+    check_settings(config, &class, location)?;
+    let info: CollectionInfo = class["description"]
         .as_str()
         .and_then(|text| serde_json::from_str(text).ok())
         .ok_or_else(|| {
             Error::open(
-                at,
-                "another program made this collection; `store.collection` names another one",
+                location,
+                "the collection was created by another program; choose another one with `store.collection`",
             )
         })?;
     Ok(Some(Collection {
-        profile: note.profile,
+        profile: info.profile,
         index: index(&class),
         quantiser: quantiser(&class),
         replicated: class["replicationConfig"]["factor"].as_u64() > Some(1),
-        described: has_words(&class),
+        has_description_text: has_description_text(&class),
     }))
 }
 
-/// Makes both collections, where they are not there, and the tenant.
-pub(super) fn make(wire: &Wire, config: &Config, profile: &Profile, at: &str) -> Result<(), Error> {
+/// Creates both collections and the tenant if they do not exist.
+pub(super) fn create_collections(
+    transport: &Transport,
+    config: &Config,
+    profile: &Profile,
+    location: &str,
+) -> Result<(), Error> {
     for class in [manuals_class(config), pages_class(config, profile)] {
         let path = format!("schema/{}", class["class"].as_str().unwrap_or_default());
-        match wire.rest(&Method::GET, &path, None) {
-            Ok(there) => {
-                if there["class"] == config.collection.as_str() && !has_words(&there) {
-                    let property = &properties(&[(SAID, "text")])[0];
-                    create(wire, &format!("{path}/properties"), property).map_err(|e| e.of(at))?;
+        match transport.rest(&Method::GET, &path, None) {
+            Ok(existing) => {
+                if existing["class"] == config.collection.as_str()
+                    && !has_description_text(&existing)
+                {
+                    let property = &properties(&[(DESCRIPTION_TEXT, "text")])[0];
+                    create(transport, &format!("{path}/properties"), property)
+                        .map_err(|e| e.into_error(location))?;
                 }
-                has_properties(&there, &class, at)?;
+                check_properties(&existing, &class, location)?;
             }
-            Err(Failure::Missing(_)) => create(wire, "schema", &class).map_err(|e| e.of(at))?,
-            Err(failure) => return Err(failure.of(at)),
+            Err(Failure::NotFound(_)) => {
+                create(transport, "schema", &class).map_err(|e| e.into_error(location))?
+            }
+            Err(failure) => return Err(failure.into_error(location)),
         }
         if !config.tenant.is_empty() {
             let tenants = json!([{"name": config.tenant}]);
-            create(wire, &format!("{path}/tenants"), &tenants).map_err(|e| e.of(at))?;
+            create(transport, &format!("{path}/tenants"), &tenants)
+                .map_err(|e| e.into_error(location))?;
         }
     }
     Ok(())
 }
 
-/// Another run may have made it a moment ago: that is as good.
-fn create(wire: &Wire, path: &str, body: &Value) -> Result<(), Failure> {
-    match wire.rest(&Method::POST, path, Some(body)) {
-        Err(Failure::Refused(why)) if why.contains("already exists") => Ok(()),
+/// Posts to the schema API; an object that a concurrent run has created is not an error.
+fn create(transport: &Transport, path: &str, body: &Value) -> Result<(), Failure> {
+    match transport.rest(&Method::POST, path, Some(body)) {
+        Err(Failure::Rejected(why)) if why.contains("already exists") => Ok(()),
         done => done.map(drop),
     }
 }
@@ -157,12 +175,12 @@ fn properties(all: &[(&str, &str)]) -> Value {
         let mut property = json!({"name": name, "dataType": [kind]});
         property["indexFilterable"] = FILTERABLE.contains(&name).into();
         if kind == "text" {
-            let is_prose = name == TEXT || name == SAID;
+            let is_prose = name == TEXT || name == DESCRIPTION_TEXT;
             property["tokenization"] = if is_prose { "word" } else { "field" }.into();
             property["indexSearchable"] = is_prose.into();
         }
-        if name == TEXT || name == SAID {
-            // As SQLite does it: `ölstand` and `olstand` are one word.
+        if name == TEXT || name == DESCRIPTION_TEXT {
+            // As in SQLite: `ölstand` and `olstand` are the same term.
             property["textAnalyzer"] = json!({"asciiFold": true});
         }
         if name == "page_number" {
@@ -173,7 +191,8 @@ fn properties(all: &[(&str, &str)]) -> Value {
     all.iter().map(property).collect()
 }
 
-/// What both collections share. Stop words are dropped from questions by us, so that a lone one still finds something.
+/// The common part of both classes. Stop words are removed from queries by `query_terms`, so the server has none: a query of
+/// stop words only still finds pages.
 fn class(config: &Config, name: &str, all: &[(&str, &str)]) -> Value {
     let mut class = json!({
         "class": name,
@@ -199,12 +218,12 @@ fn manuals_class(config: &Config) -> Value {
 
 fn pages_class(config: &Config, profile: &Profile) -> Value {
     let mut class = class(config, &config.collection, &PAGE);
-    let note = Note {
+    let info = CollectionInfo {
         about: "Pages of PDF manuals, stored by `ingest`".to_owned(),
         profile: profile.clone(),
     };
-    class["description"] = json!(note).to_string().into();
-    // Scores are plain dot products whatever `distance` says; rows are of length 1, so `dot` tells the truth.
+    class["description"] = json!(info).to_string().into();
+    // Scores are dot products for any `distance`; rows have length 1, so `dot` is the accurate setting.
     let mut index = json!({
         "distance": "dot",
         "skipDefaultQuantization": true,
@@ -249,8 +268,8 @@ fn quantiser(class: &Value) -> Quantiser {
     }
 }
 
-/// Refuses a collection that is not as the settings say; what they leave open may be as it is.
-fn compare(config: &Config, class: &Value, at: &str) -> Result<(), Error> {
+/// Checks that a collection has the configured settings; unset ones accept any value.
+fn check_settings(config: &Config, class: &Value, location: &str) -> Result<(), Error> {
     let vectors = vector_index(class);
     let text = |value: &Value| {
         value
@@ -264,11 +283,15 @@ fn compare(config: &Config, class: &Value, at: &str) -> Result<(), Error> {
             text(&vectors["multivector"]["enabled"]),
             Some("true".to_owned()),
         ),
-        ("index", name(index(class)), config.index.map(name)),
+        (
+            "index",
+            serialized_name(index(class)),
+            config.index.map(serialized_name),
+        ),
         (
             "quantiser",
-            name(quantiser(class)),
-            config.quantiser.map(name),
+            serialized_name(quantiser(class)),
+            config.quantiser.map(serialized_name),
         ),
         (
             "replication",
@@ -291,22 +314,22 @@ fn compare(config: &Config, class: &Value, at: &str) -> Result<(), Error> {
         .find(|(_, found, wanted)| wanted.as_ref().is_some_and(|w| w != found));
     match differing {
         Some((what, found, Some(wanted))) => Err(Error::Differs {
-            at: at.to_owned(),
+            location: location.to_owned(),
             what: what.to_owned(),
             found,
             wanted,
         }),
-        _ => has_properties(class, &json!({"properties": properties(&PAGE)}), at),
+        _ => check_properties(class, &json!({"properties": properties(&PAGE)}), location),
     }
 }
 
-fn has_words(class: &Value) -> bool {
+fn has_description_text(class: &Value) -> bool {
     let mut properties = class["properties"].as_array().into_iter().flatten();
-    properties.any(|property| property["name"] == SAID)
+    properties.any(|property| property["name"] == DESCRIPTION_TEXT)
 }
 
-/// Refuses a class that lacks properties of another, but for the words of descriptions, or has them of another type.
-fn has_properties(found: &Value, wanted: &Value, at: &str) -> Result<(), Error> {
+/// Checks that a class has the properties of another with the same types; the description text is optional.
+fn check_properties(found: &Value, wanted: &Value, location: &str) -> Result<(), Error> {
     let list = |class: &Value| class["properties"].as_array().cloned().unwrap_or_default();
     let kind = |property: &Value| {
         property["dataType"][0]
@@ -317,13 +340,13 @@ fn has_properties(found: &Value, wanted: &Value, at: &str) -> Result<(), Error> 
     let found = list(found);
     for property in list(wanted)
         .iter()
-        .filter(|property| property["name"] != SAID)
+        .filter(|property| property["name"] != DESCRIPTION_TEXT)
     {
         let same = found.iter().find(|other| other["name"] == property["name"]);
         let (found, wanted) = (same.map_or("missing".to_owned(), kind), kind(property));
         if found != wanted {
             return Err(Error::Differs {
-                at: at.to_owned(),
+                location: location.to_owned(),
                 what: property["name"].as_str().unwrap_or_default().to_owned(),
                 found,
                 wanted,

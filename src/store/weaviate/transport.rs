@@ -1,8 +1,8 @@
-//! Talks to the server: protobuf over the Connect protocol, JSON over REST, both on the REST port.
+//! HTTP transport: protobuf over the Connect protocol and JSON over REST, both on the REST port, with retries.
 //!
-//! Connect (connectrpc.com/docs/protocol, unary): the body is the bare message, the answer too; a failure is another
-//! status than 200 and JSON. Whatever does not answer, or says that it cannot now, is asked again a few times: the next
-//! node first, then after a pause that grows and differs from run to run.
+//! Connect (connectrpc.com/docs/protocol, unary): the body is the bare message, as is the response; an error has
+//! a status other than 200 and a JSON body. Unavailable nodes and transient errors are retried: on the next node first, then
+//! after an exponential back-off with jitter.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -20,74 +20,78 @@ use crate::store::{Config, Error};
 
 /// The path of the gRPC service on the REST port, since 1.38.3.
 const CONNECT: &str = "v1/grpc-web/weaviate.v1.Weaviate";
-/// All nodes are asked so many times …
-const ROUNDS: u32 = 3;
-/// … with a pause before the second round that doubles from then on.
-const PAUSE: Duration = Duration::from_millis(250);
-/// A question is answered within this time, or the node hangs: a call right after another node was killed may.
-const READ_TIME: Duration = Duration::from_secs(30);
-/// A node that cannot be connected to within this time is away.
-const CONNECT_TIME: Duration = Duration::from_secs(5);
+/// Number of attempts on all nodes.
+const MAX_ATTEMPTS: u32 = 3;
+/// Pause before the second attempt; doubles for each further one.
+const INITIAL_BACKOFF: Duration = Duration::from_millis(250);
+/// Timeout of a read: a call may hang if another node was killed just before.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// Timeout of a connection; after it the node is unavailable.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why a request has no answer.
+/// Error of a request.
 #[derive(Clone, Debug)]
 pub(super) enum Failure {
-    /// No node answers, or none can serve it at present.
+    /// No node responds, or none can serve it at present.
     Unavailable {
         why: String,
-        /// Its certificate is not trusted.
+        /// The certificate is not trusted.
         untrusted: bool,
-        /// A node took the request and never answered: asking again would take as long.
+        /// A node accepted the request and did not respond: a retry would take as long.
         hung: bool,
     },
     /// The key is missing or wrong.
     Key(String),
-    /// What was asked for is not there.
-    Missing(String),
-    /// The server will never do this.
-    Refused(String),
+    /// The object does not exist.
+    NotFound(String),
+    /// The request is rejected permanently.
+    Rejected(String),
 }
 
 impl Failure {
-    /// The failure of the store at `at`.
-    pub(super) fn of(self, at: &str) -> Error {
-        let at = at.to_owned();
+    /// Converts it to the error of the store at `location`.
+    pub(super) fn into_error(self, location: &str) -> Error {
+        let location = location.to_owned();
         match self {
-            Self::Unavailable { why, untrusted, .. } => Error::Unavailable { at, why, untrusted },
-            Self::Key(why) => Error::Key { at, why },
-            Self::Missing(why) | Self::Refused(why) => Error::Failed { at, why },
+            Self::Unavailable { why, untrusted, .. } => Error::Unavailable {
+                location,
+                why,
+                untrusted,
+            },
+            Self::Key(why) => Error::Key { location, why },
+            Self::NotFound(why) | Self::Rejected(why) => Error::Failed { location, why },
         }
     }
 }
 
-/// A connection to the nodes of one cluster.
-pub(super) struct Wire {
+/// HTTP client of the nodes of one cluster.
+pub(super) struct Transport {
     client: Client,
     nodes: Vec<String>,
-    /// The node that answered last.
+    /// Index of the node to try first, modulo the number of nodes.
     current: AtomicUsize,
     key: Option<HeaderValue>,
-    /// Whether a node that answered was away later.
-    stumbled: AtomicBool,
-    /// Which nodes answered when they were asked last.
-    alive: Vec<AtomicBool>,
-    /// The longest an answer may take.
-    linger: Duration,
+    /// Whether a node became unavailable after it had responded.
+    lost_node: AtomicBool,
+    /// For each node, whether it responded to the last request.
+    answered: Vec<AtomicBool>,
+    /// Request timeout.
+    timeout: Duration,
 }
 
-impl Wire {
-    /// Makes ready to talk; sends nothing.
+impl Transport {
+    /// Builds the client; sends nothing.
     pub(super) fn new(config: &Config, nodes: &[String]) -> Result<Self, Error> {
         let failed = |why: String| Error::open(&nodes[0], &why);
-        let linger = Duration::from_secs(config.timeout_s);
-        // Fails where a provider is installed already, which is as good.
+        let timeout = Duration::from_secs(config.timeout_s);
+        // Fails if a provider is installed already, which is fine.
         drop(rustls::crypto::ring::default_provider().install_default());
         let mut client = Client::builder()
-            .connect_timeout(CONNECT_TIME)
-            .timeout(linger)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(timeout)
             .user_agent(concat!("ingest/", env!("CARGO_PKG_VERSION")));
-        if nodes.iter().any(|node| key::is_here(node)) {
-            // A proxy is for the way out.
+        if nodes.iter().any(|node| key::is_local(node)) {
+            // No proxy for local nodes.
             client = client.no_proxy();
         }
         if let Some(file) = &config.ca_file {
@@ -96,24 +100,24 @@ impl Wire {
             let pem = std::fs::read(file).map_err(|e| name(&e))?;
             let authorities = reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| name(&e))?;
             if authorities.is_empty() {
-                return Err(name(&"holds no certificate"));
+                return Err(name(&"contains no certificate"));
             }
             client = client.tls_certs_merge(authorities);
         }
         Ok(Self {
-            client: client.build().map_err(|e| failed(causes(&e)))?,
+            client: client.build().map_err(|e| failed(error_chain(&e)))?,
             key: key::header(config, nodes)?,
             nodes: nodes.to_vec(),
             current: AtomicUsize::new(0),
-            stumbled: AtomicBool::new(false),
-            alive: nodes.iter().map(|_| AtomicBool::new(false)).collect(),
-            linger,
+            lost_node: AtomicBool::new(false),
+            answered: nodes.iter().map(|_| AtomicBool::new(false)).collect(),
+            timeout,
         })
     }
 
-    /// Whether a node died while we talked to it.
+    /// Whether a node was lost during this session.
     pub(super) fn lost_node(&self) -> bool {
-        self.stumbled.load(Ordering::Relaxed)
+        self.lost_node.load(Ordering::Relaxed)
     }
 
     /// Calls a method of the gRPC service.
@@ -126,18 +130,18 @@ impl Wire {
         let reply = self.send(|node| {
             let request = self.client.post(format!("{node}/{CONNECT}/{method}"));
             let request = match method {
-                "Search" | "Aggregate" => request.timeout(self.linger.min(READ_TIME)),
-                _ => request.timeout(self.linger),
+                "Search" | "Aggregate" => request.timeout(self.timeout.min(READ_TIMEOUT)),
+                _ => request.timeout(self.timeout),
             };
             request
                 .header(CONTENT_TYPE, "application/proto")
                 .header("Connect-Protocol-Version", "1")
                 .body(body.clone())
         })?;
-        R::decode(reply).map_err(|e| Failure::Refused(format!("its answer cannot be read: {e}")))
+        R::decode(reply).map_err(|e| Failure::Rejected(format!("invalid response: {e}")))
     }
 
-    /// Asks the REST API; an empty answer is null.
+    /// Sends a REST request; an empty response is null.
     pub(super) fn rest(
         &self,
         method: &Method,
@@ -159,35 +163,38 @@ impl Wire {
             return Ok(Value::Null);
         }
         serde_json::from_slice(&reply)
-            .map_err(|e| Failure::Refused(format!("its answer is no JSON: {e}")))
+            .map_err(|e| Failure::Rejected(format!("the response is not JSON: {e}")))
     }
 
     fn send(&self, request: impl Fn(&str) -> RequestBuilder) -> Result<Bytes, Failure> {
-        let mut round = 0;
+        let mut attempts = 0;
         loop {
             let mut last = None;
             for _ in &self.nodes {
-                let at = self.current.load(Ordering::Relaxed);
-                match self.once(at % self.nodes.len(), &request) {
-                    Err(away @ Failure::Unavailable { .. }) => last = Some(away),
+                let node = self.current.load(Ordering::Relaxed);
+                match self.attempt(node % self.nodes.len(), &request) {
+                    Err(unavailable @ Failure::Unavailable { .. }) => last = Some(unavailable),
                     done => return done,
                 }
-                // Another thread may have gone on to the next node already.
-                let (next, order) = (at.wrapping_add(1), Ordering::Relaxed);
-                let _ = self.current.compare_exchange(at, next, order, order);
+                // Another thread may have switched to the next node already.
+                let (next, order) = (node.wrapping_add(1), Ordering::Relaxed);
+                let _ = self.current.compare_exchange(node, next, order, order);
             }
-            round += 1;
+            attempts += 1;
             match last {
-                Some(away @ Failure::Unavailable { hung: true, .. }) => return Err(away),
-                Some(away) if round == ROUNDS => return Err(away),
+                Some(unavailable @ Failure::Unavailable { hung: true, .. }) => {
+                    return Err(unavailable);
+                }
+                Some(unavailable) if attempts == MAX_ATTEMPTS => return Err(unavailable),
                 _ => thread::sleep(
-                    PAUSE.mul_f32(2_f32.powi(round as i32 - 1) * (0.5 + fastrand::f32())),
+                    INITIAL_BACKOFF
+                        .mul_f32(2_f32.powi(attempts as i32 - 1) * (0.5 + fastrand::f32())),
                 ),
             }
         }
     }
 
-    fn once(
+    fn attempt(
         &self,
         node: usize,
         request: &impl Fn(&str) -> RequestBuilder,
@@ -196,47 +203,47 @@ impl Wire {
         if let Some(key) = &self.key {
             request = request.header(AUTHORIZATION, key.clone());
         }
-        let away = |cause: reqwest::Error| {
+        let unavailable = |cause: reqwest::Error| {
             let hung = cause.is_timeout() && !cause.is_connect();
-            // A node that answered before and now does not even connect was stopped or killed.
-            if !hung && self.alive[node].swap(false, Ordering::Relaxed) {
-                self.stumbled.store(true, Ordering::Relaxed);
+            // A node that responded before and now refuses connections was stopped or killed.
+            if !hung && self.answered[node].swap(false, Ordering::Relaxed) {
+                self.lost_node.store(true, Ordering::Relaxed);
             }
             let untrusted = is_untrusted(&cause);
-            let why = causes(&cause.without_url());
+            let why = error_chain(&cause.without_url());
             Failure::Unavailable {
                 why,
                 untrusted,
                 hung,
             }
         };
-        let response = request.send().map_err(away)?;
+        let response = request.send().map_err(unavailable)?;
         let status = response.status();
-        let body = response.bytes().map_err(away)?;
-        self.alive[node].store(true, Ordering::Relaxed);
+        let body = response.bytes().map_err(unavailable)?;
+        self.answered[node].store(true, Ordering::Relaxed);
         if status.is_success() {
             return Ok(body);
         }
-        Err(failure(status, &body))
+        Err(classify(status, &body))
     }
 }
 
-/// What a status other than success means.
-fn failure(status: StatusCode, body: &[u8]) -> Failure {
+/// Classifies a status other than success.
+fn classify(status: StatusCode, body: &[u8]) -> Failure {
     let why = message(status, body);
     match status.as_u16() {
         401 | 403 => Failure::Key(why),
-        // So says the gRPC service of a key that it does not know.
+        // The gRPC service responds so to an unknown key.
         500 if why.contains("unauthorized") => Failure::Key(why),
-        404 => Failure::Missing(why),
-        429 if is_too_large(&why) => Failure::Refused(why),
+        404 => Failure::NotFound(why),
+        429 if is_too_large(&why) => Failure::Rejected(why),
         408 | 425 | 429 | 502..=504 | 520.. => unavailable(why),
-        _ if passes(&why) => unavailable(why),
-        _ => Failure::Refused(why),
+        _ if is_transient(&why) => unavailable(why),
+        _ => Failure::Rejected(why),
     }
 }
 
-/// A server that answers, but not with what was asked for.
+/// A server that responds, but is unavailable at present.
 fn unavailable(why: String) -> Failure {
     Failure::Unavailable {
         why,
@@ -250,24 +257,24 @@ fn is_untrusted(error: &(dyn std::error::Error + 'static)) -> bool {
     if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
         return true;
     }
-    // The source of an I/O error is that of the error in it, which may be the one looked for.
+    // `source` of an I/O error skips the wrapped error itself, which may be the one.
     let inner = error.downcast_ref().and_then(std::io::Error::get_ref);
     inner.is_some_and(|inner| is_untrusted(inner)) || error.source().is_some_and(is_untrusted)
 }
 
-/// What the server says: Connect has `message`, REST a list of `error`, a proxy text of its own.
+/// The error message of a response: Connect has `message`, REST a list of `error`, a proxy its own text.
 fn message(status: StatusCode, body: &[u8]) -> String {
     let json: Value = serde_json::from_slice(body).unwrap_or_default();
-    let said = [
+    let text = [
         &json["message"],
         &json["error"][0]["message"],
         &json["error"],
     ]
     .into_iter()
     .find_map(Value::as_str);
-    match said {
+    match text {
         Some(text) => text.chars().take(400).collect(),
-        None => format!("it answers {status}"),
+        None => format!("status {status}"),
     }
 }
 
@@ -277,8 +284,8 @@ fn is_too_large(message: &str) -> bool {
         .any(|sign| message.contains(sign))
 }
 
-/// Whether a refusal is one of the present state of the server, not of what it was asked.
-pub(super) fn passes(message: &str) -> bool {
+/// Whether an error is transient: caused by the state of the server, not by the request.
+pub(super) fn is_transient(message: &str) -> bool {
     const SIGNS: [&str; 17] = [
         "not enough memory",
         "read-only",
@@ -302,8 +309,8 @@ pub(super) fn passes(message: &str) -> bool {
     SIGNS.iter().any(|sign| message.contains(sign))
 }
 
-/// An error with its causes, those that say something new.
-fn causes(error: &dyn std::error::Error) -> String {
+/// An error with its causes, without repeated text.
+fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
@@ -321,7 +328,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_untrusted_certificate_is_known_by_its_type() {
+    fn untrusted_certificates_are_detected_by_type() {
         let refused = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
         let wrapped = std::io::Error::other(std::io::Error::other(refused));
         assert!(is_untrusted(&wrapped));
@@ -329,26 +336,29 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_told_apart() {
-        let of =
-            |status, body: &str| failure(StatusCode::from_u16(status).unwrap(), body.as_bytes());
-        let overload = of(
+    fn responses_are_classified_by_status_and_message() {
+        let classified =
+            |status, body: &str| classify(StatusCode::from_u16(status).unwrap(), body.as_bytes());
+        let overload = classified(
             429,
             r#"{"code":"resource_exhausted","message":"too many requests"}"#,
         );
         assert!(matches!(overload, Failure::Unavailable { hung: false, .. }));
-        let large = of(
+        let large = classified(
             429,
             r#"{"code":"resource_exhausted","message":"max buffer size exceeds 9"}"#,
         );
-        assert!(matches!(large, Failure::Refused(_)));
-        assert!(matches!(of(401, ""), Failure::Key(_)));
-        assert!(matches!(of(503, "<html>"), Failure::Unavailable { .. }));
-        let full = of(500, r#"{"error":[{"message":"put: store is read-only"}]}"#);
+        assert!(matches!(large, Failure::Rejected(_)));
+        assert!(matches!(classified(401, ""), Failure::Key(_)));
+        assert!(matches!(
+            classified(503, "<html>"),
+            Failure::Unavailable { .. }
+        ));
+        let full = classified(500, r#"{"error":[{"message":"put: store is read-only"}]}"#);
         assert!(
             matches!(full, Failure::Unavailable { why, .. } if why == "put: store is read-only")
         );
-        let wrong = of(422, r#"{"error":[{"message":"invalid object"}]}"#);
-        assert!(matches!(wrong, Failure::Refused(why) if why == "invalid object"));
+        let wrong = classified(422, r#"{"error":[{"message":"invalid object"}]}"#);
+        assert!(matches!(wrong, Failure::Rejected(why) if why == "invalid object"));
     }
 }

@@ -1,4 +1,4 @@
-//! Puts pages in. Ids are those of every store, so what is sent twice is there once.
+//! Weaviate writer. Ids are deterministic (UUIDv5), so writes are idempotent.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,33 +11,34 @@ use super::proto::{
     Filters, QUORUM,
 };
 use super::schema::{self, Collection};
-use super::transport::{Failure, passes};
+use super::transport::{Failure, is_transient};
 use super::{Weaviate, filter, object};
 use crate::page::{ManualId, Page, PageError, PageSet};
 use crate::store::{
     BatchPolicy, Error, ManualCard, Scope, ServerIndex, StoredPage, VectorUpdate, WriteOutcome,
-    Writer, flaw,
+    Writer, validate,
 };
 use crate::units::ByteSize;
 use crate::vectors::{PageVectors, Profile};
 
-/// Bytes that a message should have: large enough that its way does not count, small enough to keep several in memory.
-pub(super) const MESSAGE: usize = 16 << 20;
-/// What a slow line shrinks them to at most.
-const SMALLEST: usize = 1 << 20;
-/// Bytes of a message that are no objects.
-const FRAME: usize = 1_024;
-/// Calls at once. The server puts one page's vectors in one after another and works on pages in parallel; while it
-/// indexes one batch, the next is on its way.
-const LANES: usize = 3;
-/// Each lane holds pages, their objects and the message; more pages are being gathered, and wait for a lane.
-pub(in crate::store) const SENDING: ByteSize = ByteSize(((LANES * 3 + 2) * MESSAGE) as u64);
+/// Target message size in bytes: large enough to hide latency, small enough to keep several in memory.
+pub(super) const TARGET_MESSAGE: usize = 16 << 20;
+/// Minimum target after timeouts.
+const MIN_MESSAGE: usize = 1 << 20;
+/// Bytes of a message besides its objects.
+const MESSAGE_OVERHEAD: usize = 1_024;
+/// Concurrent calls. The server inserts the vectors of a page sequentially and works on pages in parallel; while it
+/// indexes one batch, the next is in transit.
+const CONCURRENCY: usize = 3;
+/// Maximum bytes in flight: each call holds its pages, objects and message; one batch is filling and one waits for a call.
+pub(in crate::store) const MAX_IN_FLIGHT: ByteSize =
+    ByteSize(((CONCURRENCY * 3 + 2) * TARGET_MESSAGE) as u64);
 
-/// A page is on its way at the latest so long after it was embedded.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Maximum time between embedding a page and sending it.
+const LINGER: Duration = Duration::from_secs(5);
 
-/// What became of a page; none while it is under way.
-type Outcome = Option<Result<WriteOutcome, PageError>>;
+/// Outcome of a page; `None` until it is known.
+type PendingOutcome = Option<Result<WriteOutcome, PageError>>;
 
 impl Writer for Weaviate {
     fn prepare(&self, profile: &Profile) -> Result<(), Error> {
@@ -47,21 +48,24 @@ impl Writer for Weaviate {
                 made: profile.dim,
             });
         }
-        schema::make(&self.wire, &self.config, profile, &self.at)?;
-        let made = schema::find(&self.wire, &self.config, &self.at)?;
-        *super::locked(&self.collection) = made;
+        schema::create_collections(&self.transport, &self.config, profile, &self.location)?;
+        let created = schema::find_collection(&self.transport, &self.config, &self.location)?;
+        *super::lock(&self.collection) = created;
         Ok(())
     }
 
     fn upsert_manual(&self, card: &ManualCard) -> Result<(), Error> {
-        let collection = self.prepared()?;
+        let collection = self.require_collection()?;
         let mut object = object::manual(card);
         object.collection = schema::manuals(&self.config);
         object.tenant.clone_from(&self.config.tenant);
         match self.send(&collection, vec![object])?.pop() {
-            Some((_, why)) => Err(Error::failed(&self.at, &format!("{}: {why}", card.id))),
+            Some((_, why)) => Err(Error::failed(
+                &self.location,
+                &format!("{}: {why}", card.id),
+            )),
             None => {
-                super::locked(&self.entered).insert(card.id.clone());
+                super::lock(&self.known_manuals).insert(card.id.clone());
                 Ok(())
             }
         }
@@ -69,33 +73,34 @@ impl Writer for Weaviate {
 
     fn batch_policy(&self) -> BatchPolicy {
         BatchPolicy {
-            target_bytes: self.room(),
-            linger: PATIENCE,
-            concurrency: LANES,
+            target_bytes: self.target_bytes(),
+            linger: LINGER,
+            concurrency: CONCURRENCY,
         }
     }
 
     fn upsert(&self, pages: &[StoredPage]) -> Result<Vec<Page<WriteOutcome>>, Error> {
-        let collection = self.prepared()?;
-        let mut outcomes: Vec<Outcome> = Vec::with_capacity(pages.len());
+        let collection = self.require_collection()?;
+        let mut outcomes: Vec<PendingOutcome> = Vec::with_capacity(pages.len());
         for page in pages {
-            let is_entered = self.is_entered(&page.id.manual)?;
-            outcomes.push(
-                (!is_entered)
-                    .then(|| Err(PageError::Store("its manual was never entered".to_owned()))),
-            );
+            let has_manual = self.has_manual(&page.id.manual)?;
+            outcomes.push((!has_manual).then(|| {
+                Err(PageError::Store(
+                    "its manual is not in the store".to_owned(),
+                ))
+            }));
         }
-        self.put(&collection, pages, &mut outcomes)?;
+        self.send_pages(&collection, pages, &mut outcomes)?;
         for (page, outcome) in pages.iter().zip(&mut outcomes) {
             if outcome.is_none() && page.vectors == VectorUpdate::Keep {
                 *outcome = Some(self.patch(page)?);
             }
         }
-        let verdict = |outcome: Outcome| outcome.unwrap_or(Ok(WriteOutcome::Stored));
+        let resolved = |outcome: PendingOutcome| outcome.unwrap_or(Ok(WriteOutcome::Stored));
         Ok(pages
             .iter()
             .zip(outcomes)
-            .map(|(page, outcome)| (page.id.clone(), verdict(outcome)))
+            .map(|(page, outcome)| (page.id.clone(), resolved(outcome)))
             .collect())
     }
 
@@ -110,11 +115,11 @@ impl Writer for Weaviate {
         if pages.is_empty() {
             return Ok(0);
         }
-        let gone = self.delete(&collection, filter::of(&scope(pages)))?;
+        let removed = self.delete(&collection, filter::scope(&scope(pages)))?;
         if pages.is_all() {
-            self.forget(manual)?;
+            self.delete_manual(manual)?;
         }
-        Ok(gone)
+        Ok(removed)
     }
 
     fn index(&self) -> Option<&dyn ServerIndex> {
@@ -123,14 +128,14 @@ impl Writer for Weaviate {
 }
 
 impl Weaviate {
-    /// Sends the pages that have vectors, in messages of a good size, and notes what became of the bad ones.
-    fn put(
+    /// Sends the pages that have vectors in messages of about the target size; records the outcomes of rejected ones.
+    fn send_pages(
         &self,
         collection: &Collection,
         pages: &[StoredPage],
-        outcomes: &mut [Outcome],
+        outcomes: &mut [PendingOutcome],
     ) -> Result<(), Error> {
-        let room = self.room();
+        let target_bytes = self.target_bytes();
         let (mut batch, mut indices, mut bytes) = (Vec::new(), Vec::new(), 0);
         for (index, page) in pages.iter().enumerate() {
             let VectorUpdate::Replace(new) = &page.vectors else {
@@ -142,8 +147,13 @@ impl Weaviate {
             match self.object(collection, page, new) {
                 Err(why) => outcomes[index] = Some(Err(PageError::Store(why))),
                 Ok((object, size)) => {
-                    if bytes + size > room && !batch.is_empty() {
-                        self.settle(collection, std::mem::take(&mut batch), &indices, outcomes)?;
+                    if bytes + size > target_bytes && !batch.is_empty() {
+                        self.send_batch(
+                            collection,
+                            std::mem::take(&mut batch),
+                            &indices,
+                            outcomes,
+                        )?;
                         (bytes, indices) = (0, Vec::new());
                     }
                     bytes += size;
@@ -155,67 +165,66 @@ impl Weaviate {
         if batch.is_empty() {
             return Ok(());
         }
-        self.settle(collection, batch, &indices, outcomes)
+        self.send_batch(collection, batch, &indices, outcomes)
     }
 
-    /// Bytes that a message should have now.
-    fn room(&self) -> usize {
-        let room = self.room.load(Ordering::Relaxed);
-        room.min(self.largest.saturating_sub(FRAME))
+    /// Current target message size in bytes.
+    fn target_bytes(&self) -> usize {
+        let target_bytes = self.target_bytes.load(Ordering::Relaxed);
+        target_bytes.min(self.max_message.saturating_sub(MESSAGE_OVERHEAD))
     }
 
-    /// After a message that was not answered in time, the next ones are half as large.
-    fn narrowed(&self, failure: Failure) -> Failure {
+    /// Halves the target message size after a timeout.
+    fn shrink_on_timeout(&self, failure: Failure) -> Failure {
         if matches!(failure, Failure::Unavailable { hung: true, .. }) {
-            let halved = |room: usize| Some((room / 2).max(SMALLEST));
+            let halved = |target_bytes: usize| Some((target_bytes / 2).max(MIN_MESSAGE));
             let order = Ordering::Relaxed;
-            let _ = self.room.fetch_update(order, order, halved);
+            let _ = self.target_bytes.fetch_update(order, order, halved);
         }
         failure
     }
 
-    /// A page as an object and its size in a message, or why it cannot be one.
+    /// Converts a page to an object and its encoded size, or returns why it is rejected.
     fn object(
         &self,
         collection: &Collection,
         page: &StoredPage,
         new: &PageVectors,
     ) -> Result<(BatchObject, usize), String> {
-        if let Some(why) = flaw(new, collection.profile.dim) {
-            return Err(why);
-        }
+        validate(new, collection.profile.dim)?;
         let mut object = object::page(page, new, &collection.profile.model);
         object.collection.clone_from(&self.config.collection);
         object.tenant.clone_from(&self.config.tenant);
         // Each object is preceded by its tag and its length.
         let size = object.encoded_len() + 8;
-        if size + FRAME > self.largest {
+        if size + MESSAGE_OVERHEAD > self.max_message {
             return Err(format!(
-                "it takes {size} bytes, and the server takes messages of at most {} (GRPC_MAX_MESSAGE_SIZE)",
-                self.largest
+                "it takes {size} bytes, and the server accepts messages of at most {} (GRPC_MAX_MESSAGE_SIZE)",
+                self.max_message
             ));
         }
         Ok((object, size))
     }
 
-    fn settle(
+    /// Sends a batch and records the outcomes of rejected pages; `indices` are their positions in `outcomes`.
+    fn send_batch(
         &self,
         collection: &Collection,
         batch: Vec<BatchObject>,
         indices: &[usize],
-        outcomes: &mut [Outcome],
+        outcomes: &mut [PendingOutcome],
     ) -> Result<(), Error> {
-        for (at, why) in self.send(collection, batch)? {
-            if let Some(&index) = indices.get(at) {
+        for (position, why) in self.send(collection, batch)? {
+            if let Some(&index) = indices.get(position) {
                 outcomes[index] = Some(Err(PageError::Store(why)));
             }
         }
         Ok(())
     }
 
-    /// Sends objects; returns those that were refused, by their place, and why.
+    /// Sends objects; returns the indices of the rejected ones and the reasons.
     ///
-    /// The reply names failures only: what it does not name is stored.
+    /// The reply lists failures only: all other objects are stored.
     fn send(
         &self,
         collection: &Collection,
@@ -226,41 +235,41 @@ impl Weaviate {
             consistency_level: collection.replicated.then_some(QUORUM),
         };
         let reply: BatchObjectsReply = self
-            .wire
+            .transport
             .call("BatchObjects", &request)
-            .map_err(|failure| self.narrowed(failure).of(&self.at))?;
-        if let Some(passing) = reply.errors.iter().find(|e| passes(&e.error)) {
+            .map_err(|failure| self.shrink_on_timeout(failure).into_error(&self.location))?;
+        if let Some(transient) = reply.errors.iter().find(|e| is_transient(&e.error)) {
             return Err(Error::Unavailable {
-                at: self.at.clone(),
-                why: passing.error.clone(),
+                location: self.location.clone(),
+                why: transient.error.clone(),
                 untrusted: false,
             });
         }
-        let place = |at: i32| usize::try_from(at).unwrap_or(usize::MAX);
+        let position = |index: i32| usize::try_from(index).unwrap_or(usize::MAX);
         Ok(reply
             .errors
             .into_iter()
-            .map(|e| (place(e.index), e.error))
+            .map(|e| (position(e.index), e.error))
             .collect())
     }
 
-    /// Changes what is known of a page beside its vectors.
+    /// Updates the properties of a page, not its vectors.
     fn patch(&self, page: &StoredPage) -> Result<Result<WriteOutcome, PageError>, Error> {
         let class = &self.config.collection;
         let path = format!("objects/{class}/{}{}", page.id.uuid(), self.parameters());
         let body = object::patch(page, class, &self.config.tenant);
-        match self.wire.rest(&Method::PATCH, &path, Some(&body)) {
+        match self.transport.rest(&Method::PATCH, &path, Some(&body)) {
             Ok(_) => Ok(Ok(WriteOutcome::Stored)),
-            Err(Failure::Missing(_)) => Ok(Err(PageError::Store(
-                "no vectors are stored that it could keep".to_owned(),
+            Err(Failure::NotFound(_)) => Ok(Err(PageError::Store(
+                "it has no stored vectors to keep".to_owned(),
             ))),
-            Err(Failure::Refused(why)) => Ok(Err(PageError::Store(why))),
-            Err(failure) => Err(failure.of(&self.at)),
+            Err(Failure::Rejected(why)) => Ok(Err(PageError::Store(why))),
+            Err(failure) => Err(failure.into_error(&self.location)),
         }
     }
 
-    fn is_entered(&self, manual: &ManualId) -> Result<bool, Error> {
-        if super::locked(&self.entered).contains(manual) {
+    fn has_manual(&self, manual: &ManualId) -> Result<bool, Error> {
+        if super::lock(&self.known_manuals).contains(manual) {
             return Ok(true);
         }
         let class = schema::manuals(&self.config);
@@ -269,17 +278,17 @@ impl Weaviate {
             object::manual_uuid(manual),
             self.parameters()
         );
-        match self.wire.rest(&Method::GET, &path, None) {
+        match self.transport.rest(&Method::GET, &path, None) {
             Ok(_) => {
-                super::locked(&self.entered).insert(manual.clone());
+                super::lock(&self.known_manuals).insert(manual.clone());
                 Ok(true)
             }
-            Err(Failure::Missing(_)) => Ok(false),
-            Err(failure) => Err(failure.of(&self.at)),
+            Err(Failure::NotFound(_)) => Ok(false),
+            Err(failure) => Err(failure.into_error(&self.location)),
         }
     }
 
-    /// Deletes pages; the server takes at most 10,000 at once.
+    /// Deletes pages; the server deletes at most 10,000 per call.
     fn delete(&self, collection: &Collection, filters: Option<Filters>) -> Result<u64, Error> {
         let request = BatchDeleteRequest {
             collection: self.config.collection.clone(),
@@ -287,32 +296,32 @@ impl Weaviate {
             consistency_level: collection.replicated.then_some(QUORUM),
             tenant: (!self.config.tenant.is_empty()).then(|| self.config.tenant.clone()),
         };
-        let mut gone = 0;
+        let mut removed = 0;
         loop {
             let reply: BatchDeleteReply = self.call("BatchDelete", &request)?;
             if reply.failed > 0 {
                 let why = format!("{} pages could not be deleted", reply.failed);
-                return Err(Error::failed(&self.at, &why));
+                return Err(Error::failed(&self.location, &why));
             }
-            gone += reply.successful.max(0) as u64;
+            removed += reply.successful.max(0) as u64;
             if reply.successful <= 0 {
-                return Ok(gone);
+                return Ok(removed);
             }
         }
     }
 
-    /// Takes the record of a manual away.
-    fn forget(&self, manual: &ManualId) -> Result<(), Error> {
-        super::locked(&self.entered).remove(manual);
+    /// Deletes the record of a manual.
+    fn delete_manual(&self, manual: &ManualId) -> Result<(), Error> {
+        super::lock(&self.known_manuals).remove(manual);
         let class = schema::manuals(&self.config);
         let path = format!(
             "objects/{class}/{}{}",
             object::manual_uuid(manual),
             self.parameters()
         );
-        match self.wire.rest(&Method::DELETE, &path, None) {
-            Ok(_) | Err(Failure::Missing(_)) => Ok(()),
-            Err(failure) => Err(failure.of(&self.at)),
+        match self.transport.rest(&Method::DELETE, &path, None) {
+            Ok(_) | Err(Failure::NotFound(_)) => Ok(()),
+            Err(failure) => Err(failure.into_error(&self.location)),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A desk whose store is a server.
+//! Sandbox with a server as store.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
@@ -10,40 +10,40 @@ use serde_json::Value;
 use crate::desk::Desk;
 use crate::pdf;
 
-/// A name that no other test uses.
+/// A unique collection name.
 pub(crate) fn new_name() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("Pages{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// A collection of its own on a server.
+/// A new collection on a server.
 pub(crate) fn config(url: &str) -> Config {
     Config {
         collection: new_name(),
         timeout_s: 60,
-        ..Config::at(url.parse::<Address>().unwrap())
+        ..Config::new(url.parse::<Address>().unwrap())
     }
 }
 
-/// Opens a collection to read it.
+/// Opens a collection for reading.
 pub(crate) fn reader(config: &Config) -> Opened {
     open(config, CollectionSelector::Last, Mode::Read).unwrap()
 }
 
-/// A client to ask servers by hand.
+/// An HTTP client for direct requests.
 pub(crate) fn client() -> reqwest::blocking::Client {
     drop(rustls::crypto::ring::default_provider().install_default());
     reqwest::blocking::Client::new()
 }
 
-pub(crate) struct Shelf {
+pub(crate) struct ServerSandbox {
     desk: Desk,
     pub(crate) url: String,
     pub(crate) collection: String,
 }
 
-/// A shelf is a desk for everything else.
-impl std::ops::Deref for Shelf {
+/// All other methods are those of [`Desk`].
+impl std::ops::Deref for ServerSandbox {
     type Target = Desk;
 
     fn deref(&self) -> &Desk {
@@ -51,8 +51,8 @@ impl std::ops::Deref for Shelf {
     }
 }
 
-impl Shelf {
-    /// Works with the tiny ColQwen2.5 and a collection of its own.
+impl ServerSandbox {
+    /// A sandbox with the tiny ColQwen2.5 and a new collection.
     pub(crate) fn at(url: &str) -> Self {
         let collection = new_name();
         Self {
@@ -64,11 +64,11 @@ impl Shelf {
         }
     }
 
-    /// The settings of its store.
+    /// The configuration of its store.
     pub(crate) fn config(&self) -> Config {
         Config {
             collection: self.collection.clone(),
-            ..Config::at(self.url.parse().unwrap())
+            ..Config::new(self.url.parse().unwrap())
         }
     }
 
@@ -80,7 +80,7 @@ impl Shelf {
         }
     }
 
-    /// Writes a manual whose pages say who they are.
+    /// Writes a manual with unique text on each page.
     pub(crate) fn manual(&self, name: &str, pages: u32) {
         let texts: Vec<String> = (1..=pages)
             .map(|n| format!("{name} part number {n}"))
@@ -89,10 +89,10 @@ impl Shelf {
         self.write(name, &pdf::good(&texts));
     }
 
-    /// Waits until a run has entered a manual: its pages are on their way.
+    /// Waits until a run has stored the record of a manual: its pages are in flight.
     pub(crate) fn wait_for(&self, manual: &str) {
         let start = Instant::now();
-        let is_entered = || {
+        let has_record = || {
             let opened = open(&self.config(), CollectionSelector::Last, Mode::Read).ok()?;
             let cards = opened.store.cards().ok()?;
             cards
@@ -100,10 +100,10 @@ impl Shelf {
                 .find(|card| card.id.as_str() == manual)
                 .map(drop)
         };
-        while is_entered().is_none() {
+        while has_record().is_none() {
             assert!(
                 start.elapsed() < Duration::from_secs(60),
-                "{manual} was never entered"
+                "{manual} was not stored"
             );
             sleep(Duration::from_millis(10));
         }
@@ -115,7 +115,7 @@ impl Shelf {
         manuals.iter().map(|m| m[count].as_u64().unwrap()).sum()
     }
 
-    /// Pages stored, and the exact ranking of all of them for some questions, scores included.
+    /// The number of stored pages, and their exact rankings with scores for some queries.
     pub(crate) fn contents(&self) -> (u64, Vec<Value>) {
         let list = self.run(&["list", "--json"]);
         assert_eq!(list.code, 0, "{}", list.err);
@@ -128,9 +128,9 @@ impl Shelf {
             .sum();
         let mut rankings = Vec::new();
         for n in [1, 4, 7] {
-            let question = format!("part number {n}");
+            let query = format!("part number {n}");
             let found = self.run(&[
-                "search", &question, "--visual", "--exact", "-k", "99", "--json",
+                "search", &query, "--visual", "--exact", "-k", "99", "--json",
             ]);
             assert_eq!(found.code, 0, "{}", found.err);
             rankings.push(found.json());

@@ -1,15 +1,15 @@
-//! What a file may keep in place of all vectors as half floats: fewer bits, and a first stage of pooled ones.
+//! Compressed files: int8 and 1-bit precision, and a first stage of pooled vectors.
 
 use ingest::store::{
     CollectionSelector, Config, Mode, Precision, Scope, Store, StoredPage, TopK, VectorUpdate, open,
 };
 use ingest::vectors::{MultiVector, max_sim};
 
-use crate::making::{
+use crate::fixtures::{
     DIM, all, config, numbers, page, prepared, profile, put, rows, upsert_manual, vectors,
 };
 
-/// A file of `count` pages that differ in everything.
+/// A file of `count` random pages.
 fn filled(config: &Config, count: u32) -> (Box<dyn Store>, Vec<StoredPage>) {
     let store = prepared(config, &profile()).store;
     upsert_manual(&*store, "pump.pdf");
@@ -22,7 +22,7 @@ fn filled(config: &Config, count: u32) -> (Box<dyn Store>, Vec<StoredPage>) {
     (store, pages)
 }
 
-fn seen(page: &StoredPage) -> &MultiVector {
+fn vectors_of(page: &StoredPage) -> &MultiVector {
     match &page.vectors {
         VectorUpdate::Replace(new) => &new.vectors,
         VectorUpdate::Keep => panic!("{} has no vectors", page.id),
@@ -34,18 +34,18 @@ fn best(store: &dyn Store, query: &MultiVector, top_k: TopK) -> Vec<u32> {
     hits.iter().map(|hit| hit.id.number).collect()
 }
 
-/// The pages in the order of their own MaxSim.
+/// Page numbers in order of the reference MaxSim.
 fn ranked(pages: &[StoredPage], query: &MultiVector) -> Vec<u32> {
     let mut scored: Vec<(f32, u32)> = pages
         .iter()
-        .map(|page| (max_sim(query, seen(page)), page.id.number))
+        .map(|page| (max_sim(query, vectors_of(page)), page.id.number))
         .collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
     scored.into_iter().map(|(_, number)| number).collect()
 }
 
 #[test]
-fn fewer_bits_are_fewer_bytes_and_what_is_scored_is_what_is_kept() {
+fn compressed_vectors_are_smaller_and_scored_as_stored() {
     let folder = tempfile::tempdir().unwrap();
     for (precision, row) in [
         (Precision::F16, 48),
@@ -60,15 +60,16 @@ fn fewer_bits_are_fewer_bytes_and_what_is_scored_is_what_is_kept() {
         let mut same = 0;
         for n in 0..20 {
             let query = rows(8, DIM, 500 + n);
-            // Ranks follow what is kept …
+            // Ranks follow the stored vectors …
             assert_eq!(best(&*store, &query, TopK::new(40)), ranked(&kept, &query));
-            // … and that is close to what came.
+            // … which are close to the originals.
             same += usize::from(ranked(&kept, &query)[0] == ranked(&pages, &query)[0]);
         }
         let least = [20, 17, 5][precision as usize];
         assert!(same >= least, "{}: {same} of 20", precision.name());
-        // Copied into another file of the same kind, nothing changes any more.
-        config = crate::making::config(&folder.path().join(format!("{}.again", precision.name())));
+        // A copy in another file of the same precision is identical.
+        config =
+            crate::fixtures::config(&folder.path().join(format!("{}.again", precision.name())));
         config.precision = Some(precision);
         let again = prepared(&config, &profile()).store;
         upsert_manual(&*again, "pump.pdf");
@@ -78,7 +79,7 @@ fn fewer_bits_are_fewer_bytes_and_what_is_scored_is_what_is_kept() {
 }
 
 #[test]
-fn a_first_stage_hands_on_the_best_and_these_are_compared_exactly() {
+fn first_stage_candidates_are_rescored_exactly() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = config(&folder.path().join("first.db"));
     config.first_stage = Some(4);
@@ -89,7 +90,7 @@ fn a_first_stage_hands_on_the_best_and_these_are_compared_exactly() {
         "all vectors are kept beside the pooled ones"
     );
     assert_eq!(store.manuals().unwrap()[0].bytes, 400 * (20 + 5) * 48);
-    let mut met = 0;
+    let mut matched = 0;
     for n in 0..20 {
         let query = rows(8, DIM, 500 + n);
         let expected = ranked(&pages, &query);
@@ -105,34 +106,34 @@ fn a_first_stage_hands_on_the_best_and_these_are_compared_exactly() {
             positions.is_sorted(),
             "ranked by all their rows: {positions:?}"
         );
-        met += positions.iter().filter(|&&at| at < 10).count();
+        matched += positions.iter().filter(|&&position| position < 10).count();
     }
-    // Random rows are the hardest to pool; a blind choice of 100 of 400 would meet 50 of 200.
-    assert!((100..200).contains(&met), "{met} of 200");
+    // Random rows are the hardest to pool; a random choice of 100 of 400 would match 50 of 200.
+    assert!((100..200).contains(&matched), "{matched} of 200");
 }
 
 #[test]
-fn a_file_stays_as_it_was_made() {
+fn existing_file_rejects_another_format() {
     let folder = tempfile::tempdir().unwrap();
     let plain = config(&folder.path().join("library.db"));
     drop(filled(&plain, 2));
-    let refused = |change: fn(&mut Config)| {
+    let error = |change: fn(&mut Config)| {
         let mut config = plain.clone();
         change(&mut config);
         let opened = open(&config, CollectionSelector::Last, Mode::Write).unwrap();
         opened.store.prepare(&profile()).unwrap_err().to_string()
     };
-    let why = refused(|config| config.precision = Some(Precision::Int8));
+    let why = error(|config| config.precision = Some(Precision::Int8));
     assert!(
         why.contains("has precision f16, the settings want int8"),
         "{why}"
     );
-    let why = refused(|config| config.first_stage = Some(3));
+    let why = error(|config| config.first_stage = Some(3));
     assert!(
         why.contains("has first_stage 1, the settings want 3"),
         "{why}"
     );
-    // To read, and with settings that ask for nothing, it is taken as it is.
+    // For reading, and without these settings, the file is accepted.
     let mut other = plain.clone();
     other.precision = Some(Precision::Int8);
     assert!(open(&other, CollectionSelector::Last, Mode::Read).is_ok());

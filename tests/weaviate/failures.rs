@@ -1,4 +1,4 @@
-//! What goes wrong: each one clear line, an exit code, and nothing lost.
+//! Failures of a server: one clear message, an exit code, and no lost page.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -11,12 +11,12 @@ use ingest::store::{
 use ingest::vectors::Profile;
 use serde_json::{Value, json};
 
-use crate::making::{DIM, numbers, page, prepared, profile, put, rows, upsert_manual, vectors};
+use crate::fixtures::{DIM, numbers, page, prepared, profile, put, rows, upsert_manual, vectors};
+use crate::library::{ServerSandbox, client, config};
 use crate::server::{Server, shared};
-use crate::shelf::{Shelf, client, config};
 
-/// Answers every request with this JSON: a server that we cannot have, such as one of two years ago.
-fn answering(reply: Value) -> String {
+/// A server that sends this JSON as every response: stands in for servers that the tests cannot run, such as old versions.
+fn fake_server(reply: Value) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     thread::spawn(move || {
@@ -35,7 +35,7 @@ fn answering(reply: Value) -> String {
     url
 }
 
-/// A request to the server's REST API, by hand.
+/// Sends a request to the server's REST API.
 fn rest(method: &str, path: &str, body: &Value) {
     let client = client();
     let url = format!("{}/v1/{path}", shared().url());
@@ -50,9 +50,9 @@ fn rest(method: &str, path: &str, body: &Value) {
 }
 
 #[test]
-fn an_old_server_is_named_with_what_is_needed() {
-    let shelf = Shelf::at(&answering(json!({"version": "1.36.2"})));
-    let done = shelf.run(&["list"]);
+fn old_server_is_rejected_with_the_required_version() {
+    let sandbox = ServerSandbox::at(&fake_server(json!({"version": "1.36.2"})));
+    let done = sandbox.run(&["list"]);
     assert_eq!(done.code, 1);
     assert!(
         done.err
@@ -63,25 +63,25 @@ fn an_old_server_is_named_with_what_is_needed() {
 }
 
 #[test]
-fn something_else_on_the_port_is_no_weaviate() {
-    let shelf = Shelf::at(&answering(json!({"cluster_name": "other"})));
-    let done = shelf.run(&["list"]);
+fn other_server_is_rejected() {
+    let sandbox = ServerSandbox::at(&fake_server(json!({"cluster_name": "other"})));
+    let done = sandbox.run(&["list"]);
     assert_eq!(done.code, 1);
-    assert!(done.err.contains("is no Weaviate"), "{}", done.err);
+    assert!(done.err.contains("is not Weaviate"), "{}", done.err);
 }
 
 #[test]
-fn a_server_that_is_not_there_ends_the_run_before_anything_is_embedded() {
+fn unavailable_server_ends_the_run_before_embedding() {
     let free = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap();
-    let shelf = Shelf::at(&format!("http://{free}"));
-    shelf.manual("pump.pdf", 2);
-    let done = shelf.run(&["pump.pdf", "--verbose"]);
+    let sandbox = ServerSandbox::at(&format!("http://{free}"));
+    sandbox.manual("pump.pdf", 2);
+    let done = sandbox.run(&["pump.pdf", "--verbose"]);
     assert_eq!(done.code, 1);
     assert!(
-        done.err.contains("is away") && done.err.contains("--offline"),
+        done.err.contains("is unavailable") && done.err.contains("--offline"),
         "{}",
         done.err
     );
@@ -89,27 +89,27 @@ fn a_server_that_is_not_there_ends_the_run_before_anything_is_embedded() {
 }
 
 #[test]
-fn a_server_that_hangs_is_given_up() {
+fn hanging_server_times_out_and_pages_are_queued() {
     let mut server = Server::start();
-    let patient = config(&server.url());
-    let store = prepared(&patient, &profile()).store;
+    let initial = config(&server.url());
+    let store = prepared(&initial, &profile()).store;
     upsert_manual(store.as_ref(), "pump.pdf");
     put(store.as_ref(), &[page("pump.pdf", 1, "")]);
     drop(store);
     let config = ingest::store::Config {
         timeout_s: 2,
-        ..patient
+        ..initial
     };
     let store = prepared(&config, &profile()).store;
     upsert_manual(store.as_ref(), "pump.pdf");
-    let reader = crate::shelf::reader(&config).store;
+    let reader = crate::library::reader(&config).store;
     server.pause();
     let start = std::time::Instant::now();
     let asked = reader.visual(&rows(2, DIM, 1), &Scope::default(), TopK::new(3));
     assert!(matches!(asked, Err(Error::Unavailable { .. })), "{asked:?}");
-    // A page that is put in while the connection is half open waits, and gets there later.
-    let verdicts = store.upsert(&[page("pump.pdf", 2, "")]).unwrap();
-    assert!(matches!(verdicts[0].1, Ok(WriteOutcome::Deferred(_))));
+    // A page written while the connection hangs is queued and delivered later.
+    let outcomes = store.upsert(&[page("pump.pdf", 2, "")]).unwrap();
+    assert!(matches!(outcomes[0].1, Ok(WriteOutcome::Deferred(_))));
     assert!(start.elapsed().as_secs() < 30);
     server.resume();
     let delivered = store.outbox().unwrap().flush().unwrap();
@@ -121,11 +121,11 @@ fn a_server_that_hangs_is_given_up() {
 }
 
 #[test]
-fn a_collection_that_differs_is_refused_with_both_values_and_the_way_out() {
-    let shelf = Shelf::at(&shared().url());
-    shelf.manual("pump.pdf", 1);
-    assert_eq!(shelf.run(&["pump.pdf"]).code, 0);
-    for (name, value, says) in [
+fn mismatched_settings_are_reported_with_both_values() {
+    let sandbox = ServerSandbox::at(&shared().url());
+    sandbox.manual("pump.pdf", 1);
+    assert_eq!(sandbox.run(&["pump.pdf"]).code, 0);
+    for (name, value, expected) in [
         (
             "INGEST_STORE_INDEX",
             "muvera",
@@ -147,21 +147,21 @@ fn a_collection_that_differs_is_refused_with_both_values_and_the_way_out() {
             "has tenants false, the settings want true",
         ),
     ] {
-        let done: crate::desk::Done = shelf
+        let done: crate::desk::Done = sandbox
             .command(&["pump.pdf"])
             .env(name, value)
             .output()
             .unwrap()
             .into();
         assert_eq!(done.code, 1);
-        assert!(done.err.contains(says), "{}", done.err);
+        assert!(done.err.contains(expected), "{}", done.err);
         assert!(
             done.err.contains("ingest sync --to-collection"),
             "{}",
             done.err
         );
     }
-    let model: crate::desk::Done = shelf
+    let model: crate::desk::Done = sandbox
         .command(&["pump.pdf"])
         .env("INGEST_EMBED_MODEL", "built-in")
         .output()
@@ -176,7 +176,7 @@ fn a_collection_that_differs_is_refused_with_both_values_and_the_way_out() {
 }
 
 #[test]
-fn a_collection_of_somebody_else_is_left_alone() {
+fn collection_of_another_program_is_rejected() {
     let config = config(&shared().url());
     let class = json!({"class": config.collection, "properties": [{"name": "title", "dataType": ["text"]}]});
     rest("POST", "schema", &class);
@@ -185,7 +185,7 @@ fn a_collection_of_somebody_else_is_left_alone() {
 }
 
 #[test]
-fn a_missing_property_is_named() {
+fn missing_property_is_reported() {
     let config = config(&shared().url());
     let class = json!({"class": config.collection, "properties": [{"name": "manual", "dataType": ["text"]}],
         "vectorConfig": {"colqwen": {"vectorizer": {"none": {}}, "vectorIndexType": "hnsw",
@@ -208,7 +208,7 @@ fn a_missing_property_is_named() {
 }
 
 #[test]
-fn a_foreign_profile_and_a_wrong_width_are_refused() {
+fn other_profile_is_rejected() {
     let config = config(&shared().url());
     drop(prepared(&config, &profile()));
     let other = Profile {
@@ -225,8 +225,8 @@ fn a_foreign_profile_and_a_wrong_width_are_refused() {
 }
 
 #[test]
-fn batches_fit_the_largest_message_and_a_page_that_does_not_is_named() {
-    // The server's smallest limit that lets its own small messages through.
+fn batches_fit_the_message_limit_and_larger_pages_are_rejected() {
+    // The smallest limit that the server's own messages fit.
     let server = Server::with(&[("GRPC_MAX_MESSAGE_SIZE", "200000")]);
     let config = config(&server.url());
     let store = prepared(&config, &profile()).store;
@@ -238,14 +238,14 @@ fn batches_fit_the_largest_message_and_a_page_that_does_not_is_named() {
         })
         .collect();
     pages[4].vectors = VectorUpdate::Replace(vectors(3_000, DIM, 5));
-    let verdicts = store.upsert(&pages).unwrap();
-    for (id, verdict) in verdicts {
-        match (id.number, verdict) {
+    let outcomes = store.upsert(&pages).unwrap();
+    for (id, outcome) in outcomes {
+        match (id.number, outcome) {
             (5, Err(PageError::Store(why))) => {
                 assert!(why.contains("GRPC_MAX_MESSAGE_SIZE"), "{why}")
             }
             (5, other) => panic!("{other:?}"),
-            (_, verdict) => assert_eq!(verdict, Ok(WriteOutcome::Stored), "{id}"),
+            (_, outcome) => assert_eq!(outcome, Ok(WriteOutcome::Stored), "{id}"),
         }
     }
     assert_eq!(numbers(store.as_ref(), "pump.pdf").len(), 11);
@@ -254,32 +254,42 @@ fn batches_fit_the_largest_message_and_a_page_that_does_not_is_named() {
 /// A disk of a few MB of our own needs Linux: namespaces and tmpfs.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_full_disk_keeps_pages_waiting() {
+fn full_disk_queues_pages() {
     let mut server = Server::on_disk_of(120);
-    let shelf = Shelf::at(&server.url());
-    shelf.manual("a.pdf", 3);
-    shelf.manual("b.pdf", 6);
-    assert_eq!(shelf.run(&["a.pdf"]).code, 0);
+    let sandbox = ServerSandbox::at(&server.url());
+    sandbox.manual("a.pdf", 3);
+    sandbox.manual("b.pdf", 6);
+    assert_eq!(sandbox.run(&["a.pdf"]).code, 0);
     server.fill_disk();
-    let full = shelf.run(&["b.pdf", "--json"]);
+    let full = sandbox.run(&["b.pdf", "--json"]);
     assert_eq!(full.code, 1, "{}", full.err);
-    assert_eq!(Shelf::total(&full.json(), "waiting"), 6, "{}", full.out);
+    assert_eq!(
+        ServerSandbox::total(&full.json(), "waiting"),
+        6,
+        "{}",
+        full.out
+    );
     assert!(full.err.contains("no space left on device"), "{}", full.err);
     server.free_disk();
-    // A shard that once found its disk full refuses to write until the server is started anew.
+    // A shard that found its disk full rejects writes until the server is restarted.
     server.restart();
-    let again = shelf.run(&["b.pdf"]);
+    let again = sandbox.run(&["b.pdf"]);
     assert_eq!(again.code, 0, "{}", again.err);
-    assert_eq!(shelf.contents().0, 9);
+    assert_eq!(sandbox.contents().0, 9);
 }
 
 #[test]
-fn a_disk_that_is_read_only_keeps_pages_waiting() {
+fn read_only_disk_queues_pages() {
     let server = Server::with(&[("DISK_USE_READONLY_PERCENTAGE", "1")]);
-    let shelf = Shelf::at(&server.url());
-    shelf.manual("b.pdf", 4);
-    let done = shelf.run(&["b.pdf", "--json"]);
+    let sandbox = ServerSandbox::at(&server.url());
+    sandbox.manual("b.pdf", 4);
+    let done = sandbox.run(&["b.pdf", "--json"]);
     assert_eq!(done.code, 1, "{}", done.err);
     assert!(done.err.contains("store is read-only"), "{}", done.err);
-    assert_eq!(Shelf::total(&done.json(), "waiting"), 4, "{}", done.out);
+    assert_eq!(
+        ServerSandbox::total(&done.json(), "waiting"),
+        4,
+        "{}",
+        done.out
+    );
 }

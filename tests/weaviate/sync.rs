@@ -1,14 +1,14 @@
-//! Pages move between stores and lose nothing on the way.
+//! Sync: copies between stores are lossless.
 
 use ingest::store::{
     Address, CollectionSelector, Config, Index, Mode, Quantiser, Scope, StoredPage, TopK, open,
 };
 
-use crate::making::{DIM, all, page, prepared, profile, put, rows, upsert_manual};
+use crate::fixtures::{DIM, all, page, prepared, profile, put, rows, upsert_manual};
+use crate::library::{ServerSandbox, client, config, reader};
 use crate::server::shared;
-use crate::shelf::{Shelf, client, config, reader};
 
-/// Manual pages of every kind: blank, labelled, without a picture, with letters of many languages.
+/// Pages of every kind: blank, labelled, without a thumbnail, with non-ASCII text.
 fn pages(manual: &str, count: u32) -> Vec<StoredPage> {
     let special = |n: u32, page: StoredPage| match n % 4 {
         0 => StoredPage {
@@ -30,9 +30,9 @@ fn pages(manual: &str, count: u32) -> Vec<StoredPage> {
 }
 
 #[test]
-fn to_a_server_and_back_nothing_changes() {
-    let shelf = Shelf::at(&shared().url());
-    let file = |name: &str| Config::at(Address::File(shelf.path(name)));
+fn sync_round_trip_is_lossless() {
+    let sandbox = ServerSandbox::at(&shared().url());
+    let file = |name: &str| Config::new(Address::File(sandbox.path(name)));
     let library = file("library.db");
     let store = prepared(&library, &profile()).store;
     for manual in ["a.pdf", "b.pdf"] {
@@ -41,35 +41,42 @@ fn to_a_server_and_back_nothing_changes() {
     }
     let before = (all(store.as_ref()), store.manuals().unwrap());
     drop(store);
-    let there = shelf.run(&["sync", "--from", "library.db", "--to", &shelf.url, "--json"]);
+    let there = sandbox.run(&[
+        "sync",
+        "--from",
+        "library.db",
+        "--to",
+        &sandbox.url,
+        "--json",
+    ]);
     assert_eq!(there.code, 0, "{}", there.err);
-    assert_eq!(Shelf::total(&there.json(), "stored"), 80);
-    // Again: nothing travels.
-    let again = shelf
+    assert_eq!(ServerSandbox::total(&there.json(), "stored"), 80);
+    // Again: nothing is sent.
+    let again = sandbox
         .run(&["sync", "--from", "library.db", "--json"])
         .json();
     assert_eq!(
         (
-            Shelf::total(&again, "stored"),
-            Shelf::total(&again, "unchanged")
+            ServerSandbox::total(&again, "stored"),
+            ServerSandbox::total(&again, "unchanged")
         ),
         (0, 80)
     );
-    let back = shelf.run(&["sync", "--from", &shelf.url, "--to", "copy.db"]);
+    let back = sandbox.run(&["sync", "--from", &sandbox.url, "--to", "copy.db"]);
     assert_eq!(back.code, 0, "{}", back.err);
     let copy = reader(&file("copy.db")).store;
     assert_eq!((all(copy.as_ref()), copy.manuals().unwrap()), before);
 }
 
 #[test]
-fn what_the_source_lost_the_target_loses_and_what_changed_goes_again() {
-    let shelf = Shelf::at(&shared().url());
-    let library = Config::at(Address::File(shelf.path("library.db")));
+fn sync_propagates_removals_and_changes() {
+    let sandbox = ServerSandbox::at(&shared().url());
+    let library = Config::new(Address::File(sandbox.path("library.db")));
     let store = prepared(&library, &profile()).store;
     upsert_manual(store.as_ref(), "a.pdf");
     put(store.as_ref(), &pages("a.pdf", 6));
     drop(store);
-    assert_eq!(shelf.run(&["sync", "--from", "library.db"]).code, 0);
+    assert_eq!(sandbox.run(&["sync", "--from", "library.db"]).code, 0);
     let store = prepared(&library, &profile()).store;
     store
         .remove(
@@ -83,24 +90,24 @@ fn what_the_source_lost_the_target_loses_and_what_changed_goes_again() {
     };
     put(store.as_ref(), &[changed]);
     drop(store);
-    let done = shelf.run(&["sync", "--from", "library.db", "--json"]);
+    let done = sandbox.run(&["sync", "--from", "library.db", "--json"]);
     assert_eq!(done.code, 0, "{}", done.err);
     let report = done.json();
     assert_eq!(
         (
-            Shelf::total(&report, "stored"),
-            Shelf::total(&report, "unchanged")
+            ServerSandbox::total(&report, "stored"),
+            ServerSandbox::total(&report, "unchanged")
         ),
         (1, 2)
     );
     assert_eq!(
-        all(reader(&shelf.config()).store.as_ref()),
+        all(reader(&sandbox.config()).store.as_ref()),
         all(reader(&library).store.as_ref())
     );
 }
 
 #[test]
-fn from_raw_to_every_other_index() {
+fn sync_from_raw_to_every_index() {
     let raw = config(&shared().url());
     let store = prepared(&raw, &profile()).store;
     upsert_manual(store.as_ref(), "a.pdf");
@@ -110,8 +117,8 @@ fn from_raw_to_every_other_index() {
         ..TopK::new(10)
     };
     let query = rows(6, DIM, 77);
-    let truth = store.visual(&query, &Scope::default(), exact).unwrap();
-    let shelf = Shelf::at(&raw.url.to_string());
+    let expected = store.visual(&query, &Scope::default(), exact).unwrap();
+    let sandbox = ServerSandbox::at(&raw.url.to_string());
     for (index, quantiser) in [
         (Index::Raw, Quantiser::Rq8),
         (Index::Raw, Quantiser::Bq),
@@ -130,7 +137,7 @@ fn from_raw_to_every_other_index() {
             name(serde_json::json!(index)),
             name(serde_json::json!(quantiser)),
         );
-        let done = shelf.run(&[
+        let done = sandbox.run(&[
             "sync",
             "--from-collection",
             &raw.collection,
@@ -146,68 +153,68 @@ fn from_raw_to_every_other_index() {
             .unwrap()
             .store;
         assert_eq!(all(moved.as_ref()), all(store.as_ref()));
-        // Scores are exact, whatever the index keeps.
+        // Scores are exact with any quantiser.
         for hit in moved
             .visual(&query, &Scope::default(), TopK::new(10))
             .unwrap()
         {
-            if let Some(same) = truth.iter().find(|t| t.id == hit.id) {
+            if let Some(same) = expected.iter().find(|t| t.id == hit.id) {
                 assert!((same.score - hit.score).abs() < 1e-4, "{index} {quantiser}");
             }
         }
         assert_eq!(
             moved.visual(&query, &Scope::default(), exact).unwrap(),
-            truth
+            expected
         );
     }
 }
 
 #[test]
-fn two_manuals_of_one_name_are_not_mixed() {
-    let shelf = Shelf::at(&shared().url());
+fn sync_rejects_another_manual_of_the_same_name() {
+    let sandbox = ServerSandbox::at(&shared().url());
     for (folder, pages) in [("x", 3), ("y", 5)] {
         let manual = format!("{folder}/pump.pdf");
         let library = format!("{folder}.db");
-        shelf.manual(&manual, pages);
-        assert_eq!(shelf.run(&[&manual, "--store", &library]).code, 0);
+        sandbox.manual(&manual, pages);
+        assert_eq!(sandbox.run(&[&manual, "--store", &library]).code, 0);
     }
-    assert_eq!(shelf.run(&["sync", "--from", "y.db"]).code, 0);
-    let before = shelf.contents();
-    let done = shelf.run(&["sync", "--from", "x.db"]);
+    assert_eq!(sandbox.run(&["sync", "--from", "y.db"]).code, 0);
+    let before = sandbox.contents();
+    let done = sandbox.run(&["sync", "--from", "x.db"]);
     assert_eq!(done.code, 2, "{}", done.err);
     assert!(
         done.err.contains("another manual of this name"),
         "{}",
         done.err
     );
-    assert_eq!(shelf.contents(), before);
+    assert_eq!(sandbox.contents(), before);
 }
 
 #[test]
-fn a_benchmark_on_a_server_leaves_no_collection_behind() {
-    let shelf = Shelf::at(&shared().url());
-    shelf.manual("a.pdf", 3);
-    assert_eq!(shelf.run(&["a.pdf"]).code, 0);
-    let before = shelf.contents();
-    let done = shelf.run(&["bench", "a.pdf", "--runs", "1", "--json"]);
+fn benchmark_leaves_no_collection_on_the_server() {
+    let sandbox = ServerSandbox::at(&shared().url());
+    sandbox.manual("a.pdf", 3);
+    assert_eq!(sandbox.run(&["a.pdf"]).code, 0);
+    let before = sandbox.contents();
+    let done = sandbox.run(&["bench", "a.pdf", "--runs", "1", "--json"]);
     assert_eq!(done.code, 0, "{}", done.err);
     let report = done.json();
-    assert_eq!(report["points"][0]["setup"]["store"], shelf.url.as_str());
+    assert_eq!(report["points"][0]["setup"]["store"], sandbox.url.as_str());
     assert_eq!(report["points"][0]["total"]["runs"][0]["pages"], 3);
-    assert_eq!(shelf.contents(), before);
-    let url = format!("{}/v1/schema", shelf.url);
+    assert_eq!(sandbox.contents(), before);
+    let url = format!("{}/v1/schema", sandbox.url);
     let schema = client().get(url).send().unwrap().text().unwrap();
     assert!(
-        !schema.contains(&format!("{}Bench", shelf.collection)),
+        !schema.contains(&format!("{}Bench", sandbox.collection)),
         "{schema}"
     );
 }
 
 #[test]
-fn one_store_is_not_copied_onto_itself() {
-    let shelf = Shelf::at(&shared().url());
-    let done = shelf.run(&["sync", "--to", &shelf.url]);
+fn sync_onto_itself_is_rejected() {
+    let sandbox = ServerSandbox::at(&shared().url());
+    let done = sandbox.run(&["sync", "--to", &sandbox.url]);
     assert_eq!(done.code, 64, "{}", done.err);
-    let done = shelf.run(&["sync", "--store", "library.db"]);
+    let done = sandbox.run(&["sync", "--store", "library.db"]);
     assert_eq!(done.code, 64, "{}", done.err);
 }

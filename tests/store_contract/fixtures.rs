@@ -1,4 +1,4 @@
-//! Pages to store, small enough to work out by hand.
+//! Fixtures: small pages, stores and helpers.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -21,7 +21,7 @@ pub(crate) fn profile() -> Profile {
     }
 }
 
-/// Unit rows that look random; the same for the same seed.
+/// Pseudo-random unit rows, deterministic by seed.
 pub(crate) fn rows(n: usize, dim: usize, seed: u64) -> MultiVector {
     let mut state = seed.wrapping_add(7).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut next = || {
@@ -78,10 +78,10 @@ pub(crate) fn upsert_manual(store: &dyn Store, manual: &str) {
 }
 
 pub(crate) fn config(url: &Path) -> Config {
-    Config::at(Address::File(url.to_owned()))
+    Config::new(Address::File(url.to_owned()))
 }
 
-/// The path of a store that is a file.
+/// The path of a file store.
 pub(crate) fn file(config: &Config) -> &Path {
     match &config.url {
         Address::File(path) => path,
@@ -89,7 +89,7 @@ pub(crate) fn file(config: &Config) -> &Path {
     }
 }
 
-/// Opens a store for writing and makes it ready for pages of `profile`.
+/// Opens a store for writing and prepares it for pages of `profile`.
 pub(crate) fn prepared(config: &Config, profile: &Profile) -> Opened {
     let opened = open(config, CollectionSelector::Profile(profile), Mode::Write).unwrap();
     opened.store.prepare(profile).unwrap();
@@ -97,14 +97,14 @@ pub(crate) fn prepared(config: &Config, profile: &Profile) -> Opened {
 }
 
 pub(crate) fn put(store: &dyn Store, pages: &[StoredPage]) {
-    for (id, verdict) in store.upsert(pages).unwrap() {
-        assert_eq!(verdict, Ok(WriteOutcome::Stored), "{id}");
+    for (id, outcome) in store.upsert(pages).unwrap() {
+        assert_eq!(outcome, Ok(WriteOutcome::Stored), "{id}");
     }
 }
 
 pub(crate) fn numbers(store: &dyn Store, manual: &str) -> Vec<u32> {
-    let known = store.fingerprints(&ManualId::new(manual)).unwrap();
-    known.iter().map(|page| page.number).collect()
+    let fingerprints = store.fingerprints(&ManualId::new(manual)).unwrap();
+    fingerprints.iter().map(|page| page.number).collect()
 }
 
 pub(crate) fn all(store: &dyn Store) -> Vec<StoredPage> {

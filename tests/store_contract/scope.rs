@@ -1,10 +1,10 @@
-//! The part of the contract that is about searches that do not want everything.
+//! Contract of restricted searches: scope and pages per manual.
 
 use ingest::store::{Scope, Store, TextField, TopK};
 
-use crate::making::{DIM, page, put, rows, scope, upsert_manual};
+use crate::fixtures::{DIM, page, put, rows, scope, upsert_manual};
 
-pub(crate) fn a_scope_narrows_both_searches(store: &dyn Store) {
+pub(crate) fn scope_restricts_both_searches(store: &dyn Store) {
     for manual in ["a.pdf", "b.pdf"] {
         upsert_manual(store, manual);
         let pages: Vec<_> = (1..=9).map(|n| page(manual, n, "valve")).collect();
@@ -44,7 +44,7 @@ pub(crate) fn a_scope_narrows_both_searches(store: &dyn Store) {
     assert_eq!(few.len(), 2, "a scope must not eat the best k");
 }
 
-pub(crate) fn no_manual_crowds_the_others_out(store: &dyn Store) {
+pub(crate) fn per_manual_limits_pages_of_one_manual(store: &dyn Store) {
     for manual in ["a.pdf", "b.pdf", "c.pdf"] {
         upsert_manual(store, manual);
         let pages: Vec<_> = (1..=5).map(|n| page(manual, n, "valve")).collect();

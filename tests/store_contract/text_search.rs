@@ -1,11 +1,11 @@
-//! The part of the contract that is about words.
+//! Contract of BM25 text search.
 
 use ingest::page::{Annotation, Description, Identifier, Outcome};
 use ingest::store::{Scope, Store, StoredPage, TextField, TopK, VectorUpdate};
 
-use crate::making::{all, found, page, put, upsert_manual};
+use crate::fixtures::{all, found, page, put, upsert_manual};
 
-pub(crate) fn words_find_identifiers(store: &dyn Store) {
+pub(crate) fn text_search_finds_identifiers(store: &dyn Store) {
     upsert_manual(store, "pump.pdf");
     let texts = [
         "Error E-104: the pump runs dry. Check the inlet valve.",
@@ -55,7 +55,7 @@ pub(crate) fn words_find_identifiers(store: &dyn Store) {
     );
 }
 
-pub(crate) fn no_question_is_a_syntax_error(store: &dyn Store) {
+pub(crate) fn every_query_is_valid(store: &dyn Store) {
     upsert_manual(store, "pump.pdf");
     put(store, &[page("pump.pdf", 1, "near the pump and not far")]);
     for words in [
@@ -94,10 +94,10 @@ pub(crate) fn no_question_is_a_syntax_error(store: &dyn Store) {
     let chapter = "word pump-17 ".repeat(5_000);
     assert_eq!(found(store, &chapter), [1]);
     assert_eq!(found(store, "pump*"), [1]);
-    assert_eq!(found(store, "not"), [1], "a stop word alone is a question");
+    assert_eq!(found(store, "not"), [1], "a stop word alone is a query");
 }
 
-pub(crate) fn what_is_said_of_a_page_is_found_apart(store: &dyn Store) {
+pub(crate) fn descriptions_are_a_separate_text_field(store: &dyn Store) {
     upsert_manual(store, "pump.pdf");
     let plain = page("pump.pdf", 1, "printed words");
     put(store, &[plain.clone(), page("pump.pdf", 2, "other words")]);
@@ -127,15 +127,15 @@ pub(crate) fn what_is_said_of_a_page_is_found_apart(store: &dyn Store) {
     };
     put(store, &[described("An exploded view of the gearbox")]);
     assert_eq!(numbers(TextField::Description, "gearbox"), [1]);
-    let none: [u32; 0] = [];
-    assert_eq!(numbers(TextField::TextLayer, "gearbox"), none);
-    assert_eq!(numbers(TextField::Description, "printed"), none);
+    let no_pages: [u32; 0] = [];
+    assert_eq!(numbers(TextField::TextLayer, "gearbox"), no_pages);
+    assert_eq!(numbers(TextField::Description, "printed"), no_pages);
     assert_eq!(
         numbers(TextField::Description, "K-77"),
-        none,
+        no_pages,
         "nobody confirmed it"
     );
-    // Another description takes the place of the first; new metadata leaves it where it is.
+    // A new description replaces the first; a metadata update keeps it.
     put(store, &[described("A wiring diagram")]);
     put(
         store,
@@ -144,7 +144,7 @@ pub(crate) fn what_is_said_of_a_page_is_found_apart(store: &dyn Store) {
             ..plain.clone()
         }],
     );
-    assert_eq!(numbers(TextField::Description, "gearbox"), none);
+    assert_eq!(numbers(TextField::Description, "gearbox"), no_pages);
     assert_eq!(numbers(TextField::Description, "wiring"), [1]);
     let json = all(store)[0].description.clone();
     let hit = &store
@@ -157,5 +157,5 @@ pub(crate) fn what_is_said_of_a_page_is_found_apart(store: &dyn Store) {
         .unwrap()[0];
     assert_eq!(hit.description, json);
     put(store, &[plain]);
-    assert_eq!(numbers(TextField::Description, "wiring"), none);
+    assert_eq!(numbers(TextField::Description, "wiring"), no_pages);
 }

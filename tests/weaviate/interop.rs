@@ -1,4 +1,4 @@
-//! Weaviate's own Python client as witness: it sees what we wrote, and we see what it writes.
+//! Interoperation with Weaviate's official Python client: each side reads what the other wrote.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -9,11 +9,11 @@ use ingest::store::{Config, ManualCard, Scope, StoredPage, TextField, TopK, Vect
 use ingest::vectors::MultiVector;
 use serde_json::{Value, json};
 
-use crate::making::{DIM, all, page, prepared, profile, put, rows, upsert_manual, vectors};
+use crate::fixtures::{DIM, all, page, prepared, profile, put, rows, upsert_manual, vectors};
+use crate::library::{config, reader};
 use crate::server::{shared, tool};
-use crate::shelf::{config, reader};
 
-/// Connects, and leaves `pages` and `given` behind.
+/// Connects; defines `pages`, `manuals` and `given`.
 const PROLOGUE: &str = r#"
 import json, sys
 import numpy as np
@@ -30,19 +30,19 @@ def max_sim(query, rows):
     return float((np.array(query, dtype=np.float32) @ np.array(rows, dtype=np.float32).T).max(1).sum())
 "#;
 
-fn ask(config: &Config, script: &str, given: &Value) -> Value {
+fn run_client(config: &Config, script: &str, given: &Value) -> Value {
     let server = shared();
     let (port, grpc) = (server.port().to_string(), server.grpc_port().to_string());
     let script = format!("{PROLOGUE}{script}\nclient.close()\n");
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), given.to_string()).unwrap();
     let path = file.path().to_str().unwrap();
-    let said = python(&script, &[&port, &grpc, &config.collection, path]);
-    serde_json::from_str(said.lines().last().unwrap_or_default())
-        .unwrap_or_else(|e| panic!("{e}: {said}"))
+    let output = python(&script, &[&port, &grpc, &config.collection, path]);
+    serde_json::from_str(output.lines().last().unwrap_or_default())
+        .unwrap_or_else(|e| panic!("{e}: {output}"))
 }
 
-/// Runs a script with Python and Weaviate's own client; gives what it prints.
+/// Runs a Python script with the official client; returns its stdout.
 fn python(script: &str, arguments: &[&str]) -> String {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
     let done = Command::new(PYTHON.get_or_init(|| tool("python.sh")))
@@ -60,15 +60,15 @@ fn floats(vectors: &MultiVector) -> Vec<&[f32]> {
     vectors.rows().collect()
 }
 
-fn shown(page: &StoredPage) -> Value {
-    let VectorUpdate::Replace(seen) = &page.vectors else {
+fn page_json(page: &StoredPage) -> Value {
+    let VectorUpdate::Replace(reply) = &page.vectors else {
         panic!("no vectors");
     };
-    json!({"id": page.id.uuid().to_string(), "rows": floats(&seen.vectors), "text": page.text, "number": page.id.number})
+    json!({"id": page.id.uuid().to_string(), "rows": floats(&reply.vectors), "text": page.text, "number": page.id.number})
 }
 
 #[test]
-fn their_client_sees_what_we_wrote() {
+fn official_client_reads_our_pages() {
     let config = config(&shared().url());
     let store = prepared(&config, &profile()).store;
     upsert_manual(store.as_ref(), "pump.pdf");
@@ -78,8 +78,8 @@ fn their_client_sees_what_we_wrote() {
     put(store.as_ref(), &stored);
     let query = rows(7, DIM, 99);
     let given =
-        json!({"query": floats(&query), "pages": stored.iter().map(shown).collect::<Vec<_>>()});
-    let seen = ask(
+        json!({"query": floats(&query), "pages": stored.iter().map(page_json).collect::<Vec<_>>()});
+    let reply = run_client(
         &config,
         r#"
 wanted = {page["id"]: page for page in given["pages"]}
@@ -102,14 +102,14 @@ print(json.dumps({"count": count, "left": len(wanted), "worst": worst, "distance
         &given,
     );
     assert_eq!(
-        (&seen["count"], &seen["left"], &seen["worst"]),
+        (&reply["count"], &reply["left"], &reply["worst"]),
         (&json!(60), &json!(0), &json!(0.0))
     );
     assert_eq!(
-        (&seen["words"], &seen["names"]),
+        (&reply["words"], &reply["names"]),
         (&json!([17]), &json!(["pump.pdf"]))
     );
-    let distances = seen["distances"].as_array().unwrap();
+    let distances = reply["distances"].as_array().unwrap();
     let hits = store
         .visual(&query, &Scope::default(), TopK::new(60))
         .unwrap();
@@ -127,13 +127,13 @@ print(json.dumps({"count": count, "left": len(wanted), "worst": worst, "distance
 }
 
 #[test]
-fn we_see_what_their_client_wrote() {
+fn pages_of_the_official_client_are_read() {
     let config = config(&shared().url());
     let store = prepared(&config, &profile()).store;
     let id = PageId::new(&ManualId::new("theirs.pdf"), 3);
     let made = vectors(9, DIM, 5);
     let given = json!({"id": id.uuid().to_string(), "rows": floats(&made.vectors)});
-    ask(
+    run_client(
         &config,
         r#"
 import base64
@@ -146,7 +146,7 @@ print(json.dumps(None))
 "#,
         &given,
     );
-    // The record of its manual comes from us.
+    // The record of the manual is written by our store.
     store
         .upsert_manual(&ManualCard {
             id: id.manual.clone(),
@@ -183,7 +183,7 @@ print(json.dumps(None))
 }
 
 #[test]
-fn a_description_that_comes_later_keeps_the_vectors() {
+fn description_update_by_the_official_client_keeps_vectors() {
     let config = config(&shared().url());
     let store = prepared(&config, &profile()).store;
     upsert_manual(store.as_ref(), "pump.pdf");
@@ -194,20 +194,20 @@ fn a_description_that_comes_later_keeps_the_vectors() {
 pages.data.update(uuid=given["id"], properties={"description": "An exploded view of the pump"})
 print(json.dumps(None))
 "#;
-    ask(&config, patch, &given);
+    run_client(&config, patch, &given);
     let described = StoredPage {
         description: Some("An exploded view of the pump".into()),
         ..first.clone()
     };
     assert_eq!(all(store.as_ref()), [described]);
-    // And new words beside the old vectors keep the description.
+    // A text update of ours keeps vectors and description.
     let second = StoredPage {
         text: "after".into(),
         vectors: VectorUpdate::Keep,
         ..first.clone()
     };
     put(store.as_ref(), &[second]);
-    let seen = ask(
+    let reply = run_client(
         &config,
         r#"
 page = pages.query.fetch_object_by_id(given["id"], include_vector=True)
@@ -219,7 +219,7 @@ print(json.dumps([page.properties["description"], page.properties["text"], len(p
         panic!("no vectors");
     };
     assert_eq!(
-        seen,
+        reply,
         json!(["An exploded view of the pump", "after", new.vectors.len()])
     );
 }

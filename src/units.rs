@@ -13,7 +13,7 @@ pub struct ByteSize(pub u64);
 
 /// A text that is no byte size.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is no size; write it like 40 GB or 512 MiB")]
+#[error("invalid size `{0}`: expected a number and a unit, such as 40 GB or 512 MiB")]
 pub struct ByteSizeError(String);
 
 const UNITS: [(&str, u64); 9] = [
@@ -124,6 +124,14 @@ impl fmt::Display for PagesPerSecond {
     }
 }
 
+/// A page count with its noun: `1 page`, `53 pages`.
+pub fn pages(count: impl Into<u64>) -> String {
+    match count.into() {
+        1 => "1 page".to_owned(),
+        count => format!("{count} pages"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,6 +145,11 @@ mod tests {
         assert!("forty".parse::<ByteSize>().is_err());
         assert!("-1 GB".parse::<ByteSize>().is_err());
         assert_eq!(ByteSize(3_200_000_000).to_string(), "3.2 GB");
+    }
+
+    #[test]
+    fn one_page_is_singular() {
+        assert_eq!([0_u32, 1, 2].map(pages), ["0 pages", "1 page", "2 pages"]);
     }
 
     #[test]

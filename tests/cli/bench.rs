@@ -167,7 +167,7 @@ fn a_baseline_tells_the_ratio_and_a_slower_run_exits_3() {
         faster.err
     );
     for (text, says) in [
-        ("{}", "is no report"),
+        ("{}", "not a benchmark report"),
         ("[", "EOF"),
         (r#"{"schema": 9}"#, "schema 9"),
     ] {
@@ -196,7 +196,7 @@ fn ctrl_c_leaves_nothing_behind() {
     let done: crate::desk::Done = child.wait_with_output().unwrap().into();
     assert_eq!(done.code, 1, "{}", done.err);
     assert!(
-        done.err.contains("stopped; nothing is reported"),
+        done.err.contains("stopped; no report written"),
         "{}",
         done.err
     );

@@ -26,7 +26,7 @@ fn settings(desk: &Desk) -> insta::Settings {
     settings.add_filter(TINY, "[tiny]");
     settings.add_filter(r"\d+(\.\d+)? m?s\b", "[time]");
     settings.add_filter(r"\d+\.\d+ pages/s", "[rate]");
-    settings.add_filter(r"waited \d+ %", "waited [n] %");
+    settings.add_filter(r"idle \d+ %", "idle [n] %");
     settings.add_filter(r"[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f-]+", "[id]");
     settings.add_filter(r"time: .*", "time: [expected]");
     settings.add_filter(r"memory: .*", "memory: [plan]");
@@ -47,7 +47,7 @@ fn storing_twice() {
         manual  pages  stored  unchanged  failed  render  prepare  embed  store
         pump.pdf  2  2  0  0  [time]  [time]  [time]  [time]
         torn.pdf  0  0  0  all  [time]  [time]  [time]  [time]
-        2 pages stored in [time] ([rate]; the model waited [n] % of its time)
+        2 pages in [time] ([rate], model idle [n] %)
         model [tiny] on cpu (f32); licence: unknown, see the model's own page
         [folder]/torn.pdf: not a readable PDF
         [exit 1]
@@ -55,14 +55,14 @@ fn storing_twice() {
         insta::assert_snapshot!(desk.run(&["pump.pdf"]).transcript(), @r#"
         manual  pages  stored  unchanged  failed  render  prepare  embed  store
         pump.pdf  2  0  2  0  [time]  [time]  [time]  [time]
-        0 pages stored in [time]
+        0 pages in [time]
         model [tiny] on cpu (f32); licence: unknown, see the model's own page
         [exit 0]
         "#);
         insta::assert_snapshot!(desk.run(&["pump.pdf", "--dry-run"]).transcript(), @r#"
-        manual  pages  to do
+        manual  pages  to index
         pump.pdf  2  0
-        0 pages in 0 batches of 2
+        0 pages; batches of 2: 0
         time: [expected]
         memory: [plan]
         model [tiny] on cpu (f32); licence: unknown, see the model's own page

@@ -47,7 +47,7 @@ fn words_find_their_pages_and_failures_are_listed() {
     assert!(
         shown
             .out
-            .contains("`zeppelin` is on pump.pdf, page 1, pump.pdf, page 2, found nothing"),
+            .contains("`zeppelin` expected pump.pdf, page 1, pump.pdf, page 2; found nothing"),
         "{}",
         shown.out
     );
@@ -57,7 +57,7 @@ fn words_find_their_pages_and_failures_are_listed() {
 fn bad_questions_are_told() {
     let desk = shelf();
     for (text, says) in [
-        ("[]", "holds no questions"),
+        ("[]", "has no questions"),
         ("[", "EOF"),
         (
             r#"[{"question": "x", "manual": "pump.pdf", "pages": [9]}]"#,
@@ -76,7 +76,7 @@ fn bad_questions_are_told() {
     let bare = desk.run(&["eval", "--outline", "pump.pdf"]);
     assert_eq!(bare.code, 1);
     assert!(
-        bare.err.contains("no bookmarks that make questions"),
+        bare.err.contains("no bookmarks that are usable as queries"),
         "{}",
         bare.err
     );

@@ -126,7 +126,7 @@ fn ctrl_c_finishes_the_batch_in_hand() {
     let report = done.json();
     assert_eq!(report["stopped"], true);
     assert!(
-        done.err.contains("the same command goes on"),
+        done.err.contains("run the same command again to resume"),
         "{}",
         done.err
     );

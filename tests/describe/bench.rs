@@ -169,7 +169,7 @@ fn candidates_are_measured_judged_and_ranked() {
     );
     let markdown = std::fs::read_to_string(desk.path("r.md")).unwrap();
     assert!(
-        markdown.contains("| interleaved 4 |") && markdown.contains("(does not look)"),
+        markdown.contains("| interleaved 4 |") && markdown.contains("(ignores the image)"),
         "{markdown}"
     );
     let html = std::fs::read_to_string(desk.path("r.html")).unwrap();
@@ -205,7 +205,7 @@ fn pages_of_different_manuals_are_not_asked_about_together() {
         "{round}"
     );
     let wrong = bench(&desk, &["lmstudio=x"], &[]);
-    let told = "there is no runner `lmstudio`; there are mlx-vlm, ollama, mlx and openai";
+    let told = "unknown runner `lmstudio`: expected mlx-vlm, ollama, mlx or openai";
     assert!(
         wrong.code == 64 && wrong.err.contains(told),
         "{}",
@@ -213,7 +213,7 @@ fn pages_of_different_manuals_are_not_asked_about_together() {
     );
     let none = bench(&desk, &[&name], &["--approach", "lanes", "--batch", "20"]);
     assert!(
-        none.code == 64 && none.err.contains("no way of asking is left"),
+        none.code == 64 && none.err.contains("no approach is left to run"),
         "{}",
         none.err
     );
@@ -236,7 +236,7 @@ fn people_get_tables() {
         shown.out
     );
     assert!(
-        shown.out.contains("lanes 2 is its best way; all 4 pages"),
+        shown.out.contains("fastest is lanes 2; all 4 pages"),
         "{}",
         shown.out
     );

@@ -345,7 +345,7 @@ fn a_server_that_is_busy_is_waited_for() {
                 done.err
             );
             assert!(
-                !done.out.contains("asked again:"),
+                !done.out.contains("retries:"),
                 "no page is to blame: {}",
                 done.out
             );

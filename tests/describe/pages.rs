@@ -190,7 +190,7 @@ fn blank_pages_and_twins_are_not_sent_and_a_digit_makes_no_twin() {
     sent.sort_unstable();
     assert_eq!(sent, [1, 4]);
     let shown = desk.run(&["show", "pump.pdf", "3"]).out;
-    assert!(shown.contains("as pump.pdf, page 1"), "{shown}");
+    assert!(shown.contains("duplicate of pump.pdf, page 1"), "{shown}");
 }
 
 #[test]
@@ -335,7 +335,7 @@ fn manuals_are_stored_and_described_in_one_go() {
     desk.write("other.pdf", &pdf::good(&["another manual"]));
     let done = desk.run(&["other.pdf", "--describe"]);
     assert_eq!(done.code, 0, "{}", done.err);
-    assert!(done.out.contains("1 pages described"), "{}", done.out);
+    assert!(done.out.contains("1 page described"), "{}", done.out);
     let asked = fake.questions();
     assert_eq!(asked.len(), 1, "only what was stored now");
     assert!(asked[0].body.to_string().contains("other.pdf"));

@@ -83,7 +83,7 @@ fn pages_that_leave_the_machine_are_announced_and_their_memory_is_not_ours() {
     });
     let told = describe(&desk, Dialect::OpenAi, &fake, &["--pages", "1"]);
     assert!(!told.err.contains("another machine"), "{}", told.err);
-    assert!(!told.out.contains("memory of the model: —"), "{}", told.out);
+    assert!(!told.out.contains("model memory: —"), "{}", told.out);
     // Not an address of the loop, although it leads there.
     fake.url = fake.url.replace("127.0.0.1", "0.0.0.0");
     let told = describe(&desk, Dialect::OpenAi, &fake, &["--pages", "2-3"]);
@@ -93,7 +93,7 @@ fn pages_that_leave_the_machine_are_announced_and_their_memory_is_not_ours() {
         .matches("pages are sent to another machine")
         .count();
     assert_eq!(times, 1, "{}", told.err);
-    assert!(told.out.contains("memory of the model: —"), "{}", told.out);
+    assert!(told.out.contains("model memory: —"), "{}", told.out);
 }
 
 #[test]

@@ -31,7 +31,7 @@ fn asks_for_the_key(shelf: impl Fn() -> Shelf) {
         assert_eq!(done.code, 1, "{}", done.err);
         assert!(done.err.contains("wants another API key"), "{}", done.err);
         assert!(done.err.contains("WEAVIATE_API_KEY"), "{}", done.err);
-        assert!(!done.err.contains("model open"), "{}", done.err);
+        assert!(!done.err.contains("model loaded"), "{}", done.err);
         hides_the_key(&done, key);
     };
     refused(&shelf(), KEY);

@@ -54,14 +54,14 @@ fn offline_pages_wait_and_sync_sends_them() {
     let sent = shelf.run(&["sync"]);
     assert_eq!(sent.code, 0, "{}", sent.err);
     assert!(
-        sent.err.contains("30 pages that waited are stored now"),
+        sent.err.contains("30 pages from the outbox stored"),
         "{}",
         sent.err
     );
     assert_eq!(shelf.contents(), undisturbed());
     let sent = shelf.run(&["sync"]);
     assert!(
-        sent.code == 0 && !sent.err.contains("waited"),
+        sent.code == 0 && !sent.err.contains("from the outbox"),
         "{}",
         sent.err
     );
@@ -93,7 +93,7 @@ fn an_offline_run_does_not_overwrite_another_manual_of_the_same_name() {
         "{}",
         sent.err
     );
-    assert!(sent.err.contains("2 pages still wait"), "{}", sent.err);
+    assert!(sent.err.contains("2 pages still queued"), "{}", sent.err);
     assert_eq!(shelf.contents(), before);
 }
 
@@ -106,7 +106,7 @@ fn pages_of_another_model_wait_and_the_way_out_is_told() {
     assert_eq!(other.code, 0, "{}", other.err);
     let sent = shelf.run(&["sync"]);
     assert_eq!(sent.code, 1);
-    assert!(sent.err.contains("2 pages still wait"), "{}", sent.err);
+    assert!(sent.err.contains("2 pages still queued"), "{}", sent.err);
     let way = sent
         .err
         .split('`')
@@ -116,7 +116,7 @@ fn pages_of_another_model_wait_and_the_way_out_is_told() {
     let words: Vec<&str> = way.split_whitespace().skip(1).collect();
     let moved = shelf.run(&words);
     assert_eq!(moved.code, 0, "{}", moved.err);
-    assert!(moved.out.contains("2 pages stored"), "{}", moved.out);
+    assert!(moved.out.contains("2 pages in "), "{}", moved.out);
 }
 
 #[test]
@@ -129,7 +129,11 @@ fn a_server_killed_during_the_run_and_back_after_it() {
     server.kill();
     let done = finish(run);
     assert_eq!(done.code, 1, "{}", done.err);
-    assert!(done.err.contains("pages wait: the server"), "{}", done.err);
+    assert!(
+        done.err.contains("pages queued: the server"),
+        "{}",
+        done.err
+    );
     let report = done.json();
     let (stored, waiting) = (
         Shelf::total(&report, "stored"),

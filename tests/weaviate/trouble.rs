@@ -85,7 +85,7 @@ fn a_server_that_is_not_there_ends_the_run_before_anything_is_embedded() {
         "{}",
         done.err
     );
-    assert!(!done.err.contains("model open"), "{}", done.err);
+    assert!(!done.err.contains("model loaded"), "{}", done.err);
 }
 
 #[test]

@@ -4,15 +4,15 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::desk::{Desk, Done, manual};
 use crate::fake::{Asked, Dialect, Fake, Reply};
 use crate::mlx::Server;
 use crate::ollama::Ollama;
+use crate::sandbox::{CommandOutput, Sandbox, manual};
 use crate::shelf::{description, shelf_of};
 use crate::support::pdf;
 
 /// Four pages whose descriptions share words with them.
-fn library() -> Desk {
+fn library() -> Sandbox {
     let texts = [
         "Resetting the alarm: silences the buzzer of the panel",
         "Spare parts: gaskets for the compressor",
@@ -22,7 +22,7 @@ fn library() -> Desk {
     shelf_of(&texts).with("INGEST_DESCRIBE_MEGAPIXELS", "0.3")
 }
 
-fn questions(desk: &Desk) -> String {
+fn questions(desk: &Sandbox) -> String {
     let asked = json!([
         {"question": "What silences the panel?", "manual": "pump.pdf", "pages": [1], "answers": ["reset"]},
         {"question": "Which code?", "manual": "pump.pdf", "pages": [3], "answers": ["E-104"]},
@@ -63,7 +63,7 @@ fn confused(asked: &Asked) -> Reply {
     }
 }
 
-fn bench(desk: &Desk, candidates: &[&str], more: &[&str]) -> Done {
+fn bench(desk: &Sandbox, candidates: &[&str], more: &[&str]) -> CommandOutput {
     let mut args = vec!["bench", "describe"];
     for candidate in candidates {
         args.extend(["--candidate", candidate]);
@@ -244,7 +244,7 @@ fn people_get_tables() {
 
 #[test]
 fn answers_of_many_people_are_counted_as_vqa_counts_them() {
-    let desk = Desk::tiny();
+    let desk = Sandbox::tiny();
     desk.write(
         "COCO_val2014_000000000042.pdf",
         &pdf::good(&["a bus in the street"]),
@@ -287,7 +287,7 @@ fn answers_of_many_people_are_counted_as_vqa_counts_them() {
 fn real_servers_side_by_side() {
     let reciter = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/reciter/model");
     let mlx = Server::serve(reciter.clone());
-    let desk = Desk::built_in().with("INGEST_DESCRIBE_MEGAPIXELS", "0.2");
+    let desk = Sandbox::built_in().with("INGEST_DESCRIBE_MEGAPIXELS", "0.2");
     assert_eq!(
         desk.run(&[&manual("heat-pump-service-manual.pdf"), "--pages", "4-7"])
             .code,

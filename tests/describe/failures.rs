@@ -220,7 +220,7 @@ fn servers_that_are_no_use_are_told_in_a_line() {
         &["--runner", "openai", "--url", &url],
         "wants another API key",
     );
-    let desk = crate::desk::Desk::tiny();
+    let desk = crate::sandbox::Sandbox::tiny();
     let empty = desk.run(&["describe", "--store", "nothing.db"]);
     assert_eq!(empty.code, 1);
     assert!(

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::desk::{Desk, manual};
 use crate::fake::{Asked, Dialect, Fake, Reply};
+use crate::sandbox::{Sandbox, manual};
 use crate::shape::assert_shape;
 use crate::shelf::{description, shelf, tally};
 
@@ -50,7 +50,7 @@ fn descriptions() {
     annotations(&desk);
 }
 
-fn annotations(desk: &Desk) {
+fn annotations(desk: &Sandbox) {
     let shown = |page: &str| desk.run(&["show", "pump.pdf", page, "--json"]).json();
     let annotation = |page| shown(page)["annotation"].clone();
     assert_shape(
@@ -124,7 +124,7 @@ fn stored_and_described_at_once() {
     let fake = Fake::start(Dialect::OpenAi, |asked| {
         Reply::Say(description(asked.pages[0]))
     });
-    let desk = Desk::built_in()
+    let desk = Sandbox::built_in()
         .with("INGEST_DESCRIBE_RUNNER", "openai")
         .with("INGEST_DESCRIBE_URL", &fake.url)
         .with("INGEST_DESCRIBE_INTERLEAVE", "1");

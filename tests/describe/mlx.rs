@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde_json::Value;
 
-use crate::desk::{Desk, Done};
+use crate::sandbox::{CommandOutput, Sandbox};
 use crate::shelf::shelf;
 use crate::tools::{free_port, get, run, script, tool, until};
 
@@ -93,7 +93,7 @@ impl Server {
     }
 
     /// Describes with it.
-    pub(crate) fn describe(&self, desk: &Desk, more: &[&str]) -> Done {
+    pub(crate) fn describe(&self, desk: &Sandbox, more: &[&str]) -> CommandOutput {
         let url = self.url();
         desk.run(
             &[
@@ -113,7 +113,7 @@ impl Drop for Server {
 }
 
 /// Small pages and one attempt: the models compute on the CPU, and will say nonsense again.
-fn small() -> Desk {
+fn small() -> Sandbox {
     shelf()
         .with("INGEST_DESCRIBE_MEGAPIXELS", "0.1")
         .with("INGEST_DESCRIBE_ATTEMPTS", "1")
@@ -224,7 +224,7 @@ fn a_server_that_is_killed_in_mid_run_is_waited_for() {
     });
     drop(server);
     let server = Server::serve_at(port, made().1.join("qwen2.5-vl"));
-    let done = Done::from(running.wait_with_output().unwrap());
+    let done = CommandOutput::from(running.wait_with_output().unwrap());
     let told = done.json();
     // Every page was asked in the end: none failed through the server.
     let failed = told["failed"].as_array().unwrap();

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::desk::{Desk, Done};
 use crate::fake::{Dialect, Fake, Reply};
+use crate::sandbox::{CommandOutput, Sandbox};
 use crate::shelf::{describe, shelf};
 use crate::tools::{free_port, get, post, run, script, tool, until};
 
@@ -69,7 +69,7 @@ impl Ollama {
     }
 
     /// Describes the pages of a desk.
-    pub(crate) fn describe(&self, desk: &Desk, model: &str, more: &[&str]) -> Done {
+    pub(crate) fn describe(&self, desk: &Sandbox, model: &str, more: &[&str]) -> CommandOutput {
         let args = ["describe", "--runner", "ollama", "--url", &self.url];
         desk.run(&[&args[..], &["--model", model, "--json"], more].concat())
     }
@@ -115,7 +115,7 @@ pub(crate) fn runners(server: u32) -> Vec<String> {
 }
 
 /// Small pages and one attempt: the models say the same again.
-pub(crate) fn small() -> Desk {
+pub(crate) fn small() -> Sandbox {
     shelf()
         .with("INGEST_DESCRIBE_MEGAPIXELS", "0.2")
         .with("INGEST_DESCRIBE_ATTEMPTS", "1")

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::desk::{Desk, manual};
 use crate::fake::{Dialect, Fake, Reply};
+use crate::sandbox::{Sandbox, manual};
 use crate::shelf::{describe, description, shelf, shelf_of, tally};
 use crate::support::pdf;
 
@@ -309,7 +309,7 @@ fn a_manual_that_changed_fails_by_name_and_can_be_shown_again() {
 #[test]
 fn protected_manuals_are_described_with_their_password() {
     let fake = Fake::start(Dialect::OpenAi, |asked| honest(&asked.pages));
-    let desk = Desk::tiny()
+    let desk = Sandbox::tiny()
         .with("INGEST_DESCRIBE_RUNNER", "openai")
         .with("INGEST_DESCRIBE_URL", &fake.url);
     let locked = manual("../tests/golden/pdf/locked.pdf");

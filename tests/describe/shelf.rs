@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::desk::{Desk, Done};
 use crate::fake::{Dialect, Fake};
+use crate::sandbox::{CommandOutput, Sandbox};
 use crate::support::pdf;
 
 pub(crate) const PAGES: [&str; 3] = ["reset the alarm", "part 40-1177", "E-104 no flow"];
@@ -39,13 +39,13 @@ pub(crate) fn description(page: u32) -> String {
 }
 
 /// Three pages, stored.
-pub(crate) fn shelf() -> Desk {
+pub(crate) fn shelf() -> Sandbox {
     shelf_of(&PAGES)
 }
 
 /// Pages that say something, or are blank, stored.
-pub(crate) fn shelf_of(pages: &[&str]) -> Desk {
-    let desk = Desk::tiny();
+pub(crate) fn shelf_of(pages: &[&str]) -> Sandbox {
+    let desk = Sandbox::tiny();
     let drawn = |text: &&str| match text.is_empty() {
         true => (pdf::PLAIN, Vec::new()),
         false => (pdf::PLAIN, pdf::says(text)),
@@ -65,7 +65,12 @@ pub(crate) fn runner(dialect: Dialect) -> &'static str {
 }
 
 /// Describes with a server.
-pub(crate) fn describe(desk: &Desk, dialect: Dialect, fake: &Fake, more: &[&str]) -> Done {
+pub(crate) fn describe(
+    desk: &Sandbox,
+    dialect: Dialect,
+    fake: &Fake,
+    more: &[&str],
+) -> CommandOutput {
     let args = [
         "describe",
         "--runner",
@@ -79,7 +84,7 @@ pub(crate) fn describe(desk: &Desk, dialect: Dialect, fake: &Fake, more: &[&str]
 }
 
 /// The JSON of a run.
-pub(crate) fn tally(desk: &Desk, dialect: Dialect, fake: &Fake, more: &[&str]) -> (i32, Value) {
+pub(crate) fn tally(desk: &Sandbox, dialect: Dialect, fake: &Fake, more: &[&str]) -> (i32, Value) {
     let done = describe(desk, dialect, fake, &[more, &["--json"]].concat());
     (done.code, done.json())
 }

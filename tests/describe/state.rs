@@ -4,14 +4,14 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::desk::{Desk, Done};
 use crate::fake::{Asked, Dialect, Fake, Reply};
 use crate::ollama::{Ollama, SEEN, failures, runners, small};
+use crate::sandbox::{CommandOutput, Sandbox};
 use crate::shelf::{describe, description, shelf, shelf_of, tally};
 use crate::tools::{get, run, tool, until};
 
 /// Twelve pages, one asked about again after each four.
-fn canary() -> Desk {
+fn canary() -> Sandbox {
     let texts: Vec<String> = (0..12).map(|n| format!("text of page {n}")).collect();
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     shelf_of(&texts).with("INGEST_DESCRIBE_CANARY_EVERY", "4")
@@ -141,7 +141,7 @@ fn a_model_is_loaded_anew_as_often_as_that_is_wanted() {
 }
 
 /// Describes with a server that the settings start; `also` is done once it runs, with its process.
-fn kept(desk: &Desk, command: &[&str], url: &str, also: impl FnOnce(u32)) -> Done {
+fn kept(desk: &Sandbox, command: &[&str], url: &str, also: impl FnOnce(u32)) -> CommandOutput {
     let settings = toml::Table::from_iter([
         ("runner".to_owned(), "ollama".into()),
         ("url".to_owned(), url.into()),

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::desk::{Desk, Done, manual};
+use crate::sandbox::{CommandOutput, Sandbox, manual};
 use crate::titles::{MANUALS, golden, right};
 
 /// Random models, one of each family.
@@ -14,15 +14,15 @@ fn random(family: &str) -> std::path::PathBuf {
         .join(family)
 }
 
-fn describe(desk: &Desk, model: &Path, more: &[&str]) -> Done {
+fn describe(desk: &Sandbox, model: &Path, more: &[&str]) -> CommandOutput {
     let model = model.display().to_string();
     let args = ["describe", "--runner", "mlx", "--model", &model];
     desk.run(&[&args[..], more].concat())
 }
 
 /// Both manuals, stored.
-fn shelf() -> Desk {
-    let desk = Desk::built_in().with("INGEST_DESCRIBE_MEGAPIXELS", "0.4");
+fn shelf() -> Sandbox {
+    let desk = Sandbox::built_in().with("INGEST_DESCRIBE_MEGAPIXELS", "0.4");
     let files = MANUALS.map(manual);
     assert_eq!(desk.run(&[&files[0], &files[1]]).code, 0);
     desk
@@ -106,7 +106,7 @@ fn what_was_described_is_kept_and_nonsense_fails() {
 fn embedding_gives_its_memory_back_before_describing() {
     let model = golden("model").display().to_string();
     let desk = || {
-        Desk::tiny()
+        Sandbox::tiny()
             .with("INGEST_EMBED_ENGINE", "mlx")
             .with("INGEST_DESCRIBE_RUNNER", "mlx")
             .with("INGEST_DESCRIBE_MODEL", &model)
@@ -133,7 +133,7 @@ fn embedding_gives_its_memory_back_before_describing() {
 
 #[test]
 fn candidates_in_the_process_are_compared() {
-    let desk = Desk::built_in().with("INGEST_DESCRIBE_MEGAPIXELS", "0.2");
+    let desk = Sandbox::built_in().with("INGEST_DESCRIBE_MEGAPIXELS", "0.2");
     assert_eq!(desk.run(&[&manual(MANUALS[0]), "--pages", "4-7"]).code, 0);
     let names = [golden("model"), random("qwen3")].map(|model| format!("mlx={}", model.display()));
     let ways = [
@@ -163,7 +163,7 @@ fn candidates_in_the_process_are_compared() {
 
 /// The model of the golden folder with one file written anew, or left out where there is nothing to write.
 fn altered(
-    desk: &Desk,
+    desk: &Sandbox,
     file: &str,
     change: impl Fn(String) -> Option<String>,
 ) -> std::path::PathBuf {
@@ -182,7 +182,7 @@ fn altered(
 }
 
 /// The first line that is said of a model, and the exit code.
-fn refusal(desk: &Desk, model: &Path) -> (i32, String) {
+fn refusal(desk: &Sandbox, model: &Path) -> (i32, String) {
     let done = describe(desk, model, &["--pages", "4", "--manual", MANUALS[0]]);
     let line = done.err.lines().find(|line| line.starts_with("error"));
     (done.code, line.unwrap_or(&done.err).to_owned())
@@ -191,7 +191,7 @@ fn refusal(desk: &Desk, model: &Path) -> (i32, String) {
 /// A page that is too large for the model's context fails by itself; the others go on.
 #[test]
 fn a_question_that_is_too_long_fails_alone() {
-    let desk = Desk::built_in().with("INGEST_DESCRIBE_MEGAPIXELS", "0.4");
+    let desk = Sandbox::built_in().with("INGEST_DESCRIBE_MEGAPIXELS", "0.4");
     let wide = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/pages/page_0.png");
     let small = desk.path("small.png").display().to_string();
     let picture = image::open(wide).unwrap();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::desk::Desk;
+use crate::sandbox::Sandbox;
 
 pub(crate) const MANUALS: [&str; 2] = [
     "heat-pump-service-manual.pdf",
@@ -19,7 +19,7 @@ pub(crate) fn golden(name: &str) -> PathBuf {
 }
 
 /// How many pages have the title that the model learnt, of how many.
-pub(crate) fn right(desk: &Desk) -> (usize, usize) {
+pub(crate) fn right(desk: &Sandbox) -> (usize, usize) {
     let titles = std::fs::read_to_string(golden("titles.json")).unwrap();
     let titles: BTreeMap<String, BTreeMap<u32, String>> = serde_json::from_str(&titles).unwrap();
     assert_eq!(desk.run(&["describe", "--export", "all.jsonl"]).code, 0);

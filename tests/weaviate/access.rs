@@ -2,7 +2,7 @@
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
-use crate::desk::Done;
+use crate::sandbox::CommandOutput;
 use crate::server::{Server, shared};
 use crate::shelf::Shelf;
 
@@ -17,7 +17,7 @@ fn locked() -> [(&'static str, &'static str); 4] {
     ]
 }
 
-fn hides_the_key(done: &Done, key: &str) {
+fn hides_the_key(done: &CommandOutput, key: &str) {
     for said in [&done.out, &done.err] {
         assert!(!said.contains(key), "{said}");
     }

@@ -38,7 +38,7 @@ fn a_node_dies_and_returns() {
     let run = shelf.start(&["during.pdf", "--json", "--batch-size", "1"]);
     shelf.wait_for("during.pdf");
     cluster.nodes[0].kill();
-    let done: crate::desk::Done = run.wait_with_output().unwrap().into();
+    let done: crate::sandbox::CommandOutput = run.wait_with_output().unwrap().into();
     assert_eq!(done.code, 0, "{}", done.err);
     let done = shelf.run(&["after.pdf"]);
     assert_eq!(done.code, 0, "{}", done.err);

@@ -5,9 +5,6 @@
 
 mod access;
 mod cluster;
-#[path = "../cli/desk.rs"]
-#[allow(dead_code, reason = "this binary uses its part")]
-mod desk;
 #[path = "../store_contract/making.rs"]
 #[allow(dead_code, reason = "this binary uses its part")]
 mod making;
@@ -16,6 +13,9 @@ mod outbox;
 #[path = "../support/pdf.rs"]
 mod pdf;
 mod recall;
+#[path = "../cli/sandbox.rs"]
+#[allow(dead_code, reason = "this binary uses its part")]
+mod sandbox;
 #[path = "../support/weaviate.rs"]
 mod server;
 mod shelf;

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use ingest::page::ManualId;
 use ingest::store::{Config, Index, Scope, Store, StoredPage, TopK, VectorUpdate, WriteOutcome};
 
-use crate::desk::{Done, outcome};
 use crate::making::{DIM, all, found, numbers, page, prepared, profile, put, rows, upsert_manual};
+use crate::sandbox::{CommandOutput, manual_report};
 use crate::server::{Server, shared};
 use crate::shelf::{Shelf, config};
 
@@ -30,7 +30,7 @@ fn undisturbed() -> (u64, Vec<serde_json::Value>) {
     shelf.contents()
 }
 
-fn finish(child: Child) -> Done {
+fn finish(child: Child) -> CommandOutput {
     child.wait_with_output().unwrap().into()
 }
 
@@ -140,7 +140,10 @@ fn a_server_killed_during_the_run_and_back_after_it() {
         Shelf::total(&report, "waiting"),
     );
     assert!(stored + waiting == 20 && waiting > 0, "{report}");
-    assert_eq!(outcome(&report, "m2.pdf")["failed"], serde_json::json!([]));
+    assert_eq!(
+        manual_report(&report, "m2.pdf")["failed"],
+        serde_json::json!([])
+    );
     server.restart();
     // The next run sends what waits.
     let next = shelf.run(&ALL);

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use ingest::store::{Address, CollectionSelector, Config, Mode, Opened, open};
 use serde_json::Value;
 
-use crate::desk::Desk;
 use crate::pdf;
+use crate::sandbox::Sandbox;
 
 /// A name that no other test uses.
 pub(crate) fn new_name() -> String {
@@ -37,16 +37,16 @@ pub(crate) fn client() -> reqwest::blocking::Client {
 }
 
 pub(crate) struct Shelf {
-    desk: Desk,
+    desk: Sandbox,
     pub(crate) url: String,
     pub(crate) collection: String,
 }
 
 /// A shelf is a desk for everything else.
 impl std::ops::Deref for Shelf {
-    type Target = Desk;
+    type Target = Sandbox;
 
-    fn deref(&self) -> &Desk {
+    fn deref(&self) -> &Sandbox {
         &self.desk
     }
 }
@@ -56,7 +56,7 @@ impl Shelf {
     pub(crate) fn at(url: &str) -> Self {
         let collection = new_name();
         Self {
-            desk: Desk::tiny()
+            desk: Sandbox::tiny()
                 .with("INGEST_STORE_URL", url)
                 .with("INGEST_STORE_COLLECTION", &collection),
             url: url.to_owned(),

@@ -147,7 +147,7 @@ fn a_collection_that_differs_is_refused_with_both_values_and_the_way_out() {
             "has tenants false, the settings want true",
         ),
     ] {
-        let done: crate::desk::Done = shelf
+        let done: crate::sandbox::CommandOutput = shelf
             .command(&["pump.pdf"])
             .env(name, value)
             .output()
@@ -161,7 +161,7 @@ fn a_collection_that_differs_is_refused_with_both_values_and_the_way_out() {
             done.err
         );
     }
-    let model: crate::desk::Done = shelf
+    let model: crate::sandbox::CommandOutput = shelf
         .command(&["pump.pdf"])
         .env("INGEST_EMBED_MODEL", "built-in")
         .output()

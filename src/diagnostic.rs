@@ -83,7 +83,7 @@ impl From<vlm::Error> for Diagnostic {
         let report = Self::failure(&e);
         match e {
             vlm::Error::Unavailable { .. } => {
-                report.hint("start it, or name another one: `--runner`, `--url`")
+                report.hint("start the server, or set `--runner` and `--url`")
             }
             vlm::Error::UnexpectedServer { .. } => {
                 report.hint("`--runner` and `--url` say what serves the model, and where")
@@ -133,7 +133,7 @@ impl From<store::Error> for Diagnostic {
                 report.hint("`store.ca_file` names the certificate of your own authority")
             }
             store::Error::Unavailable { .. } => {
-                report.hint("start it, or check `--store`; `ingest FILE… --offline` keeps pages until it is back")
+                report.hint("start the server, or check `--store`; `ingest FILE… --offline` queues pages until it is back")
             }
             store::Error::Key { .. } => report.hint("WEAVIATE_API_KEY, or the file that `store.key_file` names, holds the key"),
             store::Error::KeyInTheClear { .. } => {
@@ -285,6 +285,6 @@ mod tests {
             Diagnostic::from(away).hints.concat()
         };
         assert!(hint(true).contains("store.ca_file"));
-        assert!(hint(false).contains("start it"));
+        assert!(hint(false).contains("start the server"));
     }
 }

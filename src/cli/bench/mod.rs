@@ -77,7 +77,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &BenchArgs) -> Result<Exit
     let benches: Vec<BenchPoint> = common
         .combinations(&args.workers)
         .iter()
-        .map(|choice| BenchPoint::new(ui, common.settings_for(choice)?))
+        .map(|overrides| BenchPoint::new(ui, common.settings_for(overrides)?))
         .collect::<Result<_, Diagnostic>>()?;
     let files = readable_files(ui, args)?;
     print_estimate(ui, &benches, &files, args)?;

@@ -71,15 +71,15 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EvalArgs) -> Result<(), D
     interrupt::install_handler()?;
     let mut measured = Vec::new();
     let mut thumbnails = Thumbnails::new();
-    for choice in common.combinations(&[]) {
-        let settings = common.settings_for(&choice)?;
+    for overrides in common.combinations(&[]) {
+        let settings = common.settings_for(&overrides)?;
         let mut run = match &dataset {
             Some(dataset) => {
                 let pages = EvalStore::from_dataset(ui, &settings, dataset)?;
                 EvalRun::new(settings, pages, query_sets::from_dataset(dataset))?
             }
             None => {
-                let pages = EvalStore::open(&settings, choice.model.as_deref())?;
+                let pages = EvalStore::open(&settings, overrides.model.as_deref())?;
                 let sets = match &args.source {
                     Some(file) => vec![query_sets::from_file(&*pages.store, file)?],
                     None => query_sets::from_outlines(

@@ -35,8 +35,8 @@ use candidate::RunnerBench;
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   ingest bench describe --candidate ollama=qwen2.5vl:7b --pages 1-20
-  ingest bench describe --candidate ollama=qwen2.5vl:7b --candidate mlx-vlm=mlx-community/Qwen2.5-VL-7B-Instruct-8bit
-  ingest bench describe --candidate ollama=qwen2.5vl:7b --questions questions.json --html report.html")]
+  ingest bench describe --candidate ollama=qwen2.5vl:7b --candidate ollama=qwen2.5vl:3b
+  ingest bench describe --candidate ollama=qwen2.5vl:7b --questions manuals/questions.json")]
 pub(super) struct RunnersArgs {
     /// Runner and model, such as `ollama=qwen2.5vl:7b` or `openai=NAME@http://127.0.0.1:8000` (can be repeated)
     #[arg(long, required = true, value_name = "RUNNER=MODEL[@URL]", value_parser = CandidateSpec::parse)]

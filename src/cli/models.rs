@@ -190,7 +190,7 @@ fn advice(model: &str, tier: &Tier, budget: &Budget) -> String {
             tier.model
         ),
         format!(
-            "memory: system {} + store {} + {model} {} + describing {} = {} of {}, {left}",
+            "memory: system {} + store {} + {model} {} + description model {} = {} of {}, {left}",
             size(budget.system),
             size(budget.store),
             size(budget.embedding),

@@ -134,6 +134,14 @@ impl fmt::Display for PagesPerSecond {
     }
 }
 
+/// A page count with its noun: `1 page`, `53 pages`.
+pub fn pages(count: impl Into<u64>) -> String {
+    match count.into() {
+        1 => "1 page".to_owned(),
+        count => format!("{count} pages"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,6 +155,11 @@ mod tests {
         assert!("forty".parse::<ByteSize>().is_err());
         assert!("-1 GB".parse::<ByteSize>().is_err());
         assert_eq!(ByteSize(3_200_000_000).to_string(), "3.2 GB");
+    }
+
+    #[test]
+    fn one_page_is_singular() {
+        assert_eq!([0_u32, 1, 2].map(pages), ["0 pages", "1 page", "2 pages"]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `ingest check`: is everything ready? Each part is tried, not only looked for.
+//! `ingest check`: opens PDFium, the store and the model, and reports what fails.
 
 use std::process::ExitCode;
 
@@ -11,29 +11,36 @@ use crate::library;
 use crate::page::{ManualId, PageSet};
 use crate::render::{self, Source};
 use crate::store::{self, CollectionSelector};
+use crate::units::pages;
 
 use super::Common;
 use super::ui::Ui;
 
-/// Check that PDFium, the model, the device and the store are ready, and how memory would be used
+/// Check that PDFium, the model, the device and the store work, and show the memory plan
 #[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  ingest check
+  ingest check --load --model vidore/colqwen2.5-v0.2
+  ingest check --json")]
 pub(super) struct CheckArgs {
-    /// Open the model's weights as well (fetches them if they are not here)
+    /// Load the model weights too (downloads them if missing)
     #[arg(long)]
     load: bool,
-    /// Print the licences of what is built in
+    /// Print the licences of the bundled libraries
     #[arg(long)]
     licences: bool,
 }
 
-/// One page with one word: enough to see the whole way from file to pixels.
-const PROBE: &[u8] = include_bytes!("probe.pdf");
+/// A PDF with one page and one word, rendered to test PDFium.
+const TEST_PAGE: &[u8] = include_bytes!("probe.pdf");
 
 #[derive(Serialize)]
-struct Part {
-    part: &'static str,
+struct CheckResult {
+    #[serde(rename = "part")]
+    name: &'static str,
     ready: bool,
-    found: String,
+    #[serde(rename = "found")]
+    detail: String,
 }
 
 pub(super) fn run(ui: &mut Ui, common: &Common, args: &CheckArgs) -> Result<ExitCode, Diagnostic> {
@@ -42,78 +49,77 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &CheckArgs) -> Result<Exit
         return Ok(ExitCode::SUCCESS);
     }
     let settings = common.settings()?;
-    let mut parts = vec![
-        part("pdfium", pdfium(&settings)),
-        part("store", place(&settings)),
+    let mut results = vec![
+        check_result("pdfium", check_pdfium(&settings)),
+        check_result("store", check_store(&settings)),
     ];
     match embed::card(&settings.embed) {
-        Err(e) => parts.push(part("model", Err(Diagnostic::from(e)))),
+        Err(e) => results.push(check_result("model", Err(Diagnostic::from(e)))),
         Ok(card) => {
-            let rows = format!(
-                "{} rows x {} a page at most",
-                card.max_rows, card.profile.dim
-            );
+            let shape = format!("at most {} x {} per page", card.max_rows, card.profile.dim);
             let text = format!(
-                "{} ({}), {rows}; licence: {}",
+                "{} ({}), {shape}; licence: {}",
                 card.profile.model, card.profile.id, card.licence
             );
-            parts.push(part("model", Ok(text)));
-            parts.push(part("device", Ok(card.device.clone())));
+            results.push(check_result("model", Ok(text)));
+            results.push(check_result("device", Ok(card.device.clone())));
             let plan = library::memory_plan(&settings, &card).map_err(Diagnostic::from);
             let text = plan.map(|p| {
                 format!(
-                    "batches of {}: {} of {} allowed",
+                    "batch size {}: {} of {} allowed",
                     p.batch_size, p.total, p.limit
                 )
             });
-            parts.push(part("memory", text));
+            results.push(check_result("memory", text));
         }
     }
     if args.load {
-        let opened = library::open_model(&settings, &settings.embed)
+        let loaded = library::open_model(&settings, &settings.embed)
             .and_then(|mut model| model.embed_query("ready?"));
-        parts.push(part(
+        results.push(check_result(
             "weights",
-            opened
-                .map(|_| "opened".to_owned())
+            loaded
+                .map(|_| "loaded".to_owned())
                 .map_err(Diagnostic::from),
         ));
     }
-    let ready = parts.iter().all(|part| part.ready);
+    let ready = results.iter().all(|result| result.ready);
     if ui.json {
-        ui.json(&parts)?;
+        ui.json(&results)?;
     } else {
-        for part in &parts {
+        for result in &results {
             ui.data(format!(
                 "{} {:<8} {}",
-                if part.ready { "ok " } else { "NO " },
-                part.part,
-                part.found
+                if result.ready { "ok " } else { "NO " },
+                result.name,
+                result.detail
             ))?;
         }
     }
     Ok(ExitCode::from(u8::from(!ready)))
 }
 
-fn part(part: &'static str, found: Result<String, Diagnostic>) -> Part {
-    match found {
-        Ok(found) => Part {
-            part,
+fn check_result(name: &'static str, outcome: Result<String, Diagnostic>) -> CheckResult {
+    match outcome {
+        Ok(detail) => CheckResult {
+            name,
             ready: true,
-            found,
+            detail,
         },
-        Err(report) => Part {
-            part,
+        Err(diagnostic) => CheckResult {
+            name,
             ready: false,
-            found: [vec![report.message], report.hints].concat().join("; "),
+            detail: [vec![diagnostic.message], diagnostic.hints]
+                .concat()
+                .join("; "),
         },
     }
 }
 
-fn pdfium(settings: &Settings) -> Result<String, Diagnostic> {
+fn check_pdfium(settings: &Settings) -> Result<String, Diagnostic> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("probe.pdf");
-    std::fs::write(&path, PROBE)?;
+    std::fs::write(&path, TEST_PAGE)?;
     let mut renderer = render::open(&settings.render).map_err(|e| Diagnostic::from_error(&e))?;
     renderer
         .open(&Source {
@@ -130,15 +136,15 @@ fn pdfium(settings: &Settings) -> Result<String, Diagnostic> {
     match page {
         Some((_, Ok(page))) if !page.blank => Ok(format!("renders at {} dpi", settings.render.dpi)),
         Some((_, Err(e))) => Err(Diagnostic::from_error(&e)),
-        _ => Err(Diagnostic::new("a page came back empty")),
+        _ => Err(Diagnostic::new("the test page was rendered blank")),
     }
 }
 
-fn place(settings: &Settings) -> Result<String, Diagnostic> {
+fn check_store(settings: &Settings) -> Result<String, Diagnostic> {
     let at = store::name(&settings.store)?;
     match store::open(&settings.store, CollectionSelector::Last, store::Mode::Read) {
         Ok(opened) => {
-            let pages: u32 = opened
+            let count: u32 = opened
                 .store
                 .manuals()?
                 .iter()
@@ -149,11 +155,12 @@ fn place(settings: &Settings) -> Result<String, Diagnostic> {
                 .map(|profile| profile.model)
                 .unwrap_or_default();
             Ok(format!(
-                "{}: {pages} pages, last model {model}",
-                opened.location
+                "{}: {}, last model {model}",
+                opened.location,
+                pages(count)
             ))
         }
-        Err(store::Error::Empty { .. }) => Ok(format!("{at}: nothing stored yet")),
+        Err(store::Error::Empty { .. }) => Ok(format!("{at}: empty")),
         Err(e) => Err(e.into()),
     }
 }

@@ -1,4 +1,4 @@
-//! `ingest describe`: stored pages, described by a vision-language model.
+//! `ingest describe`: describes stored pages with a vision-language model (VLM).
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,22 +11,27 @@ use crate::diagnostic::Diagnostic;
 use crate::library;
 use crate::page::{Annotation, PageSet};
 use crate::store::{self, CollectionSelector, Mode, Scope, Store};
+use crate::units::pages;
 use crate::vlm::{self, RunnerKind};
 
 use super::ui::Ui;
 use super::{Common, describe_run, interrupt};
 
-/// Describe stored pages by a vision-language model
+/// Describe stored pages with a vision-language model
 ///
-/// Each page is rendered again from its file and shown to the model that `[describe]` names, or the flags here; `--model` is
-/// its name on the server, for `--runner mlx` a folder or a hub id. What it says is searched beside the words of the page.
-/// A run that was ended goes on where it was.
+/// Each page is rendered again from its file and sent to the model set in `[describe]` or by the options below. `--model` is
+/// its name on the server, or a folder or a hub id for `--runner mlx`. Descriptions are searched together with the text
+/// layer. An interrupted run resumes when the same command runs again.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  ingest describe --runner ollama --model qwen2.5vl:7b
+  ingest describe --manual pump.pdf --pages 1-20 --redo all
+  ingest describe --export descriptions.jsonl")]
 pub(super) struct DescribeArgs {
-    /// Only this manual
+    /// Manual to describe, instead of all
     #[arg(long, value_name = "NAME")]
     manual: Option<String>,
-    /// Only these pages, such as 1-20,33
+    /// Pages to include, such as 1-20,33
     #[arg(
         long,
         value_name = "RANGES",
@@ -34,34 +39,34 @@ pub(super) struct DescribeArgs {
         hide_default_value = true
     )]
     pages: PageSet,
-    /// What serves the model
+    /// Program that runs the model
     #[arg(long, value_enum)]
     runner: Option<RunnerKind>,
-    /// Its address
-    #[arg(long)]
+    /// Base URL of the server
+    #[arg(long, value_name = "URL")]
     url: Option<String>,
-    /// Requests at once
+    /// Concurrent requests
     #[arg(long, value_name = "COUNT")]
     lanes: Option<usize>,
-    /// Pages in one request
+    /// Pages per request
     #[arg(long, value_name = "PAGES")]
     interleave: Option<usize>,
-    /// Tokens that the description of a page may take
+    /// Maximum number of tokens per description
     #[arg(long, value_name = "COUNT")]
     max_tokens: Option<u32>,
-    /// At most so many pages; scans and pages of pictures first
+    /// Maximum number of pages; pages with the least text first
     #[arg(long, value_name = "PAGES")]
     limit: Option<usize>,
-    /// Ask again about pages that were asked about before
+    /// Describe pages again: `failed`, `other-model`, or `all`
     #[arg(long, value_enum)]
     redo: Option<Redo>,
-    /// Where the manual lies now
+    /// New path of the PDF file of `--manual`
     #[arg(long, value_name = "PATH", requires = "manual")]
     pdf: Option<PathBuf>,
     /// Password of protected files
-    #[arg(long, value_name = "WORD")]
+    #[arg(long, value_name = "PASSWORD")]
     password: Option<String>,
-    /// Write the descriptions that are stored as lines of JSON, and ask nobody
+    /// Write the stored descriptions as JSON lines, and describe nothing
     #[arg(long, value_name = "FILE")]
     export: Option<PathBuf>,
 }
@@ -72,18 +77,18 @@ pub(super) fn run(
     args: &DescribeArgs,
 ) -> Result<ExitCode, Diagnostic> {
     let mut settings = common.settings()?;
-    args.lay_over(&mut settings.describe, common.model());
+    args.override_config(&mut settings.describe, common.model());
     let mode = match args.export {
         Some(_) => Mode::Read,
         None => Mode::Write,
     };
-    // Nothing is made where nothing was stored.
+    // Opening for writing would create the store.
     let empty = |location| store::Error::Empty { location };
-    let seen = store::open(&settings.store, CollectionSelector::Last, Mode::Read)?;
-    if seen.profile.is_none() {
-        return Err(empty(seen.location).into());
+    let existing = store::open(&settings.store, CollectionSelector::Last, Mode::Read)?;
+    if existing.profile.is_none() {
+        return Err(empty(existing.location).into());
     }
-    drop(seen);
+    drop(existing);
     let opened = store::open(&settings.store, CollectionSelector::Last, mode)?;
     let store = opened.store;
     let profile = opened.profile.ok_or_else(|| empty(opened.location))?;
@@ -117,9 +122,9 @@ pub(super) fn run(
 }
 
 impl DescribeArgs {
-    fn lay_over(&self, config: &mut vlm::Config, model: Option<&str>) {
+    fn override_config(&self, config: &mut vlm::Config, model: Option<&str>) {
         if self.runner.is_some() || self.url.is_some() {
-            // The command starts the server that the settings name, not another one.
+            // `describe.command` starts the configured server, not the one given by these options.
             config.command.clear();
         }
         config.runner = self.runner.unwrap_or(config.runner);
@@ -131,7 +136,7 @@ impl DescribeArgs {
     }
 }
 
-/// Writes what is stored: whole, or not at all.
+/// Writes the stored descriptions as JSON lines; atomically, by a rename.
 fn export(ui: &Ui, store: &dyn Store, scope: &Scope, file: &Path) -> Result<(), Diagnostic> {
     let failed = |e: &dyn std::fmt::Display| Diagnostic::new(format!("{}: {e}", file.display()));
     let folder = file
@@ -139,7 +144,7 @@ fn export(ui: &Ui, store: &dyn Store, scope: &Scope, file: &Path) -> Result<(), 
         .filter(|folder| !folder.as_os_str().is_empty());
     let mut out = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))
         .map_err(|e| failed(&e))?;
-    let mut count = 0;
+    let mut count = 0_u32;
     for page in store.records(scope)? {
         let page = page?;
         let Some(annotation) = page.description.as_deref().and_then(Annotation::from_json) else {
@@ -153,6 +158,6 @@ fn export(ui: &Ui, store: &dyn Store, scope: &Scope, file: &Path) -> Result<(), 
         count += 1;
     }
     out.persist(file).map_err(|e| failed(&e.error))?;
-    ui.say(format!("{count} pages written to {}", file.display()));
+    ui.info(format!("{} written to {}", pages(count), file.display()));
     Ok(())
 }

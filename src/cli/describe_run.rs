@@ -1,4 +1,4 @@
-//! A describing run: opens the runner, shows a bar, prints the summary. `ingest describe` and `ingest FILE --describe` share it.
+//! A run of the VLM: opens the runner, shows progress, prints the summary; for `ingest describe` and `ingest FILE --describe`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::measure;
 use crate::qwen::mlx;
 use crate::render::{self, Renderer};
 use crate::store::Store;
-use crate::units::{ByteSize, Seconds};
+use crate::units::{ByteSize, Seconds, pages};
 use crate::vlm::{self, Card};
 
 use super::interrupt::STOP;
@@ -22,54 +22,55 @@ use super::run::{mlx_line, mlx_memory};
 use super::ui::Ui;
 use crate::reports::table::aligned;
 
-/// Outcome of a run, and whether a part failed as a whole.
-pub(super) struct Outcome {
+/// Statistics of a run, and the error that ended it.
+pub(super) struct DescribeOutcome {
     stats: DescribeStats,
     result: Result<(), annotate::Error>,
     mlx: Option<mlx::Memory>,
 }
 
-/// The JSON form of an [`Outcome`].
+/// A [`DescribeOutcome`] as `--json` prints it.
 #[derive(serde::Serialize)]
-pub(super) struct OutcomeJson<'a> {
+pub(super) struct DescribeReport<'a> {
     #[serde(flatten)]
     stats: &'a DescribeStats,
     #[serde(skip_serializing_if = "Option::is_none")]
     mlx: Option<mlx::Memory>,
 }
 
-impl Outcome {
-    pub(super) fn json(&self) -> OutcomeJson<'_> {
-        OutcomeJson {
+impl DescribeOutcome {
+    pub(super) fn json(&self) -> DescribeReport<'_> {
+        DescribeReport {
             stats: &self.stats,
             mlx: self.mlx,
         }
     }
 }
 
-/// Opens the runner that the settings name and describes pages.
+/// Opens the configured runner and describes the requested pages.
 pub(super) fn describe(
     ui: &Ui,
     settings: &Settings,
     store: &dyn Store,
     mut request: Request,
-) -> Result<Outcome, Diagnostic> {
+) -> Result<DescribeOutcome, Diagnostic> {
     let config = &settings.describe;
     if let Some(program) = config.command.first() {
-        ui.say(format!(
-            "where no server answers, `{program}` is started; that may take minutes"
+        ui.info(format!(
+            "`{program}` is started if no server answers; this may take minutes"
         ));
     }
     mlx::reset_peak_memory();
-    progress::fetch(ui, |watch| vlm::fetch(config, watch))?;
+    progress::fetch(ui, |on_progress| vlm::fetch(config, on_progress))?;
     let runner = vlm::open(config, library::in_process_vlm_memory_limit(settings))?;
     let card = runner.card();
-    announce(ui, card);
+    print_runner(ui, card);
     request.model.clone_from(&card.model);
-    let chosen = |asked: usize, suits: usize| if asked == 0 { suits } else { asked };
-    let how = annotate::Settings {
-        lanes: chosen(config.lanes, card.lanes),
-        interleave: chosen(config.interleave, card.interleave),
+    let or_default =
+        |configured: usize, default: usize| if configured == 0 { default } else { configured };
+    let run_settings = annotate::Settings {
+        lanes: or_default(config.lanes, card.lanes),
+        interleave: or_default(config.interleave, card.interleave),
         ..annotate_settings(settings, config)
     };
     let parts = Components {
@@ -78,10 +79,12 @@ pub(super) fn describe(
         store,
         gauge: &|| runner.process().and_then(measure::process_memory),
     };
-    let bar = Bar::new(ui);
-    let (stats, result) = annotate::annotate(parts, &request, &how, &STOP, &|event| bar.on(event));
-    bar.bar.finish_and_clear();
-    Ok(Outcome {
+    let progress = DescribeProgress::new(ui);
+    let (stats, result) = annotate::annotate(parts, &request, &run_settings, &STOP, &|event| {
+        progress.on_event(event)
+    });
+    progress.bar.finish_and_clear();
+    Ok(DescribeOutcome {
         stats,
         result,
         mlx: (config.runner == vlm::RunnerKind::Mlx)
@@ -91,8 +94,8 @@ pub(super) fn describe(
 }
 
 /// Prints the summary; returns the exit code.
-pub(super) fn finish(ui: &Ui, outcome: Outcome) -> Result<u8, Diagnostic> {
-    let Outcome { stats, result, mlx } = outcome;
+pub(super) fn finish(ui: &Ui, outcome: DescribeOutcome) -> Result<u8, Diagnostic> {
+    let DescribeOutcome { stats, result, mlx } = outcome;
     if !ui.json && !ui.quiet() {
         ui.data(summary(&stats))?;
         if let Some(mlx) = mlx {
@@ -100,13 +103,13 @@ pub(super) fn finish(ui: &Ui, outcome: Outcome) -> Result<u8, Diagnostic> {
         }
     }
     if stats.stopped {
-        ui.warn("stopped; the same command goes on where it ended");
+        ui.warn("stopped; run the same command again to resume");
     }
     result.map_err(Diagnostic::from)?;
     Ok(stats.exit_code())
 }
 
-/// How pages are described, as the settings say.
+/// The settings of `annotate`, from those of `[describe]`.
 pub(super) fn annotate_settings(settings: &Settings, config: &vlm::Config) -> annotate::Settings {
     annotate::Settings {
         lanes: config.lanes,
@@ -120,7 +123,7 @@ pub(super) fn annotate_settings(settings: &Settings, config: &vlm::Config) -> an
     }
 }
 
-/// Opens a renderer for pages that are described: upright, and as large as the settings say.
+/// Returns a function that opens a renderer for the VLM: upright pages of `describe.megapixels`.
 pub(super) fn upright_renderer(
     settings: &Settings,
 ) -> impl FnOnce() -> Result<Box<dyn Renderer>, render::Error> + use<> {
@@ -133,8 +136,8 @@ pub(super) fn upright_renderer(
     move || render::open_with(&config, &options)
 }
 
-fn announce(ui: &Ui, card: &Card) {
-    ui.say(format!("{} on {}", card.model, card.name));
+fn print_runner(ui: &Ui, card: &Card) {
+    ui.info(format!("{} on {}", card.model, card.name));
     if let Some(warning) = &card.warning {
         ui.warn(format!("{}: {warning}", card.model));
     }
@@ -143,16 +146,16 @@ fn announce(ui: &Ui, card: &Card) {
     }
 }
 
-/// A bar with what was made so far: pages, tokens, and how often pages were asked about again.
-struct Bar<'a> {
+/// A progress bar with pages, tokens per second and retries.
+struct DescribeProgress<'a> {
     ui: &'a Ui,
     bar: ProgressBar,
-    begun: Instant,
+    start: Instant,
     tokens: AtomicU64,
-    again: AtomicU64,
+    retries: AtomicU64,
 }
 
-impl<'a> Bar<'a> {
+impl<'a> DescribeProgress<'a> {
     fn new(ui: &'a Ui) -> Self {
         let style = "describe {bar:30} {pos:>5}/{len} {per_sec:>12} {msg} {eta:>6} left";
         let style =
@@ -161,27 +164,27 @@ impl<'a> Bar<'a> {
         Self {
             ui,
             bar,
-            begun: Instant::now(),
+            start: Instant::now(),
             tokens: AtomicU64::new(0),
-            again: AtomicU64::new(0),
+            retries: AtomicU64::new(0),
         }
     }
 
-    fn on(&self, event: Event) {
+    fn on_event(&self, event: Event) {
         match event {
             Event::Selected(pages) => self.bar.set_length(pages as u64),
             Event::Done(_) => self.bar.inc(1),
             Event::Retried(page, why) => {
-                self.again.fetch_add(1, Ordering::Relaxed);
-                self.ui.detail(format!("{page}: {why}; asked again"));
+                self.retries.fetch_add(1, Ordering::Relaxed);
+                self.ui.detail(format!("{page}: {why}; retrying"));
             }
             Event::Completed(exchange) => {
                 let tokens = u64::from(exchange.finish.completion_tokens.unwrap_or(0));
                 let tokens = self.tokens.fetch_add(tokens, Ordering::Relaxed) + tokens;
-                let rate = tokens as f64 / self.begun.elapsed().as_secs_f64();
-                let again = self.again.load(Ordering::Relaxed);
+                let rate = tokens as f64 / self.start.elapsed().as_secs_f64();
+                let retries = self.retries.load(Ordering::Relaxed);
                 self.bar
-                    .set_message(format!("{rate:.0} tokens/s, {again} again,"));
+                    .set_message(format!("{rate:.0} tokens/s, {retries} retries,"));
             }
             Event::Note(line) => self.ui.warn(line),
         }
@@ -199,7 +202,7 @@ fn summary(stats: &DescribeStats) -> String {
             ]
         };
         let rows: Vec<Vec<String>> = stats.failed.iter().map(row).collect();
-        lines.push(aligned(&["page", "failed", "what was said"], &rows));
+        lines.push(aligned(&["page", "failure", "detail"], &rows));
     }
     for (manual, why) in &stats.manuals {
         lines.push(format!("{manual}: {why}"));
@@ -207,8 +210,8 @@ fn summary(stats: &DescribeStats) -> String {
     let rate = f64::from(stats.described) / stats.seconds.max(1e-9);
     let tokens = stats.tokens as f64 / stats.seconds.max(1e-9);
     lines.push(format!(
-        "{} pages described in {} ({rate:.2} pages/s, {tokens:.0} tokens/s), {} twins, {} blank, {} had a description, {} failed",
-        stats.described,
+        "{} described in {} ({rate:.2} pages/s, {tokens:.0} tokens/s); {} duplicates, {} blank, {} unchanged, {} failed",
+        pages(stats.described),
         Seconds(stats.seconds),
         stats.duplicates,
         stats.blank,
@@ -217,19 +220,19 @@ fn summary(stats: &DescribeStats) -> String {
     ));
     let memory = stats.memory.map(|bytes| ByteSize(bytes).to_string());
     let memory = memory.unwrap_or_else(|| "—".to_owned());
-    lines.push(format!("memory of the model: {memory}"));
+    lines.push(format!("model memory: {memory}"));
     if !stats.retries.is_empty() {
-        let all = stats
+        let retries = stats
             .retries
             .iter()
             .map(|(class, times)| format!("{class} {times}"));
         lines.push(format!(
-            "asked again: {}",
-            all.collect::<Vec<_>>().join(", ")
+            "retries: {}",
+            retries.collect::<Vec<_>>().join(", ")
         ));
     }
     if !stats.failed.is_empty() {
-        lines.push("`--redo failed` asks again about those that failed".to_owned());
+        lines.push("`--redo failed` describes the failed pages again".to_owned());
     }
     lines.join("\n")
 }

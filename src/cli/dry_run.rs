@@ -1,4 +1,4 @@
-//! `ingest --dry-run`: what would be done.
+//! `ingest --dry-run`: counts pages and batches, and estimates memory and time.
 
 use std::process::ExitCode;
 
@@ -11,12 +11,12 @@ use crate::page::PageSet;
 use crate::pipeline::{self, Inputs, Job, Plan};
 use crate::render::{self, Renderer};
 use crate::reports::table::aligned;
-use crate::units::{PagesPerSecond, Seconds};
+use crate::units::{PagesPerSecond, Seconds, pages};
 
 use super::rates;
 use super::ui::Ui;
 
-/// What a dry run looks at.
+/// The inputs of a dry run.
 pub(super) struct DryRun<'a> {
     pub(super) settings: &'a Settings,
     pub(super) card: &'a Card,
@@ -25,17 +25,17 @@ pub(super) struct DryRun<'a> {
 }
 
 #[derive(Serialize)]
-struct Planned<'a> {
-    manuals: Vec<PlannedManual>,
+struct DryRunReport<'a> {
+    manuals: Vec<ManualPlan>,
     pages: u32,
     batches: usize,
-    /// By the rate of the last run with this model and device; none before the first.
+    /// By the rate of the last run with this model and device; `None` before the first.
     expected_seconds: Option<f64>,
     plan: &'a Plan,
 }
 
 #[derive(Serialize)]
-struct PlannedManual {
+struct ManualPlan {
     manual: String,
     pages: u32,
     todo: u32,
@@ -43,24 +43,24 @@ struct PlannedManual {
 }
 
 impl DryRun<'_> {
-    /// Opens what must be opened and counts; embeds and stores nothing.
-    pub(super) fn tell(&self, ui: &Ui, jobs: &Inputs) -> Result<ExitCode, Diagnostic> {
+    /// Counts the pages of new and changed files, and prints the report; embeds and stores nothing.
+    pub(super) fn run(&self, ui: &Ui, jobs: &Inputs) -> Result<ExitCode, Diagnostic> {
         let mut renderer: Option<Box<dyn Renderer>> = None;
         let mut manuals = Vec::new();
         for job in jobs {
             manuals.push(match job {
                 Err(rejected) => {
-                    PlannedManual::failed(rejected.path.display().to_string(), rejected.why.clone())
+                    ManualPlan::failed(rejected.path.display().to_string(), rejected.why.clone())
                 }
                 Ok(job) => self.count(&mut renderer, job)?,
             });
         }
         let pages: u32 = manuals.iter().map(|m| m.todo).sum();
         let batches = (pages as usize).div_ceil(self.plan.batch_size);
-        let rate = rates::recall(self.card).filter(|rate| *rate > 0.0);
+        let rate = rates::load(self.card).filter(|rate| *rate > 0.0);
         let expected_seconds = rate.map(|rate| f64::from(pages) / rate);
         let code = u8::from(manuals.iter().any(|m| m.error.is_some()));
-        let planned = Planned {
+        let report = DryRunReport {
             manuals,
             pages,
             batches,
@@ -68,9 +68,9 @@ impl DryRun<'_> {
             plan: self.plan,
         };
         if ui.json {
-            ui.json(&planned)?;
+            ui.json(&report)?;
         } else {
-            planned.print(ui, rate)?;
+            report.print(ui, rate)?;
         }
         Ok(code.into())
     }
@@ -79,10 +79,10 @@ impl DryRun<'_> {
         &self,
         renderer: &mut Option<Box<dyn Renderer>>,
         job: &Job,
-    ) -> Result<PlannedManual, Diagnostic> {
+    ) -> Result<ManualPlan, Diagnostic> {
         let manual = job.source.manual.to_string();
         if let Some(pages) = job.unchanged {
-            return Ok(PlannedManual {
+            return Ok(ManualPlan {
                 manual,
                 pages,
                 todo: 0,
@@ -91,24 +91,24 @@ impl DryRun<'_> {
         }
         let renderer = match renderer {
             Some(renderer) => renderer,
-            none => {
-                none.insert(render::open(&self.settings.render).map_err(pipeline::Error::from)?)
+            empty => {
+                empty.insert(render::open(&self.settings.render).map_err(pipeline::Error::from)?)
             }
         };
         Ok(match renderer.open(&job.source) {
-            Err(e) => PlannedManual::failed(manual, e.to_string()),
+            Err(e) => ManualPlan::failed(manual, e.to_string()),
             Ok(open) => {
-                let asked = self.pages.within(open.pages);
-                let current = |n: &&u32| {
+                let requested = self.pages.within(open.pages);
+                let is_current = |n: &&u32| {
                     job.fingerprints
                         .get(n)
                         .is_some_and(|(origin, _)| *origin == job.origin)
                 };
-                let there = asked.iter().filter(current).count();
-                PlannedManual {
+                let current_pages = requested.iter().filter(is_current).count();
+                ManualPlan {
                     manual,
-                    pages: asked.len() as u32,
-                    todo: (asked.len() - there) as u32,
+                    pages: requested.len() as u32,
+                    todo: (requested.len() - current_pages) as u32,
                     error: None,
                 }
             }
@@ -116,7 +116,7 @@ impl DryRun<'_> {
     }
 }
 
-impl PlannedManual {
+impl ManualPlan {
     fn failed(manual: String, why: String) -> Self {
         Self {
             manual,
@@ -137,30 +137,32 @@ impl PlannedManual {
     }
 }
 
-impl Planned<'_> {
+impl DryRunReport<'_> {
     fn print(&self, ui: &Ui, rate: Option<f64>) -> Result<(), Diagnostic> {
-        let rows: Vec<_> = self.manuals.iter().map(PlannedManual::row).collect();
-        ui.data(aligned(&["manual", "pages", "to do", ""], &rows))?;
+        let rows: Vec<_> = self.manuals.iter().map(ManualPlan::row).collect();
+        ui.data(aligned(&["manual", "pages", "to index", ""], &rows))?;
         ui.data(format!(
-            "{} pages in {} batches of {}",
-            self.pages, self.batches, self.plan.batch_size
+            "{}; batches of {}: {}",
+            pages(self.pages),
+            self.plan.batch_size,
+            self.batches
         ))?;
         ui.data(match (self.expected_seconds, rate) {
             (Some(time), Some(rate)) => format!(
-                "time: about {} ({} last time)",
+                "time: about {} (last run: {})",
                 Seconds(time),
                 PagesPerSecond(rate)
             ),
-            _ => "time: not known before the first run of this model here".to_owned(),
+            _ => "time: unknown before the first run of this model on this machine".to_owned(),
         })?;
-        ui.data(format!("memory: {}", memory(self.plan)))
+        ui.data(format!("memory: {}", memory_line(self.plan)))
     }
 }
 
-/// Where the bytes go, in a line.
-pub(super) fn memory(plan: &Plan) -> String {
+/// The memory plan in one line.
+pub(super) fn memory_line(plan: &Plan) -> String {
     format!(
-        "weights {} + activations {} + pictures {} + queues {} = {} of {} allowed",
+        "weights {} + activations {} + images {} + queues {} = {} of {} allowed",
         plan.weights, plan.activations, plan.images, plan.queues, plan.total, plan.limit
     )
 }

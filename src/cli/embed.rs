@@ -1,4 +1,4 @@
-//! `ingest embed`: raw multi-vectors, for people with their own database.
+//! `ingest embed`: writes raw multi-vectors to a safetensors file, for use in another database.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use crate::page::{ManualId, Page, PageSet};
 use crate::pipeline::{self, Components, Stage};
 use crate::render;
 use crate::store::{self, BatchPolicy, ManualCard, StoredPage, VectorUpdate, WriteOutcome, Writer};
+use crate::units::pages;
 use crate::vectors::{MultiVector, Profile};
 
 use super::Common;
@@ -21,16 +22,22 @@ use super::interrupt::{self, STOP};
 use super::run::{InputArgs, pipeline_settings, with_progress};
 use super::ui::Ui;
 
-/// Write multi-vectors of files or of a question to a safetensors file, one tensor (rows, width) a page
+/// Write the multi-vectors of files or of a query to a safetensors file
+///
+/// The file has one tensor per page, of shape (vectors, dim), named `MANUAL/PAGE`.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  ingest embed pump.pdf --out pages.safetensors
+  ingest embed manuals/ --pages 1-20 --out pages.safetensors
+  ingest embed --query \"seal kit\" --out query.safetensors")]
 pub(super) struct EmbedArgs {
-    /// PDF, picture or folder to read (can be repeated); tensors are named `MANUAL/PAGE`
+    /// PDF file, image or folder to read (can be repeated)
     #[arg(value_name = "FILE", required_unless_present = "query")]
     paths: Vec<PathBuf>,
-    /// A question to embed; its tensor is named `query`
+    /// Query to embed; its tensor is named `query`
     #[arg(long, value_name = "TEXT", conflicts_with = "paths")]
     query: Option<String>,
-    /// The file to write
+    /// File to write
     #[arg(long, short, value_name = "FILE")]
     out: PathBuf,
     #[command(flatten)]
@@ -40,7 +47,7 @@ pub(super) struct EmbedArgs {
 pub(super) fn run(ui: &mut Ui, common: &Common, args: &EmbedArgs) -> Result<ExitCode, Diagnostic> {
     let settings = common.settings()?;
     let card = embed::card(&settings.embed)?;
-    super::progress::fetch(ui, |watch| embed::fetch(&settings.embed, watch))?;
+    super::progress::fetch(ui, |on_progress| embed::fetch(&settings.embed, on_progress))?;
     if let Some(query) = &args.query {
         let vectors = library::open_model(&settings, &settings.embed)?.embed_query(query)?;
         save(
@@ -56,35 +63,39 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EmbedArgs) -> Result<Exit
         None,
         &settings.render.profile(),
     )?;
-    let written = MemoryWriter::default();
+    let writer = MemoryWriter::default();
     let parts = Components {
         renderer: Box::new(|| render::open(&settings.render)),
         embedder: Box::new(|| library::open_model(&settings, &settings.embed)),
-        store: &written,
+        store: &writer,
     };
-    let how = pipeline_settings(&settings, &card, &plan, args.input.pages.clone());
+    let run_settings = pipeline_settings(&settings, &card, &plan, args.input.pages.clone());
     interrupt::install_handler()?;
-    let (stats, result) = with_progress(ui, &Stage::ALL, |watch| {
-        pipeline::ingest(parts, &jobs, &how, &STOP, watch)
+    let (stats, result) = with_progress(ui, &Stage::ALL, |on_event| {
+        pipeline::ingest(parts, &jobs, &run_settings, &STOP, on_event)
     });
     result?;
     if stats.stopped {
         ui.warn("stopped; nothing was written");
         return Ok(stats.exit_code().into());
     }
-    let pages = written
+    let vectors = writer
         .pages
         .into_inner()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
-    let count = pages.len();
+    let count = vectors.len() as u64;
     if count > 0 {
-        save(&args.out, &card, pages)?;
-        ui.say(format!("{count} pages written to {}", args.out.display()));
+        save(&args.out, &card, vectors)?;
+        ui.info(format!(
+            "{} written to {}",
+            pages(count),
+            args.out.display()
+        ));
     }
     Ok(stats.exit_code().into())
 }
 
-/// Keeps vectors in memory.
+/// A [`Writer`] that collects multi-vectors in memory.
 #[derive(Default)]
 struct MemoryWriter {
     pages: Mutex<BTreeMap<String, MultiVector>>,
@@ -100,15 +111,15 @@ impl Writer for MemoryWriter {
     }
 
     fn upsert(&self, pages: &[StoredPage]) -> Result<Vec<Page<WriteOutcome>>, store::Error> {
-        let mut kept = self
+        let mut stored = self
             .pages
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         for page in pages {
-            if let VectorUpdate::Replace(seen) = &page.vectors {
-                kept.insert(
+            if let VectorUpdate::Replace(embedded) = &page.vectors {
+                stored.insert(
                     format!("{}/{}", page.id.manual, page.id.number),
-                    seen.vectors.clone(),
+                    embedded.vectors.clone(),
                 );
             }
         }
@@ -127,13 +138,13 @@ impl Writer for MemoryWriter {
     }
 }
 
-/// A multi-vector as safetensors wants it: f32, little-endian.
-struct Rows {
+/// A multi-vector as a tensor of f32, little-endian.
+struct TensorView {
     vectors: MultiVector,
     shape: [usize; 2],
 }
 
-impl Rows {
+impl TensorView {
     fn new(vectors: MultiVector) -> Self {
         Self {
             shape: [vectors.len(), vectors.dim()],
@@ -142,7 +153,7 @@ impl Rows {
     }
 }
 
-impl View for Rows {
+impl View for TensorView {
     fn dtype(&self) -> Dtype {
         Dtype::F32
     }
@@ -165,11 +176,11 @@ impl View for Rows {
     }
 }
 
-/// Writes all or nothing: into a file beside, then renamed.
+/// Writes the file atomically, by a rename.
 fn save(out: &Path, card: &Card, pages: BTreeMap<String, MultiVector>) -> Result<(), Diagnostic> {
     let failed = |e: &dyn std::fmt::Display| Diagnostic::new(format!("{}: {e}", out.display()));
     let profile = &card.profile;
-    let notes = HashMap::from([
+    let metadata = HashMap::from([
         ("model".to_owned(), profile.model.clone()),
         ("profile".to_owned(), profile.id.clone()),
         ("dim".to_owned(), profile.dim.to_string()),
@@ -177,8 +188,8 @@ fn save(out: &Path, card: &Card, pages: BTreeMap<String, MultiVector>) -> Result
     ]);
     let tensors = pages
         .into_iter()
-        .map(|(name, vectors)| (name, Rows::new(vectors)));
-    let bytes = safetensors::serialize(tensors, Some(notes)).map_err(|e| failed(&e))?;
+        .map(|(name, vectors)| (name, TensorView::new(vectors)));
+    let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|e| failed(&e))?;
     let folder = out
         .parent()
         .filter(|p| !p.as_os_str().is_empty())

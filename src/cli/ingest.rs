@@ -1,4 +1,4 @@
-//! `ingest FILE…`: the main job.
+//! `ingest FILE…`: indexes files into the store.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -21,31 +21,31 @@ use super::run::{
 use super::ui::Ui;
 use super::{Common, describe_run, progress, rates};
 
-/// Store every page of the given manuals as multi-vectors
+/// Index PDF files, images or folders
 #[derive(clap::Args, Debug)]
 pub(super) struct IngestArgs {
-    /// PDF, picture or folder to read (can be repeated)
+    /// PDF file, image or folder to index (can be repeated)
     #[arg(required = true, value_name = "FILE")]
     pub(super) paths: Vec<PathBuf>,
     #[command(flatten)]
     input: InputArgs,
-    /// Only tell what would be done: pages, batches, memory, time
+    /// Report pages, batches, memory and time, and index nothing
     #[arg(long)]
     dry_run: bool,
-    /// Do not ask the server: pages wait until `ingest sync` sends them
+    /// Do not connect to the server; queue pages until `ingest sync` sends them
     #[arg(long, conflicts_with = "dry_run")]
     offline: bool,
-    /// Then let a vision-language model describe the pages, as `ingest describe` does
+    /// Describe the pages with a vision-language model afterwards, as `ingest describe` does
     #[arg(long, conflicts_with_all = ["dry_run", "offline"])]
     describe: bool,
 }
 
 pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<ExitCode, Diagnostic> {
-    misspelt(&args.paths[0])?;
+    reject_misspelt_command(&args.paths[0])?;
     let settings = common.settings()?;
     let card = embed::card(&settings.embed)?;
     let plan = library::memory_plan(&settings, &card)?;
-    announce(ui, &card, &plan);
+    print_model(ui, &card, &plan);
     let request = args.input.request(&args.paths);
     let profile = settings.render.profile();
     if args.dry_run {
@@ -65,9 +65,9 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
             plan: &plan,
             pages: &args.input.pages,
         }
-        .tell(ui, &jobs);
+        .run(ui, &jobs);
     }
-    progress::fetch(ui, |watch| embed::fetch(&settings.embed, watch))?;
+    progress::fetch(ui, |on_progress| embed::fetch(&settings.embed, on_progress))?;
     let mode = match args.offline {
         true => Mode::Offline,
         false => Mode::Write,
@@ -79,10 +79,10 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
         embedder: Box::new(|| library::open_model(&settings, &settings.embed)),
         store: store.as_ref(),
     };
-    let how = pipeline_settings(&settings, &card, &plan, args.input.pages.clone());
+    let run_settings = pipeline_settings(&settings, &card, &plan, args.input.pages.clone());
     interrupt::install_handler()?;
-    let (stats, result) = with_progress(ui, &Stage::ALL, |watch| {
-        pipeline::ingest(parts, &jobs, &how, &STOP, watch)
+    let (stats, result) = with_progress(ui, &Stage::ALL, |on_event| {
+        pipeline::ingest(parts, &jobs, &run_settings, &STOP, on_event)
     });
     let mlx = mlx_memory();
     if !ui.json && !ui.quiet() {
@@ -92,16 +92,16 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
         }
     }
     if let Some(rate) = stats.embedding_rate() {
-        rates::remember(&card, rate);
+        rates::save(&card, rate);
     }
     if stats.stopped {
-        ui.warn("stopped; the same command goes on where it ended");
+        ui.warn("stopped; run the same command again to resume");
     }
-    let code = code(ui, args, &stats, result);
+    let code = exit_code(ui, args, &stats, result);
     let described = (args.describe && !stats.stopped && code < 2).then(|| {
-        let named = |manual: &pipeline::ManualStats| ManualId::new(&manual.manual);
+        let id = |manual: &pipeline::ManualStats| ManualId::new(&manual.manual);
         let request = annotate::Request {
-            manuals: stats.manuals.iter().map(named).collect(),
+            manuals: stats.manuals.iter().map(id).collect(),
             pages: args.input.pages.clone(),
             password: args.input.password.clone(),
             ..annotate::Request::default()
@@ -109,20 +109,25 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
         describe_run::describe(ui, &settings, &*store, request)
     });
     if ui.json {
-        let descriptions = described.as_ref().and_then(|done| done.as_ref().ok());
-        ui.json(&Told {
+        let descriptions = described.as_ref().and_then(|run| run.as_ref().ok());
+        ui.json(&IngestReport {
             stored: &stats,
             mlx,
-            descriptions: descriptions.map(describe_run::Outcome::json),
+            descriptions: descriptions.map(describe_run::DescribeOutcome::json),
         })?;
     }
-    let described = described.map(|done| done.and_then(|done| describe_run::finish(ui, done)));
-    let described = described.transpose()?.unwrap_or(0);
-    Ok(code.max(described).into())
+    let describe_code =
+        described.map(|run| run.and_then(|outcome| describe_run::finish(ui, outcome)));
+    Ok(code.max(describe_code.transpose()?.unwrap_or(0)).into())
 }
 
-/// The exit code of what was stored; tells which part failed.
-fn code(ui: &Ui, args: &IngestArgs, stats: &RunStats, result: Result<(), pipeline::Error>) -> u8 {
+/// Returns the exit code of the indexing run; prints the error that ended it.
+fn exit_code(
+    ui: &Ui,
+    args: &IngestArgs,
+    stats: &RunStats,
+    result: Result<(), pipeline::Error>,
+) -> u8 {
     match result {
         Ok(()) if args.offline && !stats.has_failures() => 0,
         Ok(()) => stats.exit_code(),
@@ -137,42 +142,42 @@ fn code(ui: &Ui, args: &IngestArgs, stats: &RunStats, result: Result<(), pipelin
     }
 }
 
-/// What `--json` prints of a run.
+/// What `--json` prints.
 #[derive(serde::Serialize)]
-struct Told<'a> {
+struct IngestReport<'a> {
     #[serde(flatten)]
     stored: &'a RunStats,
     #[serde(skip_serializing_if = "Option::is_none")]
     mlx: Option<mlx::Memory>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    descriptions: Option<describe_run::OutcomeJson<'a>>,
+    descriptions: Option<describe_run::DescribeReport<'a>>,
 }
 
-/// A first word that is no file but nearly a command was meant as one.
-fn misspelt(first: &Path) -> Result<(), Diagnostic> {
-    let word = first.to_string_lossy();
+/// Returns a usage error if the first path does not exist and resembles a command.
+fn reject_misspelt_command(first: &Path) -> Result<(), Diagnostic> {
+    let typed = first.to_string_lossy();
     let command = super::commands()
         .into_iter()
-        .find(|name| strsim::damerau_levenshtein(name, &word) <= 2);
+        .find(|name| strsim::damerau_levenshtein(name, &typed) <= 2);
     match command {
         Some(command) if !first.exists() => {
-            Err(Diagnostic::usage(format!("there is no file `{word}`"))
+            Err(Diagnostic::usage(format!("no such file: `{typed}`"))
                 .hint(format!("did you mean `ingest {command}`?")))
         }
         _ => Ok(()),
     }
 }
 
-fn announce(ui: &Ui, card: &Card, plan: &Plan) {
-    ui.say(format!(
+fn print_model(ui: &Ui, card: &Card, plan: &Plan) {
+    ui.info(format!(
         "model {} on {}; licence: {}",
         card.profile.model, card.device, card.licence
     ));
     if plan.batch_size < plan.requested {
-        ui.say(format!(
-            "batches of {} instead of {}: {} allowed",
-            plan.batch_size, plan.requested, plan.limit
+        ui.info(format!(
+            "batch size reduced from {} to {}: memory limit {}",
+            plan.requested, plan.batch_size, plan.limit
         ));
     }
-    ui.detail(format!("memory plan: {}", dry_run::memory(plan)));
+    ui.detail(format!("memory plan: {}", dry_run::memory_line(plan)));
 }

@@ -1,4 +1,4 @@
-//! `ingest list`: what is stored.
+//! `ingest list`: lists the stored manuals.
 
 use crate::diagnostic::Diagnostic;
 use crate::library;
@@ -8,31 +8,35 @@ use crate::units::ByteSize;
 use super::Common;
 use super::ui::Ui;
 
-/// List the manuals that are stored
+/// List the stored manuals
 #[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  ingest list
+  ingest list --json
+  ingest list --model vidore/colqwen2.5-v0.2")]
 pub(super) struct ListArgs {}
 
 pub(super) fn run(ui: &mut Ui, common: &Common, _args: &ListArgs) -> Result<(), Diagnostic> {
     let settings = common.settings()?;
-    let shelf =
+    let manuals =
         library::open_for_reading(&settings.store, common.model().map(|_| &settings.embed))?
             .store
             .manuals()?;
     if ui.json {
-        return ui.json(&shelf);
+        return ui.json(&manuals);
     }
-    let row = |s: &crate::store::ManualSummary| {
-        let pages = format!("{} of {}", s.stored, s.card.pages);
-        let name = s.card.id.to_string();
+    let row = |manual: &crate::store::ManualSummary| {
+        let pages = format!("{} of {}", manual.stored, manual.card.pages);
+        let name = manual.card.id.to_string();
         vec![
             name,
             pages,
-            s.blank.to_string(),
-            ByteSize(s.bytes).to_string(),
-            s.card.path.display().to_string(),
+            manual.blank.to_string(),
+            ByteSize(manual.bytes).to_string(),
+            manual.card.path.display().to_string(),
         ]
     };
-    let rows: Vec<_> = shelf.iter().map(row).collect();
+    let rows: Vec<_> = manuals.iter().map(row).collect();
     ui.data(aligned(
         &["manual", "pages", "blank", "vectors", "path"],
         &rows,

@@ -1,4 +1,4 @@
-//! The commands: what was typed, dispatched. One file a subcommand.
+//! The command-line interface: parsing and dispatch; one file per subcommand.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -34,15 +34,19 @@ mod ui;
 use options::Common;
 use ui::Ui;
 
-/// Make shelves of PDF manuals searchable by page, from the pixels of the page
+/// Search PDF manuals by page, using page images (ColPali-style multi-vectors)
 ///
-/// `ingest manuals/*.pdf` stores every page, `ingest search "…"` finds the page that answers.
+/// `ingest FILE…` indexes PDF files, images and folders; `ingest search QUERY` finds the pages that answer a query.
 #[derive(Parser, Debug)]
 #[command(
     name = "ingest",
     version,
     arg_required_else_help = true,
-    subcommand_negates_reqs = true
+    subcommand_negates_reqs = true,
+    after_help = "Examples:
+  ingest manuals/*.pdf
+  ingest manuals/*.pdf --dry-run
+  ingest search \"What does fault code E-108 mean?\""
 )]
 struct Cli {
     #[command(subcommand)]
@@ -68,7 +72,7 @@ enum Command {
     Check(check::CheckArgs),
     Completions(shell::CompletionsArgs),
     Man(shell::ManArgs),
-    /// Render pages for another process of this program
+    /// Render pages for the parent process
     #[command(hide = true)]
     RenderWorker,
 }
@@ -78,11 +82,11 @@ fn write(file: &Path, text: &str) -> Result<(), Diagnostic> {
     std::fs::write(file, text).map_err(|e| Diagnostic::new(format!("{}: {e}", file.display())))
 }
 
-/// The names of the commands.
+/// The names of the visible commands.
 fn commands() -> Vec<String> {
     let command = command_line();
-    let shown = command.get_subcommands().filter(|c| !c.is_hide_set());
-    shown.map(|c| c.get_name().to_owned()).collect()
+    let visible = command.get_subcommands().filter(|c| !c.is_hide_set());
+    visible.map(|c| c.get_name().to_owned()).collect()
 }
 
 fn command_line() -> clap::Command {
@@ -92,11 +96,11 @@ fn command_line() -> clap::Command {
 fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
     let mut command = command_line();
     let matches = command.try_get_matches_from_mut(args)?;
-    options::check(&mut command, &matches)?;
+    options::reject_unsupported(&mut command, &matches)?;
     Cli::from_arg_matches(&matches)
 }
 
-/// Runs the program: parses, dispatches, tells what went wrong, returns the exit code.
+/// Parses the arguments, runs the command, prints its error and returns the exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match parse(args) {
         Ok(cli) => cli,
@@ -109,9 +113,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut ui = Ui::new(&cli.common);
     match dispatch(&mut ui, cli) {
         Ok(code) => code,
-        Err(report) => {
-            ui.report(&report);
-            report.exit.into()
+        Err(diagnostic) => {
+            ui.report(&diagnostic);
+            diagnostic.exit.into()
         }
     }
 }
@@ -120,9 +124,9 @@ fn dispatch(ui: &mut Ui, cli: Cli) -> Result<ExitCode, Diagnostic> {
     let common = &cli.common;
     let done = |result: Result<(), Diagnostic>| result.map(|()| ExitCode::SUCCESS);
     if cli.command.is_some() && !cli.ingest.paths.is_empty() {
-        let stray = cli.ingest.paths[0].display();
+        let argument = cli.ingest.paths[0].display();
         return Err(Diagnostic::usage(format!(
-            "`{stray}` stands before a command; commands come first"
+            "unexpected argument `{argument}` before the command"
         )));
     }
     match cli.command {
@@ -149,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn command_line_passes_clap_assertions() {
         command_line().debug_assert();
     }
 
@@ -159,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn files_and_commands_live_side_by_side() {
+    fn first_argument_is_a_file_or_a_command() {
         let cli = parsed(&["a.pdf", "b.pdf", "--batch-size", "8"]).unwrap();
         assert_eq!(
             (cli.ingest.paths.len(), cli.common.batch_size),
@@ -171,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn options_stand_before_a_command_or_after_it() {
+    fn global_options_are_accepted_before_and_after_the_command() {
         for args in [
             ["--json", "list", "--store", "x.db"],
             ["--store", "x.db", "list", "--json"],
@@ -186,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_refuses_options_that_it_does_not_take() {
+    fn unsupported_global_options_are_rejected() {
         for (args, flag) in [
             (&["list", "--batch-size", "4"][..], "--batch-size"),
             (&["--engine", "mlx", "remove", "pump"], "--engine"),
@@ -208,8 +212,8 @@ mod tests {
             let error = parsed(args).unwrap_err();
             assert_eq!(error.kind(), clap::error::ErrorKind::UnknownArgument);
             let text = error.to_string();
-            let says = format!("error: unexpected argument '{flag}' found");
-            assert!(text.starts_with(&says), "{text}");
+            let expected = format!("error: unexpected argument '{flag}' found");
+            assert!(text.starts_with(&expected), "{text}");
             assert!(
                 text.contains(&format!(
                     "Usage: ingest {}",
@@ -223,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn help_shows_the_options_that_a_command_takes() {
+    fn help_lists_supported_global_options_only() {
         let help = |args: &[&str]| parsed(args).unwrap_err().to_string();
         let long = help(&["list", "--help"]);
         assert!(

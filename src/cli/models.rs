@@ -1,4 +1,4 @@
-//! `ingest models`: known models, whether they fit here, and which one should describe pages on this machine.
+//! `ingest models`: known models, whether they fit this machine, and the recommended one for descriptions.
 
 use serde::Serialize;
 
@@ -15,21 +15,25 @@ use super::Common;
 use super::ui::Ui;
 
 const GB: u64 = 1_000_000_000;
-/// What the system and other programs keep for themselves on a small machine and on a large one, of this size or more.
-const SYSTEM: (u64, u64) = (4 * GB, 8 * GB);
-const LARGE: u64 = 30 * GB;
-/// What a store takes while it is searched and written: our file's pages that are in memory, or a Weaviate beside us.
-const STORE: (u64, u64) = (GB, 4 * GB);
-/// Shares of the machine, in per cent, beyond which a plan is a warning, and beyond which it is an alarm.
-const WARN: u64 = 75;
-const ALARM: u64 = 87;
+/// Memory of the system and other programs, on a small machine and on one of [`LARGE_MACHINE`] or more.
+const SYSTEM_MEMORY: (u64, u64) = (4 * GB, 8 * GB);
+const LARGE_MACHINE: u64 = 30 * GB;
+/// Memory of the store: the page cache of a SQLite file, or a Weaviate server on this machine.
+const STORE_MEMORY: (u64, u64) = (GB, 4 * GB);
+/// Percentages of the machine's memory above which a warning, or an alarm, is printed.
+const WARNING_PERCENT: u64 = 75;
+const ALARM_PERCENT: u64 = 87;
 
-/// List the known models with size, width, licence, and whether they fit this machine
+/// List known models with size, licence and memory, and whether they fit this machine
 #[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  ingest models
+  ingest models --model vidore/colqwen2.5-v0.2
+  ingest models --json")]
 pub(super) struct ModelsArgs {}
 
 #[derive(Serialize)]
-struct Row {
+struct EmbeddingModel {
     model: String,
     parameters: u64,
     dim: u32,
@@ -39,7 +43,7 @@ struct Row {
     licence: String,
 }
 
-/// Where the memory of this machine would go.
+/// How the memory of this machine would be used.
 #[derive(Debug, PartialEq, Serialize)]
 struct Budget {
     machine: u64,
@@ -47,13 +51,13 @@ struct Budget {
     store: u64,
     embedding: u64,
     describing: u64,
-    /// What is left; negative where it is too little.
+    /// Remaining bytes; negative if memory is short.
     left: i64,
 }
 
 #[derive(Serialize)]
 struct Models {
-    embedding: Vec<Row>,
+    embedding: Vec<EmbeddingModel>,
     describing: &'static [Tier],
     recommended: &'static str,
     budget: Budget,
@@ -64,9 +68,9 @@ pub(super) fn run(ui: &mut Ui, common: &Common, _args: &ModelsArgs) -> Result<()
     let machine = library::machine_memory();
     let limit = (machine as f64 * settings.limits.memory_fraction) as u64;
     let bytes = embed::bytes_per_parameter(&settings.embed)?;
-    let rows: Vec<Row> = embed::models()
+    let rows: Vec<EmbeddingModel> = embed::models()
         .into_iter()
-        .map(|known| Row {
+        .map(|known| EmbeddingModel {
             fits: known.parameters * bytes <= limit,
             model: known.model,
             parameters: known.parameters,
@@ -77,11 +81,11 @@ pub(super) fn run(ui: &mut Ui, common: &Common, _args: &ModelsArgs) -> Result<()
         })
         .collect();
     let tier = tiers::recommended(machine);
-    let chosen = rows.iter().find(|row| row.model == settings.embed.model);
+    let selected = rows.iter().find(|row| row.model == settings.embed.model);
     let budget = budget(
         &settings,
         machine,
-        chosen.map_or(0, |row| row.memory.0),
+        selected.map_or(0, |row| row.memory.0),
         tier,
     );
     if ui.json {
@@ -92,30 +96,30 @@ pub(super) fn run(ui: &mut Ui, common: &Common, _args: &ModelsArgs) -> Result<()
             budget,
         });
     }
-    let words = words(&settings.embed.model, tier, &budget);
+    let advice = advice(&settings.embed.model, tier, &budget);
     ui.data(format!(
-        "{}\n\n{}\n\n{words}",
-        embedding(&rows),
-        describing(limit)
+        "{}\n\n{}\n\n{advice}",
+        embedding_table(&rows),
+        description_table(limit)
     ))
 }
 
-fn embedding(rows: &[Row]) -> String {
-    let cells = |r: &Row| {
+fn embedding_table(rows: &[EmbeddingModel]) -> String {
+    let cells = |r: &EmbeddingModel| {
         vec![
             r.model.clone(),
             format!("{:.1} M", r.parameters as f64 / 1e6),
             r.dim.to_string(),
             r.download.to_string(),
             r.memory.to_string(),
-            yes(r.fits),
+            yes_no(r.fits),
             r.licence.clone(),
         ]
     };
     let header = [
-        "embeds pages",
+        "embedding model",
         "parameters",
-        "width",
+        "dim",
         "download",
         "memory",
         "fits",
@@ -124,13 +128,13 @@ fn embedding(rows: &[Row]) -> String {
     aligned(&header, &rows.iter().map(cells).collect::<Vec<_>>())
 }
 
-fn describing(limit: u64) -> String {
+fn description_table(limit: u64) -> String {
     let cells = |tier: &Tier| {
         let number = |value: Option<f64>| value.map_or("-".to_owned(), |n| n.to_string());
         vec![
             tier.model.to_owned(),
             ByteSize(tier.memory).to_string(),
-            yes(tier.memory <= limit),
+            yes_no(tier.memory <= limit),
             number(tier.docvqa),
             number(tier.tokens_per_second),
             tier.note.to_owned(),
@@ -138,7 +142,7 @@ fn describing(limit: u64) -> String {
     };
     let rows: Vec<Vec<String>> = TIERS.iter().map(cells).collect();
     let header = [
-        "describes pages",
+        "description model",
         "memory",
         "fits",
         "DocVQA %",
@@ -148,15 +152,19 @@ fn describing(limit: u64) -> String {
     aligned(&header, &rows)
 }
 
-fn yes(fits: bool) -> String {
+fn yes_no(fits: bool) -> String {
     if fits { "yes" } else { "no" }.to_owned()
 }
 
 fn budget(settings: &Settings, machine: u64, embedding: u64, tier: &Tier) -> Budget {
-    let system = if machine < LARGE { SYSTEM.0 } else { SYSTEM.1 };
+    let system = if machine < LARGE_MACHINE {
+        SYSTEM_MEMORY.0
+    } else {
+        SYSTEM_MEMORY.1
+    };
     let store = match settings.store.url {
-        Address::File(_) => STORE.0,
-        Address::Servers(_) => STORE.1,
+        Address::File(_) => STORE_MEMORY.0,
+        Address::Servers(_) => STORE_MEMORY.1,
     };
     let used = system + store + embedding + tier.memory;
     Budget {
@@ -169,17 +177,20 @@ fn budget(settings: &Settings, machine: u64, embedding: u64, tier: &Tier) -> Bud
     }
 }
 
-fn words(model: &str, tier: &Tier, budget: &Budget) -> String {
+fn advice(model: &str, tier: &Tier, budget: &Budget) -> String {
     let size = |bytes: u64| ByteSize(bytes).to_string();
     let used = budget.system + budget.store + budget.embedding + budget.describing;
     let left = match budget.left {
         0.. => format!("{} left", size(budget.left.unsigned_abs())),
-        _ => format!("{} too little", size(budget.left.unsigned_abs())),
+        _ => format!("{} short", size(budget.left.unsigned_abs())),
     };
     let mut lines = vec![
-        format!("for this machine: {} describes pages", tier.model),
         format!(
-            "memory: system {} + store {} + {model} {} + describing {} = {} of {}, {left}",
+            "recommended for descriptions on this machine: {}",
+            tier.model
+        ),
+        format!(
+            "memory: system {} + store {} + {model} {} + description model {} = {} of {}, {left}",
             size(budget.system),
             size(budget.store),
             size(budget.embedding),
@@ -192,20 +203,20 @@ fn words(model: &str, tier: &Tier, budget: &Budget) -> String {
         lines.push(format!("{}: {}", tier.model, tier.note));
     }
     if tier.min_memory == Some(0) {
-        lines.push("no Qwen-VL fits beside the rest of a machine of this size".to_owned());
+        lines.push("no Qwen-VL model fits in the remaining memory".to_owned());
     }
     let share = used * 100 / budget.machine.max(1);
     match share {
-        ALARM.. => lines.push(format!(
-            "alarm: that is {share} % of the memory; more than {ALARM} % stalls the machine"
+        ALARM_PERCENT.. => lines.push(format!(
+            "alarm: {share} % of the memory; above {ALARM_PERCENT} % the machine stalls"
         )),
-        WARN.. => lines.push(format!(
-            "warning: that is {share} % of the memory, more than {WARN} %"
+        WARNING_PERCENT.. => lines.push(format!(
+            "warning: {share} % of the memory, above {WARNING_PERCENT} %"
         )),
         _ => {}
     }
     lines.push(
-        "vision parts of less than 8 bits misread print: the models above keep theirs in 16; `ingest describe` warns of others that lie in a folder or on Ollama"
+        "vision towers quantized below 8 bits misread text; those of the models above have 16 bits, and `ingest describe` warns about local folders and Ollama models"
             .to_owned(),
     );
     lines.join("\n")
@@ -216,23 +227,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_shared_out_and_shortage_is_told() {
+    fn budget_adds_up_and_a_shortage_is_reported() {
         let settings = Settings::resolve(&crate::config::Sources::default()).unwrap();
-        for (gb, embedding, left, word) in [
+        for (gb, embedding, left, expected) in [
             (256, 7, 190, ""),
             (32, 0, 17, ""),
-            (32, 12, 5, "warning: that is 84 %"),
-            (16, 7, 2, "alarm: that is 87 %"),
-            (8, 7, -6, "6.0 GB too little"),
+            (32, 12, 5, "warning: 84 %"),
+            (16, 7, 2, "alarm: 87 %"),
+            (8, 7, -6, "6.0 GB short"),
         ] {
             let machine = gb * GB;
             let tier = tiers::recommended(machine);
             let budget = budget(&settings, machine, embedding * GB, tier);
             assert_eq!(budget.left, left * GB as i64, "{gb}");
-            let words = words("m", tier, &budget);
-            assert!(words.contains(word), "{words}");
-            let has_qwen = words.contains("Qwen2.5-VL");
-            assert_eq!(has_qwen, gb >= 32, "{words}");
+            let advice = advice("m", tier, &budget);
+            assert!(advice.contains(expected), "{advice}");
+            let has_qwen = advice.contains("Qwen2.5-VL");
+            assert_eq!(has_qwen, gb >= 32, "{advice}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The options that several commands share: which command takes which, and the settings they make.
+//! The global options: which command supports which, and the settings they override.
 
 use std::path::PathBuf;
 
@@ -10,20 +10,20 @@ use crate::config::{Settings, Sources};
 use crate::diagnostic::Diagnostic;
 use crate::embed::{Device, Engine};
 
-/// The options that several commands share.
+/// The global options.
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Global options")]
 pub(super) struct Common {
-    /// Where pages are kept: a SQLite file, or the http(s):// addresses of a Weaviate cluster, commas between
+    /// Store: a SQLite file, or the http(s):// URLs of a Weaviate cluster, separated by commas
     #[arg(long, global = true, hide_short_help = true, value_name = "STORE")]
     pub(super) store: Vec<String>,
-    /// `built-in`, a hub id such as vidore/colqwen2.5-v0.2, or a folder with a checkpoint
+    /// Model: `built-in`, a hub id such as vidore/colqwen2.5-v0.2, or a checkpoint folder
     #[arg(long, global = true, hide_short_help = true, value_name = "MODEL")]
     pub(super) model: Vec<String>,
-    /// What computes ColQwen
+    /// Backend that runs ColQwen
     #[arg(long, global = true, hide_short_help = true, value_enum)]
     pub(super) engine: Option<Engine>,
-    /// Where the model runs
+    /// Device that runs the model
     #[arg(
         long,
         global = true,
@@ -32,7 +32,7 @@ pub(super) struct Common {
         value_delimiter = ','
     )]
     pub(super) device: Vec<Device>,
-    /// Pages a batch holds; shrinks before memory runs out
+    /// Pages per batch; reduced if memory is short
     #[arg(
         long,
         global = true,
@@ -41,29 +41,29 @@ pub(super) struct Common {
         value_delimiter = ','
     )]
     pub(super) batch_size: Vec<u32>,
-    /// Keep a page's rows at one in so many, each the mean of rows that resemble each other
+    /// Pool each page's vectors by this factor (hierarchical token pooling); 3 keeps one third
     #[arg(long, global = true, hide_short_help = true, value_name = "FACTOR", value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(super) pool_factor: Option<u32>,
-    /// Named limits of the configuration, such as `studio`
+    /// Named resource limits of the configuration, such as `studio`
     #[arg(long, global = true, hide_short_help = true, value_name = "NAME")]
     pub(super) profile: Option<String>,
-    /// A configuration file to lay over the others
+    /// Additional configuration file, overrides the others
     #[arg(long, global = true, hide_short_help = true, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
-    /// Print data as JSON
+    /// Print JSON
     #[arg(long, global = true, hide_short_help = true)]
     pub(super) json: bool,
-    /// Say nothing but what failed
+    /// Print errors only
     #[arg(long, short, global = true, hide_short_help = true)]
     pub(super) quiet: bool,
-    /// Say more
+    /// Print more detail
     #[arg(long, short, global = true, hide_short_help = true)]
     pub(super) verbose: bool,
 }
 
-/// One combination of the flags that `bench` and `eval` vary.
+/// One combination of the options that `bench` and `eval` vary.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Choice {
+pub(super) struct Overrides {
     pub(super) store: Option<String>,
     pub(super) model: Option<String>,
     pub(super) device: Option<Device>,
@@ -72,51 +72,56 @@ pub(super) struct Choice {
 }
 
 impl Common {
-    /// The settings; only `bench` and `eval` take several values of a flag.
+    /// Resolves the settings.
+    ///
+    /// # Errors
+    /// When an option has several values, which only `bench` and `eval` support.
     pub(super) fn settings(&self) -> Result<Settings, Diagnostic> {
-        let many = [
+        let counts = [
             ("--store", self.store.len()),
             ("--model", self.model.len()),
             ("--device", self.device.len()),
             ("--batch-size", self.batch_size.len()),
         ];
-        if let Some((flag, _)) = many.iter().find(|(_, values)| *values > 1) {
+        if let Some((flag, _)) = counts.iter().find(|(_, values)| *values > 1) {
             return Err(Diagnostic::usage(format!("{flag} takes one value here"))
-                .hint("`ingest bench` and `ingest eval` compare several"));
+                .hint("`ingest bench` and `ingest eval` compare several values"));
         }
-        self.settings_for(&self.choices(&[])[0])
+        self.settings_for(&self.combinations(&[])[0])
     }
 
-    /// The model that was named.
+    /// The value of `--model`.
     pub(super) fn model(&self) -> Option<&str> {
         self.model.first().map(String::as_str)
     }
 
-    /// Every combination of the values given; what was not given is left to the settings.
-    pub(super) fn choices(&self, workers: &[u32]) -> Vec<Choice> {
-        let all = vec![Choice::default()];
-        let all = cross(all, &self.store, |choice, value| choice.store = value);
-        let all = cross(all, &self.model, |choice, value| choice.model = value);
-        let all = cross(all, &self.device, |choice, value| choice.device = value);
-        let all = cross(all, &self.batch_size, |choice, value| {
-            choice.batch_size = value;
+    /// Returns every combination of the given values; options without a value keep their setting.
+    pub(super) fn combinations(&self, workers: &[u32]) -> Vec<Overrides> {
+        let all = vec![Overrides::default()];
+        let all = cross(all, &self.store, |overrides, value| overrides.store = value);
+        let all = cross(all, &self.model, |overrides, value| overrides.model = value);
+        let all = cross(all, &self.device, |overrides, value| {
+            overrides.device = value
         });
-        cross(all, workers, |choice, value| choice.workers = value)
+        let all = cross(all, &self.batch_size, |overrides, value| {
+            overrides.batch_size = value;
+        });
+        cross(all, workers, |overrides, value| overrides.workers = value)
     }
 
-    pub(super) fn settings_for(&self, choice: &Choice) -> Result<Settings, Diagnostic> {
+    pub(super) fn settings_for(&self, overrides: &Overrides) -> Result<Settings, Diagnostic> {
         let mut flags: Vec<(&'static str, toml::Value)> = Vec::new();
         let mut flag =
             |key, value: Option<toml::Value>| flags.extend(value.map(|value| (key, value)));
-        flag("store.url", choice.store.clone().map(Into::into));
-        flag("embed.model", choice.model.clone().map(Into::into));
-        let device = choice.device.and_then(|d| toml::Value::try_from(d).ok());
+        flag("store.url", overrides.store.clone().map(Into::into));
+        flag("embed.model", overrides.model.clone().map(Into::into));
+        let device = overrides.device.and_then(|d| toml::Value::try_from(d).ok());
         flag("embed.device", device);
         let engine = self.engine.and_then(|e| toml::Value::try_from(e).ok());
         flag("embed.engine", engine);
         flag("embed.pool_factor", self.pool_factor.map(Into::into));
-        flag("limits.batch_size", choice.batch_size.map(Into::into));
-        flag("render.workers", choice.workers.map(Into::into));
+        flag("limits.batch_size", overrides.batch_size.map(Into::into));
+        flag("render.workers", overrides.workers.map(Into::into));
         let env = std::env::vars_os()
             .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
         Ok(Settings::resolve(&Sources {
@@ -130,35 +135,35 @@ impl Common {
     }
 }
 
-/// Every choice with every value; with `None` where there is no value.
+/// Returns every combination of `all` with each value, or with `None` if there are no values.
 fn cross<T: Clone>(
-    choices: Vec<Choice>,
+    all: Vec<Overrides>,
     values: &[T],
-    set: impl Fn(&mut Choice, Option<T>),
-) -> Vec<Choice> {
+    set: impl Fn(&mut Overrides, Option<T>),
+) -> Vec<Overrides> {
     let values: Vec<Option<T>> = match values {
         [] => vec![None],
         values => values.iter().cloned().map(Some).collect(),
     };
-    let with = |choice: &Choice, value: &Option<T>| {
-        let mut choice = choice.clone();
-        set(&mut choice, value.clone());
-        choice
+    let with = |overrides: &Overrides, value: &Option<T>| {
+        let mut overrides = overrides.clone();
+        set(&mut overrides, value.clone());
+        overrides
     };
-    let all = choices.iter();
-    all.flat_map(|choice| {
-        values
-            .iter()
-            .map(|value| with(choice, value))
-            .collect::<Vec<_>>()
-    })
-    .collect()
+    all.iter()
+        .flat_map(|overrides| {
+            values
+                .iter()
+                .map(|value| with(overrides, value))
+                .collect::<Vec<_>>()
+        })
+        .collect()
 }
 
-/// Options that every command takes that reads settings.
-const ALWAYS: [&str; 3] = ["config", "quiet", "verbose"];
-/// The other options that a command takes, by their ids. `ingest FILE` takes all; commands that are not listed none.
-const TAKEN: &[(&str, &[&str])] = &[
+/// The options of every command that reads settings.
+const ALWAYS_SUPPORTED: [&str; 3] = ["config", "quiet", "verbose"];
+/// The other options of each command, by clap id. `ingest FILE` supports all; commands not listed here support none.
+const SUPPORTED: &[(&str, &[&str])] = &[
     (
         "search",
         &[
@@ -202,13 +207,13 @@ const TAKEN: &[(&str, &[&str])] = &[
         "models",
         &["store", "json", "model", "profile", "engine", "device"],
     ),
-    ("bench", &ALL),
+    ("bench", &ALL_OPTIONS),
     ("bench describe", &["store", "json", "profile"]),
-    ("eval", &ALL),
-    ("check", &ALL),
+    ("eval", &ALL_OPTIONS),
+    ("check", &ALL_OPTIONS),
 ];
-/// All of them.
-const ALL: [&str; 8] = [
+/// All options that are not in [`ALWAYS_SUPPORTED`].
+const ALL_OPTIONS: [&str; 8] = [
     "store",
     "json",
     "model",
@@ -219,13 +224,14 @@ const ALL: [&str; 8] = [
     "batch_size",
 ];
 
-/// Whether a command takes an option, by the names of the command after `ingest`.
-fn takes(command: &str, option: &str) -> bool {
-    let taken = TAKEN.iter().find(|(name, _)| *name == command);
-    taken.is_some_and(|(_, options)| ALWAYS.contains(&option) || options.contains(&option))
+/// Whether a command, given by its names after `ingest`, supports an option.
+fn supports(command: &str, option: &str) -> bool {
+    let supported = SUPPORTED.iter().find(|(name, _)| *name == command);
+    supported
+        .is_some_and(|(_, options)| ALWAYS_SUPPORTED.contains(&option) || options.contains(&option))
 }
 
-/// The command line, in which every command shows the options that it takes.
+/// Returns the clap command; the help of each subcommand lists the options that it supports.
 pub(super) fn command_line<C: CommandFactory>() -> Command {
     let root = C::command();
     let options = root.get_arguments().filter(|arg| arg.is_global_set());
@@ -233,21 +239,24 @@ pub(super) fn command_line<C: CommandFactory>() -> Command {
     root.mut_subcommands(|command| with_options(command, "", &options))
 }
 
-/// A command with the options that it does not take: hidden, because [`check`] must see them.
+/// Adds the unsupported options as hidden ones, so that [`reject_unsupported`] can report them.
 fn with_options(command: Command, parent: &str, options: &[Arg]) -> Command {
     let name = format!("{parent}{}", command.get_name());
-    let strays = options
+    let unsupported = options
         .iter()
-        .filter(|option| !takes(&name, option.get_id().as_str()))
+        .filter(|option| !supports(&name, option.get_id().as_str()))
         .map(|option| option.clone().hide(true));
     let name = format!("{name} ");
     command
-        .args(strays)
+        .args(unsupported)
         .mut_subcommands(|command| with_options(command, &name, options))
 }
 
-/// Refuses options that the command does not take, wherever they stand, as clap refuses unknown ones.
-pub(super) fn check(root: &mut Command, matches: &ArgMatches) -> Result<(), clap::Error> {
+/// Returns clap's unknown-argument error if an unsupported option is given, before or after the command.
+pub(super) fn reject_unsupported(
+    root: &mut Command,
+    matches: &ArgMatches,
+) -> Result<(), clap::Error> {
     let (mut command, mut matches, mut names) = (root, matches, Vec::new());
     while let Some((name, inner)) = matches.subcommand() {
         let Some(inner_command) = command.find_subcommand_mut(name) else {
@@ -257,13 +266,13 @@ pub(super) fn check(root: &mut Command, matches: &ArgMatches) -> Result<(), clap
         names.push(name);
     }
     let name = names.join(" ");
-    let is_stray = |option: &&Arg| {
+    let is_unsupported = |option: &&Arg| {
         let id = option.get_id().as_str();
-        let is_given = || matches.value_source(id) == Some(ValueSource::CommandLine);
-        option.is_global_set() && !takes(&name, id) && is_given()
+        let is_set = || matches.value_source(id) == Some(ValueSource::CommandLine);
+        option.is_global_set() && !supports(&name, id) && is_set()
     };
-    let stray = command.get_arguments().find(is_stray);
-    let flag = stray
+    let unsupported = command.get_arguments().find(is_unsupported);
+    let flag = unsupported
         .and_then(Arg::get_long)
         .map(|long| format!("--{long}"));
     match flag.filter(|_| !names.is_empty()) {

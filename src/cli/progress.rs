@@ -1,14 +1,14 @@
-//! A bar a stage, with rate and time left; and a line for each failure.
+//! Progress bars, one per stage, with rate and time left; and a line for each failure.
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::checkpoint::Progress as FetchProgress;
 use crate::pipeline::{Event, Stage};
-use crate::units::Seconds;
+use crate::units::{Seconds, pages};
 
 use super::ui::Ui;
 
-/// Fetches what is missing of a hub model, under a bar a file.
+/// Downloads the missing files of a hub model, with one progress bar per file.
 pub(super) fn fetch<E>(
     ui: &Ui,
     fetch: impl FnOnce(FetchProgress) -> Result<(), E>,
@@ -17,9 +17,9 @@ pub(super) fn fetch<E>(
     let style =
         ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
     let mut file: Option<(String, ProgressBar)> = None;
-    let fetched = fetch(&mut |name: &str, done, total| {
+    let result = fetch(&mut |name: &str, done, total| {
         if file.as_ref().is_none_or(|(known, _)| known != name) {
-            ui.say(format!("fetching {name}"));
+            ui.info(format!("downloading {name}"));
             let bar = ui
                 .bars()
                 .add(ProgressBar::new(total).with_style(style.clone()));
@@ -35,10 +35,10 @@ pub(super) fn fetch<E>(
     if let Some((_, bar)) = file {
         bar.finish_and_clear();
     }
-    fetched
+    result
 }
 
-/// Shows a run under way.
+/// The progress bars of a run.
 pub(super) struct Progress<'a> {
     ui: &'a Ui,
     bars: Vec<(Stage, ProgressBar)>,
@@ -60,33 +60,36 @@ impl<'a> Progress<'a> {
         }
     }
 
-    pub(super) fn on(&self, event: &Event) {
+    pub(super) fn on_event(&self, event: &Event) {
         match event {
             Event::Opened { manual, todo } => {
-                self.ui.detail(format!("{manual}: {todo} pages to do"));
+                self.ui
+                    .detail(format!("{manual}: {} to index", pages(*todo)));
                 self.bars
                     .iter()
                     .for_each(|(_, bar)| bar.inc_length(u64::from(*todo)));
             }
-            Event::Done(stage, pages) => {
+            Event::Done(stage, count) => {
                 let bar = self.bars.iter().find(|(of, _)| of == stage);
                 bar.into_iter()
-                    .for_each(|(_, bar)| bar.inc(u64::from(*pages)));
+                    .for_each(|(_, bar)| bar.inc(u64::from(*count)));
             }
-            Event::Loading => self.ui.detail("opening the model"),
+            Event::Loading => self.ui.detail("loading model"),
             Event::Loaded(time) => self
                 .ui
-                .detail(format!("model open after {}", Seconds::from(*time))),
+                .detail(format!("model loaded in {}", Seconds::from(*time))),
             Event::PageFailed {
                 manual,
                 number,
                 error,
             } => self.ui.warn(format!("{manual}, page {number}: {error}")),
             Event::ManualFailed { path, why } => self.ui.warn(format!("{}: {why}", path.display())),
-            Event::Deferred(why) => self.ui.warn(format!("pages wait: {why}")),
-            Event::BatchSizeReduced(pages) => self
+            Event::Deferred(why) => self
                 .ui
-                .say(format!("out of memory: from now on batches of {pages}")),
+                .warn(format!("server unavailable, pages queued: {why}")),
+            Event::BatchSizeReduced(size) => self
+                .ui
+                .info(format!("out of memory: batch size reduced to {size}")),
         }
     }
 

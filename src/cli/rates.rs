@@ -1,4 +1,4 @@
-//! How fast a model was here last time: what a dry run's expected time is reckoned from.
+//! Cache of indexing rates by model and device, from which a dry run estimates the time.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,26 +7,26 @@ use etcetera::BaseStrategy;
 
 use crate::embed::Card;
 
-/// Embedded pages per second by model and device; `None` where there is no home or it was never run here.
-pub(super) fn recall(card: &Card) -> Option<f64> {
-    read()?.get(&key(card)).copied()
+/// Returns the pages per second of the last run; `None` without a cache folder or before the first run.
+pub(super) fn load(card: &Card) -> Option<f64> {
+    load_all()?.get(&key(card)).copied()
 }
 
-/// Keeps the rate of a run. A cache that cannot be written is no reason to fail.
-pub(super) fn remember(card: &Card, pages_per_second: f64) {
-    let Some(file) = file() else { return };
-    let mut rates = read().unwrap_or_default();
+/// Saves the rate of a run; errors are ignored, because this is only a cache.
+pub(super) fn save(card: &Card, pages_per_second: f64) {
+    let Some(file) = path() else { return };
+    let mut rates = load_all().unwrap_or_default();
     rates.insert(key(card), pages_per_second);
     if let (Some(folder), Ok(text)) = (file.parent(), serde_json::to_string_pretty(&rates)) {
         drop(std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&file, text)));
     }
 }
 
-fn read() -> Option<BTreeMap<String, f64>> {
-    serde_json::from_str(&std::fs::read_to_string(file()?).ok()?).ok()
+fn load_all() -> Option<BTreeMap<String, f64>> {
+    serde_json::from_str(&std::fs::read_to_string(path()?).ok()?).ok()
 }
 
-fn file() -> Option<PathBuf> {
+fn path() -> Option<PathBuf> {
     let base = etcetera::base_strategy::choose_native_strategy().ok()?;
     Some(base.cache_dir().join("ingest/rates.json"))
 }

@@ -1,19 +1,25 @@
-//! `ingest remove`: one manual less.
+//! `ingest remove`: deletes a manual, or some of its pages.
 
 use crate::diagnostic::Diagnostic;
 use crate::library::{self, Library};
 use crate::page::PageSet;
 use crate::store::{self, CollectionSelector, Mode};
 
+use crate::units::pages;
+
 use super::Common;
 use super::ui::Ui;
 
 /// Delete a manual, or some of its pages, from the store
 #[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  ingest remove pump.pdf
+  ingest remove pump.pdf --pages 1-20,33
+  ingest remove pump.pdf --store library.db")]
 pub(super) struct RemoveArgs {
-    /// The manual's name, as `ingest list` shows it
+    /// Name of the manual, as shown by `ingest list`
     manual: String,
-    /// Only these pages, such as 1-20,33
+    /// Pages to delete, such as 1-20,33
     #[arg(
         long,
         value_name = "RANGES",
@@ -34,7 +40,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &RemoveArgs) -> Result<(),
     )?
     .store;
     let manual = library::find_manual(&*store, &args.manual)?.id;
-    let gone = store.remove(&manual, &args.pages)?;
-    ui.say(format!("{gone} pages of {manual} removed"));
+    let removed = store.remove(&manual, &args.pages)?;
+    ui.info(format!("{} of {manual} removed", pages(removed)));
     Ok(())
 }

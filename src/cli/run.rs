@@ -1,4 +1,4 @@
-//! What several commands share: input arguments, progress bars around a run, and its summary.
+//! Parts shared by several commands: input arguments, progress bars around a run, and its summary.
 
 use std::path::PathBuf;
 
@@ -10,21 +10,26 @@ use crate::page::PageSet;
 use crate::pipeline::{self, Plan, Request, RunStats, Stage};
 use crate::qwen::mlx;
 use crate::store::{self, Mode, Store};
-use crate::units::{ByteSize, Seconds};
+use crate::units::{ByteSize, Seconds, pages};
 use crate::vectors::Profile;
 
 use super::progress::Progress;
 use super::ui::Ui;
 use crate::reports::table::aligned;
 
-/// Which pages of the files to read, and how to open them.
+/// Pages of the input files, and the password that opens them.
 #[derive(clap::Args, Debug)]
 pub(super) struct InputArgs {
-    /// Only these pages, such as 1-20,33
-    #[arg(long, default_value = "all", hide_default_value = true)]
+    /// Pages to include, such as 1-20,33
+    #[arg(
+        long,
+        value_name = "RANGES",
+        default_value = "all",
+        hide_default_value = true
+    )]
     pub(super) pages: PageSet,
     /// Password of protected files
-    #[arg(long, value_name = "WORD")]
+    #[arg(long, value_name = "PASSWORD")]
     pub(super) password: Option<String>,
 }
 
@@ -38,7 +43,7 @@ impl InputArgs {
     }
 }
 
-/// Opens a store for pages of a model and says what a person should know about it; pages that waited are sent.
+/// Opens the store for pages of a model, prints its notes, and sends pages from the outbox.
 pub(super) fn open_for_writing(
     ui: &Ui,
     config: &store::Config,
@@ -47,38 +52,38 @@ pub(super) fn open_for_writing(
 ) -> Result<Box<dyn Store>, Diagnostic> {
     let opened = library::open_for_writing(config, profile, mode)?;
     if let Some(note) = &opened.note {
-        ui.say(format!("{}: {note}", opened.location));
+        ui.info(format!("{}: {note}", opened.location));
     }
     print_flush(ui, &opened.flushed);
     Ok(opened.store)
 }
 
-/// Says what became of pages that waited for a server.
+/// Prints which pages of the outbox were stored, and which were refused.
 pub(super) fn print_flush(ui: &Ui, outcome: &FlushOutcome) {
     for (page, why) in &outcome.refused {
-        ui.warn(format!("{page}, which waited: {why}"));
+        ui.warn(format!("{page}, from the outbox: {why}"));
     }
     if outcome.stored > 0 {
-        ui.say(format!(
-            "{} pages that waited are stored now",
-            outcome.stored
+        ui.info(format!(
+            "{} from the outbox stored",
+            pages(outcome.stored as u64)
         ));
     }
 }
 
-/// The memory that MLX holds, where it has computed.
+/// The memory of MLX; `None` if MLX was not used.
 pub(super) fn mlx_memory() -> Option<mlx::Memory> {
     Some(mlx::memory()).filter(|memory| memory.peak > 0)
 }
 
-/// The same, for people.
+/// The memory of MLX in one line.
 pub(super) fn mlx_line(memory: mlx::Memory) -> String {
     let bytes = [memory.active, memory.cache, memory.peak];
     let [active, cache, peak] = bytes.map(ByteSize);
-    format!("memory of MLX: {active} held, {cache} kept for reuse, {peak} at most")
+    format!("MLX memory: {active} active, {cache} cached, {peak} peak")
 }
 
-/// How a run works, as settings and plan say.
+/// The settings of a pipeline run.
 pub(super) fn pipeline_settings(
     settings: &Settings,
     card: &Card,
@@ -94,19 +99,19 @@ pub(super) fn pipeline_settings(
     }
 }
 
-/// Runs a flow under progress bars.
+/// Calls `run` with a callback that updates progress bars.
 pub(super) fn with_progress<T>(
     ui: &Ui,
     stages: &[Stage],
-    flow: impl FnOnce(&(dyn Fn(pipeline::Event) + Sync)) -> T,
+    run: impl FnOnce(&(dyn Fn(pipeline::Event) + Sync)) -> T,
 ) -> T {
     let progress = Progress::new(ui, stages);
-    let done = flow(&|event| progress.on(&event));
+    let result = run(&|event| progress.on_event(&event));
     progress.finish();
-    done
+    result
 }
 
-/// The table at the end: a row a manual, and the sum.
+/// The summary of a run: a table with a row for each manual, and the totals.
 pub(super) fn summary(stats: &RunStats) -> String {
     let header = [
         "manual",
@@ -119,7 +124,7 @@ pub(super) fn summary(stats: &RunStats) -> String {
         "embed",
         "store",
     ];
-    let rows: Vec<Vec<String>> = stats.manuals.iter().map(row).collect();
+    let rows: Vec<Vec<String>> = stats.manuals.iter().map(manual_row).collect();
     let waiting = stats.total(|m| m.waiting);
     let stored = stats.total(|m| m.stored);
     let rate = if stats.wall > 0.0 {
@@ -128,16 +133,11 @@ pub(super) fn summary(stats: &RunStats) -> String {
         0.0
     };
     let mut lines = aligned(&header, &rows);
-    lines.push_str(&format!(
-        "\n{stored} pages stored in {}",
-        Seconds(stats.wall)
-    ));
+    lines.push_str(&format!("\n{} in {}", pages(stored), Seconds(stats.wall)));
     let model = stats.seconds(Stage::Embed);
     if stored > 0 && model > 0.0 {
         let share = 100.0 * stats.model_waited / (stats.model_waited + model).max(1e-9);
-        lines.push_str(&format!(
-            " ({rate:.2} pages/s; the model waited {share:.0} % of its time)"
-        ));
+        lines.push_str(&format!(" ({rate:.2} pages/s, model idle {share:.0} %)"));
     }
     if waiting > 0 {
         let names = stats.manuals.iter().filter(|m| m.waiting > 0);
@@ -145,14 +145,15 @@ pub(super) fn summary(stats: &RunStats) -> String {
             .map(|m| format!("{} of {}", m.waiting, m.manual))
             .collect();
         lines.push_str(&format!(
-            "\n{waiting} pages wait for their server ({}); `ingest sync` sends them",
+            "\n{} queued for the server ({}); `ingest sync` sends them",
+            pages(waiting),
             names.join(", ")
         ));
     }
     lines
 }
 
-fn row(manual: &pipeline::ManualStats) -> Vec<String> {
+fn manual_row(manual: &pipeline::ManualStats) -> Vec<String> {
     let mut row = vec![manual.manual.clone()];
     let failed = manual.failed.len() as u32;
     row.extend([manual.pages, manual.stored, manual.unchanged].map(|n| n.to_string()));

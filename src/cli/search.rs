@@ -1,4 +1,4 @@
-//! `ingest search`: the page that answers.
+//! `ingest search`: prints the pages that best answer a query.
 
 use std::io::BufRead;
 use std::process::ExitCode;
@@ -13,18 +13,22 @@ use crate::store::{Scope, TopK};
 use super::Common;
 use super::ui::Ui;
 
-/// Find the pages that answer a question
+/// Find the pages that answer a query
 #[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  ingest search \"What does fault code E-108 mean?\"
+  ingest search --visual \"wiring diagram\" --manual pump.pdf -k 10
+  ingest search - --json < queries.txt")]
 pub(super) struct SearchArgs {
-    /// The question; `-` reads one a line from stdin
-    question: String,
-    /// Pages to show
+    /// Query; `-` reads one query per line from stdin
+    query: String,
+    /// Number of pages to return
     #[arg(short = 'k', long = "count", value_name = "PAGES")]
     count: Option<usize>,
-    /// Only this manual
+    /// Manual to search, instead of all
     #[arg(long, value_name = "NAME")]
     manual: Option<String>,
-    /// Only these pages, such as 1-20,33
+    /// Pages to include, such as 1-20,33
     #[arg(
         long,
         value_name = "RANGES",
@@ -32,27 +36,27 @@ pub(super) struct SearchArgs {
         hide_default_value = true
     )]
     pages: PageSet,
-    /// At most so many pages of one manual
+    /// Maximum number of pages per manual
     #[arg(long, value_name = "PAGES")]
     per_manual: Option<usize>,
-    /// Compare every page, also where the store has an index
+    /// Compare every page, even if the store has an index
     #[arg(long)]
     exact: bool,
     #[command(flatten)]
     mode: ModeArgs,
 }
 
-/// How to search.
+/// The search mode.
 #[derive(clap::Args, Debug)]
 #[group(multiple = false)]
 struct ModeArgs {
-    /// By the pages' pictures alone
+    /// Search page images only
     #[arg(long)]
     visual: bool,
-    /// By the pages' words alone (BM25)
+    /// Search text only (BM25)
     #[arg(long)]
     text: bool,
-    /// By both, fused
+    /// Search images and text, and fuse the scores
     #[arg(long)]
     hybrid: bool,
 }
@@ -86,14 +90,14 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &SearchArgs) -> Result<Exi
         args.count.unwrap_or(settings.search.count),
     );
     if count == 0 || args.per_manual == Some(0) {
-        return Err(Diagnostic::usage("-k 0 and --per-manual 0 ask for no page"));
+        return Err(Diagnostic::usage("-k and --per-manual must be at least 1"));
     }
     let top_k = TopK {
         k: count,
         per_manual: args.per_manual,
         exact: args.exact,
     };
-    let mut model = Lazy {
+    let mut model = LazyModel {
         open: Some(|| library::open_model_for_profile(&settings, &profile)),
         model: None,
     };
@@ -101,7 +105,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &SearchArgs) -> Result<Exi
         Mode::Hybrid => library::card_for_profile(&settings, &profile)?.visual_weight,
         Mode::Visual | Mode::Text => 1.0,
     };
-    let mut answer = |text: &str| {
+    let mut run_query = |text: &str| {
         search::search(
             &*store,
             || model.get(),
@@ -114,58 +118,59 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &SearchArgs) -> Result<Exi
             },
         )
     };
-    if args.question == "-" {
-        return answer_lines(ui, answer);
+    if args.query == "-" {
+        return search_lines(ui, run_query);
     }
-    let found = answer(&args.question)?;
+    let hits = run_query(&args.query)?;
     match ui.json {
-        true => ui.json(&found)?,
-        false => print(ui, &found)?,
+        true => ui.json(&hits)?,
+        false => print_hits(ui, &hits)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// A question of several that has no answer, as `--json` prints it in the place of its answer.
+/// A failed query of several, as `--json` prints it instead of its hits.
 #[derive(serde::Serialize)]
 struct FailedLine<'a> {
-    question: &'a str,
+    #[serde(rename = "question")]
+    query: &'a str,
     error: &'a str,
     hints: &'a [String],
 }
 
-/// Answers the questions on stdin, one a line. One that fails is reported in its place, and the others are answered.
-fn answer_lines(
+/// Runs the queries on stdin, one per line. A failed query is reported in its place; the others still run.
+fn search_lines(
     ui: &Ui,
-    mut answer: impl FnMut(&str) -> Result<Vec<SearchHit>, search::Error>,
+    mut run_query: impl FnMut(&str) -> Result<Vec<SearchHit>, search::Error>,
 ) -> Result<ExitCode, Diagnostic> {
     let mut failed = false;
     for line in std::io::stdin().lock().split(b'\n') {
         let line = line?;
         let text = String::from_utf8_lossy(&line);
-        let question = text.trim();
-        if question.is_empty() {
+        let query = text.trim();
+        if query.is_empty() {
             continue;
         }
-        let found = match std::str::from_utf8(&line) {
-            Ok(_) => answer(question).map_err(Diagnostic::from),
-            Err(e) => Err(Diagnostic::new(format!("the question is not UTF-8: {e}"))),
+        let hits = match std::str::from_utf8(&line) {
+            Ok(_) => run_query(query).map_err(Diagnostic::from),
+            Err(e) => Err(Diagnostic::new(format!("the query is not UTF-8: {e}"))),
         };
-        failed |= found.is_err();
+        failed |= hits.is_err();
         if !ui.json {
-            ui.data(format!("# {question}"))?;
+            ui.data(format!("# {query}"))?;
         }
-        match (found, ui.json) {
-            (Ok(found), true) => json_line(ui, &found)?,
-            (Ok(found), false) => print(ui, &found)?,
-            (Err(report), true) => json_line(
+        match (hits, ui.json) {
+            (Ok(hits), true) => json_line(ui, &hits)?,
+            (Ok(hits), false) => print_hits(ui, &hits)?,
+            (Err(diagnostic), true) => json_line(
                 ui,
                 &FailedLine {
-                    question,
-                    error: &report.message,
-                    hints: &report.hints,
+                    query,
+                    error: &diagnostic.message,
+                    hints: &diagnostic.hints,
                 },
             )?,
-            (Err(report), false) => ui.report(&report),
+            (Err(diagnostic), false) => ui.report(&diagnostic),
         }
     }
     Ok(u8::from(failed).into())
@@ -175,29 +180,29 @@ fn json_line(ui: &Ui, record: &impl serde::Serialize) -> Result<(), Diagnostic> 
     ui.data(serde_json::to_string(record).map_err(|e| Diagnostic::from_error(&e))?)
 }
 
-/// A model opened when it is first needed, and once.
-struct Lazy<F> {
+/// A model that is opened on first use.
+struct LazyModel<F> {
     open: Option<F>,
     model: Option<Box<dyn Embedder>>,
 }
 
-impl<F: FnOnce() -> Result<Box<dyn Embedder>, embed::Error>> Lazy<F> {
+impl<F: FnOnce() -> Result<Box<dyn Embedder>, embed::Error>> LazyModel<F> {
     fn get(&mut self) -> Result<&mut dyn Embedder, embed::Error> {
         if let Some(open) = self.open.take() {
             self.model = Some(open()?);
         }
         match &mut self.model {
             Some(model) => Ok(model.as_mut()),
-            None => Err(embed::Error::Model("it could not be opened before".into())),
+            None => Err(embed::Error::Model("it could not be opened".into())),
         }
     }
 }
 
-fn print(ui: &Ui, found: &[SearchHit]) -> Result<(), Diagnostic> {
-    if found.is_empty() {
-        ui.say("nothing found");
+fn print_hits(ui: &Ui, hits: &[SearchHit]) -> Result<(), Diagnostic> {
+    if hits.is_empty() {
+        ui.info("nothing found");
     }
-    for (rank, hit) in found.iter().enumerate() {
+    for (rank, hit) in hits.iter().enumerate() {
         let label = hit
             .label
             .as_ref()

@@ -1,4 +1,4 @@
-//! Completions and the man page, made from the command line itself.
+//! Shell completions and the man page, generated from the clap command.
 
 use clap::Command;
 use clap_complete::Shell;
@@ -9,14 +9,21 @@ use super::ui::Ui;
 
 /// Print completions for a shell
 #[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  ingest completions bash > ~/.local/share/bash-completion/completions/ingest
+  ingest completions zsh > ~/.zfunc/_ingest
+  ingest completions fish > ~/.config/fish/completions/ingest.fish")]
 pub(super) struct CompletionsArgs {
-    /// The shell
+    /// Shell to complete for
     #[arg(value_enum)]
     shell: Shell,
 }
 
 /// Print the man page
 #[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  ingest man | man -l -
+  ingest man > ~/.local/share/man/man1/ingest.1")]
 pub(super) struct ManArgs {}
 
 pub(super) fn completions(

@@ -1,4 +1,4 @@
-//! `ingest show`: a page as a picture, and where it matched.
+//! `ingest show`: metadata and text of a page, or the page as a PNG image with a heat map.
 
 use std::path::PathBuf;
 
@@ -13,21 +13,25 @@ use crate::store::{StoredPage, VectorUpdate};
 use super::Common;
 use super::ui::Ui;
 
-/// Show a stored page: what is known of it, or its picture
+/// Show a page: metadata and text, or write it as an image (`--out`)
 #[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  ingest show pump.pdf 25
+  ingest show pump.pdf 25 --out page.png
+  ingest show pump.pdf 25 --out page.png --query \"pressure test\"")]
 pub(super) struct ShowArgs {
-    /// The manual's name, as `ingest list` shows it
+    /// Name of the manual, as shown by `ingest list`
     manual: String,
-    /// The page, from 1
+    /// Page number, starting at 1
     page: u32,
-    /// Write the page as a PNG file; `-` is stdout
+    /// Write the page as a PNG file; `-` for stdout
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Mark where the page matches this question
-    #[arg(long, requires = "out")]
+    /// Highlight where the page matches this query
+    #[arg(long, value_name = "QUERY", requires = "out")]
     query: Option<String>,
     /// Password of a protected file
-    #[arg(long)]
+    #[arg(long, value_name = "PASSWORD")]
     password: Option<String>,
 }
 
@@ -38,20 +42,20 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &ShowArgs) -> Result<(), D
     let manual = library::find_manual(&*store, &args.manual)?;
     let page = library::find_page(&*store, &manual.id, args.page)?;
     let Some(out) = &args.out else {
-        return describe(ui, &page);
+        return print_page(ui, &page);
     };
     let mut renderer = render::open(&settings.render).map_err(library::Error::from)?;
     let password = args.password.clone();
     let mut image = library::page_image(&mut *renderer, &manual, args.page, password)?;
-    if let (Some(question), VectorUpdate::Replace(stored)) = (&args.query, &page.vectors) {
-        image = library::heat_map(&settings, &profile, image, stored, question)?;
+    if let (Some(query), VectorUpdate::Replace(stored)) = (&args.query, &page.vectors) {
+        image = library::heat_map(&settings, &profile, image, stored, query)?;
     }
-    write(ui, &image, out)
+    write_png(ui, &image, out)
 }
 
-fn describe(ui: &Ui, page: &StoredPage) -> Result<(), Diagnostic> {
+fn print_page(ui: &Ui, page: &StoredPage) -> Result<(), Diagnostic> {
     let rows = match &page.vectors {
-        VectorUpdate::Replace(seen) => seen.vectors.len(),
+        VectorUpdate::Replace(embedded) => embedded.vectors.len(),
         VectorUpdate::Keep => 0,
     };
     if ui.json {
@@ -70,7 +74,7 @@ fn describe(ui: &Ui, page: &StoredPage) -> Result<(), Diagnostic> {
     }
     let annotation = page.description.as_deref().and_then(Annotation::from_json);
     if let Some(annotation) = &annotation {
-        ui.data(told(annotation))?;
+        ui.data(description_text(annotation))?;
     }
     ui.data(format!(
         "vectors: {rows}{}\n\n{}",
@@ -79,8 +83,8 @@ fn describe(ui: &Ui, page: &StoredPage) -> Result<(), Diagnostic> {
     ))
 }
 
-/// A description in lines, or why there is none.
-fn told(annotation: &Annotation) -> String {
+/// A description as lines of text, or the reason why it failed.
+fn description_text(annotation: &Annotation) -> String {
     let page = match &annotation.outcome {
         Outcome::Described(page) => page,
         Outcome::Failed { class, why } => {
@@ -94,7 +98,7 @@ fn told(annotation: &Annotation) -> String {
         }
     };
     list("topics", page.topics.clone());
-    let labelled = |label: &str, says: &str| format!("{label} ({says})");
+    let labelled = |label: &str, content: &str| format!("{label} ({content})");
     list(
         "figures",
         page.figures
@@ -109,29 +113,32 @@ fn told(annotation: &Annotation) -> String {
             .map(|t| labelled(&t.label, &t.content))
             .collect(),
     );
-    let mark = |one: &Identifier| match one.confirmed {
-        true => one.text.clone(),
-        false => format!("{} (unconfirmed)", one.text),
+    let text_of = |identifier: &Identifier| match identifier.confirmed {
+        true => identifier.text.clone(),
+        false => format!("{} (unconfirmed)", identifier.text),
     };
-    list("identifiers", page.identifiers.iter().map(mark).collect());
-    let twin = page
+    list(
+        "identifiers",
+        page.identifiers.iter().map(text_of).collect(),
+    );
+    let original = page
         .duplicate_of
         .as_ref()
-        .map(|twin| format!(", as {twin}"));
+        .map(|original| format!(", duplicate of {original}"));
     lines.push(format!(
         "described by {}{}",
         annotation.model,
-        twin.unwrap_or_default()
+        original.unwrap_or_default()
     ));
     lines.join("\n")
 }
 
-fn write(ui: &Ui, picture: &PageImage, out: &std::path::Path) -> Result<(), Diagnostic> {
+fn write_png(ui: &Ui, image: &PageImage, out: &std::path::Path) -> Result<(), Diagnostic> {
     let mut png = Vec::new();
-    let size = picture.size();
+    let size = image.size();
     PngEncoder::new(&mut png)
         .write_image(
-            picture.rgb(),
+            image.rgb(),
             size.width,
             size.height,
             ExtendedColorType::Rgb8,
@@ -141,6 +148,6 @@ fn write(ui: &Ui, picture: &PageImage, out: &std::path::Path) -> Result<(), Diag
         return ui.bytes(&png);
     }
     std::fs::write(out, png).map_err(|e| Diagnostic::new(format!("{}: {e}", out.display())))?;
-    ui.say(format!("{} written", out.display()));
+    ui.info(format!("{} written", out.display()));
     Ok(())
 }

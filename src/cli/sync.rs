@@ -1,4 +1,4 @@
-//! `ingest sync`: between stores, and from the outbox to its server.
+//! `ingest sync`: copies pages between stores, and sends the outbox to its server.
 
 use std::process::ExitCode;
 
@@ -8,6 +8,7 @@ use crate::pipeline::{self, Stage};
 use crate::store::{
     self, Address, CollectionSelector, Config, Index, Mode, Precision, Quantiser, ServerIndex,
 };
+use crate::units::pages;
 use crate::vectors::Profile;
 
 use super::Common;
@@ -15,42 +16,46 @@ use super::interrupt::{self, STOP};
 use super::run::{open_for_writing, print_flush, summary, with_progress};
 use super::ui::Ui;
 
-/// Copy every page from one store into another, or send what waits for a server
+/// Copy pages between stores, or send queued pages to the server
 ///
-/// Nothing is embedded again, and pages that are there already are not sent: a sync that was ended goes on. Without
-/// `--from` and `--to`, pages that waited for the configured server are sent, and pages that its index has lost, as
-/// happens when it is killed, are put back.
+/// Vectors are copied, not computed again, and pages that are already there are skipped: an interrupted sync resumes.
+/// Without `--from` and `--to`, pages in the outbox are sent to the configured server, and pages missing from its index,
+/// for example after a crash, are restored.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  ingest sync
+  ingest sync --from library.db --to fast.db --precision int8 --first-stage 8
+  ingest sync --from library.db --to http://127.0.0.1:8080")]
 pub(super) struct SyncArgs {
-    /// Where pages come from: a SQLite file, or http(s):// [default: the configured store]
+    /// Source: a SQLite file or http(s):// URL [default: the configured store]
     #[arg(long, value_name = "STORE")]
     from: Option<String>,
-    /// The collection of a server they come from
+    /// Collection of the source server
     #[arg(long, value_name = "NAME")]
     from_collection: Option<String>,
-    /// Where pages go [default: the configured store]
+    /// Target: a SQLite file or http(s):// URL [default: the configured store]
     #[arg(long, value_name = "STORE")]
     to: Option<String>,
-    /// The collection of a server they go into
+    /// Collection of the target server
     #[arg(long, value_name = "NAME")]
     to_collection: Option<String>,
-    /// How a new collection is indexed
+    /// Vector index of a new collection
     #[arg(long, value_enum)]
     index: Option<Index>,
-    /// How a new collection's index is compressed
+    /// Compression of the index of a new collection
     #[arg(long, value_enum)]
     quantiser: Option<Quantiser>,
-    /// How a new file keeps vectors
+    /// Precision of the vectors in a new file
     #[arg(long, value_enum)]
     precision: Option<Precision>,
-    /// Pool factor of a new file's first stage
+    /// Pool factor of the first stage in a new file
     #[arg(long, value_name = "FACTOR")]
     first_stage: Option<u32>,
 }
 
 impl SyncArgs {
-    /// Whether another store than the configured one is named.
-    fn names_a_store(&self) -> bool {
+    /// Whether any option names a source or a target.
+    fn names_endpoint(&self) -> bool {
         [
             &self.from,
             &self.from_collection,
@@ -69,7 +74,7 @@ impl SyncArgs {
             shards: None,
             ..settings.clone()
         };
-        elsewhere(
+        with_address(
             config,
             self.from.as_deref(),
             self.from_collection.as_deref(),
@@ -84,11 +89,11 @@ impl SyncArgs {
             first_stage: self.first_stage.or(settings.first_stage),
             ..settings.clone()
         };
-        elsewhere(config, self.to.as_deref(), self.to_collection.as_deref())
+        with_address(config, self.to.as_deref(), self.to_collection.as_deref())
     }
 }
 
-fn elsewhere(
+fn with_address(
     mut config: Config,
     url: Option<&str>,
     collection: Option<&str>,
@@ -107,25 +112,25 @@ fn elsewhere(
 
 pub(super) fn run(ui: &mut Ui, common: &Common, args: &SyncArgs) -> Result<ExitCode, Diagnostic> {
     let settings = common.settings()?;
-    if !args.names_a_store() {
+    if !args.names_endpoint() {
         return flush_outbox(ui, &settings.store);
     }
     let (from, to) = (args.from(&settings.store)?, args.to(&settings.store)?);
     if store::name(&from)? == store::name(&to)? {
         return Err(
-            Diagnostic::usage(format!("both stores are {}", store::name(&to)?))
-                .hint("name the other one with `--to`, or with `--from`"),
+            Diagnostic::usage(format!("source and target are both {}", store::name(&to)?))
+                .hint("set `--to` or `--from` to another store"),
         );
     }
     let Library {
         store: source,
         profile,
     } = library::open_for_reading(&from, common.model().map(|_| &settings.embed))?;
-    let factor = pool_factor(&profile, common.pool_factor)?;
+    let factor = copy_pool_factor(&profile, common.pool_factor)?;
     let target = open_for_writing(ui, &to, &profile.pooled(factor), Mode::Write)?;
     interrupt::install_handler()?;
-    let (stats, result) = with_progress(ui, &[Stage::Store], |watch| {
-        pipeline::sync(&*source, &*target, factor, &STOP, watch)
+    let (stats, result) = with_progress(ui, &[Stage::Store], |on_event| {
+        pipeline::sync(&*source, &*target, factor, &STOP, on_event)
     });
     if ui.json {
         ui.json(&stats)?;
@@ -133,28 +138,32 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &SyncArgs) -> Result<ExitC
         ui.data(summary(&stats))?;
     }
     if stats.stopped {
-        ui.warn("stopped; the same command goes on where it ended");
+        ui.warn("stopped; run the same command again to resume");
     }
     result.map_err(Diagnostic::from)?;
     Ok(stats.exit_code().into())
 }
 
-/// By how much pages are pooled on their way, when all shall be pooled by `wanted`.
-fn pool_factor(profile: &Profile, wanted: Option<u32>) -> Result<u32, Diagnostic> {
-    match (profile.pool_factor, wanted.unwrap_or(profile.pool_factor)) {
-        (there, wanted) if there == wanted => Ok(1),
-        (1, wanted) => Ok(wanted),
-        (there, _) => Err(Diagnostic::usage(format!(
-            "the pages are pooled by {there} already, which cannot be undone"
+/// Returns the factor by which copied pages are pooled, so that all are pooled by `requested`.
+fn copy_pool_factor(profile: &Profile, requested: Option<u32>) -> Result<u32, Diagnostic> {
+    match (
+        profile.pool_factor,
+        requested.unwrap_or(profile.pool_factor),
+    ) {
+        (existing, requested) if existing == requested => Ok(1),
+        (1, requested) => Ok(requested),
+        (existing, _) => Err(Diagnostic::usage(format!(
+            "the pages are already pooled by {existing}, which cannot be undone"
         ))),
     }
 }
 
-/// Sends what waits for the configured server, and puts back what its index has lost.
+/// Sends the outbox to the configured server, and repairs the index of the server.
 fn flush_outbox(ui: &mut Ui, config: &Config) -> Result<ExitCode, Diagnostic> {
     if let Address::File(_) = config.url {
-        return Err(Diagnostic::usage("nothing waits for a file")
-            .hint("`--to` names the store that pages go to, `--from` the one they come from"));
+        return Err(Diagnostic::usage(
+            "a SQLite store has no outbox; use `--from` and `--to` to copy pages",
+        ));
     }
     let opened = store::open(config, CollectionSelector::Last, Mode::Write)?;
     let store = opened.store;
@@ -167,8 +176,9 @@ fn flush_outbox(ui: &mut Ui, config: &Config) -> Result<ExitCode, Diagnostic> {
             let repair = |index: &dyn ServerIndex| index.repair(&store.cards()?);
             match store.index().map(repair).transpose()? {
                 None | Some(0) => {}
-                Some(pages) => ui.say(format!(
-                    "{pages} pages that the server's index had lost are back"
+                Some(count) => ui.info(format!(
+                    "{} restored to the index of the server",
+                    pages(count)
                 )),
             }
             flushed.refused.len()
@@ -176,9 +186,10 @@ fn flush_outbox(ui: &mut Ui, config: &Config) -> Result<ExitCode, Diagnostic> {
     };
     let waiting = store.outbox().map_or(Ok(0), |outbox| outbox.pending())?;
     match (waiting, opened.note) {
-        (0, _) => ui.say("nothing waits"),
+        (0, _) => ui.info("the outbox is empty"),
         (_, note) => ui.warn(format!(
-            "{waiting} pages still wait; {}",
+            "{} still queued; {}",
+            pages(waiting as u64),
             note.unwrap_or_default()
         )),
     }

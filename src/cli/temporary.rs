@@ -1,4 +1,4 @@
-//! Stores that are made for a measurement and thrown away afterwards.
+//! Temporary stores for measurements, removed afterwards.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -7,30 +7,30 @@ use std::sync::{Mutex, PoisonError};
 use crate::diagnostic::Diagnostic;
 use crate::store::{self, Address, Config};
 
-/// Those that are there now; the second Ctrl-C removes them too.
-static THERE: Mutex<Vec<(u32, Config, PathBuf)>> = Mutex::new(Vec::new());
+/// The stores that exist now; the second Ctrl-C removes them too.
+static LIVE: Mutex<Vec<(u32, Config, PathBuf)>> = Mutex::new(Vec::new());
 
-/// Removes every temporary store: a run that is cut short would leave them behind.
+/// Removes every temporary store, when the process exits without dropping them.
 pub(super) fn remove_all() {
-    take(|_| true);
+    remove_where(|_| true);
 }
 
-fn take(which: impl Fn(u32) -> bool) {
-    let mut there = THERE.lock().unwrap_or_else(PoisonError::into_inner);
-    for (_, config, folder) in there.extract_if(.., |(number, ..)| which(*number)) {
+fn remove_where(matches: impl Fn(u32) -> bool) {
+    let mut live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
+    for (_, config, folder) in live.extract_if(.., |(number, ..)| matches(*number)) {
         drop(store::discard(&config));
         drop(std::fs::remove_dir_all(folder));
     }
 }
 
-/// A store for one measurement. Whoever opens it must close it first.
-pub(super) struct Temporary {
+/// A store for one measurement, removed on drop. It must be closed before that.
+pub(super) struct TemporaryStore {
     pub(super) config: Config,
     number: u32,
 }
 
-impl Temporary {
-    /// A file in the folder for temporary files, or a collection of its own beside that of the settings.
+impl TemporaryStore {
+    /// Creates the folder of a SQLite file, or chooses a new collection on the configured server.
     pub(super) fn new(settings: &Config) -> Result<Self, Diagnostic> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -52,14 +52,14 @@ impl Temporary {
                 ..settings.clone()
             },
         };
-        let mut there = THERE.lock().unwrap_or_else(PoisonError::into_inner);
-        there.push((number, config.clone(), folder));
+        let mut live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
+        live.push((number, config.clone(), folder));
         Ok(Self { config, number })
     }
 }
 
-impl Drop for Temporary {
+impl Drop for TemporaryStore {
     fn drop(&mut self) {
-        take(|number| number == self.number);
+        remove_where(|number| number == self.number);
     }
 }

@@ -1,4 +1,4 @@
-//! stdout is data, stderr is talk; bars only on a terminal.
+//! Output: data to stdout, messages to stderr, progress bars on terminals only.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -10,7 +10,7 @@ use crate::diagnostic::Diagnostic;
 
 use super::Common;
 
-/// Where commands print.
+/// The output of a command.
 pub(super) struct Ui {
     pub(super) json: bool,
     quiet: bool,
@@ -33,53 +33,54 @@ impl Ui {
         ui
     }
 
-    /// A line of data.
+    /// Prints a line of data.
     ///
     /// # Errors
-    /// When stdout cannot be written; a reader that has gone away (`| head`) is no error.
+    /// When stdout cannot be written; a closed pipe (`| head`) is not an error.
     pub(super) fn data(&self, line: impl Display) -> Result<(), Diagnostic> {
         self.bytes(format!("{line}\n").as_bytes())
     }
 
-    /// Data as it is.
+    /// Prints data as it is.
     pub(super) fn bytes(&self, bytes: &[u8]) -> Result<(), Diagnostic> {
         let mut out = io::stdout().lock();
         match out.write_all(bytes).and_then(|()| out.flush()) {
             Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            Err(e) => Err(Diagnostic::new(format!("stdout cannot be written: {e}"))),
+            Err(e) => Err(Diagnostic::new(format!("cannot write to stdout: {e}"))),
             Ok(()) => Ok(()),
         }
     }
 
-    /// A record as one JSON document.
+    /// Prints a record as one JSON document.
     pub(super) fn json(&self, record: &impl Serialize) -> Result<(), Diagnostic> {
         let text = serde_json::to_string_pretty(record).map_err(|e| Diagnostic::from_error(&e))?;
         self.data(text)
     }
 
-    /// Talk; not when quiet.
-    pub(super) fn say(&self, line: impl Display) {
+    /// Prints a message, unless `--quiet`.
+    pub(super) fn info(&self, line: impl Display) {
         if !self.quiet {
             self.warn(line);
         }
     }
 
-    /// Talk for those who asked for more.
+    /// Prints a message if `--verbose`.
     pub(super) fn detail(&self, line: impl Display) {
         if self.verbose {
-            self.say(line);
+            self.info(line);
         }
     }
 
-    /// Talk that is never kept back: something failed.
+    /// Prints a message about a failure, also if `--quiet`.
     pub(super) fn warn(&self, line: impl Display) {
         self.bars
             .suspend(|| drop(writeln!(io::stderr().lock(), "{line}")));
     }
 
-    pub(super) fn report(&self, report: &Diagnostic) {
-        self.warn(format!("error: {}", report.message));
-        for hint in &report.hints {
+    /// Prints an error with its hints.
+    pub(super) fn report(&self, diagnostic: &Diagnostic) {
+        self.warn(format!("error: {}", diagnostic.message));
+        for hint in &diagnostic.hints {
             self.warn(format!("hint: {hint}"));
         }
     }

@@ -1,4 +1,4 @@
-//! Charts as SVG elements: horizontal bars with ranges, and bars of shares.
+//! Charts as SVG elements (plotters): horizontal bars with ranges, and stacked bars.
 
 use std::error::Error;
 
@@ -9,7 +9,7 @@ use plotters::prelude::*;
 
 use super::ChartError;
 
-/// Colours that people with any colour vision tell apart (Okabe & Ito).
+/// Colours that are distinct with any colour vision (Okabe & Ito).
 pub(super) const BLUE: RGBColor = RGBColor(0, 114, 178);
 pub(super) const GREEN: RGBColor = RGBColor(0, 158, 115);
 /// Colours of the series of a chart.
@@ -24,22 +24,22 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Chart<'a, 'b> =
     ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, SegmentedCoord<RangedCoordusize>>>;
 
-/// A bar: its name, and the lower end, the middle and the upper end of what it shows.
+/// A bar: its name, and the low, middle and high value.
 pub(super) struct Bar {
     pub(super) name: String,
     pub(super) range: [f64; 3],
 }
 
-/// A bar for each middle value, with its range.
-pub(super) fn bars(about: &str, bars: &[Bar], colour: RGBColor) -> Result<String, ChartError> {
-    let most = bars.iter().map(|bar| bar.range[2]).fold(0.1, f64::max);
+/// Draws a bar for each middle value, with its range.
+pub(super) fn bars(x_label: &str, bars: &[Bar], colour: RGBColor) -> Result<String, ChartError> {
+    let max = bars.iter().map(|bar| bar.range[2]).fold(0.1, f64::max);
     let names: Vec<&str> = bars.iter().map(|bar| bar.name.as_str()).collect();
-    drawn(bars.len(), |area| {
-        let mut chart = rows(area, about, most * 1.08, &names, bars.len())?;
+    draw_svg(bars.len(), |area| {
+        let mut chart = row_chart(area, x_label, max * 1.08, &names, bars.len())?;
         for (row, bar) in bars.iter().enumerate() {
             let [low, middle, high] = bar.range;
             let centre = SegmentValue::CenterOf(row);
-            chart.draw_series([block(row, 0.0, middle, colour.mix(0.8).filled())])?;
+            chart.draw_series([bar_rectangle(row, 0.0, middle, colour.mix(0.8).filled())])?;
             let range = vec![(low, centre.clone()), (high, centre)];
             chart.draw_series([PathElement::new(range, BLACK.stroke_width(2))])?;
         }
@@ -47,21 +47,21 @@ pub(super) fn bars(about: &str, bars: &[Bar], colour: RGBColor) -> Result<String
     })
 }
 
-/// A bar for each name, made of the shares of some series in per cent, with a legend.
+/// Draws a stacked bar for each name from the shares of each series in per cent, with a legend.
 pub(super) fn shares(
-    about: &str,
+    x_label: &str,
     names: &[&str],
     series: &[(&'static str, Vec<f64>)],
 ) -> Result<String, ChartError> {
     let all = names.len() + LEGEND;
-    drawn(all, |area| {
-        let mut chart = rows(area, about, 100.0, names, all)?;
+    draw_svg(all, |area| {
+        let mut chart = row_chart(area, x_label, 100.0, names, all)?;
         let mut ends = vec![0.0; names.len()];
         for ((name, shares), colour) in series.iter().zip(SERIES) {
             let blocks = shares.iter().enumerate().map(|(row, share)| {
                 let start = ends[row];
                 ends[row] += share;
-                block(row, start, ends[row], colour.filled())
+                bar_rectangle(row, start, ends[row], colour.filled())
             });
             chart
                 .draw_series(blocks)?
@@ -79,8 +79,8 @@ pub(super) fn shares(
     })
 }
 
-/// Draws into an SVG element that has room for some rows.
-fn drawn(
+/// Draws into an SVG element with a height for `rows` rows.
+fn draw_svg(
     rows: usize,
     draw: impl FnOnce(&Area<'_>) -> Result<(), Box<dyn Error>>,
 ) -> Result<String, ChartError> {
@@ -94,18 +94,18 @@ fn drawn(
         Ok(())
     };
     fill(&mut svg).map_err(|e| ChartError(e.to_string()))?;
-    // The XML head belongs to files, not into a page.
+    // An XML declaration is not allowed inside an HTML page.
     Ok(svg
         .split_once("<svg")
         .map(|(_, rest)| format!("<svg{rest}\n"))
         .unwrap_or(svg))
 }
 
-/// An empty chart of rows, the first ones with names, over values from 0.
-fn rows<'a, 'b>(
+/// Returns an empty chart with rows, the first ones named, and an x axis from 0.
+fn row_chart<'a, 'b>(
     area: &'a Area<'b>,
-    about: &str,
-    most: f64,
+    x_label: &str,
+    max: f64,
     names: &[&str],
     rows: usize,
 ) -> Result<Chart<'a, 'b>, Box<dyn Error>> {
@@ -113,20 +113,20 @@ fn rows<'a, 'b>(
         .margin(10)
         .x_label_area_size(40)
         .y_label_area_size(260)
-        .build_cartesian_2d(0.0..most, (0..rows).into_segmented())?;
+        .build_cartesian_2d(0.0..max, (0..rows).into_segmented())?;
     chart
         .configure_mesh()
         .disable_y_mesh()
         .x_max_light_lines(0)
-        .x_desc(about)
+        .x_desc(x_label)
         .y_labels(rows)
-        .y_label_formatter(&|row| label(row, names))
+        .y_label_formatter(&|row| row_name(row, names))
         .draw()?;
     Ok(chart)
 }
 
-/// A block of a row, with some space above and below.
-fn block(
+/// A rectangle in a row, with a margin above and below.
+fn bar_rectangle(
     row: usize,
     start: f64,
     end: f64,
@@ -136,24 +136,24 @@ fn block(
         (start, SegmentValue::Exact(row)),
         (end, SegmentValue::Exact(row + 1)),
     ];
-    let mut block = Rectangle::new(corners, style);
-    block.set_margin(5, 5, 0, 0);
-    block
+    let mut rectangle = Rectangle::new(corners, style);
+    rectangle.set_margin(5, 5, 0, 0);
+    rectangle
 }
 
-/// The name beside a row.
-fn label(row: &SegmentValue<usize>, names: &[&str]) -> String {
+/// The name of a row.
+fn row_name(row: &SegmentValue<usize>, names: &[&str]) -> String {
     match row {
         SegmentValue::CenterOf(row) => names
             .get(*row)
-            .map(|name| shortened(name))
+            .map(|name| truncated(name))
             .unwrap_or_default(),
         _ => String::new(),
     }
 }
 
-/// A name that fits beside its bar.
-fn shortened(name: &str) -> String {
+/// Truncates a name to the width of the label area.
+fn truncated(name: &str) -> String {
     match name.chars().count() {
         0..=34 => name.to_owned(),
         _ => format!("{}…", name.chars().take(33).collect::<String>()),

@@ -1,4 +1,4 @@
-//! The report of an evaluation: a table on the terminal, or an HTML page with thumbnails of the pages that were missed.
+//! Report of `ingest eval`: a text table, or an HTML page with thumbnails of missed pages.
 
 use std::collections::BTreeMap;
 
@@ -15,12 +15,12 @@ use super::html::{self, escaped};
 use super::table::{Table, aligned};
 
 const HEADER: [&str; 13] = [
-    "questions of",
+    "set",
     "mode",
-    "kept as",
-    "a page",
-    "of nDCG@5",
-    "questions",
+    "compression",
+    "bytes/page",
+    "relative nDCG@5",
+    "queries",
     "nDCG@5",
     "nDCG@10",
     "recall@1",
@@ -30,29 +30,29 @@ const HEADER: [&str; 13] = [
     "p50 / p95",
 ];
 
-/// The thumbnails of some pages, as JPEG.
+/// JPEG thumbnails by page.
 pub type Thumbnails = BTreeMap<PageId, Vec<u8>>;
 
-/// The name of a mode, as one writes it.
+/// The name of the search mode.
 pub(super) fn mode(measured: &EvaluationResult) -> String {
     let mode = serde_json::to_value(measured.mode).ok();
     let mode = mode.as_ref().and_then(serde_json::Value::as_str);
     mode.unwrap_or_default().to_owned()
 }
 
-/// The set with its language.
-fn set(measured: &EvaluationResult) -> String {
+/// The name of the query set, with its language.
+fn set_name(measured: &EvaluationResult) -> String {
     match &measured.language {
         None => measured.set.clone(),
         Some(language) => format!("{} ({language})", measured.set),
     }
 }
 
-/// A row for each measurement; the store and the model stand in it where there are several.
+/// A row for each measurement; with store and model if they differ between rows.
 fn rows(evaluation: &Evaluation) -> Vec<Vec<String>> {
     let all = &evaluation.results;
-    let several = |of: fn(&EvaluationResult) -> &String| all.iter().any(|m| of(m) != of(&all[0]));
-    let (stores, models) = (several(|m| &m.store), several(|m| &m.model));
+    let differ = |of: fn(&EvaluationResult) -> &String| all.iter().any(|m| of(m) != of(&all[0]));
+    let (stores, models) = (differ(|m| &m.store), differ(|m| &m.model));
     let interval = |i: Interval| format!("{:.2} ({:.2}-{:.2})", i.mean, i.low, i.high);
     let row = |measured: &EvaluationResult| {
         let scores = &measured.scores;
@@ -63,11 +63,11 @@ fn rows(evaluation: &Evaluation) -> Vec<Vec<String>> {
             }
         }
         let mut row = vec![
-            set(measured),
+            set_name(measured),
             mode,
             measured.compression.clone().unwrap_or("stored".to_owned()),
             ByteSize(measured.bytes_per_page).to_string(),
-            share(measured, all),
+            relative_ndcg(measured, all),
             scores.queries.to_string(),
         ];
         row.extend(
@@ -88,24 +88,26 @@ fn rows(evaluation: &Evaluation) -> Vec<Vec<String>> {
     all.iter().map(row).collect()
 }
 
-/// How much of the nDCG@5 of the pages as they are stored is left.
-fn share(measured: &EvaluationResult, all: &[EvaluationResult]) -> String {
-    let is_whole = |other: &&EvaluationResult| {
+/// nDCG@5 relative to the uncompressed pages, in per cent.
+fn relative_ndcg(measured: &EvaluationResult, all: &[EvaluationResult]) -> String {
+    let is_baseline = |other: &&EvaluationResult| {
         other.compression.is_none()
             && (&other.set, &other.language, other.mode)
                 == (&measured.set, &measured.language, measured.mode)
             && (&other.store, &other.model) == (&measured.store, &measured.model)
     };
-    match all.iter().find(is_whole) {
-        Some(whole) if measured.compression.is_some() && whole.scores.ndcg_at_5.mean > 0.0 => {
-            let share = measured.scores.ndcg_at_5.mean / whole.scores.ndcg_at_5.mean;
+    match all.iter().find(is_baseline) {
+        Some(baseline)
+            if measured.compression.is_some() && baseline.scores.ndcg_at_5.mean > 0.0 =>
+        {
+            let share = measured.scores.ndcg_at_5.mean / baseline.scores.ndcg_at_5.mean;
             format!("{:.1} %", share * 100.0)
         }
         _ => "-".to_owned(),
     }
 }
 
-/// The report for the terminal; with `failures`, a line for each question that failed.
+/// The report for the terminal; with `failures`, a line for each failed query.
 pub fn text(evaluation: &Evaluation, failures: bool) -> String {
     let mut text = format!(
         "questions: {}\n{}",
@@ -115,11 +117,11 @@ pub fn text(evaluation: &Evaluation, failures: bool) -> String {
     for measured in evaluation.results.iter().filter(|_| failures) {
         for failure in &measured.failures {
             text.push_str(&format!(
-                "\n{} of {}: `{}` is on {}, found {}",
+                "\n{}, {}: `{}` expected {}; found {}",
                 mode(measured),
-                set(measured),
+                set_name(measured),
                 failure.query,
-                named(&failure.expected),
+                page_list(&failure.expected),
                 failure
                     .found
                     .as_ref()
@@ -130,12 +132,12 @@ pub fn text(evaluation: &Evaluation, failures: bool) -> String {
     text
 }
 
-fn named(pages: &[PageId]) -> String {
+fn page_list(pages: &[PageId]) -> String {
     let pages: Vec<String> = pages.iter().map(ToString::to_string).collect();
     pages.join(", ")
 }
 
-/// The report as one HTML page with a chart; where there are thumbnails, failures are shown with theirs.
+/// The report as one HTML page with a chart, and failed queries with their thumbnails if there are any.
 ///
 /// # Errors
 /// When the chart cannot be drawn.
@@ -143,11 +145,11 @@ pub fn html(evaluation: &Evaluation, thumbnails: &Thumbnails) -> Result<String, 
     let mut body = html::list(&[
         format!("ingest {}", evaluation.version),
         format!("questions: {}", evaluation.query_source),
-        "intervals: 95 %, by bootstrap over the questions".to_owned(),
-        "a page: bytes that its vectors take".to_owned(),
+        "intervals: 95 %, by bootstrap over the queries".to_owned(),
+        "bytes/page: mean size of a page's vectors".to_owned(),
     ]);
     let rows = rows(evaluation);
-    let drawn: Vec<Bar> = evaluation
+    let chart_rows: Vec<Bar> = evaluation
         .results
         .iter()
         .zip(&rows)
@@ -160,7 +162,7 @@ pub fn html(evaluation: &Evaluation, thumbnails: &Thumbnails) -> Result<String, 
         })
         .collect();
     body.push_str("<h2>nDCG@5</h2>\n");
-    body.push_str(&bars("nDCG@5", &drawn, BLUE)?);
+    body.push_str(&bars("nDCG@5", &chart_rows, BLUE)?);
     body.push_str(&html::table(&Table {
         rows,
         ..Table::new("Measures", &HEADER)
@@ -173,33 +175,33 @@ pub fn html(evaluation: &Evaluation, thumbnails: &Thumbnails) -> Result<String, 
         body.push_str(&format!(
             "<h2>Missed by {}: {}</h2>\n",
             escaped(&mode(measured)),
-            escaped(&set(measured))
+            escaped(&set_name(measured))
         ));
         for failure in &measured.failures {
-            body.push_str(&pair(failure, thumbnails));
+            body.push_str(&failure_figures(failure, thumbnails));
         }
     }
     Ok(html::document("Retrieval quality of ingest", &body))
 }
 
-/// A question, the pages that answer it and the one that was found.
-fn pair(failure: &Failure, thumbnails: &Thumbnails) -> String {
+/// A failed query: the relevant pages and the page found instead.
+fn failure_figures(failure: &Failure, thumbnails: &Thumbnails) -> String {
     let figure = |page: &PageId, about: &str| {
-        let picture = thumbnails.get(page).map(|jpeg| {
+        let image = thumbnails.get(page).map(|jpeg| {
             let (alt, jpeg) = (escaped(&page.to_string()), BASE64_STANDARD.encode(jpeg));
             format!("<img alt=\"{alt}\" src=\"data:image/jpeg;base64,{jpeg}\">")
         });
         let caption = escaped(&format!("{about}: {page}"));
-        let picture = picture.unwrap_or_default();
-        format!("<figure>{picture}<figcaption>{caption}</figcaption></figure>\n")
+        let image = image.unwrap_or_default();
+        format!("<figure>{image}<figcaption>{caption}</figcaption></figure>\n")
     };
     let expected: String = failure
         .expected
         .iter()
-        .map(|page| figure(page, "asked for"))
+        .map(|page| figure(page, "expected"))
         .collect();
     let found = failure.found.as_ref().map(|page| figure(page, "found"));
-    let found = found.unwrap_or("<p>nothing was found</p>\n".to_owned());
+    let found = found.unwrap_or("<p>nothing found</p>\n".to_owned());
     let question = escaped(&failure.query);
     format!("<h3>{question}</h3>\n<div class=\"pair\">\n{expected}{found}</div>\n")
 }

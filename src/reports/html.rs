@@ -1,8 +1,8 @@
-//! Reports as one HTML page that is complete by itself: nothing is fetched from anywhere.
+//! Reports as one self-contained HTML page, without external resources.
 
 use super::table::Table;
 
-/// Looks right in light and dark.
+/// Style sheet for light and dark colour schemes.
 const STYLE: &str = "
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
 body { max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
@@ -15,7 +15,7 @@ dl { flex: 1; min-width: 20rem; } dt { font-weight: 600; } dd { margin: 0 0 .75r
 figure { margin: 0; } figure img { height: 20rem; border: 1px solid #8886; background: #fff; }
 ";
 
-/// A page: title and body.
+/// A whole page: title and body.
 pub(super) fn document(title: &str, body: &str) -> String {
     let title = escaped(title);
     format!(
@@ -46,7 +46,7 @@ pub(super) fn table(table: &Table) -> String {
     format!("<h2>{title}</h2>\n<table>\n{header}{rows}</table>\n")
 }
 
-/// A text whose characters mean themselves in HTML.
+/// Escapes a text for HTML.
 pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")

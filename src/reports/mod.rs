@@ -1,4 +1,4 @@
-//! Records as text: tables for the terminal, Markdown, HTML pages with SVG charts, and the files of `mteb`.
+//! Reports: measurements as text tables, Markdown, HTML pages with SVG charts, and the files of `mteb`.
 //!
 //! Every function takes a record and returns text; nothing is read or written here.
 
@@ -11,7 +11,7 @@ pub mod runners;
 pub mod table;
 pub mod throughput;
 
-/// A chart that could not be drawn.
+/// Error of the chart library.
 #[derive(Debug, thiserror::Error)]
-#[error("the plots cannot be drawn: {0}")]
+#[error("cannot draw the chart: {0}")]
 pub struct ChartError(String);

@@ -1,25 +1,27 @@
-//! The report of a benchmark of runners that describe pages.
+//! Report of `ingest bench describe`: speed and accuracy of VLM runners and models.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use crate::measure::{ApproachResult, Candidate, Grade, RunnerBenchmark};
-use crate::units::{ByteSize, Seconds};
+use crate::units::{ByteSize, Seconds, pages};
 
 use super::chart::{BLUE, Bar, GREEN, bars};
 use super::table::{self, Table};
 use super::{ChartError, html, markdown};
 
 /// The title of the report.
-const TITLE: &str = "Runners that describe pages";
+const TITLE: &str = "Runners and models for page descriptions";
 
 /// The lines above the tables.
 fn lines(benchmark: &RunnerBenchmark) -> Vec<String> {
     let mut lines = vec![
         format!("ingest {} on {}", benchmark.version, benchmark.machine),
         format!(
-            "{} pages at {} megapixels, {} questions; a page before each way of asking is not counted, nor is loading",
-            benchmark.pages, benchmark.megapixels, benchmark.questions
+            "{} at {} megapixels, {} questions; one uncounted warm-up page per approach, loading not counted",
+            pages(benchmark.pages as u64),
+            benchmark.megapixels,
+            benchmark.questions
         ),
     ];
     if benchmark.candidates.len() > 1 {
@@ -38,11 +40,11 @@ fn lines(benchmark: &RunnerBenchmark) -> Vec<String> {
         if let (Some(best), true) = (candidate.best(), speed > 0.0) {
             let seconds = benchmark.library as f64 / speed;
             lines.push(format!(
-                "{}: {} {} is its best way; all {} pages that are stored would take {}",
+                "{}: fastest is {} {}; all {} in the store would take {}",
                 candidate.name,
                 best.approach,
                 best.batch,
-                benchmark.library,
+                pages(benchmark.library),
                 Seconds(seconds)
             ));
         }
@@ -63,28 +65,28 @@ fn verdict(candidate: &Candidate) -> String {
     format!("{} ({}): {grade}{why}", candidate.name, candidate.server)
 }
 
-/// The tables: ways of asking, and models.
+/// The tables: one per candidate with its approaches, and one of all models.
 fn tables(benchmark: &RunnerBenchmark) -> Vec<Table> {
-    let mut all: Vec<Table> = benchmark.candidates.iter().map(ways).collect();
-    all.push(models(benchmark));
+    let mut all: Vec<Table> = benchmark.candidates.iter().map(approach_table).collect();
+    all.push(model_table(benchmark));
     all
 }
 
-fn ways(candidate: &Candidate) -> Table {
+fn approach_table(candidate: &Candidate) -> Table {
     let header = [
-        "asked",
+        "approach",
         "pages/s",
-        "x first",
+        "speedup",
         "tokens/page",
         "prompt tok/s",
         "tok/s",
-        "first word",
+        "TTFT",
         "memory",
         "peak",
-        "fits",
-        "cut",
-        "circles",
-        "unread",
+        "matched",
+        "truncated",
+        "repetition",
+        "unparsable",
         "failed",
     ];
     let mut table = Table::new(&candidate.name, &header);
@@ -95,15 +97,15 @@ fn ways(candidate: &Candidate) -> Table {
     table.rows = candidate
         .approaches
         .iter()
-        .map(|row| way(row, first))
+        .map(|row| approach_row(row, first))
         .collect();
     table
 }
 
-fn way(row: &ApproachResult, first: f64) -> Vec<String> {
+fn approach_row(row: &ApproachResult, first: f64) -> Vec<String> {
     let all = row.total();
     let [low, middle, high] = row.rates();
-    let whole = |rate: Option<f64>| rate.map_or_else(none, |rate| format!("{rate:.0}"));
+    let whole = |rate: Option<f64>| rate.map_or_else(dash, |rate| format!("{rate:.0}"));
     let share =
         |count: usize| format!("{:.0} %", 100.0 * count as f64 / all.attempts.max(1) as f64);
     let pages = all.described.max(1) as f64;
@@ -112,7 +114,7 @@ fn way(row: &ApproachResult, first: f64) -> Vec<String> {
         _ => format!("{middle:.2} ({low:.2}-{high:.2})"),
     };
     let mark = if row.error.is_some() {
-        " (broke off)"
+        " (aborted)"
     } else {
         ""
     };
@@ -122,17 +124,17 @@ fn way(row: &ApproachResult, first: f64) -> Vec<String> {
         if first > 0.0 {
             format!("{:.2}", middle / first)
         } else {
-            none()
+            dash()
         },
         whole(all.tokens.map(|tokens| tokens as f64 / pages)),
         whole(all.prompt_rate()),
         whole(all.generation_rate()),
         Seconds(all.ttft.p50).to_string(),
-        all.memory_change.map_or_else(none, signed),
+        all.memory_change.map_or_else(dash, signed),
         all.peak
-            .map_or_else(none, |bytes| ByteSize(bytes).to_string()),
+            .map_or_else(dash, |bytes| ByteSize(bytes).to_string()),
         match all.matched {
-            (_, 0) => none(),
+            (_, 0) => dash(),
             (right, judged) => format!("{right} of {judged}"),
         },
         share(all.truncated),
@@ -142,18 +144,18 @@ fn way(row: &ApproachResult, first: f64) -> Vec<String> {
     ]
 }
 
-fn models(benchmark: &RunnerBenchmark) -> Table {
+fn model_table(benchmark: &RunnerBenchmark) -> Table {
     let header = [
         "candidate",
         "load",
         "simple",
         "VQA",
-        "simple, no picture",
-        "VQA, no picture",
-        "same alone",
-        "apart",
-        "same beside",
-        "apart",
+        "simple, no image",
+        "VQA, no image",
+        "same, sequential",
+        "distance",
+        "same, concurrent",
+        "distance",
     ];
     let mut table = Table::new("Models", &header);
     let percent = |share: f64| format!("{:.0} %", share * 100.0);
@@ -162,13 +164,13 @@ fn models(benchmark: &RunnerBenchmark) -> Table {
         row.push(
             candidate
                 .load
-                .map_or_else(none, |load| Seconds(load).to_string()),
+                .map_or_else(dash, |load| Seconds(load).to_string()),
         );
         let answers = candidate.answers;
         row.extend(match answers {
             Some(a) => {
                 let mark = if a.ignores_image() {
-                    " (does not look)"
+                    " (ignores the image)"
                 } else {
                     ""
                 };
@@ -180,7 +182,7 @@ fn models(benchmark: &RunnerBenchmark) -> Table {
                     blind,
                 ]
             }
-            None => [none(), none(), none(), none()],
+            None => [dash(), dash(), dash(), dash()],
         });
         row.extend(match candidate.consistency {
             Some(c) => [
@@ -190,14 +192,14 @@ fn models(benchmark: &RunnerBenchmark) -> Table {
                 c.concurrent_distance,
             ]
             .map(percent),
-            None => [none(), none(), none(), none()],
+            None => [dash(), dash(), dash(), dash()],
         });
         table.rows.push(row);
     }
     table
 }
 
-fn none() -> String {
+fn dash() -> String {
     "—".to_owned()
 }
 
@@ -216,7 +218,7 @@ pub fn markdown(benchmark: &RunnerBenchmark) -> String {
     markdown::document(TITLE, &lines(benchmark), &tables(benchmark))
 }
 
-/// The report as one HTML page with charts, and each page, a JPEG, beside what every candidate said of it.
+/// The report as one HTML page with charts, and each page (JPEG) with the descriptions of all candidates.
 ///
 /// # Errors
 /// When a chart cannot be drawn.
@@ -232,9 +234,9 @@ pub fn html<'a>(
     for table in tables(benchmark) {
         body.push_str(&html::table(&table));
     }
-    body.push_str("<h2>What was said</h2>\n");
+    body.push_str("<h2>Descriptions</h2>\n");
     for (page, jpeg) in pages {
-        body.push_str(&beside(benchmark, &page, jpeg));
+        body.push_str(&page_section(benchmark, &page, jpeg));
     }
     Ok(html::document(TITLE, &body))
 }
@@ -258,26 +260,26 @@ fn accuracy_chart(benchmark: &RunnerBenchmark) -> Result<String, ChartError> {
             range: [candidate.accuracy() * 100.0; 3],
         })
         .collect();
-    let about = match benchmark.questions {
-        0 => "pages with a description that fits, %",
+    let label = match benchmark.questions {
+        0 => "descriptions that match their page, %",
         _ => "VQA accuracy, %",
     };
-    bars(about, &rows, GREEN)
+    bars(label, &rows, GREEN)
 }
 
-/// A page, and what each candidate said of it.
-fn beside(benchmark: &RunnerBenchmark, page: &str, jpeg: &[u8]) -> String {
-    let picture = BASE64_STANDARD.encode(jpeg);
-    let mut said = String::new();
+/// A page image with the description of each candidate.
+fn page_section(benchmark: &RunnerBenchmark, page: &str, jpeg: &[u8]) -> String {
+    let image = BASE64_STANDARD.encode(jpeg);
+    let mut list = String::new();
     for candidate in &benchmark.candidates {
-        let words = candidate.outputs.iter().find(|one| one.page == page);
-        let words = words.map_or("not asked", |one| one.text.as_str());
+        let text = candidate.outputs.iter().find(|text| text.page == page);
+        let text = text.map_or("not described", |text| text.text.as_str());
         let name = html::escaped(&candidate.name);
-        let words = html::escaped(words);
-        said.push_str(&format!("<dt>{name}</dt><dd>{words}</dd>\n"));
+        let text = html::escaped(text);
+        list.push_str(&format!("<dt>{name}</dt><dd>{text}</dd>\n"));
     }
     let page = html::escaped(page);
     format!(
-        "<h3>{page}</h3>\n<div class=\"pair\"><figure><img alt=\"{page}\" src=\"data:image/jpeg;base64,{picture}\"></figure>\n<dl>\n{said}</dl></div>\n"
+        "<h3>{page}</h3>\n<div class=\"pair\"><figure><img alt=\"{page}\" src=\"data:image/jpeg;base64,{image}\"></figure>\n<dl>\n{list}</dl></div>\n"
     )
 }

@@ -1,9 +1,9 @@
-//! Tables: a title, a header, rows. On the terminal columns are as wide as their widest cell.
+//! Tables: title, header and rows; as text, columns are as wide as their widest cell.
 
 /// A table of a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
-    /// Stands above it.
+    /// The title.
     pub title: String,
     /// The names of the columns.
     pub header: Vec<String>,
@@ -22,7 +22,7 @@ impl Table {
     }
 }
 
-/// Lines, and tables without their titles, with an empty line between.
+/// Joins lines, and tables without their titles, by empty lines.
 pub(super) fn text(lines: &[String], tables: &[Table]) -> String {
     let mut parts = vec![lines.join("\n")];
     for table in tables {
@@ -32,7 +32,7 @@ pub(super) fn text(lines: &[String], tables: &[Table]) -> String {
     parts.join("\n\n")
 }
 
-/// Rows under a header, in columns. A column whose every cell starts with a digit is set to the right.
+/// Formats a header and rows in aligned columns. A column is right-aligned if all its cells are numbers or `-`.
 pub fn aligned(header: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
@@ -42,9 +42,9 @@ pub fn aligned(header: &[&str], rows: &[Vec<String>]) -> String {
             .unwrap_or(0)
     };
     let widths: Vec<usize> = (0..header.len()).map(width).collect();
-    let number = |cell: &str| cell.starts_with(|c: char| c.is_ascii_digit()) || cell == "-";
+    let is_number = |cell: &str| cell.starts_with(|c: char| c.is_ascii_digit()) || cell == "-";
     let right: Vec<bool> = (0..header.len())
-        .map(|c| !rows.is_empty() && rows.iter().all(|row| number(&row[c])))
+        .map(|c| !rows.is_empty() && rows.iter().all(|row| is_number(&row[c])))
         .collect();
     let line = |cells: Vec<&str>| {
         let cells = cells.iter().enumerate().map(|(c, cell)| match right[c] {
@@ -64,7 +64,7 @@ pub fn aligned(header: &[&str], rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn columns_line_up() {
+    fn columns_are_aligned() {
         let rows = [
             vec!["pump.pdf".to_owned(), "12".to_owned()],
             vec!["v.pdf".to_owned(), "3".to_owned()],

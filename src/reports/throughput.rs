@@ -1,4 +1,4 @@
-//! The report of a benchmark of ingesting.
+//! Report of `ingest bench`: indexing throughput, stage times, memory.
 
 use crate::measure::{Benchmark, Point, Run, Runs};
 use crate::pipeline::Stage;
@@ -13,7 +13,7 @@ fn lines(benchmark: &Benchmark) -> Vec<String> {
     let mut lines = vec![
         format!("ingest {} on {}", benchmark.version, benchmark.machine),
         format!(
-            "warm-up: {}; opening the model is not part of pages/s",
+            "warm-up: {}; pages/s excludes loading the model",
             benchmark.warm_up
         ),
     ];
@@ -23,7 +23,7 @@ fn lines(benchmark: &Benchmark) -> Vec<String> {
     {
         let setup = &best.setup;
         lines.push(format!(
-            "model {} on {}, batches of {}, render workers: {}, store {}; model opened in {}",
+            "model {} on {}, batch size {}, {} render workers, store {}; model loaded in {}",
             setup.model,
             setup.device,
             setup.batch_size,
@@ -35,20 +35,20 @@ fn lines(benchmark: &Benchmark) -> Vec<String> {
     lines
 }
 
-/// The tables: the sweep, if it was one, and the best point by manual.
+/// The tables: all points of a sweep, and the best point by manual.
 fn tables(benchmark: &Benchmark) -> Vec<Table> {
     let mut all = Vec::new();
     if benchmark.points.len() > 1 {
-        all.push(sweep(&benchmark.points));
+        all.push(sweep_table(&benchmark.points));
     }
     if let Some(best) = benchmark.best() {
-        all.push(rates(best));
-        all.push(details(best));
+        all.push(rate_table(best));
+        all.push(detail_table(best));
     }
     all
 }
 
-fn sweep(points: &[Point]) -> Table {
+fn sweep_table(points: &[Point]) -> Table {
     let header = [
         "model",
         "device",
@@ -86,10 +86,10 @@ fn all_runs(point: &Point) -> impl Iterator<Item = (&Runs, &Run)> {
     all.filter_map(|runs| Some((runs, runs.median()?)))
 }
 
-fn rates(point: &Point) -> Table {
+fn rate_table(point: &Point) -> Table {
     let mut header = vec!["manual", "pages", "pages/s"];
     header.extend(Stage::ALL.map(Stage::name));
-    header.push("model waited");
+    header.push("model idle");
     let mut table = Table::new("Throughput", &header);
     for (runs, run) in all_runs(point) {
         let mut row = vec![runs.manual.clone(), run.pages.to_string(), rate(runs)];
@@ -108,7 +108,7 @@ fn rates(point: &Point) -> Table {
     table
 }
 
-fn details(point: &Point) -> Table {
+fn detail_table(point: &Point) -> Table {
     let header = [
         "manual",
         "batch p50",
@@ -119,10 +119,10 @@ fn details(point: &Point) -> Table {
         "padding",
         "peak memory",
         "device memory",
-        "of MLX, most",
+        "MLX peak",
         "failed",
     ];
-    let mut table = Table::new("The model's batches, and memory", &header);
+    let mut table = Table::new("Batches and memory", &header);
     for (runs, run) in all_runs(point) {
         let seconds = [run.batch.p50, run.batch.p95, run.page.p50, run.page.p95];
         let mut row = vec![runs.manual.clone()];
@@ -142,7 +142,7 @@ fn details(point: &Point) -> Table {
     table
 }
 
-/// The middle rate, and the range where there is one.
+/// The median rate, with the range of several runs.
 fn rate(runs: &Runs) -> String {
     match (runs.rates(), runs.runs.len()) {
         ([_, middle, _], 0 | 1) => format!("{middle:.2}"),
@@ -170,7 +170,7 @@ pub fn html(benchmark: &Benchmark) -> Result<String, ChartError> {
     if let Some(best) = benchmark.best() {
         body.push_str("<h2>Pages per second</h2>\n");
         body.push_str(&rate_chart(best)?);
-        body.push_str("<h2>Where the time goes</h2>\n");
+        body.push_str("<h2>Time by stage</h2>\n");
         body.push_str(&share_chart(best)?);
     }
     for table in tables(benchmark) {
@@ -179,7 +179,7 @@ pub fn html(benchmark: &Benchmark) -> Result<String, ChartError> {
     Ok(html::document("Throughput of ingest", &body))
 }
 
-/// The middle rate of each manual, and its range.
+/// The median rate of each manual, with its range.
 fn rate_chart(point: &Point) -> Result<String, ChartError> {
     let rows = point.manuals.iter().chain([&point.total]);
     let rows: Vec<Bar> = rows
@@ -191,7 +191,7 @@ fn rate_chart(point: &Point) -> Result<String, ChartError> {
     bars("pages per second", &rows, BLUE)
 }
 
-/// The share of each stage in the work on each manual.
+/// The share of each stage in the time of all stages, by manual.
 fn share_chart(point: &Point) -> Result<String, ChartError> {
     let rows: Vec<&Runs> = point.manuals.iter().chain([&point.total]).collect();
     let names: Vec<&str> = rows.iter().map(|runs| runs.manual.as_str()).collect();
@@ -204,5 +204,5 @@ fn share_chart(point: &Point) -> Result<String, ChartError> {
         let shares = rows.iter().map(|runs| share(runs, stage)).collect();
         (stage.name(), shares)
     });
-    shares("share of the working time, %", &names, &series)
+    shares("share of the time of all stages, %", &names, &series)
 }

@@ -1,12 +1,12 @@
-//! What becomes of each bad file, fixed in a table; the rest goes on, and each failure is one line on stderr.
+//! Bad files: expected outcome of each, one line on stderr per failure, and the other files are indexed.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::desk::{Desk, TINY, manual, outcome};
+use crate::sandbox::{Sandbox, TINY, manual, manual_report};
 use crate::support::pdf;
 
-/// What becomes of a manual: pages stored, blank ones among them, pages failed; or why it failed as a whole.
+/// Expected outcome of a file: counts of stored, blank and failed pages, or the error of the whole file.
 enum Outcome {
     Pages {
         stored: u64,
@@ -110,18 +110,18 @@ fn table() -> Vec<(&'static str, Vec<u8>, Outcome)> {
 }
 
 #[test]
-fn each_bad_file_has_its_outcome_and_the_rest_goes_on() {
-    let desk = Desk::tiny();
+fn bad_files_fail_alone_with_one_line_each() {
+    let sandbox = Sandbox::tiny();
     let table = table();
     for (name, bytes, _) in &table {
-        desk.write(name, bytes);
+        sandbox.write(name, bytes);
     }
     fs::copy(
         manual("../tests/golden/pdf/locked.pdf"),
-        desk.path("locked.pdf"),
+        sandbox.path("locked.pdf"),
     )
     .unwrap();
-    fs::create_dir(desk.path("folder-without-pdfs")).unwrap();
+    fs::create_dir(sandbox.path("folder-without-pdfs")).unwrap();
     let mut expected: Vec<(&str, Outcome)> = table
         .into_iter()
         .map(|(name, _, outcome)| (name, outcome))
@@ -130,23 +130,23 @@ fn each_bad_file_has_its_outcome_and_the_rest_goes_on() {
     expected.push(("missing.pdf", Manual("No such file")));
     expected.push(("folder-without-pdfs", Manual("the folder contains no PDF")));
     let names: Vec<&str> = expected.iter().map(|(name, _)| *name).collect();
-    let mut command = desk.command(&[&names[..], &["--json"]].concat());
-    let done: crate::desk::Done = command
+    let mut command = sandbox.command(&[&names[..], &["--json"]].concat());
+    let done: crate::sandbox::CommandOutput = command
         .env("INGEST_RENDER_DEADLINE_S", "3")
         .output()
         .unwrap()
         .into();
     assert_eq!(done.code, 1, "{}", done.err);
     let report = done.json();
-    for (name, wanted) in &expected {
-        check(&outcome(&report, name), wanted, name, &done.err);
+    for (name, outcome) in &expected {
+        check(&manual_report(&report, name), outcome, name, &done.err);
     }
     let failures = done
         .err
         .lines()
         .filter(|line| !line.starts_with("model "))
         .count();
-    let wanted: usize = expected
+    let expected_lines: usize = expected
         .iter()
         .map(|(_, o)| {
             if let Pages { failed, .. } = o {
@@ -156,15 +156,15 @@ fn each_bad_file_has_its_outcome_and_the_rest_goes_on() {
             }
         })
         .sum();
-    assert_eq!(failures, wanted, "one line each:\n{}", done.err);
+    assert_eq!(failures, expected_lines, "one line each:\n{}", done.err);
 }
 
-fn check(found: &serde_json::Value, wanted: &Outcome, name: &str, err: &str) {
-    match wanted {
+fn check(manual: &serde_json::Value, outcome: &Outcome, name: &str, err: &str) {
+    match outcome {
         Manual(why) => {
             assert!(
-                found["error"].as_str().is_some_and(|e| e.contains(why)),
-                "{name}: {found}"
+                manual["error"].as_str().is_some_and(|e| e.contains(why)),
+                "{name}: {manual}"
             );
             let line = err.lines().find(|line| line.contains(name));
             assert!(
@@ -178,12 +178,12 @@ fn check(found: &serde_json::Value, wanted: &Outcome, name: &str, err: &str) {
             failed,
         } => {
             assert_eq!(
-                (&found["stored"], &found["blank"]),
+                (&manual["stored"], &manual["blank"]),
                 (&(*stored).into(), &(*blank).into()),
-                "{name}: {found}"
+                "{name}: {manual}"
             );
-            let pages = found["failed"].as_array().unwrap();
-            assert_eq!(pages.len(), failed.len(), "{name}: {found}");
+            let pages = manual["failed"].as_array().unwrap();
+            assert_eq!(pages.len(), failed.len(), "{name}: {manual}");
             for (page, (number, why)) in pages.iter().zip(failed) {
                 assert_eq!(page["page"], *number, "{name}");
                 assert!(
@@ -197,31 +197,31 @@ fn check(found: &serde_json::Value, wanted: &Outcome, name: &str, err: &str) {
 
 #[test]
 fn passwords_open_and_are_never_printed() {
-    let desk = Desk::tiny();
+    let sandbox = Sandbox::tiny();
     fs::copy(
         manual("../tests/golden/pdf/locked.pdf"),
-        desk.path("locked.pdf"),
+        sandbox.path("locked.pdf"),
     )
     .unwrap();
-    let wrong = desk.run(&["locked.pdf", "--password", "wr0ng-w0rd", "-v"]);
+    let wrong = sandbox.run(&["locked.pdf", "--password", "wr0ng-w0rd", "-v"]);
     assert_eq!(wrong.code, 2);
     assert!(
         wrong.err.contains("the given one is wrong") && !wrong.err.contains("wr0ng-w0rd"),
         "{}",
         wrong.err
     );
-    assert_eq!(desk.run(&["locked.pdf", "--password", "secret"]).code, 0);
+    assert_eq!(sandbox.run(&["locked.pdf", "--password", "secret"]).code, 0);
 }
 
 #[test]
-fn unreadable_files_and_twins() {
-    let desk = Desk::tiny();
-    let secret = desk.write("secret.pdf", &pdf::good(&["secret"]));
+fn unreadable_files_fail_and_equal_file_names_get_distinct_ids() {
+    let sandbox = Sandbox::tiny();
+    let secret = sandbox.write("secret.pdf", &pdf::good(&["secret"]));
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o000)).unwrap();
-    let everybody_may_read = fs::read(&secret).is_ok(); // root reads everything
-    desk.write("a/pump.pdf", &pdf::good(&["pump A"]));
-    desk.write("b/pump.pdf", &pdf::good(&["pump B"]));
-    let done = desk.run(&[
+    let is_root = fs::read(&secret).is_ok(); // root reads everything
+    sandbox.write("a/pump.pdf", &pdf::good(&["pump A"]));
+    sandbox.write("b/pump.pdf", &pdf::good(&["pump B"]));
+    let done = sandbox.run(&[
         "secret.pdf",
         "a/pump.pdf",
         "a/pump.pdf",
@@ -235,7 +235,7 @@ fn unreadable_files_and_twins() {
         .iter()
         .map(|m| m["manual"].as_str().unwrap())
         .collect();
-    if everybody_may_read {
+    if is_root {
         assert_eq!(names, ["secret.pdf", "pump.pdf", "b/pump.pdf"]);
     } else {
         assert_eq!(names[1..], ["pump.pdf", "b/pump.pdf"]);
@@ -249,45 +249,45 @@ fn unreadable_files_and_twins() {
 }
 
 #[test]
-fn stores_that_cannot_be_used() {
-    let desk = Desk::tiny();
+fn unusable_stores_are_errors() {
+    let sandbox = Sandbox::tiny();
     let pages: Vec<String> = (0..12).map(|n| format!("page number {n}")).collect();
     let pages: Vec<&str> = pages.iter().map(String::as_str).collect();
-    desk.write("a.pdf", &pdf::good(&pages));
-    let full = desk
+    sandbox.write("a.pdf", &pdf::good(&pages));
+    let full = sandbox
         .command(&["a.pdf"])
         .env("INGEST_STORE_LIMIT", "250 KB")
         .output()
         .unwrap();
-    let full = crate::desk::Done::from(full);
+    let full = crate::sandbox::CommandOutput::from(full);
     assert!(
         full.code != 0 && full.err.contains("is full"),
         "{}",
         full.err
     );
     assert_eq!(
-        desk.run(&["a.pdf"]).code,
+        sandbox.run(&["a.pdf"]).code,
         0,
-        "with room again, the same command goes on"
+        "with free space the same command resumes"
     );
 
-    desk.write(
+    sandbox.write(
         "words.db",
         b"this is no database, and long enough to be looked at as one",
     );
-    let foreign = desk.run(&["a.pdf", "--store", "words.db"]);
+    let foreign = sandbox.run(&["a.pdf", "--store", "words.db"]);
     assert!(
         foreign.code != 0 && foreign.err.contains("words.db"),
         "{}",
         foreign.err
     );
     assert_eq!(
-        fs::read(desk.path("words.db")).unwrap().len(),
+        fs::read(sandbox.path("words.db")).unwrap().len(),
         59,
-        "left as it was"
+        "unchanged"
     );
 
-    let server = desk.run(&["a.pdf", "--store", "http://127.0.0.1:1"]);
+    let server = sandbox.run(&["a.pdf", "--store", "http://127.0.0.1:1"]);
     assert!(
         server.code != 0 && server.err.contains("server"),
         "{}",
@@ -296,10 +296,10 @@ fn stores_that_cannot_be_used() {
 }
 
 #[test]
-fn model_folders_that_cannot_be_used() {
-    let desk = Desk::tiny();
-    desk.write("a.pdf", &pdf::good(&["a page"]));
-    let model = desk.path("model");
+fn unusable_model_folders_are_errors() {
+    let sandbox = Sandbox::tiny();
+    sandbox.write("a.pdf", &pdf::good(&["a page"]));
+    let model = sandbox.path("model");
     let fresh = || {
         drop(fs::remove_dir_all(&model));
         fs::create_dir(&model).unwrap();
@@ -309,13 +309,13 @@ fn model_folders_that_cannot_be_used() {
         }
     };
     let refused = |what: &str| {
-        let done = desk.run(&["a.pdf", "--model", "model"]);
+        let done = sandbox.run(&["a.pdf", "--model", "model"]);
         assert!(
             done.code != 0 && done.err.contains("error: "),
             "{what}: {}",
             done.err
         );
-        let list = desk.run(&["list", "--json"]);
+        let list = sandbox.run(&["list", "--json"]);
         assert!(
             list.code == 1 || list.out.trim() == "[]",
             "{what}: something was stored: {}",
@@ -338,7 +338,8 @@ fn model_folders_that_cannot_be_used() {
     fs::remove_file(model.join("tokenizer.json")).unwrap();
     assert!(refused("missing tokenizer").contains("tokenizer.json"));
     assert!(
-        desk.run(&["a.pdf", "--model", "no-such-folder"])
+        sandbox
+            .run(&["a.pdf", "--model", "no-such-folder"])
             .err
             .contains("no-such-folder")
     );

@@ -1,4 +1,4 @@
-//! `ingest bench`: the figures are there, the user's store is not touched, nothing is left behind.
+//! `ingest bench`: complete reports, an untouched user store, no temporary files left.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -8,32 +8,32 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::browser::chromium;
-use crate::desk::Desk;
+use crate::sandbox::Sandbox;
 use crate::support::pdf;
 
-/// Three pages, one more than the built-in model's batch.
-fn with_manuals(desk: Desk) -> Desk {
+/// Writes two manuals; the first has three pages, one more than a batch.
+fn with_manuals(sandbox: Sandbox) -> Sandbox {
     for (name, pages) in [("a.pdf", 3), ("b.pdf", 2)] {
         let texts: Vec<String> = (0..pages).map(|n| format!("page {n} of {name}")).collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        desk.write(name, &pdf::good(&texts));
+        sandbox.write(name, &pdf::good(&texts));
     }
-    std::fs::create_dir(desk.path("tmp")).unwrap();
-    let tmp = desk.path("tmp").display().to_string();
-    desk.with("TMPDIR", &tmp)
+    std::fs::create_dir(sandbox.path("tmp")).unwrap();
+    let tmp = sandbox.path("tmp").display().to_string();
+    sandbox.with("TMPDIR", &tmp)
 }
 
-fn left_behind(desk: &Desk) -> Vec<PathBuf> {
-    let all = std::fs::read_dir(desk.path("tmp")).unwrap();
+fn leftovers(sandbox: &Sandbox) -> Vec<PathBuf> {
+    let all = std::fs::read_dir(sandbox.path("tmp")).unwrap();
     all.map(|entry| entry.unwrap().path()).collect()
 }
 
 #[test]
-fn a_report_has_every_figure_and_the_store_is_as_before() {
-    let desk = with_manuals(Desk::tiny());
-    assert_eq!(desk.run(&["a.pdf"]).code, 0);
-    let before = std::fs::read(desk.path("library.db")).unwrap();
-    let done = desk.run(&[
+fn report_is_complete_and_the_store_is_unchanged() {
+    let sandbox = with_manuals(Sandbox::tiny());
+    assert_eq!(sandbox.run(&["a.pdf"]).code, 0);
+    let before = std::fs::read(sandbox.path("library.db")).unwrap();
+    let done = sandbox.run(&[
         "bench",
         "a.pdf",
         "b.pdf",
@@ -83,16 +83,16 @@ fn a_report_has_every_figure_and_the_store_is_as_before() {
             assert_eq!(run["largest_batch"], 2);
         }
     }
-    let markdown = std::fs::read_to_string(desk.path("report.md")).unwrap();
+    let markdown = std::fs::read_to_string(sandbox.path("report.md")).unwrap();
     assert!(markdown.contains("| a.pdf | 3 |"), "{markdown}");
-    assert_eq!(std::fs::read(desk.path("library.db")).unwrap(), before);
-    assert!(left_behind(&desk).is_empty());
+    assert_eq!(std::fs::read(sandbox.path("library.db")).unwrap(), before);
+    assert!(leftovers(&sandbox).is_empty());
 }
 
 #[test]
-fn a_sweep_runs_each_setting_once_and_the_best_again() {
-    let desk = with_manuals(Desk::tiny());
-    let done = desk.run(&[
+fn sweep_runs_each_setting_once_and_the_best_three_times() {
+    let sandbox = with_manuals(Sandbox::tiny());
+    let done = sandbox.run(&[
         "bench",
         "a.pdf",
         "--batch-size",
@@ -126,7 +126,7 @@ fn a_sweep_runs_each_setting_once_and_the_best_again() {
         .collect();
     runs.sort_unstable();
     assert_eq!(runs, [1, 1, 1, 3]);
-    let several = desk.run(&["a.pdf", "--batch-size", "1,3"]);
+    let several = sandbox.run(&["a.pdf", "--batch-size", "1,3"]);
     assert_eq!(several.code, 64);
     assert!(
         several.err.contains("--batch-size takes one value here"),
@@ -136,14 +136,14 @@ fn a_sweep_runs_each_setting_once_and_the_best_again() {
 }
 
 #[test]
-fn a_baseline_tells_the_ratio_and_a_slower_run_exits_3() {
-    let desk = with_manuals(Desk::tiny());
-    let first = desk.run(&["bench", "a.pdf", "--runs", "1", "--json"]);
+fn run_slower_than_the_baseline_exits_3() {
+    let sandbox = with_manuals(Sandbox::tiny());
+    let first = sandbox.run(&["bench", "a.pdf", "--runs", "1", "--json"]);
     let against = |change: &dyn Fn(&mut Value)| {
         let mut then = first.json();
         change(&mut then);
-        desk.write("then.json", then.to_string().as_bytes());
-        desk.run(&["bench", "a.pdf", "--runs", "2", "--baseline", "then.json"])
+        sandbox.write("then.json", then.to_string().as_bytes());
+        sandbox.run(&["bench", "a.pdf", "--runs", "2", "--baseline", "then.json"])
     };
     let seconds = |then: &mut Value, factor: f64| {
         for runs in ["/points/0/manuals/0/runs/0", "/points/0/total/runs/0"] {
@@ -166,25 +166,25 @@ fn a_baseline_tells_the_ratio_and_a_slower_run_exits_3() {
         "{}",
         faster.err
     );
-    for (text, says) in [
-        ("{}", "is no report"),
+    for (text, expected) in [
+        ("{}", "not a benchmark report"),
         ("[", "EOF"),
         (r#"{"schema": 9}"#, "schema 9"),
     ] {
-        desk.write("then.json", text.as_bytes());
-        let done = desk.run(&["bench", "a.pdf", "--baseline", "then.json"]);
+        sandbox.write("then.json", text.as_bytes());
+        let done = sandbox.run(&["bench", "a.pdf", "--baseline", "then.json"]);
         assert_eq!(done.code, 1);
-        assert!(done.err.contains(says), "{}", done.err);
+        assert!(done.err.contains(expected), "{}", done.err);
     }
 }
 
 #[test]
-fn ctrl_c_leaves_nothing_behind() {
-    let desk = with_manuals(Desk::built_in());
-    let source = crate::desk::manual("heat-pump-service-manual.pdf");
-    let child = desk.start(&["bench", &source]);
+fn ctrl_c_removes_temporary_stores() {
+    let sandbox = with_manuals(Sandbox::built_in());
+    let source = crate::sandbox::manual("heat-pump-service-manual.pdf");
+    let child = sandbox.start(&["bench", &source]);
     let start = Instant::now();
-    while left_behind(&desk).is_empty() {
+    while leftovers(&sandbox).is_empty() {
         assert!(start.elapsed() < Duration::from_secs(60));
         sleep(Duration::from_millis(10));
     }
@@ -193,26 +193,26 @@ fn ctrl_c_leaves_nothing_behind() {
         .status()
         .unwrap();
     assert!(sent.success());
-    let done: crate::desk::Done = child.wait_with_output().unwrap().into();
+    let done: crate::sandbox::CommandOutput = child.wait_with_output().unwrap().into();
     assert_eq!(done.code, 1, "{}", done.err);
     assert!(
-        done.err.contains("stopped; nothing is reported"),
+        done.err.contains("stopped; no report written"),
         "{}",
         done.err
     );
-    assert!(left_behind(&desk).is_empty());
+    assert!(leftovers(&sandbox).is_empty());
 }
 
 #[test]
-fn bad_input_is_told() {
-    let desk = with_manuals(Desk::tiny());
-    desk.write("torn.pdf", b"%PDF-");
-    let done = desk.run(&["bench", "torn.pdf"]);
+fn bad_input_is_an_error() {
+    let sandbox = with_manuals(Sandbox::tiny());
+    sandbox.write("torn.pdf", b"%PDF-");
+    let done = sandbox.run(&["bench", "torn.pdf"]);
     assert_eq!(done.code, 1);
     assert!(done.err.contains("torn.pdf"), "{}", done.err);
-    assert_eq!(desk.run(&["bench", "nowhere.pdf"]).code, 1);
-    assert_eq!(desk.run(&["bench", "a.pdf", "--runs", "0"]).code, 64);
-    let full = desk.run(&[
+    assert_eq!(sandbox.run(&["bench", "nowhere.pdf"]).code, 1);
+    assert_eq!(sandbox.run(&["bench", "a.pdf", "--runs", "0"]).code, 64);
+    let full = sandbox.run(&[
         "bench",
         "a.pdf",
         "--markdown",
@@ -226,8 +226,8 @@ fn bad_input_is_told() {
 
 #[test]
 fn the_html_report_opens_in_a_browser() {
-    let desk = with_manuals(Desk::tiny());
-    let done = desk.run(&[
+    let sandbox = with_manuals(Sandbox::tiny());
+    let done = sandbox.run(&[
         "bench",
         "a.pdf",
         "b.pdf",
@@ -237,29 +237,29 @@ fn the_html_report_opens_in_a_browser() {
         "report.html",
     ]);
     assert_eq!(done.code, 0, "{}", done.err);
-    let page = desk.path("report.html");
+    let page = sandbox.path("report.html");
     let text = std::fs::read_to_string(&page).unwrap();
     assert!(
         !text.contains("src=") && !text.contains("href="),
-        "it is complete by itself"
+        "no external resources"
     );
-    // What the browser made of it: two plots, whose bars it has laid out, and tables with every manual.
-    let seen = chromium(&["--dump-dom"], &page);
-    assert_eq!(seen.matches("<svg").count(), 2, "{seen}");
-    assert_eq!(seen.matches("<table>").count(), 2);
+    // The rendered DOM: two charts, and tables with every manual.
+    let dom = chromium(&["--dump-dom"], &page);
+    assert_eq!(dom.matches("<svg").count(), 2, "{dom}");
+    assert_eq!(dom.matches("<table>").count(), 2);
     for part in ["pages per second", "a.pdf", "b.pdf", "total"] {
-        assert!(seen.contains(part), "{part}");
+        assert!(dom.contains(part), "{part}");
     }
-    let picture = desk.path("report.png");
+    let screenshot = sandbox.path("report.png");
     chromium(
         &[
             "--window-size=1000,1600",
-            &format!("--screenshot={}", picture.display()),
+            &format!("--screenshot={}", screenshot.display()),
         ],
         &page,
     );
-    let picture = image::open(&picture).unwrap().to_rgb8();
-    let blue = picture
+    let screenshot = image::open(&screenshot).unwrap().to_rgb8();
+    let blue = screenshot
         .pixels()
         .filter(|p| p.0[2] > p.0[0].saturating_add(60))
         .count();

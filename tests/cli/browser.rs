@@ -1,9 +1,9 @@
-//! A browser, to see what became of a report.
+//! Renders HTML reports in headless Chromium.
 
 use std::path::Path;
 use std::process::Command;
 
-/// A browser that shows pages to nobody.
+/// Runs headless Chromium on a page and returns its stdout.
 pub(crate) fn chromium(arguments: &[&str], page: &Path) -> String {
     let folder = tempfile::tempdir().unwrap();
     let program = ["chromium", "chromium-browser", "google-chrome"]

@@ -1,32 +1,32 @@
-//! Transcripts of the commands, and what they promise about streams and exit codes.
+//! Snapshots of the output of commands, and their stdout, stderr and exit codes.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::desk::{Desk, TINY};
+use crate::sandbox::{Sandbox, TINY};
 use crate::support::pdf;
 
-pub(crate) fn shelf() -> Desk {
-    let desk = Desk::tiny();
-    desk.write(
+pub(crate) fn indexed_library() -> Sandbox {
+    let sandbox = Sandbox::tiny();
+    sandbox.write(
         "pump.pdf",
         &pdf::good(&["priming the pump", "bearing wear limits", "seal kit 4711"]),
     );
-    desk.write("valve.pdf", &pdf::good(&["valve torque 25 Nm"]));
-    let done = desk.run(&["pump.pdf", "valve.pdf"]);
+    sandbox.write("valve.pdf", &pdf::good(&["valve torque 25 Nm"]));
+    let done = sandbox.run(&["pump.pdf", "valve.pdf"]);
     assert_eq!(done.code, 0, "{}", done.err);
-    desk
+    sandbox
 }
 
-/// Takes out what differs from run to run.
-fn settings(desk: &Desk) -> insta::Settings {
+/// Replaces values that differ between runs.
+fn settings(sandbox: &Sandbox) -> insta::Settings {
     let mut settings = insta::Settings::clone_current();
-    let folder = desk.folder.path().canonicalize().unwrap();
+    let folder = sandbox.folder.path().canonicalize().unwrap();
     settings.add_filter(&folder.display().to_string(), "[folder]");
     settings.add_filter(TINY, "[tiny]");
     settings.add_filter(r"\d+(\.\d+)? m?s\b", "[time]");
     settings.add_filter(r"\d+\.\d+ pages/s", "[rate]");
-    settings.add_filter(r"waited \d+ %", "waited [n] %");
+    settings.add_filter(r"idle \d+ %", "idle [n] %");
     settings.add_filter(r"[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f-]+", "[id]");
     settings.add_filter(r"time: .*", "time: [expected]");
     settings.add_filter(r"memory: .*", "memory: [plan]");
@@ -35,34 +35,34 @@ fn settings(desk: &Desk) -> insta::Settings {
 }
 
 #[test]
-fn storing_twice() {
-    let desk = Desk::tiny();
-    desk.write(
+fn indexing_twice_stores_pages_once() {
+    let sandbox = Sandbox::tiny();
+    sandbox.write(
         "pump.pdf",
         &pdf::good(&["priming the pump", "bearing wear limits"]),
     );
-    desk.write("torn.pdf", b"%PDF-");
-    settings(&desk).bind(|| {
-        insta::assert_snapshot!(desk.run(&["pump.pdf", "torn.pdf"]).transcript(), @r#"
+    sandbox.write("torn.pdf", b"%PDF-");
+    settings(&sandbox).bind(|| {
+        insta::assert_snapshot!(sandbox.run(&["pump.pdf", "torn.pdf"]).transcript(), @r#"
         manual  pages  stored  unchanged  failed  render  prepare  embed  store
         pump.pdf  2  2  0  0  [time]  [time]  [time]  [time]
         torn.pdf  0  0  0  all  [time]  [time]  [time]  [time]
-        2 pages stored in [time] ([rate]; the model waited [n] % of its time)
+        2 pages in [time] ([rate], model idle [n] %)
         model [tiny] on cpu (f32); licence: unknown, see the model's own page
         [folder]/torn.pdf: not a readable PDF
         [exit 1]
         "#);
-        insta::assert_snapshot!(desk.run(&["pump.pdf"]).transcript(), @r#"
+        insta::assert_snapshot!(sandbox.run(&["pump.pdf"]).transcript(), @r#"
         manual  pages  stored  unchanged  failed  render  prepare  embed  store
         pump.pdf  2  0  2  0  [time]  [time]  [time]  [time]
-        0 pages stored in [time]
+        0 pages in [time]
         model [tiny] on cpu (f32); licence: unknown, see the model's own page
         [exit 0]
         "#);
-        insta::assert_snapshot!(desk.run(&["pump.pdf", "--dry-run"]).transcript(), @r#"
-        manual  pages  to do
+        insta::assert_snapshot!(sandbox.run(&["pump.pdf", "--dry-run"]).transcript(), @r#"
+        manual  pages  to index
         pump.pdf  2  0
-        0 pages in 0 batches of 2
+        0 pages; batches of 2: 0
         time: [expected]
         memory: [plan]
         model [tiny] on cpu (f32); licence: unknown, see the model's own page
@@ -72,54 +72,54 @@ fn storing_twice() {
 }
 
 #[test]
-fn looking_for_pages() {
-    let desk = shelf();
-    settings(&desk).bind(|| {
-        insta::assert_snapshot!(desk.run(&["search", "seal kit", "--text", "-k", "2"]).transcript(), @r#"
+fn search_show_list_and_remove_print_plain_text() {
+    let sandbox = indexed_library();
+    settings(&sandbox).bind(|| {
+        insta::assert_snapshot!(sandbox.run(&["search", "seal kit", "--text", "-k", "2"]).transcript(), @r#"
         1. pump.pdf page 3  [1.750]
           seal kit 4711
         [exit 0]
         "#);
-        insta::assert_snapshot!(desk.run(&["search", "torque?", "--text", "--manual", "valve"]).transcript(), @r#"
+        insta::assert_snapshot!(sandbox.run(&["search", "torque?", "--text", "--manual", "valve"]).transcript(), @r#"
         1. valve.pdf page 1  [0.774]
           valve torque 25 Nm
         [exit 0]
         "#);
-        insta::assert_snapshot!(desk.run(&["search", "torque", "--manual", "valv.pdf"]).transcript(), @r#"
+        insta::assert_snapshot!(sandbox.run(&["search", "torque", "--manual", "valv.pdf"]).transcript(), @r#"
         error: there is no manual `valv.pdf` in the store
         hint: did you mean `valve.pdf`?
         [exit 1]
         "#);
-        insta::assert_snapshot!(desk.run(&["search", "E-104? \" NEAR( *", "--text"]).transcript(), @r#"
+        insta::assert_snapshot!(sandbox.run(&["search", "E-104? \" NEAR( *", "--text"]).transcript(), @r#"
         nothing found
         [exit 0]
         "#);
-        insta::assert_snapshot!(desk.run(&["search", " "]).transcript(), @r#"
-        error: the query is empty
+        insta::assert_snapshot!(sandbox.run(&["search", " "]).transcript(), @r#"
+        error: the question is empty
         [exit 64]
         "#);
-        insta::assert_snapshot!(desk.run(&["show", "pump", "2"]).transcript(), @r#"
+        insta::assert_snapshot!(sandbox.run(&["show", "pump", "2"]).transcript(), @r#"
         pump.pdf, page 2
         vectors: 58
 
         bearing wear limits
         [exit 0]
         "#);
-        insta::assert_snapshot!(desk.run(&["show", "pump", "9"]).transcript(), @r#"
+        insta::assert_snapshot!(sandbox.run(&["show", "pump", "9"]).transcript(), @r#"
         error: pump.pdf, page 9 is not stored
         [exit 1]
         "#);
-        insta::assert_snapshot!(desk.run(&["list"]).transcript(), @r#"
+        insta::assert_snapshot!(sandbox.run(&["list"]).transcript(), @r#"
         manual  pages  blank  vectors  path
         pump.pdf  3 of 3  0  45 KB  [folder]/pump.pdf
         valve.pdf  1 of 1  0  15 KB  [folder]/valve.pdf
         [exit 0]
         "#);
-        insta::assert_snapshot!(desk.run(&["remove", "pump"]).transcript(), @r#"
+        insta::assert_snapshot!(sandbox.run(&["remove", "pump"]).transcript(), @r#"
         3 pages of pump.pdf removed
         [exit 0]
         "#);
-        insta::assert_snapshot!(desk.run(&["list"]).transcript(), @r#"
+        insta::assert_snapshot!(sandbox.run(&["list"]).transcript(), @r#"
         manual  pages  blank  vectors  path
         valve.pdf  1 of 1  0  15 KB  [folder]/valve.pdf
         [exit 0]
@@ -128,9 +128,9 @@ fn looking_for_pages() {
 }
 
 #[test]
-fn json_has_what_others_build_on() {
-    let desk = shelf();
-    let found = desk
+fn json_output_has_the_documented_keys() {
+    let sandbox = indexed_library();
+    let found = sandbox
         .run(&["search", "seal kit", "--json", "-k", "4"])
         .json();
     let best = &found.as_array().unwrap()[0];
@@ -149,8 +149,8 @@ fn json_has_what_others_build_on() {
         scores.len() == 4 && scores.is_sorted_by(|a, b| a >= b),
         "best first: {scores:?}"
     );
-    assert_eq!(desk.run(&["list", "--json"]).json()[0]["stored"], 3);
-    let models = desk.run(&["models", "--json"]).json();
+    assert_eq!(sandbox.run(&["list", "--json"]).json()[0]["stored"], 3);
+    let models = sandbox.run(&["models", "--json"]).json();
     assert!(
         models["embedding"]
             .as_array()
@@ -168,7 +168,7 @@ fn json_has_what_others_build_on() {
         .map(|part| budget[part].as_i64().unwrap())
         .sum();
     assert_eq!(sum, budget["machine"].as_i64().unwrap(), "{budget}");
-    let check = desk.run(&["check", "--load", "--json"]);
+    let check = sandbox.run(&["check", "--load", "--json"]);
     assert_eq!(check.code, 0, "{}", check.out);
     assert!(
         check
@@ -181,69 +181,74 @@ fn json_has_what_others_build_on() {
 }
 
 #[test]
-fn a_page_comes_back_as_a_picture_with_its_matches_marked() {
-    let desk = shelf();
+fn show_writes_the_page_and_its_heat_map() {
+    let sandbox = indexed_library();
     assert_eq!(
-        desk.run(&["show", "pump", "1", "--out", "plain.png"]).code,
+        sandbox
+            .run(&["show", "pump", "1", "--out", "plain.png"])
+            .code,
         0
     );
     assert_eq!(
-        desk.run(&[
-            "show",
-            "pump",
-            "1",
-            "--out",
-            "marked.png",
-            "--query",
-            "pump"
-        ])
-        .code,
+        sandbox
+            .run(&[
+                "show",
+                "pump",
+                "1",
+                "--out",
+                "marked.png",
+                "--query",
+                "pump"
+            ])
+            .code,
         0
     );
-    let read = |name| image::open(desk.path(name)).unwrap().to_rgb8();
+    let read = |name| image::open(sandbox.path(name)).unwrap().to_rgb8();
     let (plain, marked) = (read("plain.png"), read("marked.png"));
     assert_eq!(plain.dimensions(), (1275, 1650));
     assert_eq!(marked.dimensions(), plain.dimensions());
     assert!(
         plain != marked && plain.pixels().all(|p| p[0] == p[1]),
-        "marks are the only colour"
+        "the heat map is the only colour"
     );
-    let out = desk
+    let out = sandbox
         .command(&["show", "pump", "1", "--out", "-"])
         .output()
         .unwrap()
         .stdout;
     assert!(out.starts_with(b"\x89PNG"));
-    std::fs::rename(desk.path("pump.pdf"), desk.path("gone.pdf")).unwrap();
-    let gone = desk.run(&["show", "pump", "1", "--out", "x.png"]);
+    std::fs::rename(sandbox.path("pump.pdf"), sandbox.path("gone.pdf")).unwrap();
+    let gone = sandbox.run(&["show", "pump", "1", "--out", "x.png"]);
     assert!(
-        gone.code == 1 && gone.err.contains("pump.pdf") && !desk.path("x.png").exists(),
+        gone.code == 1 && gone.err.contains("pump.pdf") && !sandbox.path("x.png").exists(),
         "{}",
         gone.err
     );
 }
 
 #[test]
-fn raw_vectors_are_those_that_are_stored() {
-    let desk = shelf();
+fn embed_writes_the_stored_vectors() {
+    let sandbox = indexed_library();
     assert_eq!(
-        desk.run(&[
-            "embed",
-            "pump.pdf",
-            "--out",
-            "pages.safetensors",
-            "--pages",
-            "2-"
-        ])
-        .code,
-        0
-    );
-    assert_eq!(
-        desk.run(&["embed", "--query", "seal kit", "--out", "query.safetensors"])
+        sandbox
+            .run(&[
+                "embed",
+                "pump.pdf",
+                "--out",
+                "pages.safetensors",
+                "--pages",
+                "2-"
+            ])
             .code,
         0
     );
-    let bytes = std::fs::read(desk.path("pages.safetensors")).unwrap();
+    assert_eq!(
+        sandbox
+            .run(&["embed", "--query", "seal kit", "--out", "query.safetensors"])
+            .code,
+        0
+    );
+    let bytes = std::fs::read(sandbox.path("pages.safetensors")).unwrap();
     let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
     let metadata: BTreeMap<&str, &str> = metadata
         .metadata()
@@ -268,7 +273,7 @@ fn raw_vectors_are_those_that_are_stored() {
         (page.dtype(), page.shape()[1]),
         (safetensors::Dtype::F32, 128)
     );
-    let bytes = std::fs::read(desk.path("query.safetensors")).unwrap();
+    let bytes = std::fs::read(sandbox.path("query.safetensors")).unwrap();
     let query = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let floats = |data: &[u8]| -> Vec<f32> {
         data.as_chunks::<4>()
@@ -284,7 +289,7 @@ fn raw_vectors_are_those_that_are_stored() {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f32>();
     let best = |q: &[f32]| page.chunks(128).map(|p| dot(q, p)).fold(f32::MIN, f32::max);
     let by_hand = query.chunks(128).map(best).sum::<f32>() / (query.len() / 128) as f32;
-    let found = desk
+    let found = sandbox
         .run(&["search", "seal kit", "--visual", "--json", "-k", "9"])
         .json();
     let hit = found
@@ -301,8 +306,8 @@ fn raw_vectors_are_those_that_are_stored() {
 }
 
 #[test]
-fn wrong_usage_is_64_and_help_is_0() {
-    let desk = Desk::tiny();
+fn wrong_usage_exits_64_and_help_exits_0() {
+    let sandbox = Sandbox::tiny();
     for args in [
         &["--no-such-flag"][..],
         &["search"],
@@ -311,18 +316,18 @@ fn wrong_usage_is_64_and_help_is_0() {
         &["list", "--batch-size", "4"],
         &["--device", "cpu", "remove", "pump.pdf"],
     ] {
-        let done = desk.run(args);
+        let done = sandbox.run(args);
         assert_eq!((done.code, done.out.as_str()), (64, ""), "{args:?}");
     }
-    assert_eq!(desk.run(&["--help"]).code, 0);
-    let typo = desk.run(&["serch", "words"]);
+    assert_eq!(sandbox.run(&["--help"]).code, 0);
+    let typo = sandbox.run(&["serch", "words"]);
     assert!(
         typo.code == 64 && typo.err.contains("did you mean `ingest search`?"),
         "{}",
         typo.err
     );
-    desk.write("ingest.toml", b"[embed]\nmodle = \"x\"\n");
-    let done = desk.run(&["list"]);
+    sandbox.write("ingest.toml", b"[embed]\nmodle = \"x\"\n");
+    let done = sandbox.run(&["list"]);
     assert!(
         done.code == 64 && done.err.contains("did you mean `embed.model`?"),
         "{}",
@@ -331,33 +336,35 @@ fn wrong_usage_is_64_and_help_is_0() {
 }
 
 #[test]
-fn completions_and_man_page_name_the_commands() {
-    let desk = Desk::tiny();
+fn completions_and_man_page_list_the_commands() {
+    let sandbox = Sandbox::tiny();
     for shell in ["bash", "zsh", "fish"] {
         assert!(
-            desk.run(&["completions", shell]).out.contains("search"),
+            sandbox.run(&["completions", shell]).out.contains("search"),
             "{shell}"
         );
     }
-    assert!(desk.run(&["man"]).out.starts_with(".ie") || desk.run(&["man"]).out.contains(".TH"));
+    assert!(
+        sandbox.run(&["man"]).out.starts_with(".ie") || sandbox.run(&["man"]).out.contains(".TH")
+    );
 }
 
 #[test]
-fn settings_come_from_files_variables_and_flags() {
-    let desk = shelf();
-    let count = |desk: &Desk, args: &[&str]| {
+fn flags_override_files() {
+    let sandbox = indexed_library();
+    let count = |sandbox: &Sandbox, args: &[&str]| {
         let args = [&["search", "pump", "--text", "--json"], args].concat();
-        desk.run(&args).json().as_array().unwrap().len()
+        sandbox.run(&args).json().as_array().unwrap().len()
     };
-    desk.write(
+    sandbox.write(
         "many.pdf",
         &pdf::good(&["pump one", "pump two", "pump three", "pump four"]),
     );
-    assert_eq!(desk.run(&["many.pdf"]).code, 0);
-    assert_eq!(count(&desk, &[]), 5);
-    desk.write("ingest.toml", b"[search]\ncount = 2\n");
-    assert_eq!(count(&desk, &[]), 2);
-    desk.write("other.toml", b"[search]\ncount = 3\n");
-    assert_eq!(count(&desk, &["--config", "other.toml"]), 3);
-    assert_eq!(count(&desk, &["--config", "other.toml", "-k", "1"]), 1);
+    assert_eq!(sandbox.run(&["many.pdf"]).code, 0);
+    assert_eq!(count(&sandbox, &[]), 5);
+    sandbox.write("ingest.toml", b"[search]\ncount = 2\n");
+    assert_eq!(count(&sandbox, &[]), 2);
+    sandbox.write("other.toml", b"[search]\ncount = 3\n");
+    assert_eq!(count(&sandbox, &["--config", "other.toml"]), 3);
+    assert_eq!(count(&sandbox, &["--config", "other.toml", "-k", "1"]), 1);
 }

@@ -1,9 +1,9 @@
-//! Smaller pages: pooled when they are embedded, pooled or with fewer bits when they are copied, measured by `eval`.
+//! Compression: pooling at indexing, pooling and quantisation by `sync`, and its evaluation by `eval --compress`.
 
 use serde_json::Value;
 
 use crate::browser::chromium;
-use crate::desk::Desk;
+use crate::sandbox::Sandbox;
 use crate::support::pdf;
 
 const PAGES: [&str; 4] = [
@@ -18,48 +18,48 @@ const QUESTIONS: &str = r#"[
     {"question": "fault code E-104 no flow", "manual": "pump.pdf", "pages": [3]},
     {"question": "zeppelin", "manual": "pump.pdf", "pages": [4]}]"#;
 
-fn shelf() -> Desk {
-    let desk = Desk::built_in();
-    desk.write("pump.pdf", &pdf::good(&PAGES));
-    desk.write("questions.json", QUESTIONS.as_bytes());
-    desk
+fn indexed_library() -> Sandbox {
+    let sandbox = Sandbox::built_in();
+    sandbox.write("pump.pdf", &pdf::good(&PAGES));
+    sandbox.write("questions.json", QUESTIONS.as_bytes());
+    sandbox
 }
 
-fn rows(desk: &Desk, page: usize) -> u64 {
-    let shown = desk.run(&["show", "pump.pdf", &page.to_string(), "--json"]);
+fn rows(sandbox: &Sandbox, page: usize) -> u64 {
+    let shown = sandbox.run(&["show", "pump.pdf", &page.to_string(), "--json"]);
     shown.json()["vectors"].as_u64().unwrap()
 }
 
-fn first(desk: &Desk, question: &str) -> u64 {
-    let found = desk.run(&["search", "--visual", question, "--json"]);
+fn first(sandbox: &Sandbox, question: &str) -> u64 {
+    let found = sandbox.run(&["search", "--visual", question, "--json"]);
     assert_eq!(found.code, 0, "{}", found.err);
     found.json()[0]["page"].as_u64().unwrap()
 }
 
 #[test]
-fn pages_are_pooled_when_embedded_and_the_profile_remembers() {
-    let desk = shelf();
-    assert_eq!(desk.run(&["pump.pdf", "--store", "whole.db"]).code, 0);
-    let whole = Desk::run(
-        &desk,
+fn pooling_at_indexing_and_by_sync_gives_the_same_profile() {
+    let sandbox = indexed_library();
+    assert_eq!(sandbox.run(&["pump.pdf", "--store", "whole.db"]).code, 0);
+    let whole = Sandbox::run(
+        &sandbox,
         &["show", "pump.pdf", "3", "--json", "--store", "whole.db"],
     );
     let whole = whole.json()["vectors"].as_u64().unwrap();
-    assert_eq!(desk.run(&["pump.pdf", "--pool-factor", "3"]).code, 0);
-    assert_eq!(rows(&desk, 3), whole / 3);
-    // Nobody has to say so again: questions stay whole, and the same file is unchanged for the same factor only.
-    assert_eq!(first(&desk, "fault code E-104 no flow"), 3);
-    let again = desk
+    assert_eq!(sandbox.run(&["pump.pdf", "--pool-factor", "3"]).code, 0);
+    assert_eq!(rows(&sandbox, 3), whole / 3);
+    // The factor is part of the profile: queries are not pooled, and the file is unchanged for the same factor only.
+    assert_eq!(first(&sandbox, "fault code E-104 no flow"), 3);
+    let again = sandbox
         .run(&["pump.pdf", "--pool-factor", "3", "--json"])
         .json();
     assert_eq!(again["manuals"][0]["unchanged"], 4, "{again}");
-    let plain = desk.run(&["pump.pdf", "--json"]).json();
+    let plain = sandbox.run(&["pump.pdf", "--json"]).json();
     assert_eq!(
         plain["manuals"][0]["stored"], 4,
         "another collection: {plain}"
     );
-    // Pooling what is stored gives the same profile, and the heatmap is that of all rows.
-    let copied = desk.run(&[
+    // Pooling stored pages gives the same profile, and the heat map is that of all vectors.
+    let copied = sandbox.run(&[
         "sync",
         "--from",
         "whole.db",
@@ -69,7 +69,7 @@ fn pages_are_pooled_when_embedded_and_the_profile_remembers() {
         "3",
     ]);
     assert_eq!(copied.code, 0, "{}", copied.err);
-    let unpooled = desk.run(&[
+    let unpooled = sandbox.run(&[
         "sync",
         "--from",
         "copy.db",
@@ -80,32 +80,32 @@ fn pages_are_pooled_when_embedded_and_the_profile_remembers() {
     ]);
     assert_eq!(unpooled.code, 64, "{}", unpooled.err);
     assert!(
-        unpooled.err.contains("pooled by 3 already"),
+        unpooled.err.contains("already pooled by 3"),
         "{}",
         unpooled.err
     );
-    let picture = |store: &str, out: &str| {
+    let heat_map = |store: &str, out: &str| {
         let question = "fault code E-104 no flow";
         let args = [
             "show", "pump.pdf", "3", "--out", out, "--query", question, "--store", store,
         ];
-        let done = desk.run(&args);
+        let done = sandbox.run(&args);
         assert_eq!(done.code, 0, "{}", done.err);
-        std::fs::read(desk.path(out)).unwrap()
+        std::fs::read(sandbox.path(out)).unwrap()
     };
-    assert!(picture("copy.db", "pooled.png") == picture("whole.db", "whole.png"));
+    assert!(heat_map("copy.db", "pooled.png") == heat_map("whole.db", "whole.png"));
 }
 
 #[test]
 fn eval_prints_bytes_and_quality_of_every_compression() {
-    let desk = shelf();
-    assert_eq!(desk.run(&["pump.pdf"]).code, 0);
-    let before = std::fs::read(desk.path("library.db")).unwrap();
+    let sandbox = indexed_library();
+    assert_eq!(sandbox.run(&["pump.pdf"]).code, 0);
+    let before = std::fs::read(sandbox.path("library.db")).unwrap();
     let list = "pool-2,int8,1-bit,first-4,pool-3+int8";
     let args = ["eval", "questions.json", "--compress", list, "--json"];
-    let done = desk.run(&args);
+    let done = sandbox.run(&args);
     assert_eq!(done.code, 0, "{}", done.err);
-    assert_eq!(std::fs::read(desk.path("library.db")).unwrap(), before);
+    assert_eq!(std::fs::read(sandbox.path("library.db")).unwrap(), before);
     let report = done.json();
     let results = report["results"].as_array().unwrap();
     let bytes = |compression: Option<&str>| {
@@ -116,11 +116,11 @@ fn eval_prints_bytes_and_quality_of_every_compression() {
         row["bytes_per_page"].as_f64().unwrap()
     };
     let whole = bytes(None);
-    // A page keeps whole rows only, and has at least one.
-    let rows: Vec<u64> = (1..=PAGES.len()).map(|page| rows(&desk, page)).collect();
+    // A page has at least one vector.
+    let rows: Vec<u64> = (1..=PAGES.len()).map(|page| rows(&sandbox, page)).collect();
     let pooled = |factor: u64| {
-        let kept: u64 = rows.iter().map(|rows| (rows / factor).max(1)).sum();
-        kept as f64 / rows.iter().sum::<u64>() as f64
+        let pooled: u64 = rows.iter().map(|rows| (rows / factor).max(1)).sum();
+        pooled as f64 / rows.iter().sum::<u64>() as f64
     };
     for (compression, share) in [
         ("pool-2", pooled(2)),
@@ -135,21 +135,21 @@ fn eval_prints_bytes_and_quality_of_every_compression() {
             "{compression}: {found}, not {share}"
         );
     }
-    let wrong = desk.run(&["eval", "questions.json", "--compress", "int4"]);
+    let wrong = sandbox.run(&["eval", "questions.json", "--compress", "int4"]);
     assert_eq!(wrong.code, 64);
     assert!(
         wrong
             .err
-            .contains("`int4` is none of pool-N, first-N, int8, 1-bit"),
+            .contains("unknown compression `int4`: expected pool-N, first-N, int8 or 1-bit"),
         "{}",
         wrong.err
     );
 }
 
 #[test]
-fn the_report_shows_what_was_missed() {
-    let desk = shelf();
-    assert_eq!(desk.run(&["pump.pdf"]).code, 0);
+fn html_report_shows_failed_queries() {
+    let sandbox = indexed_library();
+    assert_eq!(sandbox.run(&["pump.pdf"]).code, 0);
     let args = [
         "eval",
         "questions.json",
@@ -159,30 +159,27 @@ fn the_report_shows_what_was_missed() {
         "--compress",
         "int8",
     ];
-    let done = desk.run(&args);
+    let done = sandbox.run(&args);
     assert_eq!(done.code, 0, "{}", done.err);
     assert!(done.out.contains("100.0 %"), "{}", done.out);
-    let page = desk.path("report.html");
-    let seen = chromium(&["--dump-dom"], &page);
+    let page = sandbox.path("report.html");
+    let dom = chromium(&["--dump-dom"], &page);
     assert_eq!(
-        (
-            seen.matches("<svg").count(),
-            seen.matches("<table>").count()
-        ),
+        (dom.matches("<svg").count(), dom.matches("<table>").count()),
         (1, 1)
     );
     for part in [
         "zeppelin",
-        "asked for: pump.pdf, page 4",
-        "nothing was found",
+        "expected: pump.pdf, page 4",
+        "nothing found",
         "Missed by text",
     ] {
-        assert!(seen.contains(part), "{part}: {seen}");
+        assert!(dom.contains(part), "{part}: {dom}");
     }
-    assert!(seen.contains("data:image/jpeg;base64,"));
+    assert!(dom.contains("data:image/jpeg;base64,"));
     let outside = ["src=\"http", "href=", "src=\"file"];
     assert!(
-        outside.iter().all(|link| !seen.contains(link)),
-        "it is complete by itself"
+        outside.iter().all(|link| !dom.contains(link)),
+        "no external resources"
     );
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::desk::{Desk, Done};
+use crate::sandbox::{CommandOutput, Sandbox};
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -13,20 +13,20 @@ fn golden(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// A desk whose folder for temporary files can be looked at.
-fn desk() -> Desk {
-    let desk = Desk::built_in();
-    std::fs::create_dir(desk.path("tmp")).unwrap();
-    let tmp = desk.path("tmp").display().to_string();
-    desk.with("TMPDIR", &tmp)
+/// A sandbox with its own folder for temporary files.
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::built_in();
+    std::fs::create_dir(sandbox.path("tmp")).unwrap();
+    let tmp = sandbox.path("tmp").display().to_string();
+    sandbox.with("TMPDIR", &tmp)
 }
 
-fn evaluated(desk: &Desk, dataset: &Path, more: &[&str]) -> Done {
-    let done = desk.run(&[&["eval", &dataset.display().to_string()], more].concat());
-    let left = std::fs::read_dir(desk.path("tmp")).unwrap().count();
+fn evaluated(sandbox: &Sandbox, dataset: &Path, more: &[&str]) -> CommandOutput {
+    let done = sandbox.run(&[&["eval", &dataset.display().to_string()], more].concat());
+    let left = std::fs::read_dir(sandbox.path("tmp")).unwrap().count();
     assert_eq!(left, 0, "temporary stores are removed");
     assert!(
-        !desk.path("library.db").exists(),
+        !sandbox.path("library.db").exists(),
         "the user's store is not touched"
     );
     done
@@ -42,8 +42,8 @@ fn row<'a>(report: &'a Value, mode: &str, language: Option<&str>) -> &'a Value {
 }
 
 #[test]
-fn every_layout_is_read_and_its_pages_are_found() {
-    let desk = desk();
+fn every_vidore_layout_is_evaluated() {
+    let sandbox = sandbox();
     let mean = |row: &Value, measure: &str| row[measure]["mean"].as_f64().unwrap();
     for (name, languages, has_text) in [
         ("v1", &[None][..], false),
@@ -51,7 +51,7 @@ fn every_layout_is_read_and_its_pages_are_found() {
         ("v3", &[Some("english"), Some("french")], true),
         ("v3_mteb", &[Some("english"), Some("french")], false),
     ] {
-        let done = evaluated(&desk, &golden(name), &["--json"]);
+        let done = evaluated(&sandbox, &golden(name), &["--json"]);
         assert_eq!(done.code, 0, "{}", done.err);
         let report = done.json();
         assert_eq!(
@@ -68,18 +68,18 @@ fn every_layout_is_read_and_its_pages_are_found() {
             let text = mean(row(&report, "text", *language), "recall_at_10");
             assert_eq!(text > 0.0, has_text, "{name}: {text}");
         }
-        // By chance nDCG@5 over six pages is some 0.5; the built-in model reads the codes that are printed there.
-        let seen = mean(row(&report, "visual", languages[0]), "ndcg_at_5");
-        assert!(seen > 0.75, "{name}: {seen}");
+        // nDCG@5 of a random ranking of six pages is about 0.5; the built-in model reads the printed codes.
+        let ndcg = mean(row(&report, "visual", languages[0]), "ndcg_at_5");
+        assert!(ndcg > 0.75, "{name}: {ndcg}");
     }
 }
 
 #[test]
 fn mteb_loads_the_results() {
-    let desk = desk();
-    let dataset = desk.path("Vidore2PumpsRetrieval");
+    let sandbox = sandbox();
+    let dataset = sandbox.path("Vidore2PumpsRetrieval");
     copy(&golden("v2"), &dataset);
-    let done = evaluated(&desk, &dataset, &["--json", "--mteb", "found"]);
+    let done = evaluated(&sandbox, &dataset, &["--json", "--mteb", "found"]);
     assert_eq!(done.code, 0, "{}", done.err);
     let report = done.json();
     let script = |name: &str| format!("{}/tests/support/{name}", env!("CARGO_MANIFEST_DIR"));
@@ -90,24 +90,24 @@ fn mteb_loads_the_results() {
     let python = String::from_utf8(python.stdout).unwrap().trim().to_owned();
     for mode in ["visual", "text", "hybrid"] {
         let english = row(&report, mode, Some("english"));
-        let place = desk.path(&format!("found/results/ingest__built-in-{mode}"));
-        let place = place.join(english["profile"].as_str().unwrap());
-        let meta = std::fs::read_to_string(place.join("model_meta.json")).unwrap();
+        let folder = sandbox.path(&format!("found/results/ingest__built-in-{mode}"));
+        let folder = folder.join(english["profile"].as_str().unwrap());
+        let meta = std::fs::read_to_string(folder.join("model_meta.json")).unwrap();
         assert!(meta.contains(&format!("ingest/built-in-{mode}")), "{meta}");
-        let file = place.join("Vidore2PumpsRetrieval.json");
+        let file = folder.join("Vidore2PumpsRetrieval.json");
         let loaded = Command::new(&python)
             .arg(script("mteb_results.py"))
             .arg(&file)
             .output()
             .unwrap();
-        let told = String::from_utf8_lossy(&loaded.stderr).into_owned();
-        assert!(loaded.status.success(), "{told}");
-        let seen: Value = serde_json::from_slice(&loaded.stdout).unwrap();
-        assert_eq!(seen["task_name"], "Vidore2PumpsRetrieval");
-        // The second generation is ranked by nDCG@5, and its languages are apart.
+        let stderr = String::from_utf8_lossy(&loaded.stderr).into_owned();
+        assert!(loaded.status.success(), "{stderr}");
+        let result: Value = serde_json::from_slice(&loaded.stdout).unwrap();
+        assert_eq!(result["task_name"], "Vidore2PumpsRetrieval");
+        // ViDoRe v2 is ranked by nDCG@5, by language.
         for (language, script) in [("english", "eng-Latn"), ("french", "fra-Latn")] {
             let ours = row(&report, mode, Some(language));
-            let theirs = &seen["scores"]["test"][language];
+            let theirs = &result["scores"]["test"][language];
             for (name, mean) in [
                 ("main_score", &ours["ndcg_at_5"]),
                 ("ndcg_at_10", &ours["ndcg_at_10"]),
@@ -119,17 +119,20 @@ fn mteb_loads_the_results() {
                     "{mode}, {language}, {name}: {theirs}"
                 );
             }
-            assert!(!seen["score_by_language"][&script[..3]].is_null(), "{seen}");
+            assert!(
+                !result["score_by_language"][&script[..3]].is_null(),
+                "{result}"
+            );
         }
     }
 }
 
 #[test]
-fn a_dataset_that_is_none_is_told() {
-    let desk = desk();
+fn invalid_datasets_are_errors() {
+    let sandbox = sandbox();
     let (v1, v2, text_ids) = (golden("v1"), golden("v2"), golden("v3_mteb"));
     let made = |name: &str, corpus: &Path, queries: &Path, qrels: &Path| {
-        let to = desk.path(name);
+        let to = sandbox.path(name);
         copy(corpus, &to.join("corpus"));
         copy(queries, &to.join("queries"));
         copy(qrels, &to.join("qrels"));
@@ -156,23 +159,23 @@ fn a_dataset_that_is_none_is_told() {
     let file = torn.join("corpus/test-00000-of-00001.parquet");
     let bytes = std::fs::read(&file).unwrap();
     std::fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
-    let unjudged = desk.path("unjudged");
+    let unjudged = sandbox.path("unjudged");
     copy(&v1.join("corpus"), &unjudged.join("corpus"));
     copy(&v1.join("queries"), &unjudged.join("queries"));
-    std::fs::create_dir(desk.path("nothing")).unwrap();
-    for (folder, says) in [
+    std::fs::create_dir(sandbox.path("nothing")).unwrap();
+    for (folder, expected) in [
         (
             foreign,
             "the qrels of the query `10` name the page `0`, which the corpus lacks",
         ),
         (apart, "has no queries with relevant pages"),
         (torn, "test-00000-of-00001.parquet: "),
-        (unjudged, "contains no `qrels/*.parquet`"),
-        (desk.path("nothing"), "contains no `corpus/*.parquet`"),
+        (unjudged, "holds no `qrels/*.parquet`"),
+        (sandbox.path("nothing"), "holds no `corpus/*.parquet`"),
     ] {
-        let done = evaluated(&desk, &folder, &[]);
+        let done = evaluated(&sandbox, &folder, &[]);
         assert_eq!(done.code, 1, "{}", done.out);
-        assert!(done.err.contains(says), "{}", done.err);
+        assert!(done.err.contains(expected), "{}", done.err);
     }
 }
 

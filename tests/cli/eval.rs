@@ -1,27 +1,27 @@
-//! `ingest eval`: what it refuses, and that its figures are those of the searches.
+//! `ingest eval`: scores and failures of text search, and rejected question files.
 
-use crate::desk::Desk;
+use crate::sandbox::Sandbox;
 use crate::support::pdf;
 
-fn shelf() -> Desk {
-    let desk = Desk::tiny();
-    desk.write(
+fn indexed_library() -> Sandbox {
+    let sandbox = Sandbox::tiny();
+    sandbox.write(
         "pump.pdf",
         &pdf::good(&["reset the alarm", "part 40-1177", "E-104 no flow"]),
     );
-    assert_eq!(desk.run(&["pump.pdf"]).code, 0);
-    desk
+    assert_eq!(sandbox.run(&["pump.pdf"]).code, 0);
+    sandbox
 }
 
 #[test]
-fn words_find_their_pages_and_failures_are_listed() {
-    let desk = shelf();
+fn text_search_is_scored_and_failures_are_listed() {
+    let sandbox = indexed_library();
     let questions = r#"[
         {"id": "1", "question": "part 40-1177", "manual": "pump.pdf", "pages": [2]},
         {"id": "2", "question": "E-104", "manual": "pump.pdf", "pages": [3]},
         {"id": "3", "question": "zeppelin", "manual": "pump.pdf", "pages": [1, 2]}]"#;
-    desk.write("questions.json", questions.as_bytes());
-    let done = desk.run(&["eval", "questions.json", "--json"]);
+    sandbox.write("questions.json", questions.as_bytes());
+    let done = sandbox.run(&["eval", "questions.json", "--json"]);
     assert_eq!(done.code, 0, "{}", done.err);
     let found = done.json();
     assert_eq!(found["schema"], 2);
@@ -43,21 +43,21 @@ fn words_find_their_pages_and_failures_are_listed() {
     let failures = text["failures"].as_array().unwrap();
     assert_eq!(failures.len(), 1);
     assert_eq!(failures[0]["question"], "zeppelin");
-    let shown = desk.run(&["eval", "questions.json", "--failures"]);
+    let shown = sandbox.run(&["eval", "questions.json", "--failures"]);
     assert!(
         shown
             .out
-            .contains("`zeppelin` is on pump.pdf, page 1, pump.pdf, page 2, found nothing"),
+            .contains("`zeppelin` expected pump.pdf, page 1, pump.pdf, page 2; found nothing"),
         "{}",
         shown.out
     );
 }
 
 #[test]
-fn bad_questions_are_told() {
-    let desk = shelf();
-    for (text, says) in [
-        ("[]", "holds no questions"),
+fn invalid_question_files_are_errors() {
+    let sandbox = indexed_library();
+    for (text, expected) in [
+        ("[]", "has no questions"),
         ("[", "EOF"),
         (
             r#"[{"question": "x", "manual": "pump.pdf", "pages": [9]}]"#,
@@ -68,18 +68,18 @@ fn bad_questions_are_told() {
             "other.pdf, page 1",
         ),
     ] {
-        desk.write("questions.json", text.as_bytes());
-        let done = desk.run(&["eval", "questions.json"]);
+        sandbox.write("questions.json", text.as_bytes());
+        let done = sandbox.run(&["eval", "questions.json"]);
         assert_eq!(done.code, 1);
-        assert!(done.err.contains(says), "{}", done.err);
+        assert!(done.err.contains(expected), "{}", done.err);
     }
-    let bare = desk.run(&["eval", "--outline", "pump.pdf"]);
+    let bare = sandbox.run(&["eval", "--outline", "pump.pdf"]);
     assert_eq!(bare.code, 1);
     assert!(
-        bare.err.contains("no bookmarks that make questions"),
+        bare.err.contains("no bookmarks that are usable as queries"),
         "{}",
         bare.err
     );
-    assert_eq!(desk.run(&["eval", "--outline", "nowhere"]).code, 1);
-    assert_eq!(desk.run(&["eval"]).code, 64);
+    assert_eq!(sandbox.run(&["eval", "--outline", "nowhere"]).code, 1);
+    assert_eq!(sandbox.run(&["eval"]).code, 64);
 }

@@ -1,27 +1,27 @@
-//! The JSON of every command, key by key: other programs read it, so no key may change its name, go or come unseen.
+//! Pins the keys of the `--json` output of every command.
 
 use serde_json::{Value, json};
 
-use crate::desk::{Desk, TINY};
+use crate::sandbox::{Sandbox, TINY};
 use crate::shape::assert_shape;
 use crate::support::pdf;
 
 const FILES: [&str; 3] = ["pump.pdf", "cyclic.pdf", "torn.pdf"];
 
 /// A good manual, one with a page that fails, and one that fails as a whole.
-fn files() -> Desk {
-    let desk = Desk::tiny();
-    desk.write(
+fn files() -> Sandbox {
+    let sandbox = Sandbox::tiny();
+    sandbox.write(
         "pump.pdf",
         &pdf::good(&["reset the alarm", "part 40-1177", "E-104 no flow"]),
     );
-    desk.write("cyclic.pdf", &pdf::cyclic_tree());
-    desk.write("torn.pdf", b"%PDF-");
-    desk
+    sandbox.write("cyclic.pdf", &pdf::cyclic_tree());
+    sandbox.write("torn.pdf", b"%PDF-");
+    sandbox
 }
 
-fn json(desk: &Desk, code: i32, args: &[&str]) -> Value {
-    let done = desk.run(&[args, &["--json"]].concat());
+fn json(sandbox: &Sandbox, code: i32, args: &[&str]) -> Value {
+    let done = sandbox.run(&[args, &["--json"]].concat());
     assert_eq!(done.code, code, "{}", done.err);
     done.json()
 }
@@ -33,8 +33,8 @@ const MANUAL: &str =
 
 #[test]
 fn a_library_from_ingest_to_sync() {
-    let desk = files();
-    let planned = json(&desk, 1, &[&FILES[..], &["--dry-run"]].concat());
+    let sandbox = files();
+    let planned = json(&sandbox, 1, &[&FILES[..], &["--dry-run"]].concat());
     assert_shape(
         &planned,
         &[
@@ -56,7 +56,7 @@ fn a_library_from_ingest_to_sync() {
         )
     );
 
-    let stored = json(&desk, 1, &FILES);
+    let stored = json(&sandbox, 1, &FILES);
     assert_shape(
         &stored,
         &[
@@ -98,7 +98,7 @@ fn a_library_from_ingest_to_sync() {
     assert_eq!(manuals[2]["error"], "not a readable PDF");
     assert_eq!(stored["stopped"], false);
 
-    let listed = json(&desk, 0, &["list"]);
+    let listed = json(&sandbox, 0, &["list"]);
     assert_shape(
         &listed,
         &["$[]: blank bytes file id pages path render stored"],
@@ -107,20 +107,20 @@ fn a_library_from_ingest_to_sync() {
         (&listed[1]["id"], &listed[1]["stored"], &listed[1]["pages"]),
         (&json!("pump.pdf"), &json!(3), &json!(3))
     );
-    let copied = json(&desk, 0, &["sync", "--to", "copy.db"]);
+    let copied = json(&sandbox, 0, &["sync", "--to", "copy.db"]);
     assert_shape(&copied, &[RUN, MANUAL, "$.manuals[].seconds: store"]);
-    pages_found_and_shown(&desk);
-    evaluation(&desk);
+    pages_found_and_shown(&sandbox);
+    evaluation(&sandbox);
 }
 
-fn pages_found_and_shown(desk: &Desk) {
-    let found = json(desk, 0, &["search", "E-104", "--text"]);
+fn pages_found_and_shown(sandbox: &Sandbox) {
+    let found = json(sandbox, 0, &["search", "E-104", "--text"]);
     assert_shape(&found, &["$[]: id label manual page score section snippet"]);
     assert_eq!(
         (&found[0]["manual"], &found[0]["page"], &found[0]["label"]),
         (&json!("pump.pdf"), &json!(3), &Value::Null)
     );
-    let shown = json(desk, 0, &["show", "pump", "3"]);
+    let shown = json(sandbox, 0, &["show", "pump", "3"]);
     assert_shape(
         &shown,
         &["$: annotation blank id label manual page section text vectors"],
@@ -132,10 +132,14 @@ fn pages_found_and_shown(desk: &Desk) {
     );
 }
 
-fn evaluation(desk: &Desk) {
-    let asked = json!([{"question": "zeppelin", "manual": "pump.pdf", "pages": [1]}]);
-    desk.write("questions.json", asked.to_string().as_bytes());
-    let report = json(desk, 0, &["eval", "questions.json", "--compress", "int8"]);
+fn evaluation(sandbox: &Sandbox) {
+    let questions = json!([{"question": "zeppelin", "manual": "pump.pdf", "pages": [1]}]);
+    sandbox.write("questions.json", questions.to_string().as_bytes());
+    let report = json(
+        sandbox,
+        0,
+        &["eval", "questions.json", "--compress", "int8"],
+    );
     let interval = |measure: &str| format!("$.results[].{measure}: high low mean");
     let measures = ["mrr", "ndcg_at_10", "ndcg_at_5"].map(interval);
     let recalls = ["recall_at_1", "recall_at_10", "recall_at_5"].map(interval);
@@ -174,8 +178,8 @@ fn evaluation(desk: &Desk) {
 
 #[test]
 fn machine_and_models() {
-    let desk = Desk::tiny();
-    let parts = json(&desk, 0, &["check", "--load"]);
+    let sandbox = Sandbox::tiny();
+    let parts = json(&sandbox, 0, &["check", "--load"]);
     assert_shape(&parts, &["$[]: found part ready"]);
     let names: Vec<&Value> = parts
         .as_array()
@@ -188,7 +192,7 @@ fn machine_and_models() {
         ["pdfium", "store", "model", "device", "memory", "weights"]
     );
     assert_shape(
-        &json(&desk, 0, &["models"]),
+        &json(&sandbox, 0, &["models"]),
         &[
             "$: budget describing embedding recommended",
             "$.budget: describing embedding left machine store system",
@@ -200,8 +204,8 @@ fn machine_and_models() {
 
 #[test]
 fn a_benchmark() {
-    let desk = files();
-    let report = json(&desk, 0, &["bench", "pump.pdf", "--runs", "1"]);
+    let sandbox = files();
+    let report = json(&sandbox, 0, &["bench", "pump.pdf", "--runs", "1"]);
     let runs = |of: &str| {
         let run = "batch failed largest_batch load model_waited padding page pages peak_device_memory peak_memory seconds stages";
         let mut lines = vec![
@@ -235,10 +239,10 @@ fn a_benchmark() {
 
 #[test]
 fn vectors_in_a_file() {
-    let desk = files();
-    let done = desk.run(&["embed", "--query", "seal kit", "--out", "query.safetensors"]);
+    let sandbox = files();
+    let done = sandbox.run(&["embed", "--query", "seal kit", "--out", "query.safetensors"]);
     assert_eq!((done.code, done.out.as_str()), (0, ""), "{}", done.err);
-    let bytes = std::fs::read(desk.path("query.safetensors")).unwrap();
+    let bytes = std::fs::read(sandbox.path("query.safetensors")).unwrap();
     let (_, head) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
     let notes = head.metadata().clone().unwrap();
     assert_shape(&json!(notes), &["$: dim model pool_factor profile"]);

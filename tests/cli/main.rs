@@ -1,4 +1,4 @@
-//! The program as a person uses it: commands, bad input, interruptions, and the two manuals with their questions.
+//! End-to-end tests of the program: commands, bad input, interruptions, and the two manuals with their questions.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
@@ -8,12 +8,12 @@ mod browser;
 mod commands;
 mod compression;
 mod datasets;
-mod desk;
 mod eval;
 mod interrupted;
 mod json;
 mod manuals;
-mod rendered_again;
+mod rerendering;
+mod sandbox;
 #[path = "../support/shape.rs"]
 mod shape;
 mod stdin;

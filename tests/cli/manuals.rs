@@ -1,10 +1,10 @@
-//! The two manuals and their questions, with the defaults: built-in model, SQLite, no download.
+//! Retrieval quality on the two sample manuals with the defaults: built-in model, SQLite.
 
 use std::collections::HashSet;
 
 use serde_json::Value;
 
-use crate::desk::{Desk, manual};
+use crate::sandbox::{Sandbox, manual};
 
 struct Question {
     text: String,
@@ -32,7 +32,7 @@ fn questions() -> Vec<Question> {
     questions
 }
 
-/// Share of the questions with a right page among the first `k`.
+/// Recall at `k`: share of questions with a relevant page among the first `k`.
 fn recall<'q>(answers: impl Iterator<Item = (&'q Question, &'q Value)>, k: usize) -> f64 {
     let right = |(question, answer): (&Question, &Value)| {
         let hits = answer.as_array().unwrap().iter().take(k);
@@ -47,13 +47,13 @@ fn recall<'q>(answers: impl Iterator<Item = (&'q Question, &'q Value)>, k: usize
 
 #[test]
 #[expect(clippy::print_stdout, reason = "the figures are quoted in the README")]
-fn both_manuals_are_stored_and_questions_find_their_pages() {
-    let desk = Desk::built_in();
+fn questions_about_the_sample_manuals_find_their_pages() {
+    let sandbox = Sandbox::built_in();
     let manuals = [
         manual("heat-pump-service-manual.pdf"),
         manual("alarm-panel-firmware-manual.pdf"),
     ];
-    let done = desk.run(&[&manuals[0], &manuals[1], "--json"]);
+    let done = sandbox.run(&[&manuals[0], &manuals[1], "--json"]);
     assert_eq!(done.code, 0, "{}", done.err);
     let report = done.json();
     let total = |key: &str| -> u64 {
@@ -67,7 +67,7 @@ fn both_manuals_are_stored_and_questions_find_their_pages() {
     let texts: Vec<String> = questions.iter().map(|q| q.text.clone()).collect();
     let mut recalls = Vec::new();
     for mode in ["--visual", "--text", "--hybrid"] {
-        let answers = desk.ask(&texts, &[mode, "-k", "5"]);
+        let answers = sandbox.search(&texts, &[mode, "-k", "5"]);
         let pairs = || questions.iter().zip(&answers);
         let part = |paraphrase| recall(pairs().filter(|(q, _)| q.paraphrase == paraphrase), 5);
         let (first, five) = (recall(pairs(), 1), recall(pairs(), 5));
@@ -87,14 +87,14 @@ fn both_manuals_are_stored_and_questions_find_their_pages() {
         recalls[2] >= recalls[0].max(recalls[1]) - 0.10,
         "hybrid: {recalls:?}"
     );
-    it_grades_itself(&desk, questions.len(), &recalls);
-    the_readme_keeps_its_word(&desk);
+    check_eval(&sandbox, questions.len(), &recalls);
+    check_readme_examples(&sandbox);
 }
 
-/// `ingest eval` comes to the same result, and the outlines of the manuals make questions that words answer well.
+/// `ingest eval` reports the same recall, and text search finds the titles of the outlines.
 #[expect(clippy::print_stdout, reason = "the figures are quoted in the README")]
-fn it_grades_itself(desk: &Desk, questions: usize, recalls: &[f64]) {
-    let done = desk.run(&["eval", &manual("questions.json"), "--json"]);
+fn check_eval(sandbox: &Sandbox, questions: usize, recalls: &[f64]) {
+    let done = sandbox.run(&["eval", &manual("questions.json"), "--json"]);
     assert_eq!(done.code, 0, "{}", done.err);
     let sets = done.json()["results"].as_array().unwrap().clone();
     for (set, recall) in sets.iter().zip(recalls) {
@@ -106,7 +106,7 @@ fn it_grades_itself(desk: &Desk, questions: usize, recalls: &[f64]) {
         );
     }
     let names = ["heat-pump-service-manual", "alarm-panel-firmware-manual"];
-    let done = desk.run(&["eval", "--outline", names[0], names[1], "--json"]);
+    let done = sandbox.run(&["eval", "--outline", names[0], names[1], "--json"]);
     assert_eq!(done.code, 0, "{}", done.err);
     for set in done.json()["results"].as_array().unwrap() {
         let recall = set["recall_at_5"]["mean"].as_f64().unwrap();
@@ -119,10 +119,10 @@ fn it_grades_itself(desk: &Desk, questions: usize, recalls: &[f64]) {
     }
 }
 
-/// The README's three example questions have the right page first.
-fn the_readme_keeps_its_word(desk: &Desk) {
+/// The example queries of the README return the page shown there first.
+fn check_readme_examples(sandbox: &Sandbox) {
     let readme = std::fs::read_to_string(manual("../README.md")).unwrap();
-    let asked: Vec<String> = readme
+    let queries: Vec<String> = readme
         .lines()
         .filter_map(|line| {
             line.trim()
@@ -133,17 +133,17 @@ fn the_readme_keeps_its_word(desk: &Desk) {
         .collect::<HashSet<_>>()
         .into_iter()
         .collect();
-    assert!(asked.len() >= 3, "three example questions in the README");
+    assert!(queries.len() >= 3, "three example questions in the README");
     let pages = readme
         .lines()
         .filter_map(|line| line.trim().strip_prefix("1. "))
         .collect::<Vec<_>>();
-    for question in asked {
-        let out = desk.run(&["search", &question]).out;
+    for question in queries {
+        let out = sandbox.run(&["search", &question]).out;
         let first = out.lines().next().unwrap().strip_prefix("1. ").unwrap();
-        let place = first.split("  [").next().unwrap();
+        let page = first.split("  [").next().unwrap();
         assert!(
-            pages.iter().any(|line| line.starts_with(place)),
+            pages.iter().any(|line| line.starts_with(page)),
             "{question}: {first}"
         );
     }

@@ -1,12 +1,12 @@
-//! `ingest search -`: queries from stdin, one a line.
+//! `ingest search -`: queries from stdin, one per line.
 
-use crate::commands::shelf;
-use crate::desk::Done;
+use crate::commands::indexed_library;
+use crate::sandbox::CommandOutput;
 
 #[test]
-fn questions_from_stdin_open_the_model_once_and_answer_in_order() {
-    let desk = shelf();
-    let answers = desk.ask(
+fn hits_of_stdin_queries_are_in_order() {
+    let sandbox = indexed_library();
+    let answers = sandbox.search(
         &["seal kit".into(), "torque".into()],
         &["--text", "-k", "1"],
     );
@@ -17,13 +17,13 @@ fn questions_from_stdin_open_the_model_once_and_answer_in_order() {
 }
 
 #[test]
-fn a_question_from_stdin_that_fails_costs_its_line_alone() {
-    let desk = shelf();
-    desk.write("questions.txt", b"seal kit\nbroken \xff\ntorque\n");
-    let ask = |args: &[&str]| -> Done {
-        let input = std::fs::File::open(desk.path("questions.txt")).unwrap();
+fn invalid_stdin_query_fails_alone() {
+    let sandbox = indexed_library();
+    sandbox.write("queries.txt", b"seal kit\nbroken \xff\ntorque\n");
+    let ask = |args: &[&str]| -> CommandOutput {
+        let input = std::fs::File::open(sandbox.path("queries.txt")).unwrap();
         let args = [&["search", "-", "--text", "-k", "1"], args].concat();
-        desk.command(&args).stdin(input).output().unwrap().into()
+        sandbox.command(&args).stdin(input).output().unwrap().into()
     };
     let done = ask(&["--json"]);
     let lines: Vec<serde_json::Value> = done

@@ -4,15 +4,15 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::desk::{Desk, Done, manual};
 use crate::fake_server::{Dialect, FakeServer, ReceivedRequest, Reply};
 use crate::library::{description, library_of};
 use crate::mlx::Server;
 use crate::ollama::Ollama;
+use crate::sandbox::{CommandOutput, Sandbox, manual};
 use crate::support::pdf;
 
 /// Four stored pages that share words with their descriptions.
-fn library() -> Desk {
+fn library() -> Sandbox {
     let texts = [
         "Resetting the alarm: silences the buzzer of the panel",
         "Spare parts: gaskets for the compressor",
@@ -22,7 +22,7 @@ fn library() -> Desk {
     library_of(&texts).with("INGEST_DESCRIBE_MEGAPIXELS", "0.3")
 }
 
-fn questions(desk: &Desk) -> String {
+fn questions(desk: &Sandbox) -> String {
     let questions = json!([
         {"question": "What silences the panel?", "manual": "pump.pdf", "pages": [1], "answers": ["reset"]},
         {"question": "Which code?", "manual": "pump.pdf", "pages": [3], "answers": ["E-104"]},
@@ -67,7 +67,7 @@ fn confused(request: &ReceivedRequest) -> Reply {
     }
 }
 
-fn bench(desk: &Desk, candidates: &[&str], more: &[&str]) -> Done {
+fn bench(desk: &Sandbox, candidates: &[&str], more: &[&str]) -> CommandOutput {
     let mut args = vec!["bench", "describe"];
     for candidate in candidates {
         args.extend(["--candidate", candidate]);
@@ -173,7 +173,7 @@ fn candidates_are_measured_graded_and_ranked() {
     );
     let markdown = std::fs::read_to_string(desk.path("r.md")).unwrap();
     assert!(
-        markdown.contains("| interleaved 4 |") && markdown.contains("(does not look)"),
+        markdown.contains("| interleaved 4 |") && markdown.contains("(ignores the image)"),
         "{markdown}"
     );
     let html = std::fs::read_to_string(desk.path("r.html")).unwrap();
@@ -209,7 +209,7 @@ fn a_request_holds_pages_of_one_manual_only() {
         "{round}"
     );
     let wrong = bench(&desk, &["lmstudio=x"], &[]);
-    let message = "there is no runner `lmstudio`; there are mlx-vlm, ollama, mlx and openai";
+    let message = "unknown runner `lmstudio`: expected mlx-vlm, ollama, mlx or openai";
     assert!(
         wrong.code == 64 && wrong.err.contains(message),
         "{}",
@@ -217,7 +217,7 @@ fn a_request_holds_pages_of_one_manual_only() {
     );
     let none = bench(&desk, &[&name], &["--approach", "lanes", "--batch", "20"]);
     assert!(
-        none.code == 64 && none.err.contains("no way of asking is left"),
+        none.code == 64 && none.err.contains("no approach is left to run"),
         "{}",
         none.err
     );
@@ -240,7 +240,7 @@ fn text_output_is_a_table() {
         shown.out
     );
     assert!(
-        shown.out.contains("lanes 2 is its best way; all 4 pages"),
+        shown.out.contains("fastest is lanes 2; all 4 pages"),
         "{}",
         shown.out
     );
@@ -248,7 +248,7 @@ fn text_output_is_a_table() {
 
 #[test]
 fn answers_of_several_annotators_are_scored_by_the_vqa_metric() {
-    let desk = Desk::tiny();
+    let desk = Sandbox::tiny();
     desk.write(
         "COCO_val2014_000000000042.pdf",
         &pdf::good(&["a bus in the street"]),
@@ -291,7 +291,7 @@ fn answers_of_several_annotators_are_scored_by_the_vqa_metric() {
 fn mlx_vlm_and_ollama_are_compared() {
     let reciter = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/reciter/model");
     let mlx = Server::serve(reciter.clone());
-    let desk = Desk::built_in().with("INGEST_DESCRIBE_MEGAPIXELS", "0.2");
+    let desk = Sandbox::built_in().with("INGEST_DESCRIBE_MEGAPIXELS", "0.2");
     assert_eq!(
         desk.run(&[&manual("heat-pump-service-manual.pdf"), "--pages", "4-7"])
             .code,

@@ -223,7 +223,7 @@ fn unusable_servers_are_reported_in_one_line() {
         &["--runner", "openai", "--url", &url],
         "requires another API key",
     );
-    let desk = crate::desk::Desk::tiny();
+    let desk = crate::sandbox::Sandbox::tiny();
     let empty = desk.run(&["describe", "--store", "nothing.db"]);
     assert_eq!(empty.code, 1);
     assert!(
@@ -364,7 +364,7 @@ fn a_busy_server_is_retried_after_a_pause() {
                 done.err
             );
             assert!(
-                !done.out.contains("asked again:"),
+                !done.out.contains("retries:"),
                 "not an attempt of a page: {}",
                 done.out
             );

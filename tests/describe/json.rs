@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::desk::{Desk, manual};
 use crate::fake_server::{Dialect, FakeServer, ReceivedRequest, Reply};
 use crate::library::{describe_json, description, library};
+use crate::sandbox::{Sandbox, manual};
 use crate::shape::assert_shape;
 
 const TALLY: &str =
@@ -50,7 +50,7 @@ fn describe_json_and_stored_annotations_have_the_documented_keys() {
     annotations(&desk);
 }
 
-fn annotations(desk: &Desk) {
+fn annotations(desk: &Sandbox) {
     let shown = |page: &str| desk.run(&["show", "pump.pdf", page, "--json"]).json();
     let annotation = |page| shown(page)["annotation"].clone();
     assert_shape(
@@ -124,7 +124,7 @@ fn ingest_with_describe_json_has_the_documented_keys() {
     let fake = FakeServer::start(Dialect::OpenAi, |request| {
         Reply::Answer(description(request.pages[0]))
     });
-    let desk = Desk::built_in()
+    let desk = Sandbox::built_in()
         .with("INGEST_DESCRIBE_RUNNER", "openai")
         .with("INGEST_DESCRIBE_URL", &fake.url)
         .with("INGEST_DESCRIBE_INTERLEAVE", "1");

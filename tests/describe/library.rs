@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::desk::{Desk, Done};
 use crate::fake_server::{Dialect, FakeServer};
+use crate::sandbox::{CommandOutput, Sandbox};
 use crate::support::pdf;
 
 pub(crate) const PAGES: [&str; 3] = ["reset the alarm", "part 40-1177", "E-104 no flow"];
@@ -39,13 +39,13 @@ pub(crate) fn description(page: u32) -> String {
 }
 
 /// A library with the pages of [`PAGES`].
-pub(crate) fn library() -> Desk {
+pub(crate) fn library() -> Sandbox {
     library_of(&PAGES)
 }
 
 /// A library with pages of these texts; an empty text is a blank page.
-pub(crate) fn library_of(pages: &[&str]) -> Desk {
-    let desk = Desk::tiny();
+pub(crate) fn library_of(pages: &[&str]) -> Sandbox {
+    let desk = Sandbox::tiny();
     let drawn = |text: &&str| match text.is_empty() {
         true => (pdf::PLAIN, Vec::new()),
         false => (pdf::PLAIN, pdf::text_content(text)),
@@ -65,7 +65,12 @@ pub(crate) fn runner(dialect: Dialect) -> &'static str {
 }
 
 /// Runs `ingest describe` with a server.
-pub(crate) fn describe(desk: &Desk, dialect: Dialect, fake: &FakeServer, more: &[&str]) -> Done {
+pub(crate) fn describe(
+    desk: &Sandbox,
+    dialect: Dialect,
+    fake: &FakeServer,
+    more: &[&str],
+) -> CommandOutput {
     let args = [
         "describe",
         "--runner",
@@ -80,7 +85,7 @@ pub(crate) fn describe(desk: &Desk, dialect: Dialect, fake: &FakeServer, more: &
 
 /// Runs `ingest describe --json`: exit code and report.
 pub(crate) fn describe_json(
-    desk: &Desk,
+    desk: &Sandbox,
     dialect: Dialect,
     fake: &FakeServer,
     more: &[&str],

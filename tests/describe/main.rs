@@ -3,9 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod bench;
-#[path = "../cli/desk.rs"]
-#[allow(dead_code, reason = "shared with other tests")]
-mod desk;
 mod failures;
 mod fake_server;
 mod json;
@@ -14,6 +11,9 @@ mod mlx;
 mod ollama;
 mod pages;
 mod reciter;
+#[path = "../cli/sandbox.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod sandbox;
 mod server;
 #[path = "../support/shape.rs"]
 mod shape;

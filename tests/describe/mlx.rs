@@ -7,8 +7,8 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde_json::Value;
 
-use crate::desk::{Desk, Done};
 use crate::library::library;
+use crate::sandbox::{CommandOutput, Sandbox};
 use crate::tools::{free_port, get, run, script, tool, until};
 
 /// Python interpreter of the server and folder of the models, made once per run.
@@ -93,7 +93,7 @@ impl Server {
     }
 
     /// Runs `ingest describe --json` with it.
-    pub(crate) fn describe(&self, desk: &Desk, more: &[&str]) -> Done {
+    pub(crate) fn describe(&self, desk: &Sandbox, more: &[&str]) -> CommandOutput {
         let url = self.url();
         desk.run(
             &[
@@ -113,7 +113,7 @@ impl Drop for Server {
 }
 
 /// Small page images and one attempt: the models compute on the CPU, and a retry gives nonsense again.
-fn small() -> Desk {
+fn small() -> Sandbox {
     library()
         .with("INGEST_DESCRIBE_MEGAPIXELS", "0.1")
         .with("INGEST_DESCRIBE_ATTEMPTS", "1")
@@ -224,7 +224,7 @@ fn a_run_waits_for_a_killed_server_to_come_back() {
     });
     drop(server);
     let server = Server::serve_at(port, environment().1.join("qwen2.5-vl"));
-    let done = Done::from(running.wait_with_output().unwrap());
+    let done = CommandOutput::from(running.wait_with_output().unwrap());
     let report = done.json();
     // Every page was sent in the end: none has the class `server`.
     let failed = report["failed"].as_array().unwrap();

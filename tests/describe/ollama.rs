@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::desk::{Desk, Done};
 use crate::fake_server::{Dialect, FakeServer, Reply};
 use crate::library::{describe, library};
+use crate::sandbox::{CommandOutput, Sandbox};
 use crate::tools::{free_port, get, post, run, script, tool, until};
 
 /// Output of the model for a page image, as far as a failure quotes it.
@@ -69,7 +69,7 @@ impl Ollama {
     }
 
     /// Runs `ingest describe --json` with it.
-    pub(crate) fn describe(&self, desk: &Desk, model: &str, more: &[&str]) -> Done {
+    pub(crate) fn describe(&self, desk: &Sandbox, model: &str, more: &[&str]) -> CommandOutput {
         let args = ["describe", "--runner", "ollama", "--url", &self.url];
         desk.run(&[&args[..], &["--model", model, "--json"], more].concat())
     }
@@ -115,7 +115,7 @@ pub(crate) fn runners(server: u32) -> Vec<String> {
 }
 
 /// Small page images and one attempt: a retry gives the same answer.
-pub(crate) fn small() -> Desk {
+pub(crate) fn small() -> Sandbox {
     library()
         .with("INGEST_DESCRIBE_MEGAPIXELS", "0.2")
         .with("INGEST_DESCRIBE_ATTEMPTS", "1")

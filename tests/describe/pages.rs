@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::desk::{Desk, manual};
 use crate::fake_server::{Dialect, FakeServer, Reply};
 use crate::library::{describe, describe_json, description, library, library_of};
+use crate::sandbox::{Sandbox, manual};
 use crate::support::pdf;
 
 const BOTH: [Dialect; 2] = [Dialect::OpenAi, Dialect::Ollama];
@@ -198,7 +198,7 @@ fn blank_pages_and_duplicates_are_not_sent_but_pages_that_differ_in_a_digit_are(
     sent.sort_unstable();
     assert_eq!(sent, [1, 4]);
     let shown = desk.run(&["show", "pump.pdf", "3"]).out;
-    assert!(shown.contains("as pump.pdf, page 1"), "{shown}");
+    assert!(shown.contains("duplicate of pump.pdf, page 1"), "{shown}");
 }
 
 #[test]
@@ -313,7 +313,7 @@ fn a_moved_or_changed_manual_is_reported_and_pdf_gives_its_new_path() {
 #[test]
 fn protected_manuals_are_described_with_their_password() {
     let fake = FakeServer::start(Dialect::OpenAi, |request| correct(&request.pages));
-    let desk = Desk::tiny()
+    let desk = Sandbox::tiny()
         .with("INGEST_DESCRIBE_RUNNER", "openai")
         .with("INGEST_DESCRIBE_URL", &fake.url);
     let locked = manual("../tests/golden/pdf/locked.pdf");
@@ -339,7 +339,7 @@ fn manuals_are_stored_and_described_in_one_run() {
     desk.write("other.pdf", &pdf::good(&["another manual"]));
     let done = desk.run(&["other.pdf", "--describe"]);
     assert_eq!(done.code, 0, "{}", done.err);
-    assert!(done.out.contains("1 pages described"), "{}", done.out);
+    assert!(done.out.contains("1 page described"), "{}", done.out);
     let requests = fake.requests();
     assert_eq!(requests.len(), 1, "only the new manual");
     assert!(requests[0].body.to_string().contains("other.pdf"));

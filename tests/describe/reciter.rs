@@ -3,12 +3,12 @@
 
 use serde_json::Value;
 
-use crate::desk::{Desk, manual};
 use crate::mlx::Server;
+use crate::sandbox::{Sandbox, manual};
 use crate::titles::{MANUALS, correct_titles, golden};
 
 /// nDCG@5 of the questions in hybrid search.
-fn ndcg(desk: &Desk) -> f64 {
+fn ndcg(desk: &Sandbox) -> f64 {
     let done = desk.run(&["eval", &manual("questions.json"), "--json"]);
     let report = done.json();
     let mut rows = report["results"].as_array().unwrap().iter();
@@ -19,7 +19,7 @@ fn ndcg(desk: &Desk) -> f64 {
 #[test]
 #[expect(clippy::print_stdout, reason = "the figures are quoted in the README")]
 fn descriptions_have_the_right_titles_and_do_not_lower_ndcg() {
-    let desk = Desk::built_in().with("INGEST_DESCRIBE_MEGAPIXELS", "0.4");
+    let desk = Sandbox::built_in().with("INGEST_DESCRIBE_MEGAPIXELS", "0.4");
     let files = MANUALS.map(manual);
     assert_eq!(desk.run(&[&files[0], &files[1]]).code, 0);
     let before = ndcg(&desk);

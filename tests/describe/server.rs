@@ -4,14 +4,14 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::desk::{Desk, Done};
 use crate::fake_server::{Dialect, FakeServer, ReceivedRequest, Reply};
 use crate::library::{describe, describe_json, description, library, library_of};
 use crate::ollama::{OUTPUT, Ollama, failures, runners, small};
+use crate::sandbox::{CommandOutput, Sandbox};
 use crate::tools::{get, run, tool, until};
 
 /// Twelve pages; one is described again after every four.
-fn canary() -> Desk {
+fn canary() -> Sandbox {
     let texts: Vec<String> = (0..12).map(|n| format!("text of page {n}")).collect();
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     library_of(&texts).with("INGEST_DESCRIBE_CANARY_EVERY", "4")
@@ -85,7 +85,7 @@ fn a_remote_server_is_announced_and_its_memory_is_not_measured() {
     });
     let done = describe(&desk, Dialect::OpenAi, &fake, &["--pages", "1"]);
     assert!(!done.err.contains("another machine"), "{}", done.err);
-    assert!(!done.out.contains("memory of the model: —"), "{}", done.out);
+    assert!(!done.out.contains("model memory: —"), "{}", done.out);
     // Not a loopback address, although it reaches this machine.
     fake.url = fake.url.replace("127.0.0.1", "0.0.0.0");
     let done = describe(&desk, Dialect::OpenAi, &fake, &["--pages", "2-3"]);
@@ -95,7 +95,7 @@ fn a_remote_server_is_announced_and_its_memory_is_not_measured() {
         .matches("pages are sent to another machine")
         .count();
     assert_eq!(times, 1, "{}", done.err);
-    assert!(done.out.contains("memory of the model: —"), "{}", done.out);
+    assert!(done.out.contains("model memory: —"), "{}", done.out);
 }
 
 #[test]
@@ -140,11 +140,11 @@ fn unload_every_reloads_the_model_after_that_many_pages() {
 
 /// Describes with a managed server; `while_running` is called with the process id of `ingest`.
 fn describe_managed(
-    desk: &Desk,
+    desk: &Sandbox,
     command: &[&str],
     url: &str,
     while_running: impl FnOnce(u32),
-) -> Done {
+) -> CommandOutput {
     let settings = toml::Table::from_iter([
         ("runner".to_owned(), "ollama".into()),
         ("url".to_owned(), url.into()),

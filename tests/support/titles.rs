@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::desk::Desk;
+use crate::sandbox::Sandbox;
 
 pub(crate) const MANUALS: [&str; 2] = [
     "heat-pump-service-manual.pdf",
@@ -19,7 +19,7 @@ pub(crate) fn golden(name: &str) -> PathBuf {
 }
 
 /// Number of pages described with the right title, and number of pages.
-pub(crate) fn correct_titles(desk: &Desk) -> (usize, usize) {
+pub(crate) fn correct_titles(desk: &Sandbox) -> (usize, usize) {
     let titles = std::fs::read_to_string(golden("titles.json")).unwrap();
     let titles: BTreeMap<String, BTreeMap<u32, String>> = serde_json::from_str(&titles).unwrap();
     assert_eq!(desk.run(&["describe", "--export", "all.jsonl"]).code, 0);

@@ -2,11 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
-#[path = "../cli/desk.rs"]
-#[allow(dead_code, reason = "shared with other tests")]
-mod desk;
 #[cfg(feature = "mlx")]
 mod reciter;
+#[path = "../cli/sandbox.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod sandbox;
 #[path = "../support/titles.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod titles;
@@ -14,7 +14,7 @@ mod titles;
 #[cfg(not(feature = "mlx"))]
 #[test]
 fn without_the_feature_the_error_explains_how_to_build_it() {
-    let desk = desk::Desk::built_in();
+    let desk = sandbox::Sandbox::built_in();
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/pages/page_0.png");
     assert_eq!(desk.run(&[page]).code, 0);
     let model = titles::golden("model").display().to_string();

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::desk::{Desk, Done, manual};
+use crate::sandbox::{CommandOutput, Sandbox, manual};
 use crate::titles::{MANUALS, correct_titles, golden};
 
 /// Model with random weights, one of each family.
@@ -14,15 +14,15 @@ fn random_model(family: &str) -> std::path::PathBuf {
         .join(family)
 }
 
-fn describe(desk: &Desk, model: &Path, more: &[&str]) -> Done {
+fn describe(desk: &Sandbox, model: &Path, more: &[&str]) -> CommandOutput {
     let model = model.display().to_string();
     let args = ["describe", "--runner", "mlx", "--model", &model];
     desk.run(&[&args[..], more].concat())
 }
 
 /// A library with both manuals.
-fn library() -> Desk {
-    let desk = Desk::built_in().with("INGEST_DESCRIBE_MEGAPIXELS", "0.4");
+fn library() -> Sandbox {
+    let desk = Sandbox::built_in().with("INGEST_DESCRIBE_MEGAPIXELS", "0.4");
     let files = MANUALS.map(manual);
     assert_eq!(desk.run(&[&files[0], &files[1]]).code, 0);
     desk
@@ -113,7 +113,7 @@ fn runs_skip_described_pages_and_nonsense_fails() {
 fn embedding_model_is_unloaded_before_describing() {
     let model = golden("model").display().to_string();
     let desk = || {
-        Desk::tiny()
+        Sandbox::tiny()
             .with("INGEST_EMBED_ENGINE", "mlx")
             .with("INGEST_DESCRIBE_RUNNER", "mlx")
             .with("INGEST_DESCRIBE_MODEL", &model)
@@ -139,12 +139,12 @@ fn embedding_model_is_unloaded_before_describing() {
     assert!(bytes(describing, "active") > 3_000_000, "{report}");
     assert!(bytes(describing, "peak") > bytes(describing, "active"));
     let text = desk().run(&pages).out;
-    assert_eq!(text.matches("memory of MLX: ").count(), 2, "{text}");
+    assert_eq!(text.matches("MLX memory: ").count(), 2, "{text}");
 }
 
 #[test]
 fn bench_compares_models_in_the_process() {
-    let desk = Desk::built_in().with("INGEST_DESCRIBE_MEGAPIXELS", "0.2");
+    let desk = Sandbox::built_in().with("INGEST_DESCRIBE_MEGAPIXELS", "0.2");
     assert_eq!(desk.run(&[&manual(MANUALS[0]), "--pages", "4-7"]).code, 0);
     let names =
         [golden("model"), random_model("qwen3")].map(|model| format!("mlx={}", model.display()));
@@ -175,7 +175,7 @@ fn bench_compares_models_in_the_process() {
 
 /// Copy of the golden model with one file changed, or removed if `change` returns `None`.
 fn altered(
-    desk: &Desk,
+    desk: &Sandbox,
     file: &str,
     change: impl Fn(String) -> Option<String>,
 ) -> std::path::PathBuf {
@@ -194,7 +194,7 @@ fn altered(
 }
 
 /// Exit code and error line of a run with this model.
-fn error_of(desk: &Desk, model: &Path) -> (i32, String) {
+fn error_of(desk: &Sandbox, model: &Path) -> (i32, String) {
     let done = describe(desk, model, &["--pages", "4", "--manual", MANUALS[0]]);
     let line = done.err.lines().find(|line| line.starts_with("error"));
     (done.code, line.unwrap_or(&done.err).to_owned())
@@ -203,7 +203,7 @@ fn error_of(desk: &Desk, model: &Path) -> (i32, String) {
 /// A page that exceeds the context length fails; the other pages do not.
 #[test]
 fn a_prompt_that_exceeds_the_context_fails_alone() {
-    let desk = Desk::built_in().with("INGEST_DESCRIBE_MEGAPIXELS", "0.4");
+    let desk = Sandbox::built_in().with("INGEST_DESCRIBE_MEGAPIXELS", "0.4");
     let wide = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/pages/page_0.png");
     let small = desk.path("small.png").display().to_string();
     let image = image::open(wide).unwrap();

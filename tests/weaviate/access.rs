@@ -2,8 +2,8 @@
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
-use crate::desk::Done;
 use crate::library::ServerSandbox;
+use crate::sandbox::CommandOutput;
 use crate::server::{Server, shared};
 
 const KEY: &str = "s3cret-of-the-shelf";
@@ -17,7 +17,7 @@ fn with_api_key() -> [(&'static str, &'static str); 4] {
     ]
 }
 
-fn assert_key_hidden(done: &Done, key: &str) {
+fn assert_key_hidden(done: &CommandOutput, key: &str) {
     for output in [&done.out, &done.err] {
         assert!(!output.contains(key), "{output}");
     }
@@ -31,7 +31,7 @@ fn check_key(sandbox: impl Fn() -> ServerSandbox) {
         assert_eq!(done.code, 1, "{}", done.err);
         assert!(done.err.contains("rejected the API key"), "{}", done.err);
         assert!(done.err.contains("WEAVIATE_API_KEY"), "{}", done.err);
-        assert!(!done.err.contains("model open"), "{}", done.err);
+        assert!(!done.err.contains("model loaded"), "{}", done.err);
         assert_key_hidden(&done, key);
     };
     assert_rejected(&sandbox(), KEY);

@@ -38,7 +38,7 @@ fn lost_node_catches_up_after_restart() {
     let run = sandbox.start(&["during.pdf", "--json", "--batch-size", "1"]);
     sandbox.wait_for("during.pdf");
     cluster.nodes[0].kill();
-    let done: crate::desk::Done = run.wait_with_output().unwrap().into();
+    let done: crate::sandbox::CommandOutput = run.wait_with_output().unwrap().into();
     assert_eq!(done.code, 0, "{}", done.err);
     let done = sandbox.run(&["after.pdf"]);
     assert_eq!(done.code, 0, "{}", done.err);

@@ -85,7 +85,7 @@ fn unavailable_server_ends_the_run_before_embedding() {
         "{}",
         done.err
     );
-    assert!(!done.err.contains("model open"), "{}", done.err);
+    assert!(!done.err.contains("model loaded"), "{}", done.err);
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn mismatched_settings_are_reported_with_both_values() {
             "has tenants false, the settings want true",
         ),
     ] {
-        let done: crate::desk::Done = sandbox
+        let done: crate::sandbox::CommandOutput = sandbox
             .command(&["pump.pdf"])
             .env(name, value)
             .output()
@@ -161,7 +161,7 @@ fn mismatched_settings_are_reported_with_both_values() {
             done.err
         );
     }
-    let model: crate::desk::Done = sandbox
+    let model: crate::sandbox::CommandOutput = sandbox
         .command(&["pump.pdf"])
         .env("INGEST_EMBED_MODEL", "built-in")
         .output()

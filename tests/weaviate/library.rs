@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use ingest::store::{Address, CollectionSelector, Config, Mode, Opened, open};
 use serde_json::Value;
 
-use crate::desk::Desk;
 use crate::pdf;
+use crate::sandbox::Sandbox;
 
 /// A unique collection name.
 pub(crate) fn new_name() -> String {
@@ -37,16 +37,16 @@ pub(crate) fn client() -> reqwest::blocking::Client {
 }
 
 pub(crate) struct ServerSandbox {
-    desk: Desk,
+    desk: Sandbox,
     pub(crate) url: String,
     pub(crate) collection: String,
 }
 
-/// All other methods are those of [`Desk`].
+/// All other methods are those of [`Sandbox`].
 impl std::ops::Deref for ServerSandbox {
-    type Target = Desk;
+    type Target = Sandbox;
 
-    fn deref(&self) -> &Desk {
+    fn deref(&self) -> &Sandbox {
         &self.desk
     }
 }
@@ -56,7 +56,7 @@ impl ServerSandbox {
     pub(crate) fn at(url: &str) -> Self {
         let collection = new_name();
         Self {
-            desk: Desk::tiny()
+            desk: Sandbox::tiny()
                 .with("INGEST_STORE_URL", url)
                 .with("INGEST_STORE_COLLECTION", &collection),
             url: url.to_owned(),

@@ -5,9 +5,6 @@
 
 mod access;
 mod cluster;
-#[path = "../cli/desk.rs"]
-#[allow(dead_code, reason = "this binary uses its part")]
-mod desk;
 mod failures;
 #[path = "../store_contract/fixtures.rs"]
 #[allow(dead_code, reason = "this binary uses its part")]
@@ -18,6 +15,9 @@ mod outbox;
 #[path = "../support/pdf.rs"]
 mod pdf;
 mod recall;
+#[path = "../cli/sandbox.rs"]
+#[allow(dead_code, reason = "this binary uses its part")]
+mod sandbox;
 #[path = "../support/weaviate.rs"]
 mod server;
 mod sync;

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use ingest::page::ManualId;
 use ingest::store::{Config, Index, Scope, Store, StoredPage, TopK, VectorUpdate, WriteOutcome};
 
-use crate::desk::{Done, outcome};
 use crate::fixtures::{
     DIM, all, found, numbers, page, prepared, profile, put, rows, upsert_manual,
 };
 use crate::library::{ServerSandbox, config};
+use crate::sandbox::{CommandOutput, manual_report};
 use crate::server::{Server, shared};
 
 const ALL: [&str; 3] = ["m0.pdf", "m1.pdf", "m2.pdf"];
@@ -32,7 +32,7 @@ fn contents_of_one_run() -> (u64, Vec<serde_json::Value>) {
     sandbox.contents()
 }
 
-fn finish(child: Child) -> Done {
+fn finish(child: Child) -> CommandOutput {
     child.wait_with_output().unwrap().into()
 }
 
@@ -59,14 +59,14 @@ fn offline_pages_are_queued_until_sync() {
     let sent = sandbox.run(&["sync"]);
     assert_eq!(sent.code, 0, "{}", sent.err);
     assert!(
-        sent.err.contains("30 pages that waited are stored now"),
+        sent.err.contains("30 pages from the outbox stored"),
         "{}",
         sent.err
     );
     assert_eq!(sandbox.contents(), contents_of_one_run());
     let sent = sandbox.run(&["sync"]);
     assert!(
-        sent.code == 0 && !sent.err.contains("waited"),
+        sent.code == 0 && !sent.err.contains("from the outbox"),
         "{}",
         sent.err
     );
@@ -98,7 +98,7 @@ fn offline_run_does_not_overwrite_another_manual_of_the_same_name() {
         "{}",
         sent.err
     );
-    assert!(sent.err.contains("2 pages still wait"), "{}", sent.err);
+    assert!(sent.err.contains("2 pages still queued"), "{}", sent.err);
     assert_eq!(sandbox.contents(), before);
 }
 
@@ -111,7 +111,7 @@ fn queued_pages_of_another_model_are_reported_with_a_command() {
     assert_eq!(other.code, 0, "{}", other.err);
     let sent = sandbox.run(&["sync"]);
     assert_eq!(sent.code, 1);
-    assert!(sent.err.contains("2 pages still wait"), "{}", sent.err);
+    assert!(sent.err.contains("2 pages still queued"), "{}", sent.err);
     let command = sent
         .err
         .split('`')
@@ -121,7 +121,7 @@ fn queued_pages_of_another_model_are_reported_with_a_command() {
     let words: Vec<&str> = command.split_whitespace().skip(1).collect();
     let moved = sandbox.run(&words);
     assert_eq!(moved.code, 0, "{}", moved.err);
-    assert!(moved.out.contains("2 pages stored"), "{}", moved.out);
+    assert!(moved.out.contains("2 pages in "), "{}", moved.out);
 }
 
 #[test]
@@ -134,14 +134,21 @@ fn pages_are_queued_when_the_server_is_killed() {
     server.kill();
     let done = finish(run);
     assert_eq!(done.code, 1, "{}", done.err);
-    assert!(done.err.contains("pages wait: the server"), "{}", done.err);
+    assert!(
+        done.err.contains("pages queued: the server"),
+        "{}",
+        done.err
+    );
     let report = done.json();
     let (stored, waiting) = (
         ServerSandbox::total(&report, "stored"),
         ServerSandbox::total(&report, "waiting"),
     );
     assert!(stored + waiting == 20 && waiting > 0, "{report}");
-    assert_eq!(outcome(&report, "m2.pdf")["failed"], serde_json::json!([]));
+    assert_eq!(
+        manual_report(&report, "m2.pdf")["failed"],
+        serde_json::json!([])
+    );
     server.restart();
     // The next run flushes the queue.
     let next = sandbox.run(&ALL);

@@ -1,4 +1,4 @@
-//! `ingest bench`: how fast manuals are stored here, by manual and stage.
+//! `ingest bench`: measures indexing throughput by manual and stage.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use crate::measure::{Benchmark, Machine, Point, Run, Runs, SCHEMA, compare};
 use crate::page::PageSet;
 use crate::pipeline;
 use crate::reports::throughput;
-use crate::units::Seconds;
+use crate::units::{Seconds, pages};
 
 use super::interrupt::{self, STOP};
 use super::run::InputArgs;
@@ -19,69 +19,76 @@ use super::{Common, rates, write};
 mod run;
 mod runners;
 
-use run::Bench;
+use run::BenchPoint;
 
-/// The exit code when a baseline was clearly faster.
-const SLOWER: u8 = 3;
+/// The exit code if the run is clearly slower than the baseline.
+const EXIT_SLOWER: u8 = 3;
 
-/// Measure how fast manuals are stored, by manual and stage
+/// Measure indexing throughput by manual and stage
 ///
-/// Every manual is stored anew into a temporary store, which is removed afterwards. `--batch-size`, `--device`, `--model`,
-/// `--store` and `--workers` take several values: then each combination is run once, and the best one again.
+/// Every manual is indexed into a temporary store, which is removed afterwards. `--batch-size`, `--device`, `--model`,
+/// `--store` and `--workers` accept several values: each combination runs once, and the fastest one `--runs` times.
 #[derive(clap::Args, Debug)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "Examples:
+  ingest bench pump.pdf
+  ingest bench pump.pdf --batch-size 1,2,4 --workers 1,2
+  ingest bench pump.pdf --json > baseline.json"
+)]
 pub(super) struct BenchArgs {
     #[command(subcommand)]
-    what: Option<What>,
-    /// PDF, picture or folder to read (can be repeated)
+    command: Option<BenchCommand>,
+    /// PDF file, image or folder to index (can be repeated)
     #[arg(required = true, value_name = "FILE")]
     paths: Vec<PathBuf>,
     #[command(flatten)]
     input: InputArgs,
-    /// Runs of each manual
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Number of runs of each manual
+    #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
-    /// Render worker processes
+    /// Number of render worker processes
     #[arg(long, value_name = "COUNT", value_delimiter = ',')]
     workers: Vec<u32>,
     /// Write the report as Markdown
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
-    /// Write the report as one HTML page with plots
+    /// Write the report as an HTML page with charts
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Compare with an earlier report (`--json`); exit 3 when this one is clearly slower
+    /// Compare with an earlier `--json` report; exit code 3 if clearly slower
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
 }
 
-/// What else can be measured.
+/// The other benchmarks.
 #[derive(clap::Subcommand, Debug)]
-enum What {
+enum BenchCommand {
     Describe(runners::RunnersArgs),
 }
 
 pub(super) fn run(ui: &mut Ui, common: &Common, args: &BenchArgs) -> Result<ExitCode, Diagnostic> {
-    if let Some(What::Describe(args)) = &args.what {
+    if let Some(BenchCommand::Describe(args)) = &args.command {
         return runners::run(ui, common, args);
     }
-    let baseline = args.baseline.as_deref().map(read).transpose()?;
+    let baseline = args.baseline.as_deref().map(read_baseline).transpose()?;
     interrupt::install_handler()?;
-    let benches: Vec<Bench> = common
-        .choices(&args.workers)
+    let benches: Vec<BenchPoint> = common
+        .combinations(&args.workers)
         .iter()
-        .map(|choice| Bench::new(ui, common.settings_for(choice)?))
+        .map(|overrides| BenchPoint::new(ui, common.settings_for(overrides)?))
         .collect::<Result<_, Diagnostic>>()?;
-    let files = files(ui, args)?;
-    expect(ui, &benches, &files, args)?;
-    let points = measure(ui, &benches, &files, args)?;
+    let files = readable_files(ui, args)?;
+    print_estimate(ui, &benches, &files, args)?;
+    let points = run_points(ui, &benches, &files, args)?;
     let benchmark = Benchmark {
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         machine: Machine::current(),
         warm_up: format!(
-            "a batch of {}, not counted, before each setting",
-            name(&files[0])
+            "one uncounted batch of {} before each setting",
+            file_name(&files[0])
         ),
         points,
     };
@@ -101,13 +108,13 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &BenchArgs) -> Result<Exit
         .best()
         .is_none_or(|best| best.total.runs.iter().any(|run| run.failed > 0));
     match baseline {
-        Some(then) if slower(ui, &benchmark, &then)? => Ok(SLOWER.into()),
+        Some(earlier) if is_slower(ui, &benchmark, &earlier)? => Ok(EXIT_SLOWER.into()),
         _ => Ok(ExitCode::from(u8::from(failed))),
     }
 }
 
-/// The files that can be read; the others are named.
-fn files(ui: &Ui, args: &BenchArgs) -> Result<Vec<PathBuf>, Diagnostic> {
+/// Returns the files that can be read; prints the others.
+fn readable_files(ui: &Ui, args: &BenchArgs) -> Result<Vec<PathBuf>, Diagnostic> {
     let jobs = pipeline::discover(&args.input.request(&args.paths), None, "")?;
     let mut files = Vec::new();
     for job in jobs {
@@ -117,56 +124,57 @@ fn files(ui: &Ui, args: &BenchArgs) -> Result<Vec<PathBuf>, Diagnostic> {
         }
     }
     match files.is_empty() {
-        true => Err(Diagnostic::new("there is no manual to measure")),
+        true => Err(Diagnostic::new("no manual to measure")),
         false => Ok(files),
     }
 }
 
-/// Says beforehand how long a sweep will take, as far as earlier runs tell.
-fn expect(
+/// Prints how long a sweep will take, estimated from earlier runs.
+fn print_estimate(
     ui: &Ui,
-    benches: &[Bench],
+    benches: &[BenchPoint],
     files: &[PathBuf],
     args: &BenchArgs,
 ) -> Result<(), Diagnostic> {
     if benches.len() == 1 {
         return Ok(());
     }
-    let mut pages = 0;
+    let mut count = 0;
     for file in files {
-        pages += benches[0].count(file, args)?;
+        count += benches[0].count(file, args)?;
     }
     let runs = benches.len() as u32 + args.runs - 1;
     let rate = benches
         .iter()
-        .filter_map(|bench| rates::recall(&bench.card))
+        .filter_map(|bench| rates::load(&bench.card))
         .reduce(f64::min);
     let time = match rate {
-        Some(rate) => format!("about {}", Seconds(f64::from(pages * runs) / rate)),
-        None => "a time not known before the first run of this model here".to_owned(),
+        Some(rate) => format!("about {}", Seconds(f64::from(count * runs) / rate)),
+        None => "duration unknown before the first run of this model on this machine".to_owned(),
     };
     let points = benches.len();
     ui.warn(format!(
-        "{points} settings x {pages} pages, the best {} times: {time}",
+        "{points} settings x {}, the best {} times: {time}",
+        pages(count),
         args.runs
     ));
     Ok(())
 }
 
-/// Runs every point; of several each once, and the best one until it has all its runs.
-fn measure(
+/// Runs every point; of several points each runs once, and the best one `--runs` times.
+fn run_points(
     ui: &Ui,
-    benches: &[Bench],
+    benches: &[BenchPoint],
     files: &[PathBuf],
     args: &BenchArgs,
 ) -> Result<Vec<Point>, Diagnostic> {
-    let first = if benches.len() == 1 { args.runs } else { 1 };
+    let initial_runs = if benches.len() == 1 { args.runs } else { 1 };
     let mut points = Vec::new();
     for bench in benches {
         bench.warm_up(ui, &files[0], args)?;
         let mut manuals: Vec<Runs> = Vec::new();
-        for _ in 0..first {
-            round(ui, bench, files, args, &mut manuals)?;
+        for _ in 0..initial_runs {
+            run_round(ui, bench, files, args, &mut manuals)?;
         }
         points.push(Point::new(bench.setup.clone(), manuals));
     }
@@ -176,7 +184,7 @@ fn measure(
         if let Some(best) = (0..points.len()).max_by(order) {
             let mut manuals = points[best].manuals.clone();
             for _ in 1..args.runs {
-                round(ui, &benches[best], files, args, &mut manuals)?;
+                run_round(ui, &benches[best], files, args, &mut manuals)?;
             }
             points[best] = Point::new(points[best].setup.clone(), manuals);
         }
@@ -184,21 +192,21 @@ fn measure(
     Ok(points)
 }
 
-/// Runs every manual once, one after another, and adds that to their runs.
-fn round(
+/// Runs every manual once and appends the record to its runs.
+fn run_round(
     ui: &Ui,
-    bench: &Bench,
+    bench: &BenchPoint,
     files: &[PathBuf],
     args: &BenchArgs,
     manuals: &mut Vec<Runs>,
 ) -> Result<(), Diagnostic> {
-    for (at, file) in files.iter().enumerate() {
+    for (index, file) in files.iter().enumerate() {
         let (manual, run): (String, Run) = bench.run(ui, file, &args.input.pages, args)?;
         if STOP.load(Ordering::Relaxed) {
-            let why = "stopped; nothing is reported, the temporary store is gone";
+            let why = "stopped; no report written, the temporary store was removed";
             return Err(Diagnostic::new(why));
         }
-        match manuals.get_mut(at) {
+        match manuals.get_mut(index) {
             Some(runs) => runs.runs.push(run),
             None => manuals.push(Runs {
                 manual,
@@ -209,7 +217,7 @@ fn round(
     Ok(())
 }
 
-fn name(file: &Path) -> String {
+fn file_name(file: &Path) -> String {
     file.file_name()
         .unwrap_or_default()
         .to_string_lossy()
@@ -217,10 +225,10 @@ fn name(file: &Path) -> String {
 }
 
 /// Reads an earlier report.
-fn read(file: &Path) -> Result<Benchmark, Diagnostic> {
+fn read_baseline(file: &Path) -> Result<Benchmark, Diagnostic> {
     let failed = |why: String| {
         Diagnostic::new(format!("{}: {why}", file.display()))
-            .hint("a baseline is what `ingest bench --json` printed")
+            .hint("a baseline is the output of `ingest bench --json`")
     };
     let text = std::fs::read_to_string(file).map_err(|e| failed(e.to_string()))?;
     let json: serde_json::Value = serde_json::from_str(&text).map_err(|e| failed(e.to_string()))?;
@@ -228,33 +236,33 @@ fn read(file: &Path) -> Result<Benchmark, Diagnostic> {
         Some(schema) if schema == u64::from(SCHEMA) => {}
         Some(other) => {
             return Err(failed(format!(
-                "it has schema {other}, this program knows {SCHEMA}"
+                "schema {other} is not supported, expected {SCHEMA}"
             )));
         }
-        None => return Err(failed("it is no report of a benchmark".to_owned())),
+        None => return Err(failed("not a benchmark report".to_owned())),
     }
     serde_json::from_value(json).map_err(|e| failed(e.to_string()))
 }
 
-/// Prints how this benchmark stands beside an earlier one; tells whether it is clearly slower.
-fn slower(ui: &Ui, now: &Benchmark, then: &Benchmark) -> Result<bool, Diagnostic> {
-    let mut doubts = Vec::new();
-    let all = compare(now, then, &mut doubts);
-    for doubt in doubts {
-        ui.warn(format!("note: {doubt}"));
+/// Prints a comparison with the baseline; returns whether this run is clearly slower.
+fn is_slower(ui: &Ui, now: &Benchmark, earlier: &Benchmark) -> Result<bool, Diagnostic> {
+    let mut notes = Vec::new();
+    let comparisons = compare(now, earlier, &mut notes);
+    for note in notes {
+        ui.warn(format!("note: {note}"));
     }
-    for one in &all {
-        let verdict = if one.slower { ", slower" } else { "" };
+    for comparison in &comparisons {
+        let verdict = if comparison.slower { ", slower" } else { "" };
         ui.warn(format!(
             "{}: {:.2} pages/s, {:.2} in the baseline: {:.2}x{verdict}",
-            one.manual, one.now, one.then, one.ratio
+            comparison.manual, comparison.now, comparison.then, comparison.ratio
         ));
     }
-    Ok(all.iter().any(|one| one.slower))
+    Ok(comparisons.iter().any(|comparison| comparison.slower))
 }
 
 impl BenchArgs {
-    /// A request for one of its files.
+    /// The request that indexes one of the files.
     fn request(&self, file: &Path, pages: &PageSet) -> pipeline::Request {
         pipeline::Request {
             paths: vec![file.to_owned()],

@@ -1,4 +1,4 @@
-//! One run of a manual through the whole pipeline, into a store that is thrown away.
+//! One run of a manual through the whole pipeline, into a temporary store.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,22 +16,22 @@ use crate::store::{self, Address, CollectionSelector, Mode};
 use super::super::interrupt::STOP;
 use super::super::progress;
 use super::super::run::{mlx_memory, pipeline_settings, with_progress};
-use super::super::temporary::Temporary;
+use super::super::temporary::TemporaryStore;
 use super::super::ui::Ui;
 use super::BenchArgs;
 
-/// One combination of settings, ready to run.
-pub(super) struct Bench {
+/// One combination of settings of a sweep.
+pub(super) struct BenchPoint {
     settings: Settings,
     pub(super) card: Card,
     plan: Plan,
     pub(super) setup: Setup,
 }
 
-impl Bench {
+impl BenchPoint {
     pub(super) fn new(ui: &Ui, settings: Settings) -> Result<Self, Diagnostic> {
         let card = embed::card(&settings.embed)?;
-        progress::fetch(ui, |watch| embed::fetch(&settings.embed, watch))?;
+        progress::fetch(ui, |on_progress| embed::fetch(&settings.embed, on_progress))?;
         let plan = library::memory_plan(&settings, &card)?;
         let setup = Setup {
             model: card.profile.model.clone(),
@@ -52,7 +52,7 @@ impl Bench {
         })
     }
 
-    /// The number of pages of a file that a run has.
+    /// Number of pages of a file that a run indexes.
     pub(super) fn count(&self, file: &Path, args: &BenchArgs) -> Result<u32, Diagnostic> {
         let jobs = pipeline::discover(&args.request(file, &args.input.pages), None, "")?;
         let Some(Ok(job)) = jobs.first() else {
@@ -65,13 +65,13 @@ impl Bench {
         Ok(args.input.pages.within(manual.pages).len() as u32)
     }
 
-    /// A batch that does not count: what is made at the first use is there afterwards.
+    /// Runs one uncounted batch, so that one-time initialisation is not measured.
     pub(super) fn warm_up(&self, ui: &Ui, file: &Path, args: &BenchArgs) -> Result<(), Diagnostic> {
         let first = PageSet::between(1, self.plan.batch_size as u32);
         self.run(ui, file, &first, args).map(drop)
     }
 
-    /// Stores one manual and returns its name and the record of the run.
+    /// Indexes one manual and returns its name and the record of the run.
     pub(super) fn run(
         &self,
         ui: &Ui,
@@ -79,9 +79,9 @@ impl Bench {
         pages: &PageSet,
         args: &BenchArgs,
     ) -> Result<(String, Run), Diagnostic> {
-        let temporary = Temporary::new(&self.settings.store)?;
-        let which = CollectionSelector::Profile(&self.card.profile);
-        let store = store::open(&temporary.config, which, Mode::Write)?.store;
+        let temporary = TemporaryStore::new(&self.settings.store)?;
+        let selector = CollectionSelector::Profile(&self.card.profile);
+        let store = store::open(&temporary.config, selector, Mode::Write)?.store;
         store.prepare(&self.card.profile)?;
         let render = self.settings.render.profile();
         let jobs = pipeline::discover(&args.request(file, pages), None, &render)?;
@@ -90,14 +90,14 @@ impl Bench {
             embedder: Box::new(|| library::open_model(&self.settings, &self.settings.embed)),
             store: store.as_ref(),
         };
-        let how = pipeline_settings(&self.settings, &self.card, &self.plan, pages.clone());
+        let run_settings = pipeline_settings(&self.settings, &self.card, &self.plan, pages.clone());
         let memory = MemorySampler::start();
-        let (stats, result) = with_progress(ui, &pipeline::Stage::ALL, |watch| {
-            pipeline::ingest(parts, &jobs, &how, &STOP, watch)
+        let (stats, result) = with_progress(ui, &pipeline::Stage::ALL, |on_event| {
+            pipeline::ingest(parts, &jobs, &run_settings, &STOP, on_event)
         });
         let peak = memory.peak();
         result
-            .map_err(|e| Diagnostic::from(e).hint("TMPDIR names the folder of temporary stores"))?;
+            .map_err(|e| Diagnostic::from(e).hint("TMPDIR sets the folder of temporary stores"))?;
         let manual = stats.manuals.first();
         if let Some(why) = manual.and_then(|m| m.error.as_ref()) {
             return Err(Diagnostic::new(format!("{}: {why}", file.display())));

@@ -1,4 +1,4 @@
-//! The pages that queries are evaluated on: those of the user, those of a dataset, and the same ones compressed.
+//! The stores that queries are evaluated on: the user's, one of a dataset's pages, and compressed copies.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,10 +19,10 @@ use crate::vectors::Profile;
 use super::super::interrupt::STOP;
 use super::super::progress;
 use super::super::run::{pipeline_settings, with_progress};
-use super::super::temporary::Temporary;
+use super::super::temporary::TemporaryStore;
 use super::super::ui::Ui;
 
-/// How pages are made smaller: parts with `+` between, such as `pool-3+int8`.
+/// Compression of vectors: parts joined by `+`, such as `pool-3+int8`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Compression {
     pool_factor: Option<u32>,
@@ -34,7 +34,7 @@ impl FromStr for Compression {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let mut made = Self::default();
+        let mut compression = Self::default();
         for part in text.split('+') {
             let factor = |digits: &str| {
                 let factor = digits
@@ -44,15 +44,19 @@ impl FromStr for Compression {
                 factor.ok_or_else(|| format!("`{part}` needs a factor between 2 and 64"))
             };
             match (part.strip_prefix("pool-"), part.strip_prefix("first-")) {
-                (Some(digits), _) => made.pool_factor = Some(factor(digits)?),
-                (_, Some(digits)) => made.first_stage = Some(factor(digits)?),
+                (Some(digits), _) => compression.pool_factor = Some(factor(digits)?),
+                (_, Some(digits)) => compression.first_stage = Some(factor(digits)?),
                 _ => {
-                    let unknown = || format!("`{part}` is none of pool-N, first-N, int8, 1-bit");
-                    made.precision = Some(Precision::from_name(part).ok_or_else(unknown)?);
+                    let unknown = || {
+                        format!(
+                            "unknown compression `{part}`: expected pool-N, first-N, int8 or 1-bit"
+                        )
+                    };
+                    compression.precision = Some(Precision::from_name(part).ok_or_else(unknown)?);
                 }
             }
         }
-        Ok(made)
+        Ok(compression)
     }
 }
 
@@ -67,19 +71,19 @@ impl fmt::Display for Compression {
     }
 }
 
-/// Stored pages, in the user's store or in a temporary one.
+/// The user's store, or a temporary one.
 pub(super) struct EvalStore {
     pub(super) store: Box<dyn Store>,
     pub(super) profile: Profile,
-    /// The store that the user named.
+    /// Name of the configured store.
     pub(super) name: String,
-    /// Goes after the store.
-    _temporary: Option<Temporary>,
+    /// Dropped after the store.
+    _temporary: Option<TemporaryStore>,
 }
 
 impl EvalStore {
-    /// The user's own.
-    pub(super) fn stored(settings: &Settings, model: Option<&str>) -> Result<Self, Diagnostic> {
+    /// Opens the user's store.
+    pub(super) fn open(settings: &Settings, model: Option<&str>) -> Result<Self, Diagnostic> {
         let model = model.map(|_| &settings.embed);
         let Library { store, profile } = library::open_for_reading(&settings.store, model)?;
         Ok(Self {
@@ -90,66 +94,72 @@ impl EvalStore {
         })
     }
 
-    /// The pages of a dataset, embedded into a temporary store.
-    pub(super) fn filled(
+    /// Indexes the pages of a dataset into a temporary store.
+    pub(super) fn from_dataset(
         ui: &Ui,
         settings: &Settings,
         dataset: &Dataset,
     ) -> Result<Self, Diagnostic> {
         let card = embed::card(&settings.embed)?;
-        progress::fetch(ui, |watch| embed::fetch(&settings.embed, watch))?;
+        progress::fetch(ui, |on_progress| embed::fetch(&settings.embed, on_progress))?;
         let plan = library::memory_plan(settings, &card)?;
-        let filled = Self::temporary(&settings.store, &settings.store, card.profile.clone())?;
-        let jobs = vec![Ok(job(dataset))];
+        let eval_store = Self::temporary(&settings.store, &settings.store, card.profile.clone())?;
+        let jobs = vec![Ok(dataset_job(dataset))];
         let parts = Components {
             renderer: Box::new(|| Ok(dataset.renderer(&settings.render))),
             embedder: Box::new(|| library::open_model(settings, &settings.embed)),
-            store: &*filled.store,
+            store: &*eval_store.store,
         };
-        let how = pipeline_settings(settings, &card, &plan, PageSet::default());
-        let (stats, result) = with_progress(ui, &Stage::ALL, |watch| {
-            pipeline::ingest(parts, &jobs, &how, &STOP, watch)
+        let run_settings = pipeline_settings(settings, &card, &plan, PageSet::default());
+        let (stats, result) = with_progress(ui, &Stage::ALL, |on_event| {
+            pipeline::ingest(parts, &jobs, &run_settings, &STOP, on_event)
         });
         result
-            .map_err(|e| Diagnostic::from(e).hint("TMPDIR names the folder of temporary stores"))?;
-        complete(ui, &stats)?;
-        Ok(filled)
+            .map_err(|e| Diagnostic::from(e).hint("TMPDIR sets the folder of temporary stores"))?;
+        require_complete(ui, &stats)?;
+        Ok(eval_store)
     }
 
-    /// The same pages, compressed, in a temporary store.
+    /// Copies the pages into a temporary store with compression.
     pub(super) fn compressed(
         &self,
         ui: &Ui,
         settings: &Config,
         compression: Compression,
     ) -> Result<Self, Diagnostic> {
-        let in_files = compression.precision.is_some() || compression.first_stage.is_some();
-        if in_files && matches!(settings.url, Address::Servers(_)) {
+        let needs_file = compression.precision.is_some() || compression.first_stage.is_some();
+        if needs_file && matches!(settings.url, Address::Servers(_)) {
             return Err(Diagnostic::usage(format!(
-                "{compression}: only a file keeps fewer bits or a first stage"
+                "{compression}: int8, 1-bit and first-N need a SQLite store"
             )));
         }
-        let wanted = Config {
+        let config = Config {
             precision: compression.precision,
             first_stage: compression.first_stage,
             ..settings.clone()
         };
         let factor = compression.pool_factor.unwrap_or(1);
         let profile = self.profile.pooled(factor);
-        let smaller = Self::temporary(&wanted, settings, profile)?;
-        let (stats, result) = with_progress(ui, &[Stage::Store], |watch| {
-            pipeline::sync(&*self.store, &*smaller.store, factor, &STOP, watch)
+        let compressed_store = Self::temporary(&config, settings, profile)?;
+        let (stats, result) = with_progress(ui, &[Stage::Store], |on_event| {
+            pipeline::sync(
+                &*self.store,
+                &*compressed_store.store,
+                factor,
+                &STOP,
+                on_event,
+            )
         });
         result
-            .map_err(|e| Diagnostic::from(e).hint("TMPDIR names the folder of temporary stores"))?;
-        complete(ui, &stats)?;
-        Ok(smaller)
+            .map_err(|e| Diagnostic::from(e).hint("TMPDIR sets the folder of temporary stores"))?;
+        require_complete(ui, &stats)?;
+        Ok(compressed_store)
     }
 
-    fn temporary(wanted: &Config, named: &Config, profile: Profile) -> Result<Self, Diagnostic> {
-        let temporary = Temporary::new(wanted)?;
-        let which = CollectionSelector::Profile(&profile);
-        let store = store::open(&temporary.config, which, Mode::Write)?.store;
+    fn temporary(config: &Config, named: &Config, profile: Profile) -> Result<Self, Diagnostic> {
+        let temporary = TemporaryStore::new(config)?;
+        let selector = CollectionSelector::Profile(&profile);
+        let store = store::open(&temporary.config, selector, Mode::Write)?.store;
         store.prepare(&profile)?;
         Ok(Self {
             store,
@@ -159,7 +169,7 @@ impl EvalStore {
         })
     }
 
-    /// Bytes that the vectors of a page take, on average.
+    /// Mean size of a page's vectors, in bytes.
     pub(super) fn bytes_per_page(&self) -> Result<u64, Diagnostic> {
         let manuals = self.store.manuals()?;
         let bytes: u64 = manuals.iter().map(|manual| manual.bytes).sum();
@@ -168,10 +178,13 @@ impl EvalStore {
     }
 }
 
-/// Ends what was stopped or failed as a whole; names pages that are not there, which no search will find.
-fn complete(ui: &Ui, stats: &RunStats) -> Result<(), Diagnostic> {
+/// Prints failed pages, which no search can find.
+///
+/// # Errors
+/// When the run was stopped, a manual failed, or no page was stored.
+fn require_complete(ui: &Ui, stats: &RunStats) -> Result<(), Diagnostic> {
     if STOP.load(Ordering::Relaxed) {
-        let why = "stopped; nothing is reported, the temporary store is gone";
+        let why = "stopped; no report written, the temporary store was removed";
         return Err(Diagnostic::new(why));
     }
     for manual in &stats.manuals {
@@ -180,22 +193,22 @@ fn complete(ui: &Ui, stats: &RunStats) -> Result<(), Diagnostic> {
         }
         for failure in &manual.failed {
             let (name, page, why) = (&manual.manual, failure.page, &failure.reason);
-            ui.warn(format!(
-                "{name}, page {page}: {why}; it counts as not found"
-            ));
+            ui.warn(format!("{name}, page {page}: {why}; counted as not found"));
         }
     }
     match (
         stats.total(|manual| manual.waiting),
         stats.total(|manual| manual.stored),
     ) {
-        (0, 0) => Err(Diagnostic::new("no page could be stored")),
+        (0, 0) => Err(Diagnostic::new("no page was stored")),
         (0, _) => Ok(()),
-        _ => Err(Diagnostic::new("the server of the temporary store is away")),
+        _ => Err(Diagnostic::new(
+            "the server of the temporary store is unavailable",
+        )),
     }
 }
 
-fn job(dataset: &Dataset) -> Job {
+fn dataset_job(dataset: &Dataset) -> Job {
     Job {
         source: Source {
             manual: dataset.manual.clone(),
@@ -216,7 +229,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn compressions_are_written_with_plus_signs() {
+    fn compressions_parse_and_print() {
         for text in ["pool-3", "int8", "1-bit", "first-4", "pool-2+int8+first-8"] {
             assert_eq!(text.parse::<Compression>().unwrap().to_string(), text);
         }

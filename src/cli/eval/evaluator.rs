@@ -1,4 +1,4 @@
-//! Evaluates query sets on a store.
+//! Evaluates query sets on a store: rankings, scores, latency.
 
 use std::time::Instant;
 
@@ -11,14 +11,14 @@ use crate::search::{Mode, SearchRequest};
 use crate::store::TopK;
 
 use super::eval_store::EvalStore;
-use super::questions::{LabelledQuery, QuerySet};
+use super::query_sets::{LabelledQuery, QuerySet};
 
 /// Length of a ranking.
-const DEPTH: usize = 10;
-/// A query has failed when none of its relevant pages is among the first `MISSED`.
-const MISSED: usize = 5;
+const RANKING_DEPTH: usize = 10;
+/// A query fails if none of its relevant pages is among the first `FAILURE_DEPTH`.
+const FAILURE_DEPTH: usize = 5;
 
-/// Searches the pages of a store.
+/// Runs queries on one store with one model.
 pub(super) struct Evaluator<'a> {
     pub(super) pages: &'a EvalStore,
     pub(super) compression: Option<String>,
@@ -28,11 +28,11 @@ pub(super) struct Evaluator<'a> {
 }
 
 impl Evaluator<'_> {
-    /// Searches for every query of a set in `mode`; the record names the mode `shown`.
+    /// Runs every query of a set in `mode`; the record names the mode `reported_mode`.
     pub(super) fn evaluate(
         &mut self,
         set: &QuerySet,
-        shown: Mode,
+        reported_mode: Mode,
         mode: Mode,
     ) -> Result<EvaluationResult, Diagnostic> {
         let (mut rankings, mut times, mut failures) = (Vec::new(), Vec::new(), Vec::new());
@@ -46,7 +46,7 @@ impl Evaluator<'_> {
         Ok(EvaluationResult {
             set: set.name.clone(),
             language: set.language.clone(),
-            mode: shown,
+            mode: reported_mode,
             store: self.pages.name.clone(),
             model: self.pages.profile.model.clone(),
             profile: self.pages.profile.id.clone(),
@@ -75,7 +75,7 @@ impl Evaluator<'_> {
                 scope: &query.scope,
                 top_k: TopK {
                     exact: self.exact,
-                    ..TopK::new(DEPTH + set.ignored.len())
+                    ..TopK::new(RANKING_DEPTH + set.ignored.len())
                 },
                 visual_weight: self.visual_weight,
             },
@@ -85,17 +85,17 @@ impl Evaluator<'_> {
             .map(|hit| PageId::new(&ManualId::new(&hit.manual), hit.page));
         Ok(pages
             .filter(|page| !set.ignored.contains(page))
-            .take(DEPTH)
+            .take(RANKING_DEPTH)
             .collect())
     }
 }
 
 fn failure(query: &LabelledQuery, ranking: &[PageId]) -> Option<Failure> {
-    let is_met = |relevant: &Qrels| {
-        let mut first = ranking.iter().take(MISSED);
+    let has_relevant = |relevant: &Qrels| {
+        let mut first = ranking.iter().take(FAILURE_DEPTH);
         first.any(|page| relevant.contains_key(page))
     };
-    (!is_met(&query.relevant)).then(|| Failure {
+    (!has_relevant(&query.relevant)).then(|| Failure {
         query: query.text.clone(),
         expected: query.relevant.keys().cloned().collect(),
         found: ranking.first().cloned(),

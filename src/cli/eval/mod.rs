@@ -1,4 +1,4 @@
-//! `ingest eval`: how well pages are found.
+//! `ingest eval`: measures retrieval quality.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -19,43 +19,47 @@ use super::{Common, interrupt};
 
 mod eval_store;
 mod evaluator;
-mod questions;
+mod query_sets;
 
 use eval_store::{Compression, EvalStore};
 use evaluator::Evaluator;
-use questions::QuerySet;
+use query_sets::QuerySet;
 
-/// Measure how well pages are found: nDCG, recall, MRR, by pictures, by words, by both
+/// Measure retrieval quality (nDCG, recall, MRR) of image, text and hybrid search
 ///
-/// Questions come from a file, from the bookmarks of stored manuals, or from a dataset in the layout of ViDoRe, whose
-/// pages are then embedded into a temporary store. `--store` and `--model` take several values.
+/// Queries come from a file, from the bookmarks of stored manuals, or from a dataset in the ViDoRe layout, whose pages are
+/// indexed into a temporary store. `--store` and `--model` accept several values.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  ingest eval questions.json --failures
+  ingest eval --outline pump.pdf --compress pool-3,int8
+  ingest eval datasets/vidore --html report.html")]
 pub(super) struct EvalArgs {
-    /// Questions about stored pages, a JSON list of {question, manual, pages}; or a folder with corpus, queries and qrels
+    /// JSON list of {question, manual, pages} about stored pages, or a dataset folder with corpus, queries and qrels
     #[arg(value_name = "FILE|DATASET", required_unless_present = "outline")]
     source: Option<PathBuf>,
-    /// Ask the titles of the bookmarks of these stored manuals
+    /// Use the bookmark titles of these stored manuals as queries
     #[arg(long, value_name = "MANUAL", num_args = 1.., conflicts_with = "source")]
     outline: Vec<String>,
     /// Password of protected files
-    #[arg(long, value_name = "WORD", requires = "outline")]
+    #[arg(long, value_name = "PASSWORD", requires = "outline")]
     password: Option<String>,
-    /// Measure the same pages compressed, too: pool-N, int8, 1-bit, first-N, and several with + between
+    /// Also evaluate with compression: pool-N, int8, 1-bit, first-N, or several joined by `+`
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     compress: Vec<Compression>,
-    /// Hide the text layer from the hybrid search too: what would a scan give?
+    /// Ignore the text layer in hybrid search, as for scanned pages
     #[arg(long)]
     rasterise: bool,
-    /// List the questions whose page is not among the first five; in HTML with pictures
+    /// List queries without a relevant page in the top 5; with thumbnails in HTML
     #[arg(long)]
     failures: bool,
-    /// Compare every page, also where the store has an index or a first stage
+    /// Compare every page, even if the store has an index or a first stage
     #[arg(long)]
     exact: bool,
-    /// Write the report as one HTML page
+    /// Write the report as an HTML page
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Write results that `mteb` loads
+    /// Write results in the format of `mteb`
     #[arg(long, value_name = "FOLDER")]
     mteb: Option<PathBuf>,
 }
@@ -67,18 +71,18 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EvalArgs) -> Result<(), D
     interrupt::install_handler()?;
     let mut measured = Vec::new();
     let mut thumbnails = Thumbnails::new();
-    for choice in common.choices(&[]) {
-        let settings = common.settings_for(&choice)?;
+    for overrides in common.combinations(&[]) {
+        let settings = common.settings_for(&overrides)?;
         let mut run = match &dataset {
             Some(dataset) => {
-                let pages = EvalStore::filled(ui, &settings, dataset)?;
-                EvalRun::new(settings, pages, questions::of_dataset(dataset))?
+                let pages = EvalStore::from_dataset(ui, &settings, dataset)?;
+                EvalRun::new(settings, pages, query_sets::from_dataset(dataset))?
             }
             None => {
-                let pages = EvalStore::stored(&settings, choice.model.as_deref())?;
+                let pages = EvalStore::open(&settings, overrides.model.as_deref())?;
                 let sets = match &args.source {
-                    Some(file) => vec![questions::read(&*pages.store, file)?],
-                    None => questions::outlines(
+                    Some(file) => vec![query_sets::from_file(&*pages.store, file)?],
+                    None => query_sets::from_outlines(
                         &settings,
                         &*pages.store,
                         &args.outline,
@@ -91,8 +95,8 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EvalArgs) -> Result<(), D
         let found = run.evaluate(ui, args)?;
         if args.failures && args.html.is_some() {
             let missed = found.iter().filter(|m| m.compression.is_none());
-            for one in missed {
-                thumbnails.extend(missed_pages(&*run.pages.store, &one.failures)?);
+            for measured in missed {
+                thumbnails.extend(failure_thumbnails(&*run.pages.store, &measured.failures)?);
             }
         }
         measured.extend(found);
@@ -100,14 +104,14 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EvalArgs) -> Result<(), D
     let evaluation = Evaluation {
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        query_source: origin(args),
+        query_source: query_source(args),
         results: measured,
     };
-    report(ui, args, &evaluation, &thumbnails)
+    write_reports(ui, args, &evaluation, &thumbnails)
 }
 
-/// The thumbnails of relevant pages that were missed, and of those found instead.
-fn missed_pages(store: &dyn Store, failures: &[Failure]) -> Result<Thumbnails, Diagnostic> {
+/// Returns the thumbnails of the relevant pages of failed queries, and of the pages found instead.
+fn failure_thumbnails(store: &dyn Store, failures: &[Failure]) -> Result<Thumbnails, Diagnostic> {
     let pages = failures.iter();
     let pages: BTreeSet<&PageId> = pages
         .flat_map(|f| f.expected.iter().chain(&f.found))
@@ -121,7 +125,7 @@ fn missed_pages(store: &dyn Store, failures: &[Failure]) -> Result<Thumbnails, D
     Ok(thumbnails)
 }
 
-fn report(
+fn write_reports(
     ui: &Ui,
     args: &EvalArgs,
     evaluation: &Evaluation,
@@ -144,7 +148,7 @@ fn report(
     Ok(())
 }
 
-/// Writes a file and the folders it lies in.
+/// Writes a file, and creates its parent folders.
 fn write_below(file: &Path, text: &str) -> Result<(), Diagnostic> {
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder)
@@ -153,15 +157,15 @@ fn write_below(file: &Path, text: &str) -> Result<(), Diagnostic> {
     super::write(file, text)
 }
 
-fn origin(args: &EvalArgs) -> String {
-    let hidden = if args.rasterise {
-        "; the text layer is hidden from all but the row `text`"
+fn query_source(args: &EvalArgs) -> String {
+    let text_layer_note = if args.rasterise {
+        "; text layer ignored except in mode `text`"
     } else {
         ""
     };
     match &args.source {
-        Some(source) => format!("{}{hidden}", source.display()),
-        None => format!("{OUTLINE_RULE}{hidden}"),
+        Some(source) => format!("{}{text_layer_note}", source.display()),
+        None => format!("{OUTLINE_RULE}{text_layer_note}"),
     }
 }
 
@@ -185,26 +189,26 @@ impl EvalRun {
         })
     }
 
-    /// Evaluates the pages as they are stored in every mode, then each compression in those that use vectors.
+    /// Evaluates the stored pages in every mode, then each compression in the modes that use vectors.
     fn evaluate(&mut self, ui: &Ui, args: &EvalArgs) -> Result<Vec<EvaluationResult>, Diagnostic> {
         let mut measured = Vec::new();
         for mode in [Mode::Visual, Mode::Text, Mode::Hybrid] {
-            measured.extend(self.sets(None, mode, args)?);
+            measured.extend(self.evaluate_sets(None, mode, args)?);
         }
         for compression in &args.compress {
-            let smaller = self
+            let compressed_store = self
                 .pages
                 .compressed(ui, &self.settings.store, *compression)?;
-            let compressed = (&smaller, compression.to_string());
+            let compressed = (&compressed_store, compression.to_string());
             for mode in [Mode::Visual, Mode::Hybrid] {
-                measured.extend(self.sets(Some(&compressed), mode, args)?);
+                measured.extend(self.evaluate_sets(Some(&compressed), mode, args)?);
             }
         }
         Ok(measured)
     }
 
     /// Evaluates every query set in one mode.
-    fn sets(
+    fn evaluate_sets(
         &mut self,
         compressed: Option<&(&EvalStore, String)>,
         mode: Mode,
@@ -217,7 +221,7 @@ impl EvalRun {
             visual_weight: self.visual_weight,
             exact: args.exact,
         };
-        // Without a text layer both are one.
+        // Without a text layer hybrid search is image search.
         let searched = match mode {
             Mode::Hybrid if args.rasterise => Mode::Visual,
             mode => mode,

@@ -1,4 +1,4 @@
-//! One candidate: its ways of asking, its answers, its constancy.
+//! Measures one candidate (a runner and its model): speed of each approach, VQA answers, consistency.
 
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -20,85 +20,85 @@ use super::super::super::interrupt::STOP;
 use super::super::super::progress;
 use super::super::super::ui::Ui;
 use super::questions::VqaQuestion;
-use super::{Approach, Named, grade};
+use super::{Approach, CandidateSpec, grade};
 
-/// Times that the same question is asked to see whether its answer is the same.
-const TIMES: usize = 5;
+/// Number of repetitions of one request, to measure whether answers are the same.
+const REPEATS: usize = 5;
 
-/// What all candidates share.
-pub(super) struct Bench<'a> {
+/// The parts that all candidates share.
+pub(super) struct RunnerBench<'a> {
     pub(super) ui: &'a Ui,
     pub(super) settings: &'a Settings,
     pub(super) trial: &'a Trial,
     pub(super) questions: &'a [VqaQuestion],
-    pub(super) ways: &'a [(Approach, usize)],
+    pub(super) approaches: &'a [(Approach, usize)],
     pub(super) runs: u32,
 }
 
-/// Why a candidate was not tried to its end.
-enum Cut {
-    /// A part of it failed: the others go on.
+/// Reason why the measurement of a candidate ended early.
+enum Abort {
+    /// The candidate failed; the other candidates are still measured.
     Failed(String),
-    /// A person stopped it.
+    /// Stopped by Ctrl-C.
     Stopped,
 }
 
-impl From<vlm::Error> for Cut {
+impl From<vlm::Error> for Abort {
     fn from(cause: vlm::Error) -> Self {
         Self::Failed(cause.to_string())
     }
 }
 
-impl From<annotate::Error> for Cut {
+impl From<annotate::Error> for Abort {
     fn from(cause: annotate::Error) -> Self {
         Self::Failed(cause.to_string())
     }
 }
 
-impl Bench<'_> {
-    /// Tries a candidate; what fails is told in the record.
-    pub(super) fn run(&self, named: &Named) -> Result<Candidate, Diagnostic> {
+impl RunnerBench<'_> {
+    /// Measures a candidate; its failure is part of the record.
+    pub(super) fn run(&self, spec: &CandidateSpec) -> Result<Candidate, Diagnostic> {
         let mut record = Candidate {
-            name: named.text.clone(),
+            name: spec.text.clone(),
             ..Candidate::default()
         };
         let mut config = self.settings.describe.clone();
-        (config.runner, config.model) = (named.runner, named.model.clone());
-        config.url.clone_from(&named.url);
-        // The command starts the server that the settings name, not a candidate's.
+        (config.runner, config.model) = (spec.runner, spec.model.clone());
+        config.url.clone_from(&spec.url);
+        // `describe.command` starts the configured server, not that of a candidate.
         config.command.clear();
-        let fetched = progress::fetch(self.ui, |watch| vlm::fetch(&config, watch));
-        let filled = match fetched {
-            Ok(()) => self.fill(&config, &mut record),
+        let fetched = progress::fetch(self.ui, |on_progress| vlm::fetch(&config, on_progress));
+        let measured = match fetched {
+            Ok(()) => self.measure(&config, &mut record),
             Err(cause) => Err(cause.into()),
         };
-        // The next candidate needs the memory.
+        // Free the memory for the next candidate.
         drop(
             vlm::open(&config, library::in_process_vlm_memory_limit(self.settings))
                 .and_then(|runner| runner.unload()),
         );
-        match filled {
+        match measured {
             Ok(()) => {}
-            Err(Cut::Failed(why)) => {
-                self.ui.warn(format!("{}: {why}", named.text));
+            Err(Abort::Failed(why)) => {
+                self.ui.warn(format!("{}: {why}", spec.text));
                 record.error = Some(why);
             }
-            Err(Cut::Stopped) => {
-                return Err(Diagnostic::new("stopped; nothing is reported"));
+            Err(Abort::Stopped) => {
+                return Err(Diagnostic::new("stopped; no report written"));
             }
         }
         record.verdict = grade::verdict(&record, self.memory());
         Ok(record)
     }
 
-    /// Bytes of memory that a model may take.
+    /// Memory limit of a model, in bytes.
     fn memory(&self) -> u64 {
         library::vlm_memory_limit(self.settings)
     }
 
-    fn fill(&self, config: &vlm::Config, record: &mut Candidate) -> Result<(), Cut> {
-        let mut said = Vec::new();
-        for &(approach, size) in self.ways {
+    fn measure(&self, config: &vlm::Config, record: &mut Candidate) -> Result<(), Abort> {
+        let mut texts = Vec::new();
+        for &(approach, size) in self.approaches {
             let mut config = config.clone();
             (config.lanes, config.interleave) = match approach {
                 Approach::Sequential => (1, 1),
@@ -118,30 +118,32 @@ impl Bench<'_> {
             };
             let mut first = Vec::new();
             match self.rounds(&*runner, &config, &mut row, &mut first) {
-                Err(Cut::Failed(why)) => {
-                    // Too much for it, maybe: other ways may do.
+                Err(Abort::Failed(why)) => {
+                    // It may lack memory for this approach; others may work.
                     self.ui.warn(format!("{} {size}: {why}", approach.name()));
                     row.error = Some(why);
                 }
-                done => done?,
+                result => result?,
             }
             record.approaches.push(row);
-            said.push(first);
+            texts.push(first);
         }
-        if let Some(why) = nothing(&record.approaches) {
-            return Err(Cut::Failed(why));
+        if let Some(why) = why_no_result(&record.approaches) {
+            return Err(Abort::Failed(why));
         }
         let best = record.best().cloned();
-        let at = record
+        let index = record
             .approaches
             .iter()
             .position(|row| Some(row) == best.as_ref());
-        record.outputs = at.map(|at| said.swap_remove(at)).unwrap_or_default();
+        record.outputs = index
+            .map(|index| texts.swap_remove(index))
+            .unwrap_or_default();
         let mut config = config.clone();
-        (config.lanes, config.interleave) = (TIMES, 1);
+        (config.lanes, config.interleave) = (REPEATS, 1);
         let runner = vlm::open(&config, library::in_process_vlm_memory_limit(self.settings))?;
         record.answers = self.answers(&*runner, &config)?;
-        record.consistency = Some(self.constancy(&*runner, &config)?);
+        record.consistency = Some(self.consistency(&*runner, &config)?);
         Ok(())
     }
 
@@ -155,8 +157,8 @@ impl Bench<'_> {
         }
     }
 
-    /// Seconds that the first answer takes longer than the same one later.
-    fn load(&self, runner: &dyn Runner, config: &vlm::Config) -> Result<Option<f64>, Cut> {
+    /// Load time in seconds: the first answer after an unload, minus the same answer when loaded.
+    fn load(&self, runner: &dyn Runner, config: &vlm::Config) -> Result<Option<f64>, Abort> {
         if !runner.card().can_unload {
             return Ok(None);
         }
@@ -165,7 +167,7 @@ impl Bench<'_> {
             max_tokens: 1,
             ..self.settings(config)
         };
-        let time = || -> Result<f64, Cut> {
+        let time = || -> Result<f64, Abort> {
             let start = Instant::now();
             self.trial.repeat(runner, &settings, 1, false)?;
             Ok(start.elapsed().as_secs_f64())
@@ -174,28 +176,28 @@ impl Bench<'_> {
         Ok(Some((cold - warm).max(0.0)))
     }
 
-    /// All rounds of a way of asking, and what was said in the first.
+    /// Runs all rounds of an approach; `first` receives the texts of the first round.
     fn rounds(
         &self,
         runner: &dyn Runner,
         config: &vlm::Config,
         row: &mut ApproachResult,
         first: &mut Vec<PageOutput>,
-    ) -> Result<(), Cut> {
+    ) -> Result<(), Abort> {
         let settings = self.settings(config);
         let gauge: &Gauge<'_> = &|| runner.process().and_then(measure::process_memory);
-        // Another size of the context loads the model anew, which is not part of a round.
+        // Warm-up: another context size reloads the model, which is not part of a round.
         self.trial.repeat(runner, &settings, 1, false)?;
         for _ in 0..self.runs {
             let before = gauge();
             let round = self.trial.describe(runner, &settings, gauge, &STOP)?;
             if STOP.load(Ordering::Relaxed) {
-                return Err(Cut::Stopped);
+                return Err(Abort::Stopped);
             }
             let change = before.zip(gauge());
             let mut figures = self.figures(&round);
             figures.memory_change = change.map(|(before, after)| after as i64 - before as i64);
-            self.ui.say(format!(
+            self.ui.info(format!(
                 "{} {} {}: {:.2} pages/s",
                 runner.card().model,
                 row.approach,
@@ -203,7 +205,7 @@ impl Bench<'_> {
                 figures.rate()
             ));
             if row.rounds.is_empty() {
-                *first = said(&round);
+                *first = page_texts(&round);
             }
             row.rounds.push(figures);
         }
@@ -212,28 +214,39 @@ impl Bench<'_> {
 
     fn figures(&self, round: &Round) -> RoundMetrics {
         let all: Vec<_> = self.trial.pages().collect();
-        let place = |id| all.iter().position(|(page, ..)| *page == id);
-        let described = round.pages.iter().filter_map(|(id, said)| {
-            let said = said.as_ref().ok()?;
-            Some((place(id)?, words(said)))
+        let index = |id| all.iter().position(|(page, ..)| *page == id);
+        let described = round.pages.iter().filter_map(|(id, result)| {
+            let description = result.as_ref().ok()?;
+            Some((index(id)?, description_text(description)))
         });
         let layers: Vec<&str> = all.iter().map(|(_, text, _)| *text).collect();
         let classes = |names: &[&str]| {
-            let again = round.retries.iter();
-            let again = again.filter(|(class, _)| names.contains(&class.as_str()));
+            let retries = round.retries.iter();
+            let retries = retries.filter(|(class, _)| names.contains(&class.as_str()));
             let failed = round
                 .pages
                 .iter()
-                .filter_map(|(_, said)| said.as_ref().err());
+                .filter_map(|(_, result)| result.as_ref().err());
             let failed = failed.filter(|(class, _)| names.contains(&class.as_str()));
-            again.map(|(_, times)| *times as usize).sum::<usize>() + failed.count()
+            retries.map(|(_, times)| *times as usize).sum::<usize>() + failed.count()
         };
         let sum = |tokens: &dyn Fn(&vlm::Finish) -> Option<u32>| {
-            let all = round.exchanges.iter().map(|one| tokens(&one.finish));
+            let all = round
+                .exchanges
+                .iter()
+                .map(|exchange| tokens(&exchange.finish));
             all.map(|tokens| tokens.map(u64::from)).sum::<Option<u64>>()
         };
-        let waits: Vec<f64> = round.exchanges.iter().map(|one| one.ttft).collect();
-        let failed = round.pages.iter().filter(|(_, said)| said.is_err()).count();
+        let ttfts: Vec<f64> = round
+            .exchanges
+            .iter()
+            .map(|exchange| exchange.ttft)
+            .collect();
+        let failed = round
+            .pages
+            .iter()
+            .filter(|(_, result)| result.is_err())
+            .count();
         RoundMetrics {
             described: round.pages.len() - failed,
             failed,
@@ -242,13 +255,13 @@ impl Bench<'_> {
             attempts: round.pages.len() + round.retries.values().sum::<u32>() as usize,
             prompt_tokens: sum(&|end| end.prompt_tokens),
             tokens: sum(&|end| end.completion_tokens),
-            ttft_seconds: waits.iter().sum(),
+            ttft_seconds: ttfts.iter().sum(),
             generation_seconds: round
                 .exchanges
                 .iter()
-                .map(|one| one.seconds - one.ttft)
+                .map(|exchange| exchange.seconds - exchange.ttft)
                 .sum(),
-            ttft: Percentiles::of(waits),
+            ttft: Percentiles::of(ttfts),
             truncated: classes(&["truncated"]),
             repetitions: classes(&["repetition"]),
             unusable: classes(&[
@@ -265,28 +278,28 @@ impl Bench<'_> {
         }
     }
 
-    /// Answers to the questions, with the page's picture and without.
+    /// VQA accuracy with the page image and without it.
     fn answers(
         &self,
         runner: &dyn Runner,
         config: &vlm::Config,
-    ) -> Result<Option<AnswerAccuracy>, Cut> {
+    ) -> Result<Option<AnswerAccuracy>, Abort> {
         if self.questions.is_empty() {
             return Ok(None);
         }
         let settings = self.settings(config);
-        let share = |with_picture: bool| -> Result<(f64, f64), Cut> {
+        let share = |with_image: bool| -> Result<(f64, f64), Abort> {
             let (mut simple, mut vqa) = (0.0, 0.0);
-            for asked in self.questions {
-                let question = (asked.question.as_str(), with_picture);
+            for question in self.questions {
+                let prompt = (question.question.as_str(), with_image);
                 let answer = self
                     .trial
-                    .answer(runner, &settings, &asked.page, question)?;
+                    .answer(runner, &settings, &question.page, prompt)?;
                 let answer = answer.unwrap_or_default();
-                simple += simple_accuracy(&answer, &asked.answers);
-                vqa += vqa_accuracy(&answer, &asked.answers);
+                simple += simple_accuracy(&answer, &question.answers);
+                vqa += vqa_accuracy(&answer, &question.answers);
                 if STOP.load(Ordering::Relaxed) {
-                    return Err(Cut::Stopped);
+                    return Err(Abort::Stopped);
                 }
             }
             let all = self.questions.len() as f64;
@@ -302,66 +315,76 @@ impl Bench<'_> {
         }))
     }
 
-    fn constancy(&self, runner: &dyn Runner, config: &vlm::Config) -> Result<Consistency, Cut> {
+    fn consistency(&self, runner: &dyn Runner, config: &vlm::Config) -> Result<Consistency, Abort> {
         let settings = self.settings(config);
-        let alone = self.trial.repeat(runner, &settings, TIMES, false)?;
-        let beside = self.trial.repeat(runner, &settings, TIMES, true)?;
+        let alone = self.trial.repeat(runner, &settings, REPEATS, false)?;
+        let concurrent = self.trial.repeat(runner, &settings, REPEATS, true)?;
         let first = alone.first().cloned().unwrap_or_default();
-        let alike = |all: &[String]| {
-            let same = all.iter().filter(|one| !one.is_empty() && **one == first);
+        let agreement = |all: &[String]| {
+            let same = all
+                .iter()
+                .filter(|text| !text.is_empty() && **text == first);
             let same = same.count();
-            let apart = |one: &String| 1.0 - strsim::normalized_levenshtein(one, &first);
-            let most = all.iter().map(apart).fold(0.0, f64::max);
-            (same as f64 / all.len().max(1) as f64, most)
+            let distance = |text: &String| 1.0 - strsim::normalized_levenshtein(text, &first);
+            let max_distance = all.iter().map(distance).fold(0.0, f64::max);
+            (same as f64 / all.len().max(1) as f64, max_distance)
         };
-        let ((alone, alone_distance), (beside, beside_distance)) = (alike(&alone), alike(&beside));
+        let ((alone, alone_distance), (concurrent, concurrent_distance)) =
+            (agreement(&alone), agreement(&concurrent));
         Ok(Consistency {
             sequential: alone,
             sequential_distance: alone_distance,
-            concurrent: beside,
-            concurrent_distance: beside_distance,
+            concurrent,
+            concurrent_distance,
         })
     }
 }
 
-/// Why there is nothing to report, where no way of asking came to an end.
-fn nothing(rows: &[ApproachResult]) -> Option<String> {
+/// Returns the reason if no approach finished a round.
+fn why_no_result(rows: &[ApproachResult]) -> Option<String> {
     let is_empty = rows.iter().all(|row| row.rounds.is_empty());
     let why = rows.iter().find_map(|row| row.error.clone());
     why.filter(|_| is_empty)
 }
 
-/// All words of a description.
-fn words(said: &Description) -> String {
-    let mut words = vec![said.title.clone(), said.summary.clone()];
-    words.extend(said.topics.iter().cloned());
-    words.extend(
-        said.figures
+/// All text of a description.
+fn description_text(description: &Description) -> String {
+    let mut text = vec![description.title.clone(), description.summary.clone()];
+    text.extend(description.topics.iter().cloned());
+    text.extend(
+        description
+            .figures
             .iter()
-            .map(|one| format!("{} {}", one.label, one.content)),
+            .map(|figure| format!("{} {}", figure.label, figure.content)),
     );
-    words.extend(
-        said.tables
+    text.extend(
+        description
+            .tables
             .iter()
-            .map(|one| format!("{} {}", one.label, one.content)),
+            .map(|table| format!("{} {}", table.label, table.content)),
     );
-    words.extend(said.identifiers.iter().map(|one| one.text.clone()));
-    words.join(" ")
+    text.extend(
+        description
+            .identifiers
+            .iter()
+            .map(|identifier| identifier.text.clone()),
+    );
+    text.join(" ")
 }
 
-fn said(round: &Round) -> Vec<PageOutput> {
+fn page_texts(round: &Round) -> Vec<PageOutput> {
     let mut all: Vec<_> = round.pages.iter().collect();
     all.sort_by(|(a, _), (b, _)| a.cmp(b));
-    let one = |(id, said): &(_, annotate::DescribeResult)| {
+    let text = |(id, result): &(_, annotate::DescribeResult)| {
         let id: &crate::page::PageId = id;
         PageOutput {
             page: id.to_string(),
-            described: said.is_ok(),
-            text: match said {
+            described: result.is_ok(),
+            text: match result {
                 Ok(page) => format!("{}: {}", page.title, page.summary),
                 Err((class, why)) => format!("{class}: {why}"),
             },
         }
     };
-    all.into_iter().map(one).collect()
+    all.into_iter().map(text).collect()
 }

@@ -1,23 +1,23 @@
-//! Pass, warn or fail, and which measure decided it.
+//! Grades a candidate: pass, warn or fail, and the deciding measure.
 
 use crate::measure::{Candidate, Grade, Verdict};
 use crate::vlm::tiers;
 
-/// A measure with the values from which it warns and fails.
+/// A measure with its thresholds for warn and fail.
 struct Check {
     name: &'static str,
     value: f64,
     warn: f64,
     fail: f64,
-    /// Whether large values are bad.
-    small_is_good: bool,
+    /// Whether the thresholds are upper bounds.
+    lower_is_better: bool,
 }
 
 impl Check {
     fn grade(&self) -> Grade {
-        let beyond = |mark: f64| match self.small_is_good {
-            true => self.value > mark,
-            false => self.value < mark,
+        let beyond = |threshold: f64| match self.lower_is_better {
+            true => self.value > threshold,
+            false => self.value < threshold,
         };
         match (beyond(self.fail), beyond(self.warn)) {
             (true, _) => Grade::Fail,
@@ -26,18 +26,21 @@ impl Check {
         }
     }
 
-    fn words(&self, grade: Grade) -> String {
-        let mark = if grade == Grade::Fail {
+    fn description_text(&self, grade: Grade) -> String {
+        let threshold = if grade == Grade::Fail {
             self.fail
         } else {
             self.warn
         };
-        let than = if self.small_is_good { "more" } else { "less" };
-        format!("{}: {:.2}, {than} than {mark:.2}", self.name, self.value)
+        let than = if self.lower_is_better { "more" } else { "less" };
+        format!(
+            "{}: {:.2}, {than} than {threshold:.2}",
+            self.name, self.value
+        )
     }
 }
 
-/// What is thought of a candidate whose model may take so many bytes of memory.
+/// Returns the grade of a candidate, with `memory` as the memory limit in bytes.
 pub(super) fn verdict(candidate: &Candidate, memory: u64) -> Verdict {
     if let Some(why) = &candidate.error {
         return Verdict {
@@ -48,7 +51,7 @@ pub(super) fn verdict(candidate: &Candidate, memory: u64) -> Verdict {
     let checks = checks(candidate, memory);
     for grade in [Grade::Fail, Grade::Warn] {
         if let Some(check) = checks.iter().find(|check| check.grade() == grade) {
-            let why = check.words(grade);
+            let why = check.description_text(grade);
             return Verdict { grade, why };
         }
     }
@@ -60,39 +63,44 @@ pub(super) fn verdict(candidate: &Candidate, memory: u64) -> Verdict {
 
 fn checks(candidate: &Candidate, memory: u64) -> Vec<Check> {
     let mut all = Vec::new();
-    let mut check = |name, value, (warn, fail), small_is_good| {
+    let mut check = |name, value, (warn, fail), lower_is_better| {
         all.push(Check {
             name,
             value,
             warn,
             fail,
-            small_is_good,
+            lower_is_better,
         });
     };
-    const NEVER: f64 = f64::INFINITY;
+    const NONE: f64 = f64::INFINITY;
     if let Some(row) = candidate.best() {
         let total = row.total();
         let pages = (total.described + total.failed).max(1) as f64;
         let described = total.described as f64 / pages;
         check("pages with a description", described, (0.95, 0.8), false);
         if total.matched.1 > 0 {
-            let fits = total.matched.0 as f64 / total.matched.1 as f64;
-            check("descriptions that fit their page", fits, (0.95, 0.8), false);
+            let matched = total.matched.0 as f64 / total.matched.1 as f64;
+            check(
+                "descriptions that match their page",
+                matched,
+                (0.95, 0.8),
+                false,
+            );
         }
         let attempts = total.attempts.max(1) as f64;
         let bad = (total.truncated + total.repetitions + total.unusable) as f64 / attempts;
         check(
-            "answers cut, in circles or not to be read",
+            "truncated, repetitive or unparsable answers",
             bad,
             (0.05, 0.2),
             true,
         );
         if let Some(peak) = total.peak {
             let share = peak as f64 / memory.max(1) as f64;
-            check("share of the memory", share, (0.75, 0.87), true);
+            check("share of memory", share, (0.75, 0.87), true);
         }
         let reference = tiers::find(&candidate.name).and_then(|tier| tier.tokens_per_second);
-        // Of one answer by itself, as the reference is.
+        // The reference is the rate of one answer at a time.
         let rates = candidate
             .approaches
             .iter()
@@ -100,7 +108,7 @@ fn checks(candidate: &Candidate, memory: u64) -> Vec<Check> {
         if let (Some(rate), Some(reference)) = (rates.reduce(f64::max), reference) {
             let share = rate / reference;
             check(
-                "speed beside this model's reference",
+                "speed relative to this model's reference",
                 share,
                 (0.5, 0.0),
                 false,
@@ -108,25 +116,25 @@ fn checks(candidate: &Candidate, memory: u64) -> Vec<Check> {
         }
     }
     if let Some(load) = candidate.load {
-        check("seconds to load", load, (10.0, NEVER), true);
+        check("seconds to load", load, (10.0, NONE), true);
     }
     if let Some(answers) = candidate.answers {
-        // Answers must be found word for word: few models exceed one half.
-        check("right answers", answers.vqa, (0.2, 0.05), false);
-        // As right without the picture as with it: it does not look.
+        // Answers are compared literally: few models exceed one half.
+        check("correct answers", answers.vqa, (0.2, 0.05), false);
+        // As accurate without the image as with it: the model ignores the image.
         let gain = if answers.ignores_image() { 0.0 } else { 1.0 };
-        check("answers that need the picture", gain, (0.5, 0.5), false);
+        check("answers that need the image", gain, (0.5, 0.5), false);
     }
-    if let Some(constancy) = candidate.consistency {
+    if let Some(consistency) = candidate.consistency {
         check(
-            "same answer, asked alone",
-            constancy.sequential,
+            "same answer, sequential requests",
+            consistency.sequential,
             (0.9, 0.5),
             false,
         );
         check(
-            "same answer, asked beside others",
-            constancy.concurrent,
+            "same answer, concurrent requests",
+            consistency.concurrent,
             (0.5, 0.0),
             false,
         );
@@ -164,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn the_worst_measure_decides() {
+    fn verdict_names_the_worst_measure() {
         let grade = |candidate: &Candidate, memory| {
             let verdict = verdict(candidate, memory);
             (verdict.grade, verdict.why)
@@ -174,12 +182,12 @@ mod tests {
         assert_eq!(grade(&good, 60).0, Grade::Warn);
         let (level, why) = grade(&good, 55);
         assert_eq!(level, Grade::Fail);
-        assert_eq!(why, "share of the memory: 0.91, more than 0.87");
+        assert_eq!(why, "share of memory: 0.91, more than 0.87");
         assert_eq!(grade(&candidate(18, 18), 100).0, Grade::Warn);
         let swapped = candidate(20, 10);
         assert_eq!(
             grade(&swapped, 100).1,
-            "descriptions that fit their page: 0.50, less than 0.80"
+            "descriptions that match their page: 0.50, less than 0.80"
         );
         let answers = |vqa, vqa_without_image| {
             let answers = Some(AnswerAccuracy {
@@ -198,15 +206,15 @@ mod tests {
         assert_eq!(grade(&answers(0.1, 0.0), 100).0, Grade::Warn);
         assert_eq!(
             grade(&answers(0.0, 0.0), 100).1,
-            "right answers: 0.00, less than 0.05"
+            "correct answers: 0.00, less than 0.05"
         );
-        // 100 tokens/s beside a reference of 94, and 20.
+        // 100 tokens/s with a reference of 94, then 20.
         let mut slow = good.clone();
         slow.approaches[0].rounds[0].generation_seconds = 50.0;
         let (level, why) = grade(&slow, 100);
         assert_eq!(level, Grade::Warn);
         assert!(
-            why.starts_with("speed beside this model's reference: 0.21"),
+            why.starts_with("speed relative to this model's reference: 0.21"),
             "{why}"
         );
     }

@@ -1,4 +1,4 @@
-//! `ingest bench describe`: which runner, which model and which way of asking describes pages fastest and best.
+//! `ingest bench describe`: compares speed and accuracy of VLM runners, models and request approaches.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,6 +13,7 @@ use crate::measure::{Grade, Machine, RUNNER_SCHEMA, Rankings, RunnerBenchmark};
 use crate::page::PageSet;
 use crate::reports::runners as reports;
 use crate::store::{self, CollectionSelector, Mode, Store};
+use crate::units::pages;
 use crate::vlm::RunnerKind;
 
 use super::super::Common;
@@ -25,21 +26,25 @@ mod candidate;
 mod grade;
 mod questions;
 
-use candidate::Bench;
+use candidate::RunnerBench;
 
-/// Compare runners, models and ways of asking on stored pages
+/// Compare runners, models and request approaches on stored pages
 ///
-/// Every way of asking describes all pages `--runs` times; nothing is stored. With `--questions` each model answers them too,
-/// with the page's picture and without.
+/// Every approach describes all pages `--runs` times; nothing is stored. With `--questions` each model also answers them,
+/// with the page image and without it.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  ingest bench describe --candidate ollama=qwen2.5vl:7b --pages 1-20
+  ingest bench describe --candidate ollama=qwen2.5vl:7b --candidate ollama=qwen2.5vl:3b
+  ingest bench describe --candidate ollama=qwen2.5vl:7b --questions manuals/questions.json")]
 pub(super) struct RunnersArgs {
-    /// A runner and its model: `ollama=qwen2.5vl:7b`, `openai=NAME@http://127.0.0.1:8000` (can be repeated)
-    #[arg(long, required = true, value_name = "RUNNER=MODEL[@URL]", value_parser = Named::parse)]
-    candidate: Vec<Named>,
-    /// Only this manual
+    /// Runner and model, such as `ollama=qwen2.5vl:7b` or `openai=NAME@http://127.0.0.1:8000` (can be repeated)
+    #[arg(long, required = true, value_name = "RUNNER=MODEL[@URL]", value_parser = CandidateSpec::parse)]
+    candidate: Vec<CandidateSpec>,
+    /// Manual to describe, instead of all
     #[arg(long, value_name = "NAME")]
     manual: Option<String>,
-    /// Only these pages, such as 1-20,33
+    /// Pages to include, such as 1-20,33
     #[arg(
         long,
         value_name = "RANGES",
@@ -47,32 +52,32 @@ pub(super) struct RunnersArgs {
         hide_default_value = true
     )]
     pages: PageSet,
-    /// Questions with answers: a file like `manuals/questions.json`, or the questions and the annotations of VQA v2
+    /// Questions with answers: a file such as `manuals/questions.json`, or the question and annotation files of VQA v2
     #[arg(long, value_name = "FILE", value_delimiter = ',')]
     questions: Vec<PathBuf>,
-    /// Ways of asking
+    /// Request approaches
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Approach::value_variants().to_vec())]
     approach: Vec<Approach>,
-    /// Requests at once, or pages in one
+    /// Concurrent requests, or pages per request
     #[arg(long, value_name = "COUNT", value_delimiter = ',', default_values_t = [1, 3, 4, 5, 8, 20])]
     batch: Vec<usize>,
-    /// Rounds of each way of asking
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Number of rounds of each approach
+    #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
     /// Write the report as Markdown
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
-    /// Write the report as one HTML page with plots, and each page beside what was said of it
+    /// Write the report as an HTML page with charts, page images and their descriptions
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 }
 
-/// How pages are asked about.
+/// How pages are sent to the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Approach {
-    /// One page after the other.
+    /// One page at a time.
     Sequential,
-    /// Several requests at once, a page each.
+    /// Several concurrent requests, one page each.
     Lanes,
     /// Several pages in one request.
     Interleaved,
@@ -88,20 +93,18 @@ impl Approach {
     }
 }
 
-/// A candidate as it was given.
+/// The value of `--candidate`.
 #[derive(Clone, Debug)]
-struct Named {
+struct CandidateSpec {
     text: String,
     runner: RunnerKind,
     model: String,
     url: String,
 }
 
-impl Named {
+impl CandidateSpec {
     fn parse(text: &str) -> Result<Self, String> {
-        let (runner, rest) = text
-            .split_once('=')
-            .ok_or("it has the form RUNNER=MODEL[@URL]")?;
+        let (runner, rest) = text.split_once('=').ok_or("expected RUNNER=MODEL[@URL]")?;
         let (model, url) = match rest.rfind("@http") {
             Some(at) => (&rest[..at], &rest[at + 1..]),
             None => (rest, ""),
@@ -109,7 +112,7 @@ impl Named {
         Ok(Self {
             text: text.to_owned(),
             runner: RunnerKind::from_str(runner, false).map_err(|_| {
-                format!("there is no runner `{runner}`; there are mlx-vlm, ollama, mlx and openai")
+                format!("unknown runner `{runner}`: expected mlx-vlm, ollama, mlx or openai")
             })?,
             model: model.to_owned(),
             url: url.to_owned(),
@@ -121,30 +124,30 @@ pub(super) fn run(ui: &Ui, common: &Common, args: &RunnersArgs) -> Result<ExitCo
     let settings = common.settings()?;
     let store = store::open(&settings.store, CollectionSelector::Last, Mode::Read)?.store;
     interrupt::install_handler()?;
-    let trial = render(ui, &settings, &*store, args)?;
-    let asked = questions::read(&args.questions, &trial)?;
-    let ways = ways(args, trial.pages().count());
-    if ways.is_empty() {
-        return Err(Diagnostic::usage("no way of asking is left")
-            .hint("`--batch` must hold a number from 2 to the number of pages"));
+    let trial = render_pages(ui, &settings, &*store, args)?;
+    let questions = questions::read(&args.questions, &trial)?;
+    let approaches = approaches(args, trial.pages().count());
+    if approaches.is_empty() {
+        return Err(Diagnostic::usage("no approach is left to run")
+            .hint("`--batch` needs a value between 2 and the number of pages"));
     }
-    let rounds = ways.len() * args.runs as usize;
-    ui.say(format!(
-        "{} pages, {rounds} times each for every candidate, {} questions",
-        trial.pages().count(),
-        asked.len()
+    let rounds = approaches.len() * args.runs as usize;
+    ui.info(format!(
+        "{}, {rounds} rounds per candidate, {} questions",
+        pages(trial.pages().count() as u64),
+        questions.len()
     ));
-    let bench = Bench {
+    let bench = RunnerBench {
         ui,
         settings: &settings,
         trial: &trial,
-        questions: &asked,
-        ways: &ways,
+        questions: &questions,
+        approaches: &approaches,
         runs: args.runs,
     };
     let mut candidates = Vec::new();
-    for named in &args.candidate {
-        candidates.push(bench.run(named)?);
+    for spec in &args.candidate {
+        candidates.push(bench.run(spec)?);
     }
     let library = store.manuals()?.iter().map(|m| u64::from(m.stored)).sum();
     let benchmark = RunnerBenchmark {
@@ -154,14 +157,14 @@ pub(super) fn run(ui: &Ui, common: &Common, args: &RunnersArgs) -> Result<ExitCo
         pages: trial.pages().count(),
         library,
         megapixels: settings.describe.megapixels,
-        questions: asked.len(),
+        questions: questions.len(),
         rankings: Rankings::of(&candidates),
         candidates,
     };
-    tell(ui, args, &benchmark, &trial)
+    write_reports(ui, args, &benchmark, &trial)
 }
 
-fn tell(
+fn write_reports(
     ui: &Ui,
     args: &RunnersArgs,
     benchmark: &RunnerBenchmark,
@@ -179,18 +182,19 @@ fn tell(
         let page = reports::html(benchmark, pages).map_err(|e| Diagnostic::from_error(&e))?;
         write(file, &page)?;
     }
-    let is_bad = |grade: Grade| grade == Grade::Fail;
-    let bad = benchmark.candidates.iter();
-    let bad = bad.filter(|one| is_bad(one.verdict.grade)).count();
-    Ok(ExitCode::from(match bad {
+    let candidates = benchmark.candidates.iter();
+    let failed = candidates
+        .filter(|candidate| candidate.verdict.grade == Grade::Fail)
+        .count();
+    Ok(ExitCode::from(match failed {
         0 => 0,
         some if some < benchmark.candidates.len() => 1,
         _ => 2,
     }))
 }
 
-/// Renders the pages; manuals that cannot be read are named.
-fn render(
+/// Renders the pages; prints the manuals that cannot be read.
+fn render_pages(
     ui: &Ui,
     settings: &Settings,
     store: &dyn Store,
@@ -213,22 +217,22 @@ fn render(
     let is_empty = trial.pages().next().is_none();
     match is_empty {
         false => Ok(trial),
-        true => Err(Diagnostic::new("there is no page to describe")
-            .hint("blank pages are not asked about; `ingest list` tells what is stored")),
+        true => Err(Diagnostic::new("no page to describe")
+            .hint("blank pages are skipped; `ingest list` shows the stored manuals")),
     }
 }
 
-/// The ways of asking, without those that need more pages than there are.
-fn ways(args: &RunnersArgs, pages: usize) -> Vec<(Approach, usize)> {
-    let mut ways = Vec::new();
+/// Returns the approaches with their batch sizes, without those that need more pages than there are.
+fn approaches(args: &RunnersArgs, pages: usize) -> Vec<(Approach, usize)> {
+    let mut approaches = Vec::new();
     for &approach in &args.approach {
-        let alone = approach == Approach::Sequential;
+        let is_sequential = approach == Approach::Sequential;
         let sizes = args.batch.iter().copied();
-        let sizes: Vec<usize> = match alone {
+        let sizes: Vec<usize> = match is_sequential {
             true => vec![1],
             false => sizes.filter(|&size| size > 1 && size <= pages).collect(),
         };
-        ways.extend(sizes.into_iter().map(|size| (approach, size)));
+        approaches.extend(sizes.into_iter().map(|size| (approach, size)));
     }
-    ways
+    approaches
 }

@@ -1,4 +1,4 @@
-//! Questions about pages: our own form, or the two files of VQA v2.
+//! Visual questions (VQA) about pages: from our own JSON format, or the two files of VQA v2.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -10,17 +10,17 @@ use crate::annotate::Trial;
 use crate::diagnostic::Diagnostic;
 use crate::page::{ManualId, PageId};
 
-/// A question about a rendered page, with its right answers.
+/// A question about a rendered page, with its correct answers.
 pub(super) struct VqaQuestion {
     pub(super) question: String,
     pub(super) page: PageId,
     pub(super) answers: Vec<String>,
 }
 
-/// Our own form.
+/// A file such as `manuals/questions.json`.
 type QueryFile = Vec<QueryEntry>;
 
-/// A query of a file like `manuals/questions.json`; the first page is the one that is shown.
+/// An entry of a [`QueryFile`]; the first page is the one that is shown to the model.
 #[derive(Deserialize)]
 struct QueryEntry {
     question: String,
@@ -29,7 +29,7 @@ struct QueryEntry {
     answers: Vec<String>,
 }
 
-/// As VQA v2 has it (visualqa.org, `*_questions.json`).
+/// A question of VQA v2 (visualqa.org, `*_questions.json`).
 #[derive(Deserialize)]
 struct VqaV2Question {
     image_id: u64,
@@ -37,7 +37,7 @@ struct VqaV2Question {
     question_id: u64,
 }
 
-/// As VQA v2 has it (`*_annotations.json`).
+/// An annotation of VQA v2 (`*_annotations.json`).
 #[derive(Deserialize)]
 struct VqaV2Annotation {
     question_id: u64,
@@ -49,33 +49,41 @@ struct VqaV2Answer {
     answer: String,
 }
 
-/// Reads questions; those about pages that are not in hand are left out.
+/// Reads questions; those about pages that are not rendered are left out.
+///
+/// # Errors
+/// When a file cannot be read, or no question is left.
 pub(super) fn read(files: &[PathBuf], trial: &Trial) -> Result<Vec<VqaQuestion>, Diagnostic> {
-    let (mut own, mut asked, mut told) = (Vec::new(), Vec::new(), HashMap::new());
+    let (mut entries, mut vqa_v2, mut annotations) = (Vec::new(), Vec::new(), HashMap::new());
     for file in files {
         let json = json(file)?;
         if json.is_array() {
-            own.extend(parsed::<QueryFile>(file, json)?);
+            entries.extend(parsed::<QueryFile>(file, json)?);
         } else if !json["questions"].is_null() {
-            asked.extend(parsed::<Vec<VqaV2Question>>(
+            vqa_v2.extend(parsed::<Vec<VqaV2Question>>(
                 file,
                 json["questions"].clone(),
             )?);
         } else {
             let all: Vec<VqaV2Annotation> = parsed(file, json["annotations"].clone())?;
-            told.extend(all.into_iter().map(|one| (one.question_id, one.answers)));
+            annotations.extend(all.into_iter().map(|a| (a.question_id, a.answers)));
         }
     }
-    let mut all: Vec<VqaQuestion> = own.into_iter().filter_map(QueryEntry::question).collect();
-    for question in asked {
-        let answers = told.remove(&question.question_id).unwrap_or_default();
+    let mut all: Vec<VqaQuestion> = entries
+        .into_iter()
+        .filter_map(QueryEntry::question)
+        .collect();
+    for question in vqa_v2 {
+        let answers = annotations
+            .remove(&question.question_id)
+            .unwrap_or_default();
         all.extend(question.question(answers, trial));
     }
-    let in_hand = |asked: &VqaQuestion| trial.pages().any(|(id, ..)| *id == asked.page);
-    all.retain(|asked| in_hand(asked) && !asked.answers.is_empty());
+    let is_rendered = |question: &VqaQuestion| trial.pages().any(|(id, ..)| *id == question.page);
+    all.retain(|question| is_rendered(question) && !question.answers.is_empty());
     match all.is_empty() && !files.is_empty() {
-        true => Err(Diagnostic::new("no question is about a page in hand")
-            .hint("VQA v2 wants two files, `--questions QUESTIONS.json,ANNOTATIONS.json`, and its pictures stored")),
+        true => Err(Diagnostic::new("no question is about a rendered page")
+            .hint("VQA v2 needs two files, `--questions QUESTIONS.json,ANNOTATIONS.json`, and its images in the store")),
         false => Ok(all),
     }
 }
@@ -91,17 +99,17 @@ impl QueryEntry {
 }
 
 impl VqaV2Question {
-    /// Pictures are named `COCO_val2014_000000262148.jpg`, after their number.
+    /// Images are named by their id, such as `COCO_val2014_000000262148.jpg`.
     fn question(self, answers: Vec<VqaV2Answer>, trial: &Trial) -> Option<VqaQuestion> {
         let number = format!("{:012}", self.image_id);
-        let is_it = |id: &&PageId| {
+        let is_image = |id: &&PageId| {
             let name = Path::new(id.manual.as_str()).file_stem();
             name.is_some_and(|stem| stem.to_string_lossy().ends_with(&number))
         };
         Some(VqaQuestion {
-            page: trial.pages().map(|(id, ..)| id).find(is_it)?.clone(),
+            page: trial.pages().map(|(id, ..)| id).find(is_image)?.clone(),
             question: self.question,
-            answers: answers.into_iter().map(|one| one.answer).collect(),
+            answers: answers.into_iter().map(|answer| answer.answer).collect(),
         })
     }
 }

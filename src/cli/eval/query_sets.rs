@@ -1,4 +1,4 @@
-//! Where questions come from: a file, the outlines of stored manuals, or a dataset.
+//! Query sets with relevance labels (qrels): from a file, a dataset, or the outlines of stored manuals.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -23,10 +23,10 @@ pub(super) struct LabelledQuery {
 /// Queries that are evaluated together.
 pub(super) struct QuerySet {
     pub(super) name: String,
-    /// As its dataset calls it.
+    /// Its name in the dataset.
     pub(super) language: Option<String>,
     pub(super) queries: Vec<LabelledQuery>,
-    /// Pages that no ranking counts.
+    /// Pages removed from rankings.
     pub(super) ignored: BTreeSet<PageId>,
 }
 
@@ -41,32 +41,35 @@ struct QueryEntry {
     pages: Vec<u32>,
 }
 
-/// Reads questions; those whose pages are not stored are an error.
-pub(super) fn read(store: &dyn Store, file: &Path) -> Result<QuerySet, Diagnostic> {
+/// Reads a query file.
+///
+/// # Errors
+/// When the file cannot be read or is empty, or when a relevant page is not stored.
+pub(super) fn from_file(store: &dyn Store, file: &Path) -> Result<QuerySet, Diagnostic> {
     let failed = |why: String| Diagnostic::new(format!("{}: {why}", file.display()));
     let text = std::fs::read_to_string(file).map_err(|e| failed(e.to_string()))?;
     let all: QueryFile = serde_json::from_str(&text).map_err(|e| failed(e.to_string()))?;
     if all.is_empty() {
-        return Err(failed("it holds no questions".to_owned()));
+        return Err(failed("the file has no questions".to_owned()));
     }
-    let mut fingerprints: BTreeMap<ManualId, BTreeSet<u32>> = BTreeMap::new();
+    let mut stored_pages: BTreeMap<ManualId, BTreeSet<u32>> = BTreeMap::new();
     let mut queries = Vec::new();
     for entry in all {
         let manual = ManualId::new(&entry.manual);
-        if !fingerprints.contains_key(&manual) {
+        if !stored_pages.contains_key(&manual) {
             let stored = store.fingerprints(&manual)?;
             let numbers = stored.iter().map(|page| page.number).collect();
-            fingerprints.insert(manual.clone(), numbers);
+            stored_pages.insert(manual.clone(), numbers);
         }
         let pages = entry.pages.iter().map(|&n| PageId::new(&manual, n));
         let relevant: Qrels = pages.map(|page| (page, 1)).collect();
-        let is_there = |page: &&PageId| fingerprints[&manual].contains(&page.number);
-        if let Some(missing) = relevant.keys().find(|page| !is_there(page)) {
+        let is_stored = |page: &&PageId| stored_pages[&manual].contains(&page.number);
+        if let Some(missing) = relevant.keys().find(|page| !is_stored(page)) {
             let question = &entry.question;
             return Err(failed(format!(
                 "{missing}, which answers `{question}`, is not stored"
             ))
-            .hint("store the manual first: `ingest FILE.pdf`"));
+            .hint("index the manual first: `ingest FILE.pdf`"));
         }
         queries.push(LabelledQuery {
             text: entry.question,
@@ -83,8 +86,8 @@ pub(super) fn read(store: &dyn Store, file: &Path) -> Result<QuerySet, Diagnosti
     })
 }
 
-/// The questions of a dataset, in sets by language.
-pub(super) fn of_dataset(dataset: &Dataset) -> Vec<QuerySet> {
+/// Returns the queries of a dataset, one set per language.
+pub(super) fn from_dataset(dataset: &Dataset) -> Vec<QuerySet> {
     let set = |subset: &LanguageSubset| QuerySet {
         name: dataset.manual.to_string(),
         language: subset.language.clone(),
@@ -102,8 +105,8 @@ pub(super) fn of_dataset(dataset: &Dataset) -> Vec<QuerySet> {
     dataset.subsets.iter().map(set).collect()
 }
 
-/// The questions that the outlines of stored manuals ask, each to be answered from its manual.
-pub(super) fn outlines(
+/// Returns the bookmark titles of stored manuals as queries, one set per manual, each searched in its manual.
+pub(super) fn from_outlines(
     settings: &Settings,
     store: &dyn Store,
     names: &[String],
@@ -113,26 +116,26 @@ pub(super) fn outlines(
     let mut renderer = render::open(&settings.render).map_err(library::Error::from)?;
     let mut sets = Vec::new();
     for name in names {
-        // A manual may be named as it is listed, or by its file.
-        let place = std::path::absolute(name).unwrap_or_default();
-        let card = match cards.iter().find(|card| card.path == place) {
+        // A manual may be given by name or by path.
+        let path = std::path::absolute(name).unwrap_or_default();
+        let card = match cards.iter().find(|card| card.path == path) {
             Some(card) => card.clone(),
             None => library::find_manual(store, name)?,
         };
         let manual = library::open_manual(&mut *renderer, &card, password.map(str::to_owned))?;
         let path = card.path.display();
-        let set = outline(store, card.id, &manual.outline)?;
+        let set = from_outline(store, card.id, &manual.outline)?;
         if set.queries.is_empty() {
-            let why = format!("{path}: it has no bookmarks that make questions");
+            let why = format!("{path}: it has no bookmarks that are usable as queries");
             return Err(Diagnostic::new(why)
-                .hint("a file of questions works for every manual: `ingest eval questions.json`"));
+                .hint("use a question file instead: `ingest eval questions.json`"));
         }
         sets.push(set);
     }
     Ok(sets)
 }
 
-fn outline(
+fn from_outline(
     store: &dyn Store,
     id: ManualId,
     bookmarks: &[render::Bookmark],

@@ -1,33 +1,33 @@
-//! A folder to work in, with a store and settings of its own, and the program.
+//! Runs the program in a temporary folder with its own store and settings.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 
-/// A checkpoint of the real layout, random and tiny: fast, and as real as the loading code.
+/// A tiny random checkpoint in the layout of the released one.
 pub(crate) const TINY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/colqwen2.5-tiny");
 
-/// What a finished command left behind.
-pub(crate) struct Done {
+/// Exit code, stdout and stderr of a finished command.
+pub(crate) struct CommandOutput {
     pub(crate) code: i32,
     pub(crate) out: String,
     pub(crate) err: String,
 }
 
-impl Done {
+impl CommandOutput {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.out)
             .unwrap_or_else(|e| panic!("{e}: {}\n{}", self.out, self.err))
     }
 
-    /// Code, stdout and stderr as one text, for transcripts; seconds, the folder and rates are blotted out.
+    /// Stdout, stderr and exit code as one text, for snapshots.
     pub(crate) fn transcript(&self) -> String {
         format!("{}{}[exit {}]", self.out, self.err, self.code)
     }
 }
 
-impl From<Output> for Done {
+impl From<Output> for CommandOutput {
     fn from(output: Output) -> Self {
         let text = |bytes| String::from_utf8(bytes).unwrap();
         Self {
@@ -38,28 +38,30 @@ impl From<Output> for Done {
     }
 }
 
-pub(crate) struct Desk {
+/// A temporary working folder and the environment of its commands.
+pub(crate) struct Sandbox {
     pub(crate) folder: tempfile::TempDir,
     env: Vec<(&'static str, String)>,
 }
 
-impl Desk {
-    /// Works with the tiny ColQwen2.5.
+impl Sandbox {
+    /// A sandbox with the tiny ColQwen2.5.
     pub(crate) fn tiny() -> Self {
         Self::of(TINY)
     }
 
-    /// Works with the defaults.
+    /// A sandbox with the default model.
     pub(crate) fn built_in() -> Self {
         Self::of("built-in")
     }
 
     fn of(model: &str) -> Self {
-        let desk = Self {
+        let sandbox = Self {
             folder: tempfile::tempdir().unwrap(),
             env: Vec::new(),
         };
-        desk.with("INGEST_STORE_URL", "library.db")
+        sandbox
+            .with("INGEST_STORE_URL", "library.db")
             .with("INGEST_EMBED_MODEL", model)
     }
 
@@ -80,7 +82,7 @@ impl Desk {
         path
     }
 
-    /// The command, ready to run in the folder; settings and library of the person at the machine are out of reach.
+    /// Returns the command, isolated from the settings and library of the current user.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ingest"));
         command
@@ -99,11 +101,11 @@ impl Desk {
         command
     }
 
-    pub(crate) fn run(&self, args: &[&str]) -> Done {
+    pub(crate) fn run(&self, args: &[&str]) -> CommandOutput {
         self.command(args).output().unwrap().into()
     }
 
-    /// Starts a command and leaves it running.
+    /// Starts a command without waiting for it.
     pub(crate) fn start(&self, args: &[&str]) -> Child {
         self.command(args)
             .stdout(Stdio::piped())
@@ -112,24 +114,24 @@ impl Desk {
             .unwrap()
     }
 
-    /// Questions on stdin; one JSON array a question.
-    pub(crate) fn ask(&self, questions: &[String], args: &[&str]) -> Vec<Value> {
-        std::fs::write(self.path("questions.txt"), questions.join("\n")).unwrap();
-        let input = std::fs::File::open(self.path("questions.txt")).unwrap();
+    /// Searches with the queries on stdin; returns one JSON array per query.
+    pub(crate) fn search(&self, queries: &[String], args: &[&str]) -> Vec<Value> {
+        std::fs::write(self.path("queries.txt"), queries.join("\n")).unwrap();
+        let input = std::fs::File::open(self.path("queries.txt")).unwrap();
         let command = [&["search", "-", "--json"], args].concat();
-        let done: Done = self.command(&command).stdin(input).output().unwrap().into();
+        let done: CommandOutput = self.command(&command).stdin(input).output().unwrap().into();
         assert_eq!(done.code, 0, "{}", done.err);
         let answers: Vec<_> = done
             .out
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect();
-        assert_eq!(answers.len(), questions.len());
+        assert_eq!(answers.len(), queries.len());
         answers
     }
 }
 
-/// One of our two manuals.
+/// Path of a sample manual.
 pub(crate) fn manual(name: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("manuals")
@@ -138,8 +140,8 @@ pub(crate) fn manual(name: &str) -> String {
         .to_string()
 }
 
-/// What became of a manual in a run's `--json` report.
-pub(crate) fn outcome(report: &Value, name: &str) -> Value {
+/// The entry of a manual in the `--json` report of a run.
+pub(crate) fn manual_report(report: &Value, name: &str) -> Value {
     let manuals = report["manuals"].as_array().unwrap();
     let found = manuals
         .iter()

@@ -104,10 +104,9 @@ fn with_address(
     if let Some(collection) = collection {
         config.collection = collection.to_owned();
     }
-    match config.flaw() {
-        None => Ok(config),
-        Some((key, why)) => Err(Diagnostic::usage(format!("store.{key} {why}"))),
-    }
+    let invalid = |error| Diagnostic::usage(format!("store.{error}"));
+    config.validate().map_err(invalid)?;
+    Ok(config)
 }
 
 pub(super) fn run(ui: &mut Ui, common: &Common, args: &SyncArgs) -> Result<ExitCode, Diagnostic> {

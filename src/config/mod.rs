@@ -10,7 +10,7 @@ use toml::{Table, Value};
 
 use layers::{Layers, nested};
 
-use crate::units::ByteSize;
+use crate::units::{ByteSize, Invalid};
 use crate::{embed, render, search, store, vlm};
 
 /// The project file, in the working folder.
@@ -154,13 +154,11 @@ impl Settings {
                 "must be at least 1",
             ));
         }
-        if let Err(error) = self.describe.validate() {
-            return Err(invalid(&format!("describe.{}", error.key), error.reason));
-        }
-        match self.store.flaw() {
-            Some((key, why)) => Err(invalid(&format!("store.{key}"), why)),
-            None => Ok(self),
-        }
+        let section = |name: &str, e: Invalid| invalid(&format!("{name}.{}", e.key), e.reason);
+        let describe = self.describe.validate();
+        describe.map_err(|e| section("describe", e))?;
+        self.store.validate().map_err(|e| section("store", e))?;
+        Ok(self)
     }
 }
 

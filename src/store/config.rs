@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::{Error, Precision};
-use crate::units::ByteSize;
+use crate::units::{ByteSize, Invalid};
 
 /// Store configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -96,37 +96,35 @@ impl Config {
         }
     }
 
-    /// The first invalid key and the reason, if any.
-    pub fn flaw(&self) -> Option<(&'static str, &'static str)> {
+    /// Checks the ranges of the values.
+    ///
+    /// # Errors
+    /// The first key whose value is out of range.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        let invalid = |key, reason| Err(Invalid { key, reason });
         if self.first_stage == Some(0) {
-            return Some(("first_stage", "must be at least 1"));
+            return invalid("first_stage", "must be at least 1");
         }
         let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
         let is_class = self
             .collection
             .starts_with(|c: char| c.is_ascii_uppercase());
         if !is_class || !self.collection.chars().all(word) {
-            return Some((
-                "collection",
-                "must be letters, digits and `_`, the first a capital",
-            ));
+            let reason = "must be letters, digits and `_`, the first a capital";
+            return invalid("collection", reason);
         }
         if self.tenant.len() > 64 || !self.tenant.chars().all(|c| word(c) || c == '-') {
-            return Some(("tenant", "must be at most 64 letters, digits, `_` and `-`"));
+            return invalid("tenant", "must be at most 64 letters, digits, `_` and `-`");
         }
         if !self.tenant.is_empty() && self.shards.is_some() {
-            return Some((
-                "shards",
-                "cannot be set for a tenant, which has its own shard",
-            ));
+            let reason = "cannot be set for a tenant, which has its own shard";
+            return invalid("shards", reason);
         }
         if self.timeout_s == 0 || self.replication == Some(0) || self.shards == Some(0) {
-            return Some((
-                "timeout_s, store.replication, store.shards",
-                "must be at least 1",
-            ));
+            let keys = "timeout_s, store.replication, store.shards";
+            return invalid(keys, "must be at least 1");
         }
-        None
+        Ok(())
     }
 
     /// The index of a new collection.

@@ -30,14 +30,14 @@
 //! | [`vlm`] | vision-language models that describe pages: prompts, replies, runners |
 //! | [`store`] | SQLite and Weaviate: writing, lookup (MaxSim, BM25), catalogue, outbox |
 //! | [`measure`] | benchmark records, percentiles, memory sampling |
-//! | [`pipeline`] | the stages of `ingest FILE…` (render → prepare → embed → store), memory plan, `sync` |
+//! | [`pipeline`] | the stages of `ingest FILE…` (render → prepare → embed → store), memory plan and batch size, run statistics and exit code, `sync` |
 //! | [`annotate`] | the run of `ingest describe`: selects pages, queries a runner, stores descriptions |
 //! | [`search`] | a query to ranked pages; fusion of ranked lists; snippets |
 //! | [`evaluate`] | nDCG, recall, MRR; datasets, and queries made from a manual's outline |
 //! | [`heatmap`] | where on a page a query matched |
 //! | [`config`] | `config.toml`, user files, environment and flags to [`config::Settings`] |
-//! | [`library`] | opens settings, store, model and page images for the command line or a server |
-//! | [`diagnostic`] | any error to a message with hints and an exit code |
+//! | [`library`] | opens a store with its model, renders its pages again, for the command line or a server; memory limits |
+//! | [`diagnostic`] | any error to a message with hints |
 //! | [`reports`] | records to tables, Markdown, HTML, charts and mteb files |
 //! | [`cli`] | the commands, one file each |
 //!

@@ -13,10 +13,10 @@ use crate::store::Store;
 use crate::vlm::{self, Part, Runner, prompt};
 
 use super::canary::Canary;
-use super::client::{Attempt, RetryingClient};
 use super::describe_pages::{Describer, PageOutcome, PageTask};
 use super::memory_guard::MemoryGuard;
 use super::produce::PageProducer;
+use super::retrying_client::{Attempt, RetryingClient};
 use super::{Error, Event, Exchange, Gauge, Request, Settings, joined, run_workers, select};
 
 /// Rendered pages for benchmark rounds.

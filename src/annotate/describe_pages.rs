@@ -7,7 +7,7 @@ use crate::vlm::reply::{self, FailureClass};
 use crate::vlm::{Error, Finish, prompt};
 
 use super::Event;
-use super::client::{Attempt, Completion, CompletionResult, RetryingClient, shortened};
+use super::retrying_client::{Attempt, Completion, CompletionResult, RetryingClient, shortened};
 
 /// Images that cost less than this share of their expected tokens were dropped by the server, or scaled down too far to
 /// read.

@@ -20,21 +20,21 @@ use crate::vlm::{self, Runner};
 
 mod benchmark;
 mod canary;
-mod client;
 mod describe_pages;
 mod duplicates;
 mod memory_guard;
 mod produce;
 mod record;
+mod retrying_client;
 mod select;
 
 pub use benchmark::{DescribeResult, Round, Trial};
 pub use select::{Redo, Request};
 
 use canary::Canary;
-use client::RetryingClient;
 use describe_pages::{Describer, PageOutcome, PageTask};
 use memory_guard::MemoryGuard;
+use retrying_client::RetryingClient;
 
 /// Interval of the memory samples.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);

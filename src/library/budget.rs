@@ -45,18 +45,12 @@ pub fn in_process_vlm_memory_limit(settings: &Settings) -> u64 {
 /// # Errors
 /// [`PlanError`] when a single page does not fit into the memory allowed.
 pub fn memory_plan(settings: &Settings, card: &Card) -> Result<Plan, PlanError> {
-    let limits = settings.limits;
     let device_memory = card
         .device_memory
         .map_or_else(machine_memory, |bytes| bytes.0);
     let memory = share_of(settings, device_memory);
-    let batch_size = match limits.batch_size {
-        0 if card.is_gpu => 32,
-        0 => 2,
-        requested => requested,
-    };
     let budget = MemoryBudget {
-        batch_size,
+        batch_size: settings.limits.batch_size,
         memory: ByteSize(memory),
         image_bytes: ByteSize(u64::from(settings.render.max_megapixels) * 3_000_000),
         store_bytes: store::max_in_flight(&settings.store),

@@ -16,14 +16,14 @@ use crate::store::{self, StoredPage, Writer};
 
 mod batch_writer;
 mod discover;
-mod plan;
+mod memory_plan;
 mod stages;
 mod stats;
 mod sync;
 mod thumbnail;
 
 pub use discover::{Inputs, Job, RejectedInput, Request, discover};
-pub use plan::{MemoryBudget, Plan, PlanError, plan};
+pub use memory_plan::{MemoryBudget, Plan, PlanError, plan};
 pub use stats::{Batch, Event, Failure, ManualStats, RunStats, Stage};
 pub use sync::sync;
 

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use super::memory::SLOTS;
-use super::process::{Worker, WorkerConfig, WorkerFailure};
 use super::protocol::{FileType, Reply, Request};
 use super::queue::{Queue, Ticket};
+use super::worker_process::{Worker, WorkerConfig, WorkerFailure};
 use super::{Error, Manual, Rendered};
 use crate::page::{ManualId, PageError, PageImage, Size};
 

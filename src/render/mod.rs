@@ -10,12 +10,12 @@ mod memory;
 mod pdfium;
 mod pdfium_library;
 mod pool;
-mod process;
 mod protocol;
 mod queue;
 mod size;
 mod text;
 pub mod worker;
+mod worker_process;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -6,9 +6,9 @@ use std::thread::{self, JoinHandle};
 
 use super::dispatch::{Dispatcher, File};
 use super::memory::SLOTS;
-use super::process::{Worker, WorkerConfig, WorkerFailure};
 use super::protocol::Handshake;
 use super::queue::Queue;
+use super::worker_process::{Worker, WorkerConfig, WorkerFailure};
 use super::{
     Config, Error, Manual, Options, Rendered, Renderer, Source, file_type, pdfium_library,
 };

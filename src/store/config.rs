@@ -72,7 +72,7 @@ pub const OPTIONAL_KEYS: [&str; 9] = [
 ///
 /// Weaviate 1.39.3 on 2 cores puts 4 pages/s of 750 vectors into a raw index and 250 into MUVERA
 /// (`benches/peer/weaviate.sh`); such a page takes 0.7 MB of its memory in the raw index, 11 KB in MUVERA.
-const MAX_RAW_PAGES: u64 = 5_000;
+pub(super) const MAX_RAW_PAGES: u64 = 5_000;
 
 impl Config {
     /// The store at `url` with default settings.
@@ -125,16 +125,6 @@ impl Config {
             return invalid(keys, "must be at least 1");
         }
         Ok(())
-    }
-
-    /// The index of a new collection.
-    pub fn index(&self) -> Index {
-        self.index
-            .unwrap_or(if self.expected_pages > MAX_RAW_PAGES {
-                Index::Muvera
-            } else {
-                Index::Raw
-            })
     }
 }
 
@@ -305,15 +295,5 @@ mod tests {
             let why = wrong.parse::<Address>().unwrap_err();
             assert!(!why.contains("secret"), "{why}");
         }
-    }
-
-    #[test]
-    fn expected_pages_choose_the_index() {
-        let mut config = Config::new(Address::File(PathBuf::new()));
-        assert_eq!(config.index(), Index::Raw);
-        config.expected_pages = MAX_RAW_PAGES + 1;
-        assert_eq!(config.index(), Index::Muvera);
-        config.index = Some(Index::Raw);
-        assert_eq!(config.index(), Index::Raw);
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::transport::{Failure, Transport};
-use crate::store::config::serialized_name;
+use crate::store::config::{MAX_RAW_PAGES, serialized_name};
 use crate::store::{Config, Error, Index, Quantiser};
 use crate::vectors::Profile;
 
@@ -75,9 +75,21 @@ impl Collection {
     }
 }
 
+/// The index of a new collection: `store.index`, or by `store.expected_pages`.
+fn new_index(config: &Config) -> Index {
+    let by_size = match config.expected_pages > MAX_RAW_PAGES {
+        true => Index::Muvera,
+        false => Index::Raw,
+    };
+    config.index.unwrap_or(by_size)
+}
+
 /// Describes the index of a collection that does not exist yet, for messages.
 pub(super) fn describe_planned_index(config: &Config) -> String {
-    let how = index_summary(config.index(), config.quantiser.unwrap_or(Quantiser::None));
+    let how = index_summary(
+        new_index(config),
+        config.quantiser.unwrap_or(Quantiser::None),
+    );
     let why = match config.index {
         Some(_) => String::new(),
         None => format!(" (store.expected_pages = {})", config.expected_pages),
@@ -230,7 +242,7 @@ fn pages_class(config: &Config, profile: &Profile) -> Value {
         "multivector": {
             "enabled": true,
             "aggregation": "maxSim",
-            "muvera": {"enabled": config.index() == Index::Muvera},
+            "muvera": {"enabled": new_index(config) == Index::Muvera},
         },
     });
     match config.quantiser.unwrap_or(Quantiser::None) {
@@ -354,4 +366,22 @@ fn check_properties(found: &Value, wanted: &Value, location: &str) -> Result<(),
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::store::Address;
+
+    #[test]
+    fn expected_pages_choose_the_index() {
+        let mut config = Config::new(Address::File(PathBuf::new()));
+        assert_eq!(new_index(&config), Index::Raw);
+        config.expected_pages = MAX_RAW_PAGES + 1;
+        assert_eq!(new_index(&config), Index::Muvera);
+        config.index = Some(Index::Raw);
+        assert_eq!(new_index(&config), Index::Raw);
+    }
 }

@@ -14,7 +14,8 @@ use super::super::{
     Activation, Error, FinishReason, GenerationRequest, GeneratorConfig, Segment, TokenEvent,
 };
 use super::memory::RequestMemory;
-use super::model::{Model, PREFILL_CHUNK};
+use super::model::Model;
+use super::prefill::PREFILL_CHUNK;
 use super::sampling::{SamplingParams, sample, token_ids};
 
 /// A request with the channel for its tokens.

@@ -2,7 +2,7 @@
 
 use super::super::kv_cache::KvCache;
 use super::super::{Device, GenerationRequest, GeneratorConfig, Segment};
-use super::model::PREFILL_CHUNK;
+use super::prefill::PREFILL_CHUNK;
 use crate::qwen::{Span, activations};
 
 /// Bytes of a logit, an attention score or a pixel, in any dtype of the model.

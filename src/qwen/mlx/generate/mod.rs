@@ -3,6 +3,7 @@
 mod active_batch;
 mod memory;
 mod model;
+mod prefill;
 mod sampling;
 mod scheduler;
 

@@ -7,10 +7,15 @@ use crate::embed::Card;
 use crate::patch::Prepare;
 use crate::units::ByteSize;
 
+/// Default pages per batch on a GPU.
+const DEFAULT_GPU_BATCH: usize = 32;
+/// Default pages per batch on a CPU.
+const DEFAULT_CPU_BATCH: usize = 2;
+
 /// The memory that a run may use.
 #[derive(Clone, Copy, Debug)]
 pub struct MemoryBudget {
-    /// Requested pages per batch.
+    /// Requested pages per batch; 0: the default of the device.
     pub batch_size: usize,
     /// Limit of the total.
     pub memory: ByteSize,
@@ -65,13 +70,17 @@ pub struct PlanError {
 /// # Errors
 /// [`PlanError`] when a single page does not fit.
 pub fn plan(card: &Card, budget: &MemoryBudget) -> Result<Plan, PlanError> {
-    let requested = budget.batch_size.max(1);
+    let requested = match budget.batch_size {
+        0 if card.is_gpu => DEFAULT_GPU_BATCH,
+        0 => DEFAULT_CPU_BATCH,
+        requested => requested,
+    };
     let fitting = (1..=requested)
         .rev()
-        .map(|batch| plan_for(card, budget, batch))
+        .map(|batch| plan_for(card, budget, requested, batch))
         .find(|plan| plan.total <= budget.memory);
     fitting.ok_or_else(|| {
-        let one = plan_for(card, budget, 1);
+        let one = plan_for(card, budget, requested, 1);
         PlanError {
             needed: one.total,
             weights: one.weights,
@@ -80,7 +89,7 @@ pub fn plan(card: &Card, budget: &MemoryBudget) -> Result<Plan, PlanError> {
     })
 }
 
-fn plan_for(card: &Card, budget: &MemoryBudget, batch: usize) -> Plan {
+fn plan_for(card: &Card, budget: &MemoryBudget, requested: usize, batch: usize) -> Plan {
     let cost = card.prepare.max_cost() * batch as u64;
     let activations = card.memory.fixed + card.memory.per_cost * cost;
     let images = budget.image_bytes.0 * budget.images_in_flight as u64;
@@ -88,7 +97,7 @@ fn plan_for(card: &Card, budget: &MemoryBudget, batch: usize) -> Plan {
     let queues = 3 * batch as u64 * (prepared_bytes(&card.prepare) + rows) + budget.store_bytes.0;
     Plan {
         batch_size: batch,
-        requested: budget.batch_size,
+        requested,
         weights: ByteSize(card.memory.weights),
         activations: ByteSize(activations),
         images: ByteSize(images),
@@ -175,7 +184,7 @@ mod tests {
             (1..32).contains(&plan.batch_size) && plan.total <= plan.limit,
             "{plan:?}"
         );
-        let next = plan_for(&large(), &budget(32, 0), plan.batch_size + 1);
+        let next = plan_for(&large(), &budget(32, 0), 32, plan.batch_size + 1);
         assert!(next.total.0 > 13_000_000_000, "the largest that fits");
         let error = super::plan(&large(), &budget(32, 9_000_000_000)).unwrap_err();
         assert!(

@@ -258,7 +258,7 @@ impl BatchPolicy {
 pub enum TextField {
     /// The text layer.
     TextLayer,
-    /// The text of its description ([`crate::page::Annotation::words`]).
+    /// The text of its description ([`crate::page::Annotation::search_text`]).
     Description,
 }
 

@@ -188,7 +188,7 @@ trait Simd {
     /// Each row has the bytes of `tile.len()` dimensions.
     #[inline(always)]
     unsafe fn unpack(
-        _kept: Precision,
+        _precision: Precision,
         _rows: &[&[u8]; TILE],
         _scales: &Line,
         _tile: &mut [Line],

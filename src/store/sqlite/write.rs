@@ -133,12 +133,12 @@ impl Writer for Sqlite {
 
 fn manual_id(
     connection: &Connection,
-    transaction: &Collection,
+    collection: &Collection,
     manual: &ManualId,
 ) -> Sql<Option<i64>> {
     connection
         .prepare_cached("SELECT id FROM manual WHERE collection = ?1 AND name = ?2")?
-        .query_row((transaction.id, manual.as_str()), |row| row.get(0))
+        .query_row((collection.id, manual.as_str()), |row| row.get(0))
         .optional()
 }
 

@@ -133,7 +133,7 @@ impl Weaviate {
             groups.extend(
                 numbers
                     .chunks(PAGES_PER_FETCH)
-                    .map(|fetch_pages| (card.id.clone(), fetch_pages.to_vec())),
+                    .map(|chunk| (card.id.clone(), chunk.to_vec())),
             );
         }
         Ok(groups.into_iter().flat_map(move |(manual, numbers)| {

@@ -37,8 +37,8 @@ impl ServerIndex for Weaviate {
                     Index::Muvera => self.missing_from_muvera(&card.id, numbers)?,
                     Index::Raw => self.missing_from_raw(&card.id, numbers)?,
                 };
-                for fetch_pages in missing.chunks(PAGES_PER_FETCH) {
-                    self.reindex(&card.id, fetch_pages)?;
+                for chunk in missing.chunks(PAGES_PER_FETCH) {
+                    self.reindex(&card.id, chunk)?;
                 }
                 repaired += missing.len() as u64;
             }
@@ -82,8 +82,8 @@ impl Weaviate {
     /// missing, which is harmless.
     fn missing_from_raw(&self, manual: &ManualId, numbers: &[u32]) -> Result<Vec<u32>, Error> {
         let mut missing = Vec::new();
-        for fetch_pages in numbers.chunks(PAGES_PER_FETCH) {
-            for page in self.read_pages(manual, fetch_pages)? {
+        for chunk in numbers.chunks(PAGES_PER_FETCH) {
+            for page in self.read_pages(manual, chunk)? {
                 let VectorUpdate::Replace(stored) = &page.vectors else {
                     continue;
                 };

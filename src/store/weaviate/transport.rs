@@ -233,7 +233,7 @@ fn classify(status: StatusCode, body: &[u8]) -> Failure {
     let why = message(status, body);
     match status.as_u16() {
         401 | 403 => Failure::Key(why),
-        // The gRPC service responds so to an unknown key.
+        // The response of the gRPC service to an unknown key.
         500 if why.contains("unauthorized") => Failure::Key(why),
         404 => Failure::NotFound(why),
         429 if is_too_large(&why) => Failure::Rejected(why),

@@ -36,9 +36,9 @@ pub struct Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Engine {
-    /// candle: CPU, Metal, CUDA.
+    /// For the CPU, Metal and CUDA.
     Candle,
-    /// MLX: Apple GPUs (needs the `mlx` feature).
+    /// For Apple GPUs (needs the `mlx` feature).
     Mlx,
 }
 

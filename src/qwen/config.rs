@@ -57,7 +57,7 @@ pub struct Vision {
     pub deepstack: Option<DeepStack>,
 }
 
-/// What the vision tower of Qwen3-VL adds: learned position embeddings and DeepStack.
+/// Additions of Qwen3-VL's vision tower: learned position embeddings and DeepStack.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DeepStack {
     /// Side of the table of learned position embeddings, which is interpolated over the image: 48.

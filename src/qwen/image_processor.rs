@@ -5,13 +5,13 @@ use super::Vision;
 use crate::checkpoint::{Error, Json, Source};
 use crate::patch::PatchSpec;
 
-/// Default of the fewest pixels of an image.
+/// Default minimum number of pixels of an image.
 const MIN_PIXELS: u64 = 56 * 56;
-/// Default of the most pixels of an image, with which plain Qwen checkpoints ship: 16,384 visual tokens.
+/// Default maximum number of pixels of an image, that of plain Qwen checkpoints: 16,384 visual tokens.
 pub const QWEN_PIXELS: u64 = 12_845_056;
-/// Fewest and most pixels with which Qwen3-VL ships: 64 and 16,384 visual tokens.
+/// Minimum and maximum number of pixels of Qwen3-VL checkpoints: 64 and 16,384 visual tokens.
 const QWEN3_PIXELS: [u64; 2] = [65_536, 16_777_216];
-/// Pillow's number of bicubic resampling.
+/// Pillow's id of bicubic resampling.
 const BICUBIC: usize = 3;
 /// Names of the file, in order of precedence.
 pub const FILES: [&str; 2] = ["preprocessor_config.json", "processor_config.json"];

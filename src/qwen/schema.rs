@@ -4,7 +4,7 @@
 use super::config::{Config, Family, Vision};
 use crate::checkpoint::{Quantization, Schema};
 
-/// The schema of a model that projects to vectors of `dim` numbers.
+/// The schema of a model that projects to vectors of width `dim`.
 pub fn embedding_model(config: &Config, dim: usize) -> Schema {
     let mut builder = SchemaBuilder::towers(config);
     builder.linear("custom_text_proj", config.text.hidden_size, dim, true);
@@ -27,16 +27,16 @@ pub fn parameters(schema: &Schema) -> u64 {
     schema.iter().map(|(_, shape)| count(shape)).sum()
 }
 
-/// Bytes of a model at `number` bytes per number. With a `quantization`, the matrices of its language model are quantized,
-/// each group with a scale and a bias, as by MLX's converter.
-pub fn bytes(schema: &Schema, number: u64, quantization: Option<Quantization>) -> u64 {
+/// Bytes of a model at `dtype_bytes` per element. With a `quantization`, the matrices of its language model are
+/// quantized, each group with a scale and a bias, as by MLX's converter.
+pub fn bytes(schema: &Schema, dtype_bytes: u64, quantization: Option<Quantization>) -> u64 {
     let tensor = |(name, shape): &(String, Vec<usize>)| {
         let count = shape.iter().product::<usize>() as u64;
         match quantization.filter(|_| name.starts_with("language_model.") && shape.len() == 2) {
             Some(Quantization { bits, group_size }) => {
-                count * bits as u64 / 8 + 2 * count / group_size.max(1) as u64 * number
+                count * bits as u64 / 8 + 2 * count / group_size.max(1) as u64 * dtype_bytes
             }
-            None => count * number,
+            None => count * dtype_bytes,
         }
     };
     schema.iter().map(tensor).sum()

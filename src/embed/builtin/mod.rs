@@ -35,10 +35,10 @@ const PAGE_PIXELS: u32 = 1_100_000;
 /// Bytes of live activations per pixel of a page: two maps of 48 floats per 4 x 4 pixels and
 /// two of 128 floats per 16 x 4 pixels.
 const BYTES_PER_PIXEL: u64 = 48;
-/// Weight in rank fusion: the smallest at which the fused list loses no point of recall@5 to the better list, neither
-/// for section titles, where image search is better, nor for words from paragraphs, where text search is. The smallest,
-/// since the text layer is more reliable for words not spelt as in the query. Chosen on circuit-macros and octave,
-/// never on manuals that evaluate the model.
+/// Weight of image search in score fusion: the smallest at which the fused list loses no point of recall@5 to the
+/// better list, neither for section titles, where image search is better, nor for words from paragraphs, where text
+/// search is. The smallest, since the text layer is more reliable for words not spelt as in the query. Chosen on
+/// circuit-macros and octave, never on manuals that evaluate the model.
 const VISUAL_WEIGHT: f32 = 0.7;
 /// Version of the arithmetic; changes whenever the same weights would give other vectors.
 const VERSION: &str = "built-in 2";

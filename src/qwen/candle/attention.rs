@@ -6,7 +6,7 @@ use candle_nn::ops;
 use super::Hook;
 use crate::qwen::PackedSequences;
 
-/// Most attention scores held at a time: full attention of a large page in one tile would take 600 MB and more.
+/// Maximum number of attention scores at a time: full attention of a large page in one tile would take 600 MB and more.
 pub const SCORE_TILE: usize = 1 << 22;
 
 /// Values of head_dim that Metal's fused kernel supports.

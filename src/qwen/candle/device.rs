@@ -80,7 +80,7 @@ impl CandleDevice {
         first.unwrap_or_else(Self::cpu)
     }
 
-    /// Bytes of a number in its dtype.
+    /// Bytes of an element of its dtype.
     pub fn bytes(&self) -> u64 {
         self.dtype.size_in_bytes() as u64
     }

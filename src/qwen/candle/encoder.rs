@@ -15,7 +15,7 @@ use crate::checkpoint;
 use crate::patch::Patches;
 use crate::qwen::{self, Config, PackedSequences, Span, Text};
 
-/// Sequence shapes whose rotary embeddings are cached.
+/// Maximum number of sequence shapes whose rotary embeddings are cached.
 const MAX_CACHED: usize = 64;
 
 /// A part of the input of a model. It borrows its data: pixels are copied only onto the device.
@@ -75,7 +75,7 @@ impl Encoder {
     /// Projections of all tokens of packed sequences, (tokens, dim), not normalised.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`] apart from everything else: fewer sequences may fit.
+    /// [`Error::OutOfMemory`] when fewer sequences may fit; [`Error::Failed`] for any other failure.
     pub fn encode(
         &mut self,
         sequences: &[Vec<Segment<'_>>],

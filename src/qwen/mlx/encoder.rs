@@ -53,7 +53,7 @@ impl Encoder {
     /// Projections of all tokens of packed sequences, (tokens, dim), not normalised.
     ///
     /// # Errors
-    /// [`Error::Memory`] apart from everything else: fewer sequences may fit.
+    /// [`Error::Memory`] when fewer sequences may fit; [`Error::Failed`] for any other failure.
     pub fn encode(&mut self, sequences: Vec<Vec<Segment>>) -> Result<Vec<f32>, Error> {
         self.0
             .with(move |model| model.forward(sequences, &mut |_, _, _| Ok(())))

@@ -26,10 +26,10 @@ impl KvCache {
         }
     }
 
-    /// Bytes of the cache of a sequence of `tokens` tokens, at `number` bytes per number.
-    pub(super) fn bytes(config: &Text, tokens: usize, number: u64) -> u64 {
+    /// Bytes of the cache of a sequence of `tokens` tokens, at `dtype_bytes` per element.
+    pub(super) fn bytes(config: &Text, tokens: usize, dtype_bytes: u64) -> u64 {
         let row = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim();
-        (tokens.next_multiple_of(GROWTH) * row) as u64 * number
+        (tokens.next_multiple_of(GROWTH) * row) as u64 * dtype_bytes
     }
 
     /// Appends keys and values of new tokens to a layer, (1, num_key_value_heads, new, head_dim); returns those of all tokens.

@@ -20,7 +20,7 @@ pub(super) enum Matrix {
         scales: Array,
         /// (out, in / group_size).
         biases: Array,
-        /// Bits of a number and numbers of a group.
+        /// Bits per element and elements per group.
         quantization: Quantization,
     },
 }

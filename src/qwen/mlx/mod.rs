@@ -98,7 +98,7 @@ impl Device {
         }
     }
 
-    /// Bytes of a number in its dtype.
+    /// Bytes of an element of its dtype.
     pub fn bytes(self) -> u64 {
         match self {
             Self::Cpu => 4,
@@ -135,7 +135,7 @@ impl Segment {
     }
 }
 
-/// What a [`Generator`] is made from.
+/// Configuration of a [`Generator`].
 pub struct GeneratorConfig {
     /// Opens the weights; called at every load.
     pub weights: Box<dyn Fn() -> Result<checkpoint::Weights, checkpoint::Error> + Send + Sync>,
@@ -145,11 +145,11 @@ pub struct GeneratorConfig {
     pub tie_word_embeddings: bool,
     /// Tokens that end a sequence.
     pub stop_tokens: Vec<u32>,
-    /// Most tokens of prompt and answer together.
+    /// Maximum number of tokens of prompt and answer together.
     pub context_length: usize,
     /// Where the model computes.
     pub device: Device,
-    /// Most bytes of weights, KV caches and prefill together.
+    /// Maximum bytes of weights, KV caches and prefill together.
     pub memory_limit: u64,
 }
 
@@ -158,7 +158,7 @@ pub struct GeneratorConfig {
 pub struct GenerationRequest {
     /// The prompt.
     pub segments: Vec<Segment>,
-    /// Most tokens to generate.
+    /// Maximum number of tokens to generate.
     pub max_tokens: usize,
     /// Sampling temperature; 0 is greedy decoding.
     pub temperature: f32,

@@ -104,7 +104,7 @@ pub(super) fn with_device<R>(device: Device, work: impl FnOnce() -> R) -> R {
     mlx_rs::with_stream(&stream, work)
 }
 
-/// Most bytes of MLX's buffer cache, which gets an eighth of the memory limit.
+/// Maximum bytes of MLX's buffer cache, which gets an eighth of the memory limit.
 const MAX_CACHE: u64 = 2 << 30;
 
 /// Sets MLX's memory limit. On a GPU, allocations beyond it wait for memory to be freed; on a CPU it has no effect.

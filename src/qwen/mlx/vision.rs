@@ -19,7 +19,7 @@ use crate::qwen::{self, Config, Family, PackedSequences, Vision, WindowIndex};
 
 /// Added to the variance in every norm of the tower.
 const EPS: f64 = 1e-6;
-/// Patch grids whose layouts are cached: manuals have a few page sizes, a folder of photographs has many.
+/// Maximum number of cached layouts, one per patch grid: manuals have a few page sizes, a folder of photographs has many.
 const MAX_LAYOUTS: usize = 64;
 
 /// The vision tower; fields have the checkpoint's names.

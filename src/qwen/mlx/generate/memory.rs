@@ -20,7 +20,7 @@ pub(super) struct RequestMemory {
 impl RequestMemory {
     /// Estimates the memory of a request whose prompt has `tokens` tokens.
     pub(super) fn of(config: &GeneratorConfig, request: &GenerationRequest, tokens: usize) -> Self {
-        let (shape, number) = (&config.shape, config.device.bytes());
+        let (shape, dtype_bytes) = (&config.shape, config.device.bytes());
         let spans = request.segments.iter().map(Segment::span);
         let patches: Vec<u64> = spans
             .filter_map(|span| match span {
@@ -28,22 +28,22 @@ impl RequestMemory {
                 Span::Image(grid) => Some(grid.patches() as u64),
             })
             .collect();
-        let per_patch = activations::patch_floats(shape) * number
-            + shape.vision.patch_dim() as u64 * (FLOAT + number);
+        let per_patch = activations::patch_floats(shape) * dtype_bytes
+            + shape.vision.patch_dim() as u64 * (FLOAT + dtype_bytes);
         let largest = patches.iter().copied().max().unwrap_or(0);
         let vision = patches.iter().sum::<u64>() * per_patch
             + attention_scores(config.device, shape.vision.num_heads, largest, largest);
         let (all, chunk) = (tokens as u64, tokens.min(PREFILL_CHUNK) as u64);
         let heads = shape.text.num_attention_heads;
-        let text = chunk * activations::token_floats(shape) * number
+        let text = chunk * activations::token_floats(shape) * dtype_bytes
             + attention_scores(config.device, heads, chunk, all)
-            + shape.text.vocab_size as u64 * (FLOAT + number);
+            + shape.text.vocab_size as u64 * (FLOAT + dtype_bytes);
         // Input embeddings before and after they are put in order, and the DeepStack features.
         let deepstack = shape.vision.deepstack.as_ref();
         let features = deepstack.map_or(0, |deepstack| deepstack.layers.len());
-        let embeds = all * shape.text.hidden_size as u64 * number * 2 * (1 + features as u64);
+        let embeds = all * shape.text.hidden_size as u64 * dtype_bytes * 2 * (1 + features as u64);
         Self {
-            kv_cache: KvCache::bytes(&shape.text, tokens + request.max_tokens, number),
+            kv_cache: KvCache::bytes(&shape.text, tokens + request.max_tokens, dtype_bytes),
             prefill: embeds + vision.max(text),
         }
     }

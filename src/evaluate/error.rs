@@ -1,8 +1,8 @@
-//! Why a folder is no dataset that can be evaluated.
+//! Errors of reading a dataset.
 
 use std::path::{Path, PathBuf};
 
-/// Why a dataset cannot be evaluated.
+/// Error of reading a dataset.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file cannot be read.

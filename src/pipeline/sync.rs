@@ -36,7 +36,7 @@ pub fn sync(
         Err(cause) => return (RunStats::default(), Err(cause.into())),
     };
     let collector = StatsCollector::new(cards.iter().map(empty_stats).collect(), on_event);
-    let copy = Copy {
+    let copy = SyncRun {
         from,
         to,
         pool_factor,
@@ -64,7 +64,7 @@ fn empty_stats(card: &ManualCard) -> ManualStats {
 
 /// A running sync.
 #[derive(Clone, Copy)]
-struct Copy<'a> {
+struct SyncRun<'a> {
     from: &'a dyn Store,
     to: &'a dyn Store,
     pool_factor: u32,
@@ -74,7 +74,7 @@ struct Copy<'a> {
     collector: &'a StatsCollector<'a>,
 }
 
-impl Copy<'_> {
+impl SyncRun<'_> {
     fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }

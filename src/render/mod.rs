@@ -181,7 +181,7 @@ pub trait Renderer {
     ) -> Result<Box<dyn Iterator<Item = Page<Rendered>> + '_>, Error>;
 }
 
-/// Options that differ between the program, its tests and its benchmarks.
+/// Options that differ between indexing, describing, tests and benchmarks.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Executable to run as `render-worker`; `None`: the running one, which in a test is the test binary.

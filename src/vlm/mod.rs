@@ -61,7 +61,7 @@ impl Config {
         if !(0.05..=16.0).contains(&self.megapixels) {
             return Err(Invalid {
                 key: "megapixels",
-                reason: "must lie between 0.05 and 16",
+                reason: "must be between 0.05 and 16",
             });
         }
         if self.max_tokens == 0 || self.deadline_s == 0 || self.attempts == 0 {
@@ -82,7 +82,7 @@ pub enum RunnerKind {
     MlxVlm,
     /// Ollama, through its native API.
     Ollama,
-    /// No server: a Qwen2.5-VL or Qwen3-VL in this process, on MLX.
+    /// A Qwen2.5-VL or Qwen3-VL in this process, on MLX, without a server.
     Mlx,
     /// Any server with the OpenAI chat API: llama.cpp, vLLM, LM Studio.
     Openai,

@@ -23,7 +23,7 @@ pub(super) struct LabelledQuery {
 /// Queries that are evaluated together.
 pub(super) struct QuerySet {
     pub(super) name: String,
-    /// Its name in the dataset.
+    /// Name of the language in the dataset; `None` if it names none.
     pub(super) language: Option<String>,
     pub(super) queries: Vec<LabelledQuery>,
     /// Pages removed from rankings.

@@ -34,7 +34,7 @@
 //! | [`annotate`] | the run of `ingest describe`: selects pages, queries a runner, stores descriptions |
 //! | [`search`] | a query to ranked pages; fusion of ranked lists; snippets |
 //! | [`evaluate`] | nDCG, recall, MRR; datasets, and queries made from a manual's outline |
-//! | [`heatmap`] | where on a page a query matched |
+//! | [`heatmap`] | heat maps: where on a page a query matches |
 //! | [`config`] | `config.toml`, user files, environment and flags to [`config::Settings`] |
 //! | [`library`] | opens a store with its model, renders its pages again, for the command line or a server; memory limits |
 //! | [`diagnostic`] | any error to a message with hints |
@@ -45,12 +45,12 @@
 //!
 //! - **A ColQwen-like checkpoint of a known family:** a card in `embed/colqwen/cards/`, one line in
 //!   `embed/colqwen/model_card.rs`.
-//! - **A family of Qwen-VL:** a variant of [`qwen::Family`] and what its `config.json` says (`qwen/config.rs`), its tensors
+//! - **A family of Qwen-VL:** a variant of [`qwen::Family`] and the fields of its `config.json` (`qwen/config.rs`), its tensors
 //!   (`qwen/schema.rs`), positions (`qwen/rope.rs`), then the layers that are new in `qwen/candle/` and `qwen/mlx/`
 //!   (`vision.rs`, `decoder.rs`, `kv_cache.rs`); golden files made by the reference in `tests/golden/`, compared in
 //!   `tests/parity`.
 //! - **Another model family:** a folder in `embed/` that implements [`embed::Embedder`], an arm in [`embed::open`] and
-//!   [`embed::card`]; how it wants its pages is a variant of [`patch::Prepare`].
+//!   [`embed::card`]; its preprocessing of pages is a variant of [`patch::Prepare`].
 //! - **A store:** a folder in `store/` that implements [`store::Writer`], [`store::Lookup`] and [`store::Catalogue`], an arm
 //!   in [`store::open`], and `tests/store_contract` run on it.
 //! - **A runner of vision-language models:** a file in `vlm/server/` (or a folder beside `vlm/in_process/`) that implements

@@ -1,4 +1,4 @@
-//! The JSON of commands that ask a vision-language model, key by key.
+//! Pins the keys of the JSON of commands that use a vision-language model.
 
 use serde_json::{Value, json};
 
@@ -7,10 +7,10 @@ use crate::library::{describe_json, description, library};
 use crate::sandbox::{Sandbox, manual};
 use crate::shape::assert_shape;
 
-const TALLY: &str =
+const STATS_KEYS: &str =
     "blank described failed kept manuals memory retries seconds stopped tokens twins";
 
-/// Describes the first page, and says of the others what is no description.
+/// Describes the first page; the answers for the others are not descriptions.
 fn first_only(request: &ReceivedRequest) -> Reply {
     Reply::Answer(match request.pages.first() {
         Some(1) => description(1).replace(
@@ -37,7 +37,7 @@ fn describe_json_and_stored_annotations_have_the_documented_keys() {
     assert_shape(
         &report,
         &[
-            &format!("$: {TALLY}"),
+            &format!("$: {STATS_KEYS}"),
             "$.failed[]: class page why",
             "$.manuals: ",
             &format!("$.retries: {}", classes.join(" ")),
@@ -136,7 +136,7 @@ fn ingest_with_describe_json_has_the_documented_keys() {
         &done.json(),
         &[
             "$: descriptions load manuals model_waited stopped wall",
-            &format!("$.descriptions: {TALLY}"),
+            &format!("$.descriptions: {STATS_KEYS}"),
             "$.descriptions.manuals: ",
             "$.descriptions.retries: ",
             "$.manuals[]: blank error failed kept manual pages path seconds stored unchanged waiting",

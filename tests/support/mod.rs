@@ -1,3 +1,3 @@
-//! What the integration tests share.
+//! Shared code of the integration tests.
 
 pub mod pdf;

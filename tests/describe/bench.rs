@@ -22,13 +22,13 @@ fn library() -> Sandbox {
     library_of(&texts).with("INGEST_DESCRIBE_MEGAPIXELS", "0.3")
 }
 
-fn questions(desk: &Sandbox) -> String {
+fn questions(sandbox: &Sandbox) -> String {
     let questions = json!([
         {"question": "What silences the panel?", "manual": "pump.pdf", "pages": [1], "answers": ["reset"]},
         {"question": "Which code?", "manual": "pump.pdf", "pages": [3], "answers": ["E-104"]},
         {"question": "On a page that is not there?", "manual": "pump.pdf", "pages": [9], "answers": ["no"]},
     ]);
-    desk.write("questions.json", questions.to_string().as_bytes());
+    sandbox.write("questions.json", questions.to_string().as_bytes());
     "questions.json".to_owned()
 }
 
@@ -67,13 +67,13 @@ fn confused(request: &ReceivedRequest) -> Reply {
     }
 }
 
-fn bench(desk: &Sandbox, candidates: &[&str], more: &[&str]) -> CommandOutput {
+fn bench(sandbox: &Sandbox, candidates: &[&str], more: &[&str]) -> CommandOutput {
     let mut args = vec!["bench", "describe"];
     for candidate in candidates {
         args.extend(["--candidate", candidate]);
     }
     args.extend(more);
-    desk.run(&args)
+    sandbox.run(&args)
 }
 
 /// Approaches that four pages allow, with batches of 1, 2, 4 and 20.
@@ -122,7 +122,7 @@ fn check_approaches(correct: &Value, confused: &Value) {
 
 #[test]
 fn candidates_are_measured_graded_and_ranked() {
-    let desk = library();
+    let sandbox = library();
     let good = FakeServer::start(Dialect::OpenAi, correct);
     let bad = FakeServer::start(Dialect::Ollama, confused);
     let names = [
@@ -131,7 +131,7 @@ fn candidates_are_measured_graded_and_ranked() {
         "openai=tiny@http://127.0.0.1:9".to_owned(),
     ];
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let questions = questions(&desk);
+    let questions = questions(&sandbox);
     let files = [
         "--markdown",
         "r.md",
@@ -145,7 +145,7 @@ fn candidates_are_measured_graded_and_ranked() {
         &["--batch", "1,2,4,20", "--runs", "2", "--json"],
     ]
     .concat();
-    let done = bench(&desk, &names, &more);
+    let done = bench(&sandbox, &names, &more);
     let report = done.json();
     assert_eq!(done.code, 1, "one of three passes: {}", done.err);
     let [first, second, third] = &report["candidates"].as_array().unwrap()[..] else {
@@ -171,12 +171,12 @@ fn candidates_are_measured_graded_and_ranked() {
         (&report["pages"], &report["library"], &report["questions"]),
         (&4.into(), &4.into(), &2.into())
     );
-    let markdown = std::fs::read_to_string(desk.path("r.md")).unwrap();
+    let markdown = std::fs::read_to_string(sandbox.path("r.md")).unwrap();
     assert!(
         markdown.contains("| interleaved 4 |") && markdown.contains("(ignores the image)"),
         "{markdown}"
     );
-    let html = std::fs::read_to_string(desk.path("r.html")).unwrap();
+    let html = std::fs::read_to_string(sandbox.path("r.html")).unwrap();
     assert_eq!(html.matches("data:image/jpeg").count(), 4);
     assert!(html.matches("<dd>").count() == 12 && html.matches("<svg").count() == 2);
     assert!(html.contains("How somebody silences the buzzer"));
@@ -184,12 +184,12 @@ fn candidates_are_measured_graded_and_ranked() {
 
 #[test]
 fn a_request_holds_pages_of_one_manual_only() {
-    let desk = library();
-    desk.write(
+    let sandbox = library();
+    sandbox.write(
         "valve.pdf",
         &pdf::good(&["Closing the valve", "Opening the valve"]),
     );
-    assert_eq!(desk.run(&["valve.pdf"]).code, 0);
+    assert_eq!(sandbox.run(&["valve.pdf"]).code, 0);
     let fake = FakeServer::start(Dialect::OpenAi, correct);
     let name = format!("openai=tiny@{}", fake.url);
     let options = [
@@ -201,21 +201,25 @@ fn a_request_holds_pages_of_one_manual_only() {
         "1",
         "--json",
     ];
-    let report = bench(&desk, &[&name], &options).json();
+    let report = bench(&sandbox, &[&name], &options).json();
     let round = &report["candidates"][0]["rows"][0]["rounds"][0];
     assert_eq!(
         (&round["described"], &round["questions"]),
         (&6.into(), &2.into()),
         "{round}"
     );
-    let wrong = bench(&desk, &["lmstudio=x"], &[]);
+    let wrong = bench(&sandbox, &["lmstudio=x"], &[]);
     let message = "unknown runner `lmstudio`: expected mlx-vlm, ollama, mlx or openai";
     assert!(
         wrong.code == 64 && wrong.err.contains(message),
         "{}",
         wrong.err
     );
-    let none = bench(&desk, &[&name], &["--approach", "lanes", "--batch", "20"]);
+    let none = bench(
+        &sandbox,
+        &[&name],
+        &["--approach", "lanes", "--batch", "20"],
+    );
     assert!(
         none.code == 64 && none.err.contains("no approach is left to run"),
         "{}",
@@ -225,11 +229,11 @@ fn a_request_holds_pages_of_one_manual_only() {
 
 #[test]
 fn text_output_is_a_table() {
-    let desk = library();
+    let sandbox = library();
     let good = FakeServer::start(Dialect::OpenAi, correct);
     let name = format!("openai=tiny@{}", good.url);
     let shown = bench(
-        &desk,
+        &sandbox,
         &[&name],
         &["--approach", "lanes", "--batch", "2", "--runs", "1"],
     );
@@ -248,12 +252,12 @@ fn text_output_is_a_table() {
 
 #[test]
 fn answers_of_several_annotators_are_scored_by_the_vqa_metric() {
-    let desk = Sandbox::tiny();
-    desk.write(
+    let sandbox = Sandbox::tiny();
+    sandbox.write(
         "COCO_val2014_000000000042.pdf",
         &pdf::good(&["a bus in the street"]),
     );
-    assert_eq!(desk.run(&["COCO_val2014_000000000042.pdf"]).code, 0);
+    assert_eq!(sandbox.run(&["COCO_val2014_000000000042.pdf"]).code, 0);
     let labels = [
         "red", "red", "Red.", "blue", "blue", "dark", "dark", "dark", "dark", "green",
     ];
@@ -264,8 +268,8 @@ fn answers_of_several_annotators_are_scored_by_the_vqa_metric() {
     let questions =
         json!({"questions": [{"image_id": 42, "question": "What colour?", "question_id": 7}]});
     let annotations = json!({"annotations": [{"question_id": 7, "answers": labels}]});
-    desk.write("q.json", questions.to_string().as_bytes());
-    desk.write("a.json", annotations.to_string().as_bytes());
+    sandbox.write("q.json", questions.to_string().as_bytes());
+    sandbox.write("a.json", annotations.to_string().as_bytes());
     let fake = FakeServer::start(Dialect::OpenAi, |request| {
         match request.body.to_string().contains("What colour?") {
             true => Reply::Answer("the red".to_owned()),
@@ -274,7 +278,7 @@ fn answers_of_several_annotators_are_scored_by_the_vqa_metric() {
     });
     let name = format!("openai=tiny@{}", fake.url);
     let done = bench(
-        &desk,
+        &sandbox,
         &[&name],
         &["--questions", "q.json,a.json", "--runs", "1", "--json"],
     );
@@ -291,9 +295,10 @@ fn answers_of_several_annotators_are_scored_by_the_vqa_metric() {
 fn mlx_vlm_and_ollama_are_compared() {
     let reciter = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/reciter/model");
     let mlx = Server::serve(reciter.clone());
-    let desk = Sandbox::built_in().with("INGEST_DESCRIBE_MEGAPIXELS", "0.2");
+    let sandbox = Sandbox::built_in().with("INGEST_DESCRIBE_MEGAPIXELS", "0.2");
     assert_eq!(
-        desk.run(&[&manual("heat-pump-service-manual.pdf"), "--pages", "4-7"])
+        sandbox
+            .run(&[&manual("heat-pump-service-manual.pdf"), "--pages", "4-7"])
             .code,
         0
     );
@@ -312,7 +317,7 @@ fn mlx_vlm_and_ollama_are_compared() {
         "1",
         "--json",
     ];
-    let done = bench(&desk, &names, &options);
+    let done = bench(&sandbox, &names, &options);
     let report = done.json();
     let [correct, nonsense] = &report["candidates"].as_array().unwrap()[..] else {
         panic!("{report}");

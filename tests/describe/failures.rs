@@ -14,7 +14,7 @@ const ONE: [&str; 6] = ["--pages", "1", "--lanes", "1", "--interleave", "1"];
 #[test]
 fn every_failure_has_a_class() {
     for dialect in BOTH {
-        let desk = library().with("INGEST_DESCRIBE_DEADLINE_S", "2");
+        let sandbox = library().with("INGEST_DESCRIBE_DEADLINE_S", "2");
         let answer = |text: &str| Reply::Answer(text.to_owned());
         for (reply, class) in [
             (
@@ -57,7 +57,7 @@ fn every_failure_has_a_class() {
             let case = format!("{reply:.60?}");
             let fake = FakeServer::start(dialect, move |_| reply.clone());
             let (code, report) = describe_json(
-                &desk,
+                &sandbox,
                 dialect,
                 &fake,
                 &[&ONE[..], &["--redo", "all"]].concat(),
@@ -72,12 +72,12 @@ fn every_failure_has_a_class() {
 #[test]
 fn repetition_cancels_the_stream_and_retries_at_a_higher_temperature() {
     for dialect in BOTH {
-        let desk = library();
+        let sandbox = library();
         let fake = FakeServer::start(dialect, |request| match request.number {
             0 => Reply::Repeat("the valve is open and ".to_owned()),
             _ => Reply::Answer(description(1)),
         });
-        let (code, report) = describe_json(&desk, dialect, &fake, &ONE);
+        let (code, report) = describe_json(&sandbox, dialect, &fake, &ONE);
         assert_eq!(
             (code, &report["described"], &report["retries"]["repetition"]),
             (0, &1.into(), &1.into()),
@@ -112,7 +112,7 @@ fn repetition_cancels_the_stream_and_retries_at_a_higher_temperature() {
 #[test]
 fn an_error_of_a_batch_is_not_an_attempt_of_its_pages() {
     for dialect in BOTH {
-        let desk = library().with("INGEST_DESCRIBE_ATTEMPTS", "1");
+        let sandbox = library().with("INGEST_DESCRIBE_ATTEMPTS", "1");
         // The first three requests fail together; each page has one attempt only.
         let received = AtomicUsize::new(0);
         let fake = FakeServer::start(dialect, move |request| {
@@ -127,7 +127,7 @@ fn an_error_of_a_batch_is_not_an_attempt_of_its_pages() {
             Reply::HttpError(500, "one of the batch failed".to_owned())
         });
         let (code, report) = describe_json(
-            &desk,
+            &sandbox,
             dialect,
             &fake,
             &["--lanes", "3", "--interleave", "1"],
@@ -139,7 +139,7 @@ fn an_error_of_a_batch_is_not_an_attempt_of_its_pages() {
 #[test]
 fn disconnects_and_out_of_memory_are_retried_after_a_pause() {
     for dialect in BOTH {
-        let desk = library().with("INGEST_DESCRIBE_ATTEMPTS", "1");
+        let sandbox = library().with("INGEST_DESCRIBE_ATTEMPTS", "1");
         let fake = FakeServer::start(dialect, |request| match request.number {
             0 => Reply::Disconnect("{\"rotation\": 0, ".to_owned()),
             1 => Reply::HttpError(
@@ -148,7 +148,7 @@ fn disconnects_and_out_of_memory_are_retried_after_a_pause() {
             ),
             _ => Reply::Answer(description(1)),
         });
-        let done = describe(&desk, dialect, &fake, &ONE);
+        let done = describe(&sandbox, dialect, &fake, &ONE);
         assert_eq!(done.code, 0, "{}{}", done.out, done.err);
         assert!(
             done.err.contains("retrying in 1 s") && done.err.contains("out of memory"),
@@ -160,9 +160,9 @@ fn disconnects_and_out_of_memory_are_retried_after_a_pause() {
 
 #[test]
 fn equal_descriptions_of_all_pages_are_failures() {
-    let desk = library_of(&["one page", "another page", "a third page", "and a fourth"]);
+    let sandbox = library_of(&["one page", "another page", "a third page", "and a fourth"]);
     let fake = FakeServer::start(Dialect::OpenAi, |_| Reply::Answer(description(1)));
-    let (code, report) = describe_json(&desk, Dialect::OpenAi, &fake, &[]);
+    let (code, report) = describe_json(&sandbox, Dialect::OpenAi, &fake, &[]);
     assert_eq!((code, &report["described"]), (2, &0.into()), "{report}");
     let failed = report["failed"].as_array().unwrap();
     assert_eq!(failed.len(), 4);
@@ -172,9 +172,9 @@ fn equal_descriptions_of_all_pages_are_failures() {
             .all(|failure| failure["class"] == "same-for-all"),
         "{report}"
     );
-    let lines = desk.run(&["describe", "--export", "all.jsonl"]);
+    let lines = sandbox.run(&["describe", "--export", "all.jsonl"]);
     assert_eq!(lines.code, 0, "{}", lines.err);
-    let lines = std::fs::read_to_string(desk.path("all.jsonl")).unwrap();
+    let lines = std::fs::read_to_string(sandbox.path("all.jsonl")).unwrap();
     assert!(
         !lines.contains("\"described\""),
         "no description is stored: {lines}"
@@ -183,9 +183,9 @@ fn equal_descriptions_of_all_pages_are_failures() {
 
 #[test]
 fn unusable_servers_are_reported_in_one_line() {
-    let desk = library();
+    let sandbox = library();
     let one_line = |args: &[&str], message: &str| {
-        let done = desk.run(&[&["describe"], args].concat());
+        let done = sandbox.run(&[&["describe"], args].concat());
         assert_eq!(done.code, 1, "{}{}", done.out, done.err);
         let first = done.err.lines().next().unwrap_or_default();
         assert!(
@@ -223,21 +223,21 @@ fn unusable_servers_are_reported_in_one_line() {
         &["--runner", "openai", "--url", &url],
         "requires another API key",
     );
-    let desk = crate::sandbox::Sandbox::tiny();
-    let empty = desk.run(&["describe", "--store", "nothing.db"]);
+    let sandbox = crate::sandbox::Sandbox::tiny();
+    let empty = sandbox.run(&["describe", "--store", "nothing.db"]);
     assert_eq!(empty.code, 1);
     assert!(
         empty.err.contains("nothing has been stored"),
         "{}",
         empty.err
     );
-    assert!(!desk.path("nothing.db").exists(), "a store was made");
+    assert!(!sandbox.path("nothing.db").exists(), "a store was made");
 }
 
 #[test]
 fn the_api_key_is_not_sent_unencrypted_and_not_shown() {
-    let desk = library().with("INGEST_RUNNER_KEY", "sekrit-4711");
-    let done = desk.run(&[
+    let sandbox = library().with("INGEST_RUNNER_KEY", "sekrit-4711");
+    let done = sandbox.run(&[
         "describe",
         "--runner",
         "openai",
@@ -258,12 +258,12 @@ fn the_api_key_is_not_sent_unencrypted_and_not_shown() {
 #[test]
 fn unauthorized_ends_the_run_without_failed_pages() {
     for dialect in BOTH {
-        let desk = library();
+        let sandbox = library();
         let unauthorized = FakeServer::start(dialect, |_| {
             Reply::HttpError(401, "who are you?".to_owned())
         });
         let done = describe(
-            &desk,
+            &sandbox,
             dialect,
             &unauthorized,
             &["--lanes", "2", "--interleave", "1"],
@@ -277,19 +277,19 @@ fn unauthorized_ends_the_run_without_failed_pages() {
         let server = FakeServer::start(dialect, |request| {
             Reply::Answer(description(request.pages[0]))
         });
-        let (code, report) = describe_json(&desk, dialect, &server, &["--interleave", "1"]);
+        let (code, report) = describe_json(&sandbox, dialect, &server, &["--interleave", "1"]);
         assert_eq!((code, &report["described"]), (0, &3.into()), "{report}");
     }
 }
 
 #[test]
 fn ollama_stream_without_a_last_line_is_a_repetition() {
-    let desk = library();
+    let sandbox = library();
     let line = "{\"message\":{\"role\":\"assistant\",\"content\":\" gone.\"},\"done\":false}\n";
     let fake = FakeServer::start(Dialect::Ollama, move |_| {
         Reply::Raw(line.repeat(5).into_bytes())
     });
-    let (code, report) = describe_json(&desk, Dialect::Ollama, &fake, &ONE);
+    let (code, report) = describe_json(&sandbox, Dialect::Ollama, &fake, &ONE);
     assert_eq!(code, 2, "{report}");
     assert_eq!(report["failed"][0]["class"], "repetition", "{report}");
     let bodies: Vec<_> = fake
@@ -328,9 +328,9 @@ fn an_unexpected_server_is_reported_with_its_response() {
             let _ = stream.write_all(reply.as_bytes());
         }
     });
-    let desk = library();
+    let sandbox = library();
     for (runner, path) in [("mlx-vlm", "/v1/models"), ("ollama", "/api/version")] {
-        let done = desk.run(&[
+        let done = sandbox.run(&[
             "describe", "--runner", runner, "--url", &url, "--model", "x",
         ]);
         let message = format!("{url} is not the expected kind of server: {path} returns 404");
@@ -346,13 +346,13 @@ fn an_unexpected_server_is_reported_with_its_response() {
 fn a_busy_server_is_retried_after_a_pause() {
     for dialect in BOTH {
         for status in [503, 429] {
-            let desk = library();
+            let sandbox = library();
             let fake = FakeServer::start(dialect, move |request| match request.number {
                 0 => Reply::HttpError(status, "Loading model".to_owned()),
                 _ => Reply::Answer(description(request.pages[0])),
             });
             let done = describe(
-                &desk,
+                &sandbox,
                 dialect,
                 &fake,
                 &["--lanes", "1", "--interleave", "1"],

@@ -24,9 +24,9 @@ fn first_only(request: &ReceivedRequest) -> Reply {
 
 #[test]
 fn describe_json_and_stored_annotations_have_the_documented_keys() {
-    let desk = library();
+    let sandbox = library();
     let fake = FakeServer::start(Dialect::OpenAi, first_only);
-    let (code, report) = describe_json(&desk, Dialect::OpenAi, &fake, &["--interleave", "1"]);
+    let (code, report) = describe_json(&sandbox, Dialect::OpenAi, &fake, &["--interleave", "1"]);
     let classes: Vec<&str> = report["retries"]
         .as_object()
         .unwrap()
@@ -47,11 +47,11 @@ fn describe_json_and_stored_annotations_have_the_documented_keys() {
         (&report["described"], &report["stopped"]),
         (&json!(1), &json!(false))
     );
-    annotations(&desk);
+    annotations(&sandbox);
 }
 
-fn annotations(desk: &Sandbox) {
-    let shown = |page: &str| desk.run(&["show", "pump.pdf", page, "--json"]).json();
+fn annotations(sandbox: &Sandbox) {
+    let shown = |page: &str| sandbox.run(&["show", "pump.pdf", page, "--json"]).json();
     let annotation = |page| shown(page)["annotation"].clone();
     assert_shape(
         &annotation("1"),
@@ -67,11 +67,11 @@ fn annotations(desk: &Sandbox) {
         &annotation("2"),
         &["$: failed model", "$.failed: class why"],
     );
-    let found = desk.run(&["search", "buzzer", "--json"]).json();
+    let found = sandbox.run(&["search", "buzzer", "--json"]).json();
     let keys = "$[]: id label manual page score section snippet summary title";
     assert_shape(&found, &[keys]);
-    assert_eq!(desk.run(&["describe", "--export", "all.jsonl"]).code, 0);
-    let lines = std::fs::read_to_string(desk.path("all.jsonl")).unwrap();
+    assert_eq!(sandbox.run(&["describe", "--export", "all.jsonl"]).code, 0);
+    let lines = std::fs::read_to_string(sandbox.path("all.jsonl")).unwrap();
     let first: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
     let keys: Vec<&String> = first.as_object().unwrap().keys().collect();
     assert_eq!(keys, ["annotation", "label", "manual", "page"]);
@@ -79,10 +79,10 @@ fn annotations(desk: &Sandbox) {
 
 #[test]
 fn bench_describe_json_has_the_documented_keys() {
-    let desk = library().with("INGEST_DESCRIBE_MEGAPIXELS", "0.3");
+    let sandbox = library().with("INGEST_DESCRIBE_MEGAPIXELS", "0.3");
     let questions =
         json!([{"question": "Which?", "manual": "pump.pdf", "pages": [1], "answers": ["no"]}]);
-    desk.write("questions.json", questions.to_string().as_bytes());
+    sandbox.write("questions.json", questions.to_string().as_bytes());
     let fake = FakeServer::start(Dialect::OpenAi, |request| {
         match request.body.to_string().contains("Question:") {
             true => Reply::Answer("no".to_owned()),
@@ -99,7 +99,7 @@ fn bench_describe_json_has_the_documented_keys() {
         "--questions",
         "questions.json",
     ];
-    let done = desk.run(&[&args[..], &ways, &["--json"]].concat());
+    let done = sandbox.run(&[&args[..], &ways, &["--json"]].concat());
     assert_shape(
         &done.json(),
         &[
@@ -124,13 +124,13 @@ fn ingest_with_describe_json_has_the_documented_keys() {
     let fake = FakeServer::start(Dialect::OpenAi, |request| {
         Reply::Answer(description(request.pages[0]))
     });
-    let desk = Sandbox::built_in()
+    let sandbox = Sandbox::built_in()
         .with("INGEST_DESCRIBE_RUNNER", "openai")
         .with("INGEST_DESCRIBE_URL", &fake.url)
         .with("INGEST_DESCRIBE_INTERLEAVE", "1");
     let heat_pump = manual("heat-pump-service-manual.pdf");
     let page = [heat_pump.as_str(), "--pages", "20"];
-    let done = desk.run(&[&page[..], &["--describe", "--json"]].concat());
+    let done = sandbox.run(&[&page[..], &["--describe", "--json"]].concat());
     assert_eq!(done.code, 0, "{}", done.err);
     assert_shape(
         &done.json(),

@@ -45,16 +45,16 @@ pub(crate) fn library() -> Sandbox {
 
 /// A library with pages of these texts; an empty text is a blank page.
 pub(crate) fn library_of(pages: &[&str]) -> Sandbox {
-    let desk = Sandbox::tiny();
+    let sandbox = Sandbox::tiny();
     let drawn = |text: &&str| match text.is_empty() {
         true => (pdf::PLAIN, Vec::new()),
         false => (pdf::PLAIN, pdf::text_content(text)),
     };
     let pages: Vec<_> = pages.iter().map(drawn).collect();
-    desk.write("pump.pdf", &pdf::pages(&pages, ""));
-    let done = desk.run(&["pump.pdf"]);
+    sandbox.write("pump.pdf", &pdf::pages(&pages, ""));
+    let done = sandbox.run(&["pump.pdf"]);
     assert_eq!(done.code, 0, "{}", done.err);
-    desk
+    sandbox
 }
 
 pub(crate) fn runner(dialect: Dialect) -> &'static str {
@@ -66,7 +66,7 @@ pub(crate) fn runner(dialect: Dialect) -> &'static str {
 
 /// Runs `ingest describe` with a server.
 pub(crate) fn describe(
-    desk: &Sandbox,
+    sandbox: &Sandbox,
     dialect: Dialect,
     fake: &FakeServer,
     more: &[&str],
@@ -80,16 +80,16 @@ pub(crate) fn describe(
         "--model",
         "tiny",
     ];
-    desk.run(&[&args[..], more].concat())
+    sandbox.run(&[&args[..], more].concat())
 }
 
 /// Runs `ingest describe --json`: exit code and report.
 pub(crate) fn describe_json(
-    desk: &Sandbox,
+    sandbox: &Sandbox,
     dialect: Dialect,
     fake: &FakeServer,
     more: &[&str],
 ) -> (i32, Value) {
-    let done = describe(desk, dialect, fake, &[more, &["--json"]].concat());
+    let done = describe(sandbox, dialect, fake, &[more, &["--json"]].concat());
     (done.code, done.json())
 }

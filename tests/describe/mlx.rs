@@ -93,9 +93,9 @@ impl Server {
     }
 
     /// Runs `ingest describe --json` with it.
-    pub(crate) fn describe(&self, desk: &Sandbox, more: &[&str]) -> CommandOutput {
+    pub(crate) fn describe(&self, sandbox: &Sandbox, more: &[&str]) -> CommandOutput {
         let url = self.url();
-        desk.run(
+        sandbox.run(
             &[
                 &["describe", "--runner", "mlx-vlm", "--url", &url, "--json"],
                 more,
@@ -132,8 +132,8 @@ const NONSENSE: [&str; 5] = [
 fn nonsense_of_mlx_vlm_is_a_failure_and_requests_have_the_expected_fields() {
     for family in ["qwen2.5-vl", "qwen3-vl"] {
         let server = Server::start(family);
-        let desk = small();
-        let done = server.describe(&desk, &["--max-tokens", "40"]);
+        let sandbox = small();
+        let done = server.describe(&sandbox, &["--max-tokens", "40"]);
         let report = done.json();
         assert_eq!(done.code, 2, "{family}: {report}{}", done.err);
         let failed = report["failed"].as_array().unwrap();
@@ -161,7 +161,7 @@ fn nonsense_of_mlx_vlm_is_a_failure_and_requests_have_the_expected_fields() {
         assert_eq!(requests, 3, "{metrics}");
         // Several images in one request, then each page alone.
         let done = server.describe(
-            &desk,
+            &sandbox,
             &[
                 "--max-tokens",
                 "20",
@@ -188,8 +188,8 @@ fn nonsense_of_mlx_vlm_is_a_failure_and_requests_have_the_expected_fields() {
 #[test]
 fn deadline_cancels_the_request_at_the_server() {
     let server = Server::start("qwen2.5-vl");
-    let desk = small().with("INGEST_DESCRIBE_DEADLINE_S", "6");
-    let done = server.describe(&desk, &["--max-tokens", "6000", "--pages", "1"]);
+    let sandbox = small().with("INGEST_DESCRIBE_DEADLINE_S", "6");
+    let done = server.describe(&sandbox, &["--max-tokens", "6000", "--pages", "1"]);
     assert_eq!(done.code, 2, "{}", done.err);
     let class = done.json()["failed"][0]["class"].clone();
     assert!(class == "deadline" || class == "repetition", "{class}");
@@ -204,7 +204,7 @@ fn deadline_cancels_the_request_at_the_server() {
 fn a_run_waits_for_a_killed_server_to_come_back() {
     let server = Server::start("qwen2.5-vl");
     let port = server.port;
-    let desk = small();
+    let sandbox = small();
     let url = server.url();
     let args = [
         "describe",
@@ -218,7 +218,7 @@ fn a_run_waits_for_a_killed_server_to_come_back() {
         "--lanes",
         "1",
     ];
-    let running = desk.start(&args);
+    let running = sandbox.start(&args);
     until("a request has started", 60, || {
         server.metrics()["summary"]["requests_started"] != 0
     });

@@ -69,9 +69,9 @@ impl Ollama {
     }
 
     /// Runs `ingest describe --json` with it.
-    pub(crate) fn describe(&self, desk: &Sandbox, model: &str, more: &[&str]) -> CommandOutput {
+    pub(crate) fn describe(&self, sandbox: &Sandbox, model: &str, more: &[&str]) -> CommandOutput {
         let args = ["describe", "--runner", "ollama", "--url", &self.url];
-        desk.run(&[&args[..], &["--model", model, "--json"], more].concat())
+        sandbox.run(&[&args[..], &["--model", model, "--json"], more].concat())
     }
 
     /// Number of loaded models.
@@ -134,8 +134,8 @@ pub(crate) fn failures(report: &Value) -> Vec<(String, String)> {
 fn images_reach_the_model_alone_and_several_per_request() {
     let server = Ollama::start(&["stop"]);
     for interleave in ["1", "3"] {
-        let desk = small();
-        let done = server.describe(&desk, "stop", &["--interleave", interleave]);
+        let sandbox = small();
+        let done = server.describe(&sandbox, "stop", &["--interleave", interleave]);
         let report = done.json();
         assert_eq!(done.code, 2, "{report}{}", done.err);
         let failed = failures(&report);
@@ -158,8 +158,8 @@ fn images_reach_the_model_alone_and_several_per_request() {
 fn ollama_renders_texts_and_images_in_our_order() {
     let server = Ollama::start(&["stop"]);
     let fake = FakeServer::start(Dialect::Ollama, |_| Reply::Answer("[]".to_owned()));
-    let desk = small();
-    describe(&desk, Dialect::Ollama, &fake, &["--interleave", "3"]);
+    let sandbox = small();
+    describe(&sandbox, Dialect::Ollama, &fake, &["--interleave", "3"]);
     let mut body = fake.requests()[0].body.clone();
     body["model"] = "stop".into();
     body["stream"] = false.into();
@@ -197,9 +197,9 @@ fn endless_answers_are_cancelled() {
     // `circle` repeats its sentences: `ingest` cancels it. `stuck` repeats one word: Ollama closes the stream.
     // Otherwise each would run for a minute.
     for model in ["circle", "stuck"] {
-        let desk = small();
+        let sandbox = small();
         let more = ["--interleave", "1", "--max-tokens", "90000", "--pages", "1"];
-        let done = server.describe(&desk, model, &more);
+        let done = server.describe(&sandbox, model, &more);
         let failed = failures(&done.json());
         let class: Vec<_> = failed.iter().map(|(class, _)| class.as_str()).collect();
         assert_eq!(class, ["repetition"], "{model}: {}", done.out);

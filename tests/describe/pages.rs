@@ -25,40 +25,40 @@ fn correct(pages: &[u32]) -> Reply {
 #[test]
 fn descriptions_are_stored_searched_and_shown() {
     for dialect in BOTH {
-        let desk = library();
+        let sandbox = library();
         let fake = FakeServer::start(dialect, |request| correct(&request.pages));
-        let (code, report) = describe_json(&desk, dialect, &fake, &["--interleave", "1"]);
+        let (code, report) = describe_json(&sandbox, dialect, &fake, &["--interleave", "1"]);
         assert_eq!(
             (code, report["described"].as_u64()),
             (0, Some(3)),
             "{report}"
         );
         // A word that only the description has.
-        let found = desk.run(&["search", "circulator", "--json"]).json();
+        let found = sandbox.run(&["search", "circulator", "--json"]).json();
         assert_eq!(
             (&found[0]["page"], &found[0]["title"]),
             (&3.into(), &"Fault codes".into()),
             "{found}"
         );
-        let shown = desk.run(&["search", "circulator"]).out;
+        let shown = sandbox.run(&["search", "circulator"]).out;
         assert!(
             shown.contains("Fault codes: Why the circulator stands still in winter."),
             "{shown}"
         );
-        let shown = desk.run(&["show", "pump.pdf", "2"]).out;
+        let shown = sandbox.run(&["show", "pump.pdf", "2"]).out;
         assert!(shown.contains("Which gaskets can be ordered"), "{shown}");
         assert!(
             shown.contains("40-1177") && !shown.contains("40-1177 (unconfirmed)"),
             "{shown}"
         );
         // K-1 is not in the text layer of page 1: marked, and not searched.
-        let shown = desk.run(&["show", "pump.pdf", "1"]).out;
+        let shown = sandbox.run(&["show", "pump.pdf", "1"]).out;
         assert!(shown.contains("K-1 (unconfirmed)"), "{shown}");
-        let hits = desk.run(&["search", "--text", "K-1", "--json"]).json();
+        let hits = sandbox.run(&["search", "--text", "K-1", "--json"]).json();
         assert_eq!(hits.as_array().unwrap().len(), 0, "{hits}");
-        let done = desk.run(&["describe", "--export", "all.jsonl"]);
+        let done = sandbox.run(&["describe", "--export", "all.jsonl"]);
         assert_eq!(done.code, 0, "{}", done.err);
-        let lines = std::fs::read_to_string(desk.path("all.jsonl")).unwrap();
+        let lines = std::fs::read_to_string(sandbox.path("all.jsonl")).unwrap();
         let lines: Vec<Value> = lines
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())
@@ -81,13 +81,13 @@ fn descriptions_are_stored_searched_and_shown() {
 
 #[test]
 fn pages_are_described_without_reading_their_vectors() {
-    let desk = library();
-    let library = rusqlite::Connection::open(desk.path("library.db")).unwrap();
+    let sandbox = library();
+    let library = rusqlite::Connection::open(sandbox.path("library.db")).unwrap();
     library
         .execute("UPDATE vectors SET rows = x'00'", [])
         .unwrap();
     let fake = FakeServer::start(Dialect::OpenAi, |request| correct(&request.pages));
-    let (code, report) = describe_json(&desk, Dialect::OpenAi, &fake, &[]);
+    let (code, report) = describe_json(&sandbox, Dialect::OpenAi, &fake, &[]);
     assert_eq!(
         (code, report["described"].as_u64()),
         (0, Some(3)),
@@ -98,11 +98,11 @@ fn pages_are_described_without_reading_their_vectors() {
 #[test]
 fn requests_are_streamed_with_parts_in_order_and_without_reasoning() {
     for dialect in BOTH {
-        let desk = library();
+        let sandbox = library();
         let fake = FakeServer::start(dialect, |request| correct(&request.pages));
         assert_eq!(
             describe(
-                &desk,
+                &sandbox,
                 dialect,
                 &fake,
                 &["--interleave", "1", "--pages", "2"]
@@ -147,43 +147,43 @@ fn requests_are_streamed_with_parts_in_order_and_without_reasoning() {
 
 #[test]
 fn runs_skip_described_and_failed_pages_unless_redo_is_given() {
-    let desk = library();
+    let sandbox = library();
     let dialect = Dialect::OpenAi;
     let bad = FakeServer::start(dialect, |request| match request.pages[..] {
         [2] => Reply::Answer("I see nothing.".to_owned()),
         _ => correct(&request.pages),
     });
-    let (code, report) = describe_json(&desk, dialect, &bad, &[]);
+    let (code, report) = describe_json(&sandbox, dialect, &bad, &[]);
     assert_eq!((code, &report["described"]), (1, &2.into()), "{report}");
     assert_eq!(report["failed"][0]["class"], "unparsable");
     let good = FakeServer::start(dialect, |request| correct(&request.pages));
-    let (code, report) = describe_json(&desk, dialect, &good, &[]);
+    let (code, report) = describe_json(&sandbox, dialect, &good, &[]);
     assert_eq!(
         (code, &report["kept"]),
         (0, &3.into()),
         "a failed page is not retried without --redo: {report}"
     );
     assert_eq!(good.requests().len(), 0);
-    let (code, report) = describe_json(&desk, dialect, &good, &["--redo", "failed"]);
+    let (code, report) = describe_json(&sandbox, dialect, &good, &["--redo", "failed"]);
     assert_eq!(
         (code, &report["described"], &report["kept"]),
         (0, &1.into(), &2.into()),
         "{report}"
     );
-    let (_, report) = describe_json(&desk, dialect, &good, &["--redo", "all", "--limit", "2"]);
+    let (_, report) = describe_json(&sandbox, dialect, &good, &["--redo", "all", "--limit", "2"]);
     assert_eq!(report["described"], 2, "{report}");
     // Storing the unchanged manual again does not change the descriptions.
-    assert_eq!(desk.run(&["pump.pdf"]).code, 0);
-    assert_eq!(describe_json(&desk, dialect, &good, &[]).1["kept"], 3);
+    assert_eq!(sandbox.run(&["pump.pdf"]).code, 0);
+    assert_eq!(describe_json(&sandbox, dialect, &good, &[]).1["kept"], 3);
 }
 
 #[test]
 fn blank_pages_and_duplicates_are_not_sent_but_pages_that_differ_in_a_digit_are() {
     let pages = ["E-104 no flow", "", "E-104 no flow", "E-105 no flow"];
-    let desk = library_of(&pages);
+    let sandbox = library_of(&pages);
     let dialect = Dialect::OpenAi;
     let fake = FakeServer::start(dialect, |request| correct(&request.pages));
-    let (code, report) = describe_json(&desk, dialect, &fake, &[]);
+    let (code, report) = describe_json(&sandbox, dialect, &fake, &[]);
     assert_eq!(code, 0, "{report}");
     assert_eq!(
         (&report["described"], &report["twins"], &report["blank"]),
@@ -197,14 +197,14 @@ fn blank_pages_and_duplicates_are_not_sent_but_pages_that_differ_in_a_digit_are(
         .collect();
     sent.sort_unstable();
     assert_eq!(sent, [1, 4]);
-    let shown = desk.run(&["show", "pump.pdf", "3"]).out;
+    let shown = sandbox.run(&["show", "pump.pdf", "3"]).out;
     assert!(shown.contains("duplicate of pump.pdf, page 1"), "{shown}");
 }
 
 #[test]
 fn mislabelled_pages_of_a_request_are_retried_alone() {
     for dialect in BOTH {
-        let desk = library();
+        let sandbox = library();
         let fake = FakeServer::start(dialect, |request| match request.pages[..] {
             [1, 2, 3] => Reply::Answer(format!(
                 "[{}, {}, {}]",
@@ -215,7 +215,7 @@ fn mislabelled_pages_of_a_request_are_retried_alone() {
             _ => correct(&request.pages),
         });
         let (code, report) = describe_json(
-            &desk,
+            &sandbox,
             dialect,
             &fake,
             &["--interleave", "3", "--lanes", "1"],
@@ -240,7 +240,7 @@ fn mislabelled_pages_of_a_request_are_retried_alone() {
 fn lanes_is_the_number_of_concurrent_requests() {
     let texts: Vec<String> = (0..8).map(|n| format!("text of page {n}")).collect();
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let desk = library_of(&texts);
+    let sandbox = library_of(&texts);
     // The server waits for four requests before it replies.
     let waiting = AtomicUsize::new(0);
     let fake = FakeServer::start(Dialect::OpenAi, move |request| {
@@ -251,7 +251,7 @@ fn lanes_is_the_number_of_concurrent_requests() {
         }
         Reply::Answer(description(request.pages[0] + 10))
     });
-    let done = describe(&desk, Dialect::OpenAi, &fake, &["--lanes", "4"]);
+    let done = describe(&sandbox, Dialect::OpenAi, &fake, &["--lanes", "4"]);
     assert_eq!(done.code, 0, "{}{}", done.out, done.err);
     assert_eq!(fake.max_concurrent.load(Ordering::SeqCst), 4);
 }
@@ -262,7 +262,7 @@ fn qwen3_vl_requests_wait_for_the_first_token_of_the_previous_one() {
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     // `waiting`: requests in prefill at the same time; mlx-vlm mixes up those of Qwen3-VL.
     for (model, exclusive) in [("some/Qwen3-VL-4B", true), ("some/Qwen2.5-VL-7B", false)] {
-        let desk = library_of(&texts);
+        let sandbox = library_of(&texts);
         let waiting = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
         let counts = Arc::clone(&waiting);
         let fake = FakeServer::start(Dialect::OpenAi, move |request| {
@@ -274,7 +274,7 @@ fn qwen3_vl_requests_wait_for_the_first_token_of_the_previous_one() {
         });
         let to = ["--runner", "mlx-vlm", "--url", &fake.url];
         let done =
-            desk.run(&[&["describe"], &to[..], &["--model", model, "--lanes", "4"]].concat());
+            sandbox.run(&[&["describe"], &to[..], &["--model", model, "--lanes", "4"]].concat());
         assert_eq!(done.code, 0, "{}", done.err);
         let most = waiting.1.load(Ordering::SeqCst);
         assert_eq!(most == 1, exclusive, "{model}: {most}");
@@ -283,10 +283,10 @@ fn qwen3_vl_requests_wait_for_the_first_token_of_the_previous_one() {
 
 #[test]
 fn a_moved_or_changed_manual_is_reported_and_pdf_gives_its_new_path() {
-    let desk = library();
+    let sandbox = library();
     let fake = FakeServer::start(Dialect::OpenAi, |request| correct(&request.pages));
-    std::fs::rename(desk.path("pump.pdf"), desk.path("moved.pdf")).unwrap();
-    let (code, report) = describe_json(&desk, Dialect::OpenAi, &fake, &[]);
+    std::fs::rename(sandbox.path("pump.pdf"), sandbox.path("moved.pdf")).unwrap();
+    let (code, report) = describe_json(&sandbox, Dialect::OpenAi, &fake, &[]);
     assert_eq!(code, 2, "{report}");
     assert!(
         report["manuals"]["pump.pdf"]
@@ -295,8 +295,8 @@ fn a_moved_or_changed_manual_is_reported_and_pdf_gives_its_new_path() {
             .contains("pump.pdf: "),
         "{report}"
     );
-    desk.write("pump.pdf", b"%PDF-1.4 something else");
-    let (code, report) = describe_json(&desk, Dialect::OpenAi, &fake, &[]);
+    sandbox.write("pump.pdf", b"%PDF-1.4 something else");
+    let (code, report) = describe_json(&sandbox, Dialect::OpenAi, &fake, &[]);
     assert!(
         code == 2
             && report["manuals"]["pump.pdf"]
@@ -306,45 +306,45 @@ fn a_moved_or_changed_manual_is_reported_and_pdf_gives_its_new_path() {
         "{report}"
     );
     let moved = ["--manual", "pump.pdf", "--pdf", "moved.pdf"];
-    let (code, report) = describe_json(&desk, Dialect::OpenAi, &fake, &moved);
+    let (code, report) = describe_json(&sandbox, Dialect::OpenAi, &fake, &moved);
     assert_eq!((code, &report["described"]), (0, &3.into()), "{report}");
 }
 
 #[test]
 fn protected_manuals_are_described_with_their_password() {
     let fake = FakeServer::start(Dialect::OpenAi, |request| correct(&request.pages));
-    let desk = Sandbox::tiny()
+    let sandbox = Sandbox::tiny()
         .with("INGEST_DESCRIBE_RUNNER", "openai")
         .with("INGEST_DESCRIBE_URL", &fake.url);
     let locked = manual("../tests/golden/pdf/locked.pdf");
-    std::fs::copy(locked, desk.path("locked.pdf")).unwrap();
-    let done = desk.run(&["locked.pdf", "--password", "secret", "--describe"]);
+    std::fs::copy(locked, sandbox.path("locked.pdf")).unwrap();
+    let done = sandbox.run(&["locked.pdf", "--password", "secret", "--describe"]);
     assert_eq!(done.code, 0, "{} {}", done.out, done.err);
     assert_eq!(fake.requests().len(), 1);
     let again = ["describe", "--redo", "all", "--json"];
-    let refused = desk.run(&again);
+    let refused = sandbox.run(&again);
     assert_eq!(refused.code, 2, "{}", refused.out);
     let why = refused.json()["manuals"]["locked.pdf"].to_string();
     assert!(why.contains("protected by a password"), "{why}");
-    let done = desk.run(&[&again[..], &["--password", "secret"]].concat());
+    let done = sandbox.run(&[&again[..], &["--password", "secret"]].concat());
     assert_eq!(done.json()["described"], 1, "{}", done.err);
 }
 
 #[test]
 fn manuals_are_stored_and_described_in_one_run() {
     let fake = FakeServer::start(Dialect::OpenAi, |request| correct(&request.pages));
-    let desk = library()
+    let sandbox = library()
         .with("INGEST_DESCRIBE_RUNNER", "openai")
         .with("INGEST_DESCRIBE_URL", &fake.url);
-    desk.write("other.pdf", &pdf::good(&["another manual"]));
-    let done = desk.run(&["other.pdf", "--describe"]);
+    sandbox.write("other.pdf", &pdf::good(&["another manual"]));
+    let done = sandbox.run(&["other.pdf", "--describe"]);
     assert_eq!(done.code, 0, "{}", done.err);
     assert!(done.out.contains("1 page described"), "{}", done.out);
     let requests = fake.requests();
     assert_eq!(requests.len(), 1, "only the new manual");
     assert!(requests[0].body.to_string().contains("other.pdf"));
-    desk.write("third.pdf", &pdf::good(&["a third one"]));
-    let report = desk.run(&["third.pdf", "--describe", "--json"]).json();
+    sandbox.write("third.pdf", &pdf::good(&["a third one"]));
+    let report = sandbox.run(&["third.pdf", "--describe", "--json"]).json();
     assert_eq!(report["manuals"][0]["stored"], 1, "{report}");
     assert_eq!(report["descriptions"]["described"], 1, "{report}");
 }

@@ -8,8 +8,8 @@ use crate::sandbox::{Sandbox, manual};
 use crate::titles::{MANUALS, correct_titles, golden};
 
 /// nDCG@5 of the questions in hybrid search.
-fn ndcg(desk: &Sandbox) -> f64 {
-    let done = desk.run(&["eval", &manual("questions.json"), "--json"]);
+fn ndcg(sandbox: &Sandbox) -> f64 {
+    let done = sandbox.run(&["eval", &manual("questions.json"), "--json"]);
     let report = done.json();
     let mut rows = report["results"].as_array().unwrap().iter();
     let hybrid = rows.find(|row| row["mode"] == "hybrid").unwrap();
@@ -19,22 +19,22 @@ fn ndcg(desk: &Sandbox) -> f64 {
 #[test]
 #[expect(clippy::print_stdout, reason = "the figures are quoted in the README")]
 fn descriptions_have_the_right_titles_and_do_not_lower_ndcg() {
-    let desk = Sandbox::built_in().with("INGEST_DESCRIBE_MEGAPIXELS", "0.4");
+    let sandbox = Sandbox::built_in().with("INGEST_DESCRIBE_MEGAPIXELS", "0.4");
     let files = MANUALS.map(manual);
-    assert_eq!(desk.run(&[&files[0], &files[1]]).code, 0);
-    let before = ndcg(&desk);
+    assert_eq!(sandbox.run(&[&files[0], &files[1]]).code, 0);
+    let before = ndcg(&sandbox);
     let server = Server::serve(golden("model"));
-    let done = server.describe(&desk, &["--max-tokens", "300"]);
+    let done = server.describe(&sandbox, &["--max-tokens", "300"]);
     let report = done.json();
     println!("{report}");
-    let (titles, pages) = correct_titles(&desk);
+    let (titles, pages) = correct_titles(&sandbox);
     println!("{titles} of {pages} titles");
     assert!(pages == 53 && titles >= 48, "{titles} of {pages}: {report}");
-    let after = ndcg(&desk);
+    let after = ndcg(&sandbox);
     println!("nDCG@5 of the questions {before:.3}, with descriptions {after:.3}");
     assert!(after >= before, "{after} is less than {before}");
     // Two images per request give two right titles; small ones, since the model makes few tokens of any.
-    let desk = desk.with("INGEST_DESCRIBE_MEGAPIXELS", "0.2");
+    let sandbox = sandbox.with("INGEST_DESCRIBE_MEGAPIXELS", "0.2");
     let pairs = [
         "--manual",
         MANUALS[0],
@@ -47,7 +47,7 @@ fn descriptions_have_the_right_titles_and_do_not_lower_ndcg() {
         "--redo",
         "all",
     ];
-    let done = server.describe(&desk, &pairs);
+    let done = server.describe(&sandbox, &pairs);
     let report = done.json();
     println!("{report}");
     assert_eq!(
@@ -62,5 +62,5 @@ fn descriptions_have_the_right_titles_and_do_not_lower_ndcg() {
         .filter_map(Value::as_u64)
         .sum();
     assert!(retried <= 2, "two of three pairs need no retry: {report}");
-    assert_eq!(correct_titles(&desk).0, titles);
+    assert_eq!(correct_titles(&sandbox).0, titles);
 }

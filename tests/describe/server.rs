@@ -28,16 +28,16 @@ fn degrading(request: &ReceivedRequest, is_reloaded: bool) -> Reply {
 
 #[test]
 fn a_degraded_model_is_reloaded_and_its_pages_are_described_again() {
-    let desk = canary();
+    let sandbox = canary();
     let fake = FakeServer::start(Dialect::Ollama, |request| {
         degrading(request, request.unloads > 0)
     });
     let one = ["--lanes", "1", "--interleave", "1"];
-    let (code, report) = describe_json(&desk, Dialect::Ollama, &fake, &one);
+    let (code, report) = describe_json(&sandbox, Dialect::Ollama, &fake, &one);
     assert_eq!((code, &report["described"]), (0, &12.into()), "{report}");
     assert_eq!(report["retries"]["state"], 4, "{report}");
-    assert_eq!(desk.run(&["describe", "--export", "all.jsonl"]).code, 0);
-    let all = std::fs::read_to_string(desk.path("all.jsonl")).unwrap();
+    assert_eq!(sandbox.run(&["describe", "--export", "all.jsonl"]).code, 0);
+    let all = std::fs::read_to_string(sandbox.path("all.jsonl")).unwrap();
     assert_eq!(all.lines().count(), 12);
     assert!(!all.contains("A boat"), "{all}");
     // Page 1 is always described alone, with greedy decoding and the same prompt.
@@ -58,10 +58,10 @@ fn a_degraded_model_is_reloaded_and_its_pages_are_described_again() {
 
 #[test]
 fn a_model_that_stays_degraded_after_a_reload_ends_the_run() {
-    let desk = canary();
+    let sandbox = canary();
     let fake = FakeServer::start(Dialect::Ollama, |request| degrading(request, false));
     let one = ["--lanes", "1", "--interleave", "1"];
-    let (code, report) = describe_json(&desk, Dialect::Ollama, &fake, &one);
+    let (code, report) = describe_json(&sandbox, Dialect::Ollama, &fake, &one);
     assert_eq!(code, 1, "{report}");
     let failed = failures(&report);
     assert_eq!(failed.len(), 4, "{report}");
@@ -79,16 +79,16 @@ fn a_model_that_stays_degraded_after_a_reload_ends_the_run() {
 
 #[test]
 fn a_remote_server_is_announced_and_its_memory_is_not_measured() {
-    let desk = library();
+    let sandbox = library();
     let mut fake = FakeServer::start(Dialect::OpenAi, |request| {
         Reply::Answer(description(request.pages[0]))
     });
-    let done = describe(&desk, Dialect::OpenAi, &fake, &["--pages", "1"]);
+    let done = describe(&sandbox, Dialect::OpenAi, &fake, &["--pages", "1"]);
     assert!(!done.err.contains("another machine"), "{}", done.err);
     assert!(!done.out.contains("model memory: —"), "{}", done.out);
     // Not a loopback address, although it reaches this machine.
     fake.url = fake.url.replace("127.0.0.1", "0.0.0.0");
-    let done = describe(&desk, Dialect::OpenAi, &fake, &["--pages", "2-3"]);
+    let done = describe(&sandbox, Dialect::OpenAi, &fake, &["--pages", "2-3"]);
     assert_eq!(done.code, 0, "{}", done.err);
     let times = done
         .err
@@ -103,8 +103,8 @@ fn a_run_ends_if_the_model_exceeds_the_memory_limit() {
     let server = Ollama::start(&["stop"]);
     let one = ["--interleave", "1"];
     // The server alone takes some 60 MB, with a loaded model 350.
-    let desk = small().with("INGEST_LIMITS_MEMORY_LIMIT", "120 MB");
-    let done = server.describe(&desk, "stop", &one);
+    let sandbox = small().with("INGEST_LIMITS_MEMORY_LIMIT", "120 MB");
+    let done = server.describe(&sandbox, "stop", &one);
     assert_eq!(done.code, 1, "{}{}", done.out, done.err);
     assert!(done.err.contains("of its 0.1 GB limit"), "{}", done.err);
     assert!(
@@ -116,8 +116,8 @@ fn a_run_ends_if_the_model_exceeds_the_memory_limit() {
     assert_eq!(failures(&report).len(), 1, "page 1 was sent: {report}");
     assert!(report["memory"].as_u64().unwrap() > 200_000_000, "{report}");
     // Without the limit, the next run continues.
-    let desk = desk.with("INGEST_LIMITS_MEMORY_LIMIT", "0");
-    let done = server.describe(&desk, "stop", &one);
+    let sandbox = sandbox.with("INGEST_LIMITS_MEMORY_LIMIT", "0");
+    let done = server.describe(&sandbox, "stop", &one);
     let report = done.json();
     assert_eq!(
         (failures(&report).len(), &report["kept"]),
@@ -130,8 +130,8 @@ fn a_run_ends_if_the_model_exceeds_the_memory_limit() {
 #[test]
 fn unload_every_reloads_the_model_after_that_many_pages() {
     let server = Ollama::start(&["stop"]);
-    let desk = small().with("INGEST_DESCRIBE_UNLOAD_EVERY", "1");
-    let done = server.describe(&desk, "stop", &["--interleave", "1"]);
+    let sandbox = small().with("INGEST_DESCRIBE_UNLOAD_EVERY", "1");
+    let done = server.describe(&sandbox, "stop", &["--interleave", "1"]);
     assert_eq!(failures(&done.json()).len(), 3, "{}", done.err);
     let log = server.log();
     let starts = log.lines().filter(|line| line.contains("starting runner"));
@@ -140,7 +140,7 @@ fn unload_every_reloads_the_model_after_that_many_pages() {
 
 /// Describes with a managed server; `while_running` is called with the process id of `ingest`.
 fn describe_managed(
-    desk: &Sandbox,
+    sandbox: &Sandbox,
     command: &[&str],
     url: &str,
     while_running: impl FnOnce(u32),
@@ -151,9 +151,9 @@ fn describe_managed(
         ("command".to_owned(), command.to_vec().into()),
     ]);
     let settings = toml::Table::from_iter([("describe".to_owned(), settings.into())]);
-    desk.write("ingest.toml", settings.to_string().as_bytes());
+    sandbox.write("ingest.toml", settings.to_string().as_bytes());
     let args = ["describe", "--json", "--interleave", "1"];
-    let running = desk.start(&args);
+    let running = sandbox.start(&args);
     while_running(running.id());
     running.wait_with_output().unwrap().into()
 }
@@ -163,12 +163,12 @@ fn a_managed_server_is_restarted_and_terminated() {
     let (url, home) = Ollama::start(&["stop"]).end();
     let folder = home.path().display().to_string();
     let host = url.trim_start_matches("http://");
-    let desk = small()
+    let sandbox = small()
         .with("OLLAMA_HOST", host)
         .with("OLLAMA_MODELS", &folder)
         .with("HOME", &folder);
     let program = tool("ollama.sh");
-    let done = describe_managed(&desk, &[&program, "serve"], &url, |ingest| {
+    let done = describe_managed(&sandbox, &[&program, "serve"], &url, |ingest| {
         // Killed once it runs the model, whose process stays behind. At its start, Ollama looks for GPUs in other
         // child processes.
         until("the server runs the model", 60, || {
@@ -213,10 +213,10 @@ fn a_managed_server_is_restarted_and_terminated() {
 
 #[test]
 fn a_server_that_cannot_be_started_says_why() {
-    let desk = library();
+    let sandbox = library();
     let url = "http://127.0.0.1:9";
     let done = describe_managed(
-        &desk,
+        &sandbox,
         &["sh", "-c", "echo no such model; exit 3"],
         url,
         |_| {},
@@ -224,7 +224,7 @@ fn a_server_that_cannot_be_started_says_why() {
     assert_eq!(done.code, 1, "{}", done.err);
     let why = "exited, exit status: 3: no such model";
     assert!(done.err.contains(why), "{}", done.err);
-    let done = describe_managed(&desk, &["no-such-server"], url, |_| {});
+    let done = describe_managed(&sandbox, &["no-such-server"], url, |_| {});
     assert!(
         done.err
             .contains("`no-such-server` is unavailable: it cannot be started"),

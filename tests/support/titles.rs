@@ -19,11 +19,11 @@ pub(crate) fn golden(name: &str) -> PathBuf {
 }
 
 /// Number of pages described with the right title, and number of pages.
-pub(crate) fn correct_titles(desk: &Sandbox) -> (usize, usize) {
+pub(crate) fn correct_titles(sandbox: &Sandbox) -> (usize, usize) {
     let titles = std::fs::read_to_string(golden("titles.json")).unwrap();
     let titles: BTreeMap<String, BTreeMap<u32, String>> = serde_json::from_str(&titles).unwrap();
-    assert_eq!(desk.run(&["describe", "--export", "all.jsonl"]).code, 0);
-    let lines = std::fs::read_to_string(desk.path("all.jsonl")).unwrap();
+    assert_eq!(sandbox.run(&["describe", "--export", "all.jsonl"]).code, 0);
+    let lines = std::fs::read_to_string(sandbox.path("all.jsonl")).unwrap();
     let all: Vec<Value> = lines
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())

@@ -14,11 +14,11 @@ mod titles;
 #[cfg(not(feature = "mlx"))]
 #[test]
 fn without_the_feature_the_error_explains_how_to_build_it() {
-    let desk = sandbox::Sandbox::built_in();
+    let sandbox = sandbox::Sandbox::built_in();
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/pages/page_0.png");
-    assert_eq!(desk.run(&[page]).code, 0);
+    assert_eq!(sandbox.run(&[page]).code, 0);
     let model = titles::golden("model").display().to_string();
-    let done = desk.run(&["describe", "--runner", "mlx", "--model", &model]);
+    let done = sandbox.run(&["describe", "--runner", "mlx", "--model", &model]);
     assert_eq!(done.code, 1, "{}", done.err);
     assert!(done.err.contains("built without MLX"), "{}", done.err);
     assert!(done.err.contains("--features mlx"), "{}", done.err);

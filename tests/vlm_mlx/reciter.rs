@@ -14,32 +14,36 @@ fn random_model(family: &str) -> std::path::PathBuf {
         .join(family)
 }
 
-fn describe(desk: &Sandbox, model: &Path, more: &[&str]) -> CommandOutput {
+fn describe(sandbox: &Sandbox, model: &Path, more: &[&str]) -> CommandOutput {
     let model = model.display().to_string();
     let args = ["describe", "--runner", "mlx", "--model", &model];
-    desk.run(&[&args[..], more].concat())
+    sandbox.run(&[&args[..], more].concat())
 }
 
 /// A library with both manuals.
 fn library() -> Sandbox {
-    let desk = Sandbox::built_in().with("INGEST_DESCRIBE_MEGAPIXELS", "0.4");
+    let sandbox = Sandbox::built_in().with("INGEST_DESCRIBE_MEGAPIXELS", "0.4");
     let files = MANUALS.map(manual);
-    assert_eq!(desk.run(&[&files[0], &files[1]]).code, 0);
-    desk
+    assert_eq!(sandbox.run(&[&files[0], &files[1]]).code, 0);
+    sandbox
 }
 
 #[test]
 #[expect(clippy::print_stdout, reason = "the figures are quoted in the README")]
 fn descriptions_of_the_sample_manuals_have_the_right_titles() {
-    let desk = library();
-    let done = describe(&desk, &golden("model"), &["--max-tokens", "300", "--json"]);
+    let sandbox = library();
+    let done = describe(
+        &sandbox,
+        &golden("model"),
+        &["--max-tokens", "300", "--json"],
+    );
     let report = done.json();
     println!("{report}");
-    let (titles, pages) = correct_titles(&desk);
+    let (titles, pages) = correct_titles(&sandbox);
     println!("{titles} of {pages} titles");
     assert_eq!((titles, pages), (53, 53), "{report}{}", done.err);
     // Two images per request; small ones, since the model makes few tokens of any.
-    let desk = desk.with("INGEST_DESCRIBE_MEGAPIXELS", "0.2");
+    let sandbox = sandbox.with("INGEST_DESCRIBE_MEGAPIXELS", "0.2");
     let pairs = [
         "--manual",
         MANUALS[0],
@@ -53,7 +57,7 @@ fn descriptions_of_the_sample_manuals_have_the_right_titles() {
         "all",
         "--json",
     ];
-    let done = describe(&desk, &golden("model"), &pairs);
+    let done = describe(&sandbox, &golden("model"), &pairs);
     let report = done.json();
     println!("{report}");
     assert_eq!(
@@ -61,22 +65,26 @@ fn descriptions_of_the_sample_manuals_have_the_right_titles() {
         (0, &6.into()),
         "{report}"
     );
-    assert_eq!(correct_titles(&desk), (53, 53));
+    assert_eq!(correct_titles(&sandbox), (53, 53));
 }
 
 #[test]
 fn runs_skip_described_pages_and_nonsense_fails() {
-    let desk = library();
+    let sandbox = library();
     let some = ["--manual", MANUALS[0], "--redo", "failed", "--json"];
     let first = describe(
-        &desk,
+        &sandbox,
         &golden("model"),
         &[&some[..], &["--pages", "1-3"]].concat(),
     );
     assert_eq!(first.json()["described"], 3, "{}", first.err);
     for family in ["qwen2.5", "qwen3"] {
         let more = ["--pages", "1-5", "--max-tokens", "40", "--lanes", "3"];
-        let done = describe(&desk, &random_model(family), &[&some[..], &more].concat());
+        let done = describe(
+            &sandbox,
+            &random_model(family),
+            &[&some[..], &more].concat(),
+        );
         let report = done.json();
         let failed = report["failed"].as_array().unwrap();
         assert_eq!(
@@ -100,7 +108,7 @@ fn runs_skip_described_pages_and_nonsense_fails() {
             "{report}"
         );
     }
-    let rest = describe(&desk, &golden("model"), &some);
+    let rest = describe(&sandbox, &golden("model"), &some);
     let report = rest.json();
     assert_eq!(
         (rest.code, &report["described"], &report["kept"]),
@@ -112,7 +120,7 @@ fn runs_skip_described_pages_and_nonsense_fails() {
 #[test]
 fn embedding_model_is_unloaded_before_describing() {
     let model = golden("model").display().to_string();
-    let desk = || {
+    let sandbox = || {
         Sandbox::tiny()
             .with("INGEST_EMBED_ENGINE", "mlx")
             .with("INGEST_DESCRIBE_RUNNER", "mlx")
@@ -121,7 +129,7 @@ fn embedding_model_is_unloaded_before_describing() {
     };
     let file = manual(MANUALS[0]);
     let pages = [&file, "--pages", "4-6", "--describe"];
-    let done = desk().run(&[&pages[..], &["--json"]].concat());
+    let done = sandbox().run(&[&pages[..], &["--json"]].concat());
     let report = done.json();
     assert_eq!(
         report["descriptions"]["described"], 3,
@@ -138,14 +146,17 @@ fn embedding_model_is_unloaded_before_describing() {
     // 849,024 parameters in f32.
     assert!(bytes(describing, "active") > 3_000_000, "{report}");
     assert!(bytes(describing, "peak") > bytes(describing, "active"));
-    let text = desk().run(&pages).out;
+    let text = sandbox().run(&pages).out;
     assert_eq!(text.matches("MLX memory: ").count(), 2, "{text}");
 }
 
 #[test]
 fn bench_compares_models_in_the_process() {
-    let desk = Sandbox::built_in().with("INGEST_DESCRIBE_MEGAPIXELS", "0.2");
-    assert_eq!(desk.run(&[&manual(MANUALS[0]), "--pages", "4-7"]).code, 0);
+    let sandbox = Sandbox::built_in().with("INGEST_DESCRIBE_MEGAPIXELS", "0.2");
+    assert_eq!(
+        sandbox.run(&[&manual(MANUALS[0]), "--pages", "4-7"]).code,
+        0
+    );
     let names =
         [golden("model"), random_model("qwen3")].map(|model| format!("mlx={}", model.display()));
     let options = [
@@ -157,7 +168,7 @@ fn bench_compares_models_in_the_process() {
         "1",
     ];
     let candidates = ["--candidate", &names[0], "--candidate", &names[1], "--json"];
-    let done = desk.run(&[&["bench", "describe"], &options[..], &candidates].concat());
+    let done = sandbox.run(&[&["bench", "describe"], &options[..], &candidates].concat());
     let report = done.json();
     let [correct, nonsense] = &report["candidates"].as_array().unwrap()[..] else {
         panic!("{report}");
@@ -175,11 +186,11 @@ fn bench_compares_models_in_the_process() {
 
 /// Copy of the golden model with one file changed, or removed if `change` returns `None`.
 fn altered(
-    desk: &Sandbox,
+    sandbox: &Sandbox,
     file: &str,
     change: impl Fn(String) -> Option<String>,
 ) -> std::path::PathBuf {
-    let folder = desk.path("model");
+    let folder = sandbox.path("model");
     fs::create_dir_all(&folder).unwrap();
     for entry in fs::read_dir(golden("model")).unwrap() {
         let from = entry.unwrap().path();
@@ -194,8 +205,8 @@ fn altered(
 }
 
 /// Exit code and error line of a run with this model.
-fn error_of(desk: &Sandbox, model: &Path) -> (i32, String) {
-    let done = describe(desk, model, &["--pages", "4", "--manual", MANUALS[0]]);
+fn error_of(sandbox: &Sandbox, model: &Path) -> (i32, String) {
+    let done = describe(sandbox, model, &["--pages", "4", "--manual", MANUALS[0]]);
     let line = done.err.lines().find(|line| line.starts_with("error"));
     (done.code, line.unwrap_or(&done.err).to_owned())
 }
@@ -203,17 +214,17 @@ fn error_of(desk: &Sandbox, model: &Path) -> (i32, String) {
 /// A page that exceeds the context length fails; the other pages do not.
 #[test]
 fn a_prompt_that_exceeds_the_context_fails_alone() {
-    let desk = Sandbox::built_in().with("INGEST_DESCRIBE_MEGAPIXELS", "0.4");
+    let sandbox = Sandbox::built_in().with("INGEST_DESCRIBE_MEGAPIXELS", "0.4");
     let wide = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/pages/page_0.png");
-    let small = desk.path("small.png").display().to_string();
+    let small = sandbox.path("small.png").display().to_string();
     let image = image::open(wide).unwrap();
     image.thumbnail(120, 120).save(&small).unwrap();
-    assert_eq!(desk.run(&[wide, &small]).code, 0);
-    let short_context = altered(&desk, "config.json", |text| {
+    assert_eq!(sandbox.run(&[wide, &small]).code, 0);
+    let short_context = altered(&sandbox, "config.json", |text| {
         let context = "\"max_position_embeddings\": ";
         Some(text.replace(&format!("{context}4096"), &format!("{context}114")))
     });
-    let done = describe(&desk, &short_context, &["--json"]);
+    let done = describe(&sandbox, &short_context, &["--json"]);
     let report = done.json();
     assert_eq!(
         (done.code, &report["described"]),
@@ -234,30 +245,30 @@ fn a_prompt_that_exceeds_the_context_fails_alone() {
 
 #[test]
 fn reasoning_without_answer_is_a_failure() {
-    let desk = library();
-    let reasoning = altered(&desk, "chat_template.jinja", |text| {
+    let sandbox = library();
+    let reasoning = altered(&sandbox, "chat_template.jinja", |text| {
         Some(format!("{text}<think>\n"))
     });
-    let done = describe(&desk, &reasoning, &["--pages", "4", "--json"]);
+    let done = describe(&sandbox, &reasoning, &["--pages", "4", "--json"]);
     let report = done.json();
     assert_eq!(report["failed"][0]["class"], "thinking", "{report}");
 }
 
 #[test]
 fn unsupported_models_are_refused_in_one_line() {
-    let desk = library();
+    let sandbox = library();
     let config = |from: &'static str, to: &'static str| {
-        altered(&desk, "config.json", move |text| {
+        altered(&sandbox, "config.json", move |text| {
             Some(text.replace(from, to))
         })
     };
-    let (code, line) = error_of(&desk, &config("\"qwen2_5_vl\"", "\"llava\""));
+    let (code, line) = error_of(&sandbox, &config("\"qwen2_5_vl\"", "\"llava\""));
     assert!(
         code == 1 && line.contains("model_type llava is not supported"),
         "{line}"
     );
     let (code, line) = error_of(
-        &desk,
+        &sandbox,
         &config(
             "\"tie_word_embeddings\": true",
             "\"tie_word_embeddings\": false",
@@ -268,24 +279,24 @@ fn unsupported_models_are_refused_in_one_line() {
         "{line}"
     );
     let index = "{\"weight_map\": {\"x\": \"model-00001-of-00002.safetensors\"}}";
-    let missing_shard = altered(&desk, "model.safetensors.index.json", |_| {
+    let missing_shard = altered(&sandbox, "model.safetensors.index.json", |_| {
         Some(index.to_owned())
     });
     fs::remove_file(missing_shard.join("model.safetensors")).unwrap();
-    let (code, line) = error_of(&desk, &missing_shard);
+    let (code, line) = error_of(&sandbox, &missing_shard);
     assert!(
         code == 1 && line.contains("model-00001-of-00002.safetensors: no such file"),
         "{line}"
     );
-    let folder = altered(&desk, "chat_template.jinja", |_| None);
+    let folder = altered(&sandbox, "chat_template.jinja", |_| None);
     fs::remove_file(folder.join("model.safetensors.index.json")).unwrap();
-    let (code, line) = error_of(&desk, &folder);
+    let (code, line) = error_of(&sandbox, &folder);
     assert!(
         code == 1 && line.contains("a model without a chat template"),
         "{line}"
     );
-    let desk = desk.with("INGEST_LIMITS_MEMORY_LIMIT", "1MiB");
-    let done = describe(&desk, &golden("model"), &[]);
+    let sandbox = sandbox.with("INGEST_LIMITS_MEMORY_LIMIT", "1MiB");
+    let done = describe(&sandbox, &golden("model"), &[]);
     assert!(
         done.code == 1 && done.err.contains("MiB are allowed"),
         "{}",

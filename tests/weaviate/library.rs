@@ -37,7 +37,7 @@ pub(crate) fn client() -> reqwest::blocking::Client {
 }
 
 pub(crate) struct ServerSandbox {
-    desk: Sandbox,
+    sandbox: Sandbox,
     pub(crate) url: String,
     pub(crate) collection: String,
 }
@@ -47,7 +47,7 @@ impl std::ops::Deref for ServerSandbox {
     type Target = Sandbox;
 
     fn deref(&self) -> &Sandbox {
-        &self.desk
+        &self.sandbox
     }
 }
 
@@ -56,7 +56,7 @@ impl ServerSandbox {
     pub(crate) fn at(url: &str) -> Self {
         let collection = new_name();
         Self {
-            desk: Sandbox::tiny()
+            sandbox: Sandbox::tiny()
                 .with("INGEST_STORE_URL", url)
                 .with("INGEST_STORE_COLLECTION", &collection),
             url: url.to_owned(),
@@ -75,7 +75,7 @@ impl ServerSandbox {
     /// Adds an environment variable to every command.
     pub(crate) fn with(self, name: &'static str, value: &str) -> Self {
         Self {
-            desk: self.desk.with(name, value),
+            sandbox: self.sandbox.with(name, value),
             ..self
         }
     }

@@ -135,18 +135,18 @@ impl From<store::Error> for Diagnostic {
             store::Error::Unavailable { .. } => {
                 diagnostic.hint("start the server, or check `--store`; `ingest FILE… --offline` queues pages until it is available")
             }
-            store::Error::Key { .. } => diagnostic.hint("set WEAVIATE_API_KEY, or set `store.key_file` to a file with the key"),
-            store::Error::KeyInTheClear { .. } => {
+            store::Error::Unauthorized { .. } => diagnostic.hint("set WEAVIATE_API_KEY, or set `store.key_file` to a file with the key"),
+            store::Error::UnencryptedKey { .. } => {
                 diagnostic.hint("use https://, or set `store.key_over_http = true` on a trusted network")
             }
             store::Error::TooOld { .. } => diagnostic.hint("update the server"),
-            store::Error::Differs { .. } => diagnostic.hint(
+            store::Error::SettingMismatch { .. } => diagnostic.hint(
                 "change the setting, or copy the pages without embedding them again: `ingest sync --to-collection NEW`, then set `store.collection`; for a file: `ingest sync --to NEW.db`",
             ),
-            store::Error::Foreign { .. } => {
+            store::Error::OtherModel { .. } => {
                 diagnostic.hint("use the model of its pages (`--model`), or another collection (`store.collection`)")
             }
-            store::Error::Width { .. } => diagnostic.hint("use another file (`--store FILE`), or the model of its pages (`--model`)"),
+            store::Error::WidthMismatch { .. } => diagnostic.hint("use another file (`--store FILE`), or the model of its pages (`--model`)"),
             _ => diagnostic,
         }
     }

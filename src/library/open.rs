@@ -64,7 +64,7 @@ pub fn open_for_reading(
 /// Opens a store for pages of a model, and flushes its outbox.
 ///
 /// # Errors
-/// When the store cannot be opened, or has pages or settings that do not match, as [`store::Error::Differs`].
+/// When the store cannot be opened, or has pages or settings that do not match, as [`store::Error::SettingMismatch`].
 pub fn open_for_writing(
     config: &store::Config,
     profile: &Profile,

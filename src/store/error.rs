@@ -63,7 +63,7 @@ pub enum Error {
     },
     /// The API key is missing or wrong.
     #[error("the server {location} rejected the API key: {why}")]
-    Key {
+    Unauthorized {
         /// URL.
         location: String,
         /// Message of the server.
@@ -71,7 +71,7 @@ pub enum Error {
     },
     /// The API key would be sent unencrypted.
     #[error("the API key would go unencrypted to {location}")]
-    KeyInTheClear {
+    UnencryptedKey {
         /// URL.
         location: String,
     },
@@ -79,7 +79,7 @@ pub enum Error {
     #[error(
         "the collection {location} has {what} {found}, the settings want {wanted}; it cannot be changed after creation"
     )]
-    Differs {
+    SettingMismatch {
         /// URL and collection.
         location: String,
         /// The property.
@@ -93,7 +93,7 @@ pub enum Error {
     #[error(
         "the collection {location} holds vectors of `{found}` ({found_id}), not of `{made}` ({made_id})"
     )]
-    Foreign {
+    OtherModel {
         /// URL and collection.
         location: String,
         /// The model that filled it.
@@ -115,7 +115,7 @@ pub enum Error {
     },
     /// The vectors have another width.
     #[error("the collection holds vectors of width {found}, this model makes {made}")]
-    Width {
+    WidthMismatch {
         /// Width of the stored vectors.
         found: u32,
         /// Width of the model's vectors.

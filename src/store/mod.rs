@@ -283,7 +283,7 @@ pub struct Hit {
 fn check_width(dim: u32, query: &MultiVector) -> Result<(), Error> {
     match query.dim() as u32 {
         made if made == dim => Ok(()),
-        made => Err(Error::Width { found: dim, made }),
+        made => Err(Error::WidthMismatch { found: dim, made }),
     }
 }
 

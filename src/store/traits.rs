@@ -12,7 +12,7 @@ pub trait Writer {
     /// Prepares for pages of a model; creates the collection if it does not exist.
     ///
     /// # Errors
-    /// If an existing collection does not match: [`Error::Width`], [`Error::Differs`].
+    /// If an existing collection does not match: [`Error::WidthMismatch`], [`Error::SettingMismatch`].
     fn prepare(&self, profile: &Profile) -> Result<(), Error>;
 
     /// Inserts or replaces the record of a manual. Must precede its pages.
@@ -77,7 +77,7 @@ pub trait Lookup {
     /// The best pages by MaxSim, best first, equal ones in order of manual and page.
     ///
     /// # Errors
-    /// If the store fails or the query has another width ([`Error::Width`]).
+    /// If the store fails or the query has another width ([`Error::WidthMismatch`]).
     fn visual(&self, query: &MultiVector, scope: &Scope, top_k: TopK) -> Result<Vec<Hit>, Error>;
 
     /// The best pages by BM25 over a text field, best first. The terms of the query are OR-ed; it has no operators.

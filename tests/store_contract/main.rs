@@ -284,12 +284,12 @@ fn hits_are_complete(store: &dyn Store) {
 }
 
 fn other_vector_width_is_rejected(store: &dyn Store) {
-    use ingest::store::Error::Width;
+    use ingest::store::Error::WidthMismatch;
     let wide = rows(2, DIM + 1, 1);
     let error = store.visual(&wide, &Scope::default(), TopK::new(5));
     assert!(matches!(
         error,
-        Err(Width {
+        Err(WidthMismatch {
             found: 24,
             made: 25
         })
@@ -301,7 +301,7 @@ fn other_vector_width_is_rejected(store: &dyn Store) {
     let error = store.prepare(&other);
     assert!(matches!(
         error,
-        Err(Width {
+        Err(WidthMismatch {
             found: 24,
             made: 25
         })

@@ -37,25 +37,7 @@ const DEFAULT_SETTINGS: &str = "HOST=127.0.0.1 CLUSTER_HOSTNAME=node1 RAFT_BOOTS
 
 /// Supervises one server: reads one command per line and prints after each whether the server is alive.
 /// At the end of its input, for whatever reason, it kills the server and deletes its folder.
-const SUPERVISOR: &str = r#"
-folder=$1 megabytes=$2 server=
-shift 2
-cd "$folder" || exit 1
-[ "$megabytes" = 0 ] || mount -t tmpfs -o "size=${megabytes}m" none data || exit 1
-finish() { kill -KILL $server; wait; server=; } 2>/dev/null
-while read -r order; do
-    case $order in
-    start) "$@" </dev/null >>log 2>&1 & server=$! ;;
-    kill) finish ;;
-    pause) kill -STOP $server ;;
-    resume) kill -CONT $server ;;
-    esac
-    if kill -0 $server 2>/dev/null; then echo alive; else echo dead; fi
-done
-finish
-[ "$megabytes" = 0 ] || umount data
-cd / && rm -rf "$folder"
-"#;
+const SUPERVISOR: &str = include_str!("supervise.sh");
 
 /// A reserved block of ports: the first one is bound as a lock, the others are for the server.
 struct Ports {

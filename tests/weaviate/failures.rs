@@ -181,7 +181,7 @@ fn collection_of_another_program_is_rejected() {
     let class = json!({"class": config.collection, "properties": [{"name": "title", "dataType": ["text"]}]});
     rest("POST", "schema", &class);
     let opened = open(&config, CollectionSelector::Last, Mode::Write);
-    assert!(matches!(opened, Err(Error::Differs { what, .. }) if what == "vector"));
+    assert!(matches!(opened, Err(Error::SettingMismatch { what, .. }) if what == "vector"));
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn missing_property_is_reported() {
             "vectorIndexConfig": {"distance": "dot", "multivector": {"enabled": true}}}}});
     rest("POST", "schema", &class);
     match open(&config, CollectionSelector::Last, Mode::Write).map(drop) {
-        Err(Error::Differs {
+        Err(Error::SettingMismatch {
             what,
             found,
             wanted,
@@ -216,7 +216,10 @@ fn other_profile_is_rejected() {
         ..profile()
     };
     let opened = open(&config, CollectionSelector::Profile(&other), Mode::Write).map(drop);
-    assert!(matches!(opened, Err(Error::Foreign { .. })), "{opened:?}");
+    assert!(
+        matches!(opened, Err(Error::OtherModel { .. })),
+        "{opened:?}"
+    );
     let opened = open(&config, CollectionSelector::Profile(&other), Mode::Read).map(drop);
     assert!(
         matches!(opened, Err(Error::NoCollection { .. })),

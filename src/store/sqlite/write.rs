@@ -52,7 +52,7 @@ impl Writer for Sqlite {
         let found = schema::find(&self.connection(), wanted).with_location(&self.location)?;
         if let Some(found) = found {
             if found.profile.dim != profile.dim {
-                return Err(Error::Width {
+                return Err(Error::WidthMismatch {
                     found: found.profile.dim,
                     made: profile.dim,
                 });
@@ -145,7 +145,7 @@ fn manual_id(
 impl Collection {
     /// Checks that the configured format is that of the collection.
     fn check_format(&self, wanted: VectorFormat, location: &str) -> Result<(), Error> {
-        let differs = |what: &str, found: String, wanted: String| Error::Differs {
+        let differs = |what: &str, found: String, wanted: String| Error::SettingMismatch {
             location: location.to_owned(),
             what: what.to_owned(),
             found,

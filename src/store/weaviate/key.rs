@@ -12,7 +12,7 @@ const KEY_VARIABLE: &str = "WEAVIATE_API_KEY";
 /// The `Authorization` header; `None` without a key.
 ///
 /// # Errors
-/// [`Error::Open`] if the file cannot be read or the key is not a valid header, [`Error::KeyInTheClear`] if it would be sent
+/// [`Error::Open`] if the file cannot be read or the key is not a valid header, [`Error::UnencryptedKey`] if it would be sent
 /// unencrypted to another machine.
 pub(super) fn header(config: &Config, nodes: &[String]) -> Result<Option<HeaderValue>, Error> {
     let Some(key) = key(config)? else {
@@ -21,7 +21,7 @@ pub(super) fn header(config: &Config, nodes: &[String]) -> Result<Option<HeaderV
     if !config.key_over_http
         && let Some(node) = nodes.iter().find(|node| is_unencrypted(node))
     {
-        return Err(Error::KeyInTheClear {
+        return Err(Error::UnencryptedKey {
             location: node.clone(),
         });
     }
@@ -73,7 +73,7 @@ mod tests {
         let nodes = [node.to_owned()];
         assert!(matches!(
             header(&config, &nodes),
-            Err(Error::KeyInTheClear { .. })
+            Err(Error::UnencryptedKey { .. })
         ));
         config.key_over_http = true;
         let sent = header(&config, &nodes).unwrap().unwrap();

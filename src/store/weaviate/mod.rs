@@ -217,7 +217,7 @@ fn check_selector(
             location,
             model: wanted.model.clone(),
         }),
-        CollectionSelector::Profile(wanted) => Err(Error::Foreign {
+        CollectionSelector::Profile(wanted) => Err(Error::OtherModel {
             location,
             found: model.clone(),
             found_id: id.clone(),

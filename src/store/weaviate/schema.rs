@@ -325,7 +325,7 @@ fn check_settings(config: &Config, class: &Value, location: &str) -> Result<(), 
         .into_iter()
         .find(|(_, found, wanted)| wanted.as_ref().is_some_and(|w| w != found));
     match differing {
-        Some((what, found, Some(wanted))) => Err(Error::Differs {
+        Some((what, found, Some(wanted))) => Err(Error::SettingMismatch {
             location: location.to_owned(),
             what: what.to_owned(),
             found,
@@ -357,7 +357,7 @@ fn check_properties(found: &Value, wanted: &Value, location: &str) -> Result<(),
         let same = found.iter().find(|other| other["name"] == property["name"]);
         let (found, wanted) = (same.map_or("missing".to_owned(), kind), kind(property));
         if found != wanted {
-            return Err(Error::Differs {
+            return Err(Error::SettingMismatch {
                 location: location.to_owned(),
                 what: property["name"].as_str().unwrap_or_default().to_owned(),
                 found,

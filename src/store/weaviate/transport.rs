@@ -58,7 +58,7 @@ impl Failure {
                 why,
                 untrusted,
             },
-            Self::Key(why) => Error::Key { location, why },
+            Self::Key(why) => Error::Unauthorized { location, why },
             Self::NotFound(why) | Self::Rejected(why) => Error::Failed { location, why },
         }
     }

@@ -43,7 +43,7 @@ type PendingOutcome = Option<Result<WriteOutcome, PageError>>;
 impl Writer for Weaviate {
     fn prepare(&self, profile: &Profile) -> Result<(), Error> {
         if let Some(found) = self.collection().filter(|c| c.profile.dim != profile.dim) {
-            return Err(Error::Width {
+            return Err(Error::WidthMismatch {
                 found: found.profile.dim,
                 made: profile.dim,
             });

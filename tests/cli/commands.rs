@@ -95,7 +95,7 @@ fn search_show_list_and_remove_print_plain_text() {
         [exit 0]
         "#);
         insta::assert_snapshot!(sandbox.run(&["search", " "]).transcript(), @r#"
-        error: the question is empty
+        error: the query is empty
         [exit 64]
         "#);
         insta::assert_snapshot!(sandbox.run(&["show", "pump", "2"]).transcript(), @r#"

@@ -170,8 +170,8 @@ fn invalid_datasets_are_errors() {
         ),
         (apart, "has no queries with relevant pages"),
         (torn, "test-00000-of-00001.parquet: "),
-        (unjudged, "holds no `qrels/*.parquet`"),
-        (sandbox.path("nothing"), "holds no `corpus/*.parquet`"),
+        (unjudged, "contains no `qrels/*.parquet`"),
+        (sandbox.path("nothing"), "contains no `corpus/*.parquet`"),
     ] {
         let done = evaluated(&sandbox, &folder, &[]);
         assert_eq!(done.code, 1, "{}", done.out);

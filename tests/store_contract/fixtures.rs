@@ -42,7 +42,7 @@ pub(crate) fn rows(n: usize, dim: usize, seed: u64) -> MultiVector {
 }
 
 pub(crate) fn vectors(n: usize, dim: usize, seed: u64) -> PageVectors {
-    let mut cells: Vec<u16> = (0..n as u16).collect();
+    let mut cells: Vec<u16> = (0..7 * 11).cycle().take(n).collect();
     cells[0] = PatchMap::NO_CELL;
     PageVectors {
         vectors: rows(n, dim, seed),

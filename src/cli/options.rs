@@ -257,6 +257,15 @@ pub(super) fn reject_unsupported(
     root: &mut Command,
     matches: &ArgMatches,
 ) -> Result<(), clap::Error> {
+    if matches.subcommand().is_none() {
+        return Ok(());
+    }
+    // Options of `ingest FILE` before a command.
+    let of_ingest = |option: &&Arg| !option.is_global_set() && is_typed(option, matches);
+    let flag = root.get_arguments().find(of_ingest).and_then(long_flag);
+    if let Some(flag) = flag {
+        return Err(unknown_argument(root, flag));
+    }
     let (mut command, mut matches, mut names) = (root, matches, Vec::new());
     while let Some((name, inner)) = matches.subcommand() {
         let Some(inner_command) = command.find_subcommand_mut(name) else {
@@ -267,22 +276,31 @@ pub(super) fn reject_unsupported(
     }
     let name = names.join(" ");
     let is_unsupported = |option: &&Arg| {
-        let id = option.get_id().as_str();
-        let is_set = || matches.value_source(id) == Some(ValueSource::CommandLine);
-        option.is_global_set() && !supports(&name, id) && is_set()
+        option.is_global_set()
+            && !supports(&name, option.get_id().as_str())
+            && is_typed(option, matches)
     };
     let unsupported = command.get_arguments().find(is_unsupported);
-    let flag = unsupported
-        .and_then(Arg::get_long)
-        .map(|long| format!("--{long}"));
-    match flag.filter(|_| !names.is_empty()) {
+    match unsupported.and_then(long_flag) {
         None => Ok(()),
-        Some(flag) => {
-            let mut error = clap::Error::new(ErrorKind::UnknownArgument).with_cmd(command);
-            let usage = ContextValue::StyledStr(command.render_usage());
-            error.insert(ContextKind::InvalidArg, ContextValue::String(flag));
-            error.insert(ContextKind::Usage, usage);
-            Err(error)
-        }
+        Some(flag) => Err(unknown_argument(command, flag)),
     }
+}
+
+/// Whether an option is given on the command line.
+fn is_typed(option: &Arg, matches: &ArgMatches) -> bool {
+    matches.value_source(option.get_id().as_str()) == Some(ValueSource::CommandLine)
+}
+
+/// An option as it is typed; `None` for a positional argument.
+fn long_flag(option: &Arg) -> Option<String> {
+    option.get_long().map(|long| format!("--{long}"))
+}
+
+fn unknown_argument(command: &mut Command, flag: String) -> clap::Error {
+    let mut error = clap::Error::new(ErrorKind::UnknownArgument).with_cmd(command);
+    let usage = ContextValue::StyledStr(command.render_usage());
+    error.insert(ContextKind::InvalidArg, ContextValue::String(flag));
+    error.insert(ContextKind::Usage, usage);
+    error
 }

@@ -268,7 +268,7 @@ impl FromStr for PageSet {
 
     fn from_str(text: &str) -> Result<Self, PageSetError> {
         let text = text.trim();
-        if text.is_empty() || text == "all" {
+        if text == "all" {
             return Ok(Self::all());
         }
         let invalid = || PageSetError(text.to_owned());
@@ -318,7 +318,7 @@ mod tests {
         let set: PageSet = "1-3, 33,4-5,40-".parse().unwrap();
         assert_eq!(set.within(42), [1, 2, 3, 4, 5, 33, 40, 41, 42]);
         assert!("all".parse::<PageSet>().unwrap().is_all());
-        for bad in ["0", "5-2", "a", "1,,2", "-4"] {
+        for bad in ["", "0", "5-2", "a", "1,,2", "-4"] {
             assert!(bad.parse::<PageSet>().is_err(), "{bad}");
         }
     }

@@ -315,6 +315,9 @@ fn wrong_usage_exits_64_and_help_exits_0() {
         &["search", "x", "--text", "--visual"],
         &["list", "--batch-size", "4"],
         &["--device", "cpu", "remove", "pump.pdf"],
+        &["--dry-run", "remove", "pump.pdf"],
+        &["--pages", "1-2", "search", "words"],
+        &["remove", "pump.pdf", "--pages", ""],
     ] {
         let done = sandbox.run(args);
         assert_eq!((done.code, done.out.as_str()), (64, ""), "{args:?}");

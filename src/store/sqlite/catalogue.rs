@@ -190,7 +190,9 @@ fn manual_summary(row: &Row<'_>, collection: &Collection) -> Sql<ManualSummary> 
         card: manual_card(row)?,
         stored: row.get(5)?,
         blank: row.get(6)?,
-        bytes: rows.unsigned_abs() * collection.row_bytes() as u64,
+        bytes: rows
+            .unsigned_abs()
+            .saturating_mul(collection.row_bytes() as u64),
     })
 }
 

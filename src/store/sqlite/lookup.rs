@@ -98,8 +98,10 @@ fn fts5_query(query: &str) -> Option<String> {
 /// The candidates of the first stage.
 fn oversampled(top_k: TopK) -> TopK {
     TopK {
-        k: (top_k.k * OVERSAMPLING).max(MIN_CANDIDATES),
-        per_manual: top_k.per_manual.map(|limit| limit * OVERSAMPLING),
+        k: top_k.k.saturating_mul(OVERSAMPLING).max(MIN_CANDIDATES),
+        per_manual: top_k
+            .per_manual
+            .map(|limit| limit.saturating_mul(OVERSAMPLING)),
         ..top_k
     }
 }

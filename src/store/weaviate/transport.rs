@@ -286,7 +286,7 @@ fn is_too_large(message: &str) -> bool {
 
 /// Whether an error is transient: caused by the state of the server, not by the request.
 pub(super) fn is_transient(message: &str) -> bool {
-    const SIGNS: [&str; 17] = [
+    const SIGNS: [&str; 18] = [
         "not enough memory",
         "read-only",
         "read only",
@@ -304,6 +304,8 @@ pub(super) fn is_transient(message: &str) -> bool {
         "shutdown in progress",
         "already closed",
         "broken pipe",
+        // "could not find index for class …": a server that has just started still loads its collections.
+        "deleted in the meantime",
     ];
     let message = message.to_lowercase();
     SIGNS.iter().any(|sign| message.contains(sign))
@@ -358,6 +360,9 @@ mod tests {
         assert!(
             matches!(full, Failure::Unavailable { why, .. } if why == "put: store is read-only")
         );
+        let loading =
+            "could not find index for class A. It might have been deleted in the meantime";
+        assert!(is_transient(loading));
         let wrong = classified(422, r#"{"error":[{"message":"invalid object"}]}"#);
         assert!(matches!(wrong, Failure::Rejected(why) if why == "invalid object"));
     }

@@ -42,24 +42,36 @@ enum Kind {
     Portable,
 }
 
+/// The vector extensions of this machine that have a kernel, the fastest first.
+#[cfg(target_arch = "x86_64")]
+fn vector_extensions() -> Vec<Kind> {
+    let has_avx2 = is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("f16c");
+    match has_avx2 {
+        true if is_x86_feature_detected!("avx512f") => vec![Kind::Avx512, Kind::Avx2],
+        true => vec![Kind::Avx2],
+        false => Vec::new(),
+    }
+}
+
+/// The vector extensions of this machine that have a kernel: NEON is part of the architecture.
+#[cfg(target_arch = "aarch64")]
+fn vector_extensions() -> [Kind; 1] {
+    [Kind::Neon]
+}
+
+/// The vector extensions of this machine that have a kernel: none.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn vector_extensions() -> [Kind; 0] {
+    []
+}
+
 impl Isa {
     /// All instruction sets of this machine, the fastest first.
     pub(super) fn all() -> Vec<Self> {
-        let mut all = Vec::new();
-        #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("fma")
-            && is_x86_feature_detected!("f16c")
-        {
-            if is_x86_feature_detected!("avx512f") {
-                all.push(Self(Kind::Avx512));
-            }
-            all.push(Self(Kind::Avx2));
-        }
-        #[cfg(target_arch = "aarch64")]
-        all.push(Self(Kind::Neon));
-        all.push(Self(Kind::Portable));
-        all
+        let all = vector_extensions().into_iter().chain([Kind::Portable]);
+        all.map(Self).collect()
     }
 
     /// The fastest instruction set of this machine.

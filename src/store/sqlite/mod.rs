@@ -29,8 +29,19 @@ pub(super) struct Sqlite {
     collection: Mutex<Option<Collection>>,
     /// Whether pages without vectors may be queued in it.
     is_outbox: bool,
-    /// Held while a store is open for writing; the operating system releases it when the process dies.
-    _lock: Option<File>,
+    /// Held while a store is open for writing.
+    _lock: Option<WriterLock>,
+}
+
+/// The lock of a writer. The operating system releases it when the process dies.
+struct WriterLock(File);
+
+impl Drop for WriterLock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child process that another thread is just starting shares the open file until it executes
+        // its program, and with the file the lock. A failure leaves that short delay.
+        self.0.unlock().ok();
+    }
 }
 
 /// The collection of one model.
@@ -140,7 +151,7 @@ fn not_found(selector: CollectionSelector<'_>, location: String) -> Error {
 }
 
 /// Acquires the writer lock of a file; creates its folder.
-fn lock_file(path: &Path, location: &str) -> Result<File, Error> {
+fn lock_file(path: &Path, location: &str) -> Result<WriterLock, Error> {
     let refused = |cause: std::io::Error| Error::open(location, &cause.to_string());
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(refused)?;
@@ -158,7 +169,7 @@ fn lock_file(path: &Path, location: &str) -> Result<File, Error> {
         .open(name)
         .map_err(refused)?;
     match lock.try_lock() {
-        Ok(()) => Ok(lock),
+        Ok(()) => Ok(WriterLock(lock)),
         Err(TryLockError::WouldBlock) => Err(Error::Locked {
             location: location.to_owned(),
         }),
@@ -180,5 +191,22 @@ impl<T> WithLocation<T> for Sql<T> {
             },
             _ => Error::failed(location, &cause.to_string()),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lock_is_released_although_a_child_process_shares_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("library.db");
+        let lock = lock_file(&path, "library.db").unwrap();
+        let inherited = lock.0.try_clone().unwrap();
+        assert!(lock_file(&path, "library.db").is_err());
+        drop(lock);
+        assert!(lock_file(&path, "library.db").is_ok());
+        drop(inherited);
     }
 }

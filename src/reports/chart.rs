@@ -111,6 +111,8 @@ fn row_chart<'a, 'b>(
 ) -> Result<Chart<'a, 'b>, Box<dyn Error>> {
     let mut chart = ChartBuilder::on(area)
         .margin(10)
+        // The label of the last tick is centred on the end of the axis.
+        .margin_right(30)
         .x_label_area_size(40)
         .y_label_area_size(260)
         .build_cartesian_2d(0.0..max, (0..rows).into_segmented())?;

@@ -5,8 +5,9 @@ use super::table::Table;
 /// Style sheet for light and dark colour schemes.
 const STYLE: &str = "
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
-body { max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; display: block; overflow-x: auto; }
+body { margin: 2rem auto; padding: 0 1rem; width: fit-content; max-width: 110rem; box-sizing: border-box; }
+body > * { max-width: 70rem; }
+body > table { border-collapse: collapse; display: block; overflow-x: auto; max-width: 100%; }
 th, td { padding: .25rem .75rem; border-bottom: 1px solid #8886; text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
 svg { width: 100%; height: auto; background: #fff; border-radius: .5rem; margin: .5rem 0 1.5rem; }

@@ -44,7 +44,7 @@ impl DeviceInfo {
 }
 
 /// Opens the device for candle.
-pub(super) fn candle_device(device: Device) -> Result<CandleDevice, candle::Error> {
+pub(crate) fn candle_device(device: Device) -> Result<CandleDevice, candle::Error> {
     CandleDevice::open(match device {
         Device::Auto => None,
         Device::Cpu => Some(DeviceKind::Cpu),
@@ -54,7 +54,7 @@ pub(super) fn candle_device(device: Device) -> Result<CandleDevice, candle::Erro
 }
 
 /// Opens the device for MLX.
-pub(super) fn mlx_device(device: Device) -> Result<mlx::Device, mlx::Error> {
+pub(crate) fn mlx_device(device: Device) -> Result<mlx::Device, mlx::Error> {
     mlx::Device::open(match device {
         Device::Auto => None,
         Device::Cpu => Some(mlx::Device::Cpu),

@@ -7,6 +7,8 @@ pub mod colqwen;
 mod device;
 mod pooled;
 
+pub(crate) use device::{candle_device, mlx_device};
+
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{self, Progress};
@@ -14,7 +16,7 @@ use crate::page::PageError;
 use crate::patch::{Prepare, Prepared};
 use crate::qwen::{candle, mlx};
 use crate::units::ByteSize;
-use crate::vectors::{MultiVector, PageVectors, Profile};
+use crate::vectors::{MultiVector, PageVectors, Profile, ShapeError};
 
 /// Configuration of the embedding model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -116,6 +118,9 @@ pub enum Error {
     /// The page was prepared for another model.
     #[error("the page was prepared for another model")]
     WrongInput,
+    /// The vectors of a query are invalid.
+    #[error("the model produced invalid vectors: {0}")]
+    Vectors(#[from] ShapeError),
     /// Inference failed.
     #[error("the model failed: {0}")]
     Model(String),
@@ -234,6 +239,6 @@ pub trait Embedder {
     /// Embeds a query.
     ///
     /// # Errors
-    /// [`Error::Model`] if the vectors are invalid; the backend's error if it fails.
+    /// [`Error::Vectors`] if the vectors are invalid; the backend's error if it fails.
     fn embed_query(&mut self, text: &str) -> Result<MultiVector, Error>;
 }

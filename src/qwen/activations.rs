@@ -3,11 +3,11 @@
 use super::config::Config;
 
 /// Floats held per patch inside a layer of the vision tower: the larger of attention and MLP.
-/// Attention: residual and norm, qkv twice (transposed and not), q and k in f32 before and after rotation, the
-/// output twice. MLP: residual and norm, gate, its SiLU, up, and their product.
+/// Attention: residual and norm, q, k and v, one of them in f32 before and after rotation, all three split into heads, the
+/// scaled q, the output twice. MLP: residual and norm, gate, its SiLU, up, and their product.
 pub fn patch_floats(config: &Config) -> u64 {
     let v = &config.vision;
-    let attention = 2 * v.hidden_size + 6 * v.hidden_size + 8 * v.hidden_size + 2 * v.hidden_size;
+    let attention = (2 + 3 + 4 + 3 + 1 + 2) * v.hidden_size;
     let mlp = 2 * v.hidden_size + 4 * v.intermediate_size;
     attention.max(mlp) as u64
 }

@@ -6,12 +6,14 @@ pub mod candle;
 mod config;
 pub mod image_processor;
 pub mod mlx;
+mod operation;
 mod packed_sequences;
 mod rope;
 pub mod schema;
 mod window_index;
 
 pub use config::{Config, DeepStack, Family, Text, Vision, WindowedAttention};
+pub use operation::{Operation, values as operation_values};
 pub use packed_sequences::{PackedSequences, SequenceGroup};
 pub use rope::{PositionId, Span, position_ids, rotary_angles};
-pub use window_index::{WindowIndex, interpolated_pos_embed};
+pub use window_index::{WindowIndex, interpolated_pos_embed, inverse};

@@ -1,60 +1,71 @@
 //! Window index: the order in which the vision tower processes visual tokens, window by window, and its inverse.
 //!
-//! Windows do not attend to each other, so their order is free. Those of one size are adjacent here, so that each size is
-//! one batched product; the reference orders them row by row. Tokens are put back into reading order at the end.
+//! Windows do not attend to each other, so their order is free. Those of one size are adjacent here, also those of several
+//! images, so that each size is one batched product; the reference orders them row by row. Tokens are put back into reading
+//! order at the end.
 
 use crate::patch::{self, PatchGrid};
 
-/// The order of the visual tokens of an image, and the lengths of its windows.
+/// The order of the visual tokens of several images in the vision tower, and the lengths of their windows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WindowIndex {
-    /// Indices of visual tokens, in the order of the tower.
+    /// Indices of visual tokens, counted through all images, in the order of the tower.
     pub order: Vec<u32>,
     /// Lengths of the windows, in patches, in the same order.
     pub window_lens: Vec<usize>,
+    /// Positions in `order`, image by image, the largest image first: the order of full attention.
+    pub image_order: Vec<u32>,
+    /// Lengths of the images, in patches, in the order of `image_order`.
+    pub image_lens: Vec<usize>,
+}
+
+/// The visual tokens of a window.
+struct Window {
+    image: usize,
+    tokens: Vec<u32>,
 }
 
 impl WindowIndex {
-    /// Computes the window index of a grid with windows of `side` x `side` visual tokens; `None`: one window for the whole image.
-    pub fn new(grid: PatchGrid, side: Option<usize>) -> Self {
-        let merge = grid.merge as usize;
-        let (rows, columns) = (grid.rows as usize / merge, grid.columns as usize / merge);
-        let side = side.unwrap_or(rows.max(columns)).max(1);
-        let mut windows: Vec<Vec<u32>> = Vec::new();
-        for top in (0..rows).step_by(side) {
-            for left in (0..columns).step_by(side) {
-                let (bottom, right) = ((top + side).min(rows), (left + side).min(columns));
-                let line = |y: usize| (left..right).map(move |x| (y * columns + x) as u32);
-                windows.push((top..bottom).flat_map(line).collect());
-            }
+    /// Computes the window index of images with windows of `side` x `side` visual tokens; `None`: one window for each image.
+    pub fn new(grids: &[PatchGrid], side: Option<usize>) -> Self {
+        let (mut windows, mut first) = (Vec::new(), 0);
+        for (image, &grid) in grids.iter().enumerate() {
+            let tokens = windows_of(grid, side, first);
+            windows.extend(tokens.into_iter().map(|tokens| Window { image, tokens }));
+            first += grid.tokens() as u32;
         }
-        windows.sort_by_key(|window| std::cmp::Reverse(window.len()));
+        windows.sort_by_key(|window| std::cmp::Reverse(window.tokens.len()));
+        let unit = grids.first().map_or(1, |grid| grid.merge * grid.merge) as usize;
+
+        let mut by_image: Vec<Vec<u32>> = vec![Vec::new(); grids.len()];
+        let mut position = 0;
+        for Window { image, tokens } in &windows {
+            by_image[*image].extend(position..position + tokens.len() as u32);
+            position += tokens.len() as u32;
+        }
+        by_image.sort_by_key(|positions| std::cmp::Reverse(positions.len()));
         Self {
-            window_lens: windows.iter().map(|w| w.len() * merge * merge).collect(),
-            order: windows.concat(),
+            window_lens: windows.iter().map(|w| w.tokens.len() * unit).collect(),
+            order: windows.into_iter().flat_map(|w| w.tokens).collect(),
+            image_lens: by_image.iter().map(|image| image.len() * unit).collect(),
+            image_order: by_image.concat(),
         }
     }
 
-    /// For each visual token of several images, in reading order, its row in their concatenated window indices.
-    pub fn inverse<'a>(window_indices: impl Iterator<Item = &'a Self>) -> Vec<u32> {
-        let mut inverse = Vec::new();
-        for Self { order, .. } in window_indices {
-            let start = inverse.len();
-            inverse.resize(start + order.len(), 0);
-            for (row, &token) in order.iter().enumerate() {
-                inverse[start + token as usize] = (start + row) as u32;
-            }
-        }
-        inverse
+    /// Whether `order` is image by image already.
+    pub fn is_image_order(&self) -> bool {
+        (0..)
+            .zip(&self.image_order)
+            .all(|(i, &position)| i == position)
     }
 
     /// The rotary angles of each patch, `head_dim / 2` of them: the first half by its row, the second by its column.
-    pub fn rotary_angles(&self, grid: PatchGrid, head_dim: usize) -> Vec<f32> {
+    pub fn rotary_angles(&self, grids: &[PatchGrid], head_dim: usize) -> Vec<f32> {
         let axis = head_dim / 4;
         let frequency = |i: usize| 1.0 / 10_000f32.powf(i as f32 / axis as f32);
         let frequencies: Vec<f32> = (0..axis).map(frequency).collect();
-        let patches: Vec<(usize, usize)> = patch::order(grid).collect();
-        let unit = (grid.merge * grid.merge) as usize;
+        let patches: Vec<(usize, usize)> = grids.iter().flat_map(|&g| patch::order(g)).collect();
+        let unit = patches.len() / self.order.len().max(1);
         let mut angles = Vec::with_capacity(patches.len() * axis * 2);
         for &token in &self.order {
             for &(row, column) in &patches[token as usize * unit..][..unit] {
@@ -64,6 +75,31 @@ impl WindowIndex {
         }
         angles
     }
+}
+
+/// The windows of an image in reading order; `first` is its first visual token.
+fn windows_of(grid: PatchGrid, side: Option<usize>, first: u32) -> Vec<Vec<u32>> {
+    let merge = grid.merge as usize;
+    let (rows, columns) = (grid.rows as usize / merge, grid.columns as usize / merge);
+    let side = side.unwrap_or(rows.max(columns)).max(1);
+    let mut windows = Vec::new();
+    for top in (0..rows).step_by(side) {
+        for left in (0..columns).step_by(side) {
+            let (bottom, right) = ((top + side).min(rows), (left + side).min(columns));
+            let line = |y: usize| (left..right).map(move |x| first + (y * columns + x) as u32);
+            windows.push((top..bottom).flat_map(line).collect());
+        }
+    }
+    windows
+}
+
+/// The inverse of a permutation: for each index its position.
+pub fn inverse(order: &[u32]) -> Vec<u32> {
+    let mut inverse = vec![0; order.len()];
+    for (position, &index) in (0..).zip(order) {
+        inverse[index as usize] = position;
+    }
+    inverse
 }
 
 /// The learned position embedding of each patch, in patch order: four rows of a table of `side` x `side` and their weights
@@ -106,13 +142,47 @@ mod tests {
 
     #[test]
     fn windows_of_one_size_are_adjacent() {
-        let window_index = WindowIndex::new(grid(4, 6), Some(2));
+        let window_index = WindowIndex::new(&[grid(4, 6)], Some(2));
         assert_eq!(window_index.window_lens, [16, 8]);
         assert_eq!(window_index.order, [0, 1, 3, 4, 2, 5]);
-        let a4 = WindowIndex::new(grid(64, 46), Some(4));
+        assert!(window_index.is_image_order());
+        let a4 = WindowIndex::new(&[grid(64, 46)], Some(4));
         assert_eq!(a4.window_lens.len(), 8 * 6);
         assert_eq!(a4.window_lens.iter().sum::<usize>(), 64 * 46);
         assert_eq!((a4.window_lens[39], a4.window_lens[40]), (64, 48));
+    }
+
+    #[test]
+    fn windows_of_one_size_are_adjacent_across_images() {
+        let several = WindowIndex::new(&[grid(4, 2), grid(4, 6), grid(4, 6)], Some(2));
+        assert_eq!(several.window_lens, [16, 16, 8, 8, 8]);
+        assert_eq!(
+            several.order,
+            [2, 3, 5, 6, 8, 9, 11, 12, 0, 1, 4, 7, 10, 13]
+        );
+        // Both large images, then the small one.
+        assert_eq!(several.image_lens, [24, 24, 8]);
+        assert_eq!(
+            several.image_order,
+            [0, 1, 2, 3, 10, 11, 4, 5, 6, 7, 12, 13, 8, 9]
+        );
+        assert!(!several.is_image_order());
+    }
+
+    #[test]
+    fn order_of_an_image_does_not_depend_on_the_others() {
+        let grids = [grid(64, 46), grid(10, 12), grid(64, 46)];
+        let together = WindowIndex::new(&grids, Some(4));
+        let alone = WindowIndex::new(&grids[..1], Some(4));
+        let of_image = |index: usize| &together.image_order[index * 736..][..736];
+        for (index, first) in [(0, 0), (1, 736 + 30)] {
+            let tokens = of_image(index)
+                .iter()
+                .map(|&i| together.order[i as usize] - first);
+            assert!(tokens.eq(alone.order.iter().copied()));
+        }
+        let order = &together.order;
+        assert!(inverse(&inverse(order)).iter().eq(order));
     }
 
     #[test]
@@ -136,10 +206,11 @@ mod tests {
 
     #[test]
     fn without_windows_tokens_stay_in_reading_order() {
-        let window_index = WindowIndex::new(grid(4, 6), None);
-        assert_eq!(
-            (window_index.order, window_index.window_lens),
-            ((0..6).collect(), vec![24])
-        );
+        let window_index = WindowIndex::new(&[grid(4, 6)], None);
+        assert_eq!(window_index.order, [0, 1, 2, 3, 4, 5]);
+        assert_eq!(window_index.window_lens, [24]);
+        let sorted = WindowIndex::new(&[grid(2, 4), grid(4, 6)], None);
+        assert_eq!(sorted.order, [2, 3, 4, 5, 6, 7, 0, 1]);
+        assert!(sorted.is_image_order());
     }
 }

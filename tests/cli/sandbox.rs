@@ -63,6 +63,8 @@ impl Sandbox {
         sandbox
             .with("INGEST_STORE_URL", "library.db")
             .with("INGEST_EMBED_MODEL", model)
+            // Not the GPU of a Mac: transcripts name the device, and bf16 rounds.
+            .with("INGEST_EMBED_DEVICE", "cpu")
     }
 
     /// Adds an environment variable to every command; a later one of the same name wins.

@@ -37,7 +37,7 @@ impl<B: Backend> Embedder for B {
     fn embed_query(&mut self, text: &str) -> Result<MultiVector, Error> {
         let tokens = self.prompt().query(text)?;
         let rows = self.encode_query(&tokens)?;
-        multi_vector(self, rows).map_err(|error| Error::Model(error.to_string()))
+        Ok(multi_vector(self, rows)?)
     }
 }
 

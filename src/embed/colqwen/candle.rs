@@ -4,7 +4,7 @@ use super::super::Error;
 use super::backend::{self, Backend};
 use super::prompt::Prompt;
 use crate::patch::Patches;
-use crate::qwen::candle::{Encoder, Hook, Segment};
+use crate::qwen::candle::{Encoder, Hook, Projections, Segment};
 
 /// A model that embeds pages and queries.
 pub struct ColQwen {
@@ -36,31 +36,30 @@ impl ColQwen {
         pages: &[&Patches],
         hook: Hook,
     ) -> Result<Vec<Vec<f32>>, Error> {
-        let mut vectors = Vec::with_capacity(pages.len());
+        let mut projections = Vec::new();
         for chunk in backend::chunks(pages, self.chunk_size) {
-            let prompt = &self.prompt;
             let mut sequences = Vec::with_capacity(chunk.len());
             for page in chunk {
                 sequences.push(vec![
-                    Segment::Text(&prompt.prefix),
+                    Segment::Text(&self.prompt.prefix),
                     Segment::Image(page),
-                    Segment::Text(&prompt.suffix),
+                    Segment::Text(&self.prompt.suffix),
                 ]);
             }
-            let rows = self.encoder.encode(&sequences, hook)?;
-            let lengths: Vec<usize> = chunk.iter().map(|page| prompt.rows(page.grid)).collect();
-            vectors.extend(backend::split_rows(
-                normalised(rows, self.encoder.dim()),
-                &lengths,
-            ));
+            projections.push(self.encoder.encode(&sequences, hook)?);
         }
-        Ok(vectors)
+        // Read once: while a GPU computes a chunk, the CPU prepares the next.
+        let rows = self.read(&projections)?;
+        let lengths: Vec<usize> = pages.iter().map(|p| self.prompt.rows(p.grid)).collect();
+        Ok(backend::split_rows(rows, &lengths))
     }
-}
 
-fn normalised(mut rows: Vec<f32>, dim: usize) -> Vec<f32> {
-    backend::normalise_rows(&mut rows, dim);
-    rows
+    /// Reads projections and normalises their rows.
+    fn read(&self, projections: &[Projections]) -> Result<Vec<f32>, Error> {
+        let mut rows = self.encoder.read(projections)?;
+        backend::normalise_rows(&mut rows, self.encoder.dim());
+        Ok(rows)
+    }
 }
 
 impl Backend for ColQwen {
@@ -78,7 +77,7 @@ impl Backend for ColQwen {
 
     fn encode_query(&mut self, tokens: &[u32]) -> Result<Vec<f32>, Error> {
         let sequence = vec![Segment::Text(tokens)];
-        let rows = self.encoder.encode(&[sequence], &mut |_, _, _| ())?;
-        Ok(normalised(rows, self.encoder.dim()))
+        let projections = self.encoder.encode(&[sequence], &mut |_, _, _| ())?;
+        self.read(&[projections])
     }
 }

@@ -5,14 +5,16 @@
 
 use crate::embed::Footprint;
 use crate::patch::PatchSpec;
-use crate::qwen::Config;
 use crate::qwen::activations::{patch_floats, token_floats};
 use crate::qwen::candle::SCORE_TILE;
+use crate::qwen::{Config, Family, Text, Vision, WindowedAttention, schema};
 
 /// Chunk size on a GPU, in patches: five large pages saturate it, more would only take memory.
 const GPU_CHUNK_SIZE: usize = 16_384;
 /// Chunk size on the CPU, in patches: one large page.
 const CPU_CHUNK_SIZE: usize = 3_072;
+/// Patches of a page with 768 visual tokens.
+const LARGE_PAGE: u64 = 4 * 768;
 /// Allocated over live bytes: GPU allocators cache freed blocks of other sizes, up to as much as the live bytes.
 const ALLOCATOR_FACTOR: u64 = 2;
 
@@ -51,6 +53,49 @@ pub(super) fn footprint(
     }
 }
 
+/// Bytes that a batch of large pages needs with the largest known model, weights included.
+pub fn largest_plan(pages: u32, bytes: u64, is_gpu: bool) -> u64 {
+    let spec = PatchSpec::qwen(3136, LARGE_PAGE * 14 * 14);
+    let weights = schema::bytes(&schema::embedding_model(&large(), 128), bytes, None);
+    let footprint = footprint((&large(), 128, weights), &spec, bytes, is_gpu);
+    footprint.weights + footprint.fixed + footprint.per_cost * u64::from(pages) * LARGE_PAGE
+}
+
+/// The shape of ColQwen2.5 on Qwen2.5-VL-3B, the largest known model.
+fn large() -> Config {
+    Config {
+        family: Family::Qwen25,
+        vision: Vision {
+            depth: 32,
+            hidden_size: 1280,
+            intermediate_size: 3420,
+            num_heads: 16,
+            patch_size: 14,
+            spatial_merge_size: 2,
+            temporal_patch_size: 2,
+            out_hidden_size: 2048,
+            windows: Some(WindowedAttention {
+                side: 4,
+                full_layers: vec![7, 15, 23, 31],
+            }),
+            deepstack: None,
+        },
+        text: Text {
+            vocab_size: 151_936,
+            hidden_size: 2048,
+            intermediate_size: 11_008,
+            num_hidden_layers: 36,
+            num_attention_heads: 16,
+            num_key_value_heads: 2,
+            rms_norm_eps: 1e-6,
+            rope_theta: 1e6,
+            mrope_section: [16, 24, 24],
+            qk_norm_head_dim: None,
+        },
+        image_token: 151_655,
+    }
+}
+
 /// Floats of the pixels of a patch.
 fn pixel_floats(config: &Config) -> u64 {
     config.vision.patch_dim() as u64
@@ -59,43 +104,7 @@ fn pixel_floats(config: &Config) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::qwen::{Family, Text, Vision, WindowedAttention, schema};
     use crate::units::ByteSize;
-
-    /// ColQwen2.5 on Qwen2.5-VL-3B.
-    fn large() -> Config {
-        Config {
-            family: Family::Qwen25,
-            vision: Vision {
-                depth: 32,
-                hidden_size: 1280,
-                intermediate_size: 3420,
-                num_heads: 16,
-                patch_size: 14,
-                spatial_merge_size: 2,
-                temporal_patch_size: 2,
-                out_hidden_size: 2048,
-                windows: Some(WindowedAttention {
-                    side: 4,
-                    full_layers: vec![7, 15, 23, 31],
-                }),
-                deepstack: None,
-            },
-            text: Text {
-                vocab_size: 151_936,
-                hidden_size: 2048,
-                intermediate_size: 11_008,
-                num_hidden_layers: 36,
-                num_attention_heads: 16,
-                num_key_value_heads: 2,
-                rms_norm_eps: 1e-6,
-                rope_theta: 1e6,
-                mrope_section: [16, 24, 24],
-                qk_norm_head_dim: None,
-            },
-            image_token: 151_655,
-        }
-    }
 
     /// ColQwen2 on Qwen2-VL-2B.
     fn small() -> Config {
@@ -121,10 +130,7 @@ mod tests {
 
     #[test]
     fn a_batch_of_32_large_pages_fits_into_40_gb() {
-        let spec = PatchSpec::qwen(3136, 768 * 28 * 28);
-        let weights = schema::bytes(&schema::embedding_model(&large(), 128), 2, None);
-        let footprint = footprint((&large(), 128, weights), &spec, 2, true);
-        let total = footprint.weights + footprint.fixed + footprint.per_cost * 32 * 3072;
+        let total = largest_plan(32, 2, true);
         assert!(total <= 36_000_000_000, "{}", ByteSize(total));
         assert!(total >= 8_000_000_000, "{}", ByteSize(total));
     }

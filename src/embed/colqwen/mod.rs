@@ -14,6 +14,7 @@ use rayon::prelude::*;
 use serde_json::json;
 
 pub use candle::ColQwen;
+pub use memory::largest_plan;
 pub use mlx::ColQwen as MlxColQwen;
 pub(super) use model_card::models;
 
@@ -21,7 +22,7 @@ use super::device::{DeviceInfo, candle_device, mlx_device};
 use super::{Card, Config, Engine, Error};
 use crate::checkpoint::{self, Json, Progress, Quantization, Schema, Source, WeightFiles, digest};
 use crate::patch::{PatchSpec, Prepare};
-use crate::qwen::candle::Encoder;
+use crate::qwen::candle::{CandleDevice, Encoder};
 use crate::qwen::mlx::Encoder as MlxEncoder;
 use crate::qwen::{Config as QwenConfig, Family, schema};
 use crate::vectors::Profile;
@@ -87,7 +88,14 @@ pub(super) fn card(config: &Config) -> Result<Card, Error> {
 /// # Errors
 /// [`Error::Files`] if a file is missing or invalid, [`Error::Device`] if the device cannot be used.
 pub fn open(config: &Config) -> Result<ColQwen, Error> {
-    let device = candle_device(config.device)?;
+    open_on(config, candle_device(config.device)?)
+}
+
+/// Opens a model on a device of candle, whatever the configured one is.
+///
+/// # Errors
+/// [`Error::Files`] if a file is missing or invalid, [`Error::OutOfMemory`] if the weights do not fit.
+pub fn open_on(config: &Config, device: CandleDevice) -> Result<ColQwen, Error> {
     let chunk_size = memory::chunk_size(device.is_gpu());
     let files = LoadedFiles::load(config)?;
     let prompt = files.prompt()?;

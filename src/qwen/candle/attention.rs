@@ -12,16 +12,20 @@ pub const SCORE_TILE: usize = 1 << 22;
 /// Values of head_dim that Metal's fused kernel supports.
 const FUSED_HEAD_DIMS: [usize; 8] = [32, 64, 72, 80, 96, 128, 256, 512];
 
-/// Attention of `q` (heads, rows, head_dim) to `k` and `v` (num_key_value_heads, rows, head_dim); returns (rows, heads *
-/// head_dim).
+/// Query rows that Metal's fused kernel takes at a time; its blocks of keys are not longer.
+const FUSED_BLOCK: usize = 32;
+
+/// Attention of `q` (rows, heads, head_dim) to `k` and `v` (rows, num_key_value_heads, head_dim); returns (rows, heads *
+/// head_dim). All are contiguous.
 pub(super) fn attend([q, k, v]: [&Tensor; 3], sequences: &PackedSequences) -> Result<Tensor> {
-    let (heads, rows, head_dim) = q.dims3()?;
+    let (rows, heads, head_dim) = q.dims3()?;
     let mut outputs = Vec::with_capacity(sequences.groups.len());
     for group in &sequences.groups {
+        // (count, heads, len, head_dim), a view.
         let slice = |x: &Tensor| {
-            let x = x.narrow(1, group.start, group.len * group.count)?;
-            let x = x.reshape((x.dim(0)?, group.count, group.len, head_dim))?;
-            x.transpose(0, 1)?.contiguous()
+            let rows = x.narrow(0, group.start, group.len * group.count)?;
+            rows.reshape((group.count, group.len, x.dim(1)?, head_dim))?
+                .transpose(1, 2)
         };
         let out = batched(&slice(q)?, &slice(k)?, &slice(v)?, sequences.causal)?;
         let out = out.transpose(1, 2)?.contiguous()?;
@@ -36,12 +40,36 @@ pub(super) fn attend([q, k, v]: [&Tensor; 3], sequences: &PackedSequences) -> Re
 fn batched(q: &Tensor, k: &Tensor, v: &Tensor, causal: bool) -> Result<Tensor> {
     let head_dim = q.dim(3)?;
     let scale = 1.0 / (head_dim as f64).sqrt();
-    match q.device() {
-        Device::Metal(_) if FUSED_HEAD_DIMS.contains(&head_dim) => {
-            ops::sdpa(q, k, v, None, causal, scale as f32, 1.0)
+    match (q.device(), q.dtype()) {
+        (Device::Metal(_), _) if FUSED_HEAD_DIMS.contains(&head_dim) => {
+            let [k, v] = match causal {
+                true => [zeros_behind(k)?, zeros_behind(v)?],
+                false => [k.clone(), v.clone()],
+            };
+            ops::sdpa(q, &k, &v, None, causal, scale as f32, 1.0)
         }
-        _ => tiled(&(q * scale)?, k, v, causal),
+        // As the fused kernel: scores and sums in f32.
+        (Device::Cpu, DType::BF16) => {
+            let [q, k, v] = [q, k, v].map(|x| x.to_dtype(DType::F32));
+            tiled(&(q? * scale)?, &k?, &v?, causal)?.to_dtype(DType::BF16)
+        }
+        _ => tiled(
+            &(q.contiguous()? * scale)?,
+            &k.contiguous()?,
+            &v.contiguous()?,
+            causal,
+        ),
     }
+}
+
+/// The same keys or values, (sequences, heads, rows, head_dim), with rows of zeros behind each sequence in memory.
+///
+/// Where the number of rows modulo 32 is 1 to 16, the causal kernel of candle 0.11 reads one block of 16 keys past the last
+/// row (`kb_lim` in its `scaled_dot_product_attention.metal` lacks MLX's bound). Their weights are 0, but 0 x NaN is NaN.
+fn zeros_behind(x: &Tensor) -> Result<Tensor> {
+    let len = x.dim(2)?;
+    let padding = len.next_multiple_of(FUSED_BLOCK) - len;
+    x.pad_with_zeros(2, 0, padding)?.narrow(2, 0, len)
 }
 
 /// Plain attention, a tile of rows at a time. Query heads that share a key head are folded into its rows.
@@ -95,7 +123,7 @@ fn mask_future(
         .reshape((batch, key_heads, queries_per_key * rows, keys))
 }
 
-/// Cosines and sines of the rotary angles, (rows, head_dim / 2).
+/// Cosines and sines of the rotary angles, (rows, 1, head_dim / 2).
 #[derive(Clone)]
 pub(super) struct RotaryEmbedding {
     cos: Tensor,
@@ -107,7 +135,7 @@ impl RotaryEmbedding {
     pub(super) fn new(angles: &[f32], rows: usize, device: &Device, dtype: DType) -> Result<Self> {
         let tensor = |function: fn(f32) -> f32| {
             let values: Vec<f32> = angles.iter().map(|&angle| function(angle)).collect();
-            Tensor::from_vec(values, (rows, angles.len() / rows), &Device::Cpu)?
+            Tensor::from_vec(values, (rows, 1, angles.len() / rows), &Device::Cpu)?
                 .to_dtype(dtype)?
                 .to_device(device)
         };
@@ -131,19 +159,46 @@ impl RotaryEmbedding {
         })
     }
 
-    /// Passes both to `hook`.
-    pub(super) fn capture(&self, hook: Hook) {
-        hook("lm.cos", 0, &self.cos);
-        hook("lm.sin", 0, &self.sin);
+    /// The same rows in another order.
+    pub(super) fn reordered(&self, order: &RowOrder) -> Result<Self> {
+        Ok(Self {
+            cos: order.apply(&self.cos)?,
+            sin: order.apply(&self.sin)?,
+        })
     }
 
-    /// Rotates the halves of each head of `x`, (heads, rows, head_dim), in the dtype of the angles.
+    /// Passes both to `hook`.
+    pub(super) fn capture(&self, hook: Hook) -> Result<()> {
+        hook("lm.cos", 0, &self.cos.squeeze(1)?);
+        hook("lm.sin", 0, &self.sin.squeeze(1)?);
+        Ok(())
+    }
+
+    /// Rotates the halves of each head of `x`, (rows, heads, head_dim), in the dtype of the angles.
     pub(super) fn apply(&self, x: &Tensor) -> Result<Tensor> {
         let dtype = x.dtype();
-        let x = x.to_dtype(self.cos.dtype())?.unsqueeze(0)?.contiguous()?;
-        candle_nn::rotary_emb::rope(&x, &self.cos, &self.sin)?
-            .squeeze(0)?
+        // Each row is a batch of its own, since candle's CPU threads share the work by batches.
+        let x = x.to_dtype(self.cos.dtype())?.unsqueeze(1)?;
+        candle_nn::rotary_emb::rope_thd(&x, &self.cos, &self.sin)?
+            .squeeze(1)?
             .to_dtype(dtype)
+    }
+}
+
+/// A permutation of blocks of rows.
+pub(super) struct RowOrder {
+    /// Indices of blocks.
+    pub(super) indices: Tensor,
+}
+
+impl RowOrder {
+    /// Reorders the rows of a contiguous tensor.
+    pub(super) fn apply(&self, x: &Tensor) -> Result<Tensor> {
+        let blocks = self.indices.dim(0)?;
+        let shape = (blocks, x.elem_count() / blocks);
+        x.reshape(shape)?
+            .index_select(&self.indices, 0)?
+            .reshape(x.dims())
     }
 }
 
@@ -158,7 +213,7 @@ mod tests {
         v: &Tensor,
         sequences: &PackedSequences,
     ) -> Vec<Vec<f32>> {
-        let all = |x: &Tensor| x.to_vec3::<f32>().unwrap();
+        let all = |x: &Tensor| x.transpose(0, 1).unwrap().to_vec3::<f32>().unwrap();
         let (q, k, v) = (all(q), all(k), all(v));
         let queries_per_key = q.len() / k.len();
         let mut out = vec![Vec::new(); q[0].len()];
@@ -194,7 +249,7 @@ mod tests {
 
     fn max_difference(heads: usize, key_heads: usize, lengths: &[usize], causal: bool) -> f32 {
         let rows: usize = lengths.iter().sum();
-        let noise = |heads| Tensor::randn(0f32, 1.0, (heads, rows, 8), &Device::Cpu).unwrap();
+        let noise = |heads| Tensor::randn(0f32, 1.0, (rows, heads, 8), &Device::Cpu).unwrap();
         let (q, k, v) = (noise(heads), noise(key_heads), noise(key_heads));
         let sequences = PackedSequences::new(lengths.iter().copied(), causal);
         let got = attend([&q, &k, &v], &sequences)
@@ -221,5 +276,88 @@ mod tests {
         assert!(long * long * 4 > SCORE_TILE);
         assert!(max_difference(4, 2, &[long], true) < 1e-5);
         assert!(max_difference(4, 4, &[long], false) < 1e-5);
+    }
+
+    /// What candle's causal kernel computes of one head: blocks of 32 queries and `block` keys, with its bounds, its masks
+    /// and its reads past the last key, straight from memory.
+    fn causal_kernel(q: &[Vec<f32>], k: &Tensor, v: &Tensor, block: usize) -> Vec<Vec<f32>> {
+        let (len, head_dim) = (q.len(), q[0].len());
+        let memory = |x: &Tensor, row: usize| -> Vec<f32> {
+            let (storage, layout) = x.storage_and_layout();
+            let candle_core::Storage::Cpu(storage) = &*storage else {
+                panic!("not on the CPU");
+            };
+            let start = layout.start_offset() + row * layout.stride()[2];
+            let values = storage.as_slice::<f32>().unwrap();
+            (start..start + head_dim)
+                .map(|i| values.get(i).copied().unwrap_or(f32::NAN))
+                .collect()
+        };
+        let row = |x: &Tensor, key: usize| {
+            let is_safe = key / block == len / block && len % block != 0;
+            match is_safe && key >= len {
+                true => vec![0.0; head_dim],
+                false => memory(x, key),
+            }
+        };
+        let attend = |query: usize| {
+            let end = ((query / FUSED_BLOCK + 1) * FUSED_BLOCK).div_ceil(block) * block;
+            let score = |key: usize| match key > query {
+                true => f32::NEG_INFINITY,
+                false => q[query].iter().zip(row(k, key)).map(|(a, b)| a * b).sum(),
+            };
+            let scores: Vec<f32> = (0..end).map(score).collect();
+            let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let weights: Vec<f32> = scores.iter().map(|score| (score - max).exp()).collect();
+            let mut sum = vec![0.0; head_dim];
+            for (key, weight) in weights.iter().enumerate() {
+                for (sum, value) in sum.iter_mut().zip(row(v, key)) {
+                    *sum += weight * value / weights.iter().sum::<f32>();
+                }
+            }
+            sum
+        };
+        (0..len).map(attend).collect()
+    }
+
+    /// Keys or values of one head, (1, 1, len, 4), with NaN behind them in memory.
+    fn nan_behind(len: usize) -> Tensor {
+        let rows = Tensor::randn(0f32, 1.0, (1, 1, len, 4), &Device::Cpu).unwrap();
+        let nan = Tensor::full(f32::NAN, (1, 1, 64, 4), &Device::Cpu).unwrap();
+        Tensor::cat(&[rows, nan], 2)
+            .unwrap()
+            .narrow(2, 0, len)
+            .unwrap()
+    }
+
+    #[test]
+    fn causal_kernel_reads_zeros_behind_the_last_key() {
+        let is_finite = |rows: &[Vec<f32>]| rows.iter().flatten().all(|x| x.is_finite());
+        for block in [16, 32] {
+            for len in 1..=100 {
+                let (q, k, v) = (nan_behind(len), nan_behind(len), nan_behind(len));
+                let rows = |x: &Tensor| x.reshape((len, 1, 4)).unwrap();
+                let queries = q.reshape((len, 4)).unwrap().to_vec2::<f32>().unwrap();
+                let sequences = PackedSequences::new([len], true);
+                let want = definition(
+                    &rows(&(&q * 2.0).unwrap()),
+                    &rows(&k),
+                    &rows(&v),
+                    &sequences,
+                );
+                let padded = [zeros_behind(&k).unwrap(), zeros_behind(&v).unwrap()];
+                let got = causal_kernel(&queries, &padded[0], &padded[1], block);
+                let pairs = got.iter().flatten().zip(want.iter().flatten());
+                assert!(
+                    pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) < 1e-5,
+                    "{len}"
+                );
+                assert!(is_finite(&got), "{len}");
+                // The fault that this guards against.
+                let overruns = block == 16 && (1..=16).contains(&(len % 32));
+                let unguarded = causal_kernel(&queries, &k, &v, block);
+                assert_eq!(is_finite(&unguarded), !overruns, "{len}");
+            }
+        }
     }
 }

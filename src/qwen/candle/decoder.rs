@@ -1,11 +1,12 @@
 //! The decoder: the Qwen2 language model up to its last hidden states, without LM head or KV cache.
 
 use candle_core::{Result, Tensor};
-use candle_nn::{Embedding, Linear, Module, RmsNorm};
+use candle_nn::{Embedding, Module, RmsNorm};
 
 use super::Hook;
 use super::attention::{RotaryEmbedding, attend};
 use super::device::Error;
+use super::layers::{GatedMlp, Linear};
 use super::weights::Weights;
 use crate::qwen::{PackedSequences, Text};
 
@@ -23,9 +24,7 @@ struct Layer {
     k_proj: Linear,
     v_proj: Linear,
     o_proj: Linear,
-    gate_proj: Linear,
-    up_proj: Linear,
-    down_proj: Linear,
+    mlp: GatedMlp,
     head_dim: usize,
 }
 
@@ -78,9 +77,11 @@ impl Layer {
             k_proj: linear("self_attn.k_proj", true)?,
             v_proj: linear("self_attn.v_proj", true)?,
             o_proj: linear("self_attn.o_proj", false)?,
-            gate_proj: linear("mlp.gate_proj", false)?,
-            up_proj: linear("mlp.up_proj", false)?,
-            down_proj: linear("mlp.down_proj", false)?,
+            mlp: GatedMlp {
+                gate: linear("mlp.gate_proj", false)?,
+                up: linear("mlp.up_proj", false)?,
+                down: linear("mlp.down_proj", false)?,
+            },
             head_dim: config.head_dim(),
         })
     }
@@ -94,8 +95,7 @@ impl Layer {
         let y = self.attention(&self.input_layernorm.forward(x)?, rotary, sequences)?;
         let x = (x + y)?;
         let y = self.post_attention_layernorm.forward(&x)?;
-        let y = (self.gate_proj.forward(&y)?.silu()? * self.up_proj.forward(&y)?)?;
-        x + self.down_proj.forward(&y)?
+        x + self.mlp.forward(&y)?
     }
 
     fn attention(
@@ -105,10 +105,7 @@ impl Layer {
         sequences: &PackedSequences,
     ) -> Result<Tensor> {
         let rows = x.dim(0)?;
-        let heads = |linear: &Linear| {
-            let x = linear.forward(x)?.reshape((rows, (), self.head_dim))?;
-            x.transpose(0, 1)
-        };
+        let heads = |linear: &Linear| linear.forward(x)?.reshape((rows, (), self.head_dim));
         let q = rotary.apply(&heads(&self.q_proj)?)?;
         let k = rotary.apply(&heads(&self.k_proj)?)?;
         self.o_proj

@@ -1,6 +1,6 @@
 //! Devices and errors of the candle backend.
 
-use candle_core::utils::{cuda_is_available, metal_is_available};
+use candle_core::utils::cuda_is_available;
 use candle_core::{DType, Device};
 
 use crate::checkpoint;
@@ -27,6 +27,8 @@ pub enum Error {
 pub enum DeviceKind {
     /// The CPU, in f32.
     Cpu,
+    /// The CPU, in bf16: rounds as a GPU does, to compare with one. Slow.
+    CpuBf16,
     /// An NVIDIA GPU, in bf16 (feature `cuda`).
     Cuda,
     /// An Apple GPU, in bf16.
@@ -56,25 +58,29 @@ impl CandleDevice {
     /// # Errors
     /// [`Error::Device`] when it is not available or not compiled in; never for `None`.
     pub fn open(wanted: Option<DeviceKind>) -> Result<Self, Error> {
-        let gpu = |device| Self {
+        let in_bf16 = |device| Self {
             device,
             dtype: DType::BF16,
         };
         let refused = |name, error: candle_core::Error| Error::Device(name, short(&error));
         match wanted {
             Some(DeviceKind::Cpu) => Ok(Self::cpu()),
+            Some(DeviceKind::CpuBf16) => Ok(in_bf16(Device::Cpu)),
             Some(DeviceKind::Cuda) => Device::new_cuda(0)
-                .map(gpu)
+                .map(in_bf16)
                 .map_err(|error| refused("cuda", error)),
+            Some(DeviceKind::Metal) if !has_metal_device() => {
+                Err(Error::Device("metal", NO_METAL_DEVICE.to_owned()))
+            }
             Some(DeviceKind::Metal) => Device::new_metal(0)
-                .map(gpu)
+                .map(in_bf16)
                 .map_err(|error| refused("metal", error)),
             None => Ok(Self::best()),
         }
     }
 
     fn best() -> Self {
-        let metal = metal_is_available().then(|| Self::open(Some(DeviceKind::Metal)));
+        let metal = has_metal_device().then(|| Self::open(Some(DeviceKind::Metal)));
         let cuda = cuda_is_available().then(|| Self::open(Some(DeviceKind::Cuda)));
         let first = metal.into_iter().chain(cuda).find_map(Result::ok);
         first.unwrap_or_else(Self::cpu)
@@ -116,11 +122,48 @@ impl CandleDevice {
     }
 }
 
+/// Why Metal cannot be used.
+const NO_METAL_DEVICE: &str = match cfg!(target_os = "macos") {
+    true => "this machine has no GPU that Metal can use, like some virtual machines",
+    false => "Metal exists on macOS only",
+};
+
+/// Whether Metal has a device. candle only says whether it is compiled in, and panics where there is none.
+#[cfg(target_os = "macos")]
+fn has_metal_device() -> bool {
+    !candle_metal_kernels::metal::Device::all().is_empty()
+}
+
+/// Whether Metal has a device.
+#[cfg(not(target_os = "macos"))]
+fn has_metal_device() -> bool {
+    false
+}
+
+/// Runs work and frees what Apple's libraries leave to the thread's autorelease pool. candle 0.11 drains none: some 0.5 KB per
+/// kernel would pile up (huggingface/candle#2271).
+#[cfg(target_os = "macos")]
+pub(super) fn autoreleased<T>(work: impl FnOnce() -> T) -> T {
+    objc2::rc::autoreleasepool(|_| work())
+}
+
+/// Runs work; only Apple's libraries have an autorelease pool.
+#[cfg(not(target_os = "macos"))]
+pub(super) fn autoreleased<T>(work: impl FnOnce() -> T) -> T {
+    work()
+}
+
 /// Converts an error of candle: out of memory is [`Error::OutOfMemory`], any other is [`Error::Failed`].
 pub(super) fn failed(error: candle_core::Error) -> Error {
     let why = short(&error);
     let lower = why.to_ascii_lowercase().replace('_', " ");
-    let memory = ["out of memory", "insufficient memory", "outofmemory"];
+    let memory = [
+        "out of memory",
+        "insufficient memory",
+        "outofmemory",
+        // Metal, when it refuses an allocation.
+        "failed to create metal resource: buffer",
+    ];
     if memory.iter().any(|sign| lower.contains(sign)) {
         return Error::OutOfMemory(why);
     }
@@ -143,6 +186,7 @@ mod tests {
         for text in [
             "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")",
             "Metal: Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)",
+            "Failed to create metal resource: Buffer",
         ] {
             assert!(matches!(error(text), Error::OutOfMemory(_)), "{text}");
         }

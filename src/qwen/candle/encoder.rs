@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use candle_core::{DType, Tensor};
-use candle_nn::{Linear, Module};
 
 use super::Hook;
 use super::attention::RotaryEmbedding;
 use super::decoder::Decoder;
-use super::device::{CandleDevice, Error, failed};
+use super::device::{CandleDevice, Error, autoreleased, failed};
+use super::layers::Linear;
 use super::vision::VisionTower;
 use super::weights::Weights;
 use crate::checkpoint;
@@ -35,6 +35,9 @@ impl Segment<'_> {
         }
     }
 }
+
+/// Projections of packed sequences on their device, (tokens, dim).
+pub struct Projections(Tensor);
 
 /// A model with a projection to vectors. Fields have the checkpoint's names.
 pub struct Encoder {
@@ -69,10 +72,10 @@ impl Encoder {
 
     /// Width of a vector.
     pub fn dim(&self) -> usize {
-        self.custom_text_proj.weight().dim(0).unwrap_or(0)
+        self.custom_text_proj.weight.dim(0).unwrap_or(0)
     }
 
-    /// Projections of all tokens of packed sequences, (tokens, dim), not normalised.
+    /// Projections of all tokens of packed sequences. A GPU may still compute them when this returns.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] when fewer sequences may fit; [`Error::Failed`] for any other failure.
@@ -80,15 +83,39 @@ impl Encoder {
         &mut self,
         sequences: &[Vec<Segment<'_>>],
         hook: Hook,
-    ) -> Result<Vec<f32>, Error> {
-        self.forward(sequences, hook).map_err(failed)
+    ) -> Result<Projections, Error> {
+        autoreleased(|| self.forward(sequences, hook))
+            .map(Projections)
+            .map_err(|error| {
+                // What a GPU still computes must not fail the next batch.
+                self.device.device.synchronize().ok();
+                failed(error)
+            })
+    }
+
+    /// Waits for projections and copies their rows, (tokens, dim) of each, one after another; not normalised.
+    ///
+    /// # Errors
+    /// As [`Encoder::encode`], of anything enqueued before.
+    pub fn read(&self, projections: &[Projections]) -> Result<Vec<f32>, Error> {
+        let read = || {
+            if projections.is_empty() {
+                return Ok(Vec::new());
+            }
+            let rows: Vec<&Tensor> = projections.iter().map(|one| &one.0).collect();
+            let rows = Tensor::cat(&rows, 0)?.flatten_all()?;
+            // On Metal, reading reports a failure of the last command buffer only; this reports any.
+            self.device.device.synchronize()?;
+            rows.to_vec1()
+        };
+        autoreleased(read).map_err(failed)
     }
 
     fn forward(
         &mut self,
         sequences: &[Vec<Segment<'_>>],
         hook: Hook,
-    ) -> candle_core::Result<Vec<f32>> {
+    ) -> candle_core::Result<Tensor> {
         let embeds = self.embed(sequences, hook)?;
         let spans = |sequence: &Vec<Segment<'_>>| sequence.iter().map(Segment::span).collect();
         let spans: Vec<Vec<Span>> = sequences.iter().map(spans).collect();
@@ -96,13 +123,13 @@ impl Encoder {
         let rotary = rotary.collect::<candle_core::Result<Vec<_>>>()?;
         let sequences = PackedSequences::new(rotary.iter().map(RotaryEmbedding::rows), true);
         let rotary = RotaryEmbedding::concat(rotary.iter())?;
-        rotary.capture(hook);
+        rotary.capture(hook)?;
         let hidden = self
             .language_model
             .forward(embeds, &rotary, &sequences, hook)?;
         let projections = self.custom_text_proj.forward(&hidden)?;
         hook("proj", 0, &projections);
-        projections.to_dtype(DType::F32)?.flatten_all()?.to_vec1()
+        projections.to_dtype(DType::F32)
     }
 
     /// Token and visual embeddings of packed sequences, (tokens, hidden_size).
@@ -127,8 +154,9 @@ impl Encoder {
                     parts.push(visual.narrow(0, start, tokens)?);
                     start += tokens;
                 }
+                // Metal has no buffers of length 0.
+                (Segment::Text([]), _) | (Segment::Image(_), None) => {}
                 (Segment::Text(tokens), _) => parts.push(self.language_model.embed(tokens)?),
-                (Segment::Image(_), None) => {}
             }
         }
         Tensor::cat(&parts, 0)

@@ -4,6 +4,8 @@ mod attention;
 mod decoder;
 mod device;
 mod encoder;
+mod layers;
+mod probe;
 mod vision;
 mod weights;
 
@@ -11,7 +13,8 @@ use candle_core::Tensor;
 
 pub use attention::SCORE_TILE;
 pub use device::{CandleDevice, DeviceKind, Error};
-pub use encoder::{Encoder, Segment};
+pub use encoder::{Encoder, Projections, Segment};
+pub use probe::{allocate, leave_nan, time};
 
 /// Called with the name, the index and the values of an activation, for parity tests.
 pub type Hook<'a> = &'a mut dyn FnMut(&str, usize, &Tensor);

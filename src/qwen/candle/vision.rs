@@ -4,19 +4,20 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use candle_core::{D, DType, Device, Result, Tensor};
-use candle_nn::{LayerNorm, Linear, Module, RmsNorm};
+use candle_nn::{LayerNorm, Module, RmsNorm};
 
 use super::Hook;
-use super::attention::{RotaryEmbedding, attend};
+use super::attention::{RotaryEmbedding, RowOrder, attend};
 use super::device::{Error, failed};
+use super::layers::{GatedMlp, Linear};
 use super::weights::Weights;
 use crate::patch::{PatchGrid, Patches};
-use crate::qwen::{Config, PackedSequences, Vision, WindowIndex};
+use crate::qwen::{Config, PackedSequences, Vision, WindowIndex, inverse};
 
 /// Added to the variance in every norm of the tower.
 const EPS: f64 = 1e-6;
-/// Maximum number of cached layouts, one per patch grid: manuals have a few page sizes, a folder of photographs has many.
-const MAX_LAYOUTS: usize = 64;
+/// Maximum number of cached layouts, one per list of patch grids: a manual has a few page sizes, a folder of photographs many.
+const MAX_LAYOUTS: usize = 16;
 
 /// The vision tower; fields have the checkpoint's names.
 pub(super) struct VisionTower {
@@ -25,12 +26,25 @@ pub(super) struct VisionTower {
     blocks: Vec<Block>,
     merger: Merger,
     device: Device,
-    layouts: HashMap<PatchGrid, Rc<Layout>>,
+    layouts: HashMap<Vec<PatchGrid>, Rc<Layout>>,
 }
 
-/// The window index of a patch grid, and the rotary embedding of its patches.
+/// The rows of a list of images: their order, their sequences and their rotary embedding.
 struct Layout {
-    window_index: WindowIndex,
+    /// Visual tokens in the order of the tower, and where each is in that order.
+    order: Vec<u32>,
+    inverse: Tensor,
+    windows: PackedSequences,
+    images: PackedSequences,
+    rotary: RotaryEmbedding,
+    /// `None` if the tower's order is image by image.
+    by_image: Option<ByImage>,
+}
+
+/// The order of full attention.
+struct ByImage {
+    order: RowOrder,
+    inverse: RowOrder,
     rotary: RotaryEmbedding,
 }
 
@@ -42,21 +56,15 @@ enum Norm {
 
 /// An MLP of either family.
 enum Mlp {
-    Gated {
-        gate: Linear,
-        up: Linear,
-        down: Linear,
-    },
-    Plain {
-        fc1: Linear,
-        fc2: Linear,
-    },
+    Gated(GatedMlp),
+    Plain { fc1: Linear, fc2: Linear },
 }
 
 struct Block {
     norm1: Norm,
     norm2: Norm,
-    qkv: Linear,
+    /// Queries, keys and values.
+    qkv: Vec<Linear>,
     proj: Linear,
     mlp: Mlp,
     heads: usize,
@@ -79,7 +87,10 @@ impl VisionTower {
             .map_err(failed)?;
         let load = |layer| Block::load(weights, config, layer);
         Ok(Self {
-            patch_embed: Linear::new(patch, None),
+            patch_embed: Linear {
+                weight: patch,
+                bias: None,
+            },
             blocks: (0..vision.depth)
                 .map(load)
                 .collect::<std::result::Result<_, _>>()?,
@@ -92,75 +103,93 @@ impl VisionTower {
 
     /// The visual tokens of packed images, (tokens, out_hidden_size).
     pub(super) fn forward(&mut self, images: &[&Patches], hook: Hook) -> Result<Tensor> {
-        let layouts = images
-            .iter()
-            .map(|image| self.layout(image.grid))
-            .collect::<Result<Vec<_>>>()?;
-        let rotary = RotaryEmbedding::concat(layouts.iter().map(|layout| &layout.rotary))?;
-        let window_lens = layouts
-            .iter()
-            .flat_map(|layout| layout.window_index.window_lens.iter().copied());
-        let windows = PackedSequences::new(window_lens, false);
-        let full = PackedSequences::new(images.iter().map(|image| image.grid.patches()), false);
-
-        let pixels = self.pixels(images, &layouts)?;
+        let layout = self.layout(images.iter().map(|image| image.grid).collect())?;
+        let pixels = self.pixels(images, &layout.order)?;
         let mut x = self.patch_embed.forward(&pixels)?;
         hook("vit.patch_embed", 0, &x);
         for (layer, block) in self.blocks.iter().enumerate() {
-            let sequences = if self.config.is_full_attention(layer) {
-                &full
-            } else {
-                &windows
+            x = match (self.config.is_full_attention(layer), &layout.by_image) {
+                (false, _) => block.forward(&x, &layout.rotary, &layout.windows)?,
+                (true, None) => block.forward(&x, &layout.rotary, &layout.images)?,
+                (true, Some(by_image)) => {
+                    let x = by_image.order.apply(&x)?;
+                    let x = block.forward(&x, &by_image.rotary, &layout.images)?;
+                    by_image.inverse.apply(&x)?
+                }
             };
-            x = block.forward(&x, &rotary, sequences)?;
             hook("vit.block", layer, &x);
         }
         let x = self.merger.forward(&x)?;
         hook("vit.merger", 0, &x);
-        let inverse = WindowIndex::inverse(layouts.iter().map(|layout| &layout.window_index));
-        let inverse = Tensor::from_vec(inverse, x.dim(0)?, &self.device)?;
-        let x = x.index_select(&inverse, 0)?;
-        hook("vit.order", 0, &inverse);
+        let x = x.index_select(&layout.inverse, 0)?;
+        hook("vit.order", 0, &layout.inverse);
         hook("vit.out", 0, &x);
         Ok(x)
     }
 
-    /// The pixels of all images, visual tokens in the order of the window index, (patches, patch_dim).
-    fn pixels(&self, images: &[&Patches], layouts: &[Rc<Layout>]) -> Result<Tensor> {
+    /// The pixels of all images, visual tokens in the given order, (patches, patch_dim).
+    fn pixels(&self, images: &[&Patches], order: &[u32]) -> Result<Tensor> {
         let patch_dim = self.config.patch_dim();
         let token_dim = self.config.spatial_merge_unit() * patch_dim;
-        let patches: usize = images.iter().map(|image| image.grid.patches()).sum();
-        let mut rows = Vec::with_capacity(patches * patch_dim);
-        for (image, layout) in images.iter().zip(layouts) {
-            for &token in &layout.window_index.order {
-                let start = token as usize * token_dim;
-                rows.extend_from_slice(&image.rows[start..start + token_dim]);
-            }
+        let tokens: Vec<&[f32]> = images
+            .iter()
+            .flat_map(|image| image.rows.chunks_exact(token_dim))
+            .collect();
+        let mut rows = Vec::with_capacity(order.len() * token_dim);
+        for &token in order {
+            rows.extend_from_slice(tokens[token as usize]);
         }
-        Tensor::from_vec(rows, (patches, patch_dim), &Device::Cpu)?
-            .to_dtype(self.patch_embed.weight().dtype())?
+        Tensor::from_vec(rows, ((), patch_dim), &Device::Cpu)?
+            .to_dtype(self.patch_embed.weight.dtype())?
             .to_device(&self.device)
     }
 
-    /// The layout of a patch grid, cached.
-    fn layout(&mut self, grid: PatchGrid) -> Result<Rc<Layout>> {
-        if let Some(layout) = self.layouts.get(&grid) {
+    /// The layout of images with these patch grids, cached.
+    fn layout(&mut self, grids: Vec<PatchGrid>) -> Result<Rc<Layout>> {
+        if let Some(layout) = self.layouts.get(&grids) {
             return Ok(Rc::clone(layout));
         }
-        let side = self.config.windows.as_ref().map(|windows| windows.side);
-        let window_index = WindowIndex::new(grid, side);
-        let angles = window_index.rotary_angles(grid, self.config.head_dim());
-        // The reference rotates in f32, in any dtype of the model.
-        let rotary = RotaryEmbedding::new(&angles, grid.patches(), &self.device, DType::F32)?;
         if self.layouts.len() >= MAX_LAYOUTS {
             self.layouts.clear();
         }
-        let layout = Rc::new(Layout {
-            window_index,
-            rotary,
-        });
-        self.layouts.insert(grid, Rc::clone(&layout));
+        let layout = Rc::new(Layout::new(&grids, &self.config, &self.device)?);
+        self.layouts.insert(grids, Rc::clone(&layout));
         Ok(layout)
+    }
+}
+
+impl Layout {
+    fn new(grids: &[PatchGrid], config: &Vision, device: &Device) -> Result<Self> {
+        let side = config.windows.as_ref().map(|windows| windows.side);
+        let index = WindowIndex::new(grids, side);
+        let patches = grids.iter().map(PatchGrid::patches).sum();
+        let angles = index.rotary_angles(grids, config.head_dim());
+        // The reference rotates in f32, in any dtype of the model.
+        let rotary = RotaryEmbedding::new(&angles, patches, device, DType::F32)?;
+        let indices = |order: &[u32]| Tensor::new(order, device);
+        let by_image = match index.is_image_order() {
+            true => None,
+            false => {
+                let order = RowOrder {
+                    indices: indices(&index.image_order)?,
+                };
+                Some(ByImage {
+                    rotary: rotary.reordered(&order)?,
+                    order,
+                    inverse: RowOrder {
+                        indices: indices(&inverse(&index.image_order))?,
+                    },
+                })
+            }
+        };
+        Ok(Self {
+            inverse: indices(&inverse(&index.order))?,
+            order: index.order,
+            windows: PackedSequences::new(index.window_lens, false),
+            images: PackedSequences::new(index.image_lens, false),
+            rotary,
+            by_image,
+        })
     }
 }
 
@@ -188,19 +217,17 @@ impl Mlp {
                 fc1: linear("fc1")?,
                 fc2: linear("fc2")?,
             },
-            Some(_) => Self::Gated {
+            Some(_) => Self::Gated(GatedMlp {
                 gate: linear("gate_proj")?,
                 up: linear("up_proj")?,
                 down: linear("down_proj")?,
-            },
+            }),
         })
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match self {
-            Self::Gated { gate, up, down } => {
-                down.forward(&(gate.forward(x)?.silu()? * up.forward(x)?)?)
-            }
+            Self::Gated(mlp) => mlp.forward(x),
             Self::Plain { fc1, fc2 } => fc2.forward(&quick_gelu(&fc1.forward(x)?)?),
         }
     }
@@ -217,7 +244,11 @@ impl Block {
         Ok(Self {
             norm1: Norm::load(weights, config, &format!("{block}.norm1"))?,
             norm2: Norm::load(weights, config, &format!("{block}.norm2"))?,
-            qkv: weights.linear(&format!("{block}.attn.qkv"), true)?,
+            // Apart, so that each is contiguous.
+            qkv: weights
+                .linear(&format!("{block}.attn.qkv"), true)?
+                .split(3)
+                .map_err(failed)?,
             proj: weights.linear(&format!("{block}.attn.proj"), true)?,
             mlp: Mlp::load(weights, config, &block)?,
             heads: config.vision.num_heads,
@@ -241,14 +272,11 @@ impl Block {
         sequences: &PackedSequences,
     ) -> Result<Tensor> {
         let rows = x.dim(0)?;
-        let qkv = self.qkv.forward(x)?;
-        let qkv = qkv
-            .reshape((rows, 3, self.heads, ()))?
-            .permute((1, 2, 0, 3))?;
-        let q = rotary.apply(&qkv.get(0)?)?;
-        let k = rotary.apply(&qkv.get(1)?)?;
+        let heads = |linear: &Linear| linear.forward(x)?.reshape((rows, self.heads, ()));
+        let q = rotary.apply(&heads(&self.qkv[0])?)?;
+        let k = rotary.apply(&heads(&self.qkv[1])?)?;
         self.proj
-            .forward(&attend([&q, &k, &qkv.get(2)?], sequences)?)
+            .forward(&attend([&q, &k, &heads(&self.qkv[2])?], sequences)?)
     }
 }
 

@@ -1,9 +1,10 @@
 //! Weights as candle layers on their device, with a LoRA adapter merged in.
 
 use candle_core::{DType, Device, Tensor};
-use candle_nn::{LayerNorm, Linear, RmsNorm};
+use candle_nn::{LayerNorm, RmsNorm};
 
 use super::device::{CandleDevice, Error, failed};
+use super::layers::Linear;
 use crate::checkpoint::{LoraDelta, RawTensor, Weights as Checked};
 
 /// Checked weights, loaded one by one.
@@ -46,7 +47,10 @@ impl Weights {
     pub(super) fn linear(&self, name: &str, bias: bool) -> Result<Linear, Error> {
         let weight = self.tensor(&format!("{name}.weight"))?;
         let bias = bias.then(|| self.tensor(&format!("{name}.bias")));
-        Ok(Linear::new(weight, bias.transpose()?))
+        Ok(Linear {
+            weight,
+            bias: bias.transpose()?,
+        })
     }
 
     /// Loads an RMS norm.

@@ -54,6 +54,14 @@ impl RotaryEmbedding {
         })
     }
 
+    /// The same rows in another order of their blocks.
+    pub(super) fn reordered(&self, order: &Array) -> Result<Self> {
+        Ok(Self {
+            cos: reordered(&self.cos, order)?,
+            sin: reordered(&self.sin, order)?,
+        })
+    }
+
     /// Passes both to `hook`.
     pub(super) fn capture(&self, hook: Hook) -> Result<()> {
         hook("lm.cos", 0, &self.cos)?;
@@ -68,4 +76,11 @@ impl RotaryEmbedding {
         let second = b.multiply(&self.cos)?.add(a.multiply(&self.sin)?)?;
         concatenate(&[first, second], 2)?.as_dtype(x.dtype())
     }
+}
+
+/// Reorders the rows of an array by blocks of equal size; `order` has the indices of the blocks.
+pub(super) fn reordered(x: &Array, order: &Array) -> Result<Array> {
+    let blocks = size(order, 0);
+    let joined = x.reshape(&[blocks, -1])?;
+    joined.take_axis(order, 0)?.reshape(x.shape())
 }

@@ -161,7 +161,7 @@ pub(super) fn gelu(x: &Array) -> Result<Array> {
 }
 
 /// A scalar with the dtype of `like`: an f32 would promote the whole graph to f32.
-fn scalar(value: f32, like: &Array) -> Result<Array> {
+pub(super) fn scalar(value: f32, like: &Array) -> Result<Array> {
     Array::from_slice(&[value], &[]).as_dtype(like.dtype())
 }
 

@@ -18,6 +18,8 @@ mod input;
 mod kv_cache;
 #[cfg(feature = "mlx")]
 mod layers;
+#[cfg(feature = "mlx")]
+mod probe;
 #[cfg(not(feature = "mlx"))]
 mod stub;
 #[cfg(feature = "mlx")]
@@ -32,8 +34,10 @@ mod weights;
 pub use encoder::Encoder;
 #[cfg(feature = "mlx")]
 pub use generate::Generator;
+#[cfg(feature = "mlx")]
+pub use probe::{allocate, time};
 #[cfg(not(feature = "mlx"))]
-pub use stub::{Encoder, Generator, memory, reset_peak_memory, set_memory_limit};
+pub use stub::{Encoder, Generator, allocate, memory, reset_peak_memory, set_memory_limit, time};
 #[cfg(feature = "mlx")]
 pub use thread::{memory, reset_peak_memory, set_memory_limit};
 pub use token_stream::{FinishReason, TokenEvent, TokenStream};

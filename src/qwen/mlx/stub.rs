@@ -6,7 +6,7 @@ use super::{
     Activation, Device, Error, GenerationRequest, GeneratorConfig, Memory, Segment, TokenStream,
 };
 use crate::checkpoint::Weights;
-use crate::qwen::Config;
+use crate::qwen::{Config, Operation};
 
 /// A ColQwen on MLX: has no values.
 pub struct Encoder(Infallible);
@@ -50,6 +50,16 @@ impl Generator {
 
 /// Always returns [`Error::NotBuilt`].
 pub fn set_memory_limit(_: u64) -> Result<(), Error> {
+    Err(Error::NotBuilt)
+}
+
+/// Always returns [`Error::NotBuilt`].
+pub fn time(_: Device, _: &Operation, _: u32) -> Result<f64, Error> {
+    Err(Error::NotBuilt)
+}
+
+/// Always returns [`Error::NotBuilt`].
+pub fn allocate(_: Device, _: u64) -> Result<(), Error> {
     Err(Error::NotBuilt)
 }
 

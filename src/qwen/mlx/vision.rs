@@ -8,19 +8,19 @@ use mlx_rs::ops::concatenate;
 use mlx_rs::{Array, Dtype};
 
 use super::Error;
-use super::attention::{RotaryEmbedding, attend};
+use super::attention::{RotaryEmbedding, attend, reordered};
 use super::hooks::Hook;
 use super::layers::{
     Linear, Matrix, Mlp, Norm, Result, gelu, indices, quick_gelu, size, tanh_gelu,
 };
 use super::weights::Weights;
 use crate::patch::{PatchGrid, Patches};
-use crate::qwen::{self, Config, Family, PackedSequences, Vision, WindowIndex};
+use crate::qwen::{self, Config, Family, PackedSequences, Vision, WindowIndex, inverse};
 
 /// Added to the variance in every norm of the tower.
 const EPS: f64 = 1e-6;
-/// Maximum number of cached layouts, one per patch grid: manuals have a few page sizes, a folder of photographs has many.
-const MAX_LAYOUTS: usize = 64;
+/// Maximum number of cached layouts, one per list of patch grids: a manual has a few page sizes, a folder of photographs many.
+const MAX_LAYOUTS: usize = 16;
 
 /// The vision tower; fields have the checkpoint's names.
 pub(super) struct VisionTower {
@@ -32,7 +32,7 @@ pub(super) struct VisionTower {
     merger: Merger,
     deepstack_merger_list: Vec<Merger>,
     dtype: Dtype,
-    layouts: HashMap<PatchGrid, Arc<Layout>>,
+    layouts: HashMap<Vec<PatchGrid>, Arc<Layout>>,
 }
 
 /// The output of the vision tower.
@@ -43,10 +43,23 @@ pub(super) struct VisualFeatures {
     pub(super) deepstack: Vec<Array>,
 }
 
-/// The window index of a patch grid, and the rotary angles of its patches.
+/// The rows of a list of images: their order, their sequences and their rotary embedding.
 struct Layout {
-    window_index: WindowIndex,
-    angles: Vec<f32>,
+    /// Visual tokens in the order of the tower, and where each is in that order.
+    order: Array,
+    inverse: Array,
+    windows: PackedSequences,
+    images: PackedSequences,
+    rotary: RotaryEmbedding,
+    /// `None` if the tower's order is image by image.
+    by_image: Option<ByImage>,
+}
+
+/// The order of full attention: visual tokens as positions in the order of the tower.
+struct ByImage {
+    order: Array,
+    inverse: Array,
+    rotary: RotaryEmbedding,
 }
 
 struct Block {
@@ -95,21 +108,8 @@ impl VisionTower {
 
     /// The visual tokens of packed images.
     pub(super) fn forward(&mut self, images: &[Patches], hook: Hook) -> Result<VisualFeatures> {
-        let layouts: Vec<_> = images.iter().map(|image| self.layout(image.grid)).collect();
-        let patches = images.iter().map(|image| image.grid.patches()).sum();
-        let angles: Vec<f32> = layouts
-            .iter()
-            .flat_map(|layout| layout.angles.iter().copied())
-            .collect();
-        // The reference rotates in f32, in any dtype of the model.
-        let rotary = RotaryEmbedding::new(&angles, patches, Dtype::Float32)?;
-        let window_lens = layouts
-            .iter()
-            .flat_map(|layout| layout.window_index.window_lens.iter().copied());
-        let windows = PackedSequences::new(window_lens, false);
-        let full = PackedSequences::new(images.iter().map(|image| image.grid.patches()), false);
-
-        let pixels = self.pixels(images, &layouts)?;
+        let layout = self.layout(images.iter().map(|image| image.grid).collect())?;
+        let pixels = self.pixels(images, &layout.order)?;
         let mut x = self.patch_embed.forward(&pixels)?;
         hook("vit.patch_embed", 0, &x)?;
         if let Some(table) = &self.pos_embed {
@@ -117,11 +117,15 @@ impl VisionTower {
         }
         let (mut deepstack, config) = (Vec::new(), self.config.deepstack.as_ref());
         for (layer, block) in self.blocks.iter().enumerate() {
-            let sequences = match self.config.is_full_attention(layer) {
-                true => &full,
-                false => &windows,
+            x = match (self.config.is_full_attention(layer), &layout.by_image) {
+                (false, _) => block.forward(&x, &layout.rotary, &layout.windows)?,
+                (true, None) => block.forward(&x, &layout.rotary, &layout.images)?,
+                (true, Some(by_image)) => {
+                    let x = reordered(&x, &by_image.order)?;
+                    let x = block.forward(&x, &by_image.rotary, &layout.images)?;
+                    reordered(&x, &by_image.inverse)?
+                }
             };
-            x = block.forward(&x, &rotary, sequences)?;
             hook("vit.block", layer, &x)?;
             let index = config.and_then(|config| config.layers.iter().position(|&l| l == layer));
             if let Some(index) = index {
@@ -131,12 +135,11 @@ impl VisionTower {
         }
         let x = self.merger.forward(&x)?;
         hook("vit.merger", 0, &x)?;
-        let inverse = WindowIndex::inverse(layouts.iter().map(|layout| &layout.window_index));
-        let inverse = indices(&inverse);
-        hook("vit.order", 0, &inverse)?;
-        let tokens = x.take_axis(&inverse, 0)?;
+        let inverse = &layout.inverse;
+        hook("vit.order", 0, inverse)?;
+        let tokens = x.take_axis(inverse, 0)?;
         hook("vit.out", 0, &tokens)?;
-        let reorder = |x: &Array| x.take_axis(&inverse, 0);
+        let reorder = |x: &Array| x.take_axis(inverse, 0);
         Ok(VisualFeatures {
             tokens,
             deepstack: deepstack.iter().map(reorder).collect::<Result<_>>()?,
@@ -166,39 +169,61 @@ impl VisionTower {
         sum.ok_or_else(|| mlx_rs::error::Exception::custom("no corners to interpolate"))
     }
 
-    /// The pixels of all images, visual tokens in the order of the window index, (patches, patch_dim).
-    fn pixels(&self, images: &[Patches], layouts: &[Arc<Layout>]) -> Result<Array> {
+    /// The pixels of all images, visual tokens in the given order, (patches, patch_dim).
+    fn pixels(&self, images: &[Patches], order: &Array) -> Result<Array> {
         let patch_dim = self.config.patch_dim() as i32;
         let token_dim = self.config.spatial_merge_unit() as i32 * patch_dim;
-        let mut all = Vec::with_capacity(images.len());
-        for (image, layout) in images.iter().zip(layouts) {
-            let tokens = image.grid.tokens() as i32;
-            let rows = Array::from_slice(&image.rows, &[tokens, token_dim]);
-            let order = &layout.window_index.order;
-            all.push(rows.take_axis(indices(order), 0)?);
-        }
-        concatenate(&all, 0)?
+        let rows: Vec<Array> = images
+            .iter()
+            .map(|image| Array::from_slice(&image.rows, &[image.grid.tokens() as i32, token_dim]))
+            .collect();
+        concatenate(&rows, 0)?
+            .take_axis(order, 0)?
             .reshape(&[-1, patch_dim])?
             .as_dtype(self.dtype)
     }
 
-    /// The layout of a patch grid, cached.
-    fn layout(&mut self, grid: PatchGrid) -> Arc<Layout> {
-        if let Some(layout) = self.layouts.get(&grid) {
-            return Arc::clone(layout);
+    /// The layout of images with these patch grids, cached.
+    fn layout(&mut self, grids: Vec<PatchGrid>) -> Result<Arc<Layout>> {
+        if let Some(layout) = self.layouts.get(&grids) {
+            return Ok(Arc::clone(layout));
         }
-        let side = self.config.windows.as_ref().map(|windows| windows.side);
-        let window_index = WindowIndex::new(grid, side);
-        let angles = window_index.rotary_angles(grid, self.config.head_dim());
         if self.layouts.len() >= MAX_LAYOUTS {
             self.layouts.clear();
         }
-        let layout = Arc::new(Layout {
-            window_index,
-            angles,
-        });
-        self.layouts.insert(grid, Arc::clone(&layout));
-        layout
+        let layout = Arc::new(Layout::new(&grids, &self.config)?);
+        self.layouts.insert(grids, Arc::clone(&layout));
+        Ok(layout)
+    }
+}
+
+impl Layout {
+    fn new(grids: &[PatchGrid], config: &Vision) -> Result<Self> {
+        let side = config.windows.as_ref().map(|windows| windows.side);
+        let index = WindowIndex::new(grids, side);
+        let patches = grids.iter().map(PatchGrid::patches).sum();
+        let angles = index.rotary_angles(grids, config.head_dim());
+        // The reference rotates in f32, in any dtype of the model.
+        let rotary = RotaryEmbedding::new(&angles, patches, Dtype::Float32)?;
+        let by_image = match index.is_image_order() {
+            true => None,
+            false => {
+                let order = indices(&index.image_order);
+                Some(ByImage {
+                    rotary: rotary.reordered(&order)?,
+                    inverse: indices(&inverse(&index.image_order)),
+                    order,
+                })
+            }
+        };
+        Ok(Self {
+            order: indices(&index.order),
+            inverse: indices(&inverse(&index.order)),
+            windows: PackedSequences::new(index.window_lens, false),
+            images: PackedSequences::new(index.image_lens, false),
+            rotary,
+            by_image,
+        })
     }
 }
 

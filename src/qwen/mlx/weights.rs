@@ -10,6 +10,14 @@ use super::{Device, Error};
 use crate::checkpoint::{self, LoraDelta, RawTensor};
 use crate::qwen::Vision;
 
+/// The dtype to compute in on a device.
+pub(super) fn dtype(device: Device) -> Dtype {
+    match device {
+        Device::Cpu => Dtype::Float32,
+        Device::CpuBf16 | Device::Gpu => Dtype::Bfloat16,
+    }
+}
+
 /// Checked weights, loaded one by one.
 pub(super) struct Weights {
     checked: checkpoint::Weights,
@@ -19,11 +27,10 @@ pub(super) struct Weights {
 impl Weights {
     /// Weights to load in the dtype of a device.
     pub(super) fn new(checked: checkpoint::Weights, device: Device) -> Self {
-        let dtype = match device {
-            Device::Cpu => Dtype::Float32,
-            Device::CpuBf16 | Device::Gpu => Dtype::Bfloat16,
-        };
-        Self { checked, dtype }
+        Self {
+            checked,
+            dtype: dtype(device),
+        }
     }
 
     /// The dtype of weights and activations.

@@ -27,6 +27,7 @@
 //! | [`qwen::mlx`] | the same on MLX (feature `mlx`), and text generation with continuous batching |
 //! | [`render`] | PDF and image files to page images, text layer, page labels, outline |
 //! | [`embed`] | page images and queries to multi-vectors: the built-in model, ColQwen2, ColQwen2.5 |
+//! | [`self_test`] | does a device compute what the CPU does, how fast, and does it give the memory? |
 //! | [`vlm`] | vision-language models that describe pages: prompts, replies, runners |
 //! | [`store`] | SQLite and Weaviate: writing, lookup (MaxSim, BM25), catalogue, outbox |
 //! | [`measure`] | benchmark records, percentiles, memory sampling |
@@ -78,6 +79,7 @@ pub mod qwen;
 pub mod render;
 pub mod reports;
 pub mod search;
+pub mod self_test;
 pub mod store;
 pub mod units;
 pub mod vectors;

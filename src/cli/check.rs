@@ -13,19 +13,23 @@ use crate::render::{self, Source};
 use crate::store::{self, CollectionSelector};
 use crate::units::pages;
 
-use super::Common;
 use super::ui::Ui;
+use super::{Common, self_test};
 
 /// Check that PDFium, the model, the device and the store work, and show the memory plan
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   ingest check
   ingest check --load --model vidore/colqwen2.5-v0.2
+  ingest check --self-test --device metal
   ingest check --json")]
 pub(super) struct CheckArgs {
     /// Load the model weights too (downloads them if missing)
     #[arg(long)]
     load: bool,
+    /// Test the device: are its vectors those of the CPU, how fast is it, does it give the memory? Needs no download
+    #[arg(long, conflicts_with_all = ["load", "licences"])]
+    self_test: bool,
     /// Print the licences of the bundled libraries
     #[arg(long)]
     licences: bool,
@@ -49,6 +53,9 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &CheckArgs) -> Result<Exit
         return Ok(ExitCode::SUCCESS);
     }
     let settings = common.settings()?;
+    if args.self_test {
+        return self_test::run(ui, &settings);
+    }
     let mut results = vec![
         check_result("pdfium", check_pdfium(&settings)),
         check_result("store", check_store(&settings)),

@@ -25,6 +25,7 @@ mod rates;
 mod remove;
 mod run;
 mod search;
+mod self_test;
 mod shell;
 mod show;
 mod sync;

@@ -21,6 +21,17 @@ pub fn machine_memory() -> u64 {
         .map_or(total, |limits| limits.total_memory.min(total))
 }
 
+/// Memory of this machine that is free now, in bytes; 0 if unknown.
+pub fn available_memory() -> u64 {
+    let Ok(mut system) = sysinfo::System::new() else {
+        return 0;
+    };
+    system.refresh_memory();
+    let available = system.available_memory();
+    let limits = system.cgroup_limits();
+    limits.map_or(available, |limits| limits.free_memory.min(available))
+}
+
 /// Maximum memory of an embedding model on this machine, in bytes.
 pub fn embedding_memory_limit(settings: &Settings) -> u64 {
     share_of(settings, machine_memory())

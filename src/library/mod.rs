@@ -11,8 +11,8 @@ mod open;
 mod page;
 
 pub use budget::{
-    RENDERED_QUEUE, embedding_memory_limit, in_process_vlm_memory_limit, machine_memory,
-    memory_plan, vlm_memory_limit,
+    RENDERED_QUEUE, available_memory, embedding_memory_limit, in_process_vlm_memory_limit,
+    machine_memory, memory_plan, vlm_memory_limit,
 };
 pub use open::{
     FlushOutcome, Library, WritableStore, card_for_profile, flush, open_for_reading,

@@ -177,6 +177,48 @@ fn evaluation(sandbox: &Sandbox) {
 }
 
 #[test]
+fn self_test_of_the_cpu_passes() {
+    let sandbox = Sandbox::built_in();
+    let report = json(&sandbox, 0, &["check", "--self-test"]);
+    assert_eq!(
+        (&report["passed"], &report["device"]),
+        (&true.into(), &"cpu (bf16)".into())
+    );
+    let checks = report["checks"].as_array().unwrap();
+    let of = |kind: &str| checks.iter().filter(|check| check["check"] == kind).count();
+    assert_eq!((of("agreement"), of("speed"), of("memory")), (4, 9, 1));
+    assert_shape(
+        &checks[0].clone(),
+        &["$: check count inputs least_cosine model not_finite other_neighbours passed rows"],
+    );
+    let text = sandbox.run(&["check", "--self-test"]);
+    let last = text.out.lines().last().unwrap();
+    assert!(
+        last.starts_with(
+            "cpu (bf16): passed: computes what the reference does on cpu (f32); ingest "
+        ),
+        "{last}"
+    );
+    assert!(
+        text.out
+            .contains("ok  ColQwen2.5 17 pages of 30 to 747 rows: least cosine 0.9"),
+        "{}",
+        text.out
+    );
+    let refused = sandbox.run(&["check", "--self-test", "--device", "metal"]);
+    if !cfg!(target_os = "macos") {
+        assert_eq!(refused.code, 1, "{}", refused.err);
+        assert!(
+            refused
+                .err
+                .contains("device `metal` cannot be used: Metal exists on macOS only"),
+            "{}",
+            refused.err
+        );
+    }
+}
+
+#[test]
 fn machine_and_models() {
     let sandbox = Sandbox::tiny();
     let parts = json(&sandbox, 0, &["check", "--load"]);

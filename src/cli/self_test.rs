@@ -1,0 +1,110 @@
+//! `ingest check --self-test`: runs the self-test of a device and prints it as it goes.
+
+use std::process::ExitCode;
+
+use crate::config::Settings;
+use crate::diagnostic::Diagnostic;
+use crate::library;
+use crate::self_test::{self, BATCH, Check, Outcome, SelfTest, Speed};
+use crate::units::ByteSize;
+
+use super::ui::Ui;
+
+pub(super) fn run(ui: &mut Ui, settings: &Settings) -> Result<ExitCode, Diagnostic> {
+    let limit = library::embedding_memory_limit(settings);
+    let test = SelfTest {
+        engine: settings.embed.engine,
+        device: settings.embed.device,
+        // Half of what is free: a test must not push other programs out of memory.
+        memory_limit: ByteSize(limit.min(library::available_memory() / 2)),
+    };
+    let json = ui.json;
+    let mut printed = Ok(());
+    let mut print = |check: &Check| {
+        if !json && printed.is_ok() {
+            printed = ui.data(line(check));
+        }
+    };
+    let report = test.run(&mut print).map_err(diagnostic)?;
+    printed?;
+    if ui.json {
+        ui.json(&report)?;
+    } else {
+        let verdict = match report.passed {
+            true => "passed: computes what",
+            false => "FAILED: does not compute what",
+        };
+        ui.data(format!(
+            "{}: {verdict} the reference does on {}; ingest {}, {} {}",
+            report.device,
+            report.reference,
+            env!("CARGO_PKG_VERSION"),
+            std::env::consts::OS,
+            std::env::consts::ARCH,
+        ))?;
+    }
+    Ok(ExitCode::from(u8::from(!report.passed)))
+}
+
+fn diagnostic(error: self_test::Error) -> Diagnostic {
+    match error {
+        self_test::Error::Embed(error) => error.into(),
+        self_test::Error::Checkpoint(error) => error.into(),
+        error @ self_test::Error::Io(_) => Diagnostic::from_error(&error),
+    }
+}
+
+/// The line of a check.
+fn line(check: &Check) -> String {
+    let mark = if check.passed { "ok " } else { "NO " };
+    match &check.outcome {
+        Outcome::Agreement { model, agreement } => {
+            let cosine = agreement
+                .least_cosine
+                .map_or("none".to_owned(), |c| format!("{c:.5}"));
+            let list = |name: &str, rows: &[usize]| match rows {
+                [] => String::new(),
+                rows => format!(", {name} at {} rows", join(rows)),
+            };
+            let faults = list("not finite", &agreement.not_finite)
+                + &list("other neighbours", &agreement.other_neighbours);
+            let faults = if faults.is_empty() {
+                ", finite, same neighbours"
+            } else {
+                &faults
+            };
+            format!(
+                "{mark} {model:<10} {} {} of {} to {} rows: least cosine {cosine}{faults}",
+                agreement.count, agreement.inputs, agreement.rows[0], agreement.rows[1]
+            )
+        }
+        Outcome::Speed(speed) => format!(
+            "{mark} {:<19} {}, {}: {}",
+            speed.name,
+            speed.sizes,
+            speed.dtype,
+            rate(speed)
+        ),
+        Outcome::Memory { allocated, planned } => format!(
+            "{mark} memory: {allocated} allocated and freed; a batch of {BATCH} pages with the largest known model needs {planned}"
+        ),
+        Outcome::Failed { what, error } => format!("{mark} {what}: {error}"),
+    }
+}
+
+fn rate(speed: &Speed) -> String {
+    match speed.flops {
+        0.0 => format!("{:.0} GB/s", speed.bytes_per_second / 1e9),
+        flops if flops >= 1e12 => format!("{:.1} TFLOP/s", flops / 1e12),
+        flops => format!("{:.0} GFLOP/s", flops / 1e9),
+    }
+}
+
+/// Numbers in words: `31, 47 and 747`.
+fn join(numbers: &[usize]) -> String {
+    let numbers: Vec<String> = numbers.iter().map(usize::to_string).collect();
+    match numbers.as_slice() {
+        [rest @ .., last] if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
+        numbers => numbers.concat(),
+    }
+}

@@ -1,0 +1,94 @@
+//! Made-up pages and queries of chosen lengths.
+
+use super::checkpoint::{WORDS, noise};
+use crate::patch::{PatchGrid, Patches, Prepared};
+
+/// Lengths of sequences in the language model around multiples of 16, 32 and 64, the blocks of GPU kernels, where faults at
+/// the ends of sequences show.
+const LENGTHS: [usize; 16] = [
+    30, 31, 32, 33, 40, 47, 48, 49, 63, 64, 65, 95, 96, 97, 112, 129,
+];
+/// The patch grid of an A4 page at 768 visual tokens.
+const A4: PatchGrid = PatchGrid {
+    rows: 64,
+    columns: 46,
+    merge: 2,
+};
+/// Words of the longest query.
+const MAX_QUERY_WORDS: u32 = 80;
+
+/// Patches of made-up pages; `prompt_tokens` are the rows of a page besides its visual tokens.
+pub(super) fn pages(prompt_tokens: usize) -> Vec<Prepared> {
+    let tokens = LENGTHS.iter().map(|length| length - prompt_tokens);
+    let grids = tokens.map(grid).chain([A4]);
+    let page = |(seed, grid): (u64, PatchGrid)| page(grid, seed);
+    (1..).zip(grids).map(page).collect()
+}
+
+/// The smallest page.
+pub(super) fn smallest_page() -> Prepared {
+    page(grid(1), 0)
+}
+
+/// The number of visual tokens of a page.
+pub(super) fn visual_tokens(page: &Prepared) -> usize {
+    match page {
+        Prepared::Qwen(patches) => patches.grid.tokens(),
+        Prepared::Gray(_) => 0,
+    }
+}
+
+/// Queries of every length up to that of two blocks.
+pub(super) fn queries() -> Vec<String> {
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut query = |words: u32| {
+        let words: Vec<String> = (0..words)
+            .map(|_| format!("w{}", random.u32(..WORDS)))
+            .collect();
+        words.join(" ")
+    };
+    (1..=MAX_QUERY_WORDS).map(&mut query).collect()
+}
+
+/// The most square grid of a number of visual tokens.
+fn grid(tokens: usize) -> PatchGrid {
+    let rows = (1..=tokens.isqrt())
+        .rev()
+        .find(|rows| tokens.is_multiple_of(*rows));
+    let rows = rows.unwrap_or(1);
+    PatchGrid {
+        rows: 2 * rows as u32,
+        columns: (2 * tokens / rows) as u32,
+        merge: 2,
+    }
+}
+
+/// Patches of a page: noise, darker from top to bottom.
+fn page(grid: PatchGrid, seed: u64) -> Prepared {
+    const PATCH_DIM: usize = 3 * 2 * 14 * 14;
+    let mut random = fastrand::Rng::with_seed(seed);
+    let patches = grid.patches();
+    let mut rows = Vec::with_capacity(patches * PATCH_DIM);
+    for patch in 0..patches {
+        let brightness = 1.0 - 2.0 * patch as f32 / patches as f32;
+        rows.extend((0..PATCH_DIM).map(|_| brightness + 0.5 * noise(&mut random)));
+    }
+    Prepared::Qwen(Patches { grid, rows })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_have_the_chosen_lengths() {
+        let lengths: Vec<usize> = pages(11)
+            .iter()
+            .map(|page| visual_tokens(page) + 11)
+            .collect();
+        assert_eq!(lengths[..16], LENGTHS);
+        // Where the causal kernel of candle 0.11 reads past the last key.
+        assert_eq!((lengths[16], lengths[16] % 32), (747, 11));
+        assert_eq!(queries().len(), 80);
+    }
+}

@@ -11,6 +11,7 @@ clear_up() { rm -rf ${work:+"$work"} ${locked:+"$locked"}; }
 lock() {
     mkdir -p "$cache"
     if command -v flock >/dev/null; then
+        # shellcheck disable=SC2154 # the script sets $home
         exec 9>"$home.lock"
         flock 9
         return

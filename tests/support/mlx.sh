@@ -8,14 +8,9 @@
 set -euo pipefail
 # shellcheck source=tests/support/cache.sh
 source "$(dirname "$0")/cache.sh"
+# shellcheck source=tests/support/mlx/bindings.sh
+source "$(dirname "$0")/mlx/bindings.sh"
 
-# The release that mlx-sys 0.7.0 wraps; its C interface does not compile against another.
-mlx=0.32.2
-libclang=18.1.1
-bindgen=0.72.1
-
-support=$(cd "$(dirname "$0")" && pwd)
-tree=$(cd "$support/../.." && pwd)
 triple=x86_64-unknown-linux-gnu
 if [[ $(uname -sm) != "Linux x86_64" ]]; then
     say "nothing to prepare on $(uname -sm): cargo builds MLX itself on a Mac, and other machines have none"
@@ -28,8 +23,6 @@ blas=$(gcc -print-file-name=libopenblas.so.0)
 [[ $blas == /* ]] || blas=''
 home=$cache/mlx-$mlx-${blas:+open}blas
 
-download() { python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --dest "$1" "${@:2}" >&2 9>&-; }
-
 # Compiles the C interface, one file per core at a time.
 compile() {
     find "$1/mlx/c" "$support/mlx" -name '*.cpp' -print0 |
@@ -38,51 +31,21 @@ compile() {
                 -c "$4" -o "$3/objects/$(basename "$4").o"' - "$support" "$1" "$work" {}
 }
 
-# Generates the bindings with the configuration of mlx-sys.
-bindings() {
-    mkdir -p "$work/bindings/src"
-    cp "$support/mlx/bindings.rs" "$work/bindings/src/main.rs"
-    cp "$1/src/bindgen_config.rs" "$work/bindings/src/"
-    cat >"$work/bindings/Cargo.toml" <<TOML
-[package]
-name = "bindings"
-edition = "2024"
-[dependencies]
-bindgen = { version = "=$bindgen", default-features = false, features = ["runtime"] }
-[workspace]
-TOML
-    LIBCLANG_PATH=$work/clang/native BINDGEN_EXTRA_CLANG_ARGS="-I$(gcc -print-file-name=include)" \
-        CARGO_TARGET_DIR=$work/target cargo run --quiet --manifest-path "$work/bindings/Cargo.toml" -- \
-        "$1/src/mlx-c" "$work/bindings.rs" >&2 9>&-
-}
-
 make() {
     say "preparing MLX $mlx: a minute or two"
     rm -rf "$home".new.*
     work=$(mktemp -d "$home.new.XXXXXX")
     mkdir "$work/objects"
-    download "$work" "mlx-cpu==$mlx" "libclang==$libclang"
-    python3 - "$work" <<'PYTHON'
-import pathlib, sys, zipfile
-work = pathlib.Path(sys.argv[1])
-for wheel in work.glob("*.whl"):
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(work)
-    wheel.unlink()
-next(work.glob("libclang-*.data/platlib/clang")).rename(work / "clang")
-PYTHON
+    unpack "mlx-cpu==$mlx"
     if [[ -n $blas ]]; then
         for library in "$work"/mlx_cpu.libs/lib{blas,lapack}-*; do ln -sf "$blas" "$library"; done
     fi
     local crate
-    crate=$(cd "$tree" && cargo metadata --format-version 1 --locked --features mlx --filter-platform "$triple" |
-        python3 -c 'import json, sys, os
-print(*(os.path.dirname(p["manifest_path"]) for p in json.load(sys.stdin)["packages"] if p["name"] == "mlx-sys"))')
+    crate=$(mlx_sys "$triple")
     compile "$crate/src/mlx-c"
     ar crs "$work/libmlxc.a" "$work"/objects/*.o
-    bindings "$crate"
-    rm -rf "$work"/{objects,clang,bindings,target} "$work"/libclang-*
-    rm -rf "$home"
+    bindings "$crate" "$triple" "-I$(gcc -print-file-name=include)"
+    rm -rf "$work/objects" "$home"
     mv "$work" "$home"
     work=''
 }

@@ -1,5 +1,5 @@
-//! Writes `bindings.rs` as the build script of `mlx-sys` would: `bindings HEADERS OUT`. `mlx.sh` compiles it beside that
-//! crate's own `bindgen_config.rs`.
+//! Writes `bindings.rs` as the build script of `mlx-sys` would: `bindings HEADERS OUT TARGET`. `bindings.sh` compiles it
+//! beside that crate's own `bindgen_config.rs`.
 
 #[allow(dead_code, reason = "a file of another crate, which uses all of it")]
 mod bindgen_config;
@@ -22,11 +22,14 @@ unsafe extern \"C\" {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args_os().skip(1).map(PathBuf::from);
-    let (Some(headers), Some(out)) = (args.next(), args.next()) else {
-        return Err("bindings HEADERS OUT".into());
+    let (Some(headers), Some(out), Some(target)) = (args.next(), args.next(), args.next()) else {
+        return Err("bindings HEADERS OUT TARGET".into());
     };
     let all = bindgen_config::discover_headers(&headers)?;
-    let bindings = bindgen_config::builder(&headers, &all).raw_line(HALVES);
+    let mut bindings = bindgen_config::builder(&headers, &all);
+    if target.to_string_lossy().starts_with("x86") {
+        bindings = bindings.raw_line(HALVES);
+    }
     bindings.generate()?.write_to_file(out)?;
     Ok(())
 }

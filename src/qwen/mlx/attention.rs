@@ -35,6 +35,7 @@ pub(super) fn attend([q, k, v]: [&Array; 3], sequences: &PackedSequences) -> Res
 }
 
 /// Cosines and sines of the rotary angles, (rows, 1, head_dim / 2), broadcast over heads.
+#[derive(Clone)]
 pub(super) struct RotaryEmbedding {
     cos: Array,
     sin: Array,

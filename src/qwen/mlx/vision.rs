@@ -2,7 +2,6 @@
 //! in all. Qwen3 also has learned position embeddings and DeepStack features.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use mlx_rs::ops::concatenate;
 use mlx_rs::{Array, Dtype};
@@ -32,7 +31,7 @@ pub(super) struct VisionTower {
     merger: Merger,
     deepstack_merger_list: Vec<Merger>,
     dtype: Dtype,
-    layouts: HashMap<Vec<PatchGrid>, Arc<Layout>>,
+    layouts: HashMap<Vec<PatchGrid>, Layout>,
 }
 
 /// The output of the vision tower.
@@ -43,7 +42,8 @@ pub(super) struct VisualFeatures {
     pub(super) deepstack: Vec<Array>,
 }
 
-/// The rows of a list of images: their order, their sequences and their rotary embedding.
+/// The rows of a list of images: their order, their sequences and their rotary embedding. Clones share arrays.
+#[derive(Clone)]
 struct Layout {
     /// Visual tokens in the order of the tower, and where each is in that order.
     order: Array,
@@ -56,6 +56,7 @@ struct Layout {
 }
 
 /// The order of full attention: visual tokens as positions in the order of the tower.
+#[derive(Clone)]
 struct ByImage {
     order: Array,
     inverse: Array,
@@ -184,15 +185,15 @@ impl VisionTower {
     }
 
     /// The layout of images with these patch grids, cached.
-    fn layout(&mut self, grids: Vec<PatchGrid>) -> Result<Arc<Layout>> {
+    fn layout(&mut self, grids: Vec<PatchGrid>) -> Result<Layout> {
         if let Some(layout) = self.layouts.get(&grids) {
-            return Ok(Arc::clone(layout));
+            return Ok(layout.clone());
         }
         if self.layouts.len() >= MAX_LAYOUTS {
             self.layouts.clear();
         }
-        let layout = Arc::new(Layout::new(&grids, &self.config)?);
-        self.layouts.insert(grids, Arc::clone(&layout));
+        let layout = Layout::new(&grids, &self.config)?;
+        self.layouts.insert(grids, layout.clone());
         Ok(layout)
     }
 }

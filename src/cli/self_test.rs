@@ -2,10 +2,13 @@
 
 use std::process::ExitCode;
 
+use serde::Serialize;
+
 use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
 use crate::library;
-use crate::self_test::{self, BATCH, Check, Outcome, SelfTest, Speed};
+use crate::measure::Machine;
+use crate::self_test::{self, BATCH, Check, Outcome, Report, SelfTest, Speed};
 use crate::units::ByteSize;
 
 use super::ui::Ui;
@@ -18,7 +21,14 @@ pub(super) fn run(ui: &mut Ui, settings: &Settings) -> Result<ExitCode, Diagnost
         // Half of what is free: a test must not push other programs out of memory.
         memory_limit: ByteSize(limit.min(library::available_memory() / 2)),
     };
+    let header = Header {
+        version: env!("CARGO_PKG_VERSION"),
+        machine: Machine::current(),
+    };
     let json = ui.json;
+    if !json {
+        ui.data(format!("ingest {} on {}", header.version, header.machine))?;
+    }
     let mut printed = Ok(());
     let mut print = |check: &Check| {
         if !json && printed.is_ok() {
@@ -27,23 +37,37 @@ pub(super) fn run(ui: &mut Ui, settings: &Settings) -> Result<ExitCode, Diagnost
     };
     let report = test.run(&mut print).map_err(diagnostic)?;
     printed?;
-    if ui.json {
-        ui.json(&report)?;
+    let exit = ExitCode::from(u8::from(!report.passed));
+    if json {
+        ui.json(&Record { header, report })?;
     } else {
-        let verdict = match report.passed {
-            true => "passed: computes what",
-            false => "FAILED: does not compute what",
-        };
-        ui.data(format!(
-            "{}: {verdict} the reference does on {}; ingest {}, {} {}",
-            report.device,
-            report.reference,
-            env!("CARGO_PKG_VERSION"),
-            std::env::consts::OS,
-            std::env::consts::ARCH,
-        ))?;
+        let Report {
+            device, reference, ..
+        } = &report;
+        ui.data(match report.passed {
+            true => format!("passed: {device} computes the vectors of {reference}"),
+            false => format!(
+                "FAILED on {device}, compared with {reference}: see the lines that begin with NO"
+            ),
+        })?;
     }
-    Ok(ExitCode::from(u8::from(!report.passed)))
+    Ok(exit)
+}
+
+/// Where a self-test ran.
+#[derive(Serialize)]
+struct Header {
+    version: &'static str,
+    machine: Machine,
+}
+
+/// The JSON of a self-test.
+#[derive(Serialize)]
+struct Record {
+    #[serde(flatten)]
+    header: Header,
+    #[serde(flatten)]
+    report: Report,
 }
 
 fn diagnostic(error: self_test::Error) -> Diagnostic {

@@ -11,7 +11,7 @@ use crate::units::ByteSize;
 /// Least cosine of a row with its reference in f32: rounding in another order.
 pub(super) const LEAST_COSINE_F32: f32 = 0.9999;
 /// Least cosine in bf16, which has 8 bits of precision.
-pub(super) const LEAST_COSINE_BF16: f32 = 0.98;
+pub(super) const LEAST_COSINE_BF16: f32 = 0.995;
 
 /// The device that a [`SelfTest`] runs on.
 #[derive(Clone, Debug)]

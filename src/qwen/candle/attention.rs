@@ -4,6 +4,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::ops;
 
 use super::Hook;
+use super::cpu_ops::{Softmax, has_cpu_ops};
 use crate::qwen::PackedSequences;
 
 /// Maximum number of attention scores at a time: full attention of a large page in one tile would take 600 MB and more.
@@ -51,14 +52,9 @@ fn batched(q: &Tensor, k: &Tensor, v: &Tensor, causal: bool) -> Result<Tensor> {
         // As the fused kernel: scores and sums in f32.
         (Device::Cpu, DType::BF16) => {
             let [q, k, v] = [q, k, v].map(|x| x.to_dtype(DType::F32));
-            tiled(&(q? * scale)?, &k?, &v?, causal)?.to_dtype(DType::BF16)
+            tiled([&q?, &k?, &v?], scale, causal)?.to_dtype(DType::BF16)
         }
-        _ => tiled(
-            &(q.contiguous()? * scale)?,
-            &k.contiguous()?,
-            &v.contiguous()?,
-            causal,
-        ),
+        _ => tiled([q, k, v], scale, causal),
     }
 }
 
@@ -72,39 +68,63 @@ fn zeros_behind(x: &Tensor) -> Result<Tensor> {
     x.pad_with_zeros(2, 0, padding)?.narrow(2, 0, len)
 }
 
-/// Plain attention, a tile of rows at a time. Query heads that share a key head are folded into its rows.
-fn tiled(q: &Tensor, k: &Tensor, v: &Tensor, causal: bool) -> Result<Tensor> {
+/// Rows of queries at a time with a causal mask: fewer compute fewer scores that are masked.
+const CAUSAL_ROWS: usize = 256;
+
+/// Plain attention, a tile of scores at a time: whole heads, or rows of one head. Query heads that share a key head are
+/// folded into its rows.
+fn tiled([q, k, v]: [&Tensor; 3], scale: f64, causal: bool) -> Result<Tensor> {
     let (batch, heads, len, head_dim) = q.dims4()?;
-    let key_heads = k.dim(1)?;
-    let queries_per_key = heads / key_heads;
-    let q = q.reshape((batch, key_heads, queries_per_key, len, head_dim))?;
-    let k = k.transpose(2, 3)?;
-    let step = (SCORE_TILE / (batch * heads * len).max(1)).clamp(16, len.max(16));
-    let mut tiles = Vec::with_capacity(len.div_ceil(step));
-    for start in (0..len).step_by(step) {
-        let rows = step.min(len - start);
-        let keys = if causal { start + rows } else { len };
-        let tile = q.narrow(3, start, rows)?;
-        let tile = tile.reshape((batch, key_heads, queries_per_key * rows, head_dim))?;
-        let mut scores = tile.matmul(&k.narrow(3, 0, keys)?.contiguous()?)?;
-        if causal {
-            scores = mask_future(&scores, queries_per_key, start, rows)?;
+    let all = batch * k.dim(1)?;
+    let queries_per_key = batch * heads / all;
+    let q = q
+        .contiguous()?
+        .reshape((all, queries_per_key, len, head_dim))?;
+    let [k, v] = [k, v].map(|x| x.contiguous()?.reshape((all, len, head_dim)));
+    let (k, v) = (k?, v?);
+    let step = (SCORE_TILE / (queries_per_key * len * len).max(1)).clamp(1, all);
+    let row_step = match causal {
+        true => CAUSAL_ROWS,
+        false => (SCORE_TILE / (queries_per_key * len).max(1)).max(16),
+    };
+    let mut outputs = Vec::with_capacity(all.div_ceil(step));
+    for first in (0..all).step_by(step) {
+        let count = step.min(all - first);
+        let [q, k, v] = [&q, &k, &v].map(|x| x.narrow(0, first, count));
+        let (q, k, v) = (q?, k?.transpose(1, 2)?, v?);
+        let mut tiles = Vec::with_capacity(len.div_ceil(row_step));
+        for start in (0..len).step_by(row_step) {
+            let rows = row_step.min(len - start);
+            let keys = if causal { start + rows } else { len };
+            let tile = q.narrow(2, start, rows)?;
+            let tile = tile.reshape((count, queries_per_key * rows, head_dim))?;
+            let scores = tile.matmul(&k.narrow(2, 0, keys)?)?;
+            let weights = softmax(scores, scale, causal.then_some([start, rows]))?;
+            let output = weights.matmul(&v.narrow(1, 0, keys)?)?;
+            tiles.push(output.reshape((count, queries_per_key, rows, head_dim))?);
         }
-        let weights = ops::softmax_last_dim(&scores)?;
-        let output = weights.matmul(&v.narrow(2, 0, keys)?.contiguous()?)?;
-        tiles.push(output.reshape((batch, key_heads, queries_per_key, rows, head_dim))?);
+        outputs.push(Tensor::cat(&tiles, 2)?);
     }
-    Tensor::cat(&tiles, 3)?.reshape((batch, heads, len, head_dim))
+    Tensor::cat(&outputs, 0)?.reshape((batch, heads, len, head_dim))
 }
 
-/// Applies the causal mask to the scores of the rows `start..start + rows`.
-fn mask_future(
-    scores: &Tensor,
-    queries_per_key: usize,
-    start: usize,
-    rows: usize,
-) -> Result<Tensor> {
-    let (batch, key_heads, _, keys) = scores.dims4()?;
+/// Softmax of scores times `scale`; `causal`: the position of the first query and the number of queries of a head.
+fn softmax(scores: Tensor, scale: f64, causal: Option<[usize; 2]>) -> Result<Tensor> {
+    if has_cpu_ops(&scores) {
+        let scale = scale as f32;
+        scores.inplace_op1(&Softmax { scale, causal })?;
+        return Ok(scores);
+    }
+    let mut scores = (scores * scale)?;
+    if let Some([start, rows]) = causal {
+        scores = mask_future(&scores, start, rows)?;
+    }
+    ops::softmax_last_dim(&scores)
+}
+
+/// Applies the causal mask to the scores of the rows `start..start + rows` of each head, (heads, queries_per_key * rows, keys).
+fn mask_future(scores: &Tensor, start: usize, rows: usize) -> Result<Tensor> {
+    let keys = scores.dim(2)?;
     let mask: Vec<f32> = (0..rows * keys)
         .map(|i| {
             if i % keys > start + i / keys {
@@ -118,9 +138,9 @@ fn mask_future(
         .to_dtype(scores.dtype())?
         .to_device(scores.device())?;
     scores
-        .reshape((batch, key_heads, queries_per_key, rows, keys))?
+        .reshape(((), rows, keys))?
         .broadcast_add(&mask)?
-        .reshape((batch, key_heads, queries_per_key * rows, keys))
+        .reshape(scores.dims())
 }
 
 /// Cosines and sines of the rotary angles, (rows, 1, head_dim / 2).
@@ -252,15 +272,17 @@ mod tests {
         let noise = |heads| Tensor::randn(0f32, 1.0, (rows, heads, 8), &Device::Cpu).unwrap();
         let (q, k, v) = (noise(heads), noise(key_heads), noise(key_heads));
         let sequences = PackedSequences::new(lengths.iter().copied(), causal);
-        let got = attend([&q, &k, &v], &sequences)
-            .unwrap()
-            .to_vec2::<f32>()
-            .unwrap();
-        let pairs = got
-            .into_iter()
-            .flatten()
-            .zip(definition(&q, &k, &v, &sequences).into_iter().flatten());
-        pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+        let want = definition(&q, &k, &v, &sequences).concat();
+        let difference = |dtype: DType| {
+            let [q, k, v] = [&q, &k, &v].map(|x| x.to_dtype(dtype).unwrap());
+            let got = attend([&q, &k, &v], &sequences).unwrap();
+            let got = got.flatten_all().unwrap().to_dtype(DType::F32).unwrap();
+            let got = got.to_vec1::<f32>().unwrap();
+            let pairs = got.iter().zip(&want);
+            pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+        };
+        // f64 takes the operations that GPUs take.
+        difference(DType::F32).max(difference(DType::F64))
     }
 
     #[test]

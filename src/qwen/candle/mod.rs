@@ -1,6 +1,7 @@
 //! Qwen-VL models on candle: CPU, CUDA, Metal.
 
 mod attention;
+mod cpu_ops;
 mod decoder;
 mod device;
 mod encoder;

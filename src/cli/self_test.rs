@@ -15,11 +15,15 @@ use super::ui::Ui;
 
 pub(super) fn run(ui: &mut Ui, settings: &Settings) -> Result<ExitCode, Diagnostic> {
     let limit = library::embedding_memory_limit(settings);
+    // Half of what is free: a test must not push other programs out of memory.
+    let spare = match library::available_memory() {
+        0 => limit / 4,
+        available => available / 2,
+    };
     let test = SelfTest {
         engine: settings.embed.engine,
         device: settings.embed.device,
-        // Half of what is free: a test must not push other programs out of memory.
-        memory_limit: ByteSize(limit.min(library::available_memory() / 2)),
+        memory_limit: ByteSize(limit.min(spare)),
     };
     let header = Header {
         version: env!("CARGO_PKG_VERSION"),

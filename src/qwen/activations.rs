@@ -3,8 +3,8 @@
 use super::config::Config;
 
 /// Floats held per patch inside a layer of the vision tower: the larger of attention and MLP.
-/// Attention: residual and norm, q, k and v, one of them in f32 before and after rotation, all three split into heads, the
-/// scaled q, the output twice. MLP: residual and norm, gate, its SiLU, up, and their product.
+/// Attention: residual and norm, q, k and v, one of them in f32 before and after rotation, all three by sequence and head, the
+/// residual in another order, the output twice. MLP: residual and norm, gate, its SiLU, up, and their product.
 pub fn patch_floats(config: &Config) -> u64 {
     let v = &config.vision;
     let attention = (2 + 3 + 4 + 3 + 1 + 2) * v.hidden_size;

@@ -4,9 +4,10 @@ use serde::Serialize;
 
 use super::Error;
 use super::inputs;
-use crate::embed::{self, Embedder};
-use crate::page::PageError;
-use crate::vectors::{MultiVector, max_sim};
+use crate::embed;
+use crate::embed::colqwen::EncodeOnce;
+use crate::patch::Prepared;
+use crate::vectors::{MultiVector, ShapeError, max_sim};
 
 /// How much the scores of two pages must differ, relative to the better one, before a swap in their order is a fault.
 const NEIGHBOUR_MARGIN: f32 = 0.01;
@@ -45,13 +46,15 @@ struct Pair {
     reference: MultiVector,
 }
 
-/// Embeds the same pages and queries with both models and compares them: pages first, then queries.
+/// Embeds the same pages and queries with both models and compares them: pages first, then queries. `before_each` is called
+/// before each batch and each query of the tested model.
 ///
 /// # Errors
 /// [`Error::Embed`] when a model fails, or the reference gives non-finite vectors.
 pub fn compare(
-    tested: &mut dyn Embedder,
-    reference: &mut dyn Embedder,
+    tested: &mut dyn EncodeOnce,
+    reference: &mut dyn EncodeOnce,
+    before_each: &dyn Fn() -> Result<(), Error>,
 ) -> Result<[Agreement; 2], Error> {
     let smallest = inputs::smallest_page();
     let shortest = page_vectors(reference, std::slice::from_ref(&smallest))?;
@@ -60,19 +63,18 @@ pub fn compare(
     };
     let pages = inputs::pages(shortest.len() - inputs::visual_tokens(&smallest));
     let expected = page_vectors(reference, &pages)?.into_iter();
+    before_each()?;
     let pages = page_vectors(tested, &pages)?
         .into_iter()
         .zip(expected)
         .map(|(tested, reference)| pair(tested, reference.ok_or_else(|| not_finite("a page"))?))
         .collect::<Result<Vec<Pair>, Error>>()?;
-    let queries = inputs::queries()
-        .iter()
-        .map(|query| {
-            let reference =
-                query_vectors(reference, query)?.ok_or_else(|| not_finite("a query"))?;
-            pair(query_vectors(tested, query)?, reference)
-        })
-        .collect::<Result<Vec<Pair>, Error>>()?;
+    let mut queries = Vec::new();
+    for query in inputs::queries() {
+        let reference = query_vectors(reference, &query)?.ok_or_else(|| not_finite("a query"))?;
+        before_each()?;
+        queries.push(pair(query_vectors(tested, &query)?, reference)?);
+    }
     Ok([
         agreement("pages", &pages, &pages),
         agreement("queries", &queries, &pages),
@@ -103,26 +105,29 @@ fn pair(tested: Option<MultiVector>, reference: MultiVector) -> Result<Pair, Err
 
 /// The vectors of pages, in one batch; `None`: not finite.
 fn page_vectors(
-    model: &mut dyn Embedder,
-    pages: &[crate::patch::Prepared],
+    model: &mut dyn EncodeOnce,
+    pages: &[Prepared],
 ) -> Result<Vec<Option<MultiVector>>, Error> {
-    let vectors = model
-        .embed_pages(pages)?
-        .into_iter()
-        .map(|page| match page {
-            Ok(page) => Ok(Some(page.vectors)),
-            Err(PageError::NotFinite) => Ok(None),
-            Err(error) => Err(Error::Embed(embed::Error::Model(error.to_string()))),
-        });
-    vectors.collect()
+    let vectors = model.encode_once(pages)?.into_iter();
+    vectors.map(unless_not_finite).collect()
 }
 
 /// The vectors of a query; `None`: not finite.
-fn query_vectors(model: &mut dyn Embedder, query: &str) -> Result<Option<MultiVector>, Error> {
-    match model.embed_query(query) {
+fn query_vectors(model: &mut dyn EncodeOnce, query: &str) -> Result<Option<MultiVector>, Error> {
+    unless_not_finite(match model.embed_query(query) {
+        Ok(vectors) => Ok(vectors),
+        Err(embed::Error::Vectors(error)) => Err(error),
+        Err(error) => return Err(error.into()),
+    })
+}
+
+fn unless_not_finite(
+    vectors: Result<MultiVector, ShapeError>,
+) -> Result<Option<MultiVector>, Error> {
+    match vectors {
         Ok(vectors) => Ok(Some(vectors)),
-        Err(embed::Error::Vectors(_)) => Ok(None),
-        Err(error) => Err(error.into()),
+        Err(ShapeError::NotFinite { .. }) => Ok(None),
+        Err(error) => Err(Error::Embed(error.into())),
     }
 }
 
@@ -152,12 +157,17 @@ fn agreement(inputs: &'static str, pairs: &[Pair], pages: &[Pair]) -> Agreement 
     }
 }
 
-/// Whether the best of the pages is, in the reference's scores, clearly not the best.
+/// Whether the best of the other pages is, in the reference's scores, clearly not the best. The longest pages are left out:
+/// they would be the best for every input.
 fn has_other_neighbour(pair: &Pair, pages: &[Pair]) -> bool {
     let Some(tested) = &pair.tested else {
         return false;
     };
-    let scores = pages.iter().filter_map(|page| {
+    let longest = pages.iter().map(|page| page.rows).max();
+    let others = pages
+        .iter()
+        .filter(|page| Some(page.rows) != longest && !std::ptr::eq(*page, pair));
+    let scores = others.filter_map(|page| {
         let score = max_sim(tested, page.tested.as_ref()?);
         Some((score, max_sim(&pair.reference, &page.reference)))
     });
@@ -170,4 +180,37 @@ fn has_other_neighbour(pair: &Pair, pages: &[Pair]) -> bool {
 /// The cosine of two rows of length 1.
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(x, y)| x * y).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use super::*;
+
+    /// An input of one row on a circle.
+    fn at(degrees: f32) -> MultiVector {
+        let (sin, cos) = degrees.to_radians().sin_cos();
+        MultiVector::new(vec![cos, sin], NonZeroUsize::new(2).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn swapped_pages_are_other_neighbours() {
+        let longest = Pair {
+            rows: 2,
+            tested: Some(at(0.0)),
+            reference: at(0.0),
+        };
+        let page = |tested, reference| pair(Some(at(tested)), at(reference)).unwrap();
+        let swapped = [page(70.0, 10.0), page(10.0, 70.0), longest];
+        let query = page(0.0, 0.0);
+        assert!(has_other_neighbour(&query, &swapped));
+        let right = [page(10.0, 10.0), page(70.0, 70.0)];
+        assert!(!has_other_neighbour(&query, &right));
+        let queries = agreement("queries", &[query], &swapped);
+        assert_eq!(
+            (queries.other_neighbours.as_slice(), queries.passed(0.99)),
+            (&[1][..], false)
+        );
+    }
 }

@@ -69,14 +69,14 @@ impl Family {
             Self::ColQwen25 => (
                 "qwen2_5_vl",
                 json!({
-                    "depth": 4, "hidden_size": 160, "intermediate_size": 432, "num_heads": 2, "out_hidden_size": 256,
+                    "depth": 4, "hidden_size": 160, "intermediate_size": 432, "num_heads": 2, "out_hidden_size": 512,
                     "hidden_act": "silu", "window_size": 112, "fullatt_block_indexes": [1, 3],
                 }),
             ),
             Self::ColQwen2 => (
                 "qwen2_vl",
                 json!({
-                    "depth": 3, "embed_dim": 160, "mlp_ratio": 3, "num_heads": 2, "hidden_size": 256,
+                    "depth": 3, "embed_dim": 160, "mlp_ratio": 3, "num_heads": 2, "hidden_size": 512,
                     "hidden_act": "quick_gelu",
                 }),
             ),
@@ -86,8 +86,8 @@ impl Family {
             "image_token_id": WORDS as usize + SPECIAL.len(),
             "vision_config": vision,
             "text_config": {
-                "vocab_size": WORDS as usize + 1 + SPECIAL.len(), "hidden_size": 256, "intermediate_size": 704,
-                "num_hidden_layers": 3, "num_attention_heads": 2, "num_key_value_heads": 1, "hidden_act": "silu",
+                "vocab_size": WORDS as usize + 1 + SPECIAL.len(), "hidden_size": 512, "intermediate_size": 704,
+                "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "hidden_act": "silu",
                 "rope_parameters": { "type": "mrope", "mrope_section": [16, 24, 24], "rope_theta": 1e6 },
             },
         })

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::{Agreement, Error, SelfTest, Speed, compare, speed};
-use crate::embed::{self, Config, Device, Embedder, Engine, colqwen};
+use super::{Agreement, Error, SelfTest, Speed, compare};
+use crate::embed::{self, Config, Device, Engine, colqwen};
 use crate::qwen::candle::{self, CandleDevice, DeviceKind};
 use crate::qwen::{Operation, mlx};
 use crate::units::ByteSize;
@@ -12,6 +12,11 @@ use crate::units::ByteSize;
 pub(super) const LEAST_COSINE_F32: f32 = 0.9999;
 /// Least cosine in bf16, which has 8 bits of precision.
 pub(super) const LEAST_COSINE_BF16: f32 = 0.995;
+
+/// Patches of a chunk: the pages make several, one of them with two pages of A4.
+const CHUNK_SIZE: usize = 6000;
+/// Seconds that an operation is repeated on a GPU, which takes a while to raise its clock.
+const GPU_SECONDS: f64 = 0.3;
 
 /// The device that a [`SelfTest`] runs on.
 #[derive(Clone, Debug)]
@@ -56,13 +61,21 @@ impl Tested {
         }
     }
 
-    /// What a run may use of the device's dedicated memory.
-    pub(super) fn own_memory(&self) -> ByteSize {
+    /// Memory that may be allocated, where `machine` is what the machine has to spare.
+    pub(super) fn memory_limit(&self, machine: ByteSize) -> ByteSize {
         match self {
-            Self::Candle(device) => {
-                ByteSize(device.own_memory().map_or(u64::MAX, |own| own / 5 * 4))
-            }
-            Self::Mlx(_) => ByteSize(u64::MAX),
+            Self::Candle(device) => device
+                .own_memory()
+                .map_or(machine, |own| ByteSize(own / 5 * 4)),
+            Self::Mlx(_) => machine,
+        }
+    }
+
+    /// Bytes of an element in a run on this device: candle computes in f32 on a CPU.
+    pub(super) fn bytes_of_a_run(&self) -> u64 {
+        match self {
+            Self::Candle(device) if !device.is_gpu() => CandleDevice::cpu().bytes(),
+            _ => self.bytes(),
         }
     }
 
@@ -83,37 +96,40 @@ impl Tested {
             pool_factor: 1,
         };
         let mut reference = colqwen::open_on(&config, CandleDevice::cpu())?;
-        let mut tested: Box<dyn Embedder> = match self {
+        match self {
             Self::Candle(device) => {
-                candle::leave_nan(device).map_err(embed::Error::from)?;
-                Box::new(colqwen::open_on(&config, device.clone())?)
+                let mut tested = colqwen::open_on(&config, device.clone())?;
+                tested.set_chunk_size(CHUNK_SIZE);
+                let leave_nan = || match device.is_gpu() {
+                    true => Ok(candle::leave_nan(device).map_err(embed::Error::from)?),
+                    false => Ok(()),
+                };
+                compare(&mut tested, &mut reference, &leave_nan)
             }
-            Self::Mlx(_) => Box::new(colqwen::open_mlx(&config)?),
-        };
-        compare(tested.as_mut(), &mut reference)
+            Self::Mlx(_) => {
+                let mut tested = colqwen::open_mlx(&config)?;
+                tested.set_chunk_size(CHUNK_SIZE);
+                compare(&mut tested, &mut reference, &|| Ok(()))
+            }
+        }
     }
 
     /// Times an operation. On a CPU, candle computes it in f32: nobody would use bf16 there.
     pub(super) fn speed(&self, name: &'static str, operation: &Operation) -> Result<Speed, Error> {
-        let rounds = match self.is_gpu() {
-            true => speed::GPU_ROUNDS,
-            false => speed::CPU_ROUNDS,
-        };
+        let seconds = if self.is_gpu() { GPU_SECONDS } else { 0.0 };
         let (seconds, bytes) = match self {
             Self::Candle(device) => {
                 let device = match device.is_gpu() {
                     true => device.clone(),
                     false => CandleDevice::cpu(),
                 };
-                (
-                    candle::time(&device, operation, rounds).map_err(embed::Error::from)?,
-                    device.bytes(),
-                )
+                let time = candle::time(&device, operation, seconds);
+                (time.map_err(embed::Error::from)?, device.bytes())
             }
-            Self::Mlx(device) => (
-                mlx::time(*device, operation, rounds).map_err(embed::Error::from)?,
-                device.bytes(),
-            ),
+            Self::Mlx(device) => {
+                let time = mlx::time(*device, operation, seconds);
+                (time.map_err(embed::Error::from)?, device.bytes())
+            }
         };
         Ok(Speed::new(name, operation, seconds, bytes))
     }

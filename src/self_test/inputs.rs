@@ -19,8 +19,10 @@ const MAX_QUERY_WORDS: u32 = 80;
 
 /// Patches of made-up pages; `prompt_tokens` are the rows of a page besides its visual tokens.
 pub(super) fn pages(prompt_tokens: usize) -> Vec<Prepared> {
-    let tokens = LENGTHS.iter().map(|length| length - prompt_tokens);
-    let grids = tokens.map(grid).chain([A4]);
+    let tokens = LENGTHS.map(|length| length.saturating_sub(prompt_tokens).max(1));
+    // Two of each, so that kernels get several sequences of one length.
+    let grids = tokens.map(grid).into_iter().chain([A4]);
+    let grids = grids.flat_map(|grid| [grid, grid]);
     let page = |(seed, grid): (u64, PatchGrid)| page(grid, seed);
     (1..).zip(grids).map(page).collect()
 }
@@ -38,7 +40,7 @@ pub(super) fn visual_tokens(page: &Prepared) -> usize {
     }
 }
 
-/// Queries of every length up to that of two blocks.
+/// Queries of every length up to that of some blocks.
 pub(super) fn queries() -> Vec<String> {
     let mut random = fastrand::Rng::with_seed(7);
     let mut query = |words: u32| {
@@ -86,9 +88,9 @@ mod tests {
             .iter()
             .map(|page| visual_tokens(page) + 11)
             .collect();
-        assert_eq!(lengths[..16], LENGTHS);
+        assert_eq!(lengths[..32], LENGTHS.map(|length| [length; 2]).concat());
         // Where the causal kernel of candle 0.11 reads past the last key.
-        assert_eq!((lengths[16], lengths[16] % 32), (747, 11));
+        assert_eq!((&lengths[32..], lengths[32] % 32), (&[747, 747][..], 11));
         assert_eq!(queries().len(), 80);
     }
 }

@@ -4,9 +4,6 @@ use serde::Serialize;
 
 use crate::qwen::Operation;
 
-/// Times that each operation is repeated, on a GPU and on a CPU.
-pub(super) const GPU_ROUNDS: u32 = 5;
-pub(super) const CPU_ROUNDS: u32 = 1;
 /// Patches of five large pages, which a GPU computes at a time.
 const PATCHES: usize = 14_720;
 /// Tokens of five large pages.
@@ -62,7 +59,7 @@ fn sizes(operation: &Operation) -> String {
 }
 
 /// The operations to time: those of ColQwen2.5-3B, and of the language model of Qwen3-VL-4B.
-pub(super) fn operations(is_gpu: bool) -> [(&'static str, Operation); 9] {
+pub(super) fn operations(is_gpu: bool) -> [(&'static str, Operation); 10] {
     let rows = |rows: usize| if is_gpu { rows } else { CPU_ROWS };
     let linear = |count, from, to| Operation::Linear {
         rows: rows(count),
@@ -79,7 +76,8 @@ pub(super) fn operations(is_gpu: bool) -> [(&'static str, Operation); 9] {
     };
     let values = if is_gpu { 256_000_000 } else { 32_000_000 };
     [
-        ("3B vision qkv", linear(PATCHES, 1280, 3840)),
+        ("3B vision q, k, v", linear(PATCHES, 1280, 1280)),
+        ("3B vision qkv, MLX", linear(PATCHES, 1280, 3840)),
         ("3B vision MLP", linear(PATCHES, 1280, 3420)),
         ("3B text MLP up", linear(TOKENS, 2048, 11_008)),
         ("3B text MLP down", linear(TOKENS, 11_008, 2048)),

@@ -178,7 +178,7 @@ fn evaluation(sandbox: &Sandbox) {
 
 #[test]
 fn self_test_of_the_cpu_passes() {
-    let sandbox = Sandbox::built_in();
+    let sandbox = Sandbox::built_in().with("INGEST_LIMITS_MEMORY_LIMIT", "256 MB");
     let report = json(&sandbox, 0, &["check", "--self-test"]);
     assert_eq!(
         (&report["passed"], &report["device"]),
@@ -186,7 +186,7 @@ fn self_test_of_the_cpu_passes() {
     );
     let checks = report["checks"].as_array().unwrap();
     let of = |kind: &str| checks.iter().filter(|check| check["check"] == kind).count();
-    assert_eq!((of("agreement"), of("speed"), of("memory")), (4, 9, 1));
+    assert_eq!((of("agreement"), of("speed"), of("memory")), (4, 10, 1));
     assert_shape(
         &checks[0].clone(),
         &["$: check count inputs least_cosine model not_finite other_neighbours passed rows"],
@@ -198,7 +198,7 @@ fn self_test_of_the_cpu_passes() {
         "{}",
         text.out
     );
-    let agreement = "ok  ColQwen2.5 17 pages of 30 to 745 rows: least cosine 0.999";
+    let agreement = "ok  ColQwen2.5 34 pages of 30 to 745 rows: least cosine 0.999";
     assert!(lines[1].starts_with(agreement), "{}", text.out);
     assert!(
         lines[1].ends_with(", finite, same neighbours"),

@@ -23,6 +23,29 @@ pub(super) trait Backend {
     fn encode_query(&mut self, tokens: &[u32]) -> Result<Vec<f32>, Error>;
 }
 
+/// A model whose first result can be had: [`Embedder`] encodes a page with non-finite rows once more.
+pub trait EncodeOnce: Embedder {
+    /// The vectors of prepared pages, or why they are invalid.
+    ///
+    /// # Errors
+    /// As [`Embedder::embed_pages`].
+    fn encode_once(
+        &mut self,
+        pages: &[Prepared],
+    ) -> Result<Vec<Result<MultiVector, ShapeError>>, Error>;
+}
+
+impl<B: Backend> EncodeOnce for B {
+    fn encode_once(
+        &mut self,
+        pages: &[Prepared],
+    ) -> Result<Vec<Result<MultiVector, ShapeError>>, Error> {
+        let pages = pages.iter().map(patches).collect::<Result<Vec<_>, _>>()?;
+        let rows = self.encode_pages(&pages)?.into_iter();
+        Ok(rows.map(|rows| multi_vector(self, rows)).collect())
+    }
+}
+
 impl<B: Backend> Embedder for B {
     fn embed_pages(
         &mut self,

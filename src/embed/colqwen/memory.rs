@@ -1,7 +1,8 @@
 //! Memory estimate of a ColQwen model, from its configuration alone.
 //!
 //! Pages go through the model in chunks of whole pages, at most [`chunk_size`] patches (or one page, if it is larger),
-//! so activations do not grow with the batch. Only the batch itself does: the pixels of its pages and their vectors.
+//! so activations do not grow with the batch. Only the batch itself does: the pixels of its pages, on a GPU there too until the
+//! batch is read, and their vectors, which are joined, copied from the device and split.
 
 use crate::embed::Footprint;
 use crate::patch::PatchSpec;
@@ -13,6 +14,8 @@ use crate::qwen::{Config, Family, Text, Vision, WindowedAttention, schema};
 const GPU_CHUNK_SIZE: usize = 16_384;
 /// Chunk size on the CPU, in patches: one large page.
 const CPU_CHUNK_SIZE: usize = 3_072;
+/// Copies of the vectors of a batch: by chunk, joined, read, and by page.
+const VECTOR_COPIES: u64 = 4;
 /// Patches of a page with 768 visual tokens.
 const LARGE_PAGE: u64 = 4 * 768;
 /// Allocated over live bytes: GPU allocators cache freed blocks of other sizes, up to as much as the live bytes.
@@ -44,11 +47,12 @@ pub(super) fn footprint(
         + 3 * (SCORE_TILE as u64) * bytes.max(4)
         + pixel_floats(config) * patches * (4 + bytes);
     let vector = (dim * size_of::<f32>()) as u64;
+    let pixel_bytes = if is_gpu { 4 + bytes } else { 4 };
     Footprint {
         weights,
         fixed,
-        per_cost: pixel_floats(config) * 4
-            + vector.div_ceil(config.vision.spatial_merge_unit() as u64)
+        per_cost: pixel_floats(config) * pixel_bytes
+            + (VECTOR_COPIES * vector).div_ceil(config.vision.spatial_merge_unit() as u64)
             + 1,
     }
 }

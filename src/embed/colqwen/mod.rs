@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use rayon::prelude::*;
 use serde_json::json;
 
+pub use backend::EncodeOnce;
 pub use candle::ColQwen;
 pub use memory::largest_plan;
 pub use mlx::ColQwen as MlxColQwen;

@@ -22,13 +22,12 @@ pub(super) fn attend([q, k, v]: [&Tensor; 3], sequences: &PackedSequences) -> Re
     let (rows, heads, head_dim) = q.dims3()?;
     let mut outputs = Vec::with_capacity(sequences.groups.len());
     for group in &sequences.groups {
-        // (count, heads, len, head_dim), a view.
+        // (count, len, heads, head_dim), a view.
         let slice = |x: &Tensor| {
             let rows = x.narrow(0, group.start, group.len * group.count)?;
-            rows.reshape((group.count, group.len, x.dim(1)?, head_dim))?
-                .transpose(1, 2)
+            rows.reshape((group.count, group.len, x.dim(1)?, head_dim))
         };
-        let out = batched(&slice(q)?, &slice(k)?, &slice(v)?, sequences.causal)?;
+        let out = batched(slice(q)?, slice(k)?, slice(v)?, sequences.causal)?;
         let out = out.transpose(1, 2)?.contiguous()?;
         outputs.push(out.reshape((group.count * group.len, heads * head_dim))?);
     }
@@ -37,35 +36,36 @@ pub(super) fn attend([q, k, v]: [&Tensor; 3], sequences: &PackedSequences) -> Re
     Ok(output)
 }
 
-/// Attention of sequences of one length, (sequences, heads, rows, head_dim), by the kernel that suits the device.
-fn batched(q: &Tensor, k: &Tensor, v: &Tensor, causal: bool) -> Result<Tensor> {
+/// Attention of sequences of one length, (sequences, rows, heads, head_dim), by the kernel that suits the device; returns
+/// (sequences, heads, rows, head_dim).
+fn batched(q: Tensor, mut k: Tensor, mut v: Tensor, causal: bool) -> Result<Tensor> {
     let head_dim = q.dim(3)?;
     let scale = 1.0 / (head_dim as f64).sqrt();
+    let is_fused = q.device().is_metal() && FUSED_HEAD_DIMS.contains(&head_dim);
+    if is_fused && causal {
+        (k, v) = (zeros_behind(&k)?, zeros_behind(&v)?);
+    }
+    let [q, k, v] = [q, k, v].map(|x| x.transpose(1, 2));
+    let (q, k, v) = (q?, k?, v?);
     match (q.device(), q.dtype()) {
-        (Device::Metal(_), _) if FUSED_HEAD_DIMS.contains(&head_dim) => {
-            let [k, v] = match causal {
-                true => [zeros_behind(k)?, zeros_behind(v)?],
-                false => [k.clone(), v.clone()],
-            };
-            ops::sdpa(q, &k, &v, None, causal, scale as f32, 1.0)
-        }
+        _ if is_fused => ops::sdpa(&q, &k, &v, None, causal, scale as f32, 1.0),
         // As the fused kernel: scores and sums in f32.
         (Device::Cpu, DType::BF16) => {
             let [q, k, v] = [q, k, v].map(|x| x.to_dtype(DType::F32));
             tiled([&q?, &k?, &v?], scale, causal)?.to_dtype(DType::BF16)
         }
-        _ => tiled([q, k, v], scale, causal),
+        _ => tiled([&q, &k, &v], scale, causal),
     }
 }
 
-/// The same keys or values, (sequences, heads, rows, head_dim), with rows of zeros behind each sequence in memory.
+/// The same keys or values, (sequences, rows, heads, head_dim), with rows of zeros behind each sequence in memory.
 ///
 /// Where the number of rows modulo 32 is 1 to 16, the causal kernel of candle 0.11 reads one block of 16 keys past the last
 /// row (`kb_lim` in its `scaled_dot_product_attention.metal` lacks MLX's bound). Their weights are 0, but 0 x NaN is NaN.
 fn zeros_behind(x: &Tensor) -> Result<Tensor> {
-    let len = x.dim(2)?;
+    let len = x.dim(1)?;
     let padding = len.next_multiple_of(FUSED_BLOCK) - len;
-    x.pad_with_zeros(2, 0, padding)?.narrow(2, 0, len)
+    x.pad_with_zeros(1, 0, padding)?.narrow(1, 0, len)
 }
 
 /// Rows of queries at a time with a causal mask: fewer compute fewer scores that are masked.
@@ -83,9 +83,10 @@ fn tiled([q, k, v]: [&Tensor; 3], scale: f64, causal: bool) -> Result<Tensor> {
     let [k, v] = [k, v].map(|x| x.contiguous()?.reshape((all, len, head_dim)));
     let (k, v) = (k?, v?);
     let step = (SCORE_TILE / (queries_per_key * len * len).max(1)).clamp(1, all);
+    let row_step = (SCORE_TILE / (queries_per_key * len).max(1)).max(16);
     let row_step = match causal {
-        true => CAUSAL_ROWS,
-        false => (SCORE_TILE / (queries_per_key * len).max(1)).max(16),
+        true => row_step.min(CAUSAL_ROWS),
+        false => row_step,
     };
     let mut outputs = Vec::with_capacity(all.div_ceil(step));
     for first in (0..all).step_by(step) {
@@ -300,27 +301,32 @@ mod tests {
         assert!(max_difference(4, 4, &[long], false) < 1e-5);
     }
 
-    /// What candle's causal kernel computes of one head: blocks of 32 queries and `block` keys, with its bounds, its masks
-    /// and its reads past the last key, straight from memory.
-    fn causal_kernel(q: &[Vec<f32>], k: &Tensor, v: &Tensor, block: usize) -> Vec<Vec<f32>> {
+    /// What candle's causal kernel computes of one head of one sequence of keys and values, (sequences, heads, rows,
+    /// head_dim): blocks of 32 queries and `block` keys, with its bounds, its masks and its reads past the last key, straight
+    /// from memory.
+    fn causal_kernel(
+        q: &[Vec<f32>],
+        [k, v]: [&Tensor; 2],
+        at: [usize; 2],
+        block: usize,
+    ) -> Vec<Vec<f32>> {
         let (len, head_dim) = (q.len(), q[0].len());
-        let memory = |x: &Tensor, row: usize| -> Vec<f32> {
+        let row = |x: &Tensor, key: usize| -> Vec<f32> {
+            let is_safe = key / block == len / block && !len.is_multiple_of(block);
+            if is_safe && key >= len {
+                return vec![0.0; head_dim];
+            }
             let (storage, layout) = x.storage_and_layout();
             let candle_core::Storage::Cpu(storage) = &*storage else {
                 panic!("not on the CPU");
             };
-            let start = layout.start_offset() + row * layout.stride()[2];
+            let stride = layout.stride();
+            assert_eq!(stride[3], 1);
+            let start =
+                layout.start_offset() + at[0] * stride[0] + at[1] * stride[1] + key * stride[2];
             let values = storage.as_slice::<f32>().unwrap();
-            (start..start + head_dim)
-                .map(|i| values.get(i).copied().unwrap_or(f32::NAN))
-                .collect()
-        };
-        let row = |x: &Tensor, key: usize| {
-            let is_safe = key / block == len / block && len % block != 0;
-            match is_safe && key >= len {
-                true => vec![0.0; head_dim],
-                false => memory(x, key),
-            }
+            let value = |i| values.get(i).copied().unwrap_or(f32::NAN);
+            (start..start + head_dim).map(value).collect()
         };
         let attend = |query: usize| {
             let end = ((query / FUSED_BLOCK + 1) * FUSED_BLOCK).div_ceil(block) * block;
@@ -342,42 +348,47 @@ mod tests {
         (0..len).map(attend).collect()
     }
 
-    /// Keys or values of one head, (1, 1, len, 4), with NaN behind them in memory.
-    fn nan_behind(len: usize) -> Tensor {
-        let rows = Tensor::randn(0f32, 1.0, (1, 1, len, 4), &Device::Cpu).unwrap();
-        let nan = Tensor::full(f32::NAN, (1, 1, 64, 4), &Device::Cpu).unwrap();
-        Tensor::cat(&[rows, nan], 2)
-            .unwrap()
-            .narrow(2, 0, len)
-            .unwrap()
+    /// Sequences of keys or values, (sequences, rows, heads, 8), with NaN behind each in memory.
+    fn nan_behind(count: usize, len: usize, heads: usize) -> Tensor {
+        let rows = Tensor::randn(0f32, 1.0, (count, len, heads, 8), &Device::Cpu).unwrap();
+        let nan = Tensor::full(f32::NAN, (count, 64, heads, 8), &Device::Cpu).unwrap();
+        let joined = Tensor::cat(&[rows, nan], 1).unwrap();
+        joined.narrow(1, 0, len).unwrap()
     }
 
     #[test]
     fn causal_kernel_reads_zeros_behind_the_last_key() {
         let is_finite = |rows: &[Vec<f32>]| rows.iter().flatten().all(|x| x.is_finite());
-        for block in [16, 32] {
-            for len in 1..=100 {
-                let (q, k, v) = (nan_behind(len), nan_behind(len), nan_behind(len));
-                let rows = |x: &Tensor| x.reshape((len, 1, 4)).unwrap();
-                let queries = q.reshape((len, 4)).unwrap().to_vec2::<f32>().unwrap();
+        let lengths = (1..=100)
+            .map(|len| (1, len, 1))
+            .chain([(2, 43, 2), (3, 64, 2), (1, 75, 2)]);
+        for ((count, len, heads), block) in lengths.flat_map(|shape| [(shape, 16), (shape, 32)]) {
+            let [k, v] = [(); 2].map(|()| nan_behind(count, len, heads));
+            let view = |x: &Tensor| x.transpose(1, 2).unwrap();
+            let padded = [&k, &v].map(|x| view(&zeros_behind(x).unwrap()));
+            let plain = [&k, &v].map(view);
+            for at in [[0, 0], [count - 1, heads - 1]] {
+                let of = |x: &Tensor| {
+                    x.get(at[0])
+                        .unwrap()
+                        .narrow(1, at[1], 1)
+                        .unwrap()
+                        .contiguous()
+                        .unwrap()
+                };
+                let q = nan_behind(1, len, 1);
+                let queries = q.reshape((len, 8)).unwrap().to_vec2::<f32>().unwrap();
+                // The kernel above has no scale; the definition divides by the root of the width.
+                let scaled = (q.reshape((len, 1, 8)).unwrap() * 8f64.sqrt()).unwrap();
                 let sequences = PackedSequences::new([len], true);
-                let want = definition(
-                    &rows(&(&q * 2.0).unwrap()),
-                    &rows(&k),
-                    &rows(&v),
-                    &sequences,
-                );
-                let padded = [zeros_behind(&k).unwrap(), zeros_behind(&v).unwrap()];
-                let got = causal_kernel(&queries, &padded[0], &padded[1], block);
+                let want = definition(&scaled, &of(&k), &of(&v), &sequences);
+                let got = causal_kernel(&queries, [&padded[0], &padded[1]], at, block);
                 let pairs = got.iter().flatten().zip(want.iter().flatten());
-                assert!(
-                    pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) < 1e-5,
-                    "{len}"
-                );
-                assert!(is_finite(&got), "{len}");
+                let difference = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(is_finite(&got) && difference < 1e-5, "{len}: {difference}");
                 // The fault that this guards against.
                 let overruns = block == 16 && (1..=16).contains(&(len % 32));
-                let unguarded = causal_kernel(&queries, &k, &v, block);
+                let unguarded = causal_kernel(&queries, [&plain[0], &plain[1]], at, block);
                 assert_eq!(is_finite(&unguarded), !overruns, "{len}");
             }
         }

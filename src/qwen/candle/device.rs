@@ -69,18 +69,19 @@ impl CandleDevice {
             Some(DeviceKind::Cuda) => Device::new_cuda(0)
                 .map(in_bf16)
                 .map_err(|error| refused("cuda", error)),
-            Some(DeviceKind::Metal) if !has_metal_device() => {
-                Err(Error::Device("metal", NO_METAL_DEVICE.to_owned()))
-            }
-            Some(DeviceKind::Metal) => Device::new_metal(0)
-                .map(in_bf16)
-                .map_err(|error| refused("metal", error)),
+            Some(DeviceKind::Metal) => match obstacle_to_metal() {
+                Some(why) => Err(Error::Device("metal", why.to_owned())),
+                None => Device::new_metal(0)
+                    .map(in_bf16)
+                    .map_err(|error| refused("metal", error)),
+            },
             None => Ok(Self::best()),
         }
     }
 
     fn best() -> Self {
-        let metal = has_metal_device().then(|| Self::open(Some(DeviceKind::Metal)));
+        let metal = obstacle_to_metal().is_none();
+        let metal = metal.then(|| Self::open(Some(DeviceKind::Metal)));
         let cuda = cuda_is_available().then(|| Self::open(Some(DeviceKind::Cuda)));
         let first = metal.into_iter().chain(cuda).find_map(Result::ok);
         first.unwrap_or_else(Self::cpu)
@@ -122,22 +123,22 @@ impl CandleDevice {
     }
 }
 
-/// Why Metal cannot be used.
-const NO_METAL_DEVICE: &str = match cfg!(target_os = "macos") {
-    true => "this machine has no GPU that Metal can use, like some virtual machines",
-    false => "Metal exists on macOS only",
-};
-
-/// Whether Metal has a device. candle only says whether it is compiled in, and panics where there is none.
+/// Why Metal cannot be used here. candle only says whether it is compiled in, and panics where it has no device or is too old.
 #[cfg(target_os = "macos")]
-fn has_metal_device() -> bool {
-    !candle_metal_kernels::metal::Device::all().is_empty()
+fn obstacle_to_metal() -> Option<&'static str> {
+    if objc2::runtime::AnyClass::get(c"MTLResidencySetDescriptor").is_none() {
+        return Some("it needs macOS 15 or newer");
+    }
+    let devices = candle_metal_kernels::metal::Device::all();
+    devices
+        .is_empty()
+        .then_some("this machine has no GPU that Metal can use, like some virtual machines")
 }
 
-/// Whether Metal has a device.
+/// Why Metal cannot be used here.
 #[cfg(not(target_os = "macos"))]
-fn has_metal_device() -> bool {
-    false
+fn obstacle_to_metal() -> Option<&'static str> {
+    Some("Metal exists on macOS only")
 }
 
 /// Runs work and frees what Apple's libraries leave to the thread's autorelease pool. candle 0.11 drains none: some 0.5 KB per
@@ -163,6 +164,8 @@ pub(super) fn failed(error: candle_core::Error) -> Error {
         "outofmemory",
         // Metal, when it refuses an allocation.
         "failed to create metal resource: buffer",
+        // Metal, of what follows a failure; that is most often lack of memory, and fewer pages cost little to try.
+        "submissionsignored",
     ];
     if memory.iter().any(|sign| lower.contains(sign)) {
         return Error::OutOfMemory(why);
@@ -187,6 +190,7 @@ mod tests {
             "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")",
             "Metal: Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)",
             "Failed to create metal resource: Buffer",
+            "Ignored (for causing prior/excessive GPU errors) (00000004:kIOGPUCommandBufferCallbackErrorSubmissionsIgnored)",
         ] {
             assert!(matches!(error(text), Error::OutOfMemory(_)), "{text}");
         }

@@ -9,25 +9,37 @@ use super::device::{CandleDevice, Error, autoreleased, failed};
 use super::layers::matmul;
 use crate::qwen::{Operation, PackedSequences, operation_values};
 
-/// Seconds that an operation takes on a device, mean of `rounds` after one to warm up.
+/// Repetitions that a GPU gets at a time.
+const ROUNDS: u32 = 8;
+
+/// Seconds that an operation takes on a device, mean of repetitions for at least `seconds`, after one to warm up.
 ///
 /// # Errors
 /// [`Error::OutOfMemory`] when its inputs do not fit; [`Error::Failed`] for any other failure.
 pub fn time(
     device: &CandleDevice,
     operation: &Operation,
-    rounds: u32,
+    seconds: f64,
 ) -> std::result::Result<f64, Error> {
     let measure = || {
         let run = prepare(device, operation)?;
-        run()?;
+        // Kept, so that its buffer is not freed and allocated again in the measured time.
+        let warm_up = run()?;
         device.device.synchronize()?;
-        let start = Instant::now();
-        for _ in 0..rounds {
-            run()?;
+        drop(warm_up);
+        let rounds = if device.is_gpu() { ROUNDS } else { 1 };
+        let (start, mut count) = (Instant::now(), 0);
+        loop {
+            for _ in 0..rounds {
+                run()?;
+            }
+            device.device.synchronize()?;
+            count += rounds;
+            let elapsed = start.elapsed().as_secs_f64();
+            if elapsed >= seconds {
+                return Ok(elapsed / f64::from(count));
+            }
         }
-        device.device.synchronize()?;
-        Ok(start.elapsed().as_secs_f64() / f64::from(rounds.max(1)))
     };
     autoreleased(measure).map_err(failed)
 }
@@ -72,14 +84,14 @@ fn prepare(
     })
 }
 
-/// Leaves NaN in freed memory, so that a kernel that reads past its inputs is found: on a GPU the freed buffers are handed out
-/// again.
+/// Leaves NaN in buffers that are free for what is computed next, so that a kernel that reads past its inputs is found. Lasts
+/// until the device is waited for.
 ///
 /// # Errors
 /// [`Error::OutOfMemory`] or [`Error::Failed`].
 pub fn leave_nan(device: &CandleDevice) -> std::result::Result<(), Error> {
     let fill = || {
-        let sizes = (12..=26).map(|power| 1usize << power);
+        let sizes = (10..=22).map(|power| 1usize << power);
         let nan = sizes.map(|values| {
             let nan = Tensor::full(f32::NAN, values, &device.device)?;
             nan.to_dtype(device.dtype)
@@ -106,6 +118,9 @@ pub fn allocate(device: &CandleDevice, bytes: u64) -> std::result::Result<(), Er
             blocks.push(Tensor::ones(values, DType::F32, &device.device)?);
             rest -= block;
         }
+        device.device.synchronize()?;
+        drop(blocks);
+        // Metal frees them when it is waited for once more.
         device.device.synchronize()
     };
     autoreleased(allocate).map_err(failed)

@@ -6,6 +6,7 @@ use mlx_rs::fast::{ScaledDotProductAttentionMask as Mask, scaled_dot_product_att
 use mlx_rs::ops::concatenate;
 use mlx_rs::ops::indexing::TryIndexOp;
 
+use super::fused::rotate;
 use super::hooks::Hook;
 use super::layers::{Result, size};
 use crate::qwen::PackedSequences;
@@ -72,10 +73,8 @@ impl RotaryEmbedding {
     /// Rotates the halves of each head of `x`, (rows, heads, head_dim), in the dtype of the angles.
     pub(super) fn apply(&self, x: &Array) -> Result<Array> {
         let halves = x.as_dtype(self.cos.dtype())?.split_equal(2, 2)?;
-        let (a, b) = (&halves[0], &halves[1]);
-        let first = a.multiply(&self.cos)?.subtract(b.multiply(&self.sin)?)?;
-        let second = b.multiply(&self.cos)?.add(a.multiply(&self.sin)?)?;
-        concatenate(&[first, second], 2)?.as_dtype(x.dtype())
+        let halves = rotate([&halves[0], &halves[1]], &self.cos, &self.sin)?;
+        concatenate(&halves, 2)?.as_dtype(x.dtype())
     }
 }
 

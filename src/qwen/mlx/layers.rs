@@ -4,6 +4,7 @@ use mlx_rs::error::Exception;
 use mlx_rs::ops::{addmm, erf, quantized_matmul, sigmoid, tanh};
 use mlx_rs::{Array, fast};
 
+use super::fused::swiglu;
 use crate::checkpoint::Quantization;
 
 pub(super) type Result<T> = std::result::Result<T, Exception>;
@@ -123,9 +124,7 @@ impl Mlp {
     pub(super) fn forward(&self, x: &Array) -> Result<Array> {
         match self {
             Self::Gated { gate, up, down } => {
-                let gate = gate.forward(x)?;
-                let gate = gate.multiply(sigmoid(&gate)?)?;
-                down.forward(&gate.multiply(up.forward(x)?)?)
+                down.forward(&swiglu(&gate.forward(x)?, &up.forward(x)?)?)
             }
             Self::Plain {
                 fc1,

@@ -9,6 +9,8 @@ mod decoder;
 #[cfg(feature = "mlx")]
 mod encoder;
 #[cfg(feature = "mlx")]
+mod fused;
+#[cfg(feature = "mlx")]
 mod generate;
 #[cfg(feature = "mlx")]
 mod hooks;

@@ -13,20 +13,33 @@ use super::weights::dtype;
 use super::{Device, Error};
 use crate::qwen::{Operation, PackedSequences, operation_values};
 
-/// Seconds that an operation takes on a device, mean of `rounds` after one to warm up.
+/// Repetitions that a GPU gets at a time.
+const ROUNDS: u32 = 8;
+
+/// Seconds that an operation takes on a device, mean of repetitions for at least `seconds`, after one to warm up.
 ///
 /// # Errors
 /// [`Error::Memory`] when its inputs do not fit; [`Error::Failed`] for any other failure.
-pub fn time(device: Device, operation: &Operation, rounds: u32) -> std::result::Result<f64, Error> {
+pub fn time(
+    device: Device,
+    operation: &Operation,
+    seconds: f64,
+) -> std::result::Result<f64, Error> {
     let operation = *operation;
     let measure = move || {
         let run = prepare(device, &operation)?;
         eval([&run()?])?;
-        let start = Instant::now();
-        for _ in 0..rounds {
-            eval([&run()?])?;
+        let rounds = if device == Device::Gpu { ROUNDS } else { 1 };
+        let (start, mut count) = (Instant::now(), 0);
+        loop {
+            let outputs = (0..rounds).map(|_| run()).collect::<Result<Vec<Array>>>()?;
+            eval(&outputs)?;
+            count += rounds;
+            let elapsed = start.elapsed().as_secs_f64();
+            if elapsed >= seconds {
+                return Ok(elapsed / f64::from(count));
+            }
         }
-        Ok(start.elapsed().as_secs_f64() / f64::from(rounds.max(1)))
     };
     call(move || with_device(device, measure))?.map_err(failed)
 }

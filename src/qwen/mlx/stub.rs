@@ -54,7 +54,7 @@ pub fn set_memory_limit(_: u64) -> Result<(), Error> {
 }
 
 /// Always returns [`Error::NotBuilt`].
-pub fn time(_: Device, _: &Operation, _: u32) -> Result<f64, Error> {
+pub fn time(_: Device, _: &Operation, _: f64) -> Result<f64, Error> {
     Err(Error::NotBuilt)
 }
 

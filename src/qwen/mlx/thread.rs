@@ -8,7 +8,7 @@ use std::thread;
 use mlx_rs::error::Exception;
 use mlx_rs::{Stream, memory as mlx};
 
-use super::{Device, Error, Memory};
+use super::{Device, Error, Memory, fused};
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -97,6 +97,7 @@ impl<T: Send + 'static> Drop for OnThread<T> {
 
 /// Runs `work` with `device` as MLX's default.
 pub(super) fn with_device<R>(device: Device, work: impl FnOnce() -> R) -> R {
+    fused::choose(device);
     let stream = match device {
         Device::Cpu | Device::CpuBf16 => Stream::cpu(),
         Device::Gpu => Stream::gpu(),

@@ -1,5 +1,6 @@
 //! Agreement of two models that should be equal: vectors and search results.
 
+use rayon::prelude::*;
 use serde::Serialize;
 
 use super::Error;
@@ -150,7 +151,7 @@ fn agreement(inputs: &'static str, pairs: &[Pair], pages: &[Pair]) -> Agreement 
         not_finite: rows_of(pairs.iter().filter(|pair| pair.tested.is_none()).collect()),
         other_neighbours: rows_of(
             pairs
-                .iter()
+                .par_iter()
                 .filter(|pair| has_other_neighbour(pair, pages))
                 .collect(),
         ),

@@ -213,6 +213,6 @@ fn request_that_cannot_fit_is_refused() {
     let why = refusal(small(2 << 20), 8000).unwrap();
     assert_eq!(
         why,
-        "MLX is out of memory: 10 MiB are needed in addition to 2 MiB of weights, 2 MiB are allowed"
+        "MLX is out of memory: 9 MiB are needed in addition to 2 MiB of weights, 2 MiB are allowed"
     );
 }

@@ -15,7 +15,7 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
 name=ingest-$version-$triple
 work=$CARGO_TARGET_DIR/archives
 folder=$work/$name
-rm -rf "$folder" "$work/$name.tar.gz"
+rm -rf "$work"
 mkdir -p "$folder/completions"
 
 # Only the link differs from `cargo run --release`: nothing is compiled twice.

@@ -5,12 +5,13 @@
 use std::cell::RefCell;
 
 use mlx_rs::Array;
+use mlx_rs::error::Exception;
 use mlx_rs::ops::sigmoid;
 use mlx_rs::transforms::compile::{compile, disable_compile, enable_compile};
 
 use super::Device;
-use super::layers::Result;
 
+type Result<T> = std::result::Result<T, Exception>;
 type Compiled = Box<dyn FnMut(&[Array]) -> Result<Vec<Array>>>;
 
 thread_local! {
@@ -70,8 +71,8 @@ fn call<const N: usize, const M: usize>(
     outputs.try_into().map_err(|_| wrong_count())
 }
 
-fn wrong_count() -> mlx_rs::error::Exception {
-    mlx_rs::error::Exception::custom("a fused function has another number of inputs or outputs")
+fn wrong_count() -> Exception {
+    Exception::custom("a fused function has another number of inputs or outputs")
 }
 
 #[cfg(test)]

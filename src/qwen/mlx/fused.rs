@@ -1,15 +1,13 @@
 //! Element-wise functions that MLX compiles into one kernel each.
 //!
-//! Only on a GPU: on a CPU, MLX would call the system's C++ compiler while the program runs.
+//! Only on a GPU (`thread.rs`): on a CPU, MLX would call the system's C++ compiler while the program runs.
 
 use std::cell::RefCell;
 
 use mlx_rs::Array;
 use mlx_rs::error::Exception;
 use mlx_rs::ops::sigmoid;
-use mlx_rs::transforms::compile::{compile, disable_compile, enable_compile};
-
-use super::Device;
+use mlx_rs::transforms::compile::compile;
 
 type Result<T> = std::result::Result<T, Exception>;
 type Compiled = Box<dyn FnMut(&[Array]) -> Result<Vec<Array>>>;
@@ -22,16 +20,6 @@ thread_local! {
 
 fn compiled(function: fn(&[Array]) -> Result<Vec<Array>>) -> RefCell<Compiled> {
     RefCell::new(Box::new(compile(function, true)))
-}
-
-/// Sets whether the functions below are compiled or run as they are: MLX has one switch for all threads.
-pub(super) fn choose(device: Device) {
-    // MLX's own switch, for a machine where compiled functions fail.
-    let is_disabled = std::env::var_os("MLX_DISABLE_COMPILE").is_some();
-    match device {
-        Device::Gpu if !is_disabled => enable_compile(),
-        _ => disable_compile(),
-    }
 }
 
 /// `silu(gate) * up` (SwiGLU, Shazeer 2020).
@@ -79,8 +67,10 @@ fn wrong_count() -> Exception {
 mod tests {
     use mlx_rs::Dtype;
     use mlx_rs::ops::concatenate;
+    use mlx_rs::transforms::compile::{disable_compile, enable_compile};
     use mlx_rs::transforms::eval;
 
+    use super::super::Device;
     use super::super::thread::{call as on_thread, with_device};
     use super::*;
 

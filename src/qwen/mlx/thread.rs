@@ -6,9 +6,10 @@ use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::thread;
 
 use mlx_rs::error::Exception;
+use mlx_rs::transforms::compile::{disable_compile, enable_compile};
 use mlx_rs::{Stream, memory as mlx};
 
-use super::{Device, Error, Memory, fused};
+use super::{Device, Error, Memory};
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -97,12 +98,22 @@ impl<T: Send + 'static> Drop for OnThread<T> {
 
 /// Runs `work` with `device` as MLX's default.
 pub(super) fn with_device<R>(device: Device, work: impl FnOnce() -> R) -> R {
-    fused::choose(device);
+    choose_compilation(device);
     let stream = match device {
         Device::Cpu | Device::CpuBf16 => Stream::cpu(),
         Device::Gpu => Stream::gpu(),
     };
     mlx_rs::with_stream(&stream, work)
+}
+
+/// Sets whether MLX compiles functions (`fused.rs`) or runs them as they are: it has one switch for all threads.
+fn choose_compilation(device: Device) {
+    // MLX's own switch, for a machine where compiled functions fail.
+    let is_disabled = std::env::var_os("MLX_DISABLE_COMPILE").is_some();
+    match device {
+        Device::Gpu if !is_disabled => enable_compile(),
+        _ => disable_compile(),
+    }
 }
 
 /// Maximum bytes of MLX's buffer cache, which gets an eighth of the memory limit.

@@ -54,6 +54,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &CheckArgs) -> Result<Exit
     }
     let settings = common.settings()?;
     if args.self_test {
+        self_test::reject_unused(common)?;
         return self_test::run(ui, &settings);
     }
     let mut results = vec![

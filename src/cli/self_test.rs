@@ -11,6 +11,7 @@ use crate::measure::Machine;
 use crate::self_test::{self, BATCH, Check, Outcome, Report, SelfTest, Speed};
 use crate::units::ByteSize;
 
+use super::Common;
 use super::ui::Ui;
 
 pub(super) fn run(ui: &mut Ui, settings: &Settings) -> Result<ExitCode, Diagnostic> {
@@ -56,6 +57,22 @@ pub(super) fn run(ui: &mut Ui, settings: &Settings) -> Result<ExitCode, Diagnost
         })?;
     }
     Ok(exit)
+}
+
+/// Refuses options of models and stores: a self-test has its own models, and no store.
+pub(super) fn reject_unused(common: &Common) -> Result<(), Diagnostic> {
+    let unused = [
+        ("--model", !common.model.is_empty()),
+        ("--store", !common.store.is_empty()),
+        ("--pool-factor", common.pool_factor.is_some()),
+        ("--batch-size", !common.batch_size.is_empty()),
+    ];
+    match unused.iter().find(|(_, is_given)| *is_given) {
+        Some((flag, _)) => Err(Diagnostic::usage(format!(
+            "{flag} has no effect on --self-test"
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// Where a self-test ran.

@@ -209,6 +209,13 @@ fn self_test_of_the_cpu_passes() {
         lines[lines.len() - 1],
         "passed: cpu (bf16) computes the vectors of cpu (f32)"
     );
+    let unused = sandbox.run(&["check", "--self-test", "--model", "built-in"]);
+    assert_eq!(unused.code, 64, "{}", unused.err);
+    assert!(
+        unused.err.contains("--model has no effect on --self-test"),
+        "{}",
+        unused.err
+    );
     let refused = sandbox.run(&["check", "--self-test", "--device", "metal"]);
     if !cfg!(target_os = "macos") {
         assert_eq!(refused.code, 1, "{}", refused.err);

@@ -3,8 +3,9 @@
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::checkpoint::Progress as FetchProgress;
-use crate::pipeline::{Event, Stage};
-use crate::units::{Seconds, pages};
+use crate::page::{ManualId, PageSet};
+use crate::pipeline::{Event, PageNote, Stage};
+use crate::units::{self, Seconds, pages};
 
 use super::ui::Ui;
 
@@ -78,11 +79,15 @@ impl<'a> Progress<'a> {
             Event::Loaded(time) => self
                 .ui
                 .detail(format!("model loaded in {}", Seconds::from(*time))),
-            Event::PageFailed {
+            Event::Pages {
                 manual,
-                number,
-                error,
-            } => self.ui.warn(format!("{manual}, page {number}: {error}")),
+                pages,
+                count,
+                note,
+            } => self.ui.warn(note_line(manual, pages, *count, note)),
+            Event::ContentMissing { manual, content } => {
+                self.ui.warn(format!("{manual}: {content}"));
+            }
             Event::ManualFailed { path, why } => self.ui.warn(format!("{}: {why}", path.display())),
             Event::Deferred(why) => self
                 .ui
@@ -95,5 +100,27 @@ impl<'a> Progress<'a> {
 
     pub(super) fn finish(&self) {
         self.bars.iter().for_each(|(_, bar)| bar.finish_and_clear());
+    }
+}
+
+/// A line about pages of a manual to which the same happened.
+fn note_line(manual: &ManualId, numbers: &PageSet, count: u32, note: &PageNote) -> String {
+    let pages = match count {
+        1 => format!("page {numbers}"),
+        _ => format!("pages {numbers}"),
+    };
+    match note {
+        PageNote::Failed(error) => format!("{manual}, {pages}: {error}"),
+        PageNote::Incomplete {
+            blank: true,
+            undrawn,
+        } => format!("{manual}: {pages} came out blank: {undrawn}"),
+        PageNote::Incomplete { undrawn, .. } => {
+            format!("{manual}: part of {pages} was not drawn: {undrawn}")
+        }
+        PageNote::UnreadableText => format!(
+            "{manual}: the text layer of {} is unreadable, only the picture is searched: {pages}",
+            units::pages(count)
+        ),
     }
 }

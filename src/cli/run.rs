@@ -113,18 +113,13 @@ pub(super) fn with_progress<T>(
 
 /// The summary of a run: a table with a row for each manual, and the totals.
 pub(super) fn summary(stats: &RunStats) -> String {
-    let header = [
-        "manual",
-        "pages",
-        "stored",
-        "unchanged",
-        "failed",
-        "render",
-        "prepare",
-        "embed",
-        "store",
-    ];
-    let rows: Vec<Vec<String>> = stats.manuals.iter().map(manual_row).collect();
+    let mut header = vec!["manual", "pages", "stored", "unchanged", "failed"];
+    let notable = NOTABLE.iter().filter(|(_, count)| stats.total(count) > 0);
+    let notable: Vec<_> = notable.collect();
+    header.extend(notable.iter().map(|(name, _)| name));
+    header.extend(Stage::ALL.map(Stage::name));
+    let row = |manual| manual_row(manual, &notable);
+    let rows: Vec<Vec<String>> = stats.manuals.iter().map(row).collect();
     let waiting = stats.total(|m| m.waiting);
     let stored = stats.total(|m| m.stored);
     let rate = if stats.wall > 0.0 {
@@ -153,7 +148,17 @@ pub(super) fn summary(stats: &RunStats) -> String {
     lines
 }
 
-fn manual_row(manual: &pipeline::ManualStats) -> Vec<String> {
+/// Columns of the summary that are shown only if they count something.
+const NOTABLE: [NotableColumn; 3] = [
+    ("blank", |manual| manual.blank),
+    ("incomplete", |manual| manual.incomplete),
+    ("unreadable text", |manual| manual.unreadable_text),
+];
+
+/// A header and what is below it.
+type NotableColumn = (&'static str, fn(&pipeline::ManualStats) -> u32);
+
+fn manual_row(manual: &pipeline::ManualStats, notable: &[&NotableColumn]) -> Vec<String> {
     let mut row = vec![manual.manual.clone()];
     let failed = manual.failed.len() as u32;
     row.extend([manual.pages, manual.stored, manual.unchanged].map(|n| n.to_string()));
@@ -162,6 +167,7 @@ fn manual_row(manual: &pipeline::ManualStats) -> Vec<String> {
     } else {
         failed.to_string()
     });
+    row.extend(notable.iter().map(|(_, count)| count(manual).to_string()));
     row.extend(Stage::ALL.map(|stage| {
         format!(
             "{:.1} s",

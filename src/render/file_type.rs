@@ -32,13 +32,17 @@ pub(super) fn detect(path: &Path) -> Result<FileType, Error> {
 }
 
 fn from_signature(header: &[u8]) -> Option<FileType> {
-    const IMAGE_SIGNATURES: [&[u8]; 4] =
-        [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*"];
-    if IMAGE_SIGNATURES
-        .iter()
-        .any(|magic| header.starts_with(magic))
-    {
+    const IMAGES: [&[u8]; 4] = [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a"];
+    const TIFF: [&[u8]; 4] = [b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"];
+    let starts_with = |magic: &&[u8]| header.starts_with(magic);
+    let is_webp = header.starts_with(b"RIFF") && header.get(8..12) == Some(b"WEBP");
+    // Two letters are not enough: four reserved bytes are zero.
+    let is_bmp = header.starts_with(b"BM") && header.get(6..10) == Some(&[0; 4]);
+    if IMAGES.iter().any(starts_with) || is_webp || is_bmp {
         return Some(FileType::Image);
+    }
+    if TIFF.iter().any(starts_with) {
+        return Some(FileType::Tiff);
     }
     header
         .windows(5)
@@ -55,6 +59,16 @@ mod tests {
         let late = [vec![b' '; 1000], b"%PDF-1.4".to_vec()].concat();
         assert_eq!(from_signature(&late), Some(FileType::Pdf));
         assert_eq!(from_signature(b"\xff\xd8\xff\xe0"), Some(FileType::Image));
+        assert_eq!(
+            from_signature(b"RIFF\0\0\0\0WEBPVP8 "),
+            Some(FileType::Image)
+        );
+        assert_eq!(
+            from_signature(b"BM\x36\0\0\0\0\0\0\0\x36"),
+            Some(FileType::Image)
+        );
+        assert_eq!(from_signature(b"II*\0"), Some(FileType::Tiff));
+        assert_eq!(from_signature(b"BMW service manual"), None);
         assert_eq!(from_signature(b"<html>"), None);
         assert_eq!(from_signature(b""), None);
     }

@@ -1,43 +1,50 @@
-//! Bindings to PDFium, and the only file that names `pdfium_render`. PDFium is not thread-safe: one thread owns it.
-//!
-//! Pages are drawn by the raw functions, directly into the shared memory: RGB, three bytes a pixel.
+//! Bindings to PDFium, and the only folder that names `pdfium_render`. PDFium is not thread-safe: one thread owns it.
 
 #![expect(
     unsafe_code,
     reason = "PDFium is a C library; its handles are wrapped only here"
 )]
 
+mod annotations;
+mod content;
+mod form;
+mod layers;
+pub(super) mod library;
+mod objects;
+mod page;
+mod text_page;
+mod undrawn;
+
 use std::collections::HashSet;
-use std::f32::consts::FRAC_PI_2;
 use std::ffi::{c_int, c_ulong, c_void};
 use std::path::Path;
 use std::ptr;
 
-use memmap2::Mmap;
+use memchr::memmem;
 use pdfium_render::prelude::{Pdfium as Loader, PdfiumLibraryBindings};
 
 use super::protocol::OpenError;
-use super::{Bookmark, Manual, size, text};
-use crate::page::Size;
+use super::{Bookmark, Manual, MissingContent, text};
+use form::FormEnvironment;
+
+pub(super) use content::Content;
 
 /// An opaque PDFium handle.
 type Handle = *mut c_void;
 
-/// `FPDFBitmap_BGR`: three bytes a pixel.
-const BGR: c_int = 2;
-/// `FPDF_ANNOT | FPDF_REVERSE_BYTE_ORDER`: annotations are drawn, red comes first.
-const FLAGS: c_int = 1 | 16;
 /// `FPDF_ERR_PASSWORD`.
 const WRONG_PASSWORD: c_ulong = 4;
 /// Maximum number of bookmarks, against malicious outlines; the rest is dropped.
 const MAX_BOOKMARKS: usize = 20_000;
 const MAX_DEPTH: usize = 32;
-/// Maximum characters of a page; the rest is dropped.
-const MAX_CHARS: c_int = 1 << 20;
-/// Minimum number of letters to determine the rotation of a page: a stamp in the margin of a scan has some.
-const MIN_LETTERS: usize = 40;
 /// Maximum characters of a title or label; the rest is dropped.
 const MAX_TITLE: usize = 1000;
+/// Maximum number of attached files that are named.
+const MAX_ATTACHMENTS: c_int = 1000;
+/// Extensions of attached files that people would read as pages: a portfolio is a cover with such files.
+const DOCUMENTS: [&str; 13] = [
+    "pdf", "doc", "docx", "odt", "rtf", "ppt", "pptx", "xls", "xlsx", "jpg", "jpeg", "png", "tif",
+];
 
 /// The loaded library.
 #[derive(Clone, Copy)]
@@ -55,20 +62,28 @@ impl Pdfium {
         Ok(Self { bindings })
     }
 
-    /// Opens a memory-mapped PDF.
-    pub(super) fn open(self, file: Mmap, password: Option<&str>) -> Result<Document, OpenError> {
+    /// Opens a PDF in memory, usually a mapped file. The bytes of `file` must not move when it moves.
+    pub(super) fn open(
+        self,
+        file: impl AsRef<[u8]> + 'static,
+        password: Option<&str>,
+    ) -> Result<Document, OpenError> {
         let given = password.is_some();
         if password.is_some_and(|p| p.contains('\0')) {
             return Err(OpenError::Password { given });
         }
         // SAFETY: the map moves into the document, its bytes do not; they outlive the handle (see `Drop`).
-        let handle: Handle =
-            unsafe { self.bindings.FPDF_LoadMemDocument64(&file, password) }.cast();
+        let handle: Handle = unsafe {
+            self.bindings
+                .FPDF_LoadMemDocument64(file.as_ref(), password)
+        }
+        .cast();
         if !handle.is_null() {
             return Ok(Document {
                 pdfium: self,
+                form: FormEnvironment::open(self.bindings, handle),
                 handle,
-                _file: file,
+                file: Box::new(file),
             });
         }
         // SAFETY: only returns a value.
@@ -83,12 +98,15 @@ impl Pdfium {
 pub(super) struct Document {
     pdfium: Pdfium,
     handle: Handle,
+    /// `None` if the document has no form.
+    form: Option<FormEnvironment>,
     /// The bytes that the handle reads from.
-    _file: Mmap,
+    file: Box<dyn AsRef<[u8]>>,
 }
 
 impl Drop for Document {
     fn drop(&mut self) {
+        self.form = None;
         // SAFETY: the handle is open; pages and text pages borrow the document, so none is left.
         unsafe { self.pdfium.bindings.FPDF_CloseDocument(self.handle.cast()) };
     }
@@ -111,11 +129,62 @@ impl Document {
             pages,
             labels: if none { Vec::new() } else { labels },
             outline: self.outline(pages),
+            missing: self.missing_content(),
         }
     }
 
+    /// What a viewer would show and PDFium does not.
+    fn missing_content(&self) -> Vec<MissingContent> {
+        let mut missing = Vec::new();
+        if self.form.as_ref().is_some_and(FormEnvironment::is_xfa) {
+            missing.push(MissingContent::XfaForm);
+        }
+        // SAFETY: the handle is open.
+        let count = unsafe {
+            let bindings = self.pdfium.bindings;
+            bindings.FPDFDoc_GetAttachmentCount(self.handle.cast())
+        };
+        let files: Vec<String> = (0..count.min(MAX_ATTACHMENTS))
+            .map(|index| self.attachment(index))
+            .filter(|name| is_document(name))
+            .collect();
+        if !files.is_empty() {
+            missing.push(MissingContent::AttachedFiles(files));
+        }
+        missing
+    }
+
+    /// The name of an attached file.
+    fn attachment(&self, index: c_int) -> String {
+        let bindings = self.pdfium.bindings;
+        // SAFETY: the handle is open; the index is below the count.
+        let attachment = unsafe { bindings.FPDFDoc_GetAttachment(self.handle.cast(), index) };
+        if attachment.is_null() {
+            return String::new();
+        }
+        let name = utf16(MAX_TITLE, |to, bytes| {
+            // SAFETY: the attachment belongs to the open document; `to` has room for `bytes`.
+            unsafe { bindings.FPDFAttachment_GetName(attachment, to.cast(), bytes) }
+        });
+        text::line(&name)
+    }
+
+    /// Whether a form XObject of the document may belong to an optional content group (ISO 32000-2, 8.11.3.3): its
+    /// dictionary, which is never compressed, has an `/OC` entry.
+    fn may_have_layered_forms(&self) -> bool {
+        let file = self.file.as_ref().as_ref();
+        memmem::find_iter(file, b"/OC").any(|at| {
+            let rest = &file[at + 3..];
+            rest.first().is_some_and(u8::is_ascii_whitespace)
+                && rest
+                    .iter()
+                    .find(|b| !b.is_ascii_whitespace())
+                    .is_some_and(u8::is_ascii_digit)
+        })
+    }
+
     fn label(&self, index: u32) -> String {
-        let label = utf16(|to, bytes| {
+        let label = utf16(MAX_TITLE, |to, bytes| {
             // SAFETY: the handle is open; `to` has room for `bytes`.
             unsafe {
                 self.pdfium.bindings.FPDF_GetPageLabel(
@@ -163,7 +232,7 @@ impl Document {
     }
 
     fn title(&self, bookmark: Handle) -> String {
-        utf16(|to, bytes| {
+        utf16(MAX_TITLE, |to, bytes| {
             // SAFETY: `bookmark` is a bookmark of the open document; `to` has room for `bytes`.
             unsafe {
                 self.pdfium
@@ -192,147 +261,27 @@ impl Document {
         };
         Some(u32::try_from(index).ok()? + 1)
     }
-
-    /// Loads a page, counted from 1.
-    pub(super) fn page(&self, number: u32) -> Result<Page<'_>, String> {
-        let index = c_int::try_from(number).map_err(|e| e.to_string())? - 1;
-        // SAFETY: the handle is open; PDFium returns null for an index out of range.
-        let handle = unsafe {
-            self.pdfium
-                .bindings
-                .FPDF_LoadPage(self.handle.cast(), index)
-        };
-        if handle.is_null() {
-            return Err("PDFium cannot load it".into());
-        }
-        Ok(Page {
-            document: self,
-            handle: handle.cast(),
-        })
-    }
 }
 
-/// A loaded page.
-pub(super) struct Page<'a> {
-    document: &'a Document,
-    handle: Handle,
+/// Whether a file of this name holds pages.
+fn is_document(name: &str) -> bool {
+    let extension = Path::new(name).extension().and_then(|e| e.to_str());
+    extension.is_some_and(|e| DOCUMENTS.contains(&e.to_ascii_lowercase().as_str()))
 }
 
-impl Drop for Page<'_> {
-    fn drop(&mut self) {
-        // SAFETY: the handle is open, and the document with it.
-        unsafe { self.bindings().FPDF_ClosePage(self.handle.cast()) };
-    }
-}
-
-impl Page<'_> {
-    fn bindings(&self) -> &'static dyn PdfiumLibraryBindings {
-        self.document.pdfium.bindings
-    }
-
-    /// Size in pixels at a resolution, at most `max_pixels` large.
-    pub(super) fn size(&self, dpi: u32, max_pixels: u64) -> Result<Size, String> {
-        // SAFETY: the handle is open.
-        let (width, height) = unsafe {
-            (
-                self.bindings().FPDF_GetPageWidthF(self.handle.cast()),
-                self.bindings().FPDF_GetPageHeightF(self.handle.cast()),
-            )
-        };
-        size::of_points(width, height, dpi, max_pixels)
-            .ok_or_else(|| format!("a page of {width} x {height} points has no size in pixels"))
-    }
-
-    /// Draws it on white into `3 * width * height` bytes, rotated clockwise by `rotation` quarter turns.
-    pub(super) fn draw(&self, size: Size, rotation: u8, rgb: &mut [u8]) -> Result<(), String> {
-        if rgb.len() as u64 != size.area() * 3 {
-            return Err("the page image does not fit its slot".into());
-        }
-        rgb.fill(255);
-        let (width, height) = (size.width as c_int, size.height as c_int);
-        let memory = rgb.as_mut_ptr().cast();
-        let bindings = self.bindings();
-        // SAFETY: `rgb` has `height` rows of `3 * width` bytes, as just checked, and outlives the bitmap, which is
-        // destroyed here and does not own it.
-        unsafe {
-            let bitmap = bindings.FPDFBitmap_CreateEx(width, height, BGR, memory, 3 * width);
-            if bitmap.is_null() {
-                return Err("PDFium cannot create a bitmap of its size".into());
-            }
-            let page = self.handle.cast();
-            let rotation = c_int::from(rotation);
-            bindings.FPDF_RenderPageBitmap(bitmap, page, 0, 0, width, height, rotation, FLAGS);
-            bindings.FPDFBitmap_Destroy(bitmap);
-        }
-        Ok(())
-    }
-
-    /// The clockwise quarter turns after which most of its letters are upright; 0 if there are fewer than
-    /// [`MIN_LETTERS`], or no majority.
-    ///
-    /// `FPDFText_GetCharAngle` returns the clockwise rotation of a letter on the page (`fpdf_text.cpp`: from `c` and `a` of
-    /// its matrix); `/Rotate` rotates the page clockwise in addition.
-    pub(super) fn rotation(&self) -> u8 {
-        let bindings = self.bindings();
-        let mut letters = [0_usize; 4];
-        // SAFETY: the text page is closed before the page, and the indices are within its character count.
-        unsafe {
-            let text_page = bindings.FPDFText_LoadPage(self.handle.cast());
-            if text_page.is_null() {
-                return 0;
-            }
-            let page_rotation = bindings.FPDFPage_GetRotation(self.handle.cast());
-            for index in 0..bindings.FPDFText_CountChars(text_page).min(MAX_CHARS) {
-                let code_point = bindings.FPDFText_GetUnicode(text_page, index);
-                let is_letter = char::from_u32(code_point).is_some_and(char::is_alphanumeric);
-                let angle = bindings.FPDFText_GetCharAngle(text_page, index);
-                if is_letter && angle >= 0.0 {
-                    let quarters = (angle / FRAC_PI_2).round() as c_int + page_rotation;
-                    letters[quarters.rem_euclid(4) as usize] += 1;
-                }
-            }
-            bindings.FPDFText_ClosePage(text_page);
-        }
-        let total: usize = letters.iter().sum();
-        let most = (0..4_u8).find(|&quarters| letters[usize::from(quarters)] * 2 > total);
-        match most {
-            Some(quarters) if total >= MIN_LETTERS => (4 - quarters) % 4,
-            _ => 0,
-        }
-    }
-
-    /// Its whole text layer, including text that is rotated or outside the page box.
-    pub(super) fn text(&self) -> String {
-        let bindings = self.bindings();
-        // SAFETY: the text page is closed before the page. A character is at most two units, plus one for the terminator.
-        let units = unsafe {
-            let text_page = bindings.FPDFText_LoadPage(self.handle.cast());
-            if text_page.is_null() {
-                return String::new();
-            }
-            let count = bindings.FPDFText_CountChars(text_page).clamp(0, MAX_CHARS);
-            let mut units = vec![0_u16; 2 * count as usize + 2];
-            let written = bindings.FPDFText_GetText(text_page, 0, count, units.as_mut_ptr());
-            bindings.FPDFText_ClosePage(text_page);
-            units.truncate(usize::try_from(written - 1).unwrap_or(0));
-            units
-        };
-        text::clean(&String::from_utf16_lossy(&units))
-    }
-}
-
-/// Reads a string by a call that fills a buffer with UTF-16 and returns the bytes needed, terminator included.
-fn utf16(call: impl Fn(*mut c_void, c_ulong) -> c_ulong) -> String {
+/// Reads a string of at most `max` characters by a call that fills a buffer with UTF-16 and returns the bytes needed,
+/// terminator included.
+fn utf16(max: usize, call: impl Fn(*mut c_void, c_ulong) -> c_ulong) -> String {
     let mut units = vec![0_u16; 64];
     let needed = loop {
         let capacity = 2 * units.len();
         let needed = call(units.as_mut_ptr().cast(), capacity as c_ulong) as usize;
-        if needed <= capacity || capacity > 2 * MAX_TITLE {
+        if needed <= capacity || capacity > 2 * max {
             break needed.min(capacity);
         }
         // PDFium writes all or nothing: a text longer than the buffer is not written at all.
         units.resize((needed / 2).min(1 << 20), 0);
     };
-    units.truncate((needed / 2).saturating_sub(1).min(MAX_TITLE));
+    units.truncate((needed / 2).saturating_sub(1).min(max));
     String::from_utf16_lossy(&units)
 }

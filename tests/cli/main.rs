@@ -12,8 +12,11 @@ mod eval;
 mod interrupted;
 mod json;
 mod manuals;
+mod mutate;
+mod mutations;
 mod rerendering;
 mod sandbox;
+mod seeds;
 #[path = "../support/shape.rs"]
 mod shape;
 mod stdin;

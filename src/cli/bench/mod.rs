@@ -95,7 +95,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &BenchArgs) -> Result<Exit
     if ui.json {
         ui.json(&benchmark)?;
     } else {
-        ui.data(throughput::text(&benchmark))?;
+        ui.text(throughput::text(&benchmark))?;
     }
     if let Some(file) = &args.markdown {
         write(file, &throughput::markdown(&benchmark))?;

@@ -106,9 +106,7 @@ impl ManualReader<'_> {
             Ok(manual) => manual,
             Err(e @ RenderError::Library(_)) => return Err(e.into()),
             Err(e) => {
-                self.context
-                    .collector
-                    .manual_failed(self.index, &e.to_string());
+                self.context.collector.open_failed(self.index, e);
                 return Ok(Downstream::Open);
             }
         };

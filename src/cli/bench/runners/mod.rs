@@ -172,7 +172,7 @@ fn write_reports(
 ) -> Result<ExitCode, Diagnostic> {
     match ui.json {
         true => ui.json(benchmark)?,
-        false => ui.data(reports::text(benchmark))?,
+        false => ui.text(reports::text(benchmark))?,
     }
     if let Some(file) = &args.markdown {
         write(file, &reports::markdown(benchmark))?;

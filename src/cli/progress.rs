@@ -84,7 +84,9 @@ fn bar_line(name: &str, unit: Unit, at: &Position, note: &str, columns: usize) -
         }
     };
     append(format!("{rate:>7}"));
-    append(format!("{:>8}", at.left));
+    if at.done < at.total {
+        append(format!("{:>8}", at.left));
+    }
     if !note.is_empty() {
         append(note.to_owned());
     }

@@ -111,11 +111,11 @@ fn blocks(header: &[&str], rows: &[Vec<String>], width: usize) -> String {
         let items = items.filter(|(_, cell)| !cell.is_empty());
         let items: Vec<String> = items.map(|(name, cell)| format!("{name} {cell}")).collect();
         let mut line = String::new();
-        for word in items.join(", ").split_whitespace() {
-            let longer = format!("{line} {word}");
+        for part in parts(&items, width) {
+            let longer = format!("{line} {part}");
             match terminal::width(&longer) < width {
                 true => line = longer,
-                false => lines.push(std::mem::replace(&mut line, format!(" {word}"))),
+                false => lines.push(std::mem::replace(&mut line, format!(" {part}"))),
             }
         }
         lines.push(line);
@@ -123,6 +123,19 @@ fn blocks(header: &[&str], rows: &[Vec<String>], width: usize) -> String {
     let lines = lines.iter().filter(|line| !line.is_empty());
     let lines = lines.map(|line| terminal::shorten(line, width));
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The items of a row, separated by commas; one that is longer than a line is cut into words.
+fn parts(items: &[String], width: usize) -> Vec<String> {
+    let last = items.len().saturating_sub(1);
+    let parts = items.iter().enumerate().flat_map(|(index, item)| {
+        let item = format!("{item}{}", if index < last { "," } else { "" });
+        match terminal::width(&item) + 2 < width {
+            true => vec![item],
+            false => item.split_whitespace().map(str::to_owned).collect(),
+        }
+    });
+    parts.collect()
 }
 
 #[cfg(test)]

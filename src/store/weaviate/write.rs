@@ -19,7 +19,7 @@ use crate::store::{
     BatchPolicy, Error, ManualCard, Scope, ServerIndex, StoredPage, VectorUpdate, WriteOutcome,
     Writer, validate,
 };
-use crate::units::ByteSize;
+use crate::units::{ByteSize, pages};
 use crate::vectors::{PageVectors, Profile};
 
 /// Target message size in bytes: large enough to hide latency, small enough to keep several in memory.
@@ -302,7 +302,7 @@ impl Weaviate {
         loop {
             let reply: BatchDeleteReply = self.call("BatchDelete", &request)?;
             if reply.failed > 0 {
-                let why = format!("{} pages could not be deleted", reply.failed);
+                let why = format!("{} could not be deleted", pages(reply.failed as u64));
                 return Err(Error::failed(&self.location, &why));
             }
             removed += reply.successful.max(0) as u64;

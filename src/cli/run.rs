@@ -10,12 +10,12 @@ use crate::page::PageSet;
 use crate::pipeline::{self, Plan, Request, RunStats, Stage};
 use crate::qwen::mlx;
 use crate::store::{self, Mode, Store};
-use crate::units::{ByteSize, Seconds, pages};
+use crate::units::{ByteSize, PagesPerSecond, Seconds, pages};
 use crate::vectors::Profile;
 
 use super::progress::Progress;
-use super::ui::Ui;
-use crate::reports::table::aligned;
+use super::ui::{Ui, table_columns};
+use crate::reports::{table::fitted, terminal};
 
 /// Pages of the input files, and the password that opens them.
 #[derive(clap::Args, Debug)]
@@ -122,17 +122,17 @@ pub(super) fn summary(stats: &RunStats) -> String {
     let rows: Vec<Vec<String>> = stats.manuals.iter().map(row).collect();
     let waiting = stats.total(|m| m.waiting);
     let stored = stats.total(|m| m.stored);
-    let rate = if stats.wall > 0.0 {
+    let rate = PagesPerSecond(if stats.wall > 0.0 {
         f64::from(stored) / stats.wall
     } else {
         0.0
-    };
-    let mut lines = aligned(&header, &rows);
+    });
+    let mut lines = fitted(&header, &rows, table_columns());
     lines.push_str(&format!("\n{} in {}", pages(stored), Seconds(stats.wall)));
     let model = stats.seconds(Stage::Embed);
     if stored > 0 && model > 0.0 {
         let share = 100.0 * stats.model_waited / (stats.model_waited + model).max(1e-9);
-        lines.push_str(&format!(" ({rate:.2} pages/s, model idle {share:.0} %)"));
+        lines.push_str(&format!(" ({rate}, model idle {share:.0} %)"));
     }
     if waiting > 0 {
         let names = stats.manuals.iter().filter(|m| m.waiting > 0);
@@ -142,7 +142,7 @@ pub(super) fn summary(stats: &RunStats) -> String {
         lines.push_str(&format!(
             "\n{} queued for the server ({}); `ingest sync` sends them",
             pages(waiting),
-            names.join(", ")
+            terminal::line(&names.join(", "))
         ));
     }
     lines

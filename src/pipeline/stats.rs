@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::page::{ManualId, PageError, PageId, PageSet};
-use crate::render::{MissingContent, Rendered};
+use crate::render::{self, MissingContent, Rendered};
 use crate::store::WriteOutcome;
 
 use super::notes::{Failure, Notes, PageNote};
@@ -77,6 +77,8 @@ pub enum Event {
         path: PathBuf,
         /// The reason.
         why: String,
+        /// The error of the renderer, if the file was opened.
+        cause: Option<Arc<render::Error>>,
     },
     /// The store's server is unavailable, for this reason; pages are deferred.
     Deferred(Arc<str>),
@@ -319,7 +321,16 @@ impl<'a> StatsCollector<'a> {
         accounted_for
     }
 
+    /// Records that the renderer cannot open the file of a manual.
+    pub(super) fn open_failed(&self, index: usize, cause: render::Error) {
+        self.record_failure(index, &cause.to_string(), Some(Arc::new(cause)));
+    }
+
     pub(super) fn manual_failed(&self, index: usize, why: &str) {
+        self.record_failure(index, why, None);
+    }
+
+    fn record_failure(&self, index: usize, why: &str, cause: Option<Arc<render::Error>>) {
         let mut path = PathBuf::new();
         self.update_manual(index, |m| {
             m.error = Some(why.to_owned());
@@ -328,6 +339,7 @@ impl<'a> StatsCollector<'a> {
         self.emit(Event::ManualFailed {
             path,
             why: why.to_owned(),
+            cause,
         });
     }
 

@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use crate::page::{ManualId, Page, PageError, PageImage, PageSet, Size};
 use crate::units::ByteSize;
 
+pub use file_type::FileKind;
 pub use pdfium::library::licences;
 
 /// How pages are rendered.
@@ -216,6 +217,15 @@ pub enum Error {
     /// Not a PDF, or too damaged.
     #[error("not a readable PDF")]
     Format,
+    /// A file without any bytes.
+    #[error("the file is empty")]
+    NoBytes,
+    /// A PDF whose end is missing.
+    #[error("begins as a PDF, but its end is missing")]
+    Truncated,
+    /// A file of another kind.
+    #[error("{0}, not a PDF or a readable image")]
+    Foreign(FileKind),
     /// A password is needed, or the given one is wrong.
     #[error("protected by a password{}", if *.given { "; the given one is wrong" } else { "" })]
     Password {

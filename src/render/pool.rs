@@ -108,7 +108,10 @@ impl Renderer for Pool {
         let opened = file.open_in(&mut worker, true, || false);
         let opened = opened.map_err(|failure| self.open_failure(failure))?;
         self.idle.push(worker);
-        let manual = opened?;
+        let manual = opened.map_err(|error| match error {
+            Error::Format => file_type::unreadable_pdf(&source.path),
+            other => other,
+        })?;
         file.pages = manual.pages;
         if manual.pages == 0 {
             return Err(Error::Empty);

@@ -9,6 +9,7 @@ mod commands;
 mod compression;
 mod datasets;
 mod eval;
+mod hints;
 mod interrupted;
 mod json;
 mod manuals;
@@ -22,3 +23,4 @@ mod shape;
 mod stdin;
 #[path = "../support/mod.rs"]
 mod support;
+mod terminal;

@@ -108,9 +108,7 @@ impl ManualReader<'_> {
             Err(e @ RenderError::Library(_)) => return Err(e.into()),
             Err(_) if self.has_changed() => return Ok(self.changed_while_read()),
             Err(e) => {
-                self.context
-                    .collector
-                    .manual_failed(self.index, &e.to_string());
+                self.context.collector.open_failed(self.index, e);
                 return Ok(Downstream::Open);
             }
         };

@@ -20,6 +20,7 @@ mod interrupt;
 mod list;
 mod models;
 mod options;
+mod output_file;
 mod progress;
 mod rates;
 mod remove;
@@ -80,7 +81,7 @@ enum Command {
 
 /// Writes a text file.
 fn write(file: &Path, text: &str) -> Result<(), Diagnostic> {
-    std::fs::write(file, text).map_err(|e| Diagnostic::new(format!("{}: {e}", file.display())))
+    output_file::write(file, text.as_bytes())
 }
 
 /// The names of the visible commands.

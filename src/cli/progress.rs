@@ -84,6 +84,9 @@ impl<'a> Progress<'a> {
                 error,
             } => self.ui.warn(format!("{manual}, page {number}: {error}")),
             Event::ManualFailed { path, why } => self.ui.warn(format!("{}: {why}", path.display())),
+            Event::SameAs { path, manual } => self
+                .ui
+                .info(format!("{}: same as {manual}", path.display())),
             Event::Deferred(why) => self
                 .ui
                 .warn(format!("server unavailable, pages queued: {why}")),

@@ -13,6 +13,7 @@ use crate::vectors::Profile;
 
 use super::Common;
 use super::interrupt::{self, STOP};
+use super::options::require_address;
 use super::run::{open_for_writing, print_flush, summary, with_progress};
 use super::ui::Ui;
 
@@ -99,6 +100,7 @@ fn with_address(
     collection: Option<&str>,
 ) -> Result<Config, Diagnostic> {
     if let Some(url) = url {
+        require_address("--from or --to", url)?;
         config.url = url.parse().map_err(|why: String| Diagnostic::usage(why))?;
     }
     if let Some(collection) = collection {

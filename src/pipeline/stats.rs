@@ -1,14 +1,14 @@
 //! Run statistics and events: every count is updated once, where it happens, and reported to `on_event`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::page::{ManualId, PageError, PageId};
-use crate::store::WriteOutcome;
+use crate::store::{self, WriteOutcome};
 
 /// A stage of the pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -66,6 +66,13 @@ pub enum Event {
         /// The reason.
         why: String,
     },
+    /// A file has the bytes of a manual that is stored from another file.
+    SameAs {
+        /// As given on the command line.
+        path: PathBuf,
+        /// The manual.
+        manual: ManualId,
+    },
     /// The store's server is unavailable, for this reason; pages are deferred.
     Deferred(Arc<str>),
     /// Out of memory: from now on a batch holds at most this many pages.
@@ -84,10 +91,14 @@ pub struct Failure {
 /// Statistics of one manual.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct ManualStats {
-    /// Its name; its path if it was never named.
+    /// Its name; the path given if it was never named, or is [`ManualStats::same_as`] another.
     pub manual: String,
     /// Its file.
+    #[serde(serialize_with = "store::serialize_path")]
     pub path: PathBuf,
+    /// The manual that this file is stored as, if that was stored from another file with the same bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub same_as: Option<String>,
     /// Pages requested.
     pub pages: u32,
     /// Pages stored by this run.
@@ -259,7 +270,7 @@ impl<'a> StatsCollector<'a> {
             index = stats
                 .manuals
                 .iter()
-                .position(|m| m.manual == id.manual.as_str() && m.waiting > 0);
+                .position(|m| m.stored_as() == id.manual.as_str() && m.waiting > 0);
             if let Some(index) = index {
                 let manual = &mut stats.manuals[index];
                 manual.waiting -= 1;
@@ -271,11 +282,19 @@ impl<'a> StatsCollector<'a> {
         }
     }
 
-    /// Whether a manual failed as a whole.
-    pub(super) fn has_failed(&self, index: usize) -> bool {
-        let mut failed = false;
-        self.update_manual(index, |m| failed = m.error.is_some());
-        failed
+    /// Why a manual failed as a whole; `None` if it did not.
+    pub(super) fn failure(&self, index: usize) -> Option<String> {
+        let mut failure = None;
+        self.update_manual(index, |m| failure.clone_from(&m.error));
+        failure
+    }
+
+    /// Emits that a file has the bytes of a manual that is stored from another file.
+    pub(super) fn emit_same(&self, path: &Path, manual: &ManualId) {
+        self.emit(Event::SameAs {
+            path: path.to_owned(),
+            manual: manual.clone(),
+        });
     }
 
     /// Whether a page may be missing from the store: it failed, or pages of its manual are deferred.

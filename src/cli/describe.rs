@@ -1,5 +1,6 @@
 //! `ingest describe`: describes stored pages with a vision-language model (VLM).
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -30,7 +31,7 @@ use super::{Common, describe_run, interrupt};
 pub(super) struct DescribeArgs {
     /// Manual to describe, instead of all
     #[arg(long, value_name = "NAME")]
-    manual: Option<String>,
+    manual: Option<OsString>,
     /// Pages to include, such as 1-20,33
     #[arg(
         long,
@@ -94,7 +95,7 @@ pub(super) fn run(
     let opened = store::open(&settings.store, CollectionSelector::Last, mode)?;
     let store = opened.store;
     let profile = opened.profile.ok_or_else(|| empty(opened.location))?;
-    let manual = args.manual.as_deref();
+    let manual = args.manual.as_ref();
     let manual = manual
         .map(|name| library::find_manual(&*store, name).map(|card| card.id))
         .transpose()?;

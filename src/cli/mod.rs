@@ -21,6 +21,7 @@ mod interrupt;
 mod list;
 mod models;
 mod options;
+mod output_file;
 mod progress;
 mod rates;
 mod remove;
@@ -81,7 +82,7 @@ enum Command {
 
 /// Writes a text file.
 fn write(file: &Path, text: &str) -> Result<(), Diagnostic> {
-    std::fs::write(file, text).map_err(|e| Diagnostic::new(format!("{}: {e}", file.display())))
+    output_file::write(file, text.as_bytes())
 }
 
 fn command_line() -> clap::Command {

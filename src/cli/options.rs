@@ -125,6 +125,9 @@ impl Common {
     }
 
     pub(super) fn settings_for(&self, overrides: &Overrides) -> Result<Settings, Diagnostic> {
+        if let Some(store) = &overrides.store {
+            require_address("--store", store)?;
+        }
         let mut flags: Vec<(&'static str, toml::Value)> = Vec::new();
         let mut flag =
             |key, value: Option<toml::Value>| flags.extend(value.map(|value| (key, value)));
@@ -147,6 +150,16 @@ impl Common {
                 .collect(),
             flags,
         })?)
+    }
+}
+
+/// Checks that a store is named: the empty address is the default store, and an unset shell variable.
+pub(super) fn require_address(flag: &str, address: &str) -> Result<(), Diagnostic> {
+    match address.trim() {
+        "" => Err(Diagnostic::usage(format!("{flag} is empty")).hint(
+            "give a file, such as `library.db`, or a server, such as `http://localhost:8080`",
+        )),
+        _ => Ok(()),
     }
 }
 

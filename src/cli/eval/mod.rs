@@ -1,6 +1,7 @@
 //! `ingest eval`: measures retrieval quality.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::config::Settings;
@@ -40,7 +41,7 @@ pub(super) struct EvalArgs {
     source: Option<PathBuf>,
     /// Use the bookmark titles of these stored manuals as queries
     #[arg(long, value_name = "MANUAL", num_args = 1.., conflicts_with = "source")]
-    outline: Vec<String>,
+    outline: Vec<OsString>,
     /// Password of protected files
     #[arg(long, value_name = "PASSWORD", requires = "outline")]
     password: Option<String>,

@@ -9,13 +9,18 @@ mod commands;
 mod compression;
 mod datasets;
 mod eval;
+mod folders;
+mod full_disk;
 mod interrupted;
 mod json;
 mod manuals;
+mod names;
 mod rerendering;
 mod sandbox;
 #[path = "../support/shape.rs"]
 mod shape;
 mod stdin;
+mod store_address;
 #[path = "../support/mod.rs"]
 mod support;
+mod twins;

@@ -22,7 +22,7 @@ const WORTH_MENTIONING: ByteSize = ByteSize(1_000_000);
   ingest remove pump.pdf --pages 1-20,33
   ingest remove pump.pdf --store library.db")]
 pub(super) struct RemoveArgs {
-    /// Name of the manual, as shown by `ingest list`
+    /// Name of the manual, as shown by `ingest list`, or path of its file
     manual: OsString,
     /// Pages to delete, such as 1-20,33
     #[arg(

@@ -22,7 +22,7 @@ use super::{Common, output_file};
   ingest show pump.pdf 25 --out page.png
   ingest show pump.pdf 25 --out page.png --query \"pressure test\"")]
 pub(super) struct ShowArgs {
-    /// Name of the manual, as shown by `ingest list`
+    /// Name of the manual, as shown by `ingest list`, or path of its file
     manual: OsString,
     /// Page number, starting at 1; or a label printed on the page that is no number, such as ii or A-3
     page: String,

@@ -6,7 +6,6 @@ mod kernel;
 pub mod maxsim;
 mod outbox;
 mod precision;
-mod query_terms;
 mod record;
 mod sqlite;
 mod traits;

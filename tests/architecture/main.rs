@@ -47,7 +47,11 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
         ],
     ),
     ("vlm", &["page", "units", "patch", "checkpoint", "qwen"]),
-    ("store", &["page", "vectors", "pooling", "units"]),
+    ("analysis", &[]),
+    (
+        "store",
+        &["page", "vectors", "pooling", "units", "analysis"],
+    ),
     ("measure", &["units", "qwen"]),
     (
         "pipeline",

@@ -7,6 +7,7 @@ mod catalogue;
 mod lookup;
 mod outbox;
 mod schema;
+mod variants;
 mod write;
 
 use std::fs::{File, TryLockError};

@@ -7,11 +7,13 @@ mod catalogue;
 mod filter;
 mod key;
 mod object;
+mod properties;
 mod proto;
 mod query;
 mod repair;
 mod schema;
 mod transport;
+mod variants;
 mod write;
 
 use std::collections::HashSet;

@@ -60,7 +60,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
         ],
     ),
     ("annotate", &["page", "render", "vlm", "store"]),
-    ("search", &["page", "embed", "store"]),
+    ("search", &["page", "embed", "analysis", "store"]),
     ("evaluate", &["page", "render", "measure", "search"]),
     ("heatmap", &["page", "vectors"]),
     (

@@ -19,3 +19,4 @@ mod shape;
 mod stdin;
 #[path = "../support/mod.rs"]
 mod support;
+mod words;

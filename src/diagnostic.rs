@@ -241,6 +241,9 @@ impl From<search::Error> for Diagnostic {
                 exit: USAGE,
                 ..Self::from_error(&e)
             },
+            e @ search::Error::Unreadable => Self::from_error(&e).hint(
+                "search the text with `--text`, or store the pages with a ColQwen model (`ingest models`)",
+            ),
         }
     }
 }

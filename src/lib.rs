@@ -29,6 +29,7 @@
 //! | [`embed`] | page images and queries to multi-vectors: the built-in model, ColQwen2, ColQwen2.5 |
 //! | [`self_test`] | does a device compute what the CPU does, how fast, and does it give the memory? |
 //! | [`vlm`] | vision-language models that describe pages: prompts, replies, runners |
+//! | [`analysis`] | text analysis for BM25: terms of a query; variants of codes, words and scripts without spaces |
 //! | [`store`] | SQLite and Weaviate: writing, lookup (MaxSim, BM25), catalogue, outbox |
 //! | [`measure`] | benchmark records, percentiles, memory sampling |
 //! | [`pipeline`] | the stages of `ingest FILE…` (render → prepare → embed → store), memory plan and batch size, run statistics and exit code, `sync` |
@@ -60,6 +61,7 @@
 //!   row of the options that it takes in `cli/options.rs`.
 //! - **A setting:** a line in `config.toml` (the compiled-in defaults) and a field of the section's `Config`.
 
+pub mod analysis;
 pub mod annotate;
 pub mod batch;
 pub mod checkpoint;

@@ -109,7 +109,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &SearchArgs) -> Result<Exi
         Mode::Visual | Mode::Text => 1.0,
     };
     let mut run_query = |text: &str| {
-        search::search(
+        let found = search::search(
             &*store,
             || model.get(),
             &SearchRequest {
@@ -119,7 +119,14 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &SearchArgs) -> Result<Exi
                 top_k,
                 visual_weight,
             },
-        )
+        )?;
+        if found.is_text_only {
+            let model = &profile.model;
+            ui.info(format!(
+                "note: the model `{model}` cannot read the letters of `{text}`: only the text was searched"
+            ));
+        }
+        Ok(found.hits)
     };
     if args.query == ["-"] {
         return search_lines(ui, run_query);

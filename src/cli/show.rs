@@ -7,7 +7,7 @@ use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 
 use crate::diagnostic::Diagnostic;
 use crate::library::{self, Library};
-use crate::page::{Annotation, Identifier, Outcome, PageImage};
+use crate::page::{Annotation, Identifier, Outcome, PageImage, Sections};
 use crate::render;
 use crate::store::{StoredPage, VectorUpdate};
 
@@ -69,19 +69,25 @@ fn print_page(ui: &Ui, page: &StoredPage) -> Result<(), Diagnostic> {
         VectorUpdate::Replace(embedded) => embedded.vectors.len(),
         VectorUpdate::Keep => 0,
     };
+    let sections = Sections::parse(page.section.as_deref().unwrap_or_default());
     if ui.json {
         let (manual, number) = (page.id.manual.as_str(), page.id.number);
         return ui.json(&serde_json::json!({
             "manual": manual, "page": number, "id": page.id.uuid().to_string(), "label": page.label,
-            "section": page.section, "blank": page.blank, "vectors": rows, "text": page.text,
+            "section": sections.first(), "sections": sections.begun, "blank": page.blank, "vectors": rows, "text": page.text,
             "annotation": page.description.as_deref().and_then(Annotation::from_json),
         }));
     }
     ui.data(&page.id)?;
-    for (name, value) in [("label", &page.label), ("section", &page.section)] {
-        if let Some(value) = value {
-            ui.data(format!("{name}: {value}"))?;
-        }
+    if let Some(label) = &page.label {
+        ui.data(format!("label: {label}"))?;
+    }
+    if let Some(first) = sections.first() {
+        let titles = match sections.begun.as_slice() {
+            [] => first.to_owned(),
+            begun => begun.join(" · "),
+        };
+        ui.data(format!("section: {titles}"))?;
     }
     let annotation = page.description.as_deref().and_then(Annotation::from_json);
     for line in annotation.iter().flat_map(description_lines) {

@@ -241,4 +241,9 @@ pub trait Embedder {
     /// # Errors
     /// [`Error::Vectors`] if the vectors are invalid; the backend's error if it fails.
     fn embed_query(&mut self, text: &str) -> Result<MultiVector, Error>;
+
+    /// Whether the model knows the letters of a query; if not, its vectors match pages at random.
+    fn can_read(&self, _query: &str) -> bool {
+        true
+    }
 }

@@ -30,4 +30,8 @@ impl Embedder for Pooled {
     fn embed_query(&mut self, text: &str) -> Result<MultiVector, Error> {
         self.model.embed_query(text)
     }
+
+    fn can_read(&self, query: &str) -> bool {
+        self.model.can_read(query)
+    }
 }

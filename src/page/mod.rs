@@ -1,6 +1,7 @@
 //! Page identity, page images, page errors and page sets. Depends on no other module.
 
 mod annotation;
+mod sections;
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use annotation::{Annotation, Description, Figure, Identifier, Outcome, Table};
+pub use sections::Sections;
 
 /// The name of a manual, unique within a store: its file name, or `parent/name.pdf` where two files share one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

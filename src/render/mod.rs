@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::page::{ManualId, Page, PageError, PageImage, PageSet, Size};
+use crate::page::{ManualId, Page, PageError, PageImage, PageSet, Sections, Size};
 use crate::units::ByteSize;
 
 pub use file_type::FileKind;
@@ -105,6 +105,8 @@ pub struct Manual {
     pub outline: Vec<Bookmark>,
     /// What a viewer would show and the rendered pages do not.
     pub missing: Vec<MissingContent>,
+    /// Whether the outline has more bookmarks, which were not read.
+    pub is_outline_cut: bool,
 }
 
 /// Content of a file that its pages do not show.
@@ -170,13 +172,25 @@ impl Manual {
             .filter(|l| !l.is_empty())
     }
 
-    /// The title of the last bookmark at or before a page: its section.
-    pub fn section(&self, number: u32) -> Option<&str> {
-        self.outline
-            .iter()
-            .filter(|b| b.page <= number)
-            .max_by_key(|b| b.page)
-            .map(|b| b.title.as_str())
+    /// The sections of a page, as [`Sections`] are stored: those that begin on it and the one that began before it. Behind
+    /// the last bookmark of an outline that was cut, a page has none: the bookmark it needs may be among the others.
+    pub fn section(&self, number: u32) -> Option<String> {
+        let last = self.outline.last()?.page;
+        if self.is_outline_cut && number > last {
+            return None;
+        }
+        let title = |bookmark: &Bookmark| bookmark.title.clone();
+        let before = self.outline.iter().filter(|b| b.page < number);
+        let sections = Sections {
+            continued: before.max_by_key(|b| b.page).map(title),
+            begun: self
+                .outline
+                .iter()
+                .filter(|b| b.page == number)
+                .map(title)
+                .collect(),
+        };
+        sections.to_text()
     }
 }
 

@@ -8,7 +8,6 @@ pub mod maxsim;
 mod outbox;
 mod path_text;
 mod precision;
-mod query_terms;
 mod record;
 mod sqlite;
 mod traits;

@@ -47,7 +47,11 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
         ],
     ),
     ("vlm", &["page", "units", "patch", "checkpoint", "qwen"]),
-    ("store", &["page", "vectors", "pooling", "units"]),
+    ("analysis", &[]),
+    (
+        "store",
+        &["page", "vectors", "pooling", "units", "analysis"],
+    ),
     ("measure", &["units", "qwen"]),
     (
         "pipeline",
@@ -56,7 +60,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
         ],
     ),
     ("annotate", &["page", "render", "vlm", "store"]),
-    ("search", &["page", "embed", "store"]),
+    ("search", &["page", "embed", "analysis", "store"]),
     ("evaluate", &["page", "render", "measure", "search"]),
     ("heatmap", &["page", "vectors"]),
     (

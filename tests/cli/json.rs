@@ -126,7 +126,7 @@ fn pages_found_and_shown(sandbox: &Sandbox) {
     let shown = json(sandbox, 0, &["show", "pump", "3"]);
     assert_shape(
         &shown,
-        &["$: annotation blank id label manual page section text vectors"],
+        &["$: annotation blank id label manual page section sections text vectors"],
     );
     assert_eq!(shown["id"], found[0]["id"]);
     assert_eq!(

@@ -29,3 +29,4 @@ mod store_address;
 mod support;
 mod terminal;
 mod twins;
+mod words;

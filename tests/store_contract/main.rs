@@ -22,7 +22,8 @@ use manuals::{
 };
 use scope::{per_manual_limits_pages_of_one_manual, scope_restricts_both_searches};
 use text_search::{
-    descriptions_are_a_separate_text_field, every_query_is_valid, text_search_finds_identifiers,
+    descriptions_are_a_separate_text_field, every_query_is_valid, spellings_find_each_other,
+    text_search_finds_identifiers, words_without_spaces_are_found,
 };
 
 use fixtures::{
@@ -44,6 +45,8 @@ fn check_contract(open_store: Opener<'_>) {
     description_is_kept_with_the_vectors(open_store("described").as_ref());
     pages_and_manuals_can_be_removed(open_store("remove").as_ref());
     text_search_finds_identifiers(open_store("words").as_ref());
+    spellings_find_each_other(open_store("spellings").as_ref());
+    words_without_spaces_are_found(open_store("scripts").as_ref());
     every_query_is_valid(open_store("syntax").as_ref());
     descriptions_are_a_separate_text_field(open_store("said").as_ref());
     scan_returns_what_was_stored(open_store("roundtrip").as_ref());

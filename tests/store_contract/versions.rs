@@ -18,11 +18,12 @@ use crate::fixtures::{all, config, file, found, put};
 use crate::sqlite::{check_integrity, filled, opened};
 
 /// The schema versions and their scripts.
-const STORES: [(u32, &str); 4] = [
+const STORES: [(u32, &str); 5] = [
     (1, include_str!("../golden/stores/v1.sql")),
     (2, include_str!("../golden/stores/v2.sql")),
     (3, include_str!("../golden/stores/v3.sql")),
     (4, include_str!("../golden/stores/v4.sql")),
+    (5, include_str!("../golden/stores/v5.sql")),
 ];
 
 /// Stored annotations.
@@ -132,6 +133,7 @@ fn check_pages(store: &dyn Store, version: u32) {
         ]
     );
     assert_eq!(found(store, "e-104"), [1]);
+    assert_eq!(found(store, "e104"), [1], "version {version}");
     assert_eq!(found(store, "alarm"), [7]);
 }
 
@@ -175,7 +177,7 @@ fn files_of_every_version_are_read_and_written() {
 #[test]
 fn descriptions_are_found_in_a_file_of_the_current_version() {
     let folder = tempfile::tempdir().unwrap();
-    let config = load(folder.path(), STORES[3].1);
+    let config = load(folder.path(), STORES[4].1);
     let store = opened(&config, Mode::Read).unwrap().store;
     for word in ["gearbox", "exploded", "spare", "shaft", "pos", "k-77"] {
         let hits = store
@@ -249,7 +251,7 @@ fn new_file_has_the_current_schema() {
             .unwrap()
     };
     let [old, new] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let old = load(old.path(), STORES[3].1);
+    let old = load(old.path(), STORES[4].1);
     let new = config(&new.path().join("library.db"));
     filled(&new);
     assert_eq!(tables(&new), tables(&old));
@@ -273,7 +275,7 @@ fn newer_version_is_rejected() {
             error,
             Err(Error::TooNew {
                 found: 99,
-                known: 4,
+                known: 5,
                 ..
             })
         ));

@@ -21,3 +21,4 @@ mod sandbox;
 #[path = "../support/weaviate.rs"]
 mod server;
 mod sync;
+mod variants;

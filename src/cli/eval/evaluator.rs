@@ -7,7 +7,7 @@ use crate::embed::Embedder;
 use crate::evaluate::{EvaluationResult, Failure, Qrels, Scores, means};
 use crate::measure::Percentiles;
 use crate::page::{ManualId, PageId};
-use crate::search::{Mode, SearchRequest};
+use crate::search::{self, Mode, SearchRequest};
 use crate::store::TopK;
 
 use super::eval_store::EvalStore;
@@ -66,7 +66,7 @@ impl Evaluator<'_> {
         query: &LabelledQuery,
         mode: Mode,
     ) -> Result<Vec<PageId>, Diagnostic> {
-        let found = crate::search::search(
+        let found = search::search(
             &*self.pages.store,
             || Ok(&mut *self.model),
             &SearchRequest {
@@ -79,8 +79,14 @@ impl Evaluator<'_> {
                 },
                 visual_weight: self.visual_weight,
             },
-        )?;
-        let pages = found
+        );
+        let hits = match found {
+            Ok(found) => found.hits,
+            // It finds no page, as everything else that is not found.
+            Err(search::Error::Unreadable) => Vec::new(),
+            Err(error) => return Err(error.into()),
+        };
+        let pages = hits
             .iter()
             .map(|hit| PageId::new(&ManualId::new(&hit.manual), hit.page));
         Ok(pages

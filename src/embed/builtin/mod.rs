@@ -157,4 +157,8 @@ impl Embedder for BuiltIn {
             .collect();
         MultiVector::new(rows, ROW_WIDTH).map_err(|e| Error::Model(e.to_string()))
     }
+
+    fn can_read(&self, query: &str) -> bool {
+        query_words::can_read(query)
+    }
 }

@@ -86,6 +86,15 @@ pub(super) fn query_words(text: &str) -> Vec<String> {
     selected
 }
 
+/// Whether most letters of a text are Latin ones, which the model was trained on, or it has no letters at all.
+pub(super) fn can_read(text: &str) -> bool {
+    let folded = text.chars().map(fold);
+    let (known, unknown): (Vec<char>, Vec<char>) = folded
+        .filter(|c| c.is_alphabetic() || c.is_ascii_digit())
+        .partition(char::is_ascii);
+    unknown.is_empty() || known.len() > unknown.len()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,6 +121,36 @@ mod tests {
             query_words("anti-aliasing of M8x1.25"),
             ["anti-aliasing", "anti", "aliasing", "m8x1.25", "m8x1"]
         );
+    }
+
+    #[test]
+    fn letters_of_other_scripts_cannot_be_read() {
+        for readable in [
+            "pump",
+            "Größe",
+            "naïve",
+            "12 kΩ",
+            "E-108エラー",
+            "čerpadlo",
+            "???",
+            "-20 °C",
+            "104",
+        ] {
+            assert!(can_read(readable), "{readable}");
+        }
+        for unreadable in [
+            "説明書",
+            "насос",
+            "αντλία",
+            "펌프",
+            "คู่มือ",
+            "مضخة",
+            "משאבה",
+            "説明書 3",
+            "насос P1",
+        ] {
+            assert!(!can_read(unreadable), "{unreadable}");
+        }
     }
 
     #[test]

@@ -253,7 +253,7 @@ impl ManualReader<'_> {
             origin: self.job.origin.clone(),
             content: String::new(),
             label: manual.label(id.number).map(str::to_owned),
-            section: manual.section(id.number).map(str::to_owned),
+            section: manual.section(id.number),
             text: rendered.text.clone(),
             description: None,
             blank: rendered.blank && rendered.undrawn.is_empty(),

@@ -125,11 +125,13 @@ impl Document {
         let pages = self.count();
         let labels: Vec<String> = (0..pages).map(|index| self.label(index)).collect();
         let none = labels.iter().all(String::is_empty);
+        let (outline, is_outline_cut) = self.outline(pages);
         Manual {
             pages,
             labels: if none { Vec::new() } else { labels },
-            outline: self.outline(pages),
             missing: self.missing_content(),
+            outline,
+            is_outline_cut,
         }
     }
 
@@ -198,14 +200,19 @@ impl Document {
         text::line(&label)
     }
 
-    /// The bookmarks that point to a page, depth first; no bookmark is visited twice.
-    fn outline(&self, pages: u32) -> Vec<Bookmark> {
+    /// The bookmarks that point to a page, depth first, and whether there are more than [`MAX_BOOKMARKS`]; no bookmark is
+    /// visited twice.
+    fn outline(&self, pages: u32) -> (Vec<Bookmark>, bool) {
         let (mut bookmarks, mut visited) = (Vec::new(), HashSet::new());
         let mut levels = vec![self.first_child(ptr::null_mut())];
         while let Some(bookmark) = levels.pop() {
-            if bookmark.is_null() || visited.len() >= MAX_BOOKMARKS || !visited.insert(bookmark) {
+            if bookmark.is_null() || visited.contains(&bookmark) {
                 continue;
             }
+            if visited.len() >= MAX_BOOKMARKS {
+                return (bookmarks, true);
+            }
+            visited.insert(bookmark);
             let level = levels.len() as u32;
             levels.push(self.next_sibling(bookmark));
             if let Some(page) = self.target(bookmark).filter(|page| *page <= pages) {
@@ -216,7 +223,7 @@ impl Document {
                 levels.push(self.first_child(bookmark));
             }
         }
-        bookmarks
+        (bookmarks, false)
     }
 
     fn first_child(&self, bookmark: Handle) -> Handle {

@@ -1,15 +1,16 @@
 //! SQLite search: parallel MaxSim over all pages or over first-stage candidates, and BM25 (FTS5).
 
+use std::collections::HashMap;
+
 use rayon::prelude::*;
 use rusqlite::{Connection, OptionalExtension, Result as Sql};
 
 use super::schema::Source;
-use super::{Sqlite, WithLocation};
+use super::{Collection, Sqlite, WithLocation};
+use crate::analysis;
 use crate::page::{ManualId, PageId};
 use crate::store::maxsim::PreparedQuery;
-use crate::store::{
-    Error, Hit, Lookup, Precision, Scope, TextField, TopK, check_width, query_terms,
-};
+use crate::store::{Error, Hit, Lookup, Precision, Scope, TextField, TopK, check_width};
 use crate::vectors::MultiVector;
 
 /// Pages of one parallel task.
@@ -58,25 +59,21 @@ impl Lookup for Sqlite {
         top_k: TopK,
     ) -> Result<Vec<Hit>, Error> {
         let collection = self.require_collection()?;
-        let Some(query) = fts5_query(query) else {
+        let query = analysis::query(query);
+        if query.is_empty() {
             return Ok(Vec::new());
+        }
+        let (index, column) = match field {
+            TextField::TextLayer => ("words", "text"),
+            TextField::Description => ("descriptions", "description"),
         };
-        let index = match field {
-            TextField::TextLayer => "words",
-            TextField::Description => "descriptions",
-        };
+        let words = any_of(query.in_text());
+        let variants = any_of(query.in_variants());
         let read = || {
-            let connection = self.connection();
-            let mut statement = connection.prepare_cached(&BM25_QUERY.replace("INDEX", index))?;
-            let manual = scope.manual.as_ref().map(ManualId::as_str);
-            let mut rows = statement.query((query, collection.id, manual))?;
-            let mut found = Vec::new();
-            while let Some(row) = rows.next()? {
-                let number = row.get(3)?;
-                if scope.pages.contains(number) {
-                    let id = PageId::new(&ManualId::new(row.get_ref(2)?.as_str()?), number);
-                    found.push((row.get(0)?, row.get::<_, f64>(1)? as f32, id));
-                }
+            let mut found = self.bm25(index, &words, &collection, scope)?;
+            if self.source.has_variants && !variants.is_empty() {
+                let query = format!("{column} : ({variants})");
+                found = summed(found, self.bm25("variants", &query, &collection, scope)?);
             }
             Ok(found)
         };
@@ -87,12 +84,25 @@ impl Lookup for Sqlite {
     }
 }
 
-/// Converts a query to FTS5 syntax: its terms, OR-ed. Each is quoted, so it contains no operators, and `"e-104"` is the
-/// phrase of the tokens `e` and `104`.
-fn fts5_query(query: &str) -> Option<String> {
-    let quoted = |term: String| format!("\"{}\"", term.replace('"', "\"\""));
-    let terms: Vec<String> = query_terms::terms(query).into_iter().map(quoted).collect();
-    (!terms.is_empty()).then(|| terms.join(" OR "))
+/// Terms in FTS5 syntax, OR-ed. Each is quoted, so it contains no operators, and `"e-104"` is the phrase of the tokens `e`
+/// and `104`.
+fn any_of<'a>(terms: impl Iterator<Item = &'a str>) -> String {
+    let quoted = |term: &str| format!("\"{}\"", term.replace('"', "\"\""));
+    terms.map(quoted).collect::<Vec<_>>().join(" OR ")
+}
+
+/// Adds the scores of two lists of pages; best first, equal ones in order of manual and page.
+fn summed(first: Vec<ScoredRow>, second: Vec<ScoredRow>) -> Vec<ScoredRow> {
+    if second.is_empty() {
+        return first;
+    }
+    let mut pages: HashMap<i64, ScoredRow> = HashMap::new();
+    for (row, score, id) in first.into_iter().chain(second) {
+        pages.entry(row).or_insert((row, 0.0, id)).1 += score;
+    }
+    let mut pages: Vec<ScoredRow> = pages.into_values().collect();
+    pages.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.2.cmp(&b.2)));
+    pages
 }
 
 /// The candidates of the first stage.
@@ -123,7 +133,8 @@ impl PageScorer<'_> {
             .scores(pages)?
             .into_iter()
             .enumerate()
-            .filter_map(|(page, score)| score.map(|score| (page, score)))
+            // A damaged page without a score must not come first.
+            .filter_map(|(page, score)| Some((page, score.filter(|score| score.is_finite())?)))
             .collect();
         // Equal scores rank by manual and number.
         ranked.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
@@ -171,6 +182,29 @@ impl PageScorer<'_> {
 type ScoredRow = (i64, f32, PageId);
 
 impl Sqlite {
+    /// Pages by BM25 over one index, best first.
+    fn bm25(
+        &self,
+        index: &str,
+        query: &str,
+        collection: &Collection,
+        scope: &Scope,
+    ) -> Sql<Vec<ScoredRow>> {
+        let connection = self.connection();
+        let mut statement = connection.prepare_cached(&BM25_QUERY.replace("INDEX", index))?;
+        let manual = scope.manual.as_ref().map(ManualId::as_str);
+        let mut rows = statement.query((query, collection.id, manual))?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            let number = row.get(3)?;
+            if scope.pages.contains(number) {
+                let id = PageId::new(&ManualId::new(row.get_ref(2)?.as_str()?), number);
+                found.push((row.get(0)?, row.get::<_, f64>(1)? as f32, id));
+            }
+        }
+        Ok(found)
+    }
+
     fn hits(&self, found: impl Iterator<Item = ScoredRow>) -> Result<Vec<Hit>, Error> {
         let connection = self.connection();
         let mut statement = connection

@@ -9,6 +9,7 @@ mod lookup;
 mod outbox;
 mod schema;
 mod space;
+mod variants;
 mod write;
 
 use std::fs::File;

@@ -2,16 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Result as Sql};
+use rusqlite::{
+    Connection, ErrorCode, OpenFlags, OptionalExtension, Result as Sql, Transaction,
+    TransactionBehavior,
+};
 
 use super::space::is_full;
-use super::{Collection, VectorFormat, WithLocation};
+use super::{Collection, VectorFormat, WithLocation, variants};
 use crate::store::{CollectionSelector, Error, Precision, path_text};
 use crate::units::ByteSize;
 use crate::vectors::Profile;
 
 /// Version of [`TABLES`] (`PRAGMA user_version`). A file with a larger one is rejected ([`Error::TooNew`]).
-pub(super) const VERSION: i64 = 4;
+pub(super) const VERSION: i64 = 5;
 
 /// Identifies files of this program (`PRAGMA application_id`): "ings".
 const APPLICATION_ID: i64 = 0x696e_6773;
@@ -85,6 +88,9 @@ CREATE TRIGGER said_changes AFTER UPDATE OF said ON page WHEN old.said <> new.sa
 END;
 ";
 
+/// First version with an index of variants; the one before is searched without them where it cannot be written.
+const FIRST_WITH_VARIANTS: i64 = 5;
+
 /// Migrations from each version to the next; the last one also creates [`DESCRIPTIONS`].
 const MIGRATIONS: [&str; 3] = [
     "ALTER TABLE page ADD COLUMN description TEXT;",
@@ -106,15 +112,14 @@ pub(super) struct Source {
     path: PathBuf,
     /// The folder is read-only, or its disk full: open the file as immutable, without WAL.
     immutable: bool,
+    /// Whether the file has the index of variants.
+    pub(super) has_variants: bool,
 }
 
 impl Source {
     /// Opens for reading; in a read-only folder, as immutable.
     pub(super) fn open(path: &Path, location: &str) -> Result<(Self, Connection), Error> {
-        let mut source = Self {
-            path: path.to_owned(),
-            immutable: false,
-        };
+        let mut source = Self::new(path);
         let first = source.reader().and_then(|c| version(&c).map(|_| c));
         let connection = match first {
             Err(cause)
@@ -131,6 +136,11 @@ impl Source {
                 location: location.to_owned(),
             }),
             VERSION => Ok((source, connection)),
+            // Readable as it is, if the folder is read-only.
+            old if old + 1 == FIRST_WITH_VARIANTS && source.immutable => {
+                source.has_variants = false;
+                Ok((source, connection))
+            }
             // An older version is migrated first.
             _ => open_writer(path, None, location).map(|_| (source, connection)),
         }
@@ -141,6 +151,7 @@ impl Source {
         Self {
             path: path.to_owned(),
             immutable: false,
+            has_variants: true,
         }
     }
 
@@ -199,17 +210,8 @@ pub(super) fn open_writer(
     keep_temporary_data_in_memory(&connection).with_location(location)?;
     match found {
         0 => create_tables(&connection).with_location(location)?,
-        old => {
-            let migrations = MIGRATIONS[(old - 1).clamp(0, VERSION - 1) as usize..].concat();
-            let rebuild = "INSERT INTO descriptions (descriptions) VALUES ('rebuild');";
-            if old < VERSION {
-                connection
-                    .execute_batch(&format!(
-                        "BEGIN IMMEDIATE; {migrations} {DESCRIPTIONS} {rebuild} PRAGMA user_version = {VERSION}; COMMIT;"
-                    ))
-                    .with_location(location)?;
-            }
-        }
+        old if old < VERSION => migrate(&connection, old).with_location(location)?,
+        _ => {}
     }
     connection
         .pragma_update(None, "synchronous", "NORMAL")
@@ -232,13 +234,34 @@ fn keep_temporary_data_in_memory(connection: &Connection) -> Sql<()> {
     connection.pragma_update(None, "temp_store", "MEMORY")
 }
 
+/// Brings a file of an earlier version up to date, in one transaction.
+fn migrate(connection: &Connection, old: i64) -> Sql<()> {
+    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+    // Another process may have done it by now.
+    match version(&transaction)? {
+        found if found == old => {}
+        _ => return Ok(()),
+    }
+    let first = (old - 1).clamp(0, MIGRATIONS.len() as i64) as usize;
+    if first < MIGRATIONS.len() {
+        let migrations = MIGRATIONS[first..].concat();
+        let rebuild = "INSERT INTO descriptions (descriptions) VALUES ('rebuild');";
+        transaction.execute_batch(&format!("{migrations} {DESCRIPTIONS} {rebuild}"))?;
+    }
+    transaction.execute_batch(variants::TABLE)?;
+    variants::index_all(&transaction)?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()
+}
+
 fn create_tables(connection: &Connection) -> Sql<()> {
     connection.pragma_update(None, "page_size", PAGE_SIZE)?;
     // Removing pages shrinks the file. The full vacuum would need as much free space as the file has.
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.execute_batch(&format!(
-        "BEGIN IMMEDIATE; {TABLES} {DESCRIPTIONS} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;"
+        "BEGIN IMMEDIATE; {TABLES} {DESCRIPTIONS} {} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;",
+        variants::TABLE
     ))
 }
 

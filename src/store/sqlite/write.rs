@@ -5,7 +5,7 @@ use rusqlite::{
     Connection, OptionalExtension, Result as Sql, Transaction, TransactionBehavior, params,
 };
 
-use super::{Collection, Sqlite, VectorFormat, WithLocation, schema};
+use super::{Collection, Sqlite, VectorFormat, WithLocation, schema, variants};
 use crate::page::{ManualId, Page, PageError, PageId, PageSet};
 use crate::pooling::pool;
 use crate::store::{
@@ -217,6 +217,9 @@ impl Sqlite {
             },
         };
         let id = upsert_page(connection, manual, page, rows)?;
+        if !self.is_outbox {
+            variants::index(connection, id)?;
+        }
         upsert_thumbnail(connection, id, &page.thumbnail)?;
         if let (VectorUpdate::Replace(new), Some(encoded)) = (&page.vectors, encoded) {
             upsert_vectors(connection, id, new, &encoded)?;

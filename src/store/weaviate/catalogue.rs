@@ -1,12 +1,13 @@
 //! Weaviate catalogue. Scans fetch a few pages at a time, so memory does not grow with the library.
 
 use super::object::{Fields, parse_page, parse_record};
+use super::properties::{DESCRIPTION, TEXT};
 use super::proto::{
     AggregateReply, AggregateRequest, Aggregation, Filters, IntAggregation, MetadataRequest,
     SearchReply, SearchRequest, SearchResult, SortBy,
 };
 use super::query::MAX_RESULTS;
-use super::schema::{self, DESCRIPTION, TEXT, VECTOR};
+use super::schema::{self, VECTOR};
 use super::{Weaviate, filter};
 use crate::page::{ManualId, PageId};
 use crate::store::{Catalogue, Error, Fingerprint, ManualCard, ManualSummary, Scope, StoredPage};

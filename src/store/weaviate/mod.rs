@@ -8,11 +8,13 @@ mod filter;
 mod key;
 mod object;
 mod outage;
+mod properties;
 mod proto;
 mod query;
 mod repair;
 mod schema;
 mod transport;
+mod variants;
 mod write;
 
 use std::collections::HashSet;

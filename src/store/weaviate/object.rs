@@ -6,11 +6,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value as JsonBody;
 
+use super::properties::{DESCRIPTION, DESCRIPTION_TEXT, DESCRIPTION_VARIANTS, TEXT, VARIANTS};
 use super::proto::{
     BatchObject, BatchProperties, Json, JsonValue, Kind, MULTI_FP32, Properties, SearchResult,
     Struct, Vectors as VectorsMessage,
 };
-use super::schema::{DESCRIPTION, DESCRIPTION_TEXT, TEXT, VECTOR};
+use super::schema::VECTOR;
+use crate::analysis::variants;
 use crate::page::{ManualId, PageId};
 use crate::store::{ManualCard, StoredPage, VectorUpdate, path_text};
 use crate::vectors::{MultiVector, PageVectors, PatchMap};
@@ -25,6 +27,7 @@ fn metadata_properties(page: &StoredPage) -> Vec<Property> {
         ("label", text(&page.label)),
         ("section", text(&page.section)),
         (TEXT, Some(Json::Text(page.text.clone()))),
+        (VARIANTS, Some(Json::Text(variants(&page.text)))),
         ("blank", Some(Json::Bool(page.blank))),
         ("origin", Some(Json::Text(page.origin.clone()))),
         ("content", Some(Json::Text(page.content.clone()))),
@@ -33,7 +36,12 @@ fn metadata_properties(page: &StoredPage) -> Vec<Property> {
     // `None` changes nothing: a description is written after its page.
     if page.description.is_some() {
         all.push((DESCRIPTION, text(&page.description)));
-        all.push((DESCRIPTION_TEXT, text(&page.description_text())));
+        let said = page.description_text();
+        all.push((
+            DESCRIPTION_VARIANTS,
+            said.as_deref().map(variants).map(Json::Text),
+        ));
+        all.push((DESCRIPTION_TEXT, text(&said)));
     }
     all
 }

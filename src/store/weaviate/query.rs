@@ -1,14 +1,16 @@
 //! Weaviate search: approximate MaxSim and BM25. More candidates than `k` are requested, since the index misses some.
 
 use super::object::{Fields, encode_vectors};
+use super::properties::{DESCRIPTION, DESCRIPTION_TEXT, DESCRIPTION_VARIANTS, TEXT, VARIANTS};
 use super::proto::{
     AggregateReply, AggregateRequest, Bm25, Filters, MetadataRequest, NearVector,
     PropertiesRequest, SearchReply, SearchRequest, SearchResult, Targets,
 };
-use super::schema::{DESCRIPTION, DESCRIPTION_TEXT, TEXT, VECTOR};
+use super::schema::VECTOR;
 use super::{Weaviate, filter};
+use crate::analysis;
 use crate::store::{
-    Catalogue, Error, Hit, Lookup, Scope, TextField, TopK, VectorUpdate, check_width, query_terms,
+    Catalogue, Error, Hit, Lookup, Scope, TextField, TopK, VectorUpdate, check_width,
 };
 use crate::vectors::{MultiVector, max_sim};
 
@@ -61,13 +63,19 @@ impl Lookup for Weaviate {
         top_k: TopK,
     ) -> Result<Vec<Hit>, Error> {
         let collection = self.require_collection()?;
-        let terms = query_terms::terms(query);
-        let property = match field {
-            TextField::TextLayer => TEXT,
-            TextField::Description if collection.has_description_text => DESCRIPTION_TEXT,
+        let query = analysis::query(query);
+        let (property, variants) = match field {
+            TextField::TextLayer => (TEXT, VARIANTS),
+            TextField::Description if collection.has_description_text => {
+                (DESCRIPTION_TEXT, DESCRIPTION_VARIANTS)
+            }
             TextField::Description => return Ok(Vec::new()),
         };
-        if terms.is_empty() || scope.pages.is_empty() {
+        let mut properties = vec![property.to_owned()];
+        if collection.has_variants {
+            properties.push(variants.to_owned());
+        }
+        if query.is_empty() || scope.pages.is_empty() {
             return Ok(Vec::new());
         }
         let candidates = (top_k.k + MIN_CANDIDATES)
@@ -75,8 +83,8 @@ impl Lookup for Weaviate {
             .min(MAX_RESULTS);
         let request = SearchRequest {
             bm25: Some(Bm25 {
-                query: terms.join(" "),
-                properties: vec![property.to_owned()],
+                query: query.in_text().collect::<Vec<_>>().join(" "),
+                properties,
             }),
             ..self.hits_request(scope, candidates)
         };
@@ -183,6 +191,8 @@ fn ranked(
 }
 
 fn top(mut hits: Vec<Hit>, top_k: TopK) -> Vec<Hit> {
+    // A damaged page without a score must not come first.
+    hits.retain(|hit| hit.score.is_finite());
     hits.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.id.cmp(&b.id)));
     top_k.select(hits, |hit| hit.id.manual.clone())
 }

@@ -1,59 +1,42 @@
 //! Weaviate schema: creates the collections of pages and manuals, and checks existing ones.
 
+use std::collections::BTreeSet;
+
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::properties::{
+    ADDED, DESCRIPTION_TEXT, DESCRIPTION_VARIANTS, MANUAL, PAGE, VARIANTS, check_properties,
+    has_property, properties,
+};
 use super::transport::{Failure, Transport};
+use crate::analysis;
 use crate::store::config::{MAX_RAW_PAGES, serialized_name};
 use crate::store::{Config, Error, Index, Quantiser};
 use crate::vectors::Profile;
 
 /// Named vector of a page; the name is that of Weaviate's own ColQwen recipe.
 pub(super) const VECTOR: &str = "colqwen";
-/// Property of the text layer, searched by BM25.
-pub(super) const TEXT: &str = "text";
-
-/// Properties of a page's annotation (JSON) and of its text, which BM25 searches.
-pub(super) const DESCRIPTION: &str = "description";
-pub(super) const DESCRIPTION_TEXT: &str = "said";
-
-/// The properties of a page: name and type. `places` and `thumbnail` are base64 and not of type `blob`: for that type the
-/// server matches a regular expression against every character, a third of its work on a page with MUVERA.
-const PAGE: [(&str, &str); 16] = [
-    ("manual", "text"),
-    ("page_number", "int"),
-    ("label", "text"),
-    ("section", "text"),
-    (TEXT, "text"),
-    (DESCRIPTION, "text"),
-    (DESCRIPTION_TEXT, "text"),
-    ("blank", "boolean"),
-    ("rows", "int"),
-    ("origin", "text"),
-    ("content", "text"),
-    ("grid_columns", "int"),
-    ("grid_rows", "int"),
-    ("places", "text"),
-    ("thumbnail", "text"),
-    ("model", "text"),
-];
-/// The properties of a manual.
-const MANUAL: [(&str, &str); 5] = [
-    ("name", "text"),
-    ("path", "text"),
-    ("file", "text"),
-    ("render", "text"),
-    ("pages", "int"),
-];
-/// Properties used in filters.
-const FILTERABLE: [&str; 5] = ["manual", "page_number", "section", "blank", "name"];
 
 /// Metadata of a page collection, stored as JSON in its description, since Weaviate has no other field for it.
 #[derive(Serialize, Deserialize)]
-struct CollectionInfo {
-    about: String,
-    profile: Profile,
+pub(super) struct CollectionInfo {
+    pub(super) about: String,
+    pub(super) profile: Profile,
+    /// [`analysis::VERSION`] of the variants that all pages have; 0: of none.
+    #[serde(default)]
+    pub(super) variants: u32,
+    /// The tenants whose pages have them, in a collection where not all have.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) tenants: BTreeSet<String>,
+}
+
+impl CollectionInfo {
+    /// Whether all pages of a tenant, or without tenants all pages, have the current variants.
+    fn has_current_variants(&self, tenant: &str) -> bool {
+        self.variants == analysis::VERSION || self.tenants.contains(tenant)
+    }
 }
 
 /// An existing collection.
@@ -64,8 +47,11 @@ pub(super) struct Collection {
     quantiser: Quantiser,
     /// Whether the replication factor is above 1.
     pub(super) replicated: bool,
-    /// Whether it has the property of description text; one created by an earlier version lacks it until the first write.
+    /// Whether it has all properties; one created by an earlier version lacks some until the first write.
     pub(super) has_description_text: bool,
+    pub(super) has_variants: bool,
+    /// Whether all pages have their variants.
+    pub(super) variants_are_current: bool,
 }
 
 impl Collection {
@@ -131,12 +117,15 @@ pub(super) fn find_collection(
                 "the collection was created by another program; choose another one with `store.collection`",
             )
         })?;
+    let variants_are_current = info.has_current_variants(&config.tenant);
     Ok(Some(Collection {
         profile: info.profile,
         index: index(&class),
         quantiser: quantiser(&class),
         replicated: class["replicationConfig"]["factor"].as_u64() > Some(1),
-        has_description_text: has_description_text(&class),
+        has_description_text: has_property(&class, DESCRIPTION_TEXT),
+        has_variants: has_property(&class, VARIANTS) && has_property(&class, DESCRIPTION_VARIANTS),
+        variants_are_current,
     }))
 }
 
@@ -151,12 +140,13 @@ pub(super) fn create_collections(
         let path = format!("schema/{}", class["class"].as_str().unwrap_or_default());
         match transport.rest(&Method::GET, &path, None) {
             Ok(existing) => {
-                if existing["class"] == config.collection.as_str()
-                    && !has_description_text(&existing)
-                {
-                    let property = &properties(&[(DESCRIPTION_TEXT, "text")])[0];
-                    create(transport, &format!("{path}/properties"), property)
-                        .map_err(|e| e.into_error(location))?;
+                let is_missing = |name: &&str| !has_property(&existing, name);
+                if existing["class"] == config.collection.as_str() {
+                    for name in ADDED.iter().filter(|name| is_missing(name)) {
+                        let property = &properties(&[(name, "text")])[0];
+                        create(transport, &format!("{path}/properties"), property)
+                            .map_err(|e| e.into_error(location))?;
+                    }
                 }
                 check_properties(&existing, &class, location)?;
             }
@@ -180,27 +170,6 @@ fn create(transport: &Transport, path: &str, body: &Value) -> Result<(), Failure
         Err(Failure::Rejected(why)) if why.contains("already exists") => Ok(()),
         done => done.map(drop),
     }
-}
-
-fn properties(all: &[(&str, &str)]) -> Value {
-    let property = |&(name, kind): &(&str, &str)| {
-        let mut property = json!({"name": name, "dataType": [kind]});
-        property["indexFilterable"] = FILTERABLE.contains(&name).into();
-        if kind == "text" {
-            let is_prose = name == TEXT || name == DESCRIPTION_TEXT;
-            property["tokenization"] = if is_prose { "word" } else { "field" }.into();
-            property["indexSearchable"] = is_prose.into();
-        }
-        if name == TEXT || name == DESCRIPTION_TEXT {
-            // As in SQLite: `ölstand` and `olstand` are the same term.
-            property["textAnalyzer"] = json!({"asciiFold": true});
-        }
-        if name == "page_number" {
-            property["indexRangeFilters"] = true.into();
-        }
-        property
-    };
-    all.iter().map(property).collect()
 }
 
 /// The common part of both classes. Stop words are removed from queries by `query_terms`, so the server has none: a query of
@@ -233,6 +202,8 @@ fn pages_class(config: &Config, profile: &Profile) -> Value {
     let info = CollectionInfo {
         about: "Pages of PDF manuals, stored by `ingest`".to_owned(),
         profile: profile.clone(),
+        variants: analysis::VERSION,
+        tenants: BTreeSet::new(),
     };
     class["description"] = json!(info).to_string().into();
     // Scores are dot products for any `distance`; rows have length 1, so `dot` is the accurate setting.
@@ -333,39 +304,6 @@ fn check_settings(config: &Config, class: &Value, location: &str) -> Result<(), 
         }),
         _ => check_properties(class, &json!({"properties": properties(&PAGE)}), location),
     }
-}
-
-fn has_description_text(class: &Value) -> bool {
-    let mut properties = class["properties"].as_array().into_iter().flatten();
-    properties.any(|property| property["name"] == DESCRIPTION_TEXT)
-}
-
-/// Checks that a class has the properties of another with the same types; the description text is optional.
-fn check_properties(found: &Value, wanted: &Value, location: &str) -> Result<(), Error> {
-    let list = |class: &Value| class["properties"].as_array().cloned().unwrap_or_default();
-    let kind = |property: &Value| {
-        property["dataType"][0]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let found = list(found);
-    for property in list(wanted)
-        .iter()
-        .filter(|property| property["name"] != DESCRIPTION_TEXT)
-    {
-        let same = found.iter().find(|other| other["name"] == property["name"]);
-        let (found, wanted) = (same.map_or("missing".to_owned(), kind), kind(property));
-        if found != wanted {
-            return Err(Error::SettingMismatch {
-                location: location.to_owned(),
-                what: property["name"].as_str().unwrap_or_default().to_owned(),
-                found,
-                wanted,
-            });
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -51,8 +51,14 @@ impl Writer for Weaviate {
         }
         schema::create_collections(&self.transport, &self.config, profile, &self.location)?;
         let created = schema::find_collection(&self.transport, &self.config, &self.location)?;
+        let is_old = created
+            .as_ref()
+            .is_some_and(|found| !found.variants_are_current);
         *super::lock(&self.collection) = created;
-        Ok(())
+        match is_old {
+            true => self.add_variants(),
+            false => Ok(()),
+        }
     }
 
     fn upsert_manual(&self, card: &ManualCard) -> Result<(), Error> {
@@ -256,7 +262,10 @@ impl Weaviate {
     }
 
     /// Updates the properties of a page, not its vectors.
-    fn patch(&self, page: &StoredPage) -> Result<Result<WriteOutcome, PageError>, Error> {
+    pub(super) fn patch(
+        &self,
+        page: &StoredPage,
+    ) -> Result<Result<WriteOutcome, PageError>, Error> {
         let class = &self.config.collection;
         let path = format!("objects/{class}/{}{}", page.id.uuid(), self.parameters());
         let body = object::patch(page, class, &self.config.tenant);

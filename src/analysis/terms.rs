@@ -9,7 +9,7 @@ me my no not of on or our should so that the their them then there these they th
 which who why will with would you your";
 
 /// Maximum number of terms; more than a real query has, so only pasted chapters are truncated.
-const MAX_TERMS: usize = 256;
+pub(super) const MAX_TERMS: usize = 256;
 
 /// The terms of a query, lower case: its words and their parts, without stop words; empty if it has no word.
 ///
@@ -35,6 +35,12 @@ pub(super) fn terms(query: &str) -> Vec<String> {
         .collect()
 }
 
+/// Whether a text has a word that is not a stop word.
+pub(super) fn has_content_word(text: &str) -> bool {
+    text.split_whitespace()
+        .any(|word| has_letter(word) && !is_stop_word(word))
+}
+
 fn has_letter(word: &str) -> bool {
     word.chars().any(char::is_alphanumeric)
 }
@@ -43,7 +49,7 @@ fn trim_punctuation(word: &str) -> &str {
     word.trim_matches(|c: char| !c.is_alphanumeric())
 }
 
-fn is_stop_word(word: &str) -> bool {
+pub(super) fn is_stop_word(word: &str) -> bool {
     let word = trim_punctuation(word).to_lowercase();
     STOP_WORDS.split_ascii_whitespace().any(|stop| stop == word)
 }

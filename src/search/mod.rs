@@ -1,11 +1,15 @@
 //! Search: ranks pages for a query by MaxSim over page images, BM25 over text, or a fusion of both.
 
+mod excerpt;
+
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
+use excerpt::QueryWords;
+
 use crate::embed::{self, Embedder};
-use crate::page::{Annotation, PageId};
+use crate::page::{Annotation, PageId, Sections};
 use crate::store::{self, Hit, Lookup, Scope, TextField, TopK};
 
 /// How to search.
@@ -54,7 +58,7 @@ pub struct SearchHit {
     pub page: u32,
     /// Its printed label.
     pub label: Option<String>,
-    /// The section it is in.
+    /// The section that answers, of those on the page.
     pub section: Option<String>,
     /// MaxSim per query vector, BM25, or the fused score, by mode; comparable within one result list only.
     pub score: f32,
@@ -82,6 +86,9 @@ pub enum Error {
     /// The query is empty.
     #[error("the query is empty")]
     Empty,
+    /// The query is in letters that the model was not trained on; its vectors would be those of nothing.
+    #[error("the model of this store cannot read the letters of the query")]
+    Unreadable,
 }
 
 /// Weight of the description's BM25 score relative to the text layer's. One-line descriptions as a list of their own in
@@ -89,18 +96,26 @@ pub enum Error {
 const DESCRIPTION_WEIGHT: f32 = 0.5;
 /// Number of hits of each list that are fused.
 const FUSION_DEPTH: usize = 100;
-/// Maximum number of characters of a snippet.
-const SNIPPET_LEN: usize = 120;
 
-/// Searches a store; best hit first. `embedder` is called only when the mode needs it.
+/// The result of a search.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// The pages, best first.
+    pub hits: Vec<SearchHit>,
+    /// Whether a hybrid search went without the images, since the model cannot read the query.
+    pub is_text_only: bool,
+}
+
+/// Searches a store. `embedder` is called only when the mode needs it.
 ///
 /// # Errors
-/// [`Error::Embed`] or [`Error::Store`] when the model or the store fails, [`Error::Empty`] when the query is empty.
+/// [`Error::Embed`] or [`Error::Store`] when the model or the store fails, [`Error::Empty`] when the query is empty,
+/// [`Error::Unreadable`] when a visual search would rank pages at random.
 pub fn search<'e>(
     store: &dyn Lookup,
     embedder: impl FnOnce() -> Result<&'e mut dyn Embedder, embed::Error>,
     request: &SearchRequest<'_>,
-) -> Result<Vec<SearchHit>, Error> {
+) -> Result<Found, Error> {
     let text = request.text.trim();
     if text.is_empty() {
         return Err(Error::Empty);
@@ -110,25 +125,37 @@ pub fn search<'e>(
         k: top_k.k.max(FUSION_DEPTH),
         ..top_k
     };
-    let visual = |top_k| -> Result<Vec<Hit>, Error> {
-        let query = embedder()?.embed_query(text)?;
+    let visual = |top_k| -> Result<Option<Vec<Hit>>, Error> {
+        let embedder = embedder()?;
+        if !embedder.can_read(text) {
+            return Ok(None);
+        }
+        let query = embedder.embed_query(text)?;
         let mut hits = store.visual(&query, scope, top_k)?;
         hits.iter_mut()
             .for_each(|hit| hit.score /= query.len() as f32);
-        Ok(hits)
+        Ok(Some(hits))
     };
+    let mut is_text_only = false;
     let hits = match request.mode {
-        Mode::Visual => visual(top_k)?,
+        Mode::Visual => visual(top_k)?.ok_or(Error::Unreadable)?,
         Mode::Text => store.text(TextField::TextLayer, text, scope, top_k)?,
-        Mode::Hybrid => fuse(
-            vec![
-                Ranked::by_similarity(request.visual_weight, visual(fusion_top_k)?),
-                Ranked::by_bm25(1.0, bm25(store, text, scope, fusion_top_k)?),
-            ],
-            top_k,
-        ),
+        Mode::Hybrid => {
+            let images = visual(fusion_top_k)?;
+            is_text_only = images.is_none();
+            let images = images.map(|hits| Ranked::by_similarity(request.visual_weight, hits));
+            let words = Ranked::by_bm25(1.0, bm25(store, text, scope, fusion_top_k)?);
+            fuse(images.into_iter().chain([words]).collect(), top_k)
+        }
     };
-    Ok(hits.into_iter().map(|hit| search_hit(hit, text)).collect())
+    let words = QueryWords::new(text);
+    Ok(Found {
+        hits: hits
+            .into_iter()
+            .map(|hit| search_hit(hit, &words))
+            .collect(),
+        is_text_only,
+    })
 }
 
 /// Ranks pages by the BM25 score of their text layer plus [`DESCRIPTION_WEIGHT`] times that of their description.
@@ -162,7 +189,8 @@ pub struct Ranked {
 
 impl Ranked {
     /// A list by similarity: every page has some similarity, so the score of the last hit counts as zero.
-    pub fn by_similarity(weight: f32, hits: Vec<Hit>) -> Self {
+    pub fn by_similarity(weight: f32, mut hits: Vec<Hit>) -> Self {
+        hits.retain(|hit| hit.score.is_finite());
         let floor = hits.last().map_or(0.0, |hit| hit.score);
         Self {
             weight,
@@ -219,69 +247,21 @@ pub fn fuse(lists: Vec<Ranked>, top_k: TopK) -> Vec<Hit> {
     top_k.select(fused, |hit| hit.id.manual.clone())
 }
 
-fn search_hit(hit: Hit, query: &str) -> SearchHit {
+fn search_hit(hit: Hit, query: &QueryWords) -> SearchHit {
+    let sections = Sections::parse(hit.section.as_deref().unwrap_or_default());
     let annotation = hit.description.as_deref().and_then(Annotation::from_json);
     let description = annotation.as_ref().and_then(Annotation::description);
     SearchHit {
         title: description.map(|d| d.title.clone()),
         summary: description.map(|d| d.summary.clone()),
-        snippet: snippet(&hit.text, query),
+        snippet: excerpt::snippet(&hit.text, query),
+        section: excerpt::section(&sections, &hit.text, query),
         id: hit.id.uuid().to_string(),
         manual: hit.id.manual.to_string(),
         page: hit.id.number,
         label: hit.label,
-        section: hit.section,
         score: hit.score,
     }
-}
-
-/// Returns the line of a page's text with the most words of the query, truncated to [`SNIPPET_LEN`].
-fn snippet(text: &str, query: &str) -> String {
-    let words: Vec<String> = tokens(query)
-        .filter(|w| w.len() > 2 || w.bytes().any(|b| b.is_ascii_digit()))
-        .collect();
-    // Long words weigh more than short ones, and words with digits (`E-104`, `Q4`) most.
-    let weight_of = |w: &String| {
-        w.len()
-            * if w.bytes().any(|b| b.is_ascii_digit()) {
-                4
-            } else {
-                1
-            }
-    };
-    let hits = |line: &str| {
-        let line: Vec<String> = tokens(line).collect();
-        words
-            .iter()
-            .filter(|w| line.contains(w))
-            .map(weight_of)
-            .sum::<usize>()
-    };
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let best = lines
-        .clone()
-        .rev()
-        .max_by_key(|line| hits(line))
-        .filter(|line| hits(line) > 0);
-    let line = best
-        .or_else(|| lines.clone().find(|line| line.len() > 20))
-        .or_else(|| lines.clone().next());
-    truncate(line.unwrap_or_default())
-}
-
-fn tokens(text: &str) -> impl Iterator<Item = String> + '_ {
-    text.split(|c: char| !c.is_alphanumeric())
-        .filter(|w| !w.is_empty())
-        .map(str::to_lowercase)
-}
-
-fn truncate(line: &str) -> String {
-    let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
-    if line.chars().count() <= SNIPPET_LEN {
-        return line;
-    }
-    let cut: String = line.chars().take(SNIPPET_LEN - 1).collect();
-    format!("{}…", cut.trim_end())
 }
 
 #[cfg(test)]
@@ -326,21 +306,5 @@ mod tests {
         );
         assert_eq!(one[0].score, 1.0, "a single page has the best score");
         assert!(fuse(vec![Ranked::by_bm25(1.0, Vec::new())], TopK::new(9)).is_empty());
-    }
-
-    #[test]
-    fn snippet_is_the_line_with_most_query_words() {
-        let text = "Contents\n\n To reset the alarm panel, hold   both keys for five seconds. \nSafety first";
-        assert_eq!(
-            snippet(text, "How do I reset the panel?"),
-            "To reset the alarm panel, hold both keys for five seconds."
-        );
-        let codes = "12 Fault codes\nE-107 low pressure\nE-108 no flow";
-        assert_eq!(
-            snippet(codes, "What does fault code E-108 mean?"),
-            "E-108 no flow"
-        );
-        assert_eq!(snippet("", "x"), "");
-        assert!(snippet(&"long ".repeat(80), "nothing").ends_with('…'));
     }
 }

@@ -152,27 +152,23 @@ fn dropping_the_iterator_early_leaves_the_renderer_usable() {
 #[test]
 fn files_that_are_not_pdf_are_errors() {
     let good = pdf::good(&["cut"]);
-    let cases: [(&str, &[u8]); 6] = [
-        ("empty.pdf", b""),
-        ("random.pdf", &pdf::random(5000)),
-        (
-            "header.pdf",
-            &[b"%PDF-1.7\n", &pdf::random(5000)[..]].concat(),
-        ),
-        ("torn.pdf", &good[..good.len() / 3]),
-        (
-            "page.pdf",
-            b"<!DOCTYPE html><html><body>Not found</body></html>",
-        ),
-        ("text.PDF", b"just words"),
+    let damaged = [b"%PDF-1.7\n", &pdf::random(5000)[..], b"%%EOF"].concat();
+    let html = b"<!DOCTYPE html><html><body>Not found</body></html>";
+    let cases: [(&str, &[u8], &str); 8] = [
+        ("empty.pdf", b"", "NoBytes"),
+        ("random.pdf", &pdf::random(5000), "Format"),
+        ("header.pdf", &damaged, "Format"),
+        ("torn.pdf", &good[..good.len() / 3], "Truncated"),
+        ("page.pdf", html, "Foreign(Html)"),
+        ("text.PDF", b"just words", "Foreign(Text)"),
+        ("notes.txt", b"just words", "Foreign(Text)"),
+        ("sound.mp3", b"ID3\x03\0\0", "Unsupported"),
     ];
     let mut fixture = Fixture::new();
-    for (name, bytes) in cases {
-        let outcome = fixture.render(name, bytes);
-        assert!(matches!(outcome, Err(Error::Format)), "{name}: {outcome:?}");
+    for (name, bytes, expected) in cases {
+        let error = fixture.render(name, bytes).unwrap_err();
+        assert_eq!(format!("{error:?}"), expected, "{name}");
     }
-    let other = fixture.render("notes.txt", b"just words");
-    assert!(matches!(other, Err(Error::Unsupported)), "{other:?}");
     assert_eq!(fixture.render("good.pdf", &good).unwrap().len(), 1);
 }
 

@@ -5,6 +5,9 @@ use std::error::Error as StdError;
 use crate::qwen::mlx;
 use crate::{annotate, checkpoint, config, embed, library, pipeline, render, search, store, vlm};
 
+/// What to do about a protected file.
+pub const PASSWORD_HINT: &str = "set `--password WORD`, or `--password-file FILE` or INGEST_PASSWORD, which other users cannot see";
+
 /// Exit code of invalid usage (`EX_USAGE` of sysexits.h).
 pub const USAGE: u8 = 64;
 
@@ -100,8 +103,34 @@ impl From<vlm::Error> for Diagnostic {
                 "in this process: Qwen2.5-VL and Qwen3-VL; for other models use a server, such as `--runner mlx-vlm`",
             ),
             vlm::Error::UnknownModel { .. } => diagnostic.hint("choose one of them with `--model`"),
+            vlm::Error::NoVision { available, .. } => Self {
+                exit: 2,
+                ..diagnostic
+            }
+            .hint(model_hint(&available)),
+            vlm::Error::Refused(_) => diagnostic.hint(model_hint("")),
+            vlm::Error::Rejected {
+                status, available, ..
+            } => diagnostic.hint(rejection_hint(status, &available)),
             _ => diagnostic,
         }
+    }
+}
+
+fn model_hint(available: &str) -> String {
+    let choose = "choose a model that takes images with `--model`";
+    match available {
+        "" => choose.to_owned(),
+        models => format!("{choose}; the server has: {models}"),
+    }
+}
+
+fn rejection_hint(status: u16, available: &str) -> String {
+    match status {
+        402 => "the account of the API key has no credit".to_owned(),
+        404 => format!("choose another `--model`, or check `--url`; the server has: {available}"),
+        413 => "lower `describe.megapixels`, or raise the server's limit of a request".to_owned(),
+        _ => model_hint(available),
     }
 }
 
@@ -247,16 +276,16 @@ impl From<library::Error> for Diagnostic {
             library::Error::NoManual { nearest: None, .. } => {
                 diagnostic.hint("`ingest list` shows the stored manuals")
             }
-            library::Error::File(store::FileError::Changed { path }) => {
-                diagnostic.hint(format!("run `ingest {}` again", path.display()))
-            }
+            library::Error::File(
+                store::FileError::Changed { .. } | store::FileError::ChangedSince { .. },
+            ) => diagnostic,
             library::Error::File(_) => {
                 diagnostic.hint("if it was moved, run `ingest FILE.pdf` again")
             }
             library::Error::Manual {
                 cause: render::Error::Password { .. },
                 ..
-            } => diagnostic.hint("set `--password`"),
+            } => diagnostic.hint(PASSWORD_HINT),
             library::Error::NoPage(_)
             | library::Error::Manual { .. }
             | library::Error::Page { .. }

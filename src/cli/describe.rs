@@ -1,6 +1,5 @@
 //! `ingest describe`: describes stored pages with a vision-language model (VLM).
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -14,6 +13,8 @@ use crate::store::{self, CollectionSelector, Mode, Scope, Store};
 use crate::units::pages;
 use crate::vlm::{self, RunnerKind};
 
+use super::output::Output;
+use super::passwords::PasswordArgs;
 use super::ui::Ui;
 use super::{Common, describe_run, interrupt};
 
@@ -63,10 +64,9 @@ pub(super) struct DescribeArgs {
     /// New path of the PDF file of `--manual`
     #[arg(long, value_name = "PATH", requires = "manual")]
     pdf: Option<PathBuf>,
-    /// Password of protected files
-    #[arg(long, value_name = "PASSWORD")]
-    password: Option<String>,
-    /// Write the stored descriptions as JSON lines, and describe nothing
+    #[command(flatten)]
+    passwords: PasswordArgs,
+    /// Write the stored descriptions as JSON lines, and describe nothing; `-` for stdout
     #[arg(long, value_name = "FILE")]
     export: Option<PathBuf>,
 }
@@ -111,7 +111,7 @@ pub(super) fn run(
         limit: args.limit,
         redo: args.redo,
         path: args.pdf.clone(),
-        password: args.password.clone(),
+        passwords: args.passwords.read()?,
         model: String::new(),
     };
     let outcome = describe_run::describe(ui, &settings, &*store, request)?;
@@ -136,14 +136,9 @@ impl DescribeArgs {
     }
 }
 
-/// Writes the stored descriptions as JSON lines; atomically, by a rename.
+/// Writes the stored descriptions as JSON lines.
 fn export(ui: &Ui, store: &dyn Store, scope: &Scope, file: &Path) -> Result<(), Diagnostic> {
-    let failed = |e: &dyn std::fmt::Display| Diagnostic::new(format!("{}: {e}", file.display()));
-    let folder = file
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    let mut out = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))
-        .map_err(|e| failed(&e))?;
+    let mut out = Output::create(file)?;
     let mut count = 0_u32;
     for page in store.records(scope)? {
         let page = page?;
@@ -154,10 +149,11 @@ fn export(ui: &Ui, store: &dyn Store, scope: &Scope, file: &Path) -> Result<(), 
             "manual": page.id.manual.as_str(), "page": page.id.number, "label": page.label,
             "annotation": annotation,
         });
-        writeln!(out, "{line}").map_err(|e| failed(&e))?;
+        out.write(format!("{line}\n").as_bytes())?;
         count += 1;
     }
-    out.persist(file).map_err(|e| failed(&e.error))?;
-    ui.info(format!("{} written to {}", pages(count), file.display()));
+    let to = out.name();
+    out.finish()?;
+    ui.info(format!("{} written to {to}", pages(count)));
     Ok(())
 }

@@ -19,6 +19,7 @@ use crate::vectors::{MultiVector, Profile};
 
 use super::Common;
 use super::interrupt::{self, STOP};
+use super::output::Output;
 use super::run::{InputArgs, pipeline_settings, with_progress};
 use super::ui::Ui;
 
@@ -59,7 +60,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EmbedArgs) -> Result<Exit
     }
     let plan = library::memory_plan(&settings, &card)?;
     let jobs = pipeline::discover(
-        &args.input.request(&args.paths),
+        &args.input.request(&args.paths)?,
         None,
         &settings.render.profile(),
     )?;
@@ -176,9 +177,7 @@ impl View for TensorView {
     }
 }
 
-/// Writes the file atomically, by a rename.
 fn save(out: &Path, card: &Card, pages: BTreeMap<String, MultiVector>) -> Result<(), Diagnostic> {
-    let failed = |e: &dyn std::fmt::Display| Diagnostic::new(format!("{}: {e}", out.display()));
     let profile = &card.profile;
     let metadata = HashMap::from([
         ("model".to_owned(), profile.model.clone()),
@@ -189,13 +188,9 @@ fn save(out: &Path, card: &Card, pages: BTreeMap<String, MultiVector>) -> Result
     let tensors = pages
         .into_iter()
         .map(|(name, vectors)| (name, TensorView::new(vectors)));
-    let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|e| failed(&e))?;
-    let folder = out
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| failed(&e))?;
-    std::io::Write::write_all(&mut file, &bytes).map_err(|e| failed(&e))?;
-    file.persist(out).map_err(|e| failed(&e.error))?;
-    Ok(())
+    let bytes = safetensors::serialize(tensors, Some(metadata));
+    let bytes = bytes.map_err(|e| Diagnostic::new(format!("{}: {e}", out.display())))?;
+    let mut file = Output::create(out)?;
+    file.write(&bytes)?;
+    file.finish()
 }

@@ -46,7 +46,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
     let card = embed::card(&settings.embed)?;
     let plan = library::memory_plan(&settings, &card)?;
     print_model(ui, &card, &plan);
-    let request = args.input.request(&args.paths);
+    let request = args.input.request(&args.paths)?;
     let profile = settings.render.profile();
     if args.dry_run {
         let store = store::open(
@@ -103,7 +103,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
         let request = annotate::Request {
             manuals: stats.manuals.iter().map(id).collect(),
             pages: args.input.pages.clone(),
-            password: args.input.password.clone(),
+            passwords: request.passwords.clone(),
             ..annotate::Request::default()
         };
         describe_run::describe(ui, &settings, &*store, request)
@@ -116,8 +116,11 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
             descriptions: descriptions.map(describe_run::DescribeOutcome::json),
         })?;
     }
-    let describe_code =
-        described.map(|run| run.and_then(|outcome| describe_run::finish(ui, outcome)));
+    // The pages are stored, whatever ends the describing.
+    let describe_code = described.map(|run| {
+        let finished = run.and_then(|outcome| describe_run::finish(ui, outcome));
+        finished.map_err(|e| Diagnostic { exit: 1, ..e })
+    });
     Ok(code.max(describe_code.transpose()?.unwrap_or(0)).into())
 }
 

@@ -20,6 +20,8 @@ mod interrupt;
 mod list;
 mod models;
 mod options;
+mod output;
+mod passwords;
 mod progress;
 mod rates;
 mod remove;

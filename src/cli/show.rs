@@ -11,6 +11,7 @@ use crate::render;
 use crate::store::{StoredPage, VectorUpdate};
 
 use super::Common;
+use super::passwords::PasswordArgs;
 use super::ui::Ui;
 
 /// Show a page: metadata and text, or write it as an image (`--out`)
@@ -30,9 +31,8 @@ pub(super) struct ShowArgs {
     /// Highlight where the page matches this query
     #[arg(long, value_name = "QUERY", requires = "out")]
     query: Option<String>,
-    /// Password of a protected file
-    #[arg(long, value_name = "PASSWORD")]
-    password: Option<String>,
+    #[command(flatten)]
+    passwords: PasswordArgs,
 }
 
 pub(super) fn run(ui: &mut Ui, common: &Common, args: &ShowArgs) -> Result<(), Diagnostic> {
@@ -45,8 +45,8 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &ShowArgs) -> Result<(), D
         return print_page(ui, &page);
     };
     let mut renderer = render::open(&settings.render).map_err(library::Error::from)?;
-    let password = args.password.clone();
-    let mut image = library::page_image(&mut *renderer, &manual, args.page, password)?;
+    let passwords = args.passwords.read()?;
+    let mut image = library::page_image(&mut *renderer, &manual, &page, &passwords)?;
     if let (Some(query), VectorUpdate::Replace(stored)) = (&args.query, &page.vectors) {
         image = library::heat_map(&settings, &profile, image, stored, query)?;
     }

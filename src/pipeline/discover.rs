@@ -3,11 +3,9 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 use crate::page::{ManualId, PageSet};
 use crate::render::Source;
-use crate::store::{self, Catalogue, ManualCard};
+use crate::store::{self, Catalogue, ManualCard, digest};
 
 /// File name extensions that are read from a folder.
 const EXTENSIONS: [&str; 6] = ["pdf", "png", "jpg", "jpeg", "tif", "tiff"];
@@ -19,8 +17,8 @@ pub struct Request {
     pub paths: Vec<PathBuf>,
     /// Pages of each.
     pub pages: PageSet,
-    /// The password of protected files.
-    pub password: Option<String>,
+    /// Passwords of protected files. Never printed.
+    pub passwords: Vec<String>,
 }
 
 /// A manual to ingest.
@@ -143,7 +141,7 @@ fn make_job(
     let source = Source {
         manual: id,
         path: absolute,
-        password: request.password.clone(),
+        passwords: request.passwords.clone(),
     };
     Ok(Job {
         source,
@@ -212,20 +210,6 @@ fn collect_files(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()>
         }
     }
     Ok(())
-}
-
-/// Returns the first 16 bytes of a SHA-256 over several length-prefixed parts, hex.
-pub(super) fn digest(parts: &[&[u8]]) -> String {
-    let mut hasher = Sha256::new();
-    for part in parts {
-        hasher.update((part.len() as u64).to_le_bytes());
-        hasher.update(part);
-    }
-    hex(&hasher.finalize()[..16])
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 #[cfg(test)]

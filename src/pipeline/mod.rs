@@ -15,6 +15,7 @@ use crate::render::{self, Renderer};
 use crate::store::{self, StoredPage, Writer};
 
 mod batch_writer;
+mod content;
 mod discover;
 mod memory_plan;
 mod stages;
@@ -22,6 +23,7 @@ mod stats;
 mod sync;
 mod thumbnail;
 
+pub use content::content_digest;
 pub use discover::{Inputs, Job, RejectedInput, Request, discover};
 pub use memory_plan::{MemoryBudget, Plan, PlanError, plan};
 pub use stats::{Batch, Event, Failure, ManualStats, RunStats, Stage};

@@ -20,7 +20,9 @@ use std::time::Duration;
 pub use config::{Address, Config, Index, OPTIONAL_KEYS, Quantiser};
 pub use error::Error;
 pub use precision::Precision;
-pub use record::{FileError, Fingerprint, ManualCard, ManualSummary, StoredPage, VectorUpdate};
+pub use record::{
+    FileError, Fingerprint, ManualCard, ManualSummary, StoredPage, VectorUpdate, digest,
+};
 pub use traits::{Catalogue, Lookup, Outbox, ServerIndex, Store, Writer};
 
 use record::validate;

@@ -213,7 +213,7 @@ fn dataset_job(dataset: &Dataset) -> Job {
         source: Source {
             manual: dataset.manual.clone(),
             path: dataset.manual.to_string().into(),
-            password: None,
+            passwords: Vec::new(),
         },
         file: String::new(),
         origin: String::new(),

@@ -116,12 +116,16 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
             descriptions: descriptions.map(describe_run::DescribeOutcome::json),
         })?;
     }
-    // The pages are stored, whatever ends the describing.
     let describe_code = described.map(|run| {
-        let finished = run.and_then(|outcome| describe_run::finish(ui, outcome));
-        finished.map_err(|e| Diagnostic { exit: 1, ..e })
+        run.and_then(|outcome| describe_run::finish(ui, outcome))
+            .map_err(of_stored_pages)
     });
     Ok(code.max(describe_code.transpose()?.unwrap_or(0)).into())
+}
+
+/// The error of a run that described pages: they are stored.
+fn of_stored_pages(error: Diagnostic) -> Diagnostic {
+    Diagnostic { exit: 1, ..error }
 }
 
 /// Returns the exit code of the indexing run; prints the error that ended it.

@@ -70,7 +70,7 @@ enum Command {
     Describe(describe::DescribeArgs),
     Embed(embed::EmbedArgs),
     Models(models::ModelsArgs),
-    Bench(bench::BenchArgs),
+    Bench(Box<bench::BenchArgs>),
     Eval(eval::EvalArgs),
     Check(check::CheckArgs),
     Completions(shell::CompletionsArgs),

@@ -3,10 +3,13 @@
 use std::error::Error as StdError;
 
 use crate::qwen::mlx;
-use crate::{annotate, checkpoint, config, embed, library, pipeline, render, search, store, vlm};
+use crate::store::Outage;
+use crate::{annotate, checkpoint, config, embed, library, pipeline, search, store, vlm};
 
-/// What to do about a protected file.
-pub const PASSWORD_HINT: &str = "set `--password WORD`, or `--password-file FILE` or INGEST_PASSWORD, which other users cannot see";
+mod inputs;
+
+use inputs::file_hint;
+pub use inputs::{PASSWORD_HINT, input_hint};
 
 /// Exit code of invalid usage (`EX_USAGE` of sysexits.h).
 pub const USAGE: u8 = 64;
@@ -156,14 +159,7 @@ impl From<store::Error> for Diagnostic {
             store::Error::Empty { .. } | store::Error::NoCollection { .. } => {
                 diagnostic.hint("store manuals first: `ingest FILE.pdf`, with the same `--model` if you set one")
             }
-            store::Error::Unavailable {
-                untrusted: true, ..
-            } => {
-                diagnostic.hint("set `store.ca_file` to the certificate of your certificate authority")
-            }
-            store::Error::Unavailable { .. } => {
-                diagnostic.hint("start the server, or check `--store`; `ingest FILE… --offline` queues pages until it is available")
-            }
+            store::Error::Unavailable { outage, .. } => diagnostic.hint(outage_hint(outage)),
             store::Error::Unauthorized { .. } => diagnostic.hint("set WEAVIATE_API_KEY, or set `store.key_file` to a file with the key"),
             store::Error::UnencryptedKey { .. } => {
                 diagnostic.hint("use https://, or set `store.key_over_http = true` on a trusted network")
@@ -177,6 +173,19 @@ impl From<store::Error> for Diagnostic {
             }
             store::Error::WidthMismatch { .. } => diagnostic.hint("use another file (`--store FILE`), or the model of its pages (`--model`)"),
             _ => diagnostic,
+        }
+    }
+}
+
+fn outage_hint(outage: Outage) -> &'static str {
+    match outage {
+        Outage::Untrusted => "set `store.ca_file` to the certificate of your certificate authority",
+        Outage::NotHttp => {
+            "`--store` takes the HTTP port of Weaviate (8080, if not changed), not its gRPC port (50051)"
+        }
+        Outage::ReadOnly => "free space on the disk of the server, then run the same command again",
+        Outage::Down => {
+            "start the server, or check `--store`; `ingest FILE… --offline` queues pages until it is available"
         }
     }
 }
@@ -282,12 +291,17 @@ impl From<library::Error> for Diagnostic {
             library::Error::File(_) => {
                 diagnostic.hint("if it was moved, run `ingest FILE.pdf` again")
             }
-            library::Error::Manual {
-                cause: render::Error::Password { .. },
-                ..
-            } => diagnostic.hint(PASSWORD_HINT),
+            library::Error::Manual { cause, .. } => match file_hint(&cause) {
+                Some(hint) => diagnostic.hint(hint),
+                None => diagnostic,
+            },
+            library::Error::NoPages(_) => {
+                diagnostic.hint("`ingest list` shows how many pages each manual has")
+            }
+            library::Error::NoLabel { .. } => diagnostic.hint(
+                "give the page's number, counted from 1, or the label printed on it, as `ingest search` shows",
+            ),
             library::Error::NoPage(_)
-            | library::Error::Manual { .. }
             | library::Error::Page { .. }
             | library::Error::Prepare(_)
             | library::Error::Embedding(_) => diagnostic,
@@ -307,15 +321,15 @@ mod tests {
 
     #[test]
     fn certificate_hint_depends_on_the_cause_not_the_message() {
-        let hint = |untrusted| {
+        let hint = |outage| {
             let unavailable = store::Error::Unavailable {
                 location: "https://localhost".to_owned(),
                 why: "503: the certificate service is down".to_owned(),
-                untrusted,
+                outage,
             };
             Diagnostic::from(unavailable).hints.concat()
         };
-        assert!(hint(true).contains("store.ca_file"));
-        assert!(hint(false).contains("start the server"));
+        assert!(hint(Outage::Untrusted).contains("store.ca_file"));
+        assert!(hint(Outage::Down).contains("start the server"));
     }
 }

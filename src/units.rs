@@ -63,7 +63,10 @@ impl FromStr for ByteSize {
 impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        #[serde(untagged)]
+        #[serde(
+            untagged,
+            expecting = "expected a number of bytes, or a text such as \"40 GB\""
+        )]
         enum Input {
             Number(u64),
             Text(String),
@@ -126,19 +129,31 @@ impl PagesPerSecond {
 
 impl fmt::Display for PagesPerSecond {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            rate if rate < 0.1 => write!(f, "{rate:.3} pages/s"),
-            rate if rate < 10.0 => write!(f, "{rate:.2} pages/s"),
-            rate => write!(f, "{rate:.0} pages/s"),
-        }
+        write!(f, "{} pages/s", three_digits(self.0))
     }
+}
+
+/// A rate with two or three digits: `0.05`, `1.85`, `18.5`, `185`.
+pub fn three_digits(rate: f64) -> String {
+    let decimals = match rate {
+        rate if rate < 0.1 => 3,
+        rate if rate < 9.995 => 2,
+        rate if rate < 99.95 => 1,
+        _ => 0,
+    };
+    format!("{rate:.decimals$}")
 }
 
 /// A page count with its noun: `1 page`, `53 pages`.
 pub fn pages(count: impl Into<u64>) -> String {
+    counted(count, "page")
+}
+
+/// A count with its noun, which is regular: `1 duplicate`, `2 duplicates`.
+pub fn counted(count: impl Into<u64>, noun: &str) -> String {
     match count.into() {
-        1 => "1 page".to_owned(),
-        count => format!("{count} pages"),
+        1 => format!("1 {noun}"),
+        count => format!("{count} {noun}s"),
     }
 }
 
@@ -160,6 +175,25 @@ mod tests {
     #[test]
     fn one_page_is_singular() {
         assert_eq!([0_u32, 1, 2].map(pages), ["0 pages", "1 page", "2 pages"]);
+    }
+
+    #[test]
+    fn rates_have_two_or_three_digits() {
+        let shown = [0.05, 0.5, 1.857, 18.576_366, 99.4, 185.76].map(three_digits);
+        assert_eq!(shown, ["0.050", "0.50", "1.86", "18.6", "99.4", "186"]);
+    }
+
+    #[test]
+    fn invalid_sizes_name_what_is_expected() {
+        let size = |json: &str| serde_json::from_str::<ByteSize>(json).map_err(|e| e.to_string());
+        assert_eq!(size("7"), Ok(ByteSize(7)));
+        assert_eq!(size("\"1 KB\""), Ok(ByteSize(1000)));
+        for wrong in ["-1", "true", "1.5", "[]"] {
+            assert!(
+                size(wrong).unwrap_err().contains("such as \"40 GB\""),
+                "{wrong}"
+            );
+        }
     }
 
     #[test]

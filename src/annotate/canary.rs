@@ -84,7 +84,7 @@ impl Canary {
             false => "; this server cannot reload it",
         };
         describer.client.notify(format!(
-            "the model has degraded (different text for {}){reload}; describing the last {} pages again",
+            "the model has degraded (different text for {}){reload}; describing the pages since the last check again ({})",
             page.id,
             state.unchecked.len()
         ));

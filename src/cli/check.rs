@@ -49,7 +49,10 @@ struct CheckResult {
 
 pub(super) fn run(ui: &mut Ui, common: &Common, args: &CheckArgs) -> Result<ExitCode, Diagnostic> {
     if args.licences {
-        ui.data(render::licences())?;
+        match ui.json {
+            true => ui.json(&serde_json::json!({"licences": render::licences()}))?,
+            false => ui.text(render::licences())?,
+        }
         return Ok(ExitCode::SUCCESS);
     }
     let settings = common.settings()?;

@@ -53,7 +53,7 @@ pub(super) struct DescribeArgs {
     #[arg(long, value_name = "PAGES")]
     interleave: Option<usize>,
     /// Maximum number of tokens per description
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     max_tokens: Option<u32>,
     /// Maximum number of pages; pages with the least text first
     #[arg(long, value_name = "PAGES")]
@@ -78,6 +78,8 @@ pub(super) fn run(
 ) -> Result<ExitCode, Diagnostic> {
     let mut settings = common.settings()?;
     args.override_config(&mut settings.describe, common.model());
+    let valid = settings.describe.validate();
+    valid.map_err(|e| Diagnostic::usage(format!("--{} {}", e.key, e.reason)))?;
     let mode = match args.export {
         Some(_) => Mode::Read,
         None => Mode::Write,

@@ -1,9 +1,10 @@
 //! A run of the VLM: opens the runner, shows progress, prints the summary; for `ingest describe` and `ingest FILE --describe`.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
 use crate::annotate::{self, Components, DescribeStats, Event, Request};
 use crate::config::Settings;
@@ -13,14 +14,14 @@ use crate::measure;
 use crate::qwen::mlx;
 use crate::render::{self, Renderer};
 use crate::store::Store;
-use crate::units::{ByteSize, Seconds, pages};
+use crate::units::{ByteSize, PagesPerSecond, Seconds, counted, pages};
 use crate::vlm::{self, Card};
 
 use super::interrupt::STOP;
 use super::progress;
 use super::run::{mlx_line, mlx_memory};
-use super::ui::Ui;
-use crate::reports::table::aligned;
+use super::ui::{Ui, table_columns};
+use crate::reports::{table::fitted, terminal};
 
 /// The failure class of pages whose image did not reach the model.
 const IMAGE_DROPPED: &str = vlm::reply::FailureClass::ImageDropped.name();
@@ -100,7 +101,7 @@ pub(super) fn describe(
 pub(super) fn finish(ui: &Ui, outcome: DescribeOutcome) -> Result<u8, Diagnostic> {
     let DescribeOutcome { stats, result, mlx } = outcome;
     if !ui.json && !ui.quiet() {
-        ui.data(summary(&stats))?;
+        ui.text(summary(&stats))?;
         if let Some(mlx) = mlx {
             ui.data(mlx_line(mlx))?;
         }
@@ -175,23 +176,40 @@ fn print_runner(ui: &Ui, card: &Card) {
 struct DescribeProgress<'a> {
     ui: &'a Ui,
     bar: ProgressBar,
+    counts: Arc<Counts>,
+}
+
+/// What the line of the progress bar counts apart from pages.
+struct Counts {
     start: Instant,
     tokens: AtomicU64,
     retries: AtomicU64,
 }
 
+impl Counts {
+    fn note(&self) -> String {
+        let tokens = self.tokens.load(Ordering::Relaxed) as f64;
+        let rate = tokens / self.start.elapsed().as_secs_f64();
+        match self.retries.load(Ordering::Relaxed) {
+            0 => format!("{rate:.0} tokens/s"),
+            1 => format!("{rate:.0} tokens/s, 1 retry"),
+            retries => format!("{rate:.0} tokens/s, {retries} retries"),
+        }
+    }
+}
+
 impl<'a> DescribeProgress<'a> {
     fn new(ui: &'a Ui) -> Self {
-        let style = "describe {bar:30} {pos:>5}/{len} {per_sec:>12} {msg} {eta:>6} left";
-        let style =
-            ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = ui.bars().add(ProgressBar::new(0).with_style(style));
-        Self {
-            ui,
-            bar,
+        let counts = Arc::new(Counts {
             start: Instant::now(),
             tokens: AtomicU64::new(0),
             retries: AtomicU64::new(0),
+        });
+        let of_bar = Arc::clone(&counts);
+        Self {
+            ui,
+            bar: progress::bar(ui, "describe", progress::Unit::Pages, move || of_bar.note()),
+            counts,
         }
     }
 
@@ -200,16 +218,14 @@ impl<'a> DescribeProgress<'a> {
             Event::Selected(pages) => self.bar.set_length(pages as u64),
             Event::Done(_) => self.bar.inc(1),
             Event::Retried(page, why) => {
-                self.retries.fetch_add(1, Ordering::Relaxed);
+                self.counts.retries.fetch_add(1, Ordering::Relaxed);
                 self.ui.detail(format!("{page}: {why}; retrying"));
             }
             Event::Completed(exchange) => {
-                let tokens = u64::from(exchange.finish.completion_tokens.unwrap_or(0));
-                let tokens = self.tokens.fetch_add(tokens, Ordering::Relaxed) + tokens;
-                let rate = tokens as f64 / self.start.elapsed().as_secs_f64();
-                let retries = self.retries.load(Ordering::Relaxed);
-                self.bar
-                    .set_message(format!("{rate:.0} tokens/s, {retries} retries,"));
+                let tokens = exchange.finish.completion_tokens.unwrap_or(0);
+                let tokens = u64::from(tokens);
+                self.counts.tokens.fetch_add(tokens, Ordering::Relaxed);
+                self.bar.tick();
             }
             Event::Note(line) => self.ui.warn(line),
         }
@@ -227,18 +243,19 @@ fn summary(stats: &DescribeStats) -> String {
             ]
         };
         let rows: Vec<Vec<String>> = stats.failed.iter().map(row).collect();
-        lines.push(aligned(&["page", "failure", "detail"], &rows));
+        let header = ["page", "failure", "detail"];
+        lines.push(fitted(&header, &rows, table_columns()));
     }
     for (manual, why) in &stats.manuals {
-        lines.push(format!("{manual}: {why}"));
+        lines.push(terminal::line(&format!("{manual}: {why}")));
     }
-    let rate = f64::from(stats.described) / stats.seconds.max(1e-9);
+    let rate = PagesPerSecond(f64::from(stats.described) / stats.seconds.max(1e-9));
     let tokens = stats.tokens as f64 / stats.seconds.max(1e-9);
     lines.push(format!(
-        "{} described in {} ({rate:.2} pages/s, {tokens:.0} tokens/s); {} duplicates, {} blank, {} unchanged, {} failed",
+        "{} described in {} ({rate}, {tokens:.0} tokens/s); {}, {} blank, {} unchanged, {} failed",
         pages(stats.described),
         Seconds(stats.seconds),
-        stats.duplicates,
+        counted(stats.duplicates, "duplicate"),
         stats.blank,
         stats.unchanged,
         stats.failed.len()

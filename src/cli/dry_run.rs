@@ -10,11 +10,11 @@ use crate::embed::Card;
 use crate::page::PageSet;
 use crate::pipeline::{self, Inputs, Job, Plan};
 use crate::render::{self, Renderer};
-use crate::reports::table::aligned;
+use crate::reports::table::fitted;
 use crate::units::{PagesPerSecond, Seconds, pages};
 
 use super::rates;
-use super::ui::Ui;
+use super::ui::{Ui, table_columns};
 
 /// The inputs of a dry run.
 pub(super) struct DryRun<'a> {
@@ -140,7 +140,8 @@ impl ManualPlan {
 impl DryRunReport<'_> {
     fn print(&self, ui: &Ui, rate: Option<f64>) -> Result<(), Diagnostic> {
         let rows: Vec<_> = self.manuals.iter().map(ManualPlan::row).collect();
-        ui.data(aligned(&["manual", "pages", "to index", ""], &rows))?;
+        let header = ["manual", "pages", "to index", ""];
+        ui.text(fitted(&header, &rows, table_columns()))?;
         ui.data(format!(
             "{}; batches of {}: {}",
             pages(self.pages),

@@ -36,7 +36,12 @@ pub(super) struct EmbedArgs {
     #[arg(value_name = "FILE", required_unless_present = "query")]
     paths: Vec<PathBuf>,
     /// Query to embed; its tensor is named `query`
-    #[arg(long, value_name = "TEXT", conflicts_with = "paths")]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        conflicts_with = "paths",
+        allow_hyphen_values = true
+    )]
     query: Option<String>,
     /// File to write
     #[arg(long, short, value_name = "FILE")]

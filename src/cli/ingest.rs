@@ -1,6 +1,6 @@
 //! `ingest FILE…`: indexes files into the store.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::annotate;
@@ -19,7 +19,7 @@ use super::run::{
     InputArgs, mlx_line, mlx_memory, open_for_writing, pipeline_settings, summary, with_progress,
 };
 use super::ui::Ui;
-use super::{Common, describe_run, progress, rates};
+use super::{Common, arguments, describe_run, progress, rates};
 
 /// Index PDF files, images or folders
 #[derive(clap::Args, Debug)]
@@ -41,7 +41,7 @@ pub(super) struct IngestArgs {
 }
 
 pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<ExitCode, Diagnostic> {
-    reject_misspelt_command(&args.paths[0])?;
+    arguments::reject_guessed_command(&args.paths)?;
     let settings = common.settings()?;
     let card = embed::card(&settings.embed)?;
     let plan = library::memory_plan(&settings, &card)?;
@@ -86,7 +86,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
     });
     let mlx = mlx_memory();
     if !ui.json && !ui.quiet() {
-        ui.data(summary(&stats))?;
+        ui.text(summary(&stats))?;
         if let Some(mlx) = mlx {
             ui.data(mlx_line(mlx))?;
         }
@@ -158,21 +158,6 @@ struct IngestReport<'a> {
     mlx: Option<mlx::Memory>,
     #[serde(skip_serializing_if = "Option::is_none")]
     descriptions: Option<describe_run::DescribeReport<'a>>,
-}
-
-/// Returns a usage error if the first path does not exist and resembles a command.
-fn reject_misspelt_command(first: &Path) -> Result<(), Diagnostic> {
-    let typed = first.to_string_lossy();
-    let command = super::commands()
-        .into_iter()
-        .find(|name| strsim::damerau_levenshtein(name, &typed) <= 2);
-    match command {
-        Some(command) if !first.exists() => {
-            Err(Diagnostic::usage(format!("no such file: `{typed}`"))
-                .hint(format!("did you mean `ingest {command}`?")))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn print_model(ui: &Ui, card: &Card, plan: &Plan) {

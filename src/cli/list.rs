@@ -2,11 +2,11 @@
 
 use crate::diagnostic::Diagnostic;
 use crate::library;
-use crate::reports::table::aligned;
+use crate::reports::table::fitted;
 use crate::units::ByteSize;
 
 use super::Common;
-use super::ui::Ui;
+use super::ui::{Ui, table_columns};
 
 /// List the stored manuals
 #[derive(clap::Args, Debug)]
@@ -18,10 +18,9 @@ pub(super) struct ListArgs {}
 
 pub(super) fn run(ui: &mut Ui, common: &Common, _args: &ListArgs) -> Result<(), Diagnostic> {
     let settings = common.settings()?;
-    let manuals =
-        library::open_for_reading(&settings.store, common.model().map(|_| &settings.embed))?
-            .store
-            .manuals()?;
+    let manuals = library::open_for_reading(&settings.store, common.selected_model(&settings)?)?
+        .store
+        .manuals()?;
     if ui.json {
         return ui.json(&manuals);
     }
@@ -37,8 +36,9 @@ pub(super) fn run(ui: &mut Ui, common: &Common, _args: &ListArgs) -> Result<(), 
         ]
     };
     let rows: Vec<_> = manuals.iter().map(row).collect();
-    ui.data(aligned(
+    ui.text(fitted(
         &["manual", "pages", "blank", "vectors", "path"],
         &rows,
+        table_columns(),
     ))
 }

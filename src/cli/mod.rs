@@ -8,6 +8,7 @@ use clap::{FromArgMatches, Parser, Subcommand};
 
 use crate::diagnostic::{Diagnostic, USAGE};
 
+mod arguments;
 mod bench;
 mod check;
 mod describe;
@@ -85,22 +86,27 @@ fn write(file: &Path, text: &str) -> Result<(), Diagnostic> {
     std::fs::write(file, text).map_err(|e| Diagnostic::new(format!("{}: {e}", file.display())))
 }
 
-/// The names of the visible commands.
-fn commands() -> Vec<String> {
-    let command = command_line();
-    let visible = command.get_subcommands().filter(|c| !c.is_hide_set());
-    visible.map(|c| c.get_name().to_owned()).collect()
-}
-
 fn command_line() -> clap::Command {
     options::command_line::<Cli>()
 }
 
 fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let matches = match try_parse(&args) {
+        Err(error) => match arguments::with_query_last(&args) {
+            Some(args) => try_parse(&args).map_err(|_| error),
+            None => Err(error),
+        },
+        matches => matches,
+    };
+    Cli::from_arg_matches(&matches.map_err(arguments::name_count_option)?)
+}
+
+fn try_parse(args: &[OsString]) -> Result<clap::ArgMatches, clap::Error> {
     let mut command = command_line();
     let matches = command.try_get_matches_from_mut(args)?;
     options::reject_unsupported(&mut command, &matches)?;
-    Cli::from_arg_matches(&matches)
+    Ok(matches)
 }
 
 /// Parses the arguments, runs the command, prints its error and returns the exit code.
@@ -109,7 +115,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(e) => {
             let code = if e.use_stderr() { USAGE } else { 0 };
-            drop(e.print());
+            ui::print_clap(&e);
             return code.into();
         }
     };
@@ -145,7 +151,11 @@ fn dispatch(ui: &mut Ui, cli: Cli) -> Result<ExitCode, Diagnostic> {
         Some(Command::Bench(args)) => bench::run(ui, common, &args),
         Some(Command::Eval(args)) => done(eval::run(ui, common, &args)),
         Some(Command::Check(args)) => check::run(ui, common, &args),
-        Some(Command::Completions(args)) => done(shell::completions(ui, command_line(), &args)),
+        Some(Command::Completions(args)) => done(shell::completions(
+            ui,
+            options::for_completions::<Cli>(),
+            &args,
+        )),
         Some(Command::Man(_)) => done(shell::man(ui, command_line())),
         Some(Command::RenderWorker) => Ok(crate::render::worker::serve()),
     }

@@ -97,7 +97,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, _args: &ModelsArgs) -> Result<()
         });
     }
     let advice = advice(&settings.embed.model, tier, &budget);
-    ui.data(format!(
+    ui.text(format!(
         "{}\n\n{}\n\n{advice}",
         embedding_table(&rows),
         description_table(limit)

@@ -8,7 +8,7 @@ use clap::{Arg, ArgMatches, Command, CommandFactory};
 
 use crate::config::{Settings, Sources};
 use crate::diagnostic::Diagnostic;
-use crate::embed::{Device, Engine};
+use crate::embed::{self, Device, Engine};
 
 /// The global options.
 #[derive(clap::Args, Debug)]
@@ -93,6 +93,21 @@ impl Common {
     /// The value of `--model`.
     pub(super) fn model(&self) -> Option<&str> {
         self.model.first().map(String::as_str)
+    }
+
+    /// The model whose pages are read, if `--model` is given; else those of the model used last.
+    ///
+    /// # Errors
+    /// When `--pool-factor` is given alone: it would be ignored.
+    pub(super) fn selected_model<'s>(
+        &self,
+        settings: &'s Settings,
+    ) -> Result<Option<&'s embed::Config>, Diagnostic> {
+        match (self.model(), self.pool_factor) {
+            (None, Some(_)) => Err(Diagnostic::usage("--pool-factor needs --model here")
+                .hint("pages are read as they were stored: both options together select them")),
+            (model, _) => Ok(model.map(|_| &settings.embed)),
+        }
     }
 
     /// Returns every combination of the given values; options without a value keep their setting.
@@ -237,6 +252,37 @@ pub(super) fn command_line<C: CommandFactory>() -> Command {
     let options = root.get_arguments().filter(|arg| arg.is_global_set());
     let options: Vec<Arg> = options.cloned().collect();
     root.mut_subcommands(|command| with_options(command, "", &options))
+}
+
+/// Returns the clap command for completions: each command with the options that it supports, and no others.
+pub(super) fn for_completions<C: CommandFactory>() -> Command {
+    let root = C::command().mut_args(|arg| match arg.is_global_set() {
+        true => arg.global(false).hide_short_help(false),
+        false => arg,
+    });
+    let options = C::command();
+    let options = options.get_arguments().filter(|arg| arg.is_global_set());
+    let options: Vec<Arg> = options.map(|arg| arg.clone().global(false)).collect();
+    let mut command = Command::new("ingest");
+    command = command.args(root.get_arguments().cloned());
+    if let Some(about) = root.get_about() {
+        command = command.about(about.clone());
+    }
+    let visible = root.get_subcommands().filter(|c| !c.is_hide_set());
+    command.subcommands(visible.map(|c| with_supported(c.clone(), "", &options)))
+}
+
+/// Adds the supported options.
+fn with_supported(command: Command, parent: &str, options: &[Arg]) -> Command {
+    let name = format!("{parent}{}", command.get_name());
+    let supported = options
+        .iter()
+        .filter(|option| supports(&name, option.get_id().as_str()))
+        .cloned();
+    let name = format!("{name} ");
+    command
+        .args(supported)
+        .mut_subcommands(|command| with_supported(command, &name, options))
 }
 
 /// Adds the unsupported options as hidden ones, so that [`reject_unsupported`] can report them.

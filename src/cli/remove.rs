@@ -32,7 +32,7 @@ pub(super) struct RemoveArgs {
 pub(super) fn run(ui: &mut Ui, common: &Common, args: &RemoveArgs) -> Result<(), Diagnostic> {
     let settings = common.settings()?;
     let Library { profile, .. } =
-        library::open_for_reading(&settings.store, common.model().map(|_| &settings.embed))?;
+        library::open_for_reading(&settings.store, common.selected_model(&settings)?)?;
     let store = store::open(
         &settings.store,
         CollectionSelector::Profile(&profile),
@@ -40,6 +40,10 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &RemoveArgs) -> Result<(),
     )?
     .store;
     let manual = library::find_manual(&*store, &args.manual)?.id;
+    let stored = store.fingerprints(&manual)?;
+    if !args.pages.is_all() && !stored.iter().any(|page| args.pages.contains(page.number)) {
+        return Err(library::Error::NoPages(manual).into());
+    }
     let removed = store.remove(&manual, &args.pages)?;
     ui.info(format!("{} of {manual} removed", pages(removed)));
     Ok(())

@@ -10,13 +10,13 @@ use crate::page::PageSet;
 use crate::pipeline::{self, Plan, Request, RunStats, Stage};
 use crate::qwen::mlx;
 use crate::store::{self, Mode, Store};
-use crate::units::{ByteSize, Seconds, pages};
+use crate::units::{ByteSize, PagesPerSecond, Seconds, pages};
 use crate::vectors::Profile;
 
 use super::passwords::PasswordArgs;
 use super::progress::Progress;
-use super::ui::Ui;
-use crate::reports::table::aligned;
+use super::ui::{Ui, table_columns};
+use crate::reports::{table::fitted, terminal};
 
 /// Pages of the input files, and the passwords that open them.
 #[derive(clap::Args, Debug)]
@@ -117,31 +117,26 @@ pub(super) fn with_progress<T>(
 
 /// The summary of a run: a table with a row for each manual, and the totals.
 pub(super) fn summary(stats: &RunStats) -> String {
-    let header = [
-        "manual",
-        "pages",
-        "stored",
-        "unchanged",
-        "failed",
-        "render",
-        "prepare",
-        "embed",
-        "store",
-    ];
-    let rows: Vec<Vec<String>> = stats.manuals.iter().map(manual_row).collect();
+    let mut header = vec!["manual", "pages", "stored", "unchanged", "failed"];
+    let notable = NOTABLE.iter().filter(|(_, count)| stats.total(count) > 0);
+    let notable: Vec<_> = notable.collect();
+    header.extend(notable.iter().map(|(name, _)| name));
+    header.extend(Stage::ALL.map(Stage::name));
+    let row = |manual| manual_row(manual, &notable);
+    let rows: Vec<Vec<String>> = stats.manuals.iter().map(row).collect();
     let waiting = stats.total(|m| m.waiting);
     let stored = stats.total(|m| m.stored);
-    let rate = if stats.wall > 0.0 {
+    let rate = PagesPerSecond(if stats.wall > 0.0 {
         f64::from(stored) / stats.wall
     } else {
         0.0
-    };
-    let mut lines = aligned(&header, &rows);
+    });
+    let mut lines = fitted(&header, &rows, table_columns());
     lines.push_str(&format!("\n{} in {}", pages(stored), Seconds(stats.wall)));
     let model = stats.seconds(Stage::Embed);
     if stored > 0 && model > 0.0 {
         let share = 100.0 * stats.model_waited / (stats.model_waited + model).max(1e-9);
-        lines.push_str(&format!(" ({rate:.2} pages/s, model idle {share:.0} %)"));
+        lines.push_str(&format!(" ({rate}, model idle {share:.0} %)"));
     }
     if waiting > 0 {
         let names = stats.manuals.iter().filter(|m| m.waiting > 0);
@@ -151,13 +146,23 @@ pub(super) fn summary(stats: &RunStats) -> String {
         lines.push_str(&format!(
             "\n{} queued for the server ({}); `ingest sync` sends them",
             pages(waiting),
-            names.join(", ")
+            terminal::line(&names.join(", "))
         ));
     }
     lines
 }
 
-fn manual_row(manual: &pipeline::ManualStats) -> Vec<String> {
+/// Columns of the summary that are shown only if they count something.
+const NOTABLE: [NotableColumn; 3] = [
+    ("blank", |manual| manual.blank),
+    ("incomplete", |manual| manual.incomplete),
+    ("unreadable text", |manual| manual.unreadable_text),
+];
+
+/// A header and what is below it.
+type NotableColumn = (&'static str, fn(&pipeline::ManualStats) -> u32);
+
+fn manual_row(manual: &pipeline::ManualStats, notable: &[&NotableColumn]) -> Vec<String> {
     let mut row = vec![manual.manual.clone()];
     let failed = manual.failed.len() as u32;
     row.extend([manual.pages, manual.stored, manual.unchanged].map(|n| n.to_string()));
@@ -166,6 +171,7 @@ fn manual_row(manual: &pipeline::ManualStats) -> Vec<String> {
     } else {
         failed.to_string()
     });
+    row.extend(notable.iter().map(|(_, count)| count(manual).to_string()));
     row.extend(Stage::ALL.map(|stage| {
         format!(
             "{:.1} s",

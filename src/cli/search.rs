@@ -18,10 +18,12 @@ use super::ui::Ui;
 #[command(after_help = "Examples:
   ingest search \"What does fault code E-108 mean?\"
   ingest search --visual \"wiring diagram\" --manual pump.pdf -k 10
+  ingest search \"-20 °C\"
   ingest search - --json < queries.txt")]
 pub(super) struct SearchArgs {
-    /// Query; `-` reads one query per line from stdin
-    query: String,
+    /// Query; its words need no quotes. `-` reads one query per line from stdin
+    #[arg(required = true, allow_negative_numbers = true)]
+    query: Vec<String>,
     /// Number of pages to return
     #[arg(short = 'k', long = "count", value_name = "PAGES")]
     count: Option<usize>,
@@ -75,7 +77,7 @@ impl ModeArgs {
 pub(super) fn run(ui: &mut Ui, common: &Common, args: &SearchArgs) -> Result<ExitCode, Diagnostic> {
     let settings = common.settings()?;
     let Library { store, profile } =
-        library::open_for_reading(&settings.store, common.model().map(|_| &settings.embed))?;
+        library::open_for_reading(&settings.store, common.selected_model(&settings)?)?;
     let scope = Scope {
         manual: args
             .manual
@@ -118,10 +120,10 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &SearchArgs) -> Result<Exi
             },
         )
     };
-    if args.query == "-" {
+    if args.query == ["-"] {
         return search_lines(ui, run_query);
     }
-    let hits = run_query(&args.query)?;
+    let hits = run_query(&args.query.join(" "))?;
     match ui.json {
         true => ui.json(&hits)?,
         false => print_hits(ui, &hits)?,
@@ -132,26 +134,32 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &SearchArgs) -> Result<Exi
 /// A failed query of several, as `--json` prints it instead of its hits.
 #[derive(serde::Serialize)]
 struct FailedLine<'a> {
+    line: usize,
     #[serde(rename = "question")]
     query: &'a str,
     error: &'a str,
     hints: &'a [String],
 }
 
-/// Runs the queries on stdin, one per line. A failed query is reported in its place; the others still run.
+/// Runs the queries on stdin, one per line. A failed query is reported in its place; the others still run. An empty line
+/// finds nothing, so that line n of `--json` answers line n of stdin.
 fn search_lines(
     ui: &Ui,
     mut run_query: impl FnMut(&str) -> Result<Vec<SearchHit>, search::Error>,
 ) -> Result<ExitCode, Diagnostic> {
     let mut failed = false;
-    for line in std::io::stdin().lock().split(b'\n') {
-        let line = line?;
-        let text = String::from_utf8_lossy(&line);
-        let query = text.trim();
+    for (index, line) in std::io::stdin().lock().split(b'\n').enumerate() {
+        let (bytes, line) = (line?, index + 1);
+        let text = String::from_utf8_lossy(&bytes);
+        let query = text.trim_start_matches('\u{feff}').trim();
         if query.is_empty() {
+            ui.info(format!("line {line} is empty"));
+            if ui.json {
+                ui.json_line(&[(); 0])?;
+            }
             continue;
         }
-        let hits = match std::str::from_utf8(&line) {
+        let hits = match std::str::from_utf8(&bytes) {
             Ok(_) => run_query(query).map_err(Diagnostic::from),
             Err(e) => Err(Diagnostic::new(format!("the query is not UTF-8: {e}"))),
         };
@@ -160,24 +168,21 @@ fn search_lines(
             ui.data(format!("# {query}"))?;
         }
         match (hits, ui.json) {
-            (Ok(hits), true) => json_line(ui, &hits)?,
+            (Ok(hits), true) => ui.json_line(&hits)?,
             (Ok(hits), false) => print_hits(ui, &hits)?,
-            (Err(diagnostic), true) => json_line(
-                ui,
-                &FailedLine {
-                    query,
-                    error: &diagnostic.message,
-                    hints: &diagnostic.hints,
-                },
-            )?,
-            (Err(diagnostic), false) => ui.report(&diagnostic),
+            (Err(diagnostic), true) => ui.json_line(&FailedLine {
+                line,
+                query,
+                error: &diagnostic.message,
+                hints: &diagnostic.hints,
+            })?,
+            (Err(mut diagnostic), false) => {
+                diagnostic.message = format!("line {line}: {}", diagnostic.message);
+                ui.report(&diagnostic);
+            }
         }
     }
     Ok(u8::from(failed).into())
-}
-
-fn json_line(ui: &Ui, record: &impl serde::Serialize) -> Result<(), Diagnostic> {
-    ui.data(serde_json::to_string(record).map_err(|e| Diagnostic::from_error(&e))?)
 }
 
 /// A model that is opened on first use.

@@ -18,18 +18,24 @@ use super::ui::Ui;
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   ingest show pump.pdf 25
+  ingest show pump.pdf iv
   ingest show pump.pdf 25 --out page.png
   ingest show pump.pdf 25 --out page.png --query \"pressure test\"")]
 pub(super) struct ShowArgs {
     /// Name of the manual, as shown by `ingest list`
     manual: String,
-    /// Page number, starting at 1
-    page: u32,
+    /// Page number, starting at 1; or a label printed on the page that is no number, such as ii or A-3
+    page: String,
     /// Write the page as a PNG file; `-` for stdout
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Highlight where the page matches this query
-    #[arg(long, value_name = "QUERY", requires = "out")]
+    #[arg(
+        long,
+        value_name = "QUERY",
+        requires = "out",
+        allow_hyphen_values = true
+    )]
     query: Option<String>,
     #[command(flatten)]
     passwords: PasswordArgs,
@@ -38,9 +44,13 @@ pub(super) struct ShowArgs {
 pub(super) fn run(ui: &mut Ui, common: &Common, args: &ShowArgs) -> Result<(), Diagnostic> {
     let settings = common.settings()?;
     let Library { store, profile } =
-        library::open_for_reading(&settings.store, common.model().map(|_| &settings.embed))?;
+        library::open_for_reading(&settings.store, common.selected_model(&settings)?)?;
     let manual = library::find_manual(&*store, &args.manual)?;
-    let page = library::find_page(&*store, &manual.id, args.page)?;
+    let number = match args.page.parse() {
+        Ok(number) => number,
+        Err(_) => library::find_page_by_label(&*store, &manual.id, &args.page)?,
+    };
+    let page = library::find_page(&*store, &manual.id, number)?;
     let Some(out) = &args.out else {
         return print_page(ui, &page);
     };
@@ -73,10 +83,10 @@ fn print_page(ui: &Ui, page: &StoredPage) -> Result<(), Diagnostic> {
         }
     }
     let annotation = page.description.as_deref().and_then(Annotation::from_json);
-    if let Some(annotation) = &annotation {
-        ui.data(description_text(annotation))?;
+    for line in annotation.iter().flat_map(description_lines) {
+        ui.data(line)?;
     }
-    ui.data(format!(
+    ui.text(format!(
         "vectors: {rows}{}\n\n{}",
         if page.blank { " (blank)" } else { "" },
         page.text.trim_end()
@@ -84,11 +94,12 @@ fn print_page(ui: &Ui, page: &StoredPage) -> Result<(), Diagnostic> {
 }
 
 /// A description as lines of text, or the reason why it failed.
-fn description_text(annotation: &Annotation) -> String {
+fn description_lines(annotation: &Annotation) -> Vec<String> {
     let page = match &annotation.outcome {
         Outcome::Described(page) => page,
         Outcome::Failed { class, why } => {
-            return format!("not described by {}: {class}: {why}", annotation.model);
+            let line = format!("not described by {}: {class}: {why}", annotation.model);
+            return vec![line];
         }
     };
     let mut lines = vec![format!("{}: {}", page.title, page.summary)];
@@ -130,7 +141,7 @@ fn description_text(annotation: &Annotation) -> String {
         annotation.model,
         original.unwrap_or_default()
     ));
-    lines.join("\n")
+    lines
 }
 
 fn write_png(ui: &Ui, image: &PageImage, out: &std::path::Path) -> Result<(), Diagnostic> {

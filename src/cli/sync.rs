@@ -76,7 +76,7 @@ impl SyncArgs {
         };
         with_address(
             config,
-            self.from.as_deref(),
+            ("--from", self.from.as_deref()),
             self.from_collection.as_deref(),
         )
     }
@@ -89,17 +89,19 @@ impl SyncArgs {
             first_stage: self.first_stage.or(settings.first_stage),
             ..settings.clone()
         };
-        with_address(config, self.to.as_deref(), self.to_collection.as_deref())
+        let url = ("--to", self.to.as_deref());
+        with_address(config, url, self.to_collection.as_deref())
     }
 }
 
 fn with_address(
     mut config: Config,
-    url: Option<&str>,
+    (flag, url): (&str, Option<&str>),
     collection: Option<&str>,
 ) -> Result<Config, Diagnostic> {
     if let Some(url) = url {
-        config.url = url.parse().map_err(|why: String| Diagnostic::usage(why))?;
+        let invalid = |why: String| Diagnostic::usage(format!("{flag}: {why}"));
+        config.url = url.parse().map_err(invalid)?;
     }
     if let Some(collection) = collection {
         config.collection = collection.to_owned();
@@ -134,7 +136,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &SyncArgs) -> Result<ExitC
     if ui.json {
         ui.json(&stats)?;
     } else if !ui.quiet() {
-        ui.data(summary(&stats))?;
+        ui.text(summary(&stats))?;
     }
     if stats.stopped {
         ui.warn("stopped; run the same command again to resume");
@@ -184,12 +186,13 @@ fn flush_outbox(ui: &mut Ui, config: &Config) -> Result<ExitCode, Diagnostic> {
         }
     };
     let waiting = store.outbox().map_or(Ok(0), |outbox| outbox.pending())?;
-    match (waiting, opened.note) {
+    let outage = store.outbox().and_then(|outbox| outbox.outage());
+    match (waiting, outage.or(opened.note.map(Into::into))) {
         (0, _) => ui.info("the outbox is empty"),
-        (_, note) => ui.warn(format!(
+        (_, why) => ui.warn(format!(
             "{} still queued; {}",
             pages(waiting as u64),
-            note.unwrap_or_default()
+            why.unwrap_or_default()
         )),
     }
     Ok(ExitCode::from(u8::from(refused > 0 || waiting > 0)))

@@ -1,4 +1,5 @@
-//! Output: data to stdout, messages to stderr, progress bars on terminals only.
+//! Output: data to stdout, messages to stderr, progress bars on terminals only. Control characters of file names, PDF text,
+//! server errors and model answers are escaped here; only JSON, images and scripts are printed as they are.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -7,6 +8,7 @@ use indicatif::MultiProgress;
 use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
+use crate::reports::terminal;
 
 use super::Common;
 
@@ -33,12 +35,19 @@ impl Ui {
         ui
     }
 
-    /// Prints a line of data.
+    /// Prints a line of data; control characters in it are escaped.
     ///
     /// # Errors
     /// When stdout cannot be written; a closed pipe (`| head`) is not an error.
     pub(super) fn data(&self, line: impl Display) -> Result<(), Diagnostic> {
+        let line = terminal::line(&line.to_string());
         self.bytes(format!("{line}\n").as_bytes())
+    }
+
+    /// Prints lines of data; control characters in them are escaped, apart from line ends and tabs.
+    pub(super) fn text(&self, text: impl Display) -> Result<(), Diagnostic> {
+        let text = terminal::text(&text.to_string());
+        self.bytes(format!("{text}\n").as_bytes())
     }
 
     /// Prints data as it is.
@@ -54,7 +63,13 @@ impl Ui {
     /// Prints a record as one JSON document.
     pub(super) fn json(&self, record: &impl Serialize) -> Result<(), Diagnostic> {
         let text = serde_json::to_string_pretty(record).map_err(|e| Diagnostic::from_error(&e))?;
-        self.data(text)
+        self.bytes(format!("{text}\n").as_bytes())
+    }
+
+    /// Prints a record as one line of JSON.
+    pub(super) fn json_line(&self, record: &impl Serialize) -> Result<(), Diagnostic> {
+        let text = serde_json::to_string(record).map_err(|e| Diagnostic::from_error(&e))?;
+        self.bytes(format!("{text}\n").as_bytes())
     }
 
     /// Prints a message, unless `--quiet`.
@@ -71,8 +86,9 @@ impl Ui {
         }
     }
 
-    /// Prints a message about a failure, also if `--quiet`.
+    /// Prints a message about a failure, also if `--quiet`; control characters in it are escaped.
     pub(super) fn warn(&self, line: impl Display) {
+        let line = terminal::line(&line.to_string());
         self.bars
             .suspend(|| drop(writeln!(io::stderr().lock(), "{line}")));
     }
@@ -95,4 +111,33 @@ impl Ui {
     pub(super) fn bars(&self) -> &MultiProgress {
         &self.bars
     }
+}
+
+/// Prints help, or an error of the command line; its arguments may be file names.
+pub(super) fn print_clap(error: &clap::Error) {
+    let plain = error.render().to_string();
+    let escaped = terminal::text(&plain);
+    drop(match plain == escaped {
+        true => error.print(),
+        false => io::stderr().lock().write_all(escaped.as_bytes()),
+    });
+}
+
+/// Columns of a table on stdout: those of the terminal; no limit if it is none.
+pub(super) fn table_columns() -> usize {
+    match io::stdout().is_terminal() {
+        true => columns(io::stdout()),
+        false => usize::MAX,
+    }
+}
+
+/// Columns of a progress bar on stderr.
+pub(super) fn bar_columns() -> usize {
+    columns(io::stderr())
+}
+
+/// Columns of a terminal; 80 if it does not know.
+fn columns(terminal: impl std::os::fd::AsFd) -> usize {
+    let size = terminal_size::terminal_size_of(terminal);
+    size.map_or(80, |(width, _)| usize::from(width.0))
 }

@@ -39,7 +39,9 @@ impl Layers {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound && !must_exist => return Ok(()),
             Err(e) => return Err(file_error(path, &e)),
         };
-        let table: Table = text.parse().map_err(|e| file_error(path, &e))?;
+        let table: Table = text
+            .parse()
+            .map_err(|e| file_error(path, &located(&text, &e)))?;
         self.merge(path.display().to_string(), table)
     }
 
@@ -137,6 +139,16 @@ fn file_error(file: &Path, why: &dyn std::fmt::Display) -> Error {
     Error::File {
         file: file.into(),
         why: why.to_string().trim_end().to_owned(),
+    }
+}
+
+/// A syntax error in one line, with the number of its line.
+fn located(text: &str, error: &toml::de::Error) -> String {
+    let why = error.message().replace('\n', ", ");
+    let before = error.span().and_then(|span| text.get(..span.start));
+    match before {
+        Some(before) => format!("line {}: {why}", before.matches('\n').count() + 1),
+        None => why,
     }
 }
 

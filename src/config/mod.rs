@@ -123,11 +123,12 @@ impl Settings {
             layers.variable(name, value)?;
         }
         for (key, value) in &sources.flags {
-            let (section, key) = key.split_once('.').unwrap_or((key, ""));
-            layers.merge(
-                format!("--{}", key.replace('_', "-")),
-                nested(section, key, value.clone()),
-            )?;
+            let (section, name) = key.split_once('.').unwrap_or((key, ""));
+            let flag = match *key {
+                "store.url" => "--store".to_owned(),
+                _ => format!("--{}", name.replace('_', "-")),
+            };
+            layers.merge(flag, nested(section, name, value.clone()))?;
         }
         layers.settings("settings").and_then(Self::validated)
     }

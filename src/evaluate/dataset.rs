@@ -202,7 +202,7 @@ impl Renderer for DatasetRenderer {
         Ok(Manual {
             pages: self.dataset.pages.len() as u32,
             labels: self.dataset.pages.clone(),
-            outline: Vec::new(),
+            ..Manual::default()
         })
     }
 

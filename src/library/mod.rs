@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use crate::page::{PageError, PageId};
+use crate::page::{ManualId, PageError, PageId};
 use crate::{embed, patch, render, store};
 
 mod budget;
@@ -18,7 +18,7 @@ pub use open::{
     FlushOutcome, Library, WritableStore, card_for_profile, flush, open_for_reading,
     open_for_writing, open_model, open_model_for_profile,
 };
-pub use page::{find_manual, find_page, heat_map, open_manual, page_image};
+pub use page::{find_manual, find_page, find_page_by_label, heat_map, open_manual, page_image};
 
 /// Error of a library, a manual or a page.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +43,17 @@ pub enum Error {
     /// The store has no such page.
     #[error("{0} is not stored")]
     NoPage(PageId),
+    /// The store has none of the requested pages of a manual.
+    #[error("there is no such page: none of those pages of {0} is stored")]
+    NoPages(ManualId),
+    /// No stored page of the manual has that label.
+    #[error("{manual} has no page labelled `{label}`")]
+    NoLabel {
+        /// The manual.
+        manual: ManualId,
+        /// The label given.
+        label: String,
+    },
     /// The file that a manual was stored from is missing or has changed.
     #[error(transparent)]
     File(#[from] store::FileError),

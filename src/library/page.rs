@@ -48,6 +48,33 @@ pub fn find_page(store: &dyn Store, manual: &ManualId, number: u32) -> Result<St
     page.ok_or_else(|| Error::NoPage(PageId::new(manual, number)))
 }
 
+/// The number of the page with a printed label, such as `iv`; upper and lower case are equal unless both exist.
+///
+/// # Errors
+/// [`Error::NoLabel`] when no stored page has it; [`Error::Store`] when the store fails.
+pub fn find_page_by_label(store: &dyn Store, manual: &ManualId, label: &str) -> Result<u32, Error> {
+    let scope = Scope {
+        manual: Some(manual.clone()),
+        pages: PageSet::all(),
+    };
+    let label = label.trim();
+    let mut similar = None;
+    for page in store.records(&scope)? {
+        let page = page?;
+        match page.label {
+            Some(found) if found == label => return Ok(page.id.number),
+            Some(found) if found.to_lowercase() == label.to_lowercase() => {
+                similar = similar.or(Some(page.id.number));
+            }
+            _ => {}
+        }
+    }
+    similar.ok_or_else(|| Error::NoLabel {
+        manual: manual.clone(),
+        label: label.to_owned(),
+    })
+}
+
 /// Opens the file that a manual was stored from in a renderer.
 ///
 /// # Errors

@@ -263,6 +263,24 @@ impl PageSet {
     }
 }
 
+impl fmt::Display for PageSet {
+    /// As it is parsed, such as `1-20, 33`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(ranges) = &self.ranges else {
+            return f.write_str("all");
+        };
+        for (index, &(first, last)) in ranges.iter().enumerate() {
+            f.write_str(if index == 0 { "" } else { ", " })?;
+            match last {
+                _ if first == last => write!(f, "{first}")?,
+                u32::MAX => write!(f, "{first}-")?,
+                _ => write!(f, "{first}-{last}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
 impl FromStr for PageSet {
     type Err = PageSetError;
 
@@ -317,6 +335,7 @@ mod tests {
     fn page_sets_are_parsed_merged_or_rejected() {
         let set: PageSet = "1-3, 33,4-5,40-".parse().unwrap();
         assert_eq!(set.within(42), [1, 2, 3, 4, 5, 33, 40, 41, 42]);
+        assert_eq!(set.to_string(), "1-5, 33, 40-");
         assert!("all".parse::<PageSet>().unwrap().is_all());
         for bad in ["", "0", "5-2", "a", "1,,2", "-4"] {
             assert!(bad.parse::<PageSet>().is_err(), "{bad}");

@@ -1,7 +1,9 @@
 //! Input discovery: expands paths, hashes files, names manuals and compares them with the store, before any is opened.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::page::{ManualId, PageSet};
 use crate::render::Source;
@@ -28,6 +30,8 @@ pub struct Job {
     pub source: Source,
     /// SHA-256 of the file, hex.
     pub file: String,
+    /// What the file was when its digest was taken.
+    pub stamp: FileStamp,
     /// Digest of file and render profile; stored pages with the same `origin` are up to date.
     pub origin: String,
     /// Fingerprints of its stored pages: page number to (origin, content).
@@ -38,6 +42,18 @@ pub struct Job {
     pub moved: bool,
     /// Number of pages it had when it was stored.
     pub pages: Option<u32>,
+}
+
+/// Length and time of modification of a file: if they change, its bytes may have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileStamp(Option<(u64, SystemTime)>);
+
+impl FileStamp {
+    /// The stamp of a file; of a missing one, one that equals itself.
+    pub fn of(path: &Path) -> Self {
+        let metadata = std::fs::metadata(path).ok();
+        Self(metadata.and_then(|file| Some((file.len(), file.modified().ok()?))))
+    }
 }
 
 /// A path that cannot be ingested.
@@ -67,7 +83,7 @@ pub fn discover(
     };
     let mut inputs: Inputs = Vec::new();
     for file in request.paths.iter().flat_map(|path| expand_path(path)) {
-        let read = file.and_then(|path| match ManualCard::digest(&path) {
+        let read = file.and_then(|path| match stamped_digest(&path) {
             Ok(digest) => Ok((path, digest)),
             Err(e) => Err(RejectedInput {
                 why: format!("cannot be read: {e}"),
@@ -81,7 +97,7 @@ pub fn discover(
                 continue;
             }
         };
-        if inputs.iter().flatten().any(|job| job.file == digest) {
+        if inputs.iter().flatten().any(|job| job.file == digest.1) {
             continue; // Files with equal bytes are one manual.
         }
         inputs.push(Ok(make_job(
@@ -95,12 +111,18 @@ pub fn discover(
     Ok(inputs)
 }
 
+/// The digest of a file, and its stamp from before it was read.
+fn stamped_digest(path: &Path) -> io::Result<(FileStamp, String)> {
+    let stamp = FileStamp::of(path);
+    Ok((stamp, ManualCard::digest(path)?))
+}
+
 fn make_job(
     request: &Request,
     store: Option<&dyn Catalogue>,
     render: &str,
     cards: &mut Vec<ManualCard>,
-    (path, file): (PathBuf, String),
+    (path, (stamp, file)): (PathBuf, (FileStamp, String)),
 ) -> Result<Job, store::Error> {
     let absolute = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
     let id = assign_id(&absolute, &file, cards);
@@ -145,6 +167,7 @@ fn make_job(
     };
     Ok(Job {
         source,
+        stamp,
         file,
         origin,
         fingerprints,

@@ -18,15 +18,17 @@ mod batch_writer;
 mod content;
 mod discover;
 mod memory_plan;
+mod notes;
 mod stages;
 mod stats;
 mod sync;
 mod thumbnail;
 
 pub use content::content_digest;
-pub use discover::{Inputs, Job, RejectedInput, Request, discover};
+pub use discover::{FileStamp, Inputs, Job, RejectedInput, Request, discover};
 pub use memory_plan::{MemoryBudget, Plan, PlanError, plan};
-pub use stats::{Batch, Event, Failure, ManualStats, RunStats, Stage};
+pub use notes::{Failure, PageNote};
+pub use stats::{Batch, Event, ManualStats, RunStats, Stage};
 pub use sync::sync;
 
 use stats::StatsCollector;

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::page::{ManualId, PageError, PageId};
+use crate::page::{ManualId, PageError, PageId, PageSet};
+use crate::render::{self, MissingContent, Rendered};
 use crate::store::WriteOutcome;
+
+use super::notes::{Failure, Notes, PageNote};
 
 /// A stage of the pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -50,14 +53,23 @@ pub enum Event {
     Loading,
     /// The model was loaded in this time.
     Loaded(Duration),
-    /// A page failed.
-    PageFailed {
+    /// The same happened to these pages of a manual.
+    Pages {
         /// The manual.
         manual: ManualId,
-        /// The page.
-        number: u32,
-        /// The reason.
-        error: PageError,
+        /// The pages.
+        pages: PageSet,
+        /// Their number.
+        count: u32,
+        /// What happened.
+        note: PageNote,
+    },
+    /// A viewer shows content of a manual that its pages do not have.
+    ContentMissing {
+        /// The manual.
+        manual: ManualId,
+        /// The content.
+        content: MissingContent,
     },
     /// A manual failed as a whole.
     ManualFailed {
@@ -65,20 +77,13 @@ pub enum Event {
         path: PathBuf,
         /// The reason.
         why: String,
+        /// The error of the renderer, if the file was opened.
+        cause: Option<Arc<render::Error>>,
     },
     /// The store's server is unavailable, for this reason; pages are deferred.
     Deferred(Arc<str>),
     /// Out of memory: from now on a batch holds at most this many pages.
     BatchSizeReduced(usize),
-}
-
-/// A page that failed, with the reason.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Failure {
-    /// The page, from 1.
-    pub page: u32,
-    /// The reason.
-    pub reason: String,
 }
 
 /// Statistics of one manual.
@@ -98,6 +103,10 @@ pub struct ManualStats {
     pub kept: u32,
     /// Stored pages that are blank.
     pub blank: u32,
+    /// Pages of which something could not be drawn, blank or not; none of them counts as `blank`.
+    pub incomplete: u32,
+    /// Pages whose text layer is unreadable; only their picture is searched.
+    pub unreadable_text: u32,
     /// Pages deferred until the store's server is available.
     pub waiting: u32,
     /// Pages that failed.
@@ -182,6 +191,8 @@ impl RunStats {
 /// Collects the statistics of a running ingest and emits its events; shared by all stages.
 pub(super) struct StatsCollector<'a> {
     stats: Mutex<RunStats>,
+    /// Notes that are not emitted yet.
+    notes: Notes,
     /// The last reason emitted as [`Event::Deferred`].
     deferral_reason: Mutex<Arc<str>>,
     on_event: &'a (dyn Fn(Event) + Sync),
@@ -194,6 +205,7 @@ impl<'a> StatsCollector<'a> {
                 manuals,
                 ..RunStats::default()
             }),
+            notes: Notes::default(),
             deferral_reason: Mutex::new("".into()),
             on_event,
         }
@@ -205,12 +217,7 @@ impl<'a> StatsCollector<'a> {
 
     /// Applies a change to the statistics of the run.
     pub(super) fn update(&self, change: impl FnOnce(&mut RunStats)) {
-        change(
-            &mut self
-                .stats
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner),
-        );
+        change(&mut self.stats.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Applies a change to the statistics of a manual.
@@ -232,11 +239,38 @@ impl<'a> StatsCollector<'a> {
                 reason: error.to_string(),
             })
         });
-        self.emit(Event::PageFailed {
-            manual: id.manual.clone(),
-            number: id.number,
-            error,
+        self.notes.add(index, id.number, PageNote::Failed(error));
+    }
+
+    /// Counts what is wrong with a page that was rendered.
+    pub(super) fn page_rendered(&self, index: usize, number: u32, rendered: &Rendered) {
+        let is_incomplete = !rendered.undrawn.is_empty();
+        self.update_manual(index, |m| {
+            m.incomplete += u32::from(is_incomplete);
+            m.unreadable_text += u32::from(rendered.unreadable_text);
         });
+        for undrawn in rendered.undrawn.iter().cloned() {
+            let blank = rendered.blank;
+            self.notes
+                .add(index, number, PageNote::Incomplete { blank, undrawn });
+        }
+        if rendered.unreadable_text {
+            self.notes.add(index, number, PageNote::UnreadableText);
+        }
+    }
+
+    /// Emits the notes of a manual.
+    pub(super) fn emit_notes(&self, index: usize) {
+        let mut manual = String::new();
+        self.update_manual(index, |m| manual.clone_from(&m.manual));
+        for (note, pages) in self.notes.take(index) {
+            self.emit(Event::Pages {
+                manual: ManualId::new(&manual),
+                count: pages.len() as u32,
+                pages: PageSet::of(pages),
+                note,
+            });
+        }
     }
 
     /// Counts a deferred page; emits the reason if it is a new one.
@@ -245,7 +279,7 @@ impl<'a> StatsCollector<'a> {
         let mut last = self
             .deferral_reason
             .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+            .unwrap_or_else(PoisonError::into_inner);
         if *last != *why {
             last.clone_from(why);
             self.emit(Event::Deferred(Arc::clone(why)));
@@ -287,7 +321,16 @@ impl<'a> StatsCollector<'a> {
         accounted_for
     }
 
+    /// Records that the renderer cannot open the file of a manual.
+    pub(super) fn open_failed(&self, index: usize, cause: render::Error) {
+        self.record_failure(index, &cause.to_string(), Some(Arc::new(cause)));
+    }
+
     pub(super) fn manual_failed(&self, index: usize, why: &str) {
+        self.record_failure(index, why, None);
+    }
+
+    fn record_failure(&self, index: usize, why: &str, cause: Option<Arc<render::Error>>) {
         let mut path = PathBuf::new();
         self.update_manual(index, |m| {
             m.error = Some(why.to_owned());
@@ -296,14 +339,18 @@ impl<'a> StatsCollector<'a> {
         self.emit(Event::ManualFailed {
             path,
             why: why.to_owned(),
+            cause,
         });
     }
 
     pub(super) fn finish(self) -> RunStats {
+        for index in self.notes.manuals() {
+            self.emit_notes(index);
+        }
         let mut stats = self
             .stats
             .into_inner()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+            .unwrap_or_else(PoisonError::into_inner);
         for manual in &mut stats.manuals {
             manual.failed.sort_by_key(|f| f.page);
         }

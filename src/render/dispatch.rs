@@ -168,9 +168,15 @@ impl<'a> Dispatcher<'a> {
         let slot = self.pending.front().map_or(0, |pending| pending.slot);
         match worker.receive(|| queue.is_stopped())? {
             Reply::PageFailed(why) => Ok(Err(PageError::Render(why))),
-            Reply::Page { size, text, blank } => {
+            Reply::Page { size, content } => {
                 let image = image_in_slot(worker, slot, size).ok_or_else(invalid_reply)?;
-                Ok(Ok(Rendered { image, text, blank }))
+                Ok(Ok(Rendered {
+                    image,
+                    text: content.text,
+                    unreadable_text: content.unreadable_text,
+                    blank: content.blank,
+                    undrawn: content.undrawn,
+                }))
             }
             _ => Err(invalid_reply()),
         }

@@ -1,4 +1,4 @@
-//! Image files (PNG, JPEG, TIFF) as manuals of one page.
+//! Image files (PNG, JPEG, GIF, WebP, BMP) as manuals of one page; of an animation, the first frame.
 
 use std::io::Cursor;
 
@@ -21,6 +21,11 @@ pub(super) fn decode(bytes: &[u8], max_pixels: u64, memory: u64) -> Result<RgbIm
     let orientation = decoder.orientation().map_err(|e| e.to_string())?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?;
     image.apply_orientation(orientation);
+    page_image(image, max_pixels)
+}
+
+/// An image as a page: transparency on white, at most `max_pixels` large.
+pub(super) fn page_image(image: DynamicImage, max_pixels: u64) -> Result<RgbImage, String> {
     shrink(on_white(image), max_pixels)
 }
 

@@ -77,6 +77,12 @@ pub(super) fn map_file(file: &File) -> io::Result<Mmap> {
     unsafe { Mmap::map(file) }
 }
 
+/// Maps an input file as a private copy: what is written to it stays in this process.
+pub(super) fn map_private(file: &File) -> io::Result<MmapMut> {
+    // SAFETY: as for `map_file`.
+    unsafe { MmapOptions::new().map_copy(file) }
+}
+
 /// Bytes of address space this process uses; 0 where [`limit_address_space`] does nothing.
 #[cfg(target_os = "linux")]
 pub(super) fn address_space() -> u64 {

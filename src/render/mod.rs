@@ -4,19 +4,22 @@
 //! hangs or crashes its worker is one failed page.
 
 mod dispatch;
+mod fax;
 mod file_type;
 mod image_file;
 mod memory;
 mod pdfium;
-mod pdfium_library;
 mod pool;
 mod protocol;
 mod queue;
 mod size;
 mod text;
+mod text_quality;
+mod tiff_file;
 pub mod worker;
 mod worker_process;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,7 +28,8 @@ use serde::{Deserialize, Serialize};
 use crate::page::{ManualId, Page, PageError, PageImage, PageSet, Size};
 use crate::units::ByteSize;
 
-pub use pdfium_library::licences;
+pub use file_type::FileKind;
+pub use pdfium::library::licences;
 
 /// How pages are rendered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -99,6 +103,62 @@ pub struct Manual {
     pub labels: Vec<String>,
     /// Bookmarks in reading order; only those that point to a page of this file.
     pub outline: Vec<Bookmark>,
+    /// What a viewer would show and the rendered pages do not.
+    pub missing: Vec<MissingContent>,
+}
+
+/// Content of a file that its pages do not show.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MissingContent {
+    /// An XFA form: its pages are made by Adobe's viewers only.
+    XfaForm,
+    /// A portfolio, or attached documents, by name.
+    AttachedFiles(Vec<String>),
+}
+
+impl fmt::Display for MissingContent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::XfaForm => f.write_str(
+                "its pages are an XFA form, which only Adobe's viewers show: print it to a PDF there and store that",
+            ),
+            Self::AttachedFiles(names) => {
+                let (shown, rest) = names.split_at(names.len().min(3));
+                write!(f, "attached files are not read: {}", shown.join(", "))?;
+                if !rest.is_empty() {
+                    write!(f, " and {} more", rest.len())?;
+                }
+                f.write_str("; save them as files of their own and store those")
+            }
+        }
+    }
+}
+
+/// Part of a page that could not be drawn.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Undrawn {
+    /// Text whose font is neither in the file nor on this machine.
+    Font {
+        /// The script, as in "Japanese".
+        script: String,
+    },
+    /// A picture that cannot be decoded.
+    Picture {
+        /// Its format, as in "JPEG 2000"; empty if that says nothing.
+        format: String,
+    },
+}
+
+impl fmt::Display for Undrawn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Font { script } => write!(f, "a font for {script} is missing on this machine"),
+            Self::Picture { format } if format.is_empty() => {
+                f.write_str("a picture cannot be decoded")
+            }
+            Self::Picture { format } => write!(f, "a {format} picture cannot be decoded"),
+        }
+    }
 }
 
 impl Manual {
@@ -125,10 +185,27 @@ impl Manual {
 pub struct Rendered {
     /// Page image, with `/Rotate` applied as in a viewer.
     pub image: PageImage,
-    /// Text layer; empty if there is none.
+    /// Text layer, with what was filled into forms and written onto the page; empty if there is none.
     pub text: String,
+    /// Whether the page has a text layer that says something else than the page, which is left out of `text`.
+    pub unreadable_text: bool,
     /// Whether all pixels have the same colour.
     pub blank: bool,
+    /// What could not be drawn, each reason once.
+    pub undrawn: Vec<Undrawn>,
+}
+
+impl Rendered {
+    /// A page that is only an image.
+    pub fn of_image(image: PageImage) -> Self {
+        Self {
+            blank: worker::is_flat(image.rgb()),
+            image,
+            text: String::new(),
+            unreadable_text: false,
+            undrawn: Vec::new(),
+        }
+    }
 }
 
 /// Error of a file as a whole.
@@ -140,6 +217,15 @@ pub enum Error {
     /// Not a PDF, or too damaged.
     #[error("not a readable PDF")]
     Format,
+    /// A file without any bytes.
+    #[error("the file is empty")]
+    NoBytes,
+    /// A PDF whose end is missing.
+    #[error("begins as a PDF, but its end is missing")]
+    Truncated,
+    /// A file of another kind.
+    #[error("{0}, not a PDF or a readable image")]
+    Foreign(FileKind),
     /// A password is needed, or none of the given ones is right.
     #[error("protected by a password{}", wrong_passwords(*.given))]
     Password {
@@ -239,11 +325,7 @@ pub fn decode_image(bytes: &[u8], config: &Config) -> Result<Rendered, PageError
     let size = Size::new(decoded.width(), decoded.height());
     let image = PageImage::new(size, decoded.into_raw())
         .map_err(|cause| PageError::Render(cause.to_string()))?;
-    Ok(Rendered {
-        blank: worker::is_flat(image.rgb()),
-        image,
-        text: String::new(),
-    })
+    Ok(Rendered::of_image(image))
 }
 
 /// Maximum number of rendered pages that are not yet consumed: they take memory in the render stage.

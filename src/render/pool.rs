@@ -10,7 +10,7 @@ use super::protocol::Handshake;
 use super::queue::Queue;
 use super::worker_process::{Worker, WorkerConfig, WorkerFailure};
 use super::{
-    Config, Error, Manual, Options, Rendered, Renderer, Source, file_type, pdfium_library,
+    Config, Error, Manual, Options, Rendered, Renderer, Source, file_type, pdfium::library,
 };
 use crate::page::{ManualId, Page, PageId, PageSet};
 
@@ -46,7 +46,7 @@ impl Pool {
         // High enough that the pixel limit alone determines the size.
         let dpi = options.pixels.map_or(config.dpi, |_| UNLIMITED_DPI);
         let handshake = Handshake {
-            library: pdfium_library::path()?.into(),
+            library: library::path()?.into(),
             dpi,
             max_pixels,
             memory: config.worker_memory.0,
@@ -131,7 +131,10 @@ impl Renderer for Pool {
         let opened = open_with_passwords(&mut file, &mut worker, &source.passwords);
         let opened = opened.map_err(|failure| self.open_failure(failure))?;
         self.idle.push(worker);
-        let manual = opened?;
+        let manual = opened.map_err(|error| match error {
+            Error::Format => file_type::unreadable_pdf(&source.path),
+            other => other,
+        })?;
         file.pages = manual.pages;
         if manual.pages == 0 {
             return Err(Error::Empty);

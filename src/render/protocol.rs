@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Manual};
+use super::{Error, Manual, Undrawn};
 use crate::page::Size;
 
 /// Maximum bytes of a message; a longer one is invalid.
@@ -36,8 +36,10 @@ pub(super) struct Handshake {
 pub(super) enum FileType {
     /// A PDF.
     Pdf,
-    /// A PNG, JPEG or TIFF.
+    /// An image of one page.
     Image,
+    /// A TIFF of any number of pages.
+    Tiff,
 }
 
 /// A request of the parent.
@@ -74,13 +76,24 @@ pub(super) enum Reply {
     Page {
         /// Their size.
         size: Size,
-        /// The text layer.
-        text: String,
-        /// Whether all pixels are equal.
-        blank: bool,
+        /// What is on it apart from the pixels.
+        content: PageContent,
     },
     /// The page cannot be rendered.
     PageFailed(String),
+}
+
+/// What is on a page apart from its pixels; see [`Rendered`](super::Rendered).
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct PageContent {
+    /// The text layer.
+    pub(super) text: String,
+    /// Whether it says something else than the page.
+    pub(super) unreadable_text: bool,
+    /// Whether all pixels are equal.
+    pub(super) blank: bool,
+    /// What could not be drawn.
+    pub(super) undrawn: Vec<Undrawn>,
 }
 
 /// Serialisable form of [`Error`].

@@ -25,6 +25,25 @@ pub(super) fn clean(raw: &str) -> String {
     out
 }
 
+/// The text of a page with what was filled in and written onto it, each on lines of its own; what the page says anyway is
+/// not repeated.
+pub(super) fn with_additions(mut text: String, additions: &[String]) -> String {
+    let mut known = format!(" {} ", line(&text));
+    for addition in additions {
+        let addition = clean(addition);
+        let words = format!(" {} ", line(&addition));
+        if words.trim().is_empty() || known.contains(&words) {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        text.push_str(addition.trim());
+        known.push_str(&words);
+    }
+    text
+}
+
 /// The text as one line, with whitespace collapsed.
 pub(super) fn line(raw: &str) -> String {
     let words: Vec<&str> = raw
@@ -44,6 +63,14 @@ mod tests {
             clean("heat ex\u{2}\r\nchanger\r\nvalve\0\r\n"),
             "heat exchanger\nvalve"
         );
+    }
+
+    #[test]
+    fn additions_are_lines_that_are_not_repeated() {
+        let additions = ["KX-77431", "bolts  to\r40 Nm", " ", "KX-77431", "KX"].map(str::to_owned);
+        let text = with_additions("Tighten the\nbolts to 40 Nm".to_owned(), &additions);
+        assert_eq!(text, "Tighten the\nbolts to 40 Nm\nKX-77431\nKX");
+        assert_eq!(with_additions(String::new(), &additions[..1]), "KX-77431");
     }
 
     #[test]

@@ -14,10 +14,16 @@ use std::thread;
 use image::RgbImage;
 use memmap2::MmapMut;
 
-use super::pdfium::{Document, Pdfium};
-use super::protocol::{FileType, FrameReader, Handshake, OpenError, Reply, Request, send};
-use super::{Manual, image_file, memory};
+use super::pdfium::{Content, Document, Pdfium};
+use super::protocol::{
+    FileType, FrameReader, Handshake, OpenError, PageContent, Reply, Request, send,
+};
+use super::tiff_file::{Frame, TiffFile};
+use super::{Manual, image_file, memory, text, text_quality};
 use crate::page::Size;
+
+/// Resolution at which a point is a pixel.
+const PIXEL_PER_POINT: u32 = 72;
 
 /// Serves one parent until it closes the socket.
 pub fn serve() -> ExitCode {
@@ -67,6 +73,7 @@ fn exit_now() {
 enum OpenFile {
     Pdf(Document),
     Image(RgbImage),
+    Tiff(TiffFile, Pdfium),
 }
 
 /// State of a worker: settings, shared memory, and the open file.
@@ -118,20 +125,27 @@ impl WorkerSession {
         self.open = None;
         let io = |e: io::Error| OpenError::Io(e.to_string());
         let pdfium = match file_type {
-            FileType::Pdf => Some(self.pdfium()?),
+            FileType::Pdf | FileType::Tiff => Some(self.pdfium()?),
             FileType::Image => None,
         };
-        let file = memory::map_file(&File::open(path).map_err(io)?).map_err(io)?;
+        let on_disk = File::open(path).map_err(io)?;
+        let file = memory::map_file(&on_disk).map_err(io)?;
         let allowed = self
             .handshake
             .memory
             .saturating_add(self.base_memory + file.len() as u64);
         memory::limit_address_space(allowed).map_err(io)?;
+        let Handshake {
+            max_pixels, memory, ..
+        } = self.handshake;
         self.open = Some(match pdfium {
+            Some(pdfium) if file_type == FileType::Tiff => {
+                let bytes = memory::map_private(&on_disk).map_err(io)?;
+                OpenFile::Tiff(TiffFile::open(bytes).map_err(OpenError::Image)?, pdfium)
+            }
             Some(pdfium) => OpenFile::Pdf(pdfium.open(file, password)?),
             None => OpenFile::Image(
-                image_file::decode(&file, self.handshake.max_pixels, self.handshake.memory)
-                    .map_err(OpenError::Image)?,
+                image_file::decode(&file, max_pixels, memory).map_err(OpenError::Image)?,
             ),
         });
         Ok(())
@@ -158,6 +172,10 @@ impl WorkerSession {
                 pages: 1,
                 ..Manual::default()
             },
+            Some(OpenFile::Tiff(file, _)) => Manual {
+                pages: file.pages(),
+                ..Manual::default()
+            },
             None => Manual::default(),
         }
     }
@@ -166,12 +184,38 @@ impl WorkerSession {
         let bytes = self.handshake.slot_bytes as usize;
         let target = self.slots.get_mut(slot * bytes..(slot + 1) * bytes);
         let target = target.ok_or("no such slot")?;
-        let (size, text) = match self.open.as_ref().ok_or("no file is open")? {
+        let (size, content) = match self.open.as_ref().ok_or("no file is open")? {
             OpenFile::Pdf(document) => draw(document, number, &self.handshake, target)?,
-            OpenFile::Image(image) => (copy(image, target)?, String::new()),
+            OpenFile::Image(image) => (copy(image, target)?, PageContent::default()),
+            OpenFile::Tiff(file, pdfium) => {
+                draw_frame(file, *pdfium, number, &self.handshake, target)?
+            }
         };
         let blank = is_flat(&target[..size.area() as usize * 3]);
-        Ok(Reply::Page { size, text, blank })
+        let content = PageContent { blank, ..content };
+        Ok(Reply::Page { size, content })
+    }
+}
+
+/// A page of a TIFF file in the size of its pixels.
+fn draw_frame(
+    file: &TiffFile,
+    pdfium: Pdfium,
+    number: u32,
+    handshake: &Handshake,
+    target: &mut [u8],
+) -> Result<(Size, PageContent), String> {
+    match file.page(number, handshake.max_pixels, handshake.memory)? {
+        Frame::Pixels(image) => Ok((copy(&image, target)?, PageContent::default())),
+        Frame::Fax(pdf) => {
+            let document = pdfium.open(pdf, None);
+            let document = document.map_err(|_| "its fax data cannot be read")?;
+            let handshake = Handshake {
+                dpi: PIXEL_PER_POINT,
+                ..handshake.clone()
+            };
+            draw(&document, 1, &handshake, target)
+        }
     }
 }
 
@@ -180,7 +224,7 @@ fn draw(
     number: u32,
     handshake: &Handshake,
     target: &mut [u8],
-) -> Result<(Size, String), String> {
+) -> Result<(Size, PageContent), String> {
     let page = document.page(number)?;
     let rotation = if handshake.upright {
         page.rotation()
@@ -194,12 +238,26 @@ fn draw(
     let rgb = target.get_mut(..size.area() as usize * 3);
     let rgb = rgb.ok_or("the page image does not fit its slot")?;
     page.draw(size, rotation, rgb)?;
-    let text = if handshake.text {
-        page.text()
-    } else {
-        String::new()
+    let content = match handshake.text {
+        true => page_content(Content::read(&page, size, rotation, rgb)),
+        false => PageContent::default(),
     };
-    Ok((size, text))
+    Ok((size, content))
+}
+
+/// The part of a reply that is not pixels.
+fn page_content(content: Content) -> PageContent {
+    let unreadable_text = text_quality::is_unreadable(&content.raw_text);
+    let text = match unreadable_text {
+        true => String::new(),
+        false => text::clean(&content.raw_text),
+    };
+    PageContent {
+        text: text::with_additions(text, &content.additions),
+        unreadable_text,
+        undrawn: content.undrawn,
+        blank: false,
+    }
 }
 
 fn copy(image: &RgbImage, target: &mut [u8]) -> Result<Size, String> {

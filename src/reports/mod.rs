@@ -9,6 +9,7 @@ mod markdown;
 pub mod mteb;
 pub mod runners;
 pub mod table;
+pub mod terminal;
 pub mod throughput;
 
 /// Error of the chart library.

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use crate::measure::{ApproachResult, Candidate, Grade, RunnerBenchmark};
-use crate::units::{ByteSize, Seconds, pages};
+use crate::units::{ByteSize, Seconds, counted, pages};
 
 use super::chart::{BLUE, Bar, GREEN, bars};
 use super::table::{self, Table};
@@ -18,10 +18,10 @@ fn lines(benchmark: &RunnerBenchmark) -> Vec<String> {
     let mut lines = vec![
         format!("ingest {} on {}", benchmark.version, benchmark.machine),
         format!(
-            "{} at {} megapixels, {} questions; one uncounted warm-up page per approach, loading not counted",
+            "{} at {} megapixels, {}; one uncounted warm-up page per approach, loading not counted",
             pages(benchmark.pages as u64),
             benchmark.megapixels,
-            benchmark.questions
+            counted(benchmark.questions as u64, "question")
         ),
     ];
     if benchmark.candidates.len() > 1 {

@@ -177,7 +177,7 @@ pub enum Address {
 
 /// Form of an address in a configuration file: `"a"`, or `["a", "b"]`.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a text, or a list of texts")]
 enum AddressValue {
     One(String),
     Many(Vec<String>),

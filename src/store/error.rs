@@ -58,8 +58,8 @@ pub enum Error {
         location: String,
         /// What was tried and the result.
         why: String,
-        /// Whether its certificate is not trusted.
-        untrusted: bool,
+        /// Kind of the outage.
+        outage: Outage,
     },
     /// The API key is missing or wrong.
     #[error("the server {location} rejected the API key: {why}")]
@@ -145,4 +145,17 @@ impl Error {
             why: why.to_owned(),
         }
     }
+}
+
+/// Kind of an outage of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outage {
+    /// It does not respond, or cannot serve requests at present.
+    Down,
+    /// Its certificate is not trusted.
+    Untrusted,
+    /// The port answers, but not in HTTP.
+    NotHttp,
+    /// It takes no writes: its disk is nearly full.
+    ReadOnly,
 }

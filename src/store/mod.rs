@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub use config::{Address, Config, Index, OPTIONAL_KEYS, Quantiser};
-pub use error::Error;
+pub use error::{Error, Outage};
 pub use precision::Precision;
 pub use record::{
     FileError, Fingerprint, ManualCard, ManualSummary, StoredPage, VectorUpdate, digest,

@@ -1,5 +1,7 @@
 //! Store traits: writer, lookup and catalogue, with an optional outbox and a server index to repair.
 
+use std::sync::Arc;
+
 use super::{
     BatchPolicy, Error, Fingerprint, Hit, ManualCard, ManualSummary, Scope, StoredPage, TextField,
     TopK, WriteOutcome,
@@ -61,6 +63,9 @@ pub trait Outbox {
     /// # Errors
     /// If the store fails; an unavailable server is not an error, its pages stay queued.
     fn flush(&self) -> Result<Vec<Page<WriteOutcome>>, Error>;
+
+    /// Why the server did not take the queue; `None` if it did, or was not asked.
+    fn outage(&self) -> Option<Arc<str>>;
 }
 
 /// The vector index of a server, which can lose entries.

@@ -21,6 +21,11 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::Progress;
 use crate::units::Invalid;
 
+/// Maximum number of concurrent requests: each has a thread and a page image.
+const MAX_LANES: usize = 256;
+/// Maximum number of pages per request: more fit into the context of no model.
+const MAX_INTERLEAVE: usize = 64;
+
 /// Settings of the model that describes pages (section `[describe]`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -63,6 +68,26 @@ impl Config {
             return Err(Invalid {
                 key: "megapixels",
                 reason: "must be between 0.05 and 16",
+            });
+        }
+        let url = self.url.trim().to_ascii_lowercase();
+        if !(url.is_empty() || url.starts_with("http://") || url.starts_with("https://")) {
+            let reason = match url.contains("://") {
+                true => "must begin with http:// or https://",
+                false => "lacks its scheme: http:// is missing, as in http://127.0.0.1:8000",
+            };
+            return Err(Invalid { key: "url", reason });
+        }
+        if self.lanes > MAX_LANES {
+            return Err(Invalid {
+                key: "lanes",
+                reason: "must be at most 256",
+            });
+        }
+        if self.interleave > MAX_INTERLEAVE {
+            return Err(Invalid {
+                key: "interleave",
+                reason: "must be at most 64",
             });
         }
         if self.max_tokens == 0 || self.deadline_s == 0 || self.attempts == 0 {

@@ -25,7 +25,7 @@ fn settings(sandbox: &Sandbox) -> insta::Settings {
     settings.add_filter(&folder.display().to_string(), "[folder]");
     settings.add_filter(TINY, "[tiny]");
     settings.add_filter(r"\d+(\.\d+)? m?s\b", "[time]");
-    settings.add_filter(r"\d+\.\d+ pages/s", "[rate]");
+    settings.add_filter(r"\d+(\.\d+)? pages/s", "[rate]");
     settings.add_filter(r"idle \d+ %", "idle [n] %");
     settings.add_filter(r"[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f-]+", "[id]");
     settings.add_filter(r"time: .*", "time: [expected]");
@@ -49,7 +49,8 @@ fn indexing_twice_stores_pages_once() {
         torn.pdf  0  0  0  all  [time]  [time]  [time]  [time]
         2 pages in [time] ([rate], model idle [n] %)
         model [tiny] on cpu (f32); licence: unknown, see the model's own page
-        [folder]/torn.pdf: not a readable PDF
+        [folder]/torn.pdf: begins as a PDF, but its end is missing
+        hint: download it again, or copy it again
         [exit 1]
         "#);
         insta::assert_snapshot!(sandbox.run(&["pump.pdf"]).transcript(), @r#"
@@ -342,11 +343,21 @@ fn wrong_usage_exits_64_and_help_exits_0() {
 fn completions_and_man_page_list_the_commands() {
     let sandbox = Sandbox::tiny();
     for shell in ["bash", "zsh", "fish"] {
-        assert!(
-            sandbox.run(&["completions", shell]).out.contains("search"),
-            "{shell}"
-        );
+        let script = sandbox.run(&["completions", shell]).out;
+        assert!(script.contains("search"), "{shell}");
+        assert!(!script.contains("render-worker"), "{shell}");
     }
+    // An option that a command refuses is not offered.
+    let script = sandbox.run(&["completions", "bash"]).out;
+    let offered = |command: &str, option: &str| {
+        let (_, rest) = script
+            .split_once(&format!("ingest__subcmd__{command})\n"))
+            .unwrap();
+        rest.lines().next().unwrap().contains(option)
+    };
+    assert!(offered("list", "--store") && !offered("list", "--batch-size"));
+    assert!(offered("remove", "--pages") && !offered("remove", "--json"));
+    assert!(offered("search", "--device") && !offered("man", "--quiet"));
     assert!(
         sandbox.run(&["man"]).out.starts_with(".ie") || sandbox.run(&["man"]).out.contains(".TH")
     );

@@ -95,7 +95,10 @@ fn a_library_from_ingest_to_sync() {
         (&manuals[1]["stored"], &manuals[1]["failed"][0]["page"]),
         (&json!(1), &json!(2))
     );
-    assert_eq!(manuals[2]["error"], "not a readable PDF");
+    assert_eq!(
+        manuals[2]["error"],
+        "begins as a PDF, but its end is missing"
+    );
     assert_eq!(stored["stopped"], false);
 
     let listed = json(&sandbox, 0, &["list"]);

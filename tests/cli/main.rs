@@ -9,13 +9,18 @@ mod commands;
 mod compression;
 mod datasets;
 mod eval;
+mod hints;
 mod interrupted;
 mod json;
 mod manuals;
+mod mutate;
+mod mutations;
 mod rerendering;
 mod sandbox;
+mod seeds;
 #[path = "../support/shape.rs"]
 mod shape;
 mod stdin;
 #[path = "../support/mod.rs"]
 mod support;
+mod terminal;

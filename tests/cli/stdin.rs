@@ -41,8 +41,25 @@ fn invalid_stdin_query_fails_alone() {
     assert_eq!(lines[0][0]["page"], 3);
     let error = lines[1]["error"].as_str().unwrap();
     assert!(error.contains("not UTF-8"), "{error}");
+    assert_eq!(lines[1]["line"], 2);
     assert_eq!(lines[2][0]["manual"], "valve.pdf");
     let done = ask(&[]);
     assert_eq!(done.code, 1);
-    assert!(done.out.contains("valve torque") && done.err.contains("not UTF-8"));
+    assert!(
+        done.out.contains("valve torque") && done.err.contains("line 2: the query is not UTF-8")
+    );
+}
+
+#[test]
+fn empty_lines_of_stdin_keep_the_numbering() {
+    let sandbox = indexed_library();
+    sandbox.write("queries.txt", b"\xef\xbb\xbfseal kit\r\n\n   \ntorque");
+    let input = std::fs::File::open(sandbox.path("queries.txt")).unwrap();
+    let args = ["search", "-", "--text", "-k", "1", "--json"];
+    let done: CommandOutput = sandbox.command(&args).stdin(input).output().unwrap().into();
+    let lines: Vec<&str> = done.out.lines().collect();
+    assert_eq!((done.code, lines.len()), (0, 4), "{}", done.err);
+    assert_eq!(lines[1..3], ["[]", "[]"]);
+    assert!(lines[0].contains("pump.pdf") && lines[3].contains("valve.pdf"));
+    assert_eq!(done.err, "line 2 is empty\nline 3 is empty\n");
 }

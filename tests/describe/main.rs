@@ -22,6 +22,7 @@ mod shape;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod support;
+mod terminal;
 #[path = "../support/titles.rs"]
 mod titles;
 mod tools;

@@ -65,9 +65,9 @@ pub(crate) fn gray_page(level: &str) -> Result<Rendered, PageError> {
     let size = Size::new(48, 64);
     let image = PageImage::new(size, vec![level; size.area() as usize * 3]).unwrap();
     Ok(Rendered {
-        image,
         text: format!("gray {level}"),
         blank: false,
+        ..Rendered::of_image(image)
     })
 }
 

@@ -95,6 +95,37 @@ fn tree_of(kids: &[usize]) -> String {
     format!("<< /Type /Pages /Count {} /Kids [{list}] >>", kids.len())
 }
 
+/// A file of one page with the text "plain words", further entries in its dictionary and the catalogue, and further objects,
+/// which are numbered from [`FIRST_EXTRA`].
+pub fn page_with(entries: &str, content: &str, catalog: &str, extra: &[String]) -> Vec<u8> {
+    let mut pdf = Pdf::new();
+    let (root, tree) = (pdf.add(""), pdf.add(""));
+    let content = format!("BT /F1 24 Tf 72 700 Td (plain words) Tj ET {content}");
+    let entries = format!("/MediaBox [0 0 612 792] {entries}");
+    let page = pdf.page(tree, &entries, content.as_bytes());
+    for object in extra {
+        pdf.add(object.as_str());
+    }
+    pdf.set(root, catalogue(tree, catalog));
+    pdf.set(tree, tree_of(&[page]));
+    pdf.finish(root)
+}
+
+/// Number of the first further object of [`page_with`].
+pub const FIRST_EXTRA: usize = 5;
+
+/// A font for [`page_with`], under the name `F1`.
+pub const FONT: &str = "/Font << /F1 << /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> >>";
+
+/// A form XObject that shows a text.
+pub fn text_form(entries: &str, text: &str) -> String {
+    let content = format!("BT /F1 14 Tf 2 6 Td ({text}) Tj ET");
+    format!(
+        "<< /Type /XObject /Subtype /Form /BBox [0 0 300 20] /Resources << {FONT} >> {entries} /Length {} >>\nstream\n{content}\nendstream",
+        content.len()
+    )
+}
+
 /// A valid file with one page per text.
 pub fn good(texts: &[&str]) -> Vec<u8> {
     let list: Vec<(&str, Vec<u8>)> = texts

@@ -295,4 +295,21 @@ fn read_only_disk_queues_pages() {
         "{}",
         done.out
     );
+    for done in [done, sandbox.run(&["sync"])] {
+        assert_eq!(done.code, 1);
+        let why = "it takes no more pages: read-only, its disk is nearly full";
+        assert!(done.err.contains(why), "{}", done.err);
+    }
+}
+
+#[test]
+fn grpc_port_is_named() {
+    let server = Server::start();
+    let sandbox = ServerSandbox::at(&format!("http://127.0.0.1:{}", server.grpc_port()));
+    sandbox.manual("b.pdf", 1);
+    for args in [&["list"][..], &["b.pdf"]] {
+        let done = sandbox.run(args);
+        assert_eq!(done.code, 1, "{}", done.err);
+        assert!(done.err.contains("not its gRPC port"), "{}", done.err);
+    }
 }

@@ -9,7 +9,7 @@ use crate::measure::{Benchmark, Machine, Point, Run, Runs, SCHEMA, compare};
 use crate::page::PageSet;
 use crate::pipeline;
 use crate::reports::throughput;
-use crate::units::{Seconds, pages};
+use crate::units::{Seconds, counted, pages};
 
 use super::interrupt::{self, STOP};
 use super::run::InputArgs;
@@ -95,7 +95,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &BenchArgs) -> Result<Exit
     if ui.json {
         ui.json(&benchmark)?;
     } else {
-        ui.data(throughput::text(&benchmark))?;
+        ui.text(throughput::text(&benchmark))?;
     }
     if let Some(file) = &args.markdown {
         write(file, &throughput::markdown(&benchmark))?;
@@ -154,9 +154,10 @@ fn print_estimate(
     };
     let points = benches.len();
     ui.warn(format!(
-        "{points} settings x {}, the best {} times: {time}",
+        "{} x {}, the best {}: {time}",
+        counted(points as u64, "setting"),
         pages(count),
-        args.runs
+        counted(args.runs, "time")
     ));
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::atomic::Ordering;
 
@@ -11,7 +12,7 @@ use crate::embed;
 use crate::evaluate::Dataset;
 use crate::library::{self, Library};
 use crate::page::PageSet;
-use crate::pipeline::{self, Components, Job, RunStats, Stage};
+use crate::pipeline::{self, Components, FileStamp, Job, RunStats, Stage};
 use crate::render::Source;
 use crate::store::{self, Address, CollectionSelector, Config, Mode, Precision, Store};
 use crate::vectors::Profile;
@@ -209,10 +210,12 @@ fn require_complete(ui: &Ui, stats: &RunStats) -> Result<(), Diagnostic> {
 }
 
 fn dataset_job(dataset: &Dataset) -> Job {
+    let path = PathBuf::from(dataset.manual.to_string());
     Job {
+        stamp: FileStamp::of(&path),
         source: Source {
             manual: dataset.manual.clone(),
-            path: dataset.manual.to_string().into(),
+            path,
             passwords: Vec::new(),
         },
         file: String::new(),

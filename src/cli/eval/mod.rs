@@ -139,7 +139,7 @@ fn write_reports(
 ) -> Result<(), Diagnostic> {
     match ui.json {
         true => ui.json(evaluation)?,
-        false => ui.data(evaluation::text(evaluation, args.failures))?,
+        false => ui.text(evaluation::text(evaluation, args.failures))?,
     }
     if let Some(file) = &args.html {
         let page =

@@ -7,6 +7,7 @@ use crate::page::{PageId, PageSet};
 use crate::render::{Error as RenderError, Manual, Rendered, Renderer};
 use crate::store::{ManualCard, StoredPage, VectorUpdate, Writer};
 
+use super::super::discover::FileStamp;
 use super::super::{Error, Event, InFlightPage, Job, Opener, RunContext, Stage};
 
 /// A page with its image and text layer.
@@ -105,20 +106,42 @@ impl ManualReader<'_> {
         let manual = match renderer.open(&self.job.source) {
             Ok(manual) => manual,
             Err(e @ RenderError::Library(_)) => return Err(e.into()),
+            Err(_) if self.has_changed() => return Ok(self.changed_while_read()),
             Err(e) => {
-                self.context
-                    .collector
-                    .manual_failed(self.index, &e.to_string());
+                self.context.collector.open_failed(self.index, e);
                 return Ok(Downstream::Open);
             }
         };
+        if self.has_changed() {
+            return Ok(self.changed_while_read());
+        }
+        for content in &manual.missing {
+            self.context.collector.emit(Event::ContentMissing {
+                manual: self.job.source.manual.clone(),
+                content: content.clone(),
+            });
+        }
         let Some(todo) = self.upsert_manual(&manual)? else {
             return Ok(Downstream::Open);
         };
         self.context
             .collector
             .add_time(self.index, Stage::Render, start.elapsed());
-        self.render_pages(renderer, &manual, &todo)
+        let downstream = self.render_pages(renderer, &manual, &todo);
+        self.context.collector.emit_notes(self.index);
+        downstream
+    }
+
+    /// Whether the file is no longer the one whose digest was taken.
+    fn has_changed(&self) -> bool {
+        FileStamp::of(&self.job.source.path) != self.job.stamp
+    }
+
+    /// Fails the manual: neither its pages nor the renderer are to blame, and the next run reads all of it.
+    fn changed_while_read(&self) -> Downstream {
+        let why = "changed while it was read; run the same command again";
+        self.context.collector.manual_failed(self.index, why);
+        Downstream::Open
     }
 
     /// Upserts the manual, removes stored pages that the file no longer has, and returns the pages to render.
@@ -175,9 +198,14 @@ impl ManualReader<'_> {
             self.context
                 .collector
                 .add_time(self.index, Stage::Render, start.elapsed());
+            if self.has_changed() {
+                return Ok(self.changed_while_read());
+            }
             self.context.collector.emit(Event::Done(Stage::Render, 1));
             match page {
                 Ok(rendered) => {
+                    let collector = self.context.collector;
+                    collector.page_rendered(self.index, id.number, &rendered);
                     let page = InFlightPage {
                         job: self.index,
                         record: self.record(manual, id, &rendered),
@@ -208,7 +236,7 @@ impl ManualReader<'_> {
             section: manual.section(id.number).map(str::to_owned),
             text: rendered.text.clone(),
             description: None,
-            blank: rendered.blank,
+            blank: rendered.blank && rendered.undrawn.is_empty(),
             thumbnail: Vec::new(),
             vectors: VectorUpdate::Keep,
             id,

@@ -283,6 +283,10 @@ impl Outbox for OutboxStore {
         }
         Ok(std::mem::take(&mut *lock(&self.resolved)))
     }
+
+    fn outage(&self) -> Option<Arc<str>> {
+        Some(Arc::clone(&lock(&self.backoff).why)).filter(|why| !why.is_empty())
+    }
 }
 
 impl Lookup for OutboxStore {

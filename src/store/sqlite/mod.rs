@@ -10,6 +10,7 @@ mod schema;
 mod write;
 
 use std::fs::{File, TryLockError};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 
@@ -78,8 +79,8 @@ impl Sqlite {
     ) -> Result<Self, Error> {
         let location = path.display().to_string();
         let (lock, source, connection) = match mode {
-            Mode::Read if !path.exists() => return Err(Error::Empty { location }),
             Mode::Read => {
+                check_readable(path, &location)?;
                 let (source, connection) = Source::open(path, &location)?;
                 (None, source, connection)
             }
@@ -147,6 +148,17 @@ fn not_found(selector: CollectionSelector<'_>, location: String) -> Error {
             location,
             model: profile.model.clone(),
         },
+    }
+}
+
+/// Checks that the file exists and may be read: SQLite does not tell the two apart.
+fn check_readable(path: &Path, location: &str) -> Result<(), Error> {
+    match File::open(path) {
+        Ok(_) => Ok(()),
+        Err(cause) if cause.kind() == ErrorKind::NotFound => Err(Error::Empty {
+            location: location.to_owned(),
+        }),
+        Err(cause) => Err(Error::open(location, &cause.to_string())),
     }
 }
 

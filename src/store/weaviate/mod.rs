@@ -7,6 +7,7 @@ mod catalogue;
 mod filter;
 mod key;
 mod object;
+mod outage;
 mod proto;
 mod query;
 mod repair;

@@ -16,7 +16,8 @@ use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
 use super::key;
-use crate::store::{Config, Error};
+use super::outage::{self, error_chain, is_transient};
+use crate::store::{Config, Error, Outage};
 
 /// The path of the gRPC service on the REST port, since 1.38.3.
 const CONNECT: &str = "v1/grpc-web/weaviate.v1.Weaviate";
@@ -35,8 +36,7 @@ pub(super) enum Failure {
     /// No node responds, or none can serve it at present.
     Unavailable {
         why: String,
-        /// The certificate is not trusted.
-        untrusted: bool,
+        outage: Outage,
         /// A node accepted the request and did not respond: a retry would take as long.
         hung: bool,
     },
@@ -53,10 +53,10 @@ impl Failure {
     pub(super) fn into_error(self, location: &str) -> Error {
         let location = location.to_owned();
         match self {
-            Self::Unavailable { why, untrusted, .. } => Error::Unavailable {
+            Self::Unavailable { why, outage, .. } => Error::Unavailable {
                 location,
                 why,
-                untrusted,
+                outage,
             },
             Self::Key(why) => Error::Unauthorized { location, why },
             Self::NotFound(why) | Self::Rejected(why) => Error::Failed { location, why },
@@ -209,13 +209,9 @@ impl Transport {
             if !hung && self.answered[node].swap(false, Ordering::Relaxed) {
                 self.lost_node.store(true, Ordering::Relaxed);
             }
-            let untrusted = is_untrusted(&cause);
-            let why = error_chain(&cause.without_url());
-            Failure::Unavailable {
-                why,
-                untrusted,
-                hung,
-            }
+            let outage = outage::of_connection(&cause);
+            let why = outage::explain(outage, error_chain(&cause.without_url()));
+            Failure::Unavailable { why, outage, hung }
         };
         let response = request.send().map_err(unavailable)?;
         let status = response.status();
@@ -245,21 +241,12 @@ fn classify(status: StatusCode, body: &[u8]) -> Failure {
 
 /// A server that responds, but is unavailable at present.
 fn unavailable(why: String) -> Failure {
+    let outage = outage::of_response(&why);
     Failure::Unavailable {
-        why,
-        untrusted: false,
+        why: outage::explain(outage, why),
+        outage,
         hung: false,
     }
-}
-
-/// Whether a connection failed because the certificate of the server is not trusted.
-fn is_untrusted(error: &(dyn std::error::Error + 'static)) -> bool {
-    if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
-        return true;
-    }
-    // `source` of an I/O error skips the wrapped error itself, which may be the one.
-    let inner = error.downcast_ref().and_then(std::io::Error::get_ref);
-    inner.is_some_and(|inner| is_untrusted(inner)) || error.source().is_some_and(is_untrusted)
 }
 
 /// The error message of a response: Connect has `message`, REST a list of `error`, a proxy its own text.
@@ -284,58 +271,9 @@ fn is_too_large(message: &str) -> bool {
         .any(|sign| message.contains(sign))
 }
 
-/// Whether an error is transient: caused by the state of the server, not by the request.
-pub(super) fn is_transient(message: &str) -> bool {
-    const SIGNS: [&str; 18] = [
-        "not enough memory",
-        "read-only",
-        "read only",
-        "readonly",
-        "no space left",
-        "cannot achieve consistency level",
-        "cannot reach enough replicas",
-        "connection refused",
-        "connection reset",
-        "leader not found",
-        "shutting down",
-        "context deadline exceeded",
-        "context canceled",
-        "already shut",
-        "shutdown in progress",
-        "already closed",
-        "broken pipe",
-        // "could not find index for class …": a server that has just started still loads its collections.
-        "deleted in the meantime",
-    ];
-    let message = message.to_lowercase();
-    SIGNS.iter().any(|sign| message.contains(sign))
-}
-
-/// An error with its causes, without repeated text.
-fn error_chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        cause = inner.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn untrusted_certificates_are_detected_by_type() {
-        let refused = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
-        let wrapped = std::io::Error::other(std::io::Error::other(refused));
-        assert!(is_untrusted(&wrapped));
-        assert!(!is_untrusted(&std::io::Error::other("no certificate here")));
-    }
 
     #[test]
     fn responses_are_classified_by_status_and_message() {
@@ -358,7 +296,7 @@ mod tests {
         ));
         let full = classified(500, r#"{"error":[{"message":"put: store is read-only"}]}"#);
         assert!(
-            matches!(full, Failure::Unavailable { why, .. } if why == "put: store is read-only")
+            matches!(full, Failure::Unavailable { outage: Outage::ReadOnly, why, .. } if why.contains("its disk is nearly full (put: store is read-only)"))
         );
         let loading =
             "could not find index for class A. It might have been deleted in the meantime";

@@ -6,19 +6,20 @@ use std::time::Duration;
 use prost::Message;
 use reqwest::Method;
 
+use super::outage::{self, is_transient};
 use super::proto::{
     BatchDeleteReply, BatchDeleteRequest, BatchObject, BatchObjectsReply, BatchObjectsRequest,
     Filters, QUORUM,
 };
 use super::schema::{self, Collection};
-use super::transport::{Failure, is_transient};
+use super::transport::Failure;
 use super::{Weaviate, filter, object};
 use crate::page::{ManualId, Page, PageError, PageSet};
 use crate::store::{
     BatchPolicy, Error, ManualCard, Scope, ServerIndex, StoredPage, VectorUpdate, WriteOutcome,
     Writer, validate,
 };
-use crate::units::ByteSize;
+use crate::units::{ByteSize, pages};
 use crate::vectors::{PageVectors, Profile};
 
 /// Target message size in bytes: large enough to hide latency, small enough to keep several in memory.
@@ -239,10 +240,11 @@ impl Weaviate {
             .call("BatchObjects", &request)
             .map_err(|failure| self.shrink_on_timeout(failure).into_error(&self.location))?;
         if let Some(transient) = reply.errors.iter().find(|e| is_transient(&e.error)) {
+            let outage = outage::of_response(&transient.error);
             return Err(Error::Unavailable {
                 location: self.location.clone(),
-                why: transient.error.clone(),
-                untrusted: false,
+                why: outage::explain(outage, transient.error.clone()),
+                outage,
             });
         }
         let position = |index: i32| usize::try_from(index).unwrap_or(usize::MAX);
@@ -300,7 +302,7 @@ impl Weaviate {
         loop {
             let reply: BatchDeleteReply = self.call("BatchDelete", &request)?;
             if reply.failed > 0 {
-                let why = format!("{} pages could not be deleted", reply.failed);
+                let why = format!("{} could not be deleted", pages(reply.failed as u64));
                 return Err(Error::failed(&self.location, &why));
             }
             removed += reply.successful.max(0) as u64;

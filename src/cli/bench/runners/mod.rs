@@ -13,7 +13,7 @@ use crate::measure::{Grade, Machine, RUNNER_SCHEMA, Rankings, RunnerBenchmark};
 use crate::page::PageSet;
 use crate::reports::runners as reports;
 use crate::store::{self, CollectionSelector, Mode, Store};
-use crate::units::pages;
+use crate::units::{counted, pages};
 use crate::vlm::RunnerKind;
 
 use super::super::Common;
@@ -136,9 +136,10 @@ pub(super) fn run(ui: &Ui, common: &Common, args: &RunnersArgs) -> Result<ExitCo
     }
     let rounds = approaches.len() * args.runs as usize;
     ui.info(format!(
-        "{}, {rounds} rounds per candidate, {} questions",
+        "{}, {} per candidate, {}",
         pages(trial.pages().count() as u64),
-        questions.len()
+        counted(rounds as u64, "round"),
+        counted(questions.len() as u64, "question")
     ));
     let bench = RunnerBench {
         ui,
@@ -175,7 +176,7 @@ fn write_reports(
 ) -> Result<ExitCode, Diagnostic> {
     match ui.json {
         true => ui.json(benchmark)?,
-        false => ui.data(reports::text(benchmark))?,
+        false => ui.text(reports::text(benchmark))?,
     }
     if let Some(file) = &args.markdown {
         write(file, &reports::markdown(benchmark))?;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use etcetera::BaseStrategy;
 use sha2::{Digest, Sha256};
 
-use super::Error;
+use super::super::Error;
 
 static LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libpdfium"));
 const LICENCES: &str = include_str!(concat!(env!("OUT_DIR"), "/pdfium-licences.txt"));
@@ -27,7 +27,7 @@ pub fn licences() -> &'static str {
 ///
 /// # Errors
 /// [`Error::Library`] when that path is not a file, or the cache folder cannot be written.
-pub(super) fn path() -> Result<PathBuf, Error> {
+pub(in crate::render) fn path() -> Result<PathBuf, Error> {
     if let Some(path) = std::env::var_os("PDFIUM_LIBRARY").filter(|path| !path.is_empty()) {
         let path = PathBuf::from(path);
         return path.is_file().then_some(path.clone()).ok_or_else(|| {

@@ -2,7 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+mod annotations;
+mod files;
+mod forms;
+#[path = "../support/mod.rs"]
 mod support;
+mod text_layer;
+mod undrawn;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -90,6 +96,17 @@ impl Fixture {
 fn only(pages: Vec<Outcome>) -> Rendered {
     let [page] = <[Outcome; 1]>::try_from(pages).unwrap();
     page.unwrap()
+}
+
+/// The only page of a PDF.
+fn rendered(bytes: &[u8]) -> Rendered {
+    only(Fixture::new().render("one.pdf", bytes).unwrap())
+}
+
+/// Number of pixels that are not white.
+fn ink(page: &Rendered) -> usize {
+    let pixels = page.image.rgb().chunks_exact(3);
+    pixels.filter(|pixel| *pixel != [255; 3]).count()
 }
 
 /// Whether some pixel in the last quarter of the rows is not white.
@@ -351,22 +368,4 @@ fn labels_and_outline_are_read_and_cycles_end() {
         outline,
         [("Preface", 0, 1), ("Alarms", 1, 3), ("Wiring", 0, 4)]
     );
-}
-
-#[test]
-fn image_files_are_manuals_of_one_page() {
-    let mut fixture = Fixture::new();
-    let image = image::RgbImage::from_fn(300, 200, |x, y| image::Rgb([x as u8, y as u8, 7]));
-    for name in ["a.png", "a.tif", "photo.jpeg"] {
-        let path = fixture.folder.path().join(name);
-        image.save(&path).unwrap();
-        assert_eq!(fixture.open(&path, None).unwrap().pages, 1, "{name}");
-        let page = fixture.pages(&PageSet::all()).remove(0).1.unwrap();
-        assert_eq!(page.image.size(), Size::new(300, 200));
-        assert!(page.text.is_empty() && !page.blank);
-        assert!(name == "photo.jpeg" || page.image.rgb() == image.as_raw());
-    }
-    let torn = &std::fs::read(fixture.folder.path().join("a.png")).unwrap()[..400];
-    let truncated = fixture.render("torn.png", torn);
-    assert!(matches!(truncated, Err(Error::Image(_))), "{truncated:?}");
 }

@@ -1,0 +1,368 @@
+//! One line that helps: what an input is, what was meant, what to do.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+
+use crate::commands::indexed_library;
+use crate::sandbox::{CommandOutput, Sandbox};
+use crate::support::pdf;
+
+/// A ZIP archive of one stored file.
+fn zip(name: &str, data: &[u8]) -> Vec<u8> {
+    let mut bytes = b"PK\x03\x04\x14\0\0\0\0\0".to_vec();
+    bytes.extend([0; 8]);
+    let length = (data.len() as u32).to_le_bytes();
+    bytes.extend([length, length].concat());
+    bytes.extend((name.len() as u16).to_le_bytes());
+    bytes.extend([0; 2]);
+    [bytes, name.as_bytes().to_vec(), data.to_vec()].concat()
+}
+
+#[test]
+fn files_that_are_no_pdf_are_named_with_what_to_do() {
+    let good = pdf::good(&["the first page", "the second page"]);
+    let html = b"<!DOCTYPE html><html><head><title>Sign in</title></head></html>";
+    let files: [(&str, Vec<u8>, &str, &str); 14] = [
+        ("signin.pdf", html.to_vec(), "a web page", "sign-in page"),
+        (
+            "utf8.pdf",
+            [b"\xef\xbb\xbf\n", &html[..]].concat(),
+            "a web page",
+            "sign-in page",
+        ),
+        (
+            "denied.pdf",
+            b"<?xml version=\"1.0\"?><Error/>".to_vec(),
+            "a text file",
+            "error message",
+        ),
+        (
+            "error.pdf",
+            b"{\"error\": 403}".to_vec(),
+            "a text file",
+            "error message",
+        ),
+        (
+            "word.pdf",
+            zip("word/document.xml", b"<w/>"),
+            "a ZIP archive, as Word",
+            "export it as PDF first",
+        ),
+        (
+            "book.epub",
+            zip("mimetype", b"application/epub+zip"),
+            "EPUB",
+            "export it as PDF first",
+        ),
+        (
+            "holds-a.pdf",
+            zip("a.pdf", b"%PDF-1.7\nno more"),
+            "a ZIP archive",
+            "unpack it first",
+        ),
+        (
+            "old.doc",
+            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0\0".to_vec(),
+            "Office",
+            "export it as PDF first",
+        ),
+        (
+            "photo.heic",
+            b"\0\0\0\x18ftypheic\0\0\0\0".to_vec(),
+            "a picture in HEIC",
+            "PDF or PNG",
+        ),
+        (
+            "plan.svg",
+            b"<svg xmlns=\"x\"/>".to_vec(),
+            "a picture in SVG",
+            "PDF or PNG",
+        ),
+        (
+            "scan.djvu",
+            b"AT&TFORM\0\0\0\0DJVM".to_vec(),
+            "DjVu",
+            "convert it to PDF",
+        ),
+        (
+            "torn.pdf",
+            good[..good.len() / 2].to_vec(),
+            "its end is missing",
+            "download it again",
+        ),
+        (
+            "torn-early.pdf",
+            b"%PDF-1.7\n1 0 obj".to_vec(),
+            "its end is missing",
+            "download it again",
+        ),
+        (
+            "empty.pdf",
+            vec![],
+            "the file is empty",
+            "download it again",
+        ),
+    ];
+    let sandbox = Sandbox::tiny();
+    for (name, bytes, what, hint) in files {
+        sandbox.write(name, &bytes);
+        let done = sandbox.run(&[name]);
+        assert_eq!(done.code, 2, "{name}: {}", done.err);
+        let said: Vec<&str> = done.err.lines().skip(1).collect();
+        assert!(
+            matches!(said[..], [error, advice] if error.contains(what) && advice.starts_with("hint: ") && advice.contains(hint)),
+            "{name}: {said:?}"
+        );
+    }
+}
+
+#[test]
+fn inputs_that_are_no_files_get_a_hint() {
+    let sandbox = Sandbox::tiny();
+    for (input, hint) in [
+        (
+            "https://host/manual.pdf",
+            "an address is not fetched: download the file first",
+        ),
+        ("ftp://host/manual.pdf", "an address is not fetched"),
+        ("-", "a PDF must be a file"),
+        ("How do I reset the alarm?", "ingest search"),
+    ] {
+        let done = sandbox.run(&[input]);
+        assert_eq!(done.code, 2, "{input}");
+        assert!(done.err.contains(hint), "{input}: {}", done.err);
+    }
+}
+
+#[test]
+fn guessed_commands_are_named_and_nothing_is_stored() {
+    let sandbox = Sandbox::tiny();
+    sandbox.write("a.pdf", &pdf::good(&["a page"]));
+    for (args, command) in [
+        (&["rm", "a.pdf"][..], "remove"),
+        (&["delete", "a.pdf"], "remove"),
+        (&["ask", "how"], "search"),
+        (&["find", "how", "to"], "search"),
+        (&["query", "how"], "search"),
+        (&["serach", "how"], "search"),
+        (&["ls"], "list"),
+        (&["view", "a.pdf", "1"], "show"),
+        (&["index", "a.pdf"], "FILE…"),
+    ] {
+        let done = sandbox.run(args);
+        assert_eq!(done.code, 64, "{args:?}: {}", done.err);
+        let hint = format!("did you mean `ingest {command}`?");
+        assert!(done.err.contains(&hint), "{args:?}: {}", done.err);
+    }
+    assert!(!sandbox.path("library.db").exists());
+    // A file of that name is a file.
+    fs::rename(sandbox.path("a.pdf"), sandbox.path("find")).unwrap();
+    assert_eq!(sandbox.run(&["find"]).code, 0);
+}
+
+#[test]
+fn questions_need_no_quotes_and_may_begin_with_a_hyphen() {
+    let sandbox = Sandbox::tiny();
+    let pages = [
+        "stored at -20 degrees",
+        "reset the alarm",
+        "switch --force off",
+    ];
+    sandbox.write("pump.pdf", &pdf::good(&pages));
+    assert_eq!(sandbox.run(&["pump.pdf"]).code, 0);
+    for (query, page) in [
+        (&["reset", "the", "alarm"][..], 2),
+        (&["stored", "-20", "degrees"], 1),
+        (&["-20"], 1),
+        (&["-20 °C"], 1),
+        (&["--", "-20 °C"], 1),
+        (&["−20 °C"], 1),
+        (&["--force off"], 3),
+        (&["-alarm reset"], 2),
+    ] {
+        for options in [
+            &["search", "--text", "--json", "-k", "1"][..],
+            &["--json", "search", "--text"],
+        ] {
+            let done = sandbox.run(&[options, query].concat());
+            assert_eq!(done.code, 0, "{query:?}: {}", done.err);
+            assert_eq!(done.json()[0]["page"], page, "{query:?}");
+        }
+    }
+    let after = sandbox.run(&[
+        "search", "reset", "the", "-k", "1", "alarm", "--text", "--json",
+    ]);
+    assert_eq!(after.json()[0]["page"], 2);
+}
+
+#[test]
+fn options_of_other_programs_name_the_right_one() {
+    let sandbox = Sandbox::tiny();
+    for option in ["--top-k", "-n", "--k", "--limit"] {
+        let done = sandbox.run(&["search", "alarm", option, "3"]);
+        assert_eq!(done.code, 64);
+        assert!(done.err.contains("'-k'"), "{option}: {}", done.err);
+    }
+    let other = sandbox.run(&["list", "-n", "3"]);
+    assert!(
+        other.code == 64 && !other.err.contains("'-k'"),
+        "{}",
+        other.err
+    );
+}
+
+#[test]
+fn wrong_values_name_their_option() {
+    let sandbox = Sandbox::tiny();
+    sandbox.write("sizes.toml", b"[render]\nworker_memory = true\n");
+    sandbox.write("lines.toml", b"[embed]\nmodel = \"x\"\nmodel = \"y\"\n");
+    for (args, said) in [
+        (&["list", "--store", "http://host:8080/v1"][..], "--store"),
+        (
+            &["sync", "--from", "http://host/v1", "--to", "b.db"],
+            "--from",
+        ),
+        (&["sync", "--to", "http://host/v1"], "--to"),
+        (
+            &["describe", "--url", "127.0.0.1:8000"],
+            "http:// is missing",
+        ),
+        (
+            &["describe", "--url", "localhost:8000", "--runner", "openai"],
+            "http:// is missing",
+        ),
+        (
+            &["describe", "--url", "ftp://host"],
+            "must begin with http://",
+        ),
+        (
+            &["describe", "--lanes", "100000"],
+            "--lanes must be at most 256",
+        ),
+        (
+            &["describe", "--interleave", "100000"],
+            "--interleave must be at most 64",
+        ),
+        (
+            &["list", "--pool-factor", "3"],
+            "--pool-factor needs --model",
+        ),
+        (
+            &["search", "x", "--pool-factor", "3"],
+            "--pool-factor needs --model",
+        ),
+        (
+            &["show", "a", "1", "--pool-factor", "3"],
+            "--pool-factor needs --model",
+        ),
+        (
+            &["remove", "a", "--pool-factor", "3"],
+            "--pool-factor needs --model",
+        ),
+        (&["list", "--config", "sizes.toml"], "such as \"40 GB\""),
+        (&["list", "--config", "lines.toml"], "lines.toml: line 3: "),
+    ] {
+        let done = sandbox.run(args);
+        assert_eq!(done.code, 64, "{args:?}: {}", done.err);
+        assert!(done.err.contains(said), "{args:?}: {}", done.err);
+        assert!(!done.err.contains("untagged"), "{args:?}: {}", done.err);
+    }
+}
+
+#[test]
+fn pages_are_shown_by_their_labels() {
+    let sandbox = Sandbox::tiny();
+    sandbox.write("manual.pdf", &pdf::labelled());
+    assert_eq!(sandbox.run(&["manual.pdf"]).code, 0);
+    for (page, title) in [
+        ("ii", "manual.pdf, page 2"),
+        ("II", "manual.pdf, page 2"),
+        ("3", "manual.pdf, page 3"),
+    ] {
+        let done = sandbox.run(&["show", "manual", page]);
+        assert!(
+            done.out.starts_with(title),
+            "{page}: {}{}",
+            done.out,
+            done.err
+        );
+    }
+    let missing = sandbox.run(&["show", "manual", "xiv"]);
+    assert_eq!(missing.code, 1);
+    assert!(
+        missing.err.contains("no page labelled `xiv`")
+            && missing.err.contains("hint: give the page's number")
+    );
+}
+
+#[test]
+fn removing_pages_that_are_not_stored_is_an_error() {
+    let sandbox = indexed_library();
+    let missing = sandbox.run(&["remove", "pump", "--pages", "9"]);
+    assert_eq!(missing.code, 1);
+    assert!(missing.err.contains("no such page"), "{}", missing.err);
+    let one = sandbox.run(&["remove", "pump", "--pages", "3-9"]);
+    assert_eq!(
+        (one.code, one.err.as_str()),
+        (0, "1 page of pump.pdf removed\n")
+    );
+    let two = sandbox.run(&["remove", "pump", "--pages", "1-2"]);
+    assert_eq!(
+        (two.code, two.err.as_str()),
+        (0, "2 pages of pump.pdf removed\n")
+    );
+}
+
+#[test]
+fn a_store_that_may_not_be_read_is_not_called_empty() {
+    let sandbox = indexed_library();
+    let mode = |name: &str, mode| {
+        fs::set_permissions(sandbox.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let is_root =
+        fs::metadata(sandbox.path("library.db")).is_ok() && rustix::process::geteuid().is_root();
+    let run = |args: &[&str]| -> CommandOutput {
+        let mut command = sandbox.command(args);
+        if is_root {
+            // Root may read everything.
+            command.uid(65_534);
+        }
+        command.output().unwrap().into()
+    };
+    fs::create_dir(sandbox.path("locked")).unwrap();
+    fs::copy(
+        sandbox.path("library.db"),
+        sandbox.path("locked/library.db"),
+    )
+    .unwrap();
+    mode("", 0o755);
+    mode("library.db", 0o000);
+    mode("locked", 0o000);
+    for store in ["library.db", "locked/library.db"] {
+        for command in [&["search", "pump", "--text"][..], &["list"]] {
+            let done = run(&[command, &["--store", store]].concat());
+            assert_eq!(done.code, 1, "{}", done.err);
+            assert!(
+                done.err.to_lowercase().contains("permission denied"),
+                "{}",
+                done.err
+            );
+        }
+    }
+    mode("locked", 0o755);
+    let missing = run(&["list", "--store", "missing.db"]);
+    assert!(
+        missing
+            .err
+            .contains("nothing has been stored in missing.db yet"),
+        "{}",
+        missing.err
+    );
+}
+
+#[test]
+fn licences_are_json_on_request() {
+    let done = Sandbox::tiny().run(&["check", "--licences", "--json"]);
+    assert!(done.json()["licences"].as_str().unwrap().contains("PDFium"));
+}

@@ -99,14 +99,8 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
     }
     let code = exit_code(ui, args, &stats, result);
     let described = (args.describe && !stats.stopped && code < 2).then(|| {
-        let id = |manual: &pipeline::ManualStats| ManualId::new(&manual.manual);
-        let request = annotate::Request {
-            manuals: stats.manuals.iter().map(id).collect(),
-            pages: args.input.pages.clone(),
-            passwords: request.passwords.clone(),
-            ..annotate::Request::default()
-        };
-        describe_run::describe(ui, &settings, &*store, request)
+        let described = described_pages(&stats, args, request.passwords);
+        describe_run::describe(ui, &settings, &*store, described)
     });
     if ui.json {
         let descriptions = described.as_ref().and_then(|run| run.as_ref().ok());
@@ -121,6 +115,21 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
             .map_err(of_stored_pages)
     });
     Ok(code.max(describe_code.transpose()?.unwrap_or(0)).into())
+}
+
+/// The request to describe the pages of a run.
+fn described_pages(
+    stats: &RunStats,
+    args: &IngestArgs,
+    passwords: Vec<String>,
+) -> annotate::Request {
+    let id = |manual: &pipeline::ManualStats| ManualId::new(&manual.manual);
+    annotate::Request {
+        manuals: stats.manuals.iter().map(id).collect(),
+        pages: args.input.pages.clone(),
+        passwords,
+        ..annotate::Request::default()
+    }
 }
 
 /// The error of a run that described pages: they are stored.

@@ -1,7 +1,7 @@
 //! Arguments as people guess them: names of commands and options that exist elsewhere, and queries that begin with `-`.
 
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::Path;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
@@ -20,9 +20,9 @@ const GUESSED_COUNTS: [&str; 9] = [
     "-n", "--n", "--k", "--top-k", "--topk", "--top", "--limit", "--max", "--num",
 ];
 
-/// Returns a usage error if the first path does not exist and is, or resembles, the name of a command.
-pub(super) fn reject_guessed_command(paths: &[PathBuf]) -> Result<(), Diagnostic> {
-    let typed = paths[0].to_string_lossy();
+/// Returns a usage error if a path does not exist and is, or resembles, the name of a command.
+pub(super) fn reject_guessed_command(path: &Path) -> Result<(), Diagnostic> {
+    let typed = path.to_string_lossy();
     let guessed = GUESSED_COMMANDS
         .iter()
         .find(|(_, names)| names.contains(&&*typed.to_lowercase()));
@@ -34,11 +34,22 @@ pub(super) fn reject_guessed_command(paths: &[PathBuf]) -> Result<(), Diagnostic
     };
     let command = guessed.map(|(command, _)| *command).or_else(similar);
     match command {
-        Some(command) if !paths[0].exists() => {
+        Some(command) if !path.exists() => {
             Err(Diagnostic::usage(format!("no such file: `{typed}`"))
                 .hint(format!("did you mean `ingest {command}`?")))
         }
         _ => Ok(()),
+    }
+}
+
+/// The usage error of a guessed command whose options made the arguments invalid, as `-k` of `ask` does.
+pub(super) fn guessed_command_of(args: &[OsString]) -> Option<Diagnostic> {
+    let is_command = |name: &&OsString| super::command_line().find_subcommand(name).is_some();
+    let is_option = |arg: &&OsString| arg.to_string_lossy().starts_with('-');
+    let first = args.iter().skip(1).find(|arg| !is_option(arg))?;
+    match is_command(&first) {
+        true => None,
+        false => reject_guessed_command(Path::new(first)).err(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `ingest describe`: describes stored pages with a vision-language model (VLM).
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -13,10 +14,9 @@ use crate::store::{self, CollectionSelector, Mode, Scope, Store};
 use crate::units::pages;
 use crate::vlm::{self, RunnerKind};
 
-use super::output::Output;
 use super::passwords::PasswordArgs;
 use super::ui::Ui;
-use super::{Common, describe_run, interrupt};
+use super::{Common, describe_run, interrupt, output_file};
 
 /// Describe stored pages with a vision-language model
 ///
@@ -31,7 +31,7 @@ use super::{Common, describe_run, interrupt};
 pub(super) struct DescribeArgs {
     /// Manual to describe, instead of all
     #[arg(long, value_name = "NAME")]
-    manual: Option<String>,
+    manual: Option<OsString>,
     /// Pages to include, such as 1-20,33
     #[arg(
         long,
@@ -94,7 +94,7 @@ pub(super) fn run(
     let opened = store::open(&settings.store, CollectionSelector::Last, mode)?;
     let store = opened.store;
     let profile = opened.profile.ok_or_else(|| empty(opened.location))?;
-    let manual = args.manual.as_deref();
+    let manual = args.manual.as_ref();
     let manual = manual
         .map(|name| library::find_manual(&*store, name).map(|card| card.id))
         .transpose()?;
@@ -140,8 +140,7 @@ impl DescribeArgs {
 
 /// Writes the stored descriptions as JSON lines.
 fn export(ui: &Ui, store: &dyn Store, scope: &Scope, file: &Path) -> Result<(), Diagnostic> {
-    let mut out = Output::create(file)?;
-    let mut count = 0_u32;
+    let (mut lines, mut count) = (String::new(), 0_u32);
     for page in store.records(scope)? {
         let page = page?;
         let Some(annotation) = page.description.as_deref().and_then(Annotation::from_json) else {
@@ -151,11 +150,13 @@ fn export(ui: &Ui, store: &dyn Store, scope: &Scope, file: &Path) -> Result<(), 
             "manual": page.id.manual.as_str(), "page": page.id.number, "label": page.label,
             "annotation": annotation,
         });
-        out.write(format!("{line}\n").as_bytes())?;
+        lines.push_str(&format!("{line}\n"));
         count += 1;
     }
-    let to = out.name();
-    out.finish()?;
-    ui.info(format!("{} written to {to}", pages(count)));
+    if file.as_os_str() == "-" {
+        return ui.bytes(lines.as_bytes());
+    }
+    output_file::write(file, lines.as_bytes())?;
+    ui.info(format!("{} written to {}", pages(count), file.display()));
     Ok(())
 }

@@ -8,7 +8,7 @@ use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
 use crate::embed::Card;
 use crate::page::PageSet;
-use crate::pipeline::{self, Inputs, Job, Plan};
+use crate::pipeline::{self, Input, Inputs, Job, Plan};
 use crate::render::{self, Renderer};
 use crate::reports::table::fitted;
 use crate::units::{PagesPerSecond, Seconds, pages};
@@ -40,19 +40,34 @@ struct ManualPlan {
     pages: u32,
     todo: u32,
     error: Option<String>,
+    /// The manual that is stored from another file with the same bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    same_as: Option<String>,
 }
 
 impl DryRun<'_> {
     /// Counts the pages of new and changed files, and prints the report; embeds and stores nothing.
-    pub(super) fn run(&self, ui: &Ui, jobs: &Inputs) -> Result<ExitCode, Diagnostic> {
+    pub(super) fn run(&self, ui: &Ui, inputs: &Inputs) -> Result<ExitCode, Diagnostic> {
         let mut renderer: Option<Box<dyn Renderer>> = None;
         let mut manuals = Vec::new();
-        for job in jobs {
-            manuals.push(match job {
-                Err(rejected) => {
-                    ManualPlan::failed(rejected.path.display().to_string(), rejected.why.clone())
+        for input in &inputs.items {
+            manuals.push(match input {
+                Input::Rejected(rejected) => {
+                    let manual = rejected.path.display().to_string();
+                    ManualPlan {
+                        error: Some(rejected.why.clone()),
+                        ..ManualPlan::of(manual)
+                    }
                 }
-                Ok(job) => self.count(&mut renderer, job)?,
+                Input::Job(job) => self.count(&mut renderer, job)?,
+                Input::Twin(twin) => {
+                    let original = inputs.items[twin.of].job();
+                    let manual = twin.path.display().to_string();
+                    ManualPlan {
+                        same_as: original.map(|job| job.source.manual.to_string()),
+                        ..ManualPlan::of(manual)
+                    }
+                }
             });
         }
         let pages: u32 = manuals.iter().map(|m| m.todo).sum();
@@ -81,13 +96,15 @@ impl DryRun<'_> {
         job: &Job,
     ) -> Result<ManualPlan, Diagnostic> {
         let manual = job.source.manual.to_string();
+        let plan = match &job.copy {
+            None => ManualPlan::of(manual),
+            Some(path) => ManualPlan {
+                same_as: Some(manual),
+                ..ManualPlan::of(path.display().to_string())
+            },
+        };
         if let Some(pages) = job.unchanged {
-            return Ok(ManualPlan {
-                manual,
-                pages,
-                todo: 0,
-                error: None,
-            });
+            return Ok(ManualPlan { pages, ..plan });
         }
         let renderer = match renderer {
             Some(renderer) => renderer,
@@ -96,7 +113,10 @@ impl DryRun<'_> {
             }
         };
         Ok(match renderer.open(&job.source) {
-            Err(e) => ManualPlan::failed(manual, e.to_string()),
+            Err(e) => ManualPlan {
+                error: Some(e.to_string()),
+                ..plan
+            },
             Ok(open) => {
                 let requested = self.pages.within(open.pages);
                 let is_current = |n: &&u32| {
@@ -106,10 +126,9 @@ impl DryRun<'_> {
                 };
                 let current_pages = requested.iter().filter(is_current).count();
                 ManualPlan {
-                    manual,
                     pages: requested.len() as u32,
                     todo: (requested.len() - current_pages) as u32,
-                    error: None,
+                    ..plan
                 }
             }
         })
@@ -117,17 +136,20 @@ impl DryRun<'_> {
 }
 
 impl ManualPlan {
-    fn failed(manual: String, why: String) -> Self {
+    fn of(manual: String) -> Self {
         Self {
             manual,
             pages: 0,
             todo: 0,
-            error: Some(why),
+            error: None,
+            same_as: None,
         }
     }
 
     fn row(&self) -> Vec<String> {
-        let error = self.error.clone().unwrap_or_default();
+        let same = self.same_as.as_ref();
+        let note = same.map(|original| format!("same as {original}"));
+        let error = self.error.clone().or(note).unwrap_or_default();
         vec![
             self.manual.clone(),
             self.pages.to_string(),

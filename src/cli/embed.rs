@@ -17,11 +17,10 @@ use crate::store::{self, BatchPolicy, ManualCard, StoredPage, VectorUpdate, Writ
 use crate::units::pages;
 use crate::vectors::{MultiVector, Profile};
 
-use super::Common;
 use super::interrupt::{self, STOP};
-use super::output::Output;
-use super::run::{InputArgs, pipeline_settings, with_progress};
+use super::run::{InputArgs, pipeline_settings, print_left_out, with_progress};
 use super::ui::Ui;
+use super::{Common, output_file};
 
 /// Write the multi-vectors of files or of a query to a safetensors file
 ///
@@ -64,11 +63,12 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EmbedArgs) -> Result<Exit
         return Ok(ExitCode::SUCCESS);
     }
     let plan = library::memory_plan(&settings, &card)?;
-    let jobs = pipeline::discover(
+    let inputs = pipeline::discover(
         &args.input.request(&args.paths)?,
         None,
         &settings.render.profile(),
     )?;
+    print_left_out(ui, &inputs.left_out);
     let writer = MemoryWriter::default();
     let parts = Components {
         renderer: Box::new(|| render::open(&settings.render)),
@@ -78,7 +78,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EmbedArgs) -> Result<Exit
     let run_settings = pipeline_settings(&settings, &card, &plan, args.input.pages.clone());
     interrupt::install_handler()?;
     let (stats, result) = with_progress(ui, &Stage::ALL, |on_event| {
-        pipeline::ingest(parts, &jobs, &run_settings, &STOP, on_event)
+        pipeline::ingest(parts, &inputs, &run_settings, &STOP, on_event)
     });
     result?;
     if stats.stopped {
@@ -182,7 +182,9 @@ impl View for TensorView {
     }
 }
 
+/// Writes the file.
 fn save(out: &Path, card: &Card, pages: BTreeMap<String, MultiVector>) -> Result<(), Diagnostic> {
+    let failed = |e: &dyn std::fmt::Display| Diagnostic::new(format!("{}: {e}", out.display()));
     let profile = &card.profile;
     let metadata = HashMap::from([
         ("model".to_owned(), profile.model.clone()),
@@ -193,9 +195,6 @@ fn save(out: &Path, card: &Card, pages: BTreeMap<String, MultiVector>) -> Result
     let tensors = pages
         .into_iter()
         .map(|(name, vectors)| (name, TensorView::new(vectors)));
-    let bytes = safetensors::serialize(tensors, Some(metadata));
-    let bytes = bytes.map_err(|e| Diagnostic::new(format!("{}: {e}", out.display())))?;
-    let mut file = Output::create(out)?;
-    file.write(&bytes)?;
-    file.finish()
+    let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|e| failed(&e))?;
+    output_file::write(out, &bytes)
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::annotate;
+use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
 use crate::embed::{self, Card};
 use crate::library;
@@ -16,7 +17,8 @@ use crate::store::{self, Catalogue, CollectionSelector, Mode};
 use super::dry_run::{self, DryRun};
 use super::interrupt::{self, STOP};
 use super::run::{
-    InputArgs, mlx_line, mlx_memory, open_for_writing, pipeline_settings, summary, with_progress,
+    InputArgs, mlx_line, mlx_memory, open_for_writing, pipeline_settings, print_left_out, summary,
+    with_progress,
 };
 use super::ui::Ui;
 use super::{Common, arguments, describe_run, progress, rates};
@@ -41,39 +43,27 @@ pub(super) struct IngestArgs {
 }
 
 pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<ExitCode, Diagnostic> {
-    arguments::reject_guessed_command(&args.paths)?;
+    arguments::reject_guessed_command(&args.paths[0])?;
     let settings = common.settings()?;
-    let card = embed::card(&settings.embed)?;
-    let plan = library::memory_plan(&settings, &card)?;
+    let card = embed::card(&settings.embed).map_err(nothing_stored)?;
+    let plan = library::memory_plan(&settings, &card).map_err(nothing_stored)?;
     print_model(ui, &card, &plan);
-    let request = args.input.request(&args.paths)?;
-    let profile = settings.render.profile();
     if args.dry_run {
-        let store = store::open(
-            &settings.store,
-            CollectionSelector::Profile(&card.profile),
-            Mode::Read,
-        )
-        .ok();
-        let catalogue = store
-            .as_ref()
-            .map(|opened| opened.store.as_ref() as &dyn Catalogue);
-        let jobs = pipeline::discover(&request, catalogue, &profile)?;
-        return DryRun {
-            settings: &settings,
-            card: &card,
-            plan: &plan,
-            pages: &args.input.pages,
-        }
-        .run(ui, &jobs);
+        return dry_run(ui, &settings, args, (&card, &plan));
     }
-    progress::fetch(ui, |on_progress| embed::fetch(&settings.embed, on_progress))?;
+    progress::fetch(ui, |on_progress| embed::fetch(&settings.embed, on_progress))
+        .map_err(nothing_stored)?;
+    let request = args.input.request(&args.paths)?;
     let mode = match args.offline {
         true => Mode::Offline,
         false => Mode::Write,
     };
-    let store = open_for_writing(ui, &settings.store, &card.profile, mode)?;
-    let jobs = pipeline::discover(&request, Some(store.as_ref() as &dyn Catalogue), &profile)?;
+    let store =
+        open_for_writing(ui, &settings.store, &card.profile, mode).map_err(nothing_stored)?;
+    let catalogue = Some(store.as_ref() as &dyn Catalogue);
+    let profile = settings.render.profile();
+    let inputs = pipeline::discover(&request, catalogue, &profile).map_err(nothing_stored)?;
+    print_left_out(ui, &inputs.left_out);
     let parts = Components {
         renderer: Box::new(|| render::open(&settings.render)),
         embedder: Box::new(|| library::open_model(&settings, &settings.embed)),
@@ -82,7 +72,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
     let run_settings = pipeline_settings(&settings, &card, &plan, args.input.pages.clone());
     interrupt::install_handler()?;
     let (stats, result) = with_progress(ui, &Stage::ALL, |on_event| {
-        pipeline::ingest(parts, &jobs, &run_settings, &STOP, on_event)
+        pipeline::ingest(parts, &inputs, &run_settings, &STOP, on_event)
     });
     let mlx = mlx_memory();
     if !ui.json && !ui.quiet() {
@@ -99,8 +89,13 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
     }
     let code = exit_code(ui, args, &stats, result);
     let described = (args.describe && !stats.stopped && code < 2).then(|| {
-        let described = described_pages(&stats, args, request.passwords);
-        describe_run::describe(ui, &settings, &*store, described)
+        let request = annotate::Request {
+            manuals: stored_manuals(&stats),
+            pages: args.input.pages.clone(),
+            passwords: request.passwords.clone(),
+            ..annotate::Request::default()
+        };
+        describe_run::describe(ui, &settings, &*store, request)
     });
     if ui.json {
         let descriptions = described.as_ref().and_then(|run| run.as_ref().ok());
@@ -117,24 +112,53 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
     Ok(code.max(describe_code.transpose()?.unwrap_or(0)).into())
 }
 
-/// The request to describe the pages of a run.
-fn described_pages(
-    stats: &RunStats,
-    args: &IngestArgs,
-    passwords: Vec<String>,
-) -> annotate::Request {
-    let id = |manual: &pipeline::ManualStats| ManualId::new(&manual.manual);
-    annotate::Request {
-        manuals: stats.manuals.iter().map(id).collect(),
-        pages: args.input.pages.clone(),
-        passwords,
-        ..annotate::Request::default()
-    }
-}
-
 /// The error of a run that described pages: they are stored.
 fn of_stored_pages(error: Diagnostic) -> Diagnostic {
     Diagnostic { exit: 1, ..error }
+}
+
+/// Reports what a run would do.
+fn dry_run(
+    ui: &Ui,
+    settings: &Settings,
+    args: &IngestArgs,
+    (card, plan): (&Card, &Plan),
+) -> Result<ExitCode, Diagnostic> {
+    let selector = CollectionSelector::Profile(&card.profile);
+    let store = store::open(&settings.store, selector, Mode::Read).ok();
+    let catalogue = store.as_ref();
+    let catalogue = catalogue.map(|opened| opened.store.as_ref() as &dyn Catalogue);
+    let request = args.input.request(&args.paths)?;
+    let inputs = pipeline::discover(&request, catalogue, &settings.render.profile())?;
+    print_left_out(ui, &inputs.left_out);
+    DryRun {
+        settings,
+        card,
+        plan,
+        pages: &args.input.pages,
+    }
+    .run(ui, &inputs)
+}
+
+/// The manuals of the run, each once.
+fn stored_manuals(stats: &RunStats) -> Vec<ManualId> {
+    let mut manuals = Vec::new();
+    for manual in &stats.manuals {
+        let id = ManualId::new(manual.stored_as());
+        if !manuals.contains(&id) {
+            manuals.push(id);
+        }
+    }
+    manuals
+}
+
+/// The error of a run that ends before its first page.
+fn nothing_stored(error: impl Into<Diagnostic>) -> Diagnostic {
+    let error = error.into();
+    Diagnostic {
+        exit: error.exit.max(2),
+        ..error
+    }
 }
 
 /// Returns the exit code of the indexing run; prints the error that ended it.

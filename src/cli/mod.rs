@@ -21,7 +21,7 @@ mod interrupt;
 mod list;
 mod models;
 mod options;
-mod output;
+mod output_file;
 mod passwords;
 mod progress;
 mod rates;
@@ -83,17 +83,16 @@ enum Command {
 
 /// Writes a text file.
 fn write(file: &Path, text: &str) -> Result<(), Diagnostic> {
-    std::fs::write(file, text).map_err(|e| Diagnostic::new(format!("{}: {e}", file.display())))
+    output_file::write(file, text.as_bytes())
 }
 
 fn command_line() -> clap::Command {
     options::command_line::<Cli>()
 }
 
-fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    let args: Vec<OsString> = args.into_iter().collect();
-    let matches = match try_parse(&args) {
-        Err(error) => match arguments::with_query_last(&args) {
+fn parse(args: &[OsString]) -> Result<Cli, clap::Error> {
+    let matches = match try_parse(args) {
+        Err(error) => match arguments::with_query_last(args) {
             Some(args) => try_parse(&args).map_err(|_| error),
             None => Err(error),
         },
@@ -111,12 +110,19 @@ fn try_parse(args: &[OsString]) -> Result<clap::ArgMatches, clap::Error> {
 
 /// Parses the arguments, runs the command, prints its error and returns the exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match parse(args) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let cli = match parse(&args) {
         Ok(cli) => cli,
-        Err(e) => {
-            let code = if e.use_stderr() { USAGE } else { 0 };
+        Err(e) if !e.use_stderr() => {
             ui::print_clap(&e);
-            return code.into();
+            return ExitCode::SUCCESS;
+        }
+        Err(e) => {
+            match arguments::guessed_command_of(&args) {
+                Some(diagnostic) => Ui::new(&Common::default()).report(&diagnostic),
+                None => ui::print_clap(&e),
+            }
+            return USAGE.into();
         }
     };
     let mut ui = Ui::new(&cli.common);
@@ -172,7 +178,8 @@ mod tests {
 
     fn parsed(args: &[&str]) -> Result<Cli, clap::Error> {
         let args = [&["ingest"], args].concat();
-        parse(args.into_iter().map(OsString::from))
+        let args: Vec<OsString> = args.into_iter().map(OsString::from).collect();
+        parse(&args)
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::diagnostic::Diagnostic;
 use crate::embed::{self, Device, Engine};
 
 /// The global options.
-#[derive(clap::Args, Debug)]
+#[derive(clap::Args, Debug, Default)]
 #[command(next_help_heading = "Global options")]
 pub(super) struct Common {
     /// Store: a SQLite file, or the http(s):// URLs of a Weaviate cluster, separated by commas
@@ -125,6 +125,9 @@ impl Common {
     }
 
     pub(super) fn settings_for(&self, overrides: &Overrides) -> Result<Settings, Diagnostic> {
+        if let Some(store) = &overrides.store {
+            require_address("--store", store)?;
+        }
         let mut flags: Vec<(&'static str, toml::Value)> = Vec::new();
         let mut flag =
             |key, value: Option<toml::Value>| flags.extend(value.map(|value| (key, value)));
@@ -147,6 +150,16 @@ impl Common {
                 .collect(),
             flags,
         })?)
+    }
+}
+
+/// Checks that a store is named: the empty address is the default store, and an unset shell variable.
+pub(super) fn require_address(flag: &str, address: &str) -> Result<(), Diagnostic> {
+    match address.trim() {
+        "" => Err(Diagnostic::usage(format!("{flag} is empty")).hint(
+            "give a file, such as `library.db`, or a server, such as `http://localhost:8080`",
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -256,20 +269,16 @@ pub(super) fn command_line<C: CommandFactory>() -> Command {
 
 /// Returns the clap command for completions: each command with the options that it supports, and no others.
 pub(super) fn for_completions<C: CommandFactory>() -> Command {
-    let root = C::command().mut_args(|arg| match arg.is_global_set() {
-        true => arg.global(false).hide_short_help(false),
-        false => arg,
-    });
-    let options = C::command();
-    let options = options.get_arguments().filter(|arg| arg.is_global_set());
+    let root = C::command().mut_args(|arg| arg.global(false));
+    let command = C::command();
+    let options = command.get_arguments().filter(|arg| arg.is_global_set());
     let options: Vec<Arg> = options.map(|arg| arg.clone().global(false)).collect();
-    let mut command = Command::new("ingest");
-    command = command.args(root.get_arguments().cloned());
-    if let Some(about) = root.get_about() {
-        command = command.about(about.clone());
-    }
     let visible = root.get_subcommands().filter(|c| !c.is_hide_set());
-    command.subcommands(visible.map(|c| with_supported(c.clone(), "", &options)))
+    // A new command, because a hidden subcommand cannot be taken out of one.
+    Command::new("ingest")
+        .version(env!("CARGO_PKG_VERSION"))
+        .args(root.get_arguments())
+        .subcommands(visible.map(|c| with_supported(c.clone(), "", &options)))
 }
 
 /// Adds the supported options.

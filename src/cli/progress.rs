@@ -177,6 +177,9 @@ impl<'a> Progress<'a> {
                     self.ui.warn(format!("hint: {hint}"));
                 }
             }
+            Event::SameAs { path, manual } => self
+                .ui
+                .info(format!("{}: same as {manual}", path.display())),
             Event::Deferred(why) => self
                 .ui
                 .warn(format!("server unavailable, pages queued: {why}")),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use etcetera::BaseStrategy;
 
+use super::output_file;
 use crate::embed::Card;
 
 /// Returns the pages per second of the last run; `None` without a cache folder or before the first run.
@@ -18,7 +19,8 @@ pub(super) fn save(card: &Card, pages_per_second: f64) {
     let mut rates = load_all().unwrap_or_default();
     rates.insert(key(card), pages_per_second);
     if let (Some(folder), Ok(text)) = (file.parent(), serde_json::to_string_pretty(&rates)) {
-        drop(std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&file, text)));
+        let folder = std::fs::create_dir_all(folder).map_err(Into::into);
+        drop(folder.and_then(|()| output_file::write(&file, text.as_bytes())));
     }
 }
 

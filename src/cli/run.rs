@@ -7,7 +7,7 @@ use crate::diagnostic::Diagnostic;
 use crate::embed::Card;
 use crate::library::{self, FlushOutcome};
 use crate::page::PageSet;
-use crate::pipeline::{self, Plan, Request, RunStats, Stage};
+use crate::pipeline::{self, LeftOut, Plan, Request, RunStats, Stage};
 use crate::qwen::mlx;
 use crate::store::{self, Mode, Store};
 use crate::units::{ByteSize, PagesPerSecond, Seconds, pages};
@@ -103,6 +103,17 @@ pub(super) fn pipeline_settings(
     }
 }
 
+/// Prints which files of folders are not searchable; `--verbose` names them.
+pub(super) fn print_left_out(ui: &Ui, left_out: &LeftOut) {
+    if left_out.kinds.is_empty() {
+        return;
+    }
+    ui.info(format!("left out: {left_out}"));
+    for path in left_out.kinds.values().flatten() {
+        ui.detail(format!("left out: {}", path.display()));
+    }
+}
+
 /// Calls `run` with a callback that updates progress bars.
 pub(super) fn with_progress<T>(
     ui: &Ui,
@@ -163,7 +174,9 @@ const NOTABLE: [NotableColumn; 3] = [
 type NotableColumn = (&'static str, fn(&pipeline::ManualStats) -> u32);
 
 fn manual_row(manual: &pipeline::ManualStats, notable: &[&NotableColumn]) -> Vec<String> {
-    let mut row = vec![manual.manual.clone()];
+    let same = manual.same_as.as_ref();
+    let name = same.map(|original| format!("{} (same as {original})", manual.manual));
+    let mut row = vec![name.unwrap_or_else(|| manual.manual.clone())];
     let failed = manual.failed.len() as u32;
     row.extend([manual.pages, manual.stored, manual.unchanged].map(|n| n.to_string()));
     row.push(if manual.error.is_some() {

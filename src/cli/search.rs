@@ -1,5 +1,6 @@
 //! `ingest search`: prints the pages that best answer a query.
 
+use std::ffi::OsString;
 use std::io::BufRead;
 use std::process::ExitCode;
 
@@ -29,7 +30,7 @@ pub(super) struct SearchArgs {
     count: Option<usize>,
     /// Manual to search, instead of all
     #[arg(long, value_name = "NAME")]
-    manual: Option<String>,
+    manual: Option<OsString>,
     /// Pages to include, such as 1-20,33
     #[arg(
         long,

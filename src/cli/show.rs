@@ -1,5 +1,6 @@
 //! `ingest show`: metadata and text of a page, or the page as a PNG image with a heat map.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
@@ -10,9 +11,9 @@ use crate::page::{Annotation, Identifier, Outcome, PageImage};
 use crate::render;
 use crate::store::{StoredPage, VectorUpdate};
 
-use super::Common;
 use super::passwords::PasswordArgs;
 use super::ui::Ui;
+use super::{Common, output_file};
 
 /// Show a page: metadata and text, or write it as an image (`--out`)
 #[derive(clap::Args, Debug)]
@@ -22,8 +23,8 @@ use super::ui::Ui;
   ingest show pump.pdf 25 --out page.png
   ingest show pump.pdf 25 --out page.png --query \"pressure test\"")]
 pub(super) struct ShowArgs {
-    /// Name of the manual, as shown by `ingest list`
-    manual: String,
+    /// Name of the manual, as shown by `ingest list`, or path of its file
+    manual: OsString,
     /// Page number, starting at 1; or a label printed on the page that is no number, such as ii or A-3
     page: String,
     /// Write the page as a PNG file; `-` for stdout
@@ -158,7 +159,7 @@ fn write_png(ui: &Ui, image: &PageImage, out: &std::path::Path) -> Result<(), Di
     if out.as_os_str() == "-" {
         return ui.bytes(&png);
     }
-    std::fs::write(out, png).map_err(|e| Diagnostic::new(format!("{}: {e}", out.display())))?;
+    output_file::write(out, &png)?;
     ui.info(format!("{} written", out.display()));
     Ok(())
 }

@@ -13,6 +13,7 @@ use crate::vectors::Profile;
 
 use super::Common;
 use super::interrupt::{self, STOP};
+use super::options::require_address;
 use super::run::{open_for_writing, print_flush, summary, with_progress};
 use super::ui::Ui;
 
@@ -100,6 +101,7 @@ fn with_address(
     collection: Option<&str>,
 ) -> Result<Config, Diagnostic> {
     if let Some(url) = url {
+        require_address(flag, url)?;
         let invalid = |why: String| Diagnostic::usage(format!("{flag}: {why}"));
         config.url = url.parse().map_err(invalid)?;
     }

@@ -7,6 +7,7 @@ use crate::page::{ManualId, PageError, PageId};
 use crate::{embed, patch, render, store};
 
 mod budget;
+mod name;
 mod open;
 mod page;
 
@@ -14,11 +15,12 @@ pub use budget::{
     RENDERED_QUEUE, available_memory, embedding_memory_limit, in_process_vlm_memory_limit,
     machine_memory, memory_plan, vlm_memory_limit,
 };
+pub use name::find_manual;
 pub use open::{
     FlushOutcome, Library, WritableStore, card_for_profile, flush, open_for_reading,
     open_for_writing, open_model, open_model_for_profile,
 };
-pub use page::{find_manual, find_page, find_page_by_label, heat_map, open_manual, page_image};
+pub use page::{find_page, find_page_by_label, heat_map, open_manual, page_image};
 
 /// Error of a library, a manual or a page.
 #[derive(Debug, thiserror::Error)]

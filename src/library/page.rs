@@ -1,4 +1,4 @@
-//! Look-up of manuals and pages, page images rendered from the original files, and heat maps of a query.
+//! Look-up of pages, page images rendered from the original files, and heat maps of a query.
 
 use crate::config::Settings;
 use crate::page::{ManualId, PageId, PageImage, PageSet};
@@ -10,30 +10,6 @@ use crate::{embed, heatmap};
 
 use super::open::model_config;
 use super::{Error, open_model, open_model_for_profile};
-
-/// The manual of that name; the suffix `.pdf` may be omitted.
-///
-/// # Errors
-/// [`Error::NoManual`] with the most similar stored name, if one is close; [`Error::Store`] when the store fails.
-pub fn find_manual(store: &dyn Store, name: &str) -> Result<ManualCard, Error> {
-    let cards = store.cards()?;
-    let has_name = |card: &&ManualCard| {
-        let stored = card.id.as_str();
-        stored == name || stored.strip_suffix(".pdf") == Some(name)
-    };
-    if let Some(card) = cards.iter().find(has_name) {
-        return Ok(card.clone());
-    }
-    let distance = |card: &ManualCard| strsim::damerau_levenshtein(card.id.as_str(), name);
-    let nearest = cards
-        .iter()
-        .min_by_key(|card| distance(card))
-        .filter(|card| distance(card) <= 2 + name.len() / 3);
-    Err(Error::NoManual {
-        name: name.to_owned(),
-        nearest: nearest.map(|card| card.id.to_string()),
-    })
-}
 
 /// A stored page with its vectors and all metadata; `number` counts from 1.
 ///

@@ -1,16 +1,14 @@
 //! Input discovery: expands paths, hashes files, names manuals and compares them with the store, before any is opened.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::folder::{self, LeftOut, RejectedInput};
 use crate::page::{ManualId, PageSet};
 use crate::render::Source;
-use crate::store::{self, Catalogue, ManualCard, digest};
-
-/// File name extensions that are read from a folder.
-const EXTENSIONS: [&str; 6] = ["pdf", "png", "jpg", "jpeg", "tif", "tiff"];
+use crate::store::{self, Catalogue, FileError, ManualCard, digest};
 
 /// The files and pages to ingest.
 #[derive(Clone, Debug, Default)]
@@ -38,8 +36,10 @@ pub struct Job {
     pub fingerprints: HashMap<u32, (String, String)>,
     /// The number of requested pages, if all of them are up to date.
     pub unchanged: Option<u32>,
-    /// Whether it was stored with another path.
+    /// Whether it was stored with another path, which no longer has this file.
     pub moved: bool,
+    /// The path given, if it is a copy of the file that the manual is stored from; `source` is that file.
+    pub copy: Option<PathBuf>,
     /// Number of pages it had when it was stored.
     pub pages: Option<u32>,
 }
@@ -56,22 +56,49 @@ impl FileStamp {
     }
 }
 
-/// A path that cannot be ingested.
+/// A file given whose bytes are those of another input.
 #[derive(Debug)]
-pub struct RejectedInput {
+pub struct Twin {
     /// As given.
     pub path: PathBuf,
-    /// The reason.
-    pub why: String,
+    /// Index of the other input, a [`Job`].
+    pub of: usize,
+}
+
+/// An input of a run.
+#[derive(Debug)]
+pub enum Input {
+    /// A manual to ingest.
+    Job(Box<Job>),
+    /// A file that is ingested as another input.
+    Twin(Twin),
+    /// A path that cannot be ingested.
+    Rejected(RejectedInput),
+}
+
+impl Input {
+    /// The job; `None` for a twin and a rejected path.
+    pub fn job(&self) -> Option<&Job> {
+        match self {
+            Self::Job(job) => Some(job),
+            _ => None,
+        }
+    }
 }
 
 /// The inputs of a run, in the order given.
-pub type Inputs = Vec<Result<Job, RejectedInput>>;
+#[derive(Debug, Default)]
+pub struct Inputs {
+    /// Files, those of folders included, and rejected paths.
+    pub items: Vec<Input>,
+    /// Files of folders that are of other kinds.
+    pub left_out: LeftOut,
+}
 
 /// Discovers the files of a request: hashes and names each, and reads its fingerprints from the store.
 ///
 /// # Errors
-/// [`store::Error`] when the store cannot be read. An unreadable file is an `Err` item.
+/// [`store::Error`] when the store cannot be read. An unreadable file is an [`Input::Rejected`].
 pub fn discover(
     request: &Request,
     store: Option<&dyn Catalogue>,
@@ -81,40 +108,105 @@ pub fn discover(
         Some(store) => store.cards()?,
         None => Vec::new(),
     };
-    let mut inputs: Inputs = Vec::new();
-    for file in request.paths.iter().flat_map(|path| expand_path(path)) {
-        let read = file.and_then(|path| match stamped_digest(&path) {
-            Ok(digest) => Ok((path, digest)),
-            Err(e) => Err(RejectedInput {
-                why: format!("cannot be read: {e}"),
-                path,
-            }),
-        });
-        let (path, digest) = match read {
-            Ok(read) => read,
-            Err(rejected) => {
-                inputs.push(Err(rejected));
-                continue;
+    let mut left_out = LeftOut::default();
+    let mut files: Vec<Result<GivenFile, RejectedInput>> = Vec::new();
+    let mut known = HashSet::new();
+    for path in &request.paths {
+        for path in folder::expand_path(path, &mut left_out) {
+            let is_new = path.as_ref().is_ok_and(|path| known.insert(path.clone()));
+            if is_new || path.is_err() {
+                files.push(path.and_then(GivenFile::read));
             }
-        };
-        if inputs.iter().flatten().any(|job| job.file == digest.1) {
-            continue; // Files with equal bytes are one manual.
         }
-        inputs.push(Ok(make_job(
-            request,
-            store,
-            render,
-            &mut cards,
-            (path, digest),
-        )?));
     }
-    Ok(inputs)
+    let sources = sources(&files, &cards);
+    let mut items = Vec::new();
+    for (index, file) in files.into_iter().enumerate() {
+        items.push(match file {
+            Err(rejected) => Input::Rejected(rejected),
+            Ok(file) => match sources[&file.digest] {
+                of if of == index => {
+                    let job = make_job(request, store, render, &mut cards, file)?;
+                    Input::Job(Box::new(job))
+                }
+                of => Input::Twin(Twin {
+                    path: file.path,
+                    of,
+                }),
+            },
+        });
+    }
+    Ok(Inputs { items, left_out })
 }
 
-/// The digest of a file, and its stamp from before it was read.
-fn stamped_digest(path: &Path) -> io::Result<(FileStamp, String)> {
-    let stamp = FileStamp::of(path);
-    Ok((stamp, ManualCard::digest(path)?))
+/// A file to ingest.
+struct GivenFile {
+    /// As given.
+    path: PathBuf,
+    /// SHA-256 of its bytes, hex.
+    digest: String,
+    /// What it was before they were read.
+    stamp: FileStamp,
+}
+
+impl GivenFile {
+    fn read(path: PathBuf) -> Result<Self, RejectedInput> {
+        let unreadable = |cause| RejectedInput::unreadable(&path, &cause);
+        let metadata = std::fs::metadata(&path).map_err(unreadable)?;
+        if let Some(why) = folder::not_a_lasting_file(&path, &metadata) {
+            let why = why.to_owned();
+            return Err(RejectedInput { path, why });
+        }
+        let stamp = FileStamp::of(&path);
+        let digest = ManualCard::digest(&path).map_err(unreadable)?;
+        Ok(Self {
+            path,
+            digest,
+            stamp,
+        })
+    }
+
+    fn absolute(&self) -> PathBuf {
+        std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone())
+    }
+}
+
+/// For each digest the file that is read: the one at the path of the stored manual, else the first given.
+fn sources(
+    files: &[Result<GivenFile, RejectedInput>],
+    cards: &[ManualCard],
+) -> HashMap<String, usize> {
+    let mut sources = HashMap::new();
+    for (index, file) in files.iter().enumerate() {
+        let Ok(file) = file else { continue };
+        let is_stored =
+            |card: &ManualCard| card.file == file.digest && card.path == file.absolute();
+        match cards.iter().any(is_stored) {
+            true => drop(sources.insert(file.digest.clone(), index)),
+            false => drop(sources.entry(file.digest.clone()).or_insert(index)),
+        }
+    }
+    sources
+}
+
+/// Whether the file of a stored manual is still there, so that another file with the same bytes is a copy of it and not
+/// the file itself at a new path.
+fn is_in_place(card: &ManualCard) -> bool {
+    let is_gone = |cause: &io::Error| {
+        matches!(
+            cause.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+        )
+    };
+    match std::fs::metadata(&card.path) {
+        Err(cause) => !is_gone(&cause),
+        Ok(file) if folder::not_a_lasting_file(&card.path, &file).is_some() => false,
+        Ok(_) => match card.verify_file() {
+            Ok(()) => true,
+            Err(FileError::Changed { .. } | FileError::ChangedSince { .. }) => false,
+            Err(FileError::Unreadable { cause, .. }) => !is_gone(&cause),
+        },
+    }
 }
 
 fn make_job(
@@ -122,11 +214,20 @@ fn make_job(
     store: Option<&dyn Catalogue>,
     render: &str,
     cards: &mut Vec<ManualCard>,
-    (path, (stamp, file)): (PathBuf, (FileStamp, String)),
+    given: GivenFile,
 ) -> Result<Job, store::Error> {
-    let absolute = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
-    let id = assign_id(&absolute, &file, cards);
+    let mut stamp = given.stamp;
+    let (mut path, file) = (given.absolute(), given.digest);
+    let id = assign_id(&path, &file, cards);
     let card = cards.iter().find(|card| card.id == id).cloned();
+    let original = card
+        .as_ref()
+        .filter(|card| card.file == file && card.path != path && is_in_place(card));
+    let copy = original.map(|card| {
+        path.clone_from(&card.path);
+        stamp = FileStamp::of(&path);
+        given.path
+    });
     let fingerprints: HashMap<_, _> = match (store, &card) {
         (Some(store), Some(_)) => store
             .fingerprints(&id)?
@@ -150,19 +251,19 @@ fn make_job(
             (!requested.is_empty() && requested.iter().all(is_current))
                 .then_some(requested.len() as u32)
         });
-    let moved = card.as_ref().is_some_and(|card| card.path != absolute);
+    let moved = card.as_ref().is_some_and(|card| card.path != path);
     let pages = card.map(|card| card.pages);
     cards.retain(|card| card.id != id);
     cards.push(ManualCard {
         id: id.clone(),
-        path: absolute.clone(),
+        path: path.clone(),
         file: file.clone(),
         render: render.into(),
         pages: 0,
     });
     let source = Source {
         manual: id,
-        path: absolute,
+        path,
         passwords: request.passwords.clone(),
     };
     Ok(Job {
@@ -173,6 +274,7 @@ fn make_job(
         fingerprints,
         unchanged,
         moved,
+        copy,
         pages,
     })
 }
@@ -190,49 +292,12 @@ fn assign_id(path: &Path, file: &str, cards: &[ManualCard]) -> ManualId {
     let names = (1..=components.len())
         .map(|n| ManualId::new(&components[components.len() - n..].join("/")));
     let is_free = |id: &ManualId| cards.iter().all(|card| card.id != *id || card.path == path);
-    names
-        .into_iter()
-        .find(is_free)
-        .unwrap_or_else(|| ManualId::new(&path.to_string_lossy()))
-}
-
-/// Returns the file itself, or all PDF and image files of a folder, sorted.
-fn expand_path(path: &Path) -> Vec<Result<PathBuf, RejectedInput>> {
-    if !path.is_dir() {
-        return vec![Ok(path.to_owned())];
-    }
-    let rejected = |why: String| {
-        vec![Err(RejectedInput {
-            path: path.to_owned(),
-            why,
-        })]
-    };
-    let mut files = Vec::new();
-    match collect_files(path, &mut files) {
-        Err(e) => rejected(format!("cannot be read: {e}")),
-        Ok(()) if files.is_empty() => rejected("the folder contains no PDF and no image".into()),
-        Ok(()) => {
-            files.sort();
-            files.into_iter().map(Ok).collect()
-        }
-    }
-}
-
-fn collect_files(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        let (path, kind) = (entry.path(), entry.file_type()?);
-        let extension = path
-            .extension()
-            .map(|e| e.to_string_lossy().to_ascii_lowercase())
-            .unwrap_or_default();
-        if kind.is_dir() {
-            collect_files(&path, files)?;
-        } else if EXTENSIONS.contains(&extension.as_str()) {
-            files.push(path);
-        }
-    }
-    Ok(())
+    names.into_iter().find(is_free).unwrap_or_else(|| {
+        ManualId::new(&format!(
+            "{}",
+            path.as_os_str().as_encoded_bytes().escape_ascii()
+        ))
+    })
 }
 
 #[cfg(test)]
@@ -265,25 +330,5 @@ mod tests {
         assert_eq!(id_of("/elsewhere/p.pdf", "1"), "pump.pdf", "moved file");
         assert_eq!(id_of("/c/pump.pdf", "9"), "c/pump.pdf");
         assert_eq!(id_of("/z/b/pump.pdf", "9"), "z/b/pump.pdf");
-    }
-
-    #[test]
-    fn folders_are_expanded_to_pdf_and_image_files() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
-        assert!(
-            expand_path(folder.path())[0]
-                .as_ref()
-                .is_err_and(|m| m.why.contains("no PDF"))
-        );
-        std::fs::create_dir(at("deep")).unwrap();
-        for name in ["b.PDF", "a.png", "notes.txt", "deep/c.pdf"] {
-            std::fs::write(at(name), b"x").unwrap();
-        }
-        let names: Vec<_> = expand_path(folder.path())
-            .into_iter()
-            .map(|f| f.unwrap())
-            .collect();
-        assert_eq!(names, [at("a.png"), at("b.PDF"), at("deep/c.pdf")]);
     }
 }

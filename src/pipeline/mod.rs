@@ -17,21 +17,27 @@ use crate::store::{self, StoredPage, Writer};
 mod batch_writer;
 mod content;
 mod discover;
+mod event;
+mod folder;
 mod memory_plan;
 mod notes;
 mod stages;
 mod stats;
 mod sync;
 mod thumbnail;
+mod twins;
 
 pub use content::content_digest;
-pub use discover::{FileStamp, Inputs, Job, RejectedInput, Request, discover};
+pub use discover::{FileStamp, Input, Inputs, Job, Request, Twin, discover};
+pub use event::{Event, Stage};
+pub use folder::{LeftOut, RejectedInput};
 pub use memory_plan::{MemoryBudget, Plan, PlanError, plan};
 pub use notes::{Failure, PageNote};
-pub use stats::{Batch, Event, ManualStats, RunStats, Stage};
+pub use stats::{Batch, ManualStats, RunStats};
 pub use sync::sync;
 
 use stats::StatsCollector;
+use twins::empty_stats;
 
 /// Opens a component on the thread that uses it.
 pub type Opener<'a, T, E> = Box<dyn FnOnce() -> Result<Box<T>, E> + Send + 'a>;
@@ -77,14 +83,14 @@ pub enum Error {
 
 /// A page between two stages: its record, as far as it is known.
 struct InFlightPage {
-    /// Index of its manual in the run's jobs.
+    /// Index of its manual in the run's inputs.
     job: usize,
     record: StoredPage,
 }
 
-/// Jobs, settings, statistics and stop flag of a run; shared by all stages.
+/// Inputs, settings, statistics and stop flag of a run; shared by all stages.
 struct RunContext<'a> {
-    jobs: &'a [Result<Job, RejectedInput>],
+    inputs: &'a [Input],
     settings: &'a Settings,
     collector: &'a StatsCollector<'a>,
     stop: &'a AtomicBool,
@@ -96,42 +102,35 @@ impl RunContext<'_> {
     }
 }
 
-/// Ingests every page of `jobs`. `stop`, once true, ends the run after the current batch. `on_event` is called from
+/// Ingests every page of `inputs`. `stop`, once true, ends the run after the current batch. `on_event` is called from
 /// several threads.
 ///
 /// The statistics are valid on errors too: pages counted as stored are in the store.
 pub fn ingest(
     components: Components<'_>,
-    jobs: &Inputs,
+    inputs: &Inputs,
     settings: &Settings,
     stop: &AtomicBool,
     on_event: &(dyn Fn(Event) + Sync),
 ) -> (RunStats, Result<(), Error>) {
     let start = Instant::now();
-    let collector = StatsCollector::new(jobs.iter().map(empty_stats).collect(), on_event);
+    let collector = StatsCollector::new(empty_stats(&inputs.items), on_event);
     let context = RunContext {
-        jobs,
+        inputs: &inputs.items,
         settings,
         collector: &collector,
         stop,
     };
     let result = run_stages(components, &context);
     let mut stats = collector.finish();
+    for (index, input) in inputs.items.iter().enumerate() {
+        if let Input::Twin(twin) = input {
+            stats.count_twin(index, twin.of);
+        }
+    }
     stats.wall = start.elapsed().as_secs_f64();
     stats.stopped = stop.load(Ordering::Relaxed);
     (stats, result)
-}
-
-fn empty_stats(job: &Result<Job, RejectedInput>) -> ManualStats {
-    let (manual, path) = match job {
-        Ok(job) => (job.source.manual.to_string(), job.source.path.clone()),
-        Err(rejected) => (rejected.path.display().to_string(), rejected.path.clone()),
-    };
-    ManualStats {
-        manual,
-        path,
-        ..ManualStats::default()
-    }
 }
 
 /// Runs the four stages. Each queue holds one batch, so that the model never waits for a batch to be assembled and few

@@ -1,98 +1,30 @@
-//! Run statistics and events: every count is updated once, where it happens, and reported to `on_event`.
+//! Run statistics: every count is updated once, where it happens, and reported to `on_event`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::page::{ManualId, PageError, PageId, PageSet};
-use crate::render::{self, MissingContent, Rendered};
-use crate::store::WriteOutcome;
+use crate::render::{self, Rendered};
+use crate::store::{self, WriteOutcome};
 
+use super::event::{Event, Stage};
 use super::notes::{Failure, Notes, PageNote};
-
-/// A stage of the pipeline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Stage {
-    /// Renders a PDF page to an image and its text layer.
-    Render,
-    /// Turns the image into model input; computes digest and thumbnail.
-    Prepare,
-    /// Runs the model.
-    Embed,
-    /// Writes to the store.
-    Store,
-}
-
-impl Stage {
-    /// All stages, in order.
-    pub const ALL: [Self; 4] = [Self::Render, Self::Prepare, Self::Embed, Self::Store];
-
-    /// The stage's name.
-    pub fn name(self) -> &'static str {
-        ["render", "prepare", "embed", "store"][self as usize]
-    }
-}
-
-/// An event of a run, emitted in order.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// A manual was opened; `todo` of its pages must be processed.
-    Opened {
-        /// The manual.
-        manual: ManualId,
-        /// Pages to process.
-        todo: u32,
-    },
-    /// A stage finished this many more pages.
-    Done(Stage, u32),
-    /// The model's weights are being loaded.
-    Loading,
-    /// The model was loaded in this time.
-    Loaded(Duration),
-    /// The same happened to these pages of a manual.
-    Pages {
-        /// The manual.
-        manual: ManualId,
-        /// The pages.
-        pages: PageSet,
-        /// Their number.
-        count: u32,
-        /// What happened.
-        note: PageNote,
-    },
-    /// A viewer shows content of a manual that its pages do not have.
-    ContentMissing {
-        /// The manual.
-        manual: ManualId,
-        /// The content.
-        content: MissingContent,
-    },
-    /// A manual failed as a whole.
-    ManualFailed {
-        /// As given on the command line.
-        path: PathBuf,
-        /// The reason.
-        why: String,
-        /// The error of the renderer, if the file was opened.
-        cause: Option<Arc<render::Error>>,
-    },
-    /// The store's server is unavailable, for this reason; pages are deferred.
-    Deferred(Arc<str>),
-    /// Out of memory: from now on a batch holds at most this many pages.
-    BatchSizeReduced(usize),
-}
 
 /// Statistics of one manual.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct ManualStats {
-    /// Its name; its path if it was never named.
+    /// Its name; the path given if it was never named, or is [`ManualStats::same_as`] another.
     pub manual: String,
     /// Its file.
+    #[serde(serialize_with = "store::serialize_path")]
     pub path: PathBuf,
+    /// The manual that this file is stored as, if that was stored from another file with the same bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub same_as: Option<String>,
     /// Pages requested.
     pub pages: u32,
     /// Pages stored by this run.
@@ -293,7 +225,7 @@ impl<'a> StatsCollector<'a> {
             index = stats
                 .manuals
                 .iter()
-                .position(|m| m.manual == id.manual.as_str() && m.waiting > 0);
+                .position(|m| m.stored_as() == id.manual.as_str() && m.waiting > 0);
             if let Some(index) = index {
                 let manual = &mut stats.manuals[index];
                 manual.waiting -= 1;
@@ -305,11 +237,19 @@ impl<'a> StatsCollector<'a> {
         }
     }
 
-    /// Whether a manual failed as a whole.
-    pub(super) fn has_failed(&self, index: usize) -> bool {
-        let mut failed = false;
-        self.update_manual(index, |m| failed = m.error.is_some());
-        failed
+    /// Why a manual failed as a whole; `None` if it did not.
+    pub(super) fn failure(&self, index: usize) -> Option<String> {
+        let mut failure = None;
+        self.update_manual(index, |m| failure.clone_from(&m.error));
+        failure
+    }
+
+    /// Emits that a file has the bytes of a manual that is stored from another file.
+    pub(super) fn emit_same(&self, path: &Path, manual: &ManualId) {
+        self.emit(Event::SameAs {
+            path: path.to_owned(),
+            manual: manual.clone(),
+        });
     }
 
     /// Whether a page may be missing from the store: it failed, or pages of its manual are deferred.

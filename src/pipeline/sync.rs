@@ -176,7 +176,7 @@ impl SyncRun<'_> {
 
     /// Compares a manual's fingerprints in both stores; pages missing in `to` are failures.
     fn verify(&self, job: usize, card: &ManualCard) -> Result<(), store::Error> {
-        if self.collector.has_failed(job) {
+        if self.collector.failure(job).is_some() {
             return Ok(());
         }
         let target: Vec<Fingerprint> = self.to.fingerprints(&card.id)?;

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::address::{self, is_server, parse_server};
 use super::{Error, Precision};
 use crate::units::{ByteSize, Invalid};
 
@@ -201,39 +202,12 @@ impl FromStr for Address {
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.trim();
         if !is_server(text) {
-            return Ok(Self::File(text.into()));
+            return address::check_file(text).map(|()| Self::File(text.into()));
         }
         text.split(',')
             .map(parse_server)
             .collect::<Result<_, _>>()
             .map(Self::Servers)
-    }
-}
-
-fn is_server(text: &str) -> bool {
-    let starts = |scheme: &str| {
-        text.get(..scheme.len())
-            .is_some_and(|s| s.eq_ignore_ascii_case(scheme))
-    };
-    starts("http://") || starts("https://")
-}
-
-/// Parses one server address: scheme, host and port. Errors never repeat the input, which may contain a password.
-fn parse_server(text: &str) -> Result<String, String> {
-    let text = text.trim().trim_end_matches('/');
-    let (_, rest) = text.split_once("://").unwrap_or_default();
-    match rest {
-        _ if !is_server(text) => {
-            Err("a list of addresses must contain servers only, http:// or https://".to_owned())
-        }
-        "" => Err("a server address has no host".to_owned()),
-        rest if rest.contains('@') => {
-            Err("an address contains a password; put the key in WEAVIATE_API_KEY".to_owned())
-        }
-        rest if rest.contains(['/', '?', '#', ' ']) => {
-            Err("a server address must end with its host or port".to_owned())
-        }
-        _ => Ok(text.to_owned()),
     }
 }
 

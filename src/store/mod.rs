@@ -1,10 +1,12 @@
 //! Vector stores: multi-vectors and metadata of pages, searched by MaxSim and BM25.
 
+mod address;
 mod config;
 mod error;
 mod kernel;
 pub mod maxsim;
 mod outbox;
+mod path_text;
 mod precision;
 mod query_terms;
 mod record;
@@ -19,6 +21,7 @@ use std::time::Duration;
 
 pub use config::{Address, Config, Index, OPTIONAL_KEYS, Quantiser};
 pub use error::{Error, Outage};
+pub use path_text::serialize_path;
 pub use precision::Precision;
 pub use record::{
     FileError, Fingerprint, ManualCard, ManualSummary, StoredPage, VectorUpdate, digest,
@@ -132,9 +135,7 @@ pub fn discard(config: &Config) -> Result<(), Error> {
     match &config.url {
         Address::File(_) => {
             let path = path(config)?;
-            for suffix in ["", "-wal", "-shm", ".lock"] {
-                let mut name = path.clone().into_os_string();
-                name.push(suffix);
+            for name in sqlite::store_files(&path) {
                 match std::fs::remove_file(&name) {
                     Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                         return Err(Error::failed(&path.display().to_string(), &e.to_string()));

@@ -4,18 +4,20 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use super::path_text::serialize_path;
 use crate::page::{Annotation, ManualId, PageId};
 use crate::vectors::PageVectors;
 
 /// The record of a manual: everything that does not concern a single page.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ManualCard {
     /// Its name.
     pub id: ManualId,
     /// Path of the file at the last run.
+    #[serde(serialize_with = "serialize_path")]
     pub path: PathBuf,
     /// SHA-256 of the file, hex.
     pub file: String,

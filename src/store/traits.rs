@@ -7,6 +7,7 @@ use super::{
     TopK, WriteOutcome,
 };
 use crate::page::{ManualId, Page, PageSet};
+use crate::units::ByteSize;
 use crate::vectors::{MultiVector, Profile};
 
 /// Writes pages.
@@ -38,6 +39,14 @@ pub trait Writer {
     /// # Errors
     /// If the store fails.
     fn remove(&self, manual: &ManualId, pages: &PageSet) -> Result<u64, Error>;
+
+    /// Gives the space of removed pages back; returns the bytes that the store keeps for later pages.
+    ///
+    /// # Errors
+    /// If the store fails.
+    fn release_space(&self) -> Result<ByteSize, Error> {
+        Ok(ByteSize(0))
+    }
 
     /// The outbox of a server; `None` for a store that writes directly.
     fn outbox(&self) -> Option<&dyn Outbox> {

@@ -18,6 +18,8 @@ enum Outcome {
 use Outcome::{Manual, Pages};
 
 const REFUSED: Outcome = Manual("not a readable PDF");
+const TORN: Outcome = Manual("its end is missing");
+const EMPTY: Outcome = Manual("the file is empty");
 
 fn stored(stored: u64) -> Outcome {
     Pages {
@@ -32,13 +34,9 @@ fn table() -> Vec<(&'static str, Vec<u8>, Outcome)> {
     let cannot = "cannot be rendered";
     vec![
         ("good.pdf", good.clone(), stored(2)),
-        ("empty.pdf", vec![], Manual("the file is empty")),
+        ("empty.pdf", vec![], EMPTY),
         ("random.pdf", pdf::random(5000), REFUSED),
-        (
-            "truncated.pdf",
-            good[..good.len() / 3].to_vec(),
-            Manual("its end is missing"),
-        ),
+        ("truncated.pdf", good[..good.len() / 3].to_vec(), TORN),
         (
             "page.html.pdf",
             b"<!DOCTYPE html><html><body>Not found</body></html>".to_vec(),

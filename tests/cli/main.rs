@@ -9,18 +9,23 @@ mod commands;
 mod compression;
 mod datasets;
 mod eval;
+mod folders;
+mod full_disk;
 mod hints;
 mod interrupted;
 mod json;
 mod manuals;
 mod mutate;
 mod mutations;
+mod names;
 mod rerendering;
 mod sandbox;
 mod seeds;
 #[path = "../support/shape.rs"]
 mod shape;
 mod stdin;
+mod store_address;
 #[path = "../support/mod.rs"]
 mod support;
 mod terminal;
+mod twins;

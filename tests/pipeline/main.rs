@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod fakes;
+mod twins;
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -147,11 +148,13 @@ fn manual_ids_survive_moves_and_distinguish_equal_names() {
     );
     let stats = pipe.run(&[&a, &copy, &other]);
     let names: Vec<_> = stats.manuals.iter().map(|m| m.manual.as_str()).collect();
+    let copy = copy.display().to_string();
     assert_eq!(
         names,
-        ["a.pdf", "b/a.pdf"],
-        "files with equal bytes are one manual; equal names are distinguished"
+        ["a.pdf", copy.as_str(), "b/a.pdf"],
+        "equal names are distinguished"
     );
+    assert_eq!(stats.manuals[1].same_as.as_deref(), Some("a.pdf"));
     let moved = pipe.folder.path().join("moved.pdf");
     fs::rename(&a, &moved).unwrap();
     let stats = pipe.run(&[&moved]);

@@ -5,6 +5,7 @@ mod compression;
 mod fixtures;
 mod manuals;
 mod scope;
+mod space;
 mod sqlite;
 #[path = "../support/weaviate.rs"]
 mod support;
@@ -16,7 +17,9 @@ use ingest::page::{ManualId, PageError, PageId, PageSet};
 use ingest::store::{Scope, Store, StoredPage, TextField, TopK, VectorUpdate, WriteOutcome};
 use ingest::vectors::{Profile, max_sim};
 
-use manuals::{catalogue_counts_pages, pages_and_manuals_can_be_removed};
+use manuals::{
+    catalogue_counts_pages, pages_and_manuals_can_be_removed, paths_are_kept_byte_by_byte,
+};
 use scope::{per_manual_limits_pages_of_one_manual, scope_restricts_both_searches};
 use text_search::{
     descriptions_are_a_separate_text_field, every_query_is_valid, text_search_finds_identifiers,
@@ -47,6 +50,7 @@ fn check_contract(open_store: Opener<'_>) {
     hits_are_complete(open_store("hits").as_ref());
     other_vector_width_is_rejected(open_store("width").as_ref());
     catalogue_counts_pages(open_store("catalogue").as_ref());
+    paths_are_kept_byte_by_byte(open_store("paths").as_ref());
     reopened_store_has_the_same_contents(open_store);
 }
 

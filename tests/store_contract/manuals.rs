@@ -1,7 +1,10 @@
 //! Contract of manuals: removal and the catalogue.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
 use ingest::page::{ManualId, PageSet};
-use ingest::store::{Scope, Store, StoredPage, TextField, TopK};
+use ingest::store::{ManualCard, Scope, Store, StoredPage, TextField, TopK};
 
 use crate::fixtures::{DIM, all, found, numbers, page, put, rows, upsert_manual};
 
@@ -82,4 +85,19 @@ pub(crate) fn catalogue_counts_pages(store: &dyn Store) {
     assert_eq!(a.bytes, (4 + 5) * DIM as u64 * 2);
     assert_eq!(a.card.path, std::path::Path::new("/shelf/a.pdf"));
     assert_eq!((manuals[1].stored, manuals[1].blank), (1, 0));
+}
+
+pub(crate) fn paths_are_kept_byte_by_byte(store: &dyn Store) {
+    let raw = OsStr::from_bytes(b"/shelf/bad\xff%20.pdf");
+    let paths = ["/shelf/Gera\u{308}t.pdf", "/shelf/%FF.pdf"].map(OsStr::new);
+    for path in [raw, paths[0], paths[1]] {
+        upsert_manual(store, "a.pdf");
+        let card = store.cards().unwrap().remove(0);
+        let moved = ManualCard {
+            path: path.into(),
+            ..card
+        };
+        store.upsert_manual(&moved).unwrap();
+        assert_eq!(store.cards().unwrap(), [moved]);
+    }
 }

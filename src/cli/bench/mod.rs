@@ -7,12 +7,12 @@ use std::sync::atomic::Ordering;
 use crate::diagnostic::Diagnostic;
 use crate::measure::{Benchmark, Machine, Point, Run, Runs, SCHEMA, compare};
 use crate::page::PageSet;
-use crate::pipeline;
+use crate::pipeline::{self, Input};
 use crate::reports::throughput;
 use crate::units::{Seconds, counted, pages};
 
 use super::interrupt::{self, STOP};
-use super::run::InputArgs;
+use super::run::{InputArgs, print_left_out};
 use super::ui::Ui;
 use super::{Common, rates, write};
 
@@ -115,12 +115,18 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &BenchArgs) -> Result<Exit
 
 /// Returns the files that can be read; prints the others.
 fn readable_files(ui: &Ui, args: &BenchArgs) -> Result<Vec<PathBuf>, Diagnostic> {
-    let jobs = pipeline::discover(&args.input.request(&args.paths)?, None, "")?;
+    let inputs = pipeline::discover(&args.input.request(&args.paths)?, None, "")?;
+    print_left_out(ui, &inputs.left_out);
     let mut files = Vec::new();
-    for job in jobs {
-        match job {
-            Ok(job) => files.push(job.source.path),
-            Err(rejected) => ui.warn(format!("{}: {}", rejected.path.display(), rejected.why)),
+    for input in inputs.items {
+        match input {
+            Input::Job(job) => files.push(job.source.path),
+            Input::Twin(twin) => {
+                ui.info(format!("{}: measured once", twin.path.display()));
+            }
+            Input::Rejected(rejected) => {
+                ui.warn(format!("{}: {}", rejected.path.display(), rejected.why))
+            }
         }
     }
     match files.is_empty() {

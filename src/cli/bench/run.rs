@@ -9,7 +9,7 @@ use crate::embed::{self, Card};
 use crate::library;
 use crate::measure::{MemorySampler, Percentiles, Run, Setup, Stage};
 use crate::page::PageSet;
-use crate::pipeline::{self, Components, Plan, RunStats};
+use crate::pipeline::{self, Components, Input, Plan, RunStats};
 use crate::render;
 use crate::store::{self, Address, CollectionSelector, Mode};
 
@@ -54,8 +54,8 @@ impl BenchPoint {
 
     /// Number of pages of a file that a run indexes.
     pub(super) fn count(&self, file: &Path, args: &BenchArgs) -> Result<u32, Diagnostic> {
-        let jobs = pipeline::discover(&args.request(file, &args.input.pages)?, None, "")?;
-        let Some(Ok(job)) = jobs.first() else {
+        let inputs = pipeline::discover(&args.request(file, &args.input.pages)?, None, "")?;
+        let Some(job) = inputs.items.first().and_then(Input::job) else {
             return Ok(0);
         };
         let mut renderer = render::open(&self.settings.render).map_err(pipeline::Error::from)?;

@@ -12,7 +12,7 @@ use crate::embed;
 use crate::evaluate::Dataset;
 use crate::library::{self, Library};
 use crate::page::PageSet;
-use crate::pipeline::{self, Components, FileStamp, Job, RunStats, Stage};
+use crate::pipeline::{self, Components, FileStamp, Input, Inputs, Job, RunStats, Stage};
 use crate::render::Source;
 use crate::store::{self, Address, CollectionSelector, Config, Mode, Precision, Store};
 use crate::vectors::Profile;
@@ -105,7 +105,10 @@ impl EvalStore {
         progress::fetch(ui, |on_progress| embed::fetch(&settings.embed, on_progress))?;
         let plan = library::memory_plan(settings, &card)?;
         let eval_store = Self::temporary(&settings.store, &settings.store, card.profile.clone())?;
-        let jobs = vec![Ok(dataset_job(dataset))];
+        let inputs = Inputs {
+            items: vec![Input::Job(Box::new(dataset_job(dataset)))],
+            ..Inputs::default()
+        };
         let parts = Components {
             renderer: Box::new(|| Ok(dataset.renderer(&settings.render))),
             embedder: Box::new(|| library::open_model(settings, &settings.embed)),
@@ -113,7 +116,7 @@ impl EvalStore {
         };
         let run_settings = pipeline_settings(settings, &card, &plan, PageSet::default());
         let (stats, result) = with_progress(ui, &Stage::ALL, |on_event| {
-            pipeline::ingest(parts, &jobs, &run_settings, &STOP, on_event)
+            pipeline::ingest(parts, &inputs, &run_settings, &STOP, on_event)
         });
         result
             .map_err(|e| Diagnostic::from(e).hint("TMPDIR sets the folder of temporary stores"))?;
@@ -223,6 +226,7 @@ fn dataset_job(dataset: &Dataset) -> Job {
         fingerprints: HashMap::new(),
         unchanged: None,
         moved: false,
+        copy: None,
         pages: None,
     }
 }

@@ -1,6 +1,7 @@
 //! `ingest eval`: measures retrieval quality.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::config::Settings;
@@ -41,7 +42,7 @@ pub(super) struct EvalArgs {
     source: Option<PathBuf>,
     /// Use the bookmark titles of these stored manuals as queries
     #[arg(long, value_name = "MANUAL", num_args = 1.., conflicts_with = "source")]
-    outline: Vec<String>,
+    outline: Vec<OsString>,
     #[command(flatten)]
     passwords: PasswordArgs,
     /// Also evaluate with compression: pool-N, int8, 1-bit, first-N, or several joined by `+`

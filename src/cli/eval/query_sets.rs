@@ -1,6 +1,7 @@
 //! Query sets with relevance labels (qrels): from a file, a dataset, or the outlines of stored manuals.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -109,19 +110,13 @@ pub(super) fn from_dataset(dataset: &Dataset) -> Vec<QuerySet> {
 pub(super) fn from_outlines(
     settings: &Settings,
     store: &dyn Store,
-    names: &[String],
+    names: &[OsString],
     passwords: &[String],
 ) -> Result<Vec<QuerySet>, Diagnostic> {
-    let cards = store.cards()?;
     let mut renderer = render::open(&settings.render).map_err(library::Error::from)?;
     let mut sets = Vec::new();
     for name in names {
-        // A manual may be given by name or by path.
-        let path = std::path::absolute(name).unwrap_or_default();
-        let card = match cards.iter().find(|card| card.path == path) {
-            Some(card) => card.clone(),
-            None => library::find_manual(store, name)?,
-        };
+        let card = library::find_manual(store, name)?;
         let manual = library::open_manual(&mut *renderer, &card, passwords)?;
         let set = from_outline(store, &card, &manual.outline)?;
         if set.queries.is_empty() {

@@ -59,9 +59,8 @@ fn prepare(
     page.record.content = content_digest(&rendered);
     page.record.thumbnail = thumbnail(&rendered.image);
     let number = page.record.id.number;
-    let stored = context.jobs[page.job]
-        .as_ref()
-        .ok()
+    let stored = context.inputs[page.job]
+        .job()
         .and_then(|job| job.fingerprints.get(&number));
     if stored.is_some_and(|(_, content)| *content == page.record.content) {
         return Ok((page, None));

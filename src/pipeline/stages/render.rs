@@ -8,7 +8,7 @@ use crate::render::{Error as RenderError, Manual, Rendered, Renderer};
 use crate::store::{ManualCard, StoredPage, VectorUpdate, Writer};
 
 use super::super::discover::FileStamp;
-use super::super::{Error, Event, InFlightPage, Job, Opener, RunContext, Stage};
+use super::super::{Error, Event, InFlightPage, Input, Job, Opener, RunContext, Stage, Twin};
 
 /// A page with its image and text layer.
 pub(in crate::pipeline) type RenderedPage = (InFlightPage, Rendered);
@@ -21,17 +21,21 @@ pub(in crate::pipeline) fn run(
 ) -> Result<(), Error> {
     let mut opener = Some(opener);
     let mut renderer: Option<Box<dyn Renderer>> = None;
-    for (index, job) in context.jobs.iter().enumerate() {
+    for (index, input) in context.inputs.iter().enumerate() {
         if context.stopped() {
             break;
         }
-        let job = match job {
-            Ok(job) => job,
-            Err(rejected) => {
+        let job = match input {
+            Input::Job(job) => job,
+            Input::Twin(_) => continue,
+            Input::Rejected(rejected) => {
                 context.collector.manual_failed(index, &rejected.why);
                 continue;
             }
         };
+        if let Some(path) = &job.copy {
+            context.collector.emit_same(path, &job.source.manual);
+        }
         if let Some(pages) = job.unchanged {
             skip_unchanged(context, store, index, job, pages)?;
             continue;
@@ -54,7 +58,23 @@ pub(in crate::pipeline) fn run(
             break;
         }
     }
+    for (index, input) in context.inputs.iter().enumerate() {
+        if let Input::Twin(twin) = input {
+            finish_twin(context, index, twin);
+        }
+    }
     Ok(())
+}
+
+/// Reports a file that was read as another input: it failed if that one did.
+fn finish_twin(context: &RunContext<'_>, index: usize, twin: &Twin) {
+    let Some(job) = context.inputs[twin.of].job() else {
+        return;
+    };
+    match context.collector.failure(twin.of) {
+        Some(why) => context.collector.manual_failed(index, &why),
+        None => context.collector.emit_same(&twin.path, &job.source.manual),
+    }
 }
 
 /// Counts a manual whose requested pages are all up to date; updates its path if it moved.

@@ -8,6 +8,7 @@ use super::{Collection, Sqlite, WithLocation};
 use crate::page::{ManualId, PageId};
 use crate::store::{
     Catalogue, Error, Fingerprint, ManualCard, ManualSummary, Scope, StoredPage, VectorUpdate,
+    path_text,
 };
 use crate::vectors::{MultiVector, PageVectors, PatchMap};
 
@@ -177,7 +178,7 @@ impl Sqlite {
 fn manual_card(row: &Row<'_>) -> Sql<ManualCard> {
     Ok(ManualCard {
         id: ManualId::new(row.get_ref(0)?.as_str()?),
-        path: row.get::<_, String>(1)?.into(),
+        path: path_text::decode(row.get_ref(1)?.as_str()?),
         file: row.get(2)?,
         render: row.get(3)?,
         pages: row.get(4)?,

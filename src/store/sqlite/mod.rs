@@ -4,18 +4,22 @@
 //! none (WAL).
 
 mod catalogue;
+mod lock_file;
 mod lookup;
 mod outbox;
 mod schema;
+mod space;
 mod write;
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 
-use rusqlite::{Connection, ErrorCode, Result as Sql};
+use rusqlite::{Connection, Result as Sql};
 
+use self::lock_file::WriterLock;
+pub(super) use self::lock_file::files as store_files;
 use self::schema::Source;
 use super::{CollectionSelector, Config, Error, Mode, Precision, lock};
 use crate::vectors::Profile;
@@ -30,18 +34,17 @@ pub(super) struct Sqlite {
     collection: Mutex<Option<Collection>>,
     /// Whether pages without vectors may be queued in it.
     is_outbox: bool,
-    /// Held while a store is open for writing.
-    _lock: Option<WriterLock>,
+    /// Held while a store is open for writing. Dropped after the connection.
+    lock: Option<WriterLock>,
 }
 
-/// The lock of a writer. The operating system releases it when the process dies.
-struct WriterLock(File);
-
-impl Drop for WriterLock {
+impl Drop for Sqlite {
+    /// A file that was created for pages and got none is deleted.
     fn drop(&mut self) {
-        // Closing is not enough: a child process that another thread is just starting shares the open file until it executes
-        // its program, and with the file the lock. A failure leaves that short delay.
-        self.0.unlock().ok();
+        let keep = self.is_outbox || self.page_count().map_or(true, |pages| pages > 0);
+        if let Some(lock) = self.lock.as_mut().filter(|_| keep) {
+            lock.keep_store();
+        }
     }
 }
 
@@ -85,8 +88,9 @@ impl Sqlite {
                 (None, source, connection)
             }
             Mode::Write | Mode::Offline => {
-                let lock = lock_file(path, &location)?;
+                let mut lock = WriterLock::acquire(path, &location)?;
                 let connection = schema::open_writer(path, config.limit, &location)?;
+                lock.keep_existing();
                 (Some(lock), Source::new(path), connection)
             }
         };
@@ -104,7 +108,7 @@ impl Sqlite {
             },
             collection: Mutex::new(found),
             is_outbox: false,
-            _lock: lock,
+            lock,
         })
     }
 
@@ -162,33 +166,6 @@ fn check_readable(path: &Path, location: &str) -> Result<(), Error> {
     }
 }
 
-/// Acquires the writer lock of a file; creates its folder.
-fn lock_file(path: &Path, location: &str) -> Result<WriterLock, Error> {
-    let refused = |cause: std::io::Error| Error::open(location, &cause.to_string());
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(refused)?;
-    }
-    // Two names of one file must share one lock.
-    let mut name = path
-        .canonicalize()
-        .unwrap_or_else(|_| path.to_owned())
-        .into_os_string();
-    name.push(".lock");
-    let lock = File::options()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(name)
-        .map_err(refused)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(WriterLock(lock)),
-        Err(TryLockError::WouldBlock) => Err(Error::Locked {
-            location: location.to_owned(),
-        }),
-        Err(TryLockError::Error(cause)) => Err(refused(cause)),
-    }
-}
-
 /// Converts an error of SQLite to one of the store at a path.
 trait WithLocation<T> {
     fn with_location(self, location: &str) -> Result<T, Error>;
@@ -196,29 +173,12 @@ trait WithLocation<T> {
 
 impl<T> WithLocation<T> for Sql<T> {
     fn with_location(self, location: &str) -> Result<T, Error> {
-        self.map_err(|cause| match cause.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => Error::Full {
+        self.map_err(|cause| match space::is_full(&cause, location) {
+            true => Error::Full {
                 location: location.to_owned(),
                 why: cause.to_string(),
             },
-            _ => Error::failed(location, &cause.to_string()),
+            false => Error::failed(location, &cause.to_string()),
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lock_is_released_although_a_child_process_shares_its_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("library.db");
-        let lock = lock_file(&path, "library.db").unwrap();
-        let inherited = lock.0.try_clone().unwrap();
-        assert!(lock_file(&path, "library.db").is_err());
-        drop(lock);
-        assert!(lock_file(&path, "library.db").is_ok());
-        drop(inherited);
     }
 }

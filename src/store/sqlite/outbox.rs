@@ -6,7 +6,7 @@ use rusqlite::params;
 
 use super::{Sqlite, WithLocation};
 use crate::page::{ManualId, PageSet};
-use crate::store::{Address, CollectionSelector, Config, Error, ManualCard, Mode};
+use crate::store::{Address, CollectionSelector, Config, Error, ManualCard, Mode, path_text};
 
 /// Deferred removals. They are older than all queued pages: a later removal deletes queued pages directly.
 const REMOVALS_TABLE: &str = "
@@ -110,7 +110,7 @@ impl Sqlite {
                         collection.id,
                         card.id.as_str(),
                         card.file,
-                        card.path.to_string_lossy()
+                        path_text::encode(&card.path)
                     ],
                 )?;
             }

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Result as Sql};
 
+use super::space::is_full;
 use super::{Collection, VectorFormat, WithLocation};
-use crate::store::{CollectionSelector, Error, Precision};
+use crate::store::{CollectionSelector, Error, Precision, path_text};
 use crate::units::ByteSize;
 use crate::vectors::Profile;
 
@@ -103,7 +104,7 @@ const MIGRATIONS: [&str; 3] = [
 #[derive(Clone, Debug)]
 pub(super) struct Source {
     path: PathBuf,
-    /// The folder is read-only: open the file as immutable, without WAL.
+    /// The folder is read-only, or its disk full: open the file as immutable, without WAL.
     immutable: bool,
 }
 
@@ -116,7 +117,9 @@ impl Source {
         };
         let first = source.reader().and_then(|c| version(&c).map(|_| c));
         let connection = match first {
-            Err(cause) if needs_immutable(&cause) && !has_wal(path) => {
+            Err(cause)
+                if (needs_immutable(&cause) || is_full(&cause, location)) && !has_wal(path) =>
+            {
                 source.immutable = true;
                 source.reader()
             }
@@ -145,13 +148,13 @@ impl Source {
     pub(super) fn reader(&self) -> Sql<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = if self.immutable {
-            let path = self.path.to_string_lossy();
-            let path = path.replace('%', "%25").replace('?', "%3f");
-            let uri = format!("file:{}?immutable=1", path.replace('#', "%23"));
+            let path = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());
+            let uri = format!("{}?immutable=1", path_text::file_uri(&path));
             Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI)?
         } else {
             Connection::open_with_flags(&self.path, flags)?
         };
+        keep_temporary_data_in_memory(&connection)?;
         Ok(connection)
     }
 }
@@ -178,8 +181,22 @@ pub(super) fn open_writer(
     limit: Option<ByteSize>,
     location: &str,
 ) -> Result<Connection, Error> {
-    let connection = Connection::open(path).map_err(|cause| open_error(location, &cause))?;
-    let found = check_version(&connection, location)?;
+    let connect = |exclusive| {
+        let connection = Connection::open(path).map_err(|cause| open_error(location, &cause))?;
+        if exclusive {
+            connection
+                .pragma_update(None, "locking_mode", "EXCLUSIVE")
+                .with_location(location)?;
+        }
+        let found = check_version(&connection, location)?;
+        Ok((connection, found))
+    };
+    let (connection, found) = match connect(false) {
+        // WAL needs shared memory in a file, unless no other process may read.
+        Err(Error::Full { .. }) => connect(true)?,
+        done => done?,
+    };
+    keep_temporary_data_in_memory(&connection).with_location(location)?;
     match found {
         0 => create_tables(&connection).with_location(location)?,
         old => {
@@ -210,8 +227,15 @@ pub(super) fn open_writer(
     Ok(connection)
 }
 
+/// In memory, not in TMPDIR, whose disk may be full while the store's is not: it is small.
+fn keep_temporary_data_in_memory(connection: &Connection) -> Sql<()> {
+    connection.pragma_update(None, "temp_store", "MEMORY")
+}
+
 fn create_tables(connection: &Connection) -> Sql<()> {
     connection.pragma_update(None, "page_size", PAGE_SIZE)?;
+    // Removing pages shrinks the file. The full vacuum would need as much free space as the file has.
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.execute_batch(&format!(
         "BEGIN IMMEDIATE; {TABLES} {DESCRIPTIONS} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;"
@@ -247,6 +271,10 @@ fn version(connection: &Connection) -> Sql<i64> {
 /// The error for a file that SQLite cannot open.
 fn open_error(location: &str, cause: &rusqlite::Error) -> Error {
     match cause.sqlite_error_code() {
+        _ if is_full(cause, location) => Error::Full {
+            location: location.to_owned(),
+            why: cause.to_string(),
+        },
         Some(ErrorCode::NotADatabase) => Error::open(location, "it is not a SQLite file"),
         Some(ErrorCode::CannotOpen) if !Path::new(location).exists() => {
             Error::open(location, "it cannot be created there")

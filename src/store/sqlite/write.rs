@@ -10,8 +10,9 @@ use crate::page::{ManualId, Page, PageError, PageId, PageSet};
 use crate::pooling::pool;
 use crate::store::{
     BatchPolicy, CollectionSelector, Error, ManualCard, StoredPage, VectorUpdate, WriteOutcome,
-    Writer, lock, validate,
+    Writer, lock, path_text, validate,
 };
+use crate::units::ByteSize;
 use crate::vectors::{PageVectors, Profile};
 
 const UPSERT_PAGE: &str = "
@@ -69,7 +70,7 @@ impl Writer for Sqlite {
 
     fn upsert_manual(&self, card: &ManualCard) -> Result<(), Error> {
         let collection = self.require_collection()?;
-        let path = card.path.to_string_lossy();
+        let path = path_text::encode(&card.path);
         self.transaction(|connection| {
             connection.prepare_cached(UPSERT_MANUAL)?.execute(params![
                 collection.id,
@@ -111,7 +112,7 @@ impl Writer for Sqlite {
         let Some(collection) = self.collection().filter(|_| !pages.is_empty()) else {
             return Ok(0);
         };
-        self.transaction(|connection| {
+        let remove = |connection: &Connection| {
             let Some(id) = manual_id(connection, &collection, manual)? else {
                 return Ok(0);
             };
@@ -127,7 +128,12 @@ impl Writer for Sqlite {
                 connection.execute("DELETE FROM manual WHERE id = ?1", [id])?;
             }
             Ok(removed)
-        })
+        };
+        self.remove_on_full_disk(|| self.transaction(remove))
+    }
+
+    fn release_space(&self) -> Result<ByteSize, Error> {
+        self.vacuum()
     }
 }
 

@@ -12,7 +12,7 @@ use super::proto::{
 };
 use super::schema::{DESCRIPTION, DESCRIPTION_TEXT, TEXT, VECTOR};
 use crate::page::{ManualId, PageId};
-use crate::store::{ManualCard, StoredPage, VectorUpdate};
+use crate::store::{ManualCard, StoredPage, VectorUpdate, path_text};
 use crate::vectors::{MultiVector, PageVectors, PatchMap};
 
 /// A property and its value, if any.
@@ -85,7 +85,7 @@ pub(super) fn manual(card: &ManualCard) -> BatchObject {
     let text = |text: &str| Some(Json::Text(text.to_owned()));
     let properties = vec![
         ("name", text(card.id.as_str())),
-        ("path", text(&card.path.to_string_lossy())),
+        ("path", text(&path_text::encode(&card.path))),
         ("file", text(&card.file)),
         ("render", text(&card.render)),
         ("pages", Some(Json::Number(card.pages.into()))),
@@ -199,7 +199,7 @@ impl<'a> Fields<'a> {
     pub(super) fn card(&self) -> Option<ManualCard> {
         Some(ManualCard {
             id: ManualId::from(self.text("name")?),
-            path: self.text("path")?.into(),
+            path: path_text::decode(&self.text("path")?),
             file: self.text("file")?,
             render: self.text("render")?,
             pages: self.int("pages")?,

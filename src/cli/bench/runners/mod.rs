@@ -1,5 +1,6 @@
 //! `ingest bench describe`: compares speed and accuracy of VLM runners, models and request approaches.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -44,7 +45,7 @@ pub(super) struct RunnersArgs {
     candidate: Vec<CandidateSpec>,
     /// Manual to describe, instead of all
     #[arg(long, value_name = "NAME")]
-    manual: Option<String>,
+    manual: Option<OsString>,
     /// Pages to include, such as 1-20,33
     #[arg(
         long,
@@ -204,7 +205,7 @@ fn render_pages(
     store: &dyn Store,
     args: &RunnersArgs,
 ) -> Result<Trial, Diagnostic> {
-    let manual = args.manual.as_deref();
+    let manual = args.manual.as_ref();
     let manual = manual
         .map(|name| library::find_manual(store, name).map(|card| card.id))
         .transpose()?;

@@ -1,0 +1,136 @@
+//! Lock of the writer of a file, and removal of a file in which nothing was stored.
+
+use std::fs::{File, TryLockError, remove_dir, remove_file};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::space;
+use crate::store::Error;
+
+/// Appended to the name of a store: the file with the writer lock.
+const LOCK: &str = ".lock";
+
+/// All files of a store.
+pub(in crate::store) fn files(path: &Path) -> Vec<PathBuf> {
+    ["", "-wal", "-shm", LOCK]
+        .map(|suffix| with_suffix(path, suffix))
+        .into()
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// The lock of a writer. The operating system releases it when the process dies.
+pub(super) struct WriterLock {
+    lock: File,
+    /// Whether the store did not exist before.
+    is_new: bool,
+    /// Files and folders that did not exist before; deleted on drop.
+    created: Vec<PathBuf>,
+}
+
+impl WriterLock {
+    /// Acquires the writer lock of a file; creates its folder.
+    pub(super) fn acquire(path: &Path, location: &str) -> Result<Self, Error> {
+        let refused = |cause: io::Error| match space::is_storage_full(&cause) {
+            true => Error::Full {
+                location: location.to_owned(),
+                why: cause.to_string(),
+            },
+            false => Error::open(location, &cause.to_string()),
+        };
+        let is_new = path.symlink_metadata().is_err();
+        let folder = path.parent().filter(|f| !f.as_os_str().is_empty());
+        // Two names of one file must share one lock.
+        let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let name = with_suffix(&real, LOCK);
+        let mut created = match is_new {
+            true => files(path),
+            false if !name.exists() => vec![name.clone()],
+            false => Vec::new(),
+        };
+        if let Some(folder) = folder {
+            let missing = folder.ancestors().take_while(|folder| !folder.exists());
+            created.extend(missing.map(Path::to_owned));
+            std::fs::create_dir_all(folder).map_err(refused)?;
+        }
+        let lock = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(name)
+            .map_err(refused)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self {
+                lock,
+                is_new,
+                created,
+            }),
+            Err(TryLockError::WouldBlock) => Err(Error::Locked {
+                location: location.to_owned(),
+            }),
+            Err(TryLockError::Error(cause)) => Err(refused(cause)),
+        }
+    }
+
+    /// The store is opened: one that existed before stays.
+    pub(super) fn keep_existing(&mut self) {
+        if !self.is_new {
+            self.created.clear();
+        }
+    }
+
+    /// The store has pages.
+    pub(super) fn keep_store(&mut self) {
+        self.created.clear();
+    }
+}
+
+impl Drop for WriterLock {
+    fn drop(&mut self) {
+        for path in &self.created {
+            // Only empty folders are deleted.
+            drop(remove_file(path).or_else(|_| remove_dir(path)));
+        }
+        // Closing is not enough: a child process that another thread is just starting shares the open file until it executes
+        // its program, and with the file the lock. A failure leaves that short delay.
+        self.lock.unlock().ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lock_is_released_although_a_child_process_shares_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("library.db");
+        let acquire = || WriterLock::acquire(&path, "library.db");
+        let mut lock = acquire().unwrap();
+        let inherited = lock.lock.try_clone().unwrap();
+        assert!(acquire().is_err());
+        lock.keep_store();
+        drop(lock);
+        assert!(acquire().is_ok());
+        drop(inherited);
+    }
+
+    #[test]
+    fn what_was_created_for_a_store_without_pages_is_deleted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/deep/library.db");
+        let lock = WriterLock::acquire(&path, "library.db").unwrap();
+        assert!(path.parent().unwrap().exists());
+        drop(lock);
+        assert_eq!(folder.path().read_dir().unwrap().count(), 0);
+        let notes = folder.path().join("notes.txt");
+        std::fs::write(&notes, "not ours").unwrap();
+        drop(WriterLock::acquire(&notes, "notes.txt").unwrap());
+        assert_eq!(folder.path().read_dir().unwrap().count(), 1);
+        assert!(notes.exists());
+    }
+}

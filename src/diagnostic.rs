@@ -4,12 +4,12 @@ use std::error::Error as StdError;
 
 use crate::qwen::mlx;
 use crate::store::Outage;
-use crate::{annotate, checkpoint, config, embed, library, pipeline, render, search, store, vlm};
+use crate::{annotate, checkpoint, config, embed, library, pipeline, search, store, vlm};
 
 mod inputs;
 
 use inputs::file_hint;
-pub use inputs::input_hint;
+pub use inputs::{PASSWORD_HINT, input_hint};
 
 /// Exit code of invalid usage (`EX_USAGE` of sysexits.h).
 pub const USAGE: u8 = 64;
@@ -106,8 +106,34 @@ impl From<vlm::Error> for Diagnostic {
                 "in this process: Qwen2.5-VL and Qwen3-VL; for other models use a server, such as `--runner mlx-vlm`",
             ),
             vlm::Error::UnknownModel { .. } => diagnostic.hint("choose one of them with `--model`"),
+            vlm::Error::NoVision { available, .. } => Self {
+                exit: 2,
+                ..diagnostic
+            }
+            .hint(model_hint(&available)),
+            vlm::Error::Refused(_) => diagnostic.hint(model_hint("")),
+            vlm::Error::Rejected {
+                status, available, ..
+            } => diagnostic.hint(rejection_hint(status, &available)),
             _ => diagnostic,
         }
+    }
+}
+
+fn model_hint(available: &str) -> String {
+    let choose = "choose a model that takes images with `--model`";
+    match available {
+        "" => choose.to_owned(),
+        models => format!("{choose}; the server has: {models}"),
+    }
+}
+
+fn rejection_hint(status: u16, available: &str) -> String {
+    match status {
+        402 => "the account of the API key has no credit".to_owned(),
+        404 => format!("choose another `--model`, or check `--url`; the server has: {available}"),
+        413 => "lower `describe.megapixels`, or raise the server's limit of a request".to_owned(),
+        _ => model_hint(available),
     }
 }
 
@@ -262,16 +288,12 @@ impl From<library::Error> for Diagnostic {
             library::Error::NoManual { nearest: None, .. } => {
                 diagnostic.hint("`ingest list` shows the stored manuals")
             }
-            library::Error::File(store::FileError::Changed { path }) => {
-                diagnostic.hint(format!("run `ingest {}` again", path.display()))
-            }
+            library::Error::File(
+                store::FileError::Changed { .. } | store::FileError::ChangedSince { .. },
+            ) => diagnostic,
             library::Error::File(_) => {
                 diagnostic.hint("if it was moved, run `ingest FILE.pdf` again")
             }
-            library::Error::Manual {
-                cause: render::Error::Password { .. },
-                ..
-            } => diagnostic.hint("set `--password`"),
             library::Error::Manual { cause, .. } => match file_hint(&cause) {
                 Some(hint) => diagnostic.hint(hint),
                 None => diagnostic,

@@ -31,7 +31,7 @@ fn source(path: &Path) -> Source {
     Source {
         manual: ManualId::new("test.pdf"),
         path: path.to_owned(),
-        password: None,
+        passwords: Vec::new(),
     }
 }
 

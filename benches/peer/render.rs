@@ -86,7 +86,7 @@ fn run(
         renderer.open(&Source {
             manual: ManualId::new(&path.display().to_string()),
             path: path.clone(),
-            password: None,
+            passwords: Vec::new(),
         })?;
         for (id, page) in renderer.pages(&PageSet::of(1..=limit))? {
             let image = page?.image;

@@ -22,6 +22,8 @@ use super::{Error, Event, Exchange, Gauge, Request, Settings, joined, run_worker
 /// Rendered pages for benchmark rounds.
 pub struct Trial {
     tasks: Vec<PageTask>,
+    /// Whether a manual is protected by a password that was not given.
+    pub needs_password: bool,
 }
 
 /// The description of a page, or the class of its failure and the reason.
@@ -53,25 +55,34 @@ impl Trial {
         request: &Request,
         stop: &AtomicBool,
     ) -> Result<(Self, Vec<String>), Error> {
-        let (jobs, _) = select::select_pages(store, request)?;
+        let jobs = select::select_pages(store, request)?.jobs;
         let capacity = jobs.iter().map(|job| job.pages.len()).sum::<usize>() + jobs.len();
         let (task_sender, tasks) = sync_channel(capacity);
         let (outcome_sender, outcomes) = sync_channel(capacity);
         let producer = PageProducer {
             interleave: 1,
-            password: request.password.as_deref(),
+            passwords: &request.passwords,
             stop: [stop, stop],
             task_sender,
             outcome_sender,
         };
         producer.run(renderer, &jobs)?;
-        let failed = outcomes.iter().filter_map(|outcome| match outcome {
-            PageOutcome::Manual(_, why) | PageOutcome::Failed(_, _, why) => Some(why),
-            _ => None,
-        });
-        let failed = failed.collect();
-        let tasks = tasks.iter().flatten().collect();
-        Ok((Self { tasks }, failed))
+        let (mut failed, mut needs_password) = (Vec::new(), false);
+        for outcome in outcomes {
+            match outcome {
+                PageOutcome::Failed(_, _, why) => failed.push(why),
+                PageOutcome::Manual(_, error) => {
+                    needs_password |= error.is_protected;
+                    failed.push(error.why);
+                }
+                _ => {}
+            }
+        }
+        let trial = Self {
+            tasks: tasks.iter().flatten().collect(),
+            needs_password,
+        };
+        Ok((trial, failed))
     }
 
     /// Returns the pages, each with its text layer and its image as a JPEG.
@@ -100,9 +111,9 @@ impl Trial {
         };
         let guard = MemoryGuard::new(gauge, settings.memory, runner.card().can_unload);
         let aborted = AtomicBool::new(false);
-        let describer = Describer {
-            client: RetryingClient::new(runner, settings, &guard, &aborted, &on_event),
-        };
+        // The caller has sent a request before.
+        let client = RetryingClient::new(runner, settings, &guard, &aborted, &on_event);
+        let describer = Describer::new(client.already_answered());
         let mut round = Round::default();
         let start = Instant::now();
         run_workers(
@@ -201,9 +212,8 @@ fn with_describer<T>(
 ) -> T {
     let aborted = AtomicBool::new(false);
     let guard = MemoryGuard::new(&|| None, settings.memory, runner.card().can_unload);
-    work(&Describer {
-        client: RetryingClient::new(runner, settings, &guard, &aborted, &|_| {}),
-    })
+    let client = RetryingClient::new(runner, settings, &guard, &aborted, &|_| {});
+    work(&Describer::new(client.already_answered()))
 }
 
 impl Round {

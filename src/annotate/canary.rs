@@ -129,8 +129,10 @@ fn is_unchanged(
 ) -> Result<bool, Error> {
     let text = match describer.complete(page, Attempt::GreedyExclusive)? {
         Ok(completion) => completion.text,
-        Err((FailureClass::Deadline | FailureClass::Server, _)) => return Ok(true),
-        Err((_, text)) => text,
+        Err(failed) if [FailureClass::Deadline, FailureClass::Server].contains(&failed.class) => {
+            return Ok(true);
+        }
+        Err(failed) => failed.why,
     };
     Ok(strsim::normalized_levenshtein(reference, &text) >= 1.0 - MAX_DISTANCE)
 }

@@ -1,13 +1,15 @@
 //! Describes pages: sends prompts, parses the responses and retries failed pages.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use crate::page::{Description, ManualId, PageId};
 use crate::vlm::reply::{self, FailureClass};
 use crate::vlm::{Error, Finish, prompt};
 
 use super::Event;
-use super::retrying_client::{Attempt, Completion, CompletionResult, RetryingClient, shortened};
+use super::request_sender::{Completion, shortened};
+use super::retrying_client::{Attempt, CompletionResult, Failed, RetryingClient};
 
 /// Images that cost less than this share of their expected tokens were dropped by the server, or scaled down too far to
 /// read.
@@ -36,9 +38,25 @@ pub(super) enum PageOutcome {
     /// A near-duplicate, and the page that it equals.
     Duplicate(PageId, PageId),
     /// A manual that cannot be read.
-    Manual(ManualId, String),
+    Manual(ManualId, ManualError),
     /// A page is tried again.
     Retried(FailureClass),
+}
+
+/// Why a manual cannot be read.
+pub(super) struct ManualError {
+    pub(super) why: String,
+    /// Whether it needs a password, or another one.
+    pub(super) is_protected: bool,
+}
+
+impl From<String> for ManualError {
+    fn from(why: String) -> Self {
+        Self {
+            why,
+            is_protected: false,
+        }
+    }
 }
 
 impl PageOutcome {
@@ -54,9 +72,30 @@ impl PageOutcome {
 /// Describes pages; shared by all workers.
 pub(super) struct Describer<'a> {
     pub(super) client: RetryingClient<'a>,
+    /// Pages that the server refused, until it answers another one: then it is their fault.
+    refused: Mutex<Vec<RefusedPage>>,
 }
 
-impl Describer<'_> {
+/// A page that the server refused, with the reason.
+struct RefusedPage {
+    id: PageId,
+    why: String,
+}
+
+impl RefusedPage {
+    fn into_failed(self) -> PageOutcome {
+        PageOutcome::Failed(self.id, FailureClass::Server, self.why)
+    }
+}
+
+impl<'a> Describer<'a> {
+    pub(super) fn new(client: RetryingClient<'a>) -> Self {
+        Self {
+            client,
+            refused: Mutex::default(),
+        }
+    }
+
     /// Describes a group of pages: in one request, then the pages without a description one by one. Returns the
     /// outcomes up to the error, if any.
     pub(super) fn describe(&self, group: Vec<PageTask>) -> (Vec<PageOutcome>, Result<(), Error>) {
@@ -79,6 +118,9 @@ impl Describer<'_> {
                 .iter()
                 .map(|task| (task.prompt.page, task.text.clone()))
                 .collect();
+            if completion.is_ok() {
+                outcomes.extend(self.refused_pages());
+            }
             let mut results = match completion {
                 Ok(completion)
                     if self.image_was_dropped(
@@ -99,7 +141,9 @@ impl Describer<'_> {
                     );
                     self.split_tokens(descriptions, &completion, remaining.len())
                 }
-                Err((class, _)) => text_layers.keys().map(|&page| (page, Err(class))).collect(),
+                Err(Failed { class, .. }) => {
+                    text_layers.keys().map(|&page| (page, Err(class))).collect()
+                }
             };
             remaining.retain(|task| match results.remove(&task.prompt.page) {
                 Some(Ok((description, tokens))) => {
@@ -159,7 +203,16 @@ impl Describer<'_> {
                 _ => Attempt::Retry(attempt),
             };
             let result = match self.complete(task, kind)? {
-                Err(failed) => Err(failed),
+                Err(Failed {
+                    refusal: Some(cause),
+                    ..
+                }) => return self.hold_refused(task, cause, outcomes),
+                // The client has tried it again.
+                Err(failed) if failed.class == FailureClass::Server => {
+                    last = (failed.class, failed.why);
+                    break;
+                }
+                Err(failed) => Err((failed.class, failed.why)),
                 Ok(completion) => match self.image_was_dropped(&completion.finish, task.pixels) {
                     true => Err((
                         FailureClass::ImageDropped,
@@ -179,6 +232,7 @@ impl Describer<'_> {
             };
             match result {
                 Ok((description, tokens)) => {
+                    outcomes.extend(self.refused_pages());
                     outcomes.push(PageOutcome::Described {
                         id: task.id.clone(),
                         description,
@@ -194,6 +248,46 @@ impl Describer<'_> {
         }
         outcomes.push(PageOutcome::Failed(task.id.clone(), last.0, last.1));
         Ok(())
+    }
+
+    /// Keeps a refused page until another one is answered. If two are refused in a row, the server must answer a request
+    /// about a test image.
+    fn hold_refused(
+        &self,
+        task: &PageTask,
+        cause: Error,
+        outcomes: &mut Vec<PageOutcome>,
+    ) -> Result<(), Error> {
+        let is_second = {
+            let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            refused.push(RefusedPage {
+                id: task.id.clone(),
+                why: cause.to_string(),
+            });
+            refused.len() > 1
+        };
+        if is_second {
+            self.client.wait_for_server(0)?;
+            outcomes.extend(self.refused_pages());
+        }
+        Ok(())
+    }
+
+    /// Returns the refused pages as failed: the server has answered another request.
+    fn refused_pages(&self) -> Vec<PageOutcome> {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.drain(..).map(RefusedPage::into_failed).collect()
+    }
+
+    /// Decides about a refused page after which no other one was sent; called at the end of a run.
+    pub(super) fn settle(&self) -> (Vec<PageOutcome>, Result<(), Error>) {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_decided = refused.is_empty();
+        drop(refused);
+        if !is_decided && let Err(cause) = self.client.wait_for_server(0) {
+            return (Vec::new(), Err(cause));
+        }
+        (self.refused_pages(), Ok(()))
     }
 
     /// Sends the prompt of one page once. The last of three or more attempts uses the simple prompt.

@@ -22,9 +22,11 @@ mod benchmark;
 mod canary;
 mod describe_pages;
 mod duplicates;
+mod jpeg;
 mod memory_guard;
 mod produce;
 mod record;
+mod request_sender;
 mod retrying_client;
 mod select;
 
@@ -128,10 +130,16 @@ pub struct DescribeStats {
     /// Pages that had a description already.
     #[serde(rename = "kept")]
     pub unchanged: u32,
+    /// Those among them that failed in an earlier run.
+    #[serde(skip)]
+    pub failed_before: u32,
     /// Pages that failed.
     pub failed: Vec<Failure>,
     /// Manuals that could not be read, with the reason.
     pub manuals: BTreeMap<String, String>,
+    /// Whether one of them is protected by a password that was not given.
+    #[serde(skip)]
+    pub needs_password: bool,
     /// Number of retries by failure class.
     pub retries: BTreeMap<String, u32>,
     /// Tokens generated.
@@ -157,9 +165,9 @@ pub struct Failure {
 
 impl DescribeStats {
     /// The exit code: 0 if nothing failed, 1 if something did, 2 if something did and no requested page has a
-    /// description.
-    pub fn exit_code(&self) -> u8 {
-        let failed = self.stopped || !self.failed.is_empty() || !self.manuals.is_empty();
+    /// description. `ended`: an error ended the run.
+    pub fn exit_code(&self, ended: bool) -> u8 {
+        let failed = ended || self.stopped || !self.failed.is_empty() || !self.manuals.is_empty();
         match (
             failed,
             self.described + self.duplicates + self.blank + self.unchanged,
@@ -212,8 +220,10 @@ fn run(
         stop,
         on_event,
     } = context;
-    let (jobs, unchanged) = select::select_pages(components.store, request)?;
-    stats.unchanged = unchanged;
+    let selection = select::select_pages(components.store, request)?;
+    stats.unchanged = selection.unchanged;
+    stats.failed_before = selection.failed_before;
+    let jobs = selection.jobs;
     let selected = jobs.iter().map(|job| job.pages.len()).sum();
     on_event(Event::Selected(selected));
     let unloads = components.runner.card().can_unload;
@@ -223,9 +233,8 @@ fn run(
     }
     let guard = MemoryGuard::new(components.gauge, settings.memory, unloads);
     let aborted = AtomicBool::new(false);
-    let describer = Describer {
-        client: RetryingClient::new(components.runner, settings, &guard, &aborted, on_event),
-    };
+    let client = RetryingClient::new(components.runner, settings, &guard, &aborted, on_event);
+    let describer = Describer::new(client);
     // With too few pages for one interval the check has no effect.
     let every = settings.canary_every;
     let canary = Canary::new(if selected > every { every } else { 0 });
@@ -236,7 +245,7 @@ fn run(
         |task_sender, outcome_sender| {
             let producer = produce::PageProducer {
                 interleave: settings.interleave,
-                password: request.password.as_deref(),
+                passwords: &request.passwords,
                 stop: stop_flags,
                 task_sender,
                 outcome_sender,
@@ -286,14 +295,20 @@ fn run_workers(
                 scope.spawn(move || run_worker(&groups, &outcome_sender, worker))
             })
             .collect();
-        drop((outcome_sender, groups));
+        drop(groups);
+        let last = scope.spawn(move || {
+            let processed: Result<Vec<()>, Error> = workers.into_iter().map(joined).collect();
+            let (outcomes, settled) = describer.settle();
+            send(outcomes, &outcome_sender, describer);
+            processed.and(settled.map_err(Error::from))
+        });
         let recorded = record(outcomes);
-        let processed: Result<Vec<()>, Error> = workers.into_iter().map(joined).collect();
+        let processed = joined(last);
         let produced = joined(producer);
         done.store(true, Ordering::Relaxed);
         sampler.thread().unpark();
         let aborted = describer.client.result().map_err(Error::from);
-        recorded.and(processed.map(drop)).and(produced).and(aborted)
+        recorded.and(processed).and(produced).and(aborted)
     })
 }
 
@@ -330,13 +345,13 @@ impl Worker<'_> {
         let (outcomes, result) = self.describer.describe(group.clone());
         let described: HashSet<PageId> =
             outcomes.iter().filter_map(PageOutcome::described).collect();
-        self.send(outcomes, outcome_sender);
+        send(outcomes, outcome_sender, self.describer);
         let pages = group.len();
         group.retain(|task| described.contains(&task.id));
         // The canary gets pages after their outcomes were sent, so that outcomes of a second pass arrive later.
         result?;
         let (redone, checked) = self.canary.record(group, self.describer);
-        self.send(redone, outcome_sender);
+        send(redone, outcome_sender, self.describer);
         checked?;
         let every = self.describer.client.settings.unload_every;
         let before = self.processed.fetch_add(pages, Ordering::Relaxed);
@@ -345,15 +360,19 @@ impl Worker<'_> {
         }
         Ok(())
     }
+}
 
-    /// Sends outcomes to the recorder; aborts the run if that has ended.
-    fn send(&self, outcomes: Vec<PageOutcome>, outcome_sender: &SyncSender<PageOutcome>) {
-        if outcomes
-            .into_iter()
-            .any(|outcome| outcome_sender.send(outcome).is_err())
-        {
-            self.describer.client.abort(None);
-        }
+/// Sends outcomes to the recorder; aborts the run if that has ended.
+fn send(
+    outcomes: Vec<PageOutcome>,
+    outcome_sender: &SyncSender<PageOutcome>,
+    describer: &Describer<'_>,
+) {
+    if outcomes
+        .into_iter()
+        .any(|outcome| outcome_sender.send(outcome).is_err())
+    {
+        describer.client.abort(None);
     }
 }
 

@@ -1,11 +1,7 @@
 //! Page producer: renders pages again, sorts out those that need no model, and feeds the others to the workers.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
-
-use image::codecs::jpeg::JpegEncoder;
-use image::{ExtendedColorType, ImageEncoder};
 
 use crate::page::{PageId, PageImage, PageSet};
 use crate::render::{self, Renderer, Source};
@@ -13,19 +9,17 @@ use crate::vlm::prompt;
 use crate::vlm::reply::FailureClass;
 
 use super::Error;
-use super::describe_pages::{PageOutcome, PageTask};
+use super::describe_pages::{ManualError, PageOutcome, PageTask};
 use super::duplicates::DuplicateIndex;
+use super::jpeg;
 use super::select::Job;
-
-/// JPEG quality of the page images sent.
-const JPEG_QUALITY: u8 = 90;
 
 /// Renders pages and sends groups of them to the workers.
 pub(super) struct PageProducer<'a> {
     /// Pages per group.
     pub(super) interleave: usize,
-    /// Password of protected manuals.
-    pub(super) password: Option<&'a str>,
+    /// Passwords of protected manuals.
+    pub(super) passwords: &'a [String],
     /// Each of these flags ends it.
     pub(super) stop: [&'a AtomicBool; 2],
     pub(super) task_sender: SyncSender<Vec<PageTask>>,
@@ -71,16 +65,29 @@ impl PageProducer<'_> {
         renderer: &mut dyn Renderer,
         duplicates: &mut DuplicateIndex,
         job: &Job,
-    ) -> Result<Result<(), Closed>, String> {
+    ) -> Result<Result<(), Closed>, ManualError> {
         let path = &job.card.path;
         let failed = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
         job.card.verify_file().map_err(|e| e.to_string())?;
+        if !job.outdated.is_empty() {
+            let why = job.card.changed_since(&job.outdated).to_string();
+            let outcome = PageOutcome::Manual(job.card.id.clone(), why.into());
+            if self.outcome_sender.send(outcome).is_err() {
+                return Ok(Err(Closed));
+            }
+        }
+        if job.pages.is_empty() {
+            return Ok(Ok(()));
+        }
         let source = Source {
             manual: job.card.id.clone(),
             path: path.clone(),
-            password: self.password.map(str::to_owned),
+            passwords: self.passwords.to_vec(),
         };
-        renderer.open(&source).map_err(|e| failed(&e))?;
+        renderer.open(&source).map_err(|e| ManualError {
+            is_protected: matches!(e, render::Error::Password { .. }),
+            why: failed(&e),
+        })?;
         let wanted = PageSet::of(job.pages.keys().copied());
         let mut group = Vec::new();
         for (id, page) in renderer.pages(&wanted).map_err(|e| failed(&e))? {
@@ -122,25 +129,11 @@ impl PageProducer<'_> {
                 page: id.number,
                 page_count: job.card.pages,
                 manual: job.card.id.to_string(),
-                jpeg: encode_jpeg(image),
+                jpeg: jpeg::encode(image.rgb(), image.size()),
             },
             pixels: image.size().area(),
             text,
             id,
         }
     }
-}
-
-fn encode_jpeg(image: &PageImage) -> Arc<[u8]> {
-    let mut bytes = Vec::new();
-    let size = image.size();
-    let encoder = JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY);
-    // Writing to memory does not fail.
-    drop(encoder.write_image(
-        image.rgb(),
-        size.width,
-        size.height,
-        ExtendedColorType::Rgb8,
-    ));
-    bytes.into()
 }

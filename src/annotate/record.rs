@@ -65,8 +65,9 @@ impl ResultRecorder<'_> {
         on_event: &(dyn Fn(Event) + Sync),
     ) -> Result<(), Error> {
         match outcome {
-            PageOutcome::Manual(id, why) => {
-                self.stats.manuals.insert(id.to_string(), why);
+            PageOutcome::Manual(id, error) => {
+                self.stats.needs_password |= error.is_protected;
+                self.stats.manuals.insert(id.to_string(), error.why);
                 return Ok(());
             }
             PageOutcome::Retried(class) => {

@@ -1,23 +1,28 @@
-//! Completion client: sends prompts to a runner, one at a time or concurrently, with retries, exponential back-off and
-//! the memory guard.
+//! Completion client: sends prompts with retries, exponential back-off and the memory guard, and tells failures of a page
+//! from failures of the server: after a failure the server must answer a request about a test image.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::atomic::AtomicBool;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::vlm::repetition::RepetitionDetector;
 use crate::vlm::reply::FailureClass;
-use crate::vlm::{ChatRequest, Chunk, Error, Finish, Part, Runner};
+use crate::vlm::{ChatRequest, Error, Part, Runner, prompt};
 
 use super::memory_guard::{Action, MemoryGuard};
-use super::{Event, Exchange, Settings};
+use super::request_sender::{Completion, RequestError, RequestSender};
+use super::{Event, Settings, jpeg};
 
 /// Temperature by attempt: near-greedy sampling copies dense tables well, but leaves a repetition loop only at a higher
 /// temperature.
 const TEMPERATURES: [f32; 4] = [0.1, 0.4, 0.7, 1.0];
 /// Retries of a request while the server is unavailable; the back-off doubles each time.
 const MAX_RETRIES: u32 = 6;
+/// Retries while the model fails for any image.
+const MAX_MODEL_RETRIES: u32 = 2;
+/// Failures of a page's own request until the page has failed: the server answers others in between.
+const MAX_PAGE_FAILURES: u32 = 3;
+/// Maximum tokens of the answer to a test image.
+const TEST_TOKENS: u32 = 16;
 /// Back-off before the first retry.
 const INITIAL_BACKOFF: Duration = Duration::from_secs(1);
 /// Interval of the checks while memory is short.
@@ -44,16 +49,32 @@ impl Attempt {
             Self::GreedyExclusive | Self::GreedyConcurrent => 0.0,
         }
     }
+
+    fn is_exclusive(self) -> bool {
+        !matches!(self, Self::First | Self::GreedyConcurrent)
+    }
 }
 
-/// A completed response.
-pub(super) struct Completion {
-    pub(super) text: String,
-    pub(super) finish: Finish,
+/// A prompt without a response.
+pub(super) struct Failed {
+    pub(super) class: FailureClass,
+    pub(super) why: String,
+    /// The error, if the server refused the prompt.
+    pub(super) refusal: Option<Error>,
 }
 
-/// Result of a prompt: the completion, or the class of its failure with details.
-pub(super) type CompletionResult = Result<Completion, (FailureClass, String)>;
+impl Failed {
+    pub(super) const fn new(class: FailureClass, why: String) -> Self {
+        Self {
+            class,
+            why,
+            refusal: None,
+        }
+    }
+}
+
+/// Result of a prompt.
+pub(super) type CompletionResult = Result<Completion, Failed>;
 
 /// Sends prompts to a runner; shared by all workers.
 pub(super) struct RetryingClient<'a> {
@@ -61,14 +82,7 @@ pub(super) struct RetryingClient<'a> {
     pub(super) settings: &'a Settings,
     pub(super) on_event: &'a (dyn Fn(Event) + Sync),
     pub(super) guard: &'a MemoryGuard<'a>,
-    /// Set once the run is aborted; no page counts as failed for that.
-    aborted: &'a AtomicBool,
-    /// Why it was aborted.
-    cause: Mutex<Option<Error>>,
-    /// Held from a request to its first token, for runners that must prefill one request at a time.
-    prefill_gate: Mutex<()>,
-    /// Read-locked by concurrent requests, write-locked by exclusive ones.
-    exclusive: RwLock<()>,
+    sender: RequestSender<'a>,
 }
 
 impl<'a> RetryingClient<'a> {
@@ -84,85 +98,153 @@ impl<'a> RetryingClient<'a> {
             settings,
             on_event,
             guard,
-            aborted,
-            cause: Mutex::default(),
-            prefill_gate: Mutex::default(),
-            exclusive: RwLock::default(),
+            sender: RequestSender::new(runner, aborted, on_event),
         }
+    }
+
+    /// Sends requests concurrently from the start: the server is known to answer.
+    pub(super) fn already_answered(self) -> Self {
+        self.sender.set_answered();
+        self
     }
 
     /// Aborts the run: no further request is sent. The first cause is kept.
     pub(super) fn abort(&self, cause: Option<Error>) {
-        let mut first = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
-        *first = first.take().or(cause);
-        self.aborted.store(true, Ordering::Relaxed);
-    }
-
-    /// Unloads the model once no request is running; the next request loads it again.
-    pub(super) fn unload_model(&self) {
-        let _exclusive = self.exclusive.write();
-        // Best effort: an error of the server shows at the next request.
-        drop(self.runner.unload());
-        self.guard.unloaded();
+        self.sender.abort(cause);
     }
 
     /// Returns the cause as an error if the run was aborted with one.
     pub(super) fn result(&self) -> Result<(), Error> {
-        let cause = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
-        cause.clone().map_or(Ok(()), Err)
+        self.sender.result()
     }
 
-    /// Sends one prompt, retrying while the server is unavailable or out of memory. `Err` is a failure of the server,
-    /// which aborts the run; `Ok(Err(_))` one of the page.
+    /// Unloads the model once no request is running; the next request loads it again.
+    pub(super) fn unload_model(&self) {
+        self.sender.unload_model();
+        self.guard.unloaded();
+    }
+
+    /// Sends one prompt with retries: while the server is unavailable, and after a failure once the server answers others.
+    /// `Err` is a failure of the server, which aborts the run; `Ok(Err(_))` one of the page.
     pub(super) fn complete(
         &self,
         parts: &[Part],
         pages: u32,
         attempt: Attempt,
     ) -> Result<CompletionResult, Error> {
-        let mut backoff = INITIAL_BACKOFF;
-        let mut retries = 0;
+        let request = self.request(parts, pages, attempt);
+        // Several pages are sent again one by one.
+        let max_failures = if pages > 1 { 1 } else { MAX_PAGE_FAILURES };
+        let (mut failures, mut pauses) = (0, 0);
         loop {
             self.wait_for_memory()?;
-            let cause = match self.complete_once(parts, pages, attempt, retries > 0) {
+            let exclusive = failures + pauses > 0 || attempt.is_exclusive();
+            let cause = match self.sender.send(&request, pages, exclusive) {
                 Ok(completion) => return Ok(Ok(completion)),
-                Err(AttemptError::Response(class, why)) => return Ok(Err((class, why))),
-                Err(AttemptError::Runner(cause)) => cause,
+                Err(RequestError::Aborted(cause)) => return Err(cause),
+                Err(RequestError::Response(class, why)) => {
+                    return Ok(Err(Failed::new(class, why)));
+                }
+                Err(RequestError::Runner(cause)) => cause,
             };
-            let why = cause.to_string();
+            let failed = |class| Ok(Err(Failed::new(class, cause.to_string())));
             match &cause {
-                Error::Repetition => return Ok(Err((FailureClass::Repetition, why))),
-                Error::Deadline(_) => return Ok(Err((FailureClass::Deadline, why))),
-                Error::Refused(_) | Error::Protocol(_) => {
-                    return Ok(Err((FailureClass::Server, why)));
+                Error::Repetition => return failed(FailureClass::Repetition),
+                Error::Deadline(_) => {
+                    self.wait_for_server(0)?;
+                    return failed(FailureClass::Deadline);
                 }
-                Error::ModelFailed(_) if retries >= 2 => {
-                    return Ok(Err((FailureClass::Server, why)));
+                refusal if refusal.is_refusal_of_content() => {
+                    return Ok(Err(Failed {
+                        refusal: Some(refusal.clone()),
+                        ..Failed::new(FailureClass::Server, refusal.to_string())
+                    }));
                 }
-                Error::ModelFailed(_) => {}
-                Error::Unavailable { .. } | Error::Disconnected(_) | Error::OutOfMemory(_)
-                    if retries < MAX_RETRIES =>
-                {
+                Error::Unavailable { .. } if pauses < MAX_RETRIES => {
+                    self.pause(&cause, pauses);
+                    pauses += 1;
+                }
+                Error::Unavailable { .. } => {
+                    self.wait_for_server(0)?;
+                    return failed(FailureClass::Server);
+                }
+                Error::Disconnected(_)
+                | Error::OutOfMemory(_)
+                | Error::ModelFailed(_)
+                | Error::Protocol(_) => {
                     if let Error::OutOfMemory(_) = cause {
-                        self.unload_model();
+                        self.pause(&cause, failures);
                     }
-                    self.notify(format!("{why}; retrying in {} s", backoff.as_secs()));
-                    thread::sleep(backoff);
-                    backoff *= 2;
+                    self.wait_for_server(MAX_RETRIES)?;
+                    (failures, pauses) = (failures + 1, 0);
+                    if failures == max_failures {
+                        return failed(FailureClass::Server);
+                    }
                 }
                 _ => return Err(self.fail(cause)),
             }
-            retries += 1;
         }
+    }
+
+    /// Waits until the server answers a request about a test image: then it was the page that failed. Aborts the run after
+    /// `retries`.
+    pub(super) fn wait_for_server(&self, retries: u32) -> Result<(), Error> {
+        let image = prompt::PageImagePrompt {
+            page: 1,
+            page_count: 1,
+            manual: "test image".to_owned(),
+            jpeg: jpeg::test_image(),
+        };
+        let request = ChatRequest {
+            max_tokens: TEST_TOKENS,
+            ..self.request(&prompt::one_page(&image), 1, Attempt::GreedyExclusive)
+        };
+        let mut pauses = 0;
+        loop {
+            self.wait_for_memory()?;
+            let cause = match self.sender.send(&request, 1, true) {
+                Ok(_)
+                | Err(RequestError::Response(..) | RequestError::Runner(Error::Repetition)) => {
+                    return Ok(());
+                }
+                Err(RequestError::Aborted(cause)) => return Err(cause),
+                Err(RequestError::Runner(cause)) => cause,
+            };
+            let max_pauses = match &cause {
+                Error::Unavailable { .. } | Error::Disconnected(_) | Error::OutOfMemory(_) => {
+                    retries
+                }
+                Error::ModelFailed(_) | Error::Protocol(_) => retries.min(MAX_MODEL_RETRIES),
+                Error::Deadline(seconds) => {
+                    return Err(self.fail(Error::Unavailable {
+                        server: self.runner.card().name.clone(),
+                        reason: format!("no answer to a test image within {seconds} s"),
+                    }));
+                }
+                _ => 0,
+            };
+            if pauses >= max_pauses {
+                return Err(self.fail(cause));
+            }
+            self.pause(&cause, pauses);
+            pauses += 1;
+        }
+    }
+
+    /// Waits before another request, longer each time; the model is unloaded if it is out of memory.
+    fn pause(&self, cause: &Error, pauses: u32) {
+        if let Error::OutOfMemory(_) = cause {
+            self.unload_model();
+        }
+        let backoff = INITIAL_BACKOFF * (1 << pauses);
+        self.notify(format!("{cause}; retrying in {} s", backoff.as_secs()));
+        thread::sleep(backoff);
     }
 
     /// Waits until the memory guard allows another request.
     fn wait_for_memory(&self) -> Result<(), Error> {
         loop {
-            if self.aborted.load(Ordering::Relaxed) {
-                self.result()?;
-                return Err(Error::Disconnected("the run has ended".to_owned()));
-            }
+            self.sender.check_running()?;
             let (action, warning) = self.guard.check();
             if let Some(warning) = warning {
                 self.notify(warning);
@@ -188,7 +270,7 @@ impl<'a> RetryingClient<'a> {
     }
 
     /// Aborts the run because of `cause`, and returns it.
-    fn fail(&self, cause: Error) -> Error {
+    pub(super) fn fail(&self, cause: Error) -> Error {
         self.abort(Some(cause.clone()));
         cause
     }
@@ -197,89 +279,12 @@ impl<'a> RetryingClient<'a> {
         (self.on_event)(Event::Note(text));
     }
 
-    /// Sends one request. `exclusive` excludes all others.
-    fn complete_once(
-        &self,
-        parts: &[Part],
-        pages: u32,
-        attempt: Attempt,
-        exclusive: bool,
-    ) -> Result<Completion, AttemptError> {
-        let exclusive = exclusive || !matches!(attempt, Attempt::First | Attempt::GreedyConcurrent);
-        let shared_guard = (!exclusive).then(|| self.exclusive.read());
-        let exclusive_guard = exclusive.then(|| self.exclusive.write());
-        let start = Instant::now();
-        let request = ChatRequest {
+    fn request(&self, parts: &[Part], pages: u32, attempt: Attempt) -> ChatRequest {
+        ChatRequest {
             parts: parts.to_vec(),
             max_tokens: self.settings.max_tokens * pages,
             temperature: attempt.temperature(),
             deadline: self.settings.deadline * pages,
-        };
-        let mut prefill_gate: Option<MutexGuard<'_, ()>> =
-            self.runner.card().exclusive_prefill.then(|| {
-                self.prefill_gate
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-            });
-        let mut detector = RepetitionDetector::default();
-        let (mut reasoning_bytes, mut ttft) = (0, None);
-        for chunk in self.runner.run(&request)? {
-            let chunk = chunk?;
-            prefill_gate = None;
-            let now = start.elapsed().as_secs_f64();
-            let ttft = *ttft.get_or_insert(now);
-            match chunk {
-                Chunk::Reasoning(text) => reasoning_bytes += text.len(),
-                Chunk::Text(text) => {
-                    if detector.push(&text) {
-                        let text = detector.into_text();
-                        return Err(AttemptError::Response(
-                            FailureClass::Repetition,
-                            shortened(&text),
-                        ));
-                    }
-                }
-                Chunk::Finished(finish) => {
-                    (self.on_event)(Event::Completed(Exchange {
-                        ttft,
-                        seconds: now,
-                        finish,
-                    }));
-                    let text = detector.into_text();
-                    if text.trim().is_empty() && reasoning_bytes > 0 {
-                        let why = format!("{reasoning_bytes} bytes of reasoning, no answer");
-                        return Err(AttemptError::Response(FailureClass::Thinking, why));
-                    }
-                    return Ok(Completion { text, finish });
-                }
-            }
         }
-        drop((prefill_gate, shared_guard, exclusive_guard));
-        Err(AttemptError::Runner(Error::Disconnected(
-            "the response ended without a finish reason".to_owned(),
-        )))
-    }
-}
-
-/// Why an attempt has no complete response.
-enum AttemptError {
-    /// The response was cut off, or had no text.
-    Response(FailureClass, String),
-    /// The runner failed.
-    Runner(Error),
-}
-
-impl From<Error> for AttemptError {
-    fn from(cause: Error) -> Self {
-        Self::Runner(cause)
-    }
-}
-
-/// Returns the first 160 characters of a response on one line, for the failure record.
-pub(super) fn shortened(text: &str) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.chars().count() {
-        0..=160 => line,
-        _ => format!("{}…", line.chars().take(159).collect::<String>()),
     }
 }

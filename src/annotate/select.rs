@@ -19,8 +19,8 @@ pub struct Request {
     pub redo: Option<Redo>,
     /// The current path of the manual's file.
     pub path: Option<PathBuf>,
-    /// The password of protected manuals. Never printed.
-    pub password: Option<String>,
+    /// Passwords of protected manuals. Never printed.
+    pub passwords: Vec<String>,
     /// The model that describes them.
     pub model: String,
 }
@@ -41,14 +41,26 @@ pub(super) struct Job {
     pub(super) card: ManualCard,
     /// The text layer of each page.
     pub(super) pages: BTreeMap<u32, String>,
+    /// Pages that were stored from another version of the file.
+    pub(super) outdated: Vec<u32>,
 }
 
-/// Returns the manuals with pages to describe, and the number of pages that need no description.
+/// The pages of a run.
+#[derive(Default)]
+pub(super) struct Selection {
+    pub(super) jobs: Vec<Job>,
+    /// Number of pages that need no description.
+    pub(super) unchanged: u32,
+    /// Number of those among them that failed before.
+    pub(super) failed_before: u32,
+}
+
+/// Selects the pages to describe.
 pub(super) fn select_pages(
     store: &dyn Store,
     request: &Request,
-) -> Result<(Vec<Job>, u32), store::Error> {
-    let (mut jobs, mut unchanged) = (Vec::new(), 0);
+) -> Result<Selection, store::Error> {
+    let mut selection = Selection::default();
     let cards = store.cards()?.into_iter();
     let is_selected =
         |card: &ManualCard| request.manuals.is_empty() || request.manuals.contains(&card.id);
@@ -57,32 +69,45 @@ pub(super) fn select_pages(
             manual: Some(card.id.clone()),
             pages: request.pages.clone(),
         };
-        let mut pages = BTreeMap::new();
+        let (mut pages, mut outdated) = (BTreeMap::new(), Vec::new());
         for page in store.records(&scope)? {
             let page = page?;
-            match needs_description(page.description.as_deref(), request) {
-                true => drop(pages.insert(page.id.number, page.text)),
-                false => unchanged += 1,
+            let annotation = page.description.as_deref().and_then(Annotation::from_json);
+            if !needs_description(annotation.as_ref(), request) {
+                selection.unchanged += 1;
+                selection.failed_before += u32::from(annotation.is_some_and(|a| has_failed(&a)));
+            } else if page.is_from(&card) {
+                pages.insert(page.id.number, page.text);
+            } else {
+                outdated.push(page.id.number);
             }
         }
         if let Some(path) = &request.path {
             card.path.clone_from(path);
         }
-        if !pages.is_empty() {
-            jobs.push(Job { card, pages });
+        if !pages.is_empty() || !outdated.is_empty() {
+            selection.jobs.push(Job {
+                card,
+                pages,
+                outdated,
+            });
         }
     }
     if let Some(limit) = request.limit {
-        take_least_text(&mut jobs, limit);
+        take_least_text(&mut selection.jobs, limit);
     }
-    Ok((jobs, unchanged))
+    Ok(selection)
 }
 
-fn needs_description(description: Option<&str>, request: &Request) -> bool {
-    let Some(annotation) = description.and_then(Annotation::from_json) else {
+fn has_failed(annotation: &Annotation) -> bool {
+    matches!(annotation.outcome, Outcome::Failed { .. })
+}
+
+fn needs_description(annotation: Option<&Annotation>, request: &Request) -> bool {
+    let Some(annotation) = annotation else {
         return true;
     };
-    let has_failed = matches!(annotation.outcome, Outcome::Failed { .. });
+    let has_failed = has_failed(annotation);
     match request.redo {
         None => false,
         Some(Redo::Failed) => has_failed,
@@ -105,7 +130,7 @@ fn take_least_text(jobs: &mut Vec<Job>, limit: usize) {
     for &(_, job, page) in lengths.iter().skip(limit) {
         jobs[job].pages.remove(&page);
     }
-    jobs.retain(|job| !job.pages.is_empty());
+    jobs.retain(|job| !job.pages.is_empty() || !job.outdated.is_empty());
 }
 
 #[cfg(test)]
@@ -124,6 +149,7 @@ mod tests {
                 pages: 9,
             },
             pages: (1..).zip(texts.iter().map(ToString::to_string)).collect(),
+            outdated: Vec::new(),
         };
         let mut jobs = vec![
             job("a", &["long text", "", "word"]),
@@ -156,7 +182,7 @@ mod tests {
                 model: "b".to_owned(),
                 ..Request::default()
             };
-            needs_description(annotation.map(Annotation::to_json).as_deref(), &request)
+            needs_description(annotation, &request)
         };
         assert!(
             needed(None, None) && !needed(Some(&described), None) && !needed(Some(&failed), None)

@@ -136,7 +136,7 @@ fn check_pdfium(settings: &Settings) -> Result<String, Diagnostic> {
         .open(&Source {
             manual: ManualId::new("probe"),
             path,
-            password: None,
+            passwords: Vec::new(),
         })
         .map_err(|e| Diagnostic::from_error(&e))?;
     let all = PageSet::all();

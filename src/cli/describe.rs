@@ -1,7 +1,6 @@
 //! `ingest describe`: describes stored pages with a vision-language model (VLM).
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -15,8 +14,9 @@ use crate::store::{self, CollectionSelector, Mode, Scope, Store};
 use crate::units::pages;
 use crate::vlm::{self, RunnerKind};
 
+use super::passwords::PasswordArgs;
 use super::ui::Ui;
-use super::{Common, describe_run, interrupt};
+use super::{Common, describe_run, interrupt, output_file};
 
 /// Describe stored pages with a vision-language model
 ///
@@ -64,10 +64,9 @@ pub(super) struct DescribeArgs {
     /// New path of the PDF file of `--manual`
     #[arg(long, value_name = "PATH", requires = "manual")]
     pdf: Option<PathBuf>,
-    /// Password of protected files
-    #[arg(long, value_name = "PASSWORD")]
-    password: Option<String>,
-    /// Write the stored descriptions as JSON lines, and describe nothing
+    #[command(flatten)]
+    passwords: PasswordArgs,
+    /// Write the stored descriptions as JSON lines, and describe nothing; `-` for stdout
     #[arg(long, value_name = "FILE")]
     export: Option<PathBuf>,
 }
@@ -114,7 +113,7 @@ pub(super) fn run(
         limit: args.limit,
         redo: args.redo,
         path: args.pdf.clone(),
-        password: args.password.clone(),
+        passwords: args.passwords.read()?,
         model: String::new(),
     };
     let outcome = describe_run::describe(ui, &settings, &*store, request)?;
@@ -139,15 +138,9 @@ impl DescribeArgs {
     }
 }
 
-/// Writes the stored descriptions as JSON lines; atomically, by a rename.
+/// Writes the stored descriptions as JSON lines.
 fn export(ui: &Ui, store: &dyn Store, scope: &Scope, file: &Path) -> Result<(), Diagnostic> {
-    let failed = |e: &dyn std::fmt::Display| Diagnostic::new(format!("{}: {e}", file.display()));
-    let folder = file
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    let mut out = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))
-        .map_err(|e| failed(&e))?;
-    let mut count = 0_u32;
+    let (mut lines, mut count) = (String::new(), 0_u32);
     for page in store.records(scope)? {
         let page = page?;
         let Some(annotation) = page.description.as_deref().and_then(Annotation::from_json) else {
@@ -157,10 +150,13 @@ fn export(ui: &Ui, store: &dyn Store, scope: &Scope, file: &Path) -> Result<(), 
             "manual": page.id.manual.as_str(), "page": page.id.number, "label": page.label,
             "annotation": annotation,
         });
-        writeln!(out, "{line}").map_err(|e| failed(&e))?;
+        lines.push_str(&format!("{line}\n"));
         count += 1;
     }
-    out.persist(file).map_err(|e| failed(&e.error))?;
+    if file.as_os_str() == "-" {
+        return ui.bytes(lines.as_bytes());
+    }
+    output_file::write(file, lines.as_bytes())?;
     ui.info(format!("{} written to {}", pages(count), file.display()));
     Ok(())
 }

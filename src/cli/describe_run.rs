@@ -8,7 +8,7 @@ use indicatif::ProgressBar;
 
 use crate::annotate::{self, Components, DescribeStats, Event, Request};
 use crate::config::Settings;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, PASSWORD_HINT};
 use crate::library;
 use crate::measure;
 use crate::qwen::mlx;
@@ -22,6 +22,9 @@ use super::progress;
 use super::run::{mlx_line, mlx_memory};
 use super::ui::{Ui, table_columns};
 use crate::reports::{table::fitted, terminal};
+
+/// The failure class of pages whose image did not reach the model.
+const IMAGE_DROPPED: &str = vlm::reply::FailureClass::ImageDropped.name();
 
 /// Statistics of a run, and the error that ended it.
 pub(super) struct DescribeOutcome {
@@ -103,11 +106,33 @@ pub(super) fn finish(ui: &Ui, outcome: DescribeOutcome) -> Result<u8, Diagnostic
             ui.data(mlx_line(mlx))?;
         }
     }
+    if !ui.json && ui.quiet() {
+        failure_lines(&stats)
+            .into_iter()
+            .for_each(|line| ui.warn(line));
+    }
+    if stats.needs_password {
+        ui.hint(PASSWORD_HINT);
+    }
     if stats.stopped {
         ui.warn("stopped; run the same command again to resume");
     }
-    result.map_err(Diagnostic::from)?;
-    Ok(stats.exit_code())
+    match result {
+        Ok(()) => Ok(stats.exit_code(false)),
+        Err(cause) => Err(Diagnostic {
+            exit: stats.exit_code(true),
+            ..cause.into()
+        }),
+    }
+}
+
+/// The failures, one per line.
+fn failure_lines(stats: &DescribeStats) -> Vec<String> {
+    let pages = stats.failed.iter();
+    let pages = pages.map(|f| format!("{}: {}: {}", f.page, f.class, f.why));
+    let manuals = stats.manuals.iter();
+    let manuals = manuals.map(|(manual, why)| format!("{manual}: {why}"));
+    pages.chain(manuals).collect()
 }
 
 /// The settings of `annotate`, from those of `[describe]`.
@@ -250,6 +275,15 @@ fn summary(stats: &DescribeStats) -> String {
     }
     if !stats.failed.is_empty() {
         lines.push("`--redo failed` describes the failed pages again".to_owned());
+    } else if stats.failed_before > 0 {
+        lines.push(format!(
+            "{} failed before; `--redo failed` describes the failed pages again",
+            pages(stats.failed_before)
+        ));
+    }
+    let is_dropped = |failure: &annotate::Failure| failure.class == IMAGE_DROPPED;
+    if stats.described == 0 && !stats.failed.is_empty() && stats.failed.iter().all(is_dropped) {
+        lines.push("the model got no images; `--model` chooses one that takes images".to_owned());
     }
     lines.join("\n")
 }

@@ -64,7 +64,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EmbedArgs) -> Result<Exit
     }
     let plan = library::memory_plan(&settings, &card)?;
     let inputs = pipeline::discover(
-        &args.input.request(&args.paths),
+        &args.input.request(&args.paths)?,
         None,
         &settings.render.profile(),
     )?;

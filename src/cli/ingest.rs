@@ -53,6 +53,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
     }
     progress::fetch(ui, |on_progress| embed::fetch(&settings.embed, on_progress))
         .map_err(nothing_stored)?;
+    let request = args.input.request(&args.paths)?;
     let mode = match args.offline {
         true => Mode::Offline,
         false => Mode::Write,
@@ -60,7 +61,6 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
     let store =
         open_for_writing(ui, &settings.store, &card.profile, mode).map_err(nothing_stored)?;
     let catalogue = Some(store.as_ref() as &dyn Catalogue);
-    let request = args.input.request(&args.paths);
     let profile = settings.render.profile();
     let inputs = pipeline::discover(&request, catalogue, &profile).map_err(nothing_stored)?;
     print_left_out(ui, &inputs.left_out);
@@ -92,7 +92,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
         let request = annotate::Request {
             manuals: stored_manuals(&stats),
             pages: args.input.pages.clone(),
-            password: args.input.password.clone(),
+            passwords: request.passwords.clone(),
             ..annotate::Request::default()
         };
         describe_run::describe(ui, &settings, &*store, request)
@@ -105,9 +105,16 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
             descriptions: descriptions.map(describe_run::DescribeOutcome::json),
         })?;
     }
-    let describe_code =
-        described.map(|run| run.and_then(|outcome| describe_run::finish(ui, outcome)));
+    let describe_code = described.map(|run| {
+        run.and_then(|outcome| describe_run::finish(ui, outcome))
+            .map_err(of_stored_pages)
+    });
     Ok(code.max(describe_code.transpose()?.unwrap_or(0)).into())
+}
+
+/// The error of a run that described pages: they are stored.
+fn of_stored_pages(error: Diagnostic) -> Diagnostic {
+    Diagnostic { exit: 1, ..error }
 }
 
 /// Reports what a run would do.
@@ -121,7 +128,7 @@ fn dry_run(
     let store = store::open(&settings.store, selector, Mode::Read).ok();
     let catalogue = store.as_ref();
     let catalogue = catalogue.map(|opened| opened.store.as_ref() as &dyn Catalogue);
-    let request = args.input.request(&args.paths);
+    let request = args.input.request(&args.paths)?;
     let inputs = pipeline::discover(&request, catalogue, &settings.render.profile())?;
     print_left_out(ui, &inputs.left_out);
     DryRun {

@@ -22,6 +22,7 @@ mod list;
 mod models;
 mod options;
 mod output_file;
+mod passwords;
 mod progress;
 mod rates;
 mod remove;
@@ -70,7 +71,7 @@ enum Command {
     Describe(describe::DescribeArgs),
     Embed(embed::EmbedArgs),
     Models(models::ModelsArgs),
-    Bench(bench::BenchArgs),
+    Bench(Box<bench::BenchArgs>),
     Eval(eval::EvalArgs),
     Check(check::CheckArgs),
     Completions(shell::CompletionsArgs),

@@ -13,11 +13,12 @@ use crate::store::{self, Mode, Store};
 use crate::units::{ByteSize, PagesPerSecond, Seconds, pages};
 use crate::vectors::Profile;
 
+use super::passwords::PasswordArgs;
 use super::progress::Progress;
 use super::ui::{Ui, table_columns};
 use crate::reports::{table::fitted, terminal};
 
-/// Pages of the input files, and the password that opens them.
+/// Pages of the input files, and the passwords that open them.
 #[derive(clap::Args, Debug)]
 pub(super) struct InputArgs {
     /// Pages to include, such as 1-20,33
@@ -28,18 +29,21 @@ pub(super) struct InputArgs {
         hide_default_value = true
     )]
     pub(super) pages: PageSet,
-    /// Password of protected files
-    #[arg(long, value_name = "PASSWORD")]
-    pub(super) password: Option<String>,
+    #[command(flatten)]
+    pub(super) passwords: PasswordArgs,
 }
 
 impl InputArgs {
-    pub(super) fn request(&self, paths: &[PathBuf]) -> Request {
-        Request {
+    /// The request for some of the files.
+    ///
+    /// # Errors
+    /// When passwords cannot be read.
+    pub(super) fn request(&self, paths: &[PathBuf]) -> Result<Request, Diagnostic> {
+        Ok(Request {
             paths: paths.to_vec(),
             pages: self.pages.clone(),
-            password: self.password.clone(),
-        }
+            passwords: self.passwords.read()?,
+        })
     }
 }
 

@@ -11,6 +11,7 @@ use crate::page::{Annotation, Identifier, Outcome, PageImage, Sections};
 use crate::render;
 use crate::store::{StoredPage, VectorUpdate};
 
+use super::passwords::PasswordArgs;
 use super::ui::Ui;
 use super::{Common, output_file};
 
@@ -37,9 +38,8 @@ pub(super) struct ShowArgs {
         allow_hyphen_values = true
     )]
     query: Option<String>,
-    /// Password of a protected file
-    #[arg(long, value_name = "PASSWORD")]
-    password: Option<String>,
+    #[command(flatten)]
+    passwords: PasswordArgs,
 }
 
 pub(super) fn run(ui: &mut Ui, common: &Common, args: &ShowArgs) -> Result<(), Diagnostic> {
@@ -56,8 +56,8 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &ShowArgs) -> Result<(), D
         return print_page(ui, &page);
     };
     let mut renderer = render::open(&settings.render).map_err(library::Error::from)?;
-    let password = args.password.clone();
-    let mut image = library::page_image(&mut *renderer, &manual, number, password)?;
+    let passwords = args.passwords.read()?;
+    let mut image = library::page_image(&mut *renderer, &manual, &page, &passwords)?;
     if let (Some(query), VectorUpdate::Replace(stored)) = (&args.query, &page.vectors) {
         image = library::heat_map(&settings, &profile, image, stored, query)?;
     }

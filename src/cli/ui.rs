@@ -96,9 +96,12 @@ impl Ui {
     /// Prints an error with its hints.
     pub(super) fn report(&self, diagnostic: &Diagnostic) {
         self.warn(format!("error: {}", diagnostic.message));
-        for hint in &diagnostic.hints {
-            self.warn(format!("hint: {hint}"));
-        }
+        diagnostic.hints.iter().for_each(|hint| self.hint(hint));
+    }
+
+    /// Prints what to do about failures.
+    pub(super) fn hint(&self, hint: &str) {
+        self.warn(format!("hint: {hint}"));
     }
 
     pub(super) fn quiet(&self) -> bool {

@@ -4,6 +4,9 @@ use std::path::Path;
 
 use crate::render::{self, FileKind};
 
+/// What to do about a protected file.
+pub const PASSWORD_HINT: &str = "set `--password WORD`, or `--password-file FILE` or INGEST_PASSWORD, which other users cannot see";
+
 /// What to do about an input that cannot be read; `cause` is `None` if it was not opened.
 pub fn input_hint(path: &Path, cause: Option<&render::Error>) -> Option<&'static str> {
     let path = path.to_string_lossy();
@@ -30,6 +33,7 @@ pub fn input_hint(path: &Path, cause: Option<&render::Error>) -> Option<&'static
 pub(super) fn file_hint(error: &render::Error) -> Option<&'static str> {
     let render::Error::Foreign(kind) = error else {
         return match error {
+            render::Error::Password { .. } => Some(PASSWORD_HINT),
             render::Error::Truncated => Some("download it again, or copy it again"),
             render::Error::NoBytes => {
                 Some("download it again, or copy it again: the last time nothing was written")

@@ -2,8 +2,9 @@
 
 use crate::config::Settings;
 use crate::page::{ManualId, PageId, PageImage, PageSet};
-use crate::render::{Manual, Renderer, Source};
-use crate::store::{ManualCard, Scope, Store, StoredPage};
+use crate::pipeline::content_digest;
+use crate::render::{Manual, Rendered, Renderer, Source};
+use crate::store::{FileError, ManualCard, Scope, Store, StoredPage};
 use crate::vectors::{PageVectors, Profile};
 use crate::{embed, heatmap};
 
@@ -57,13 +58,21 @@ pub fn find_page_by_label(store: &dyn Store, manual: &ManualId, label: &str) -> 
 pub fn open_manual(
     renderer: &mut dyn Renderer,
     card: &ManualCard,
-    password: Option<String>,
+    passwords: &[String],
 ) -> Result<Manual, Error> {
     card.verify_file()?;
+    open_file(renderer, card, passwords)
+}
+
+fn open_file(
+    renderer: &mut dyn Renderer,
+    card: &ManualCard,
+    passwords: &[String],
+) -> Result<Manual, Error> {
     let source = Source {
         manual: card.id.clone(),
         path: card.path.clone(),
-        password,
+        passwords: passwords.to_vec(),
     };
     renderer.open(&source).map_err(|cause| Error::Manual {
         path: card.path.clone(),
@@ -71,27 +80,49 @@ pub fn open_manual(
     })
 }
 
-/// The image of a stored page, rendered from the file that the manual was stored from.
+/// The image of a stored page, rendered from its file again. The file may have changed if the page has not.
 ///
 /// # Errors
-/// As [`open_manual`]; [`Error::Render`] when no worker can be started; [`Error::Page`] when the page cannot be rendered;
+/// [`Error::File`] when the file is missing, or the page is not the one that was stored; [`Error::Manual`] when the renderer
+/// cannot open the file; [`Error::Render`] when no worker can be started; [`Error::Page`] when the page cannot be rendered;
 /// [`Error::NoPage`] when the file has no such page.
 pub fn page_image(
     renderer: &mut dyn Renderer,
     card: &ManualCard,
-    number: u32,
-    password: Option<String>,
+    page: &StoredPage,
+    passwords: &[String],
 ) -> Result<PageImage, Error> {
-    open_manual(renderer, card, password)?;
+    let changed = match card.verify_file() {
+        Err(cause @ FileError::Unreadable { .. }) => return Err(cause.into()),
+        Err(changed) => Some(changed),
+        Ok(()) if page.is_from(card) => None,
+        Ok(()) => Some(card.changed_since(&[page.id.number])),
+    };
+    match (render_again(renderer, card, page, passwords), changed) {
+        (Ok(rendered), None) => Ok(rendered.image),
+        (Ok(rendered), Some(_)) if content_digest(&rendered) == page.content => Ok(rendered.image),
+        (Err(cause), None) => Err(cause),
+        (_, Some(changed)) => Err(changed.into()),
+    }
+}
+
+fn render_again(
+    renderer: &mut dyn Renderer,
+    card: &ManualCard,
+    page: &StoredPage,
+    passwords: &[String],
+) -> Result<Rendered, Error> {
+    open_file(renderer, card, passwords)?;
+    let number = page.id.number;
     let selector = PageSet::of([number]);
     match renderer.pages(&selector)?.next() {
-        Some((_, Ok(rendered))) => Ok(rendered.image),
+        Some((_, Ok(rendered))) => Ok(rendered),
         Some((_, Err(cause))) => Err(Error::Page {
             path: card.path.clone(),
             number,
             cause,
         }),
-        None => Err(Error::NoPage(PageId::new(&card.id, number))),
+        None => Err(Error::NoPage(page.id.clone())),
     }
 }
 

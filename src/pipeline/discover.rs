@@ -5,12 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use sha2::{Digest, Sha256};
-
 use super::folder::{self, LeftOut, RejectedInput};
 use crate::page::{ManualId, PageSet};
 use crate::render::Source;
-use crate::store::{self, Catalogue, FileError, ManualCard};
+use crate::store::{self, Catalogue, FileError, ManualCard, digest};
 
 /// The files and pages to ingest.
 #[derive(Clone, Debug, Default)]
@@ -19,8 +17,8 @@ pub struct Request {
     pub paths: Vec<PathBuf>,
     /// Pages of each.
     pub pages: PageSet,
-    /// The password of protected files.
-    pub password: Option<String>,
+    /// Passwords of protected files. Never printed.
+    pub passwords: Vec<String>,
 }
 
 /// A manual to ingest.
@@ -205,7 +203,7 @@ fn is_in_place(card: &ManualCard) -> bool {
         Ok(file) if folder::not_a_lasting_file(&card.path, &file).is_some() => false,
         Ok(_) => match card.verify_file() {
             Ok(()) => true,
-            Err(FileError::Changed { .. }) => false,
+            Err(FileError::Changed { .. } | FileError::ChangedSince { .. }) => false,
             Err(FileError::Unreadable { cause, .. }) => !is_gone(&cause),
         },
     }
@@ -266,7 +264,7 @@ fn make_job(
     let source = Source {
         manual: id,
         path,
-        password: request.password.clone(),
+        passwords: request.passwords.clone(),
     };
     Ok(Job {
         source,
@@ -300,20 +298,6 @@ fn assign_id(path: &Path, file: &str, cards: &[ManualCard]) -> ManualId {
             path.as_os_str().as_encoded_bytes().escape_ascii()
         ))
     })
-}
-
-/// Returns the first 16 bytes of a SHA-256 over several length-prefixed parts, hex.
-pub(super) fn digest(parts: &[&[u8]]) -> String {
-    let mut hasher = Sha256::new();
-    for part in parts {
-        hasher.update((part.len() as u64).to_le_bytes());
-        hasher.update(part);
-    }
-    hex(&hasher.finalize()[..16])
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::render::{self, Renderer};
 use crate::store::{self, StoredPage, Writer};
 
 mod batch_writer;
+mod content;
 mod discover;
 mod event;
 mod folder;
@@ -26,6 +27,7 @@ mod sync;
 mod thumbnail;
 mod twins;
 
+pub use content::content_digest;
 pub use discover::{FileStamp, Input, Inputs, Job, Request, Twin, discover};
 pub use event::{Event, Stage};
 pub use folder::{LeftOut, RejectedInput};

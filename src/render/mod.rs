@@ -79,8 +79,8 @@ pub struct Source {
     pub manual: ManualId,
     /// Path of the file.
     pub path: PathBuf,
-    /// Password, if one was given. Never printed.
-    pub password: Option<String>,
+    /// Passwords to try, if it is protected. Never printed.
+    pub passwords: Vec<String>,
 }
 
 /// A bookmark of the outline.
@@ -240,11 +240,11 @@ pub enum Error {
     /// A file of another kind.
     #[error("{0}, not a PDF or a readable image")]
     Foreign(FileKind),
-    /// A password is needed, or the given one is wrong.
-    #[error("protected by a password{}", if *.given { "; the given one is wrong" } else { "" })]
+    /// A password is needed, or none of the given ones is right.
+    #[error("protected by a password{}", wrong_passwords(*.given))]
     Password {
-        /// Whether a password was given.
-        given: bool,
+        /// Number of passwords given.
+        given: usize,
     },
     /// The file has no pages.
     #[error("has no pages")]
@@ -261,6 +261,14 @@ pub enum Error {
     /// The worker process failed for a reason other than a page.
     #[error("the render worker failed: {0}")]
     Worker(String),
+}
+
+fn wrong_passwords(given: usize) -> &'static str {
+    match given {
+        0 => "",
+        1 => "; the given one is wrong",
+        _ => "; all given ones are wrong",
+    }
 }
 
 /// Renders the pages of one file at a time.

@@ -83,6 +83,29 @@ impl Pool {
     }
 }
 
+/// Opens a file in a worker: without a password, as most files are, then with each of the passwords. The file keeps the
+/// right one.
+fn open_with_passwords(
+    file: &mut File,
+    worker: &mut Worker,
+    passwords: &[String],
+) -> Result<Result<Manual, Error>, WorkerFailure> {
+    let mut opened = file.open_in(worker, true, || false)?;
+    for password in passwords {
+        let Err(Error::Password { .. }) = opened else {
+            return Ok(opened);
+        };
+        file.password = Some(password.clone());
+        opened = file.open_in(worker, true, || false)?;
+    }
+    Ok(opened.map_err(|error| match error {
+        Error::Password { .. } => Error::Password {
+            given: passwords.len(),
+        },
+        other => other,
+    }))
+}
+
 /// Path of the running executable; on Linux valid even if its file has been replaced since.
 fn own_exe() -> Result<PathBuf, Error> {
     let proc_self = PathBuf::from("/proc/self/exe");
@@ -101,11 +124,11 @@ impl Renderer for Pool {
             pages: 0,
             path: std::path::absolute(&source.path)?,
             file_type: file_type::detect(&source.path)?,
-            password: source.password.clone(),
+            password: None,
             number: self.files_opened,
         };
         let mut worker = self.worker()?;
-        let opened = file.open_in(&mut worker, true, || false);
+        let opened = open_with_passwords(&mut file, &mut worker, &source.passwords);
         let opened = opened.map_err(|failure| self.open_failure(failure))?;
         self.idle.push(worker);
         let manual = opened.map_err(|error| match error {

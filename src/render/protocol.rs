@@ -119,7 +119,9 @@ impl From<OpenError> for Error {
         match error {
             OpenError::Io(why) => Self::Io(io::Error::other(why)),
             OpenError::Format => Self::Format,
-            OpenError::Password { given } => Self::Password { given },
+            OpenError::Password { given } => Self::Password {
+                given: usize::from(given),
+            },
             OpenError::Image(why) => Self::Image(why),
             OpenError::Library(why) => Self::Library(why),
         }

@@ -22,7 +22,9 @@ pub use config::{Address, Config, Index, OPTIONAL_KEYS, Quantiser};
 pub use error::{Error, Outage};
 pub use path_text::serialize_path;
 pub use precision::Precision;
-pub use record::{FileError, Fingerprint, ManualCard, ManualSummary, StoredPage, VectorUpdate};
+pub use record::{
+    FileError, Fingerprint, ManualCard, ManualSummary, StoredPage, VectorUpdate, digest,
+};
 pub use traits::{Catalogue, Lookup, Outbox, ServerIndex, Store, Writer};
 
 use record::validate;

@@ -55,8 +55,26 @@ impl ManualCard {
         let path = self.path.clone();
         match Self::digest(&path) {
             Ok(digest) if digest == self.file => Ok(()),
-            Ok(_) => Err(FileError::Changed { path }),
+            Ok(_) => Err(FileError::Changed { path: shown(&path) }),
             Err(cause) => Err(FileError::Unreadable { path, cause }),
+        }
+    }
+
+    /// Digest of the file and the render profile: the [`StoredPage::origin`] of its pages.
+    pub fn origin(&self) -> String {
+        digest(&[self.file.as_bytes(), self.render.as_bytes()])
+    }
+
+    /// The error for pages that were stored from another version of the file.
+    pub fn changed_since(&self, pages: &[u32]) -> FileError {
+        let numbers: Vec<String> = pages.iter().map(ToString::to_string).collect();
+        let path = shown(&self.path);
+        FileError::ChangedSince {
+            path,
+            pages: match &numbers[..] {
+                [one] => format!("page {one} was"),
+                several => format!("pages {} were", several.join(", ")),
+            },
         }
     }
 
@@ -64,6 +82,26 @@ impl ManualCard {
     pub fn is_different_manual(&self, other: &Self) -> bool {
         self.path != other.path && self.file != other.file
     }
+}
+
+/// Returns the first 16 bytes of a SHA-256 over several length-prefixed parts, hex.
+pub fn digest(parts: &[&[u8]]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    let digest = hash.finalize();
+    digest[..16].iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// A path as it can be typed: without the working folder.
+fn shown(path: &Path) -> PathBuf {
+    let folder = std::env::current_dir();
+    let relative = folder
+        .ok()
+        .and_then(|folder| path.strip_prefix(folder).ok());
+    relative.unwrap_or(path).to_owned()
 }
 
 /// Error when the file of a manual is checked against its record.
@@ -79,10 +117,18 @@ pub enum FileError {
         cause: io::Error,
     },
     /// The digest differs from the stored one.
-    #[error("{} has changed since it was stored, or is another file", path.display())]
+    #[error("{} has changed since it was stored; `ingest {}` again", path.display(), path.display())]
     Changed {
         /// The file.
         path: PathBuf,
+    },
+    /// Pages were stored from another version of the file, or with other render settings.
+    #[error("{} has changed since {pages} stored; `ingest {}` again", path.display(), path.display())]
+    ChangedSince {
+        /// The file.
+        path: PathBuf,
+        /// The pages, as the subject of a sentence.
+        pages: String,
     },
 }
 
@@ -137,6 +183,11 @@ pub struct StoredPage {
 }
 
 impl StoredPage {
+    /// Whether the page was stored from the file of its manual, as far as that is known.
+    pub fn is_from(&self, manual: &ManualCard) -> bool {
+        self.origin.is_empty() || self.origin == manual.origin()
+    }
+
     /// The text of its description; `None` if it has no annotation.
     pub(super) fn description_text(&self) -> Option<String> {
         let json = self.description.as_deref()?;

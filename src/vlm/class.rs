@@ -19,7 +19,7 @@ pub enum FailureClass {
     TooBrief,
     /// The answer contains no JSON.
     Unparsable,
-    /// The prompt has fewer tokens than its images need.
+    /// The prompt has fewer tokens than its images need, or the answer states that there is no image.
     ImageDropped,
     /// Among several pages in a request: its number is missing or duplicate, or it refers to another page.
     Mislabelled,
@@ -27,7 +27,7 @@ pub enum FailureClass {
     SameForAll,
     /// The model is degraded: it no longer gives the same answer for a page described before.
     Degraded,
-    /// The server failed, or closed the connection.
+    /// The server failed, refused the page or closed the connection, but answers other requests.
     Server,
     /// Time limit exceeded.
     Deadline,

@@ -5,6 +5,7 @@
 
 mod class;
 mod in_process;
+mod no_image;
 pub mod prompt;
 pub mod repetition;
 pub mod reply;
@@ -160,9 +161,31 @@ pub enum Error {
         /// Models on the server, comma-separated.
         available: String,
     },
-    /// The request is invalid (HTTP 4xx); another request may succeed.
+    /// The model takes no images.
+    #[error("the model `{model}` of {server} does not take images")]
+    NoVision {
+        /// Base URL.
+        server: String,
+        /// The model.
+        model: String,
+        /// Models on the server that take images, comma-separated.
+        available: String,
+    },
+    /// The model cannot process the request; another request may succeed.
     #[error("the request was refused: {0}")]
     Refused(String),
+    /// The server refused the request (HTTP 4xx).
+    #[error("{server} refused the request: {reason} (HTTP {status})")]
+    Rejected {
+        /// Base URL.
+        server: String,
+        /// HTTP status.
+        status: u16,
+        /// Error message of the server.
+        reason: String,
+        /// Models on the server, comma-separated.
+        available: String,
+    },
     /// The model failed (HTTP 5xx), possibly because of another request in the same batch.
     #[error("the model failed: {0}")]
     ModelFailed(String),
@@ -181,6 +204,18 @@ pub enum Error {
     /// The response violates the protocol.
     #[error("the server sent an invalid response: {0}")]
     Protocol(String),
+}
+
+impl Error {
+    /// Whether the request was refused for what it contains, so that another one may be accepted.
+    pub fn is_refusal_of_content(&self) -> bool {
+        match self {
+            Self::Refused(_) => true,
+            // Bad request, too large, unsupported type, unprocessable.
+            Self::Rejected { status, .. } => matches!(status, 400 | 413 | 415 | 422 | 500..),
+            _ => false,
+        }
+    }
 }
 
 /// Content part of a chat message.

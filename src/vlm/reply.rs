@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use crate::page::{Description, Figure, Identifier, Table};
 
 pub use super::class::FailureClass;
+use super::no_image;
 
 /// Length limits, in characters.
 const MAX_TITLE: usize = 120;
@@ -113,6 +114,7 @@ fn json_objects(answer: &str, truncated: bool) -> Result<Vec<Map<String, Value>>
     let values = match parsed {
         Some(Value::Array(values)) => values,
         Some(object @ Value::Object(_)) => vec![object],
+        _ if no_image::is_stated(answer) => return Err(FailureClass::ImageDropped),
         _ if truncated => return Err(FailureClass::Truncated),
         _ => return Err(FailureClass::Unparsable),
     };
@@ -239,6 +241,9 @@ fn single_line(value: &Value, max_chars: usize) -> String {
 /// Checks that title and summary of a parsed description are text.
 fn validate(description: &Description) -> Result<(), FailureClass> {
     let text = format!("{} {}", description.title, description.summary);
+    if no_image::is_stated_in_description(&text) {
+        return Err(FailureClass::ImageDropped);
+    }
     let letters = text.chars().filter(|c| c.is_alphanumeric()).count();
     if letters < MIN_LETTERS && description.legible {
         return Err(FailureClass::TooBrief);

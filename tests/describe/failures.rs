@@ -41,6 +41,7 @@ fn every_failure_has_a_class() {
                 "too-brief",
             ),
             (answer("I am sorry, I cannot read that."), "unparsable"),
+            (answer("I see no image. Please upload it."), "image-dropped"),
             (Reply::ImageDropped(description(1)), "image-dropped"),
             (
                 Reply::HttpError(400, "axis remapping failed".to_owned()),
@@ -55,7 +56,10 @@ fn every_failure_has_a_class() {
             (Reply::Raw(b"data: \xff\xfe\n\n".to_vec()), "server"),
         ] {
             let case = format!("{reply:.60?}");
-            let fake = FakeServer::start(dialect, move |_| reply.clone());
+            let fake = FakeServer::start(dialect, move |request| match request.is_test {
+                true => Reply::Answer("A black square.".to_owned()),
+                false => reply.clone(),
+            });
             let (code, report) = describe_json(
                 &sandbox,
                 dialect,
@@ -112,11 +116,12 @@ fn repetition_cancels_the_stream_and_retries_at_a_higher_temperature() {
 #[test]
 fn an_error_of_a_batch_is_not_an_attempt_of_its_pages() {
     for dialect in BOTH {
-        let sandbox = library().with("INGEST_DESCRIBE_ATTEMPTS", "1");
-        // The first three requests fail together; each page has one attempt only.
+        let sandbox = library_of(&["one page", "another page", "a third page", "and a fourth"])
+            .with("INGEST_DESCRIBE_ATTEMPTS", "1");
+        // After the first answer, three requests fail together; each page has one attempt only.
         let received = AtomicUsize::new(0);
         let fake = FakeServer::start(dialect, move |request| {
-            if request.number >= 3 {
+            if !(1..=3).contains(&request.number) {
                 return Reply::Answer(description(request.pages[0]));
             }
             received.fetch_add(1, Ordering::SeqCst);
@@ -132,7 +137,7 @@ fn an_error_of_a_batch_is_not_an_attempt_of_its_pages() {
             &fake,
             &["--lanes", "3", "--interleave", "1"],
         );
-        assert_eq!((code, &report["described"]), (0, &3.into()), "{report}");
+        assert_eq!((code, &report["described"]), (0, &4.into()), "{report}");
     }
 }
 
@@ -268,7 +273,7 @@ fn unauthorized_ends_the_run_without_failed_pages() {
             &unauthorized,
             &["--lanes", "2", "--interleave", "1"],
         );
-        assert_eq!(done.code, 1, "{}{}", done.out, done.err);
+        assert_eq!(done.code, 2, "{}{}", done.out, done.err);
         assert!(
             done.err.contains("requires another API key"),
             "{}",

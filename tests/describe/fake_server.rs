@@ -25,6 +25,8 @@ pub(crate) struct ReceivedRequest {
     /// Numbers of its pages, from their labels.
     pub(crate) pages: Vec<u32>,
     pub(crate) body: Value,
+    /// Whether it is about the test image instead of pages.
+    pub(crate) is_test: bool,
     /// Number of unload requests so far.
     pub(crate) unloads: usize,
 }
@@ -48,17 +50,23 @@ pub(crate) enum Reply {
     StreamError(String, String),
     /// Beginning of an answer, then the connection is closed.
     Disconnect(String),
+    /// The connection is closed without a response.
+    Close,
     /// Raw bytes of a body.
     Raw(Vec<u8>),
     /// No reply, for this time.
     Wait(Duration),
 }
 
+/// Models of a server with their capabilities.
+type Models = Vec<(String, Vec<String>)>;
+
 type Script = dyn Fn(&ReceivedRequest) -> Reply + Send + Sync;
 
 pub(crate) struct FakeServer {
     pub(crate) url: String,
     received: Arc<Mutex<Vec<ReceivedRequest>>>,
+    models: Arc<Mutex<Models>>,
     /// Number of replies that the client cancelled.
     pub(crate) cancelled: Arc<AtomicUsize>,
     /// Maximum number of concurrent requests.
@@ -70,6 +78,7 @@ struct Shared {
     dialect: Dialect,
     script: Arc<Script>,
     received: Arc<Mutex<Vec<ReceivedRequest>>>,
+    models: Arc<Mutex<Models>>,
     cancelled: Arc<AtomicUsize>,
     concurrent: Arc<AtomicUsize>,
     max_concurrent: Arc<AtomicUsize>,
@@ -87,6 +96,7 @@ impl FakeServer {
             dialect,
             script: Arc::new(script),
             received: Arc::default(),
+            models: Arc::default(),
             cancelled: Arc::default(),
             concurrent: Arc::default(),
             max_concurrent: Arc::default(),
@@ -95,6 +105,7 @@ impl FakeServer {
         let fake = Self {
             url,
             received: shared.received.clone(),
+            models: shared.models.clone(),
             cancelled: shared.cancelled.clone(),
             max_concurrent: shared.max_concurrent.clone(),
         };
@@ -105,6 +116,16 @@ impl FakeServer {
             }
         });
         fake
+    }
+
+    /// Sets the models; without any, there is `tiny`, whose capabilities are unknown.
+    pub(crate) fn with_models(self, models: &[(&str, &[&str])]) -> Self {
+        let owned = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+        let models = models.iter();
+        *self.models.lock().unwrap() = models
+            .map(|(name, capabilities)| ((*name).to_owned(), owned(capabilities)))
+            .collect();
+        self
     }
 
     pub(crate) fn requests(&self) -> Vec<ReceivedRequest> {
@@ -119,9 +140,19 @@ impl Shared {
             if ["/unload", "/api/generate"].contains(&path.as_str()) {
                 self.unloads.fetch_add(1, Ordering::SeqCst);
             }
+            let models = self.models.lock().unwrap().clone();
             let response = match path.as_str() {
                 "/v1/models" => json!({"data": [{"id": "tiny"}]}),
-                "/api/tags" => json!({"models": [{"name": "tiny:latest"}]}),
+                "/api/tags" if models.is_empty() => json!({"models": [{"name": "tiny:latest"}]}),
+                "/api/tags" => {
+                    let names = models.iter().map(|(name, _)| json!({"name": name}));
+                    json!({"models": names.collect::<Vec<_>>()})
+                }
+                "/api/show" => {
+                    let body: Value = serde_json::from_slice(&body).unwrap();
+                    let model = models.iter().find(|(name, _)| body["model"] == **name);
+                    model.map_or(json!({}), |(_, all)| json!({"capabilities": all}))
+                }
                 "/api/version" => json!({"version": "0.0.0"}),
                 _ => json!({}),
             };
@@ -138,6 +169,7 @@ impl Shared {
             let request = ReceivedRequest {
                 number: all.len(),
                 pages: labels(&body.to_string()),
+                is_test: body.to_string().contains("test image"),
                 body,
                 unloads: self.unloads.load(Ordering::SeqCst),
             };
@@ -155,6 +187,9 @@ impl Shared {
         if let Reply::HttpError(status, message) = reply {
             let body = json!({"error": message}).to_string();
             return respond(stream, status, "application/json", body.as_bytes());
+        }
+        if let Reply::Close = reply {
+            return Ok(());
         }
         if let Reply::Wait(time) = reply {
             thread::sleep(time);
@@ -202,7 +237,7 @@ impl Shared {
             }
             Reply::Disconnect(text) => self.text(stream, "content", &text),
             Reply::Raw(bytes) => stream.write_all(&bytes),
-            Reply::HttpError(..) | Reply::Wait(_) => unreachable!(),
+            Reply::HttpError(..) | Reply::Wait(_) | Reply::Close => unreachable!(),
         }
     }
 

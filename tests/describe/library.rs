@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::fake_server::{Dialect, FakeServer};
+use crate::fake_server::{Dialect, FakeServer, Reply};
 use crate::sandbox::{CommandOutput, Sandbox};
 use crate::support::pdf;
 
@@ -36,6 +36,15 @@ pub(crate) fn description(page: u32) -> String {
         "{{\"page\": {page}, \"rotation\": 0, \"legible\": true, \"title\": \"{title}\", \"summary\": \"{summary} ({page})\", \
          \"topics\": [\"maintenance\"], \"identifiers\": [\"{code}\"], \"language\": \"en\"}}"
     )
+}
+
+/// Correct reply: one object, or an array for several pages.
+pub(crate) fn correct(pages: &[u32]) -> Reply {
+    let all: Vec<String> = pages.iter().map(|&page| description(page)).collect();
+    match &all[..] {
+        [one] => Reply::Answer(one.clone()),
+        all => Reply::Answer(format!("[{}]", all.join(", "))),
+    }
 }
 
 /// A library with the pages of [`PAGES`].

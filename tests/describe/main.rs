@@ -5,11 +5,13 @@
 mod bench;
 mod failures;
 mod fake_server;
+mod files;
 mod json;
 mod library;
 mod mlx;
 mod ollama;
 mod pages;
+mod poison;
 mod reciter;
 #[path = "../cli/sandbox.rs"]
 #[allow(dead_code, reason = "shared with other tests")]

@@ -105,7 +105,7 @@ fn a_run_ends_if_the_model_exceeds_the_memory_limit() {
     // The server alone takes some 60 MB, with a loaded model 350.
     let sandbox = small().with("INGEST_LIMITS_MEMORY_LIMIT", "120 MB");
     let done = server.describe(&sandbox, "stop", &one);
-    assert_eq!(done.code, 1, "{}{}", done.out, done.err);
+    assert_eq!(done.code, 2, "{}{}", done.out, done.err);
     assert!(done.err.contains("of its 0.1 GB limit"), "{}", done.err);
     assert!(
         done.err.contains("described pages are stored"),

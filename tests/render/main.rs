@@ -64,11 +64,15 @@ impl Fixture {
         path
     }
 
-    fn open(&mut self, path: &Path, password: Option<&str>) -> Result<Manual, Error> {
+    fn open<'a>(
+        &mut self,
+        path: &Path,
+        passwords: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Manual, Error> {
         self.renderer.open(&Source {
             manual: ManualId::new("test.pdf"),
             path: path.to_owned(),
-            password: password.map(str::to_owned),
+            passwords: passwords.into_iter().map(str::to_owned).collect(),
         })
     }
 
@@ -187,20 +191,23 @@ fn encrypted_file_opens_only_with_its_password() {
     let mut fixture = Fixture::new();
     let is_password_error =
         |given| move |e| matches!(e, Error::Password { given: g } if g == given);
-    assert!(
-        fixture
-            .open(locked, None)
-            .is_err_and(is_password_error(false))
-    );
+    assert!(fixture.open(locked, None).is_err_and(is_password_error(0)));
     assert!(
         fixture
             .open(locked, Some("wrong"))
-            .is_err_and(is_password_error(true))
+            .is_err_and(is_password_error(1))
     );
     assert!(
         fixture
-            .open(locked, Some("a\0b"))
-            .is_err_and(is_password_error(true))
+            .open(locked, ["a\0b", "wrong"])
+            .is_err_and(is_password_error(2))
+    );
+    assert_eq!(
+        fixture
+            .open(locked, ["wrong", "secret", "x"])
+            .unwrap()
+            .pages,
+        1
     );
     assert_eq!(fixture.open(locked, Some("secret")).unwrap().pages, 1);
     let page = fixture.pages(&PageSet::all()).remove(0).1.unwrap();

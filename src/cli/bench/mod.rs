@@ -115,7 +115,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &BenchArgs) -> Result<Exit
 
 /// Returns the files that can be read; prints the others.
 fn readable_files(ui: &Ui, args: &BenchArgs) -> Result<Vec<PathBuf>, Diagnostic> {
-    let inputs = pipeline::discover(&args.input.request(&args.paths), None, "")?;
+    let inputs = pipeline::discover(&args.input.request(&args.paths)?, None, "")?;
     print_left_out(ui, &inputs.left_out);
     let mut files = Vec::new();
     for input in inputs.items {
@@ -270,11 +270,13 @@ fn is_slower(ui: &Ui, now: &Benchmark, earlier: &Benchmark) -> Result<bool, Diag
 
 impl BenchArgs {
     /// The request that indexes one of the files.
-    fn request(&self, file: &Path, pages: &PageSet) -> pipeline::Request {
-        pipeline::Request {
-            paths: vec![file.to_owned()],
+    ///
+    /// # Errors
+    /// When passwords cannot be read.
+    fn request(&self, file: &Path, pages: &PageSet) -> Result<pipeline::Request, Diagnostic> {
+        Ok(pipeline::Request {
             pages: pages.clone(),
-            password: self.input.password.clone(),
-        }
+            ..self.input.request(&[file.to_owned()])?
+        })
     }
 }

@@ -54,7 +54,7 @@ impl BenchPoint {
 
     /// Number of pages of a file that a run indexes.
     pub(super) fn count(&self, file: &Path, args: &BenchArgs) -> Result<u32, Diagnostic> {
-        let inputs = pipeline::discover(&args.request(file, &args.input.pages), None, "")?;
+        let inputs = pipeline::discover(&args.request(file, &args.input.pages)?, None, "")?;
         let Some(job) = inputs.items.first().and_then(Input::job) else {
             return Ok(0);
         };
@@ -84,7 +84,7 @@ impl BenchPoint {
         let store = store::open(&temporary.config, selector, Mode::Write)?.store;
         store.prepare(&self.card.profile)?;
         let render = self.settings.render.profile();
-        let jobs = pipeline::discover(&args.request(file, pages), None, &render)?;
+        let jobs = pipeline::discover(&args.request(file, pages)?, None, &render)?;
         let parts = Components {
             renderer: Box::new(|| render::open(&self.settings.render)),
             embedder: Box::new(|| library::open_model(&self.settings, &self.settings.embed)),

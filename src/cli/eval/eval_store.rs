@@ -219,7 +219,7 @@ fn dataset_job(dataset: &Dataset) -> Job {
         source: Source {
             manual: dataset.manual.clone(),
             path,
-            password: None,
+            passwords: Vec::new(),
         },
         file: String::new(),
         origin: String::new(),

@@ -15,6 +15,7 @@ use crate::reports::mteb;
 use crate::search::Mode;
 use crate::store::{Scope, Store};
 
+use super::passwords::PasswordArgs;
 use super::ui::Ui;
 use super::{Common, interrupt};
 
@@ -42,9 +43,8 @@ pub(super) struct EvalArgs {
     /// Use the bookmark titles of these stored manuals as queries
     #[arg(long, value_name = "MANUAL", num_args = 1.., conflicts_with = "source")]
     outline: Vec<OsString>,
-    /// Password of protected files
-    #[arg(long, value_name = "PASSWORD", requires = "outline")]
-    password: Option<String>,
+    #[command(flatten)]
+    passwords: PasswordArgs,
     /// Also evaluate with compression: pool-N, int8, 1-bit, first-N, or several joined by `+`
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     compress: Vec<Compression>,
@@ -66,6 +66,12 @@ pub(super) struct EvalArgs {
 }
 
 pub(super) fn run(ui: &mut Ui, common: &Common, args: &EvalArgs) -> Result<(), Diagnostic> {
+    if args.passwords.are_given() && args.outline.is_empty() {
+        return Err(Diagnostic::usage(
+            "only `--outline` reads files that may need a password",
+        ));
+    }
+    let passwords = args.passwords.read()?;
     let folder = args.source.as_ref().filter(|source| source.is_dir());
     let dataset = folder.map(|at| Dataset::open(at)).transpose();
     let dataset = dataset.map_err(|e| Diagnostic::from_error(&e))?;
@@ -87,7 +93,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EvalArgs) -> Result<(), D
                         &settings,
                         &*pages.store,
                         &args.outline,
-                        args.password.as_deref(),
+                        &passwords,
                     )?,
                 };
                 EvalRun::new(settings, pages, sets)?

@@ -12,7 +12,7 @@ use crate::evaluate::{Dataset, LanguageSubset, Qrels, outline_queries};
 use crate::library;
 use crate::page::{ManualId, PageId};
 use crate::render;
-use crate::store::{Scope, Store};
+use crate::store::{ManualCard, Scope, Store};
 
 /// A query with its relevant pages.
 pub(super) struct LabelledQuery {
@@ -111,16 +111,16 @@ pub(super) fn from_outlines(
     settings: &Settings,
     store: &dyn Store,
     names: &[OsString],
-    password: Option<&str>,
+    passwords: &[String],
 ) -> Result<Vec<QuerySet>, Diagnostic> {
     let mut renderer = render::open(&settings.render).map_err(library::Error::from)?;
     let mut sets = Vec::new();
     for name in names {
         let card = library::find_manual(store, name)?;
-        let manual = library::open_manual(&mut *renderer, &card, password.map(str::to_owned))?;
-        let path = card.path.display();
-        let set = from_outline(store, card.id, &manual.outline)?;
+        let manual = library::open_manual(&mut *renderer, &card, passwords)?;
+        let set = from_outline(store, &card, &manual.outline)?;
         if set.queries.is_empty() {
+            let path = card.path.display();
             let why = format!("{path}: it has no bookmarks that are usable as queries");
             return Err(Diagnostic::new(why)
                 .hint("use a question file instead: `ingest eval questions.json`"));
@@ -132,17 +132,24 @@ pub(super) fn from_outlines(
 
 fn from_outline(
     store: &dyn Store,
-    id: ManualId,
+    card: &ManualCard,
     bookmarks: &[render::Bookmark],
 ) -> Result<QuerySet, Diagnostic> {
+    let id = &card.id;
     let scope = Scope {
         manual: Some(id.clone()),
         ..Scope::default()
     };
-    let mut texts = BTreeMap::new();
+    let (mut texts, mut outdated) = (BTreeMap::new(), Vec::new());
     for page in store.records(&scope)? {
         let page = page?;
+        if !page.is_from(card) {
+            outdated.push(page.id.number);
+        }
         texts.insert(page.id.number, page.text);
+    }
+    if !outdated.is_empty() {
+        return Err(library::Error::from(card.changed_since(&outdated)).into());
     }
     let questions = outline_queries(bookmarks, &texts);
     let stored = questions.queries.into_iter();
@@ -152,13 +159,13 @@ fn from_outline(
             .map(|title| LabelledQuery {
                 text: title.text,
                 scope: scope.clone(),
-                relevant: Qrels::from([(PageId::new(&id, title.page), 1)]),
+                relevant: Qrels::from([(PageId::new(id, title.page), 1)]),
             })
             .collect(),
         ignored: questions
             .contents_pages
             .iter()
-            .map(|&n| PageId::new(&id, n))
+            .map(|&n| PageId::new(id, n))
             .collect(),
         name: id.to_string(),
         language: None,

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use crate::page::{PageError, PageId};
 use crate::patch::Prepared;
 
-use super::super::discover::digest;
+use super::super::content::content_digest;
 use super::super::thumbnail::thumbnail;
 use super::super::{Event, InFlightPage, RunContext, Stage};
 use super::render::RenderedPage;
@@ -56,9 +56,7 @@ fn prepare(
     context: &RunContext<'_>,
     (mut page, rendered): RenderedPage,
 ) -> Result<PreparedPage, (usize, PageId, PageError)> {
-    let size = rendered.image.size();
-    let shape = [size.width.to_le_bytes(), size.height.to_le_bytes()].concat();
-    page.record.content = digest(&[&shape, rendered.image.rgb(), rendered.text.as_bytes()]);
+    page.record.content = content_digest(&rendered);
     page.record.thumbnail = thumbnail(&rendered.image);
     let number = page.record.id.number;
     let stored = context.inputs[page.job]

@@ -22,6 +22,8 @@ const CONTROL_TIMEOUT: Duration = Duration::from_secs(20);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Maximum characters of a server's error message that are shown.
 const MAX_MESSAGE_CHARS: usize = 300;
+/// Maximum number of models that a message lists.
+const MAX_LISTED_MODELS: usize = 20;
 /// Maximum bytes of a response that is not streamed.
 const MAX_BODY_BYTES: u64 = 4 << 20;
 
@@ -54,6 +56,8 @@ struct Transport {
     key: Option<String>,
     /// Whether the server is on another machine.
     remote: bool,
+    /// Its models, comma-separated, for messages.
+    models: String,
 }
 
 impl Transport {
@@ -99,6 +103,7 @@ impl Transport {
             client,
             key,
             remote,
+            models: String::new(),
         })
     }
 
@@ -190,40 +195,72 @@ impl Transport {
         let response = self.authorize(request).send().map_err(|e| {
             match e.is_timeout() && !e.is_connect() {
                 true => Error::Deadline(deadline.as_secs()),
-                false => self.unavailable(&e),
+                false if e.is_connect() => self.unavailable(&e),
+                false => Error::Disconnected(innermost(&e)),
             }
         })?;
         if response.status().is_success() {
             return Ok(response);
         }
         let (head, body) = self.read_json(response)?;
-        let reason = error_message(&body);
+        Err(self.status_error(head.status, error_message(&body)))
+    }
+
+    /// Error for a status other than 2xx.
+    fn status_error(&self, status: StatusCode, reason: String) -> Error {
+        let server = self.url.clone();
         let busy = [
             StatusCode::SERVICE_UNAVAILABLE,
             StatusCode::TOO_MANY_REQUESTS,
+            StatusCode::REQUEST_TIMEOUT,
+            StatusCode::TOO_EARLY,
         ];
-        match busy.contains(&head.status) {
+        if busy.contains(&status) {
             // It loads its model, or is overloaded: not the fault of the page.
-            true => Err(Error::Unavailable {
-                server: self.url.clone(),
+            return Error::Unavailable { server, reason };
+        }
+        if [StatusCode::BAD_GATEWAY, StatusCode::GATEWAY_TIMEOUT].contains(&status) {
+            // A proxy in front of a server that exited, or did not answer.
+            return Error::Disconnected(format!("{reason} (HTTP {})", status.as_u16()));
+        }
+        match model_error(&reason) {
+            cause @ Error::OutOfMemory(_) => cause,
+            cause @ Error::ModelFailed(_) if status.is_server_error() => cause,
+            _ => Error::Rejected {
+                server,
+                status: status.as_u16(),
                 reason,
-            }),
-            false => Err(classify_error(head.status, &reason)),
+                available: self.models.clone(),
+            },
         }
     }
 
     /// [`Error::Unavailable`] with the innermost cause.
     fn unavailable(&self, cause: &reqwest::Error) -> Error {
-        let mut reason = cause.to_string();
-        let mut inner = std::error::Error::source(cause);
-        while let Some(cause) = inner {
-            reason = cause.to_string();
-            inner = cause.source();
-        }
         Error::Unavailable {
             server: self.url.clone(),
-            reason,
+            reason: innermost(cause),
         }
+    }
+}
+
+/// The innermost cause of an error.
+fn innermost(cause: &reqwest::Error) -> String {
+    let mut reason = cause.to_string();
+    let mut inner = std::error::Error::source(cause);
+    while let Some(cause) = inner {
+        reason = cause.to_string();
+        inner = cause.source();
+    }
+    reason
+}
+
+/// A list of models for a message.
+fn list_of(models: &[&str]) -> String {
+    let listed = models.len().min(MAX_LISTED_MODELS);
+    match models.len() - listed {
+        0 => models.join(", "),
+        more => format!("{}, and {more} more", models[..listed].join(", ")),
     }
 }
 
@@ -254,20 +291,32 @@ fn error_message(body: &Value) -> String {
     text.chars().take(MAX_MESSAGE_CHARS).collect()
 }
 
-/// Error for an HTTP status and an error message.
-fn classify_error(status: StatusCode, message: &str) -> Error {
+/// Error for the message of a model that failed.
+fn model_error(message: &str) -> Error {
     let lower = message.to_lowercase();
+    let contains_any = |phrases: &[&str]| phrases.iter().any(|phrase| lower.contains(phrase));
     let out_of_memory = [
         "insufficient memory",
         "out of memory",
-        "resource limit",
+        "out_of_memory",
+        "not enough memory",
+        "[metal::malloc]",
         "failed to allocate",
     ];
-    if out_of_memory.iter().any(|phrase| lower.contains(phrase)) {
+    if contains_any(&out_of_memory) {
         return Error::OutOfMemory(message.to_owned());
     }
-    match status.is_server_error() {
-        true => Error::ModelFailed(message.to_owned()),
-        false => Error::Refused(format!("{message} ({})", status.as_u16())),
+    // llama.cpp and Ollama answer 500 if the model has no vision encoder.
+    let images = ["image", "vision", "multimodal", "mmproj", "picture"];
+    let not_supported = [
+        "not support",
+        "unsupported",
+        "not a multimodal",
+        "not a vision",
+        "missing data required for",
+    ];
+    match contains_any(&images) && contains_any(&not_supported) {
+        true => Error::Refused(message.to_owned()),
+        false => Error::ModelFailed(message.to_owned()),
     }
 }

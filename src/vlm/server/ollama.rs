@@ -2,12 +2,11 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use reqwest::StatusCode;
 use reqwest::blocking::Response;
 use serde_json::{Value, json};
 
 use super::line_reader::LineReader;
-use super::{Transport, classify_error, error_message};
+use super::{Transport, error_message, list_of, model_error};
 use crate::vlm::vision_precision;
 use crate::vlm::{
     Card, ChatRequest, Chunk, Config, Error, Finish, Part, Runner, Stream, stream_of,
@@ -26,7 +25,7 @@ pub(super) struct Ollama {
     context_length: u32,
 }
 
-pub(super) fn open(transport: Transport, config: &Config) -> Result<Ollama, Error> {
+pub(super) fn open(mut transport: Transport, config: &Config) -> Result<Ollama, Error> {
     let (_, version) = transport.get("/api/version")?;
     let (_, tags) = transport.get("/api/tags")?;
     let available: Vec<&str> = tags["models"]
@@ -35,6 +34,7 @@ pub(super) fn open(transport: Transport, config: &Config) -> Result<Ollama, Erro
         .flatten()
         .filter_map(|model| model["name"].as_str())
         .collect();
+    transport.models = list_of(&available);
     let configured = config.model.as_str();
     let matches =
         |name: &&&str| **name == configured || name.strip_suffix(":latest") == Some(configured);
@@ -45,9 +45,20 @@ pub(super) fn open(transport: Transport, config: &Config) -> Result<Ollama, Erro
     let model = model.ok_or_else(|| Error::UnknownModel {
         server: transport.url.clone(),
         model: configured.to_owned(),
-        available: available.join(", "),
+        available: transport.models.clone(),
     })?;
-    let (_, show) = transport.post("/api/show", &json!({"model": model}))?;
+    let shown = show(&transport, model)?;
+    if takes_images(&shown) == Some(false) {
+        let has_vision = |model: &&str| {
+            show(&transport, model).is_ok_and(|shown| takes_images(&shown) == Some(true))
+        };
+        let with_vision: Vec<&str> = available.iter().copied().filter(has_vision).collect();
+        return Err(Error::NoVision {
+            server: transport.url.clone(),
+            model: (*model).to_owned(),
+            available: list_of(&with_vision),
+        });
+    }
     let card = Card {
         name: format!(
             "Ollama {} at {}",
@@ -61,7 +72,7 @@ pub(super) fn open(transport: Transport, config: &Config) -> Result<Ollama, Erro
         pixels_per_token: if model.contains("qwen3") { 1024 } else { 784 },
         remote: transport.remote,
         can_unload: true,
-        warning: vision_precision::check_tensors(&show),
+        warning: vision_precision::check_tensors(&shown),
     };
     let pages = match config.interleave {
         0 => INTERLEAVE,
@@ -75,6 +86,18 @@ pub(super) fn open(transport: Transport, config: &Config) -> Result<Ollama, Erro
         card,
         context_length,
     })
+}
+
+/// Facts about a model.
+fn show(transport: &Transport, model: &str) -> Result<Value, Error> {
+    let (_, show) = transport.post("/api/show", &json!({"model": model}))?;
+    Ok(show)
+}
+
+/// Whether a model takes images; `None` if an older server does not tell.
+fn takes_images(show: &Value) -> Option<bool> {
+    let capabilities = show["capabilities"].as_array()?;
+    Some(capabilities.iter().any(|capability| capability == "vision"))
 }
 
 impl Runner for Ollama {
@@ -143,10 +166,7 @@ impl JsonLines {
             let event: Value = serde_json::from_str(&line)
                 .map_err(|_| Error::Protocol(line.chars().take(200).collect()))?;
             if !event["error"].is_null() {
-                return Err(classify_error(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    &error_message(&event),
-                ));
+                return Err(model_error(&error_message(&event)));
             }
             if event["done"] == true {
                 let number = |name: &str| event[name].as_u64().and_then(|n| u32::try_from(n).ok());

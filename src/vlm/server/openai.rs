@@ -9,7 +9,7 @@ use reqwest::blocking::Response;
 use serde_json::{Value, json};
 
 use super::line_reader::LineReader;
-use super::{ResponseHead, Transport, classify_error, error_message};
+use super::{ResponseHead, Transport, error_message, list_of, model_error};
 use crate::vlm::vision_precision;
 use crate::vlm::{
     Card, ChatRequest, Chunk, Config, Error, Finish, Part, Runner, RunnerKind, Stream, stream_of,
@@ -28,7 +28,7 @@ pub(super) struct OpenAi {
     is_mlx: bool,
 }
 
-pub(super) fn open(transport: Transport, config: &Config) -> Result<OpenAi, Error> {
+pub(super) fn open(mut transport: Transport, config: &Config) -> Result<OpenAi, Error> {
     let (head, models) = transport.get("/v1/models")?;
     let is_mlx = config.runner == RunnerKind::MlxVlm || head.server.starts_with("mlx_vlm");
     let available: Vec<&str> = models["data"]
@@ -37,6 +37,7 @@ pub(super) fn open(transport: Transport, config: &Config) -> Result<OpenAi, Erro
         .flatten()
         .filter_map(|model| model["id"].as_str())
         .collect();
+    transport.models = list_of(&available);
     // llama.cpp already lists its model while it is loading.
     let (health_head, health) = transport.try_get("/health")?;
     if health_head.status == StatusCode::SERVICE_UNAVAILABLE {
@@ -50,7 +51,7 @@ pub(super) fn open(transport: Transport, config: &Config) -> Result<OpenAi, Erro
     let unknown = || Error::UnknownModel {
         server: transport.url.clone(),
         model: config.model.clone(),
-        available: available.join(", "),
+        available: transport.models.clone(),
     };
     let model = match (config.model.as_str(), loaded, &available[..]) {
         ("", Some(loaded), _) => loaded,
@@ -166,10 +167,7 @@ impl ServerSentEvents {
             let event: Value = serde_json::from_str(data)
                 .map_err(|_| Error::Protocol(data.chars().take(200).collect()))?;
             if !event["error"].is_null() {
-                return Err(classify_error(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    &error_message(&event),
-                ));
+                return Err(model_error(&error_message(&event)));
             }
             self.record_usage(&event);
             let delta = &event["choices"][0]["delta"];

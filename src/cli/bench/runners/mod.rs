@@ -8,7 +8,7 @@ use clap::ValueEnum;
 
 use crate::annotate::{Redo, Request, Trial};
 use crate::config::Settings;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, PASSWORD_HINT};
 use crate::library;
 use crate::measure::{Grade, Machine, RUNNER_SCHEMA, Rankings, RunnerBenchmark};
 use crate::page::PageSet;
@@ -20,6 +20,7 @@ use crate::vlm::RunnerKind;
 use super::super::Common;
 use super::super::describe_run::upright_renderer;
 use super::super::interrupt::{self, STOP};
+use super::super::passwords::PasswordArgs;
 use super::super::ui::Ui;
 use super::super::write;
 
@@ -53,6 +54,8 @@ pub(super) struct RunnersArgs {
         hide_default_value = true
     )]
     pages: PageSet,
+    #[command(flatten)]
+    passwords: PasswordArgs,
     /// Questions with answers: a file such as `manuals/questions.json`, or the question and annotation files of VQA v2
     #[arg(long, value_name = "FILE", value_delimiter = ',')]
     questions: Vec<PathBuf>,
@@ -210,11 +213,15 @@ fn render_pages(
         manuals: manual.into_iter().collect(),
         pages: args.pages.clone(),
         redo: Some(Redo::All),
+        passwords: args.passwords.read()?,
         ..Request::default()
     };
     let (trial, failed) = Trial::render(upright_renderer(settings), store, &request, &STOP)?;
     for why in failed {
         ui.warn(why);
+    }
+    if trial.needs_password {
+        ui.hint(PASSWORD_HINT);
     }
     let is_empty = trial.pages().next().is_none();
     match is_empty {

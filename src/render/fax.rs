@@ -40,9 +40,9 @@ pub(super) fn to_pdf(fax: &FaxImage<'_>) -> Vec<u8> {
         }
         let bottom = (fax.height - above - rows) as f32 * point;
         let drawn = rows as f32 * point;
-        let _ = write!(
+        let _ = writeln!(
             content,
-            "q {width} 0 0 {drawn} 0 {bottom} cm /S{index} Do Q\n"
+            "q {width} 0 0 {drawn} 0 {bottom} cm /S{index} Do Q"
         );
         let _ = write!(names, "/S{index} {} 0 R ", FIRST_STRIP + index);
         objects
@@ -90,7 +90,7 @@ impl Objects {
         let mut out = b"%PDF-1.7\n".to_vec();
         let mut table = String::from("0000000000 65535 f \n");
         let mut add = |number: usize, body: &[u8]| {
-            let _ = write!(table, "{:010} 00000 n \n", out.len());
+            let _ = writeln!(table, "{:010} 00000 n ", out.len());
             out.extend_from_slice(format!("{number} 0 obj\n").as_bytes());
             out.extend_from_slice(body);
             out.extend_from_slice(b"\nendobj\n");

@@ -100,21 +100,9 @@ impl FormEnvironment {
         };
     }
 
-    /// Draws the fields of a page into a bitmap of its size.
-    pub(super) fn draw(
-        &self,
-        bitmap: Handle,
-        page: Handle,
-        (width, height): (c_int, c_int),
-        rotation: c_int,
-        flags: c_int,
-    ) {
-        let (form, bitmap, page) = (self.handle.cast(), bitmap.cast(), page.cast());
-        // SAFETY: all three are open.
-        unsafe {
-            let bindings = self.bindings;
-            bindings.FPDF_FFLDraw(form, bitmap, page, 0, 0, width, height, rotation, flags);
-        }
+    /// The handle, for drawing.
+    pub(super) fn handle(&self) -> Handle {
+        self.handle
     }
 
     /// What was filled into the field of a widget annotation: the text, the chosen options, the name of the checked state.

@@ -97,11 +97,11 @@ impl Object {
 
 /// The objects of a page, at most [`MAX_OBJECTS`].
 pub(super) fn of_page(page: &Page<'_>) -> Vec<Object> {
-    let mut list = Vec::new();
     let bindings = page.bindings();
-    let reader = Reader {
+    let mut reader = Reader {
         bindings,
         forms_are_layers: page.document().may_have_layered_forms(),
+        list: Vec::new(),
     };
     let handle = page.handle();
     // SAFETY: the page is open, and the index below its count.
@@ -109,9 +109,9 @@ pub(super) fn of_page(page: &Page<'_>) -> Vec<Object> {
     for index in 0..count {
         // SAFETY: as above.
         let object = unsafe { bindings.FPDFPage_GetObject(handle.cast(), index) }.cast();
-        reader.read(object, [1.0, 0.0, 0.0, 1.0, 0.0, 0.0], &[], 0, &mut list);
+        reader.read(object, [1.0, 0.0, 0.0, 1.0, 0.0, 0.0], &[], 0);
     }
-    list
+    reader.list
 }
 
 /// Reads the objects of a page.
@@ -119,25 +119,20 @@ struct Reader {
     bindings: &'static dyn PdfiumLibraryBindings,
     /// Whether a form XObject may itself be optional content.
     forms_are_layers: bool,
+    /// The objects read so far.
+    list: Vec<Object>,
 }
 
 impl Reader {
-    fn read(
-        &self,
-        object: Handle,
-        to_page: Matrix,
-        around: &[usize],
-        depth: usize,
-        list: &mut Vec<Object>,
-    ) {
-        if object.is_null() || list.len() >= MAX_OBJECTS {
+    fn read(&mut self, object: Handle, to_page: Matrix, around: &[usize], depth: usize) {
+        if object.is_null() || self.list.len() >= MAX_OBJECTS {
             return;
         }
         let layers = [around, &self.optional_content(object)].concat();
         // SAFETY: the object belongs to a loaded page.
         let kind = match unsafe { self.bindings.FPDFPageObj_GetType(object.cast()) } {
             FORM if depth < MAX_DEPTH => {
-                return self.read_form(object, to_page, layers, depth, list);
+                return self.read_form(object, to_page, layers, depth);
             }
             TEXT => Kind::Text {
                 visible: self.is_visible_text(object),
@@ -145,7 +140,7 @@ impl Reader {
             IMAGE => Kind::Image,
             _ => Kind::Other,
         };
-        list.push(Object {
+        self.list.push(Object {
             handle: object,
             kind,
             to_page,
@@ -153,14 +148,7 @@ impl Reader {
         });
     }
 
-    fn read_form(
-        &self,
-        form: Handle,
-        to_page: Matrix,
-        mut layers: Vec<usize>,
-        depth: usize,
-        list: &mut Vec<Object>,
-    ) {
+    fn read_form(&mut self, form: Handle, to_page: Matrix, mut layers: Vec<usize>, depth: usize) {
         if self.forms_are_layers {
             layers.push(form as usize);
         }
@@ -172,7 +160,7 @@ impl Reader {
             let to_page = concatenated(matrix, to_page);
             for index in 0..bindings.FPDFFormObj_CountObjects(form.cast()) {
                 let object = bindings.FPDFFormObj_GetObject(form.cast(), index as c_ulong);
-                self.read(object.cast(), to_page, &layers, depth + 1, list);
+                self.read(object.cast(), to_page, &layers, depth + 1);
             }
         }
     }

@@ -141,7 +141,8 @@ impl Page<'_> {
             let flags = RED_FIRST | if with_annotations { ANNOTATIONS } else { 0 };
             bindings.FPDF_RenderPageBitmap(bitmap, page, 0, 0, width, height, rotation, flags);
             if let Some(form) = self.document.form.as_ref().filter(|_| with_annotations) {
-                form.draw(bitmap.cast(), self.handle, (width, height), rotation, flags);
+                let form = form.handle().cast();
+                bindings.FPDF_FFLDraw(form, bitmap, page, 0, 0, width, height, rotation, flags);
             }
             bindings.FPDFBitmap_Destroy(bitmap);
         }

@@ -132,24 +132,23 @@ fn what_can_be_read_only_once_is_never_a_manual() {
     assert_eq!(sandbox.run(&["a.pdf"]).code, 0);
     fs::remove_file(&a).unwrap();
     sandbox.write("copy.bin", &manual());
-    let copy = || fs::File::open(sandbox.path("copy.bin")).unwrap();
-    let piped = || {
-        let mut cat = std::process::Command::new("cat");
-        let mut cat = cat
-            .arg(sandbox.path("copy.bin"))
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        Stdio::from(cat.stdout.take().unwrap())
-    };
     let made = std::process::Command::new("mkfifo")
         .arg(sandbox.path("pipe.pdf"))
         .status();
     assert!(made.unwrap().success());
     for path in ["/dev/stdin", "/dev/fd/0", "pipe.pdf"] {
-        for input in [Stdio::from(copy()), piped()] {
+        for is_piped in [false, true] {
+            let mut cat = std::process::Command::new("cat");
+            let cat = cat.arg(sandbox.path("copy.bin")).stdout(Stdio::piped());
+            let mut cat = cat.spawn().unwrap();
+            let input = match is_piped {
+                true => Stdio::from(cat.stdout.take().unwrap()),
+                false => Stdio::from(fs::File::open(sandbox.path("copy.bin")).unwrap()),
+            };
             let mut command = sandbox.command(&[path]);
             let done: CommandOutput = command.stdin(input).output().unwrap().into();
+            drop(command);
+            cat.wait().unwrap();
             assert_eq!(done.code, 2, "{path}: {}", done.err);
             let line = format!("{path}: is a pipe or a device");
             assert!(done.err.contains(&line), "{}", done.err);

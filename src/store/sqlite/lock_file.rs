@@ -83,6 +83,11 @@ impl WriterLock {
         }
     }
 
+    /// Whether the store did not exist before.
+    pub(super) fn is_new_store(&self) -> bool {
+        self.is_new
+    }
+
     /// The store has pages.
     pub(super) fn keep_store(&mut self) {
         self.created.clear();

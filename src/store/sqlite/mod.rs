@@ -42,6 +42,9 @@ pub(super) struct Sqlite {
 impl Drop for Sqlite {
     /// A file that was created for pages and got none is deleted.
     fn drop(&mut self) {
+        if !self.lock.as_ref().is_some_and(WriterLock::is_new_store) {
+            return;
+        }
         let keep = self.is_outbox || self.page_count().map_or(true, |pages| pages > 0);
         if let Some(lock) = self.lock.as_mut().filter(|_| keep) {
             lock.keep_store();

@@ -114,7 +114,7 @@ def by_ingest(ingest, paths):
         sys.exit("ingest printed no report and exited with %d" % done.returncode)
     named = {m["manual"]: m for m in manuals}
     # A file with the bytes of another is stored once: its record names that one.
-    stored = {m["path"]: named[m["same_as"]] if m["same_as"] else m for m in manuals}
+    stored = {m["path"]: named[m["same_as"]] if m.get("same_as") else m for m in manuals}
     return {path: m["error"] or (m["pages"], m["stored"]) for path, m in stored.items()}
 
 

@@ -112,7 +112,10 @@ def by_ingest(ingest, paths):
         manuals = json.loads(done.stdout)["manuals"]
     except ValueError:
         sys.exit("ingest printed no report and exited with %d" % done.returncode)
-    return {m["path"]: m["error"] or (m["pages"], m["stored"]) for m in manuals}
+    named = {m["manual"]: m for m in manuals}
+    # A file with the bytes of another is stored once: its record names that one.
+    stored = {m["path"]: named[m["same_as"]] if m.get("same_as") else m for m in manuals}
+    return {path: m["error"] or (m["pages"], m["stored"]) for path, m in stored.items()}
 
 
 def words(result):

@@ -69,7 +69,11 @@ fn check(sandbox: &Sandbox, batch: &[Mutant]) {
 /// Indexes the files, and fails when that does not end.
 fn ingest(sandbox: &Sandbox, paths: &[String]) -> CommandOutput {
     let place = sandbox.folder.path().display();
-    let args: Vec<&str> = paths.iter().map(String::as_str).chain(["--json"]).collect();
+    let args: Vec<&str> = paths
+        .iter()
+        .map(String::as_str)
+        .chain(["--password", "secret", "--json"])
+        .collect();
     let output = |name: &str| File::create(sandbox.path(name)).unwrap();
     let mut command = sandbox.command(&args);
     command.stdout(output("stdout")).stderr(output("stderr"));

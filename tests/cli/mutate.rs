@@ -21,17 +21,17 @@ type Mutation = fn(&mut Vec<u8>, &[u8], &mut Rng) -> bool;
 
 /// Those that leave most of a file readable are more frequent.
 const MUTATIONS: [Mutation; 15] = [
-    flip_bits,
-    flip_bits,
-    overwrite,
+    |bytes, _, rng| flip_bits(bytes, rng),
+    |bytes, _, rng| flip_bits(bytes, rng),
+    |bytes, _, rng| overwrite(bytes, rng),
     truncate,
     duplicate,
-    swap,
+    |bytes, _, rng| swap(bytes, rng),
     remove,
     replace_number,
     replace_number,
     replace_number,
-    replace_word,
+    |bytes, _, rng| replace_word(bytes, rng),
     delete_object,
     redirect_reference,
     redirect_reference,
@@ -65,7 +65,7 @@ fn part(bytes: &[u8], rng: &mut Rng) -> Option<std::ops::Range<usize>> {
     (start < end).then_some(start..end)
 }
 
-fn flip_bits(bytes: &mut Vec<u8>, _: &[u8], rng: &mut Rng) -> bool {
+fn flip_bits(bytes: &mut [u8], rng: &mut Rng) -> bool {
     for _ in 0..rng.usize(1..=8) {
         if let Some(byte) = rng.choice(bytes.iter_mut()) {
             *byte ^= 1 << rng.u32(..8);
@@ -74,7 +74,7 @@ fn flip_bits(bytes: &mut Vec<u8>, _: &[u8], rng: &mut Rng) -> bool {
     !bytes.is_empty()
 }
 
-fn overwrite(bytes: &mut Vec<u8>, _: &[u8], rng: &mut Rng) -> bool {
+fn overwrite(bytes: &mut [u8], rng: &mut Rng) -> bool {
     let range = part(bytes, rng);
     let value = [0, 0xff, b' ', rng.u8(..)][rng.usize(..4)];
     range.map(|range| bytes[range].fill(value)).is_some()
@@ -95,7 +95,7 @@ fn duplicate(bytes: &mut Vec<u8>, _: &[u8], rng: &mut Rng) -> bool {
     true
 }
 
-fn swap(bytes: &mut Vec<u8>, _: &[u8], rng: &mut Rng) -> bool {
+fn swap(bytes: &mut [u8], rng: &mut Rng) -> bool {
     let (Some(a), Some(b)) = (part(bytes, rng), part(bytes, rng)) else {
         return false;
     };
@@ -138,7 +138,7 @@ fn replace_number(bytes: &mut Vec<u8>, _: &[u8], rng: &mut Rng) -> bool {
 }
 
 /// Replaces two or four bytes by an extreme binary number, mostly in the first bytes, where pictures have their sizes.
-fn replace_word(bytes: &mut Vec<u8>, _: &[u8], rng: &mut Rng) -> bool {
+fn replace_word(bytes: &mut [u8], rng: &mut Rng) -> bool {
     const WORDS: [u32; 8] = [
         0,
         1,

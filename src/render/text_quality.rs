@@ -48,7 +48,10 @@ pub(super) fn is_unreadable(raw: &str) -> bool {
         return true;
     }
     // As much as a page needs: the cost is that of some two hundred readings.
-    let end = raw.char_indices().nth(MAX_CHARACTERS).map_or(raw.len(), |(at, _)| at);
+    let end = raw
+        .char_indices()
+        .nth(MAX_CHARACTERS)
+        .map_or(raw.len(), |(at, _)| at);
     let raw = &raw[..end];
     let common: HashSet<&str> = COMMON_WORDS.split_whitespace().collect();
     let as_it_is = Hits::of(raw, &common);

@@ -6,8 +6,10 @@ use crate::store::Outage;
 pub(super) fn of_connection(error: &(dyn std::error::Error + 'static)) -> Outage {
     match error_chain(error) {
         _ if is_untrusted(error) => Outage::Untrusted,
-        // A gRPC port answers a request of HTTP/1.1 with a frame of HTTP/2.
-        chain if chain.contains("invalid HTTP version") => Outage::NotHttp,
+        // A gRPC port answers a request of HTTP/1.1, or sends before there is one, a frame of HTTP/2.
+        chain if chain.contains("invalid HTTP version") || chain.contains("unexpected message") => {
+            Outage::NotHttp
+        }
         _ => Outage::Down,
     }
 }

@@ -28,8 +28,7 @@ fn json(sandbox: &Sandbox, code: i32, args: &[&str]) -> Value {
 
 /// A report of a run that stored or copied pages.
 const RUN: &str = "$: load manuals model_waited stopped wall";
-const MANUAL: &str =
-    "$.manuals[]: blank error failed incomplete kept manual pages path seconds stored unchanged unreadable_text waiting";
+const MANUAL: &str = "$.manuals[]: blank error failed incomplete kept manual pages path seconds stored unchanged unreadable_text waiting";
 
 #[test]
 fn a_library_from_ingest_to_sync() {

@@ -116,7 +116,8 @@ fn equal_bad_files_are_as_many_failures_and_leave_no_store() {
         let report = manual_report(&done.json(), name);
         assert!(report["error"].is_string(), "{report}");
         assert!(
-            done.err.contains(&format!("{name}: a text file, not a PDF")),
+            done.err
+                .contains(&format!("{name}: a text file, not a PDF")),
             "{}",
             done.err
         );

@@ -210,10 +210,10 @@ fn unusable_servers_are_reported_in_one_line() {
             &["--runner", runner(dialect), "--url", "http://127.0.0.1:9"],
             "is unavailable",
         );
-        one_line(
-            &["--runner", runner(dialect), "--url", "nowhere"],
-            "nowhere",
-        );
+        let address = ["--runner", runner(dialect), "--url", "nowhere"];
+        let done = sandbox.run(&[&["describe"], &address[..]].concat());
+        assert_eq!(done.code, 64, "{}", done.err);
+        assert!(done.err.contains("http:// is missing"), "{}", done.err);
     }
     let unauthorized = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", unauthorized.local_addr().unwrap());

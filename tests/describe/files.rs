@@ -107,7 +107,7 @@ fn quiet_runs_still_report_failures() {
     assert_eq!(done.err, "pump.pdf, page 2: unparsable: []\n");
     std::fs::remove_file(sandbox.path("pump.pdf")).unwrap();
     let done = describe(&sandbox, Dialect::OpenAi, &fake, &["-q", "--redo", "all"]);
-    assert_eq!((done.code, done.out.as_str()), (1, ""), "{}", done.err);
+    assert_eq!((done.code, done.out.as_str()), (2, ""), "{}", done.err);
     assert!(done.err.contains("pump.pdf: ") && done.err.contains("cannot be opened"));
     assert_eq!(done.err.lines().count(), 1, "{}", done.err);
 }

@@ -139,7 +139,7 @@ fn ingest_with_describe_json_has_the_documented_keys() {
             &format!("$.descriptions: {STATS_KEYS}"),
             "$.descriptions.manuals: ",
             "$.descriptions.retries: ",
-            "$.manuals[]: blank error failed kept manual pages path seconds stored unchanged waiting",
+            "$.manuals[]: blank error failed incomplete kept manual pages path seconds stored unchanged unreadable_text waiting",
             "$.manuals[].seconds: embed prepare render store",
         ],
     );

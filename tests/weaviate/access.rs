@@ -28,7 +28,7 @@ fn check_key(sandbox: impl Fn() -> ServerSandbox) {
     let assert_rejected = |sandbox: &ServerSandbox, key: &str| {
         sandbox.manual("pump.pdf", 1);
         let done = sandbox.run(&["pump.pdf", "--verbose"]);
-        assert_eq!(done.code, 1, "{}", done.err);
+        assert_eq!(done.code, 2, "{}", done.err);
         assert!(done.err.contains("rejected the API key"), "{}", done.err);
         assert!(done.err.contains("WEAVIATE_API_KEY"), "{}", done.err);
         assert!(!done.err.contains("model loaded"), "{}", done.err);
@@ -103,7 +103,7 @@ fn tls_requires_the_signing_authority() {
     check_key(|| ServerSandbox::at(&server.url()).with("INGEST_STORE_CA_FILE", &ca));
     let stranger = ServerSandbox::at(&server.url()).with("WEAVIATE_API_KEY", KEY);
     let done = stranger.run(&["list"]);
-    assert_eq!(done.code, 1);
+    assert_eq!(done.code, 2);
     assert!(done.err.contains("certificate"), "{}", done.err);
     assert!(done.err.contains("store.ca_file"), "{}", done.err);
     for (file, expected) in [

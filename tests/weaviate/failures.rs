@@ -79,7 +79,7 @@ fn unavailable_server_ends_the_run_before_embedding() {
     let sandbox = ServerSandbox::at(&format!("http://{free}"));
     sandbox.manual("pump.pdf", 2);
     let done = sandbox.run(&["pump.pdf", "--verbose"]);
-    assert_eq!(done.code, 1);
+    assert_eq!(done.code, 2);
     assert!(
         done.err.contains("is unavailable") && done.err.contains("--offline"),
         "{}",
@@ -153,7 +153,7 @@ fn mismatched_settings_are_reported_with_both_values() {
             .output()
             .unwrap()
             .into();
-        assert_eq!(done.code, 1);
+        assert_eq!(done.code, 2);
         assert!(done.err.contains(expected), "{}", done.err);
         assert!(
             done.err.contains("ingest sync --to-collection"),
@@ -167,7 +167,7 @@ fn mismatched_settings_are_reported_with_both_values() {
         .output()
         .unwrap()
         .into();
-    assert_eq!(model.code, 1);
+    assert_eq!(model.code, 2);
     assert!(
         model.err.contains("holds vectors of") && model.err.contains("`built-in`"),
         "{}",
@@ -307,9 +307,9 @@ fn grpc_port_is_named() {
     let server = Server::start();
     let sandbox = ServerSandbox::at(&format!("http://127.0.0.1:{}", server.grpc_port()));
     sandbox.manual("b.pdf", 1);
-    for args in [&["list"][..], &["b.pdf"]] {
-        let done = sandbox.run(args);
-        assert_eq!(done.code, 1, "{}", done.err);
+    for (args, code) in [("list", 1), ("b.pdf", 2)] {
+        let done = sandbox.run(&[args]);
+        assert_eq!(done.code, code, "{}", done.err);
         assert!(done.err.contains("not its gRPC port"), "{}", done.err);
     }
 }

@@ -1,7 +1,6 @@
 //! Names of manuals as people type them, in every command that takes one.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
 
 use crate::sandbox::{CommandOutput, Sandbox};
 use crate::support::pdf;
@@ -101,6 +100,8 @@ fn suggestions_ignore_case_and_are_similar() {
 #[cfg(target_os = "linux")]
 #[test]
 fn names_that_are_no_utf8_are_kept() {
+    use std::os::unix::ffi::OsStrExt;
+
     let sandbox = Sandbox::tiny();
     let names = [&b"bad\xff.pdf"[..], b"bad\xfe.pdf"].map(OsStr::from_bytes);
     for (name, text) in names.iter().zip(["one", "two"]) {

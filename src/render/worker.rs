@@ -22,6 +22,8 @@ use super::tiff_file::{Frame, TiffFile};
 use super::{Manual, image_file, memory, text, text_quality};
 use crate::page::Size;
 
+/// How often a file is mapped at most: a TIFF a second time, as a private copy.
+const MAPS: u64 = 2;
 /// Resolution at which a point is a pixel.
 const PIXEL_PER_POINT: u32 = 72;
 
@@ -133,7 +135,7 @@ impl WorkerSession {
         let allowed = self
             .handshake
             .memory
-            .saturating_add(self.base_memory + file.len() as u64);
+            .saturating_add(self.base_memory + MAPS * file.len() as u64);
         memory::limit_address_space(allowed).map_err(io)?;
         let Handshake {
             max_pixels, memory, ..

@@ -15,6 +15,7 @@ mod page;
 mod text_page;
 mod undrawn;
 
+use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::ffi::{c_int, c_ulong, c_void};
 use std::path::Path;
@@ -82,6 +83,7 @@ impl Pdfium {
             return Ok(Document {
                 pdfium: self,
                 form: FormEnvironment::open(self.bindings, handle),
+                layered_forms: OnceCell::new(),
                 handle,
                 file: Box::new(file),
             });
@@ -100,6 +102,8 @@ pub(super) struct Document {
     handle: Handle,
     /// `None` if the document has no form.
     form: Option<FormEnvironment>,
+    /// See [`Self::may_have_layered_forms`].
+    layered_forms: OnceCell<bool>,
     /// The bytes that the handle reads from.
     file: Box<dyn AsRef<[u8]>>,
 }
@@ -175,14 +179,16 @@ impl Document {
     /// dictionary, which is never compressed, has an `/OC` entry.
     fn may_have_layered_forms(&self) -> bool {
         let file = self.file.as_ref().as_ref();
-        memmem::find_iter(file, b"/OC").any(|at| {
+        let has_entry = |at: usize| {
             let rest = &file[at + 3..];
             rest.first().is_some_and(u8::is_ascii_whitespace)
                 && rest
                     .iter()
                     .find(|b| !b.is_ascii_whitespace())
                     .is_some_and(u8::is_ascii_digit)
-        })
+        };
+        let entries = || memmem::find_iter(file, b"/OC").any(has_entry);
+        *self.layered_forms.get_or_init(entries)
     }
 
     fn label(&self, index: u32) -> String {

@@ -247,17 +247,20 @@ fn joined_parts(chain: &[Piece<'_>], all: &mut Vec<String>) {
         if start > 0 && is_decimal(chain, start) {
             continue;
         }
-        for end in start + 2..=chain.len() {
+        let is_long = chain.len() > MAX_PIECES;
+        let last = if is_long {
+            chain.len().min(start + 3)
+        } else {
+            chain.len()
+        };
+        let whole = (is_long && start == 0).then_some(chain.len());
+        for end in (start + 2..=last).chain(whole) {
             let part = &chain[start..end];
-            let is_whole = part.len() == chain.len();
             let cuts_number = end < chain.len() && is_decimal(chain, end);
             let has_digit = part
                 .iter()
                 .any(|piece| piece.text.bytes().any(|b| b.is_ascii_digit()));
-            if !has_digit
-                || cuts_number
-                || (part.len() > 3 && chain.len() > MAX_PIECES && !is_whole)
-            {
+            if !has_digit || cuts_number {
                 continue;
             }
             let joined = joined(part);

@@ -16,7 +16,8 @@ use std::collections::HashSet;
 
 use normalise::{base_form, expanded, folded, normalise, words};
 
-/// Version of the variants: pages that were stored with another one are indexed again.
+/// Version of the variants: pages of a Weaviate collection that were stored with another one are indexed again; for a file,
+/// its schema version must rise too.
 pub const VERSION: u32 = 1;
 
 /// Weight of a code in a query, relative to a word: a page with the code counts more than one with its pieces.

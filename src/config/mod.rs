@@ -320,7 +320,7 @@ mod tests {
             }
         );
         // Part of the origin of every stored page.
-        let profile = "pdfium-8149 151 dpi, at most 17 MP";
+        let profile = "pdfium-8149 v2 151 dpi, at most 17 MP";
         assert_eq!(settings.render.profile(), profile);
         let limits = Limits {
             batch_size: 6,

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
 use super::folder::{self, LeftOut, RejectedInput};
@@ -113,7 +113,7 @@ pub fn discover(
     let mut known = HashSet::new();
     for path in &request.paths {
         for path in folder::expand_path(path, &mut left_out) {
-            let is_new = path.as_ref().is_ok_and(|path| known.insert(path.clone()));
+            let is_new = path.as_ref().is_ok_and(|path| known.insert(plain(path)));
             if is_new || path.is_err() {
                 files.push(path.and_then(GivenFile::read));
             }
@@ -167,7 +167,23 @@ impl GivenFile {
     }
 
     fn absolute(&self) -> PathBuf {
-        std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone())
+        plain(&self.path)
+    }
+}
+
+/// The absolute path, without `.` and `..`. Links stay, except before a `..`.
+fn plain(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let goes_up = absolute
+        .components()
+        .any(|part| part == Component::ParentDir);
+    let folder = absolute.parent().filter(|_| goes_up);
+    match (
+        folder.and_then(|folder| folder.canonicalize().ok()),
+        absolute.file_name(),
+    ) {
+        (Some(folder), Some(name)) => folder.join(name),
+        _ => absolute,
     }
 }
 

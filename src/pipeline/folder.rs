@@ -233,7 +233,11 @@ fn is_apple_double(path: &Path) -> bool {
 
 /// Why a path cannot be remembered as the file of a manual, which is read again later; `None` if it can.
 pub(super) fn not_a_lasting_file(path: &Path, metadata: &Metadata) -> Option<&'static str> {
-    let of_the_process = path.starts_with("/dev") || path.starts_with("/proc");
+    let is_open_file = |path: &Path| {
+        let name = path.strip_prefix("/dev").ok().and_then(Path::to_str);
+        name.is_some_and(|name| name.starts_with("fd/") || name.starts_with("std"))
+    };
+    let of_the_process = is_open_file(path) || path.starts_with("/proc");
     (of_the_process || !metadata.is_file())
         .then_some("is a pipe or a device: save it as a file, which can be read again later")
 }

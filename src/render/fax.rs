@@ -33,7 +33,7 @@ pub(super) fn to_pdf(fax: &FaxImage<'_>) -> Vec<u8> {
     let mut objects = Objects::default();
     let (mut content, mut names) = (String::new(), String::new());
     for (index, data) in fax.strips.iter().enumerate() {
-        let above = index as u32 * fax.rows_per_strip;
+        let above = (index as u32).saturating_mul(fax.rows_per_strip);
         let rows = fax.height.saturating_sub(above).min(fax.rows_per_strip);
         if rows == 0 {
             break;

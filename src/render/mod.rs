@@ -48,10 +48,11 @@ pub struct Config {
 }
 
 impl Config {
-    /// Identifies the settings that affect pixels: pages rendered with another profile are rendered again.
+    /// Identifies what affects pixels, text and sections: pages rendered with another profile are rendered again, and keep
+    /// their vectors if pixels and text are the same. `v2`: form values, annotations, layers, frames of TIFF files.
     pub fn profile(&self) -> String {
         format!(
-            "pdfium-8149 {} dpi, at most {} MP",
+            "pdfium-8149 v2 {} dpi, at most {} MP",
             self.dpi, self.max_megapixels
         )
     }

@@ -17,10 +17,12 @@ const COMMON: f64 = 0.05;
 const MIN_HITS: usize = 3;
 const MIN_DIFFERENT_HITS: usize = 3;
 const MIN_HIT_SHARE: f64 = 0.15;
-/// Evidence for other letters throughout: letters in words, the least index of coincidence (English 0.066, German 0.076,
-/// random letters 0.038), and the most that the frequent letters of languages may have (they have 0.65 to 0.8).
-const MIN_LETTERS: usize = 300;
-const MIN_COINCIDENCE: f64 = 0.055;
+/// Evidence for other letters throughout: letters in different words, how many different ones, the index of coincidence
+/// (English 0.066, German 0.076, random letters 0.038, a table of few words more), and the most that the frequent letters of
+/// languages may have (they have 0.65 to 0.8).
+const MIN_LETTERS: usize = 200;
+const MIN_DIFFERENT_LETTERS: usize = 15;
+const COINCIDENCE: std::ops::Range<f64> = 0.055..0.1;
 const FREQUENT_LETTERS: &str = "etaoinsrdlu";
 const MAX_FREQUENT_SHARE: f64 = 0.4;
 
@@ -53,6 +55,10 @@ pub(super) fn is_unreadable(raw: &str) -> bool {
         .nth(MAX_CHARACTERS)
         .map_or(raw.len(), |(at, _)| at);
     let raw = &raw[..end];
+    // Only ASCII characters are tried as others.
+    if 2 * raw.chars().filter(char::is_ascii).count() < raw.chars().count() {
+        return false;
+    }
     let common: HashSet<&str> = COMMON_WORDS.split_whitespace().collect();
     let as_it_is = Hits::of(raw, &common);
     if as_it_is.words == 0 || as_it_is.share() >= COMMON {
@@ -70,11 +76,19 @@ pub(super) fn is_unreadable(raw: &str) -> bool {
 
 /// Whether much of the text is in characters without a meaning. Layout characters and PDFium's mark of a hyphen are none.
 fn is_meaningless(raw: &str) -> bool {
-    let layout = |c: &char| c.is_whitespace() || matches!(c, '\u{2}' | '\u{feff}' | '\u{fffe}');
+    let is_layout = |c: &char| matches!(c, '\u{2}' | '\u{feff}' | '\u{fffe}');
     let (mut count, mut without) = (0, 0);
-    for c in raw.chars().filter(|c| !layout(c)) {
-        count += 1;
-        without += usize::from(is_without_meaning(c));
+    for word in raw.split_whitespace() {
+        let characters = word.chars().filter(|c| !is_layout(c)).count();
+        let meaningless = word
+            .chars()
+            .filter(|c| !is_layout(c) && is_without_meaning(*c))
+            .count();
+        count += characters;
+        // Ticks and bullets of symbol fonts stand alone, or before a word.
+        if characters > 1 && 2 * meaningless > characters {
+            without += characters;
+        }
     }
     count >= MIN_CHARACTERS && without as f64 > MAX_MEANINGLESS * count as f64
 }
@@ -149,14 +163,16 @@ fn rotated(raw: &str, by: u8) -> String {
 /// Whether the letters are distributed as in a language, but the frequent letters are not those of one.
 fn has_other_letters(raw: &str) -> bool {
     let mut counts = [0_usize; 26];
-    let words = raw
+    let words: HashSet<&str> = raw
         .split_whitespace()
-        .filter(|word| word.len() >= 3 && word.bytes().all(|b| b.is_ascii_alphabetic()));
-    for letter in words.flat_map(str::bytes) {
+        .filter(|word| word.len() >= 3 && word.bytes().all(|b| b.is_ascii_alphabetic()))
+        .collect();
+    for letter in words.into_iter().flat_map(str::bytes) {
         counts[usize::from(letter.to_ascii_lowercase() - b'a')] += 1;
     }
     let total: usize = counts.iter().sum();
-    if total < MIN_LETTERS {
+    let different = counts.iter().filter(|count| **count > 0).count();
+    if total < MIN_LETTERS || different < MIN_DIFFERENT_LETTERS {
         return false;
     }
     let share = |count: usize| count as f64 / total as f64;
@@ -164,7 +180,7 @@ fn has_other_letters(raw: &str) -> bool {
     let frequent = FREQUENT_LETTERS
         .bytes()
         .map(|b| counts[usize::from(b - b'a')]);
-    coincidence >= MIN_COINCIDENCE && share(frequent.sum()) <= MAX_FREQUENT_SHARE
+    COINCIDENCE.contains(&coincidence) && share(frequent.sum()) <= MAX_FREQUENT_SHARE
 }
 
 #[cfg(test)]
@@ -191,7 +207,9 @@ mod tests {
             'a'..='z' => char::from(key[(c as u8 - b'a') as usize]),
             c => c,
         };
-        let text = PLAIN.to_lowercase().repeat(6);
+        let more = "open both drain cocks slowly and wait until no water comes out; clean filter housing, \
+            gasket, strainer, impeller, mounting bracket; tighten screws crosswise; write measured values into service log";
+        let text = format!("{} {more}", PLAIN.to_lowercase());
         assert!(is_unreadable(&text.chars().map(other).collect::<String>()));
     }
 
@@ -209,9 +227,13 @@ mod tests {
 
     #[test]
     fn plain_text_of_any_kind_is_readable() {
+        let ticks = "\u{f0fc} \u{f0fc} \u{f0fc} \u{f0fc}\nPump \u{f0fc} Valve \u{f0fc}";
         for text in [
             PLAIN,
             "",
+            ticks,
+            "SW1 ON OFF ON OFF OFF ON",
+            "FFFF 00A0 FFFE DEAD BEEF CAFE FFFF",
             "日本語の取扱説明書 安全上のご注意",
             "Инструкция по эксплуатации насоса и клапана",
             "WKH 4711-AB, XUV 9200-2741, M8x40, DIN 931; KLM 88, QRS 12",

@@ -67,6 +67,8 @@ impl TiffFile {
     fn decode(&self, index: usize, max_pixels: u64, memory: u64) -> Result<Frame, Failure> {
         let mut limits = Limits::default();
         limits.decoding_buffer_size = (memory / 2) as usize;
+        limits.intermediate_buffer_size = (memory / 4) as usize;
+        limits.ifd_value_size = (memory / 16) as usize;
         let mut decoder = reader(&self.bytes)?.with_limits(limits);
         decoder.seek_to_image(index)?;
         let aspect = aspect(&mut decoder);
@@ -268,12 +270,13 @@ fn pixels(decoder: &mut Reader<'_>) -> Result<DynamicImage, Failure> {
     let (width, height) = decoder.dimensions()?;
     let color = decoder.colortype()?;
     let mut data = DecodingResult::U8(Vec::new());
-    decoder.read_image_to_buffer(&mut data)?;
+    let layout = decoder.read_image_to_buffer(&mut data)?;
     let samples: Vec<u8> = match data {
         DecodingResult::U8(values) => values,
         DecodingResult::U16(values) => values.into_iter().map(|v| (v >> 8) as u8).collect(),
         _ => return Err(unsupported(color)),
     };
+    let samples = interleaved(samples, layout.planes);
     let row = |bits: u8| packed_row(width, bits);
     let rgb = |samples| RgbImage::from_raw(width, height, samples).map(DynamicImage::ImageRgb8);
     let palette = match decoder.find_tag(Tag::Unknown(COLOR_MAP))? {
@@ -307,6 +310,16 @@ fn pixels(decoder: &mut Reader<'_>) -> Result<DynamicImage, Failure> {
         _ => return Err(unsupported(color)),
     };
     image.ok_or_else(|| "its data is shorter than its size".to_owned().into())
+}
+
+/// The samples pixel by pixel, if they are stored plane by plane.
+fn interleaved(samples: Vec<u8>, planes: usize) -> Vec<u8> {
+    if planes < 2 {
+        return samples;
+    }
+    let plane = samples.len() / planes;
+    let pixel = |at: usize| (0..planes).map(move |channel| channel * plane + at);
+    (0..plane).flat_map(pixel).map(|at| samples[at]).collect()
 }
 
 fn unsupported(color: ColorType) -> Failure {
@@ -375,6 +388,7 @@ mod tests {
 
     #[test]
     fn colours_are_converted() {
+        assert_eq!(interleaved(vec![1, 2, 3, 4, 5, 6], 3), [1, 3, 5, 2, 4, 6]);
         assert_eq!(rgb_of_cmyk(&[0, 0, 0, 0]), [255, 255, 255]);
         assert_eq!(rgb_of_cmyk(&[0, 255, 255, 0]), [255, 0, 0]);
         assert_eq!(rgb_of_ycbcr(&[255, 128, 128]), [255, 255, 255]);

@@ -122,6 +122,15 @@ fn signatures_are_drawn_and_their_text_is_read() {
     let page = rendered(&with_fields("5 0 R", "5 0 R", &objects));
     assert_eq!(page.text, "plain words\nSigned by Numbat");
     assert!(ink(&page) > plain_ink());
+    let hidden = "<< /Type /Annot /Subtype /Widget /FT /Tx /T (h) /F 32 /V (secret) /Rect [72 300 372 320] /AP << /N 8 0 R >> >>";
+    let objects = [
+        widget.to_owned(),
+        pdf::text_form("", "Signed by Numbat"),
+        hidden.to_owned(),
+        pdf::text_form("", "secret"),
+    ];
+    let page = rendered(&with_fields("5 0 R 7 0 R", "5 0 R 7 0 R", &objects));
+    assert_eq!(page.text, "plain words\nSigned by Numbat");
 }
 
 #[test]

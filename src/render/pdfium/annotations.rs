@@ -1,5 +1,6 @@
 //! What people wrote onto a page: values of form fields and the words of markup annotations.
 
+use std::cell::OnceCell;
 use std::ffi::{c_int, c_void};
 
 use pdfium_render::prelude::PdfiumLibraryBindings;
@@ -7,6 +8,7 @@ use pdfium_render::prelude::PdfiumLibraryBindings;
 use super::page::Page;
 use super::text_page::TextPage;
 use super::{Handle, utf16};
+use crate::render::size;
 
 /// Annotation subtypes (`fpdf_annot.h`).
 const LINK: c_int = 2;
@@ -22,6 +24,9 @@ const HIDDEN: c_int = 1 << 1;
 const NO_VIEW: c_int = 1 << 5;
 /// `FLAT_NORMALDISPLAY`.
 const AS_DISPLAYED: c_int = 0;
+/// Size of the drawing that tells whether annotations are drawn.
+const DPI: u32 = 72;
+const MAX_PIXELS: u64 = 1_000_000;
 /// Maximum number of annotations that are read, and characters of one; the rest is dropped.
 const MAX_ANNOTATIONS: c_int = 10_000;
 const MAX_CONTENTS: usize = 1 << 16;
@@ -31,37 +36,84 @@ pub(super) fn texts(page: &Page<'_>) -> Vec<String> {
     let (bindings, handle) = (page.bindings(), page.handle());
     // SAFETY: the page is open.
     let count = unsafe { bindings.FPDFPage_GetAnnotCount(handle.cast()) };
-    let mut texts = Vec::new();
-    let mut drawn_only = false;
-    for index in 0..count.min(MAX_ANNOTATIONS) {
+    let count = count.min(MAX_ANNOTATIONS);
+    let (mut texts, mut drawn_only) = (Vec::new(), Vec::new());
+    let visibility = Visibility::new(page);
+    for index in 0..count {
         // SAFETY: the page is open, and the index below its count.
         let annotation = Annotation {
             bindings,
             handle: unsafe { bindings.FPDFPage_GetAnnot(handle.cast(), index) }.cast(),
         };
-        if annotation.handle.is_null() || annotation.is_hidden() {
+        let is_seen = !annotation.handle.is_null()
+            && !annotation.is_hidden()
+            && visibility.may_be_seen(&annotation);
+        if !is_seen {
             continue;
         }
         match annotation.subtype() {
             WIDGET => {
                 if let Some(form) = &page.document().form {
                     texts.extend(form.values(annotation.handle));
-                    drawn_only |= form.is_signature(annotation.handle);
+                    drawn_only.extend(form.is_signature(annotation.handle).then_some(index));
                 }
             }
             subtype if !WORDLESS.contains(&subtype) => {
                 let words = annotation.words();
-                drawn_only |= words.is_empty() && matches!(subtype, STAMP | FREE_TEXT);
+                let is_drawn = words.is_empty() && matches!(subtype, STAMP | FREE_TEXT);
+                drawn_only.extend(is_drawn.then_some(index));
                 texts.push(words);
             }
             _ => {}
         }
     }
-    if drawn_only {
-        texts.extend(drawn_text(page));
+    if !drawn_only.is_empty() {
+        texts.extend(drawn_text(page, count, &drawn_only));
     }
     texts.retain(|text| !text.trim().is_empty());
     texts
+}
+
+/// Which annotations are inside the page box and on layers that are switched on.
+struct Visibility<'a> {
+    page: &'a Page<'a>,
+    page_box: Option<[f32; 4]>,
+    /// Whether drawing the annotations changes anything; computed once.
+    drawn: OnceCell<bool>,
+}
+
+impl<'a> Visibility<'a> {
+    fn new(page: &'a Page<'a>) -> Self {
+        Self {
+            page,
+            page_box: page.bounding_box(),
+            drawn: OnceCell::new(),
+        }
+    }
+
+    fn may_be_seen(&self, annotation: &Annotation) -> bool {
+        let meets_page = match (self.page_box, annotation.rectangle()) {
+            (Some([left, top, right, bottom]), Some([l, t, r, b])) => {
+                l.min(r) <= right && r.max(l) >= left && b.min(t) <= top && t.max(b) >= bottom
+            }
+            _ => true,
+        };
+        // PDFium does not say whether a layer is on: if none of the annotations is drawn, theirs is off.
+        meets_page && (!annotation.has("OC") || *self.drawn.get_or_init(|| self.are_drawn()))
+    }
+
+    fn are_drawn(&self) -> bool {
+        let (width, height) = self.page.dimensions();
+        let Some(size) = size::of_points(width, height, DPI, MAX_PIXELS) else {
+            return true;
+        };
+        let drawn = |with_annotations| {
+            let mut rgb = vec![255; size.area() as usize * 3];
+            let result = self.page.draw_over(size, 0, &mut rgb, with_annotations);
+            result.is_ok().then_some(rgb)
+        };
+        drawn(true) != drawn(false)
+    }
 }
 
 /// An annotation of an open page.
@@ -88,6 +140,17 @@ impl Annotation {
             return self.has("StateModel");
         }
         self.flags() & (HIDDEN | NO_VIEW) != 0
+    }
+
+    /// Left, top, right and bottom on the page.
+    fn rectangle(&self) -> Option<[f32; 4]> {
+        let mut rect = [0.0_f32; 4];
+        // SAFETY: the annotation is open; `FS_RECTF` is four floats.
+        let known = unsafe {
+            let to = rect.as_mut_ptr().cast();
+            self.bindings.FPDFAnnot_GetRect(self.handle.cast(), to)
+        };
+        (known != 0).then_some(rect)
     }
 
     fn has(&self, key: &str) -> bool {
@@ -147,9 +210,9 @@ fn without_tags(xhtml: &str) -> String {
     })
 }
 
-/// The text that annotations draw: the page is copied, its own content removed and its annotations made content, so that
-/// PDFium reads their text. `None` if PDFium cannot.
-fn drawn_text(page: &Page<'_>) -> Option<String> {
+/// The text that the annotations at these indices draw: the page is copied, its own content and the other annotations
+/// removed and those made content, so that PDFium reads their text. `None` if PDFium cannot.
+fn drawn_text(page: &Page<'_>, count: c_int, indices: &[c_int]) -> Option<String> {
     let bindings = page.bindings();
     let copy = Copy {
         bindings,
@@ -178,6 +241,19 @@ fn drawn_text(page: &Page<'_>) -> Option<String> {
             let object = bindings.FPDFPage_GetObject(annotated, index);
             if bindings.FPDFPage_RemoveObject(annotated, object) != 0 {
                 bindings.FPDFPageObj_Destroy(object);
+            }
+        }
+        if bindings
+            .FPDFPage_GetAnnotCount(annotated)
+            .min(MAX_ANNOTATIONS)
+            != count
+        {
+            bindings.FPDF_ClosePage(annotated);
+            return None;
+        }
+        for index in (0..bindings.FPDFPage_GetAnnotCount(annotated)).rev() {
+            if !indices.contains(&index) {
+                bindings.FPDFPage_RemoveAnnot(annotated, index);
             }
         }
         bindings.FPDFPage_GenerateContent(annotated);

@@ -19,8 +19,8 @@ impl Content {
     /// Reads a page that was drawn as `rgb` with this size and rotation. Takes hidden layers off the loaded page.
     pub(in crate::render) fn read(page: &Page<'_>, size: Size, rotation: u8, rgb: &[u8]) -> Self {
         let objects = objects::of_page(page);
+        let objects = layers::without_hidden(page, &objects);
         let undrawn = undrawn::find(page, &objects, size, rotation, rgb);
-        layers::deactivate_hidden(page, &objects);
         Self {
             raw_text: page.raw_text(),
             additions: annotations::texts(page),

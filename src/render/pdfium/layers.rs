@@ -3,7 +3,7 @@
 //! PDFium draws only visible layers but reads the text of all, and does not say which are visible. So each group of marked
 //! objects is drawn alone on a coloured background: a hidden group leaves no trace.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::objects::{Kind, Object};
 use super::page::Page;
@@ -18,25 +18,23 @@ const MAX_PIXELS: u64 = 1_000_000;
 /// A colour that objects rarely have.
 const BACKGROUND: [u8; 3] = [151, 83, 201];
 
-/// Switches off the objects of hidden layers on a loaded page: neither their text nor their pixels are there any more.
-pub(super) fn deactivate_hidden(page: &Page<'_>, objects: &[Object]) {
+/// Switches off the objects of hidden layers on a loaded page, so that their text is not there any more, and returns the
+/// others.
+pub(super) fn without_hidden<'a>(page: &Page<'_>, objects: &'a [Object]) -> Vec<&'a Object> {
     let mut groups: BTreeMap<&[usize], Vec<&Object>> = BTreeMap::new();
     for object in objects.iter().filter(|object| !object.layers.is_empty()) {
         groups.entry(&object.layers).or_default().push(object);
     }
-    // A group of invisible text leaves no trace in any case: the text layer of a scan.
-    groups.retain(|_, group| {
-        group
-            .iter()
-            .any(|o| o.kind != Kind::Text { visible: false })
-    });
-    if groups.is_empty() {
-        return;
-    }
-    let Some(size) = drawing_size(page) else {
-        return;
-    };
     let bindings = page.bindings();
+    // Only text is in question, and some groups leave no trace in any case: the text layer of a scan, a missing font.
+    groups.retain(|_, group| {
+        let is_text = |o: &&Object| matches!(o.kind, Kind::Text { .. });
+        group.iter().any(|o| is_text(&o)) && group.iter().any(|o| leaves_a_trace(page, o))
+    });
+    let all = || objects.iter().collect();
+    let Some(size) = drawing_size(page).filter(|_| !groups.is_empty()) else {
+        return all();
+    };
     objects.iter().for_each(|o| o.set_active(bindings, false));
     let hidden: Vec<&Vec<&Object>> = groups
         .values()
@@ -49,10 +47,22 @@ pub(super) fn deactivate_hidden(page: &Page<'_>, objects: &[Object]) {
         })
         .collect();
     objects.iter().for_each(|o| o.set_active(bindings, true));
+    let hidden: HashSet<usize> = hidden.into_iter().flatten().map(|o| o.address()).collect();
+    let (hidden, others): (Vec<&Object>, Vec<&Object>) =
+        objects.iter().partition(|o| hidden.contains(&o.address()));
     hidden
         .into_iter()
-        .flatten()
         .for_each(|o| o.set_active(bindings, false));
+    others
+}
+
+/// Whether an object would be seen if it were drawn.
+fn leaves_a_trace(page: &Page<'_>, object: &Object) -> bool {
+    match object.kind {
+        Kind::Text { visible } => visible && !object.is_flat(page.bindings()),
+        Kind::Image => false,
+        Kind::Other => true,
+    }
 }
 
 fn drawing_size(page: &Page<'_>) -> Option<Size> {

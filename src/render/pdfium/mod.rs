@@ -289,7 +289,7 @@ fn utf16(max: usize, call: impl Fn(*mut c_void, c_ulong) -> c_ulong) -> String {
     let needed = loop {
         let capacity = 2 * units.len();
         let needed = call(units.as_mut_ptr().cast(), capacity as c_ulong) as usize;
-        if needed <= capacity || capacity > 2 * max {
+        if needed <= capacity || capacity >= 2 * max {
             break needed.min(capacity);
         }
         // PDFium writes all or nothing: a text longer than the buffer is not written at all.

@@ -17,6 +17,9 @@ const FORM: c_int = 5;
 /// Text render modes that draw nothing: invisible, and clipping only (ISO 32000-2, table 104).
 const INVISIBLE_MODES: [c_int; 2] = [3, 7];
 
+/// Points below which an object has no extent.
+const MIN_EXTENT: f32 = 0.01;
+
 /// What a page object draws.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::render) enum Kind {
@@ -68,6 +71,19 @@ impl Object {
         let least = |of: [f32; 4]| of.into_iter().fold(f32::INFINITY, f32::min);
         let most = |of: [f32; 4]| of.into_iter().fold(f32::NEG_INFINITY, f32::max);
         (known != 0).then(|| [least(x), least(y), most(x), most(y)])
+    }
+
+    /// Its address, which tells the objects of a page apart.
+    pub(super) fn address(&self) -> usize {
+        self.handle as usize
+    }
+
+    /// Whether it has no area: text without any ink, whose font is missing or whose letters are spaces.
+    pub(super) fn is_flat(&self, bindings: &dyn PdfiumLibraryBindings) -> bool {
+        let bounds = self.bounds(bindings);
+        bounds.is_none_or(|[left, bottom, right, top]| {
+            right - left <= MIN_EXTENT || top - bottom <= MIN_EXTENT
+        })
     }
 
     /// A point of its coordinates on the page.

@@ -188,7 +188,7 @@ impl Page<'_> {
         let mut runs: Vec<(c_int, c_int)> = Vec::new();
         let mut inside = true;
         for index in 0..count {
-            if let Some((x, y)) = text_page.centre(index) {
+            if let Some((x, y)) = text_page.origin(index) {
                 inside = page_box.is_none_or(|[left, top, right, bottom]| {
                     (left..=right).contains(&x) && (bottom..=top).contains(&y)
                 });
@@ -203,7 +203,7 @@ impl Page<'_> {
     }
 
     /// Left, top, right and bottom of the visible part in page coordinates.
-    fn bounding_box(&self) -> Option<[f32; 4]> {
+    pub(super) fn bounding_box(&self) -> Option<[f32; 4]> {
         let mut rect = [0.0_f32; 4];
         // SAFETY: the page is open; `FS_RECTF` is four floats.
         let known = unsafe {

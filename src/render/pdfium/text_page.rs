@@ -58,26 +58,18 @@ impl TextPage {
         (is_letter && angle >= 0.0).then_some(angle)
     }
 
-    /// The centre of the character at `index`, in page coordinates; `None` for a space or line end that PDFium has added.
-    pub(super) fn centre(&self, index: c_int) -> Option<(f32, f32)> {
-        let (mut left, mut right, mut bottom, mut top) = (0.0, 0.0, 0.0, 0.0);
+    /// Where the character at `index` begins, in page coordinates; `None` for a space or line end that PDFium has added, and
+    /// for a place that is no number.
+    pub(super) fn origin(&self, index: c_int) -> Option<(f32, f32)> {
+        let (mut x, mut y) = (0.0_f64, 0.0_f64);
         // SAFETY: the text page is open, and the index within its count.
-        let has_box = unsafe {
-            let bindings = self.bindings;
-            bindings.FPDFText_IsGenerated(self.handle.cast(), index) == 0
-                && bindings.FPDFText_GetCharBox(
-                    self.handle.cast(),
-                    index,
-                    &raw mut left,
-                    &raw mut right,
-                    &raw mut bottom,
-                    &raw mut top,
-                ) != 0
+        let is_placed = unsafe {
+            let (bindings, handle) = (self.bindings, self.handle);
+            bindings.FPDFText_IsGenerated(handle.cast(), index) == 0
+                && bindings.FPDFText_GetCharOrigin(handle.cast(), index, &raw mut x, &raw mut y)
+                    != 0
         };
-        has_box.then_some((
-            f64::midpoint(left, right) as f32,
-            f64::midpoint(bottom, top) as f32,
-        ))
+        (is_placed && x.is_finite() && y.is_finite()).then_some((x as f32, y as f32))
     }
 
     /// The text of one text object of the page.

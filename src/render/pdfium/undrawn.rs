@@ -20,7 +20,7 @@ const CELL: u32 = 8;
 /// What is missing on the page image `rgb`, each reason once.
 pub(super) fn find(
     page: &Page<'_>,
-    objects: &[Object],
+    objects: &[&Object],
     size: Size,
     rotation: u8,
     rgb: &[u8],
@@ -41,7 +41,7 @@ pub(super) fn find(
 }
 
 /// Lines of text without any ink. PDFium gives such a line bounds without height (or width, if it is rotated).
-fn missing_fonts(canvas: &Canvas<'_>, objects: &[Object]) -> Vec<Undrawn> {
+fn missing_fonts(canvas: &Canvas<'_>, objects: &[&Object]) -> Vec<Undrawn> {
     let bindings = canvas.page.bindings();
     let mut letters = String::new();
     let mut text_page = None;
@@ -52,7 +52,7 @@ fn missing_fonts(canvas: &Canvas<'_>, objects: &[Object]) -> Vec<Undrawn> {
         let Some([left, bottom, right, top]) = object.bounds(bindings) else {
             continue;
         };
-        if right - left > 0.01 && top - bottom > 0.01 {
+        if !object.is_flat(bindings) {
             continue;
         }
         let text_page = text_page
@@ -129,7 +129,7 @@ fn script_of(letters: &str) -> &'static str {
 }
 
 /// Pictures whose place on the page has one colour, apart from what is drawn over them, and that PDFium cannot decode.
-fn undecodable_pictures(canvas: &Canvas<'_>, objects: &[Object]) -> Vec<Undrawn> {
+fn undecodable_pictures(canvas: &Canvas<'_>, objects: &[&Object]) -> Vec<Undrawn> {
     let bindings = canvas.page.bindings();
     let Some(first) = objects.iter().position(|o| o.kind == Kind::Image) else {
         return Vec::new();

@@ -136,13 +136,19 @@ impl Source {
                 location: location.to_owned(),
             }),
             VERSION => Ok((source, connection)),
-            // Readable as it is, if the folder is read-only.
-            old if old + 1 == FIRST_WITH_VARIANTS && source.immutable => {
-                source.has_variants = false;
+            // An older version is migrated first; the last one is readable as it is where that is impossible.
+            old => {
+                let is_readable = old + 1 == FIRST_WITH_VARIANTS;
+                let migrated = match is_readable && source.immutable {
+                    true => false,
+                    false => match open_writer(path, None, location) {
+                        Err(cause) if !is_readable => return Err(cause),
+                        migrated => migrated.is_ok(),
+                    },
+                };
+                source.has_variants = migrated;
                 Ok((source, connection))
             }
-            // An older version is migrated first.
-            _ => open_writer(path, None, location).map(|_| (source, connection)),
         }
     }
 

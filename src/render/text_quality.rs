@@ -20,7 +20,7 @@ const MIN_HIT_SHARE: f64 = 0.15;
 /// Evidence for other letters throughout: letters in different words, how many different ones, the index of coincidence
 /// (English 0.066, German 0.076, random letters 0.038, a table of few words more), and the most that the frequent letters of
 /// languages may have (they have 0.65 to 0.8).
-const MIN_LETTERS: usize = 200;
+const MIN_LETTERS: usize = 150;
 const MIN_DIFFERENT_LETTERS: usize = 15;
 const COINCIDENCE: std::ops::Range<f64> = 0.055..0.1;
 const FREQUENT_LETTERS: &str = "etaoinsrdlu";

@@ -29,7 +29,7 @@ pub(super) fn without_hidden<'a>(page: &Page<'_>, objects: &'a [Object]) -> Vec<
     // Only text is in question, and some groups leave no trace in any case: the text layer of a scan, a missing font.
     groups.retain(|_, group| {
         let is_text = |o: &&Object| matches!(o.kind, Kind::Text { .. });
-        group.iter().any(|o| is_text(&o)) && group.iter().any(|o| leaves_a_trace(page, o))
+        group.iter().any(is_text) && group.iter().any(|o| leaves_a_trace(page, o))
     });
     let all = || objects.iter().collect();
     let Some(size) = drawing_size(page).filter(|_| !groups.is_empty()) else {

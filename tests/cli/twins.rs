@@ -77,7 +77,11 @@ fn one_file_under_several_paths_is_one_manual() {
     let rows = json["manuals"].as_array().unwrap();
     let same: Vec<_> = rows.iter().map(|m| m["same_as"].as_str()).collect();
     let twin = Some("a.pdf");
-    assert_eq!(same, [None, twin, twin, twin], "a path once, however it is written");
+    assert_eq!(
+        same,
+        [None, twin, twin, twin],
+        "a path once, however it is written"
+    );
     assert_eq!(
         stored(&sandbox),
         [("a.pdf".to_owned(), a.display().to_string())]

@@ -1,6 +1,5 @@
 //! What people wrote onto a page: values of form fields and the words of markup annotations.
 
-use std::cell::OnceCell;
 use std::ffi::{c_int, c_void};
 
 use pdfium_render::prelude::PdfiumLibraryBindings;
@@ -8,7 +7,6 @@ use pdfium_render::prelude::PdfiumLibraryBindings;
 use super::page::Page;
 use super::text_page::TextPage;
 use super::{Handle, utf16};
-use crate::render::size;
 
 /// Annotation subtypes (`fpdf_annot.h`).
 const LINK: c_int = 2;
@@ -24,9 +22,6 @@ const HIDDEN: c_int = 1 << 1;
 const NO_VIEW: c_int = 1 << 5;
 /// `FLAT_NORMALDISPLAY`.
 const AS_DISPLAYED: c_int = 0;
-/// Size of the drawing that tells whether annotations are drawn.
-const DPI: u32 = 72;
-const MAX_PIXELS: u64 = 1_000_000;
 /// Maximum number of annotations that are read, and characters of one; the rest is dropped.
 const MAX_ANNOTATIONS: c_int = 10_000;
 const MAX_CONTENTS: usize = 1 << 16;
@@ -38,16 +33,15 @@ pub(super) fn texts(page: &Page<'_>) -> Vec<String> {
     let count = unsafe { bindings.FPDFPage_GetAnnotCount(handle.cast()) };
     let count = count.min(MAX_ANNOTATIONS);
     let (mut texts, mut drawn_only) = (Vec::new(), Vec::new());
-    let visibility = Visibility::new(page);
+    let page_box = page.bounding_box();
     for index in 0..count {
         // SAFETY: the page is open, and the index below its count.
         let annotation = Annotation {
             bindings,
             handle: unsafe { bindings.FPDFPage_GetAnnot(handle.cast(), index) }.cast(),
         };
-        let is_seen = !annotation.handle.is_null()
-            && !annotation.is_hidden()
-            && visibility.may_be_seen(&annotation);
+        let is_seen =
+            !annotation.handle.is_null() && !annotation.is_hidden() && annotation.meets(page_box);
         if !is_seen {
             continue;
         }
@@ -74,48 +68,6 @@ pub(super) fn texts(page: &Page<'_>) -> Vec<String> {
     texts
 }
 
-/// Which annotations are inside the page box and on layers that are switched on.
-struct Visibility<'a> {
-    page: &'a Page<'a>,
-    page_box: Option<[f32; 4]>,
-    /// Whether drawing the annotations changes anything; computed once.
-    drawn: OnceCell<bool>,
-}
-
-impl<'a> Visibility<'a> {
-    fn new(page: &'a Page<'a>) -> Self {
-        Self {
-            page,
-            page_box: page.bounding_box(),
-            drawn: OnceCell::new(),
-        }
-    }
-
-    fn may_be_seen(&self, annotation: &Annotation) -> bool {
-        let meets_page = match (self.page_box, annotation.rectangle()) {
-            (Some([left, top, right, bottom]), Some([l, t, r, b])) => {
-                l.min(r) <= right && r.max(l) >= left && b.min(t) <= top && t.max(b) >= bottom
-            }
-            _ => true,
-        };
-        // PDFium does not say whether a layer is on: if none of the annotations is drawn, theirs is off.
-        meets_page && (!annotation.has("OC") || *self.drawn.get_or_init(|| self.are_drawn()))
-    }
-
-    fn are_drawn(&self) -> bool {
-        let (width, height) = self.page.dimensions();
-        let Some(size) = size::of_points(width, height, DPI, MAX_PIXELS) else {
-            return true;
-        };
-        let drawn = |with_annotations| {
-            let mut rgb = vec![255; size.area() as usize * 3];
-            let result = self.page.draw_over(size, 0, &mut rgb, with_annotations);
-            result.is_ok().then_some(rgb)
-        };
-        drawn(true) != drawn(false)
-    }
-}
-
 /// An annotation of an open page.
 struct Annotation {
     bindings: &'static dyn PdfiumLibraryBindings,
@@ -140,6 +92,15 @@ impl Annotation {
             return self.has("StateModel");
         }
         self.flags() & (HIDDEN | NO_VIEW) != 0
+    }
+
+    /// Whether part of it is inside the page box: left, top, right and bottom.
+    fn meets(&self, page_box: Option<[f32; 4]>) -> bool {
+        let (Some([left, top, right, bottom]), Some([l, t, r, b])) = (page_box, self.rectangle())
+        else {
+            return true;
+        };
+        l.min(r) <= right && r.max(l) >= left && b.min(t) <= top && t.max(b) >= bottom
     }
 
     /// Left, top, right and bottom on the page.

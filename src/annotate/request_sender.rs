@@ -129,6 +129,7 @@ impl<'a> RequestSender<'a> {
     /// Whether the run ends because of an error: no request can succeed, or pages were refused and none was answered.
     fn ends_run(&self, cause: &Error, pages: u32) -> bool {
         match cause {
+            too_long if too_long.is_too_long() => false,
             refusal if refusal.is_refusal_of_content() => {
                 !self.answered.load(Ordering::Relaxed)
                     && pages == 1

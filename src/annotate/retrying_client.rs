@@ -154,6 +154,7 @@ impl<'a> RetryingClient<'a> {
                     self.wait_for_server(0)?;
                     return failed(FailureClass::Deadline);
                 }
+                too_long if too_long.is_too_long() => return failed(FailureClass::Truncated),
                 refusal if refusal.is_refusal_of_content() => {
                     return Ok(Err(Failed {
                         refusal: Some(refusal.clone()),
@@ -208,6 +209,8 @@ impl<'a> RetryingClient<'a> {
                     return Ok(());
                 }
                 Err(RequestError::Aborted(cause)) => return Err(cause),
+                // The test image does not fit, but a page may.
+                Err(RequestError::Runner(cause)) if cause.is_too_long() => return Ok(()),
                 Err(RequestError::Runner(cause)) => cause,
             };
             let max_pauses = match &cause {

@@ -85,7 +85,7 @@ fn columns(header: &[&str], rows: &[Vec<String>], widths: &[usize]) -> String {
     let line = |cells: Vec<&str>| {
         let cells = cells.iter().enumerate().map(|(column, cell)| {
             let cell = terminal::shorten(cell, widths[column]);
-            let padding = " ".repeat(widths[column] - terminal::width(&cell));
+            let padding = " ".repeat(widths[column].saturating_sub(terminal::width(&cell)));
             match right[column] {
                 true => padding + &cell,
                 false => cell + &padding,

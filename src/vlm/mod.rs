@@ -207,6 +207,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the prompt does not fit into the context of the model: a shorter one may.
+    pub fn is_too_long(&self) -> bool {
+        matches!(self, Self::Refused(reason) if reason.contains("context length"))
+    }
+
     /// Whether the request was refused for what it contains, so that another one may be accepted.
     pub fn is_refusal_of_content(&self) -> bool {
         match self {

@@ -52,7 +52,10 @@ pub fn parse_pages(
         let result = match &objects {
             Err(class) => Err(*class),
             Ok(objects) => {
-                let labelled: Vec<_> = objects.iter().filter(|o| o["page"] == page).collect();
+                let labelled: Vec<_> = objects
+                    .iter()
+                    .filter(|o| o.get("page").is_some_and(|label| *label == page))
+                    .collect();
                 match labelled[..] {
                     [object] if refers_to_other_page(object) => Err(FailureClass::Mislabelled),
                     [object] => description(object, text_layer),

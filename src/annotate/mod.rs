@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::HashSet;
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -303,10 +304,12 @@ fn run_workers(
             processed.and(settled.map_err(Error::from))
         });
         let recorded = record(outcomes);
-        let processed = joined(last);
-        let produced = joined(producer);
+        let (last, producer) = (last.join(), producer.join());
+        // Before a panic of a thread goes on here: the scope waits for the sampler.
         done.store(true, Ordering::Relaxed);
         sampler.thread().unpark();
+        let processed = last.unwrap_or_else(|panic| resume_unwind(panic));
+        let produced = producer.unwrap_or_else(|panic| resume_unwind(panic));
         let aborted = describer.client.result().map_err(Error::from);
         recorded.and(processed).and(produced).and(aborted)
     })

@@ -63,13 +63,13 @@ impl Ui {
     /// Prints a record as one JSON document.
     pub(super) fn json(&self, record: &impl Serialize) -> Result<(), Diagnostic> {
         let text = serde_json::to_string_pretty(record).map_err(|e| Diagnostic::from_error(&e))?;
-        self.bytes(format!("{text}\n").as_bytes())
+        self.bytes(format!("{}\n", terminal::json(&text)).as_bytes())
     }
 
     /// Prints a record as one line of JSON.
     pub(super) fn json_line(&self, record: &impl Serialize) -> Result<(), Diagnostic> {
         let text = serde_json::to_string(record).map_err(|e| Diagnostic::from_error(&e))?;
-        self.bytes(format!("{text}\n").as_bytes())
+        self.bytes(format!("{}\n", terminal::json(&text)).as_bytes())
     }
 
     /// Prints a message, unless `--quiet`.

@@ -76,11 +76,30 @@ pub fn shorten(line: &str, columns: usize) -> String {
         return line.to_owned();
     }
     let room = columns.saturating_sub(1);
-    let head = prefix(line.chars(), room.div_ceil(2));
+    let mut head = prefix(line.chars(), room.div_ceil(2));
     let tail = prefix(line.chars().rev(), room / 2);
     let mark = if columns > 0 { "…" } else { "" };
     let tail: String = tail.chars().rev().collect();
-    format!("{head}{mark}{tail}")
+    // Some characters are wider together than each for itself.
+    loop {
+        let shortened = format!("{head}{mark}{tail}");
+        if width(&shortened) <= columns || head.pop().is_none() {
+            return shortened;
+        }
+    }
+}
+
+/// JSON with the control characters escaped that JSON allows: DEL and C1. They occur in strings only.
+pub fn json(text: &str) -> String {
+    let is_control = |c: char| ('\u{7f}'..='\u{9f}').contains(&c);
+    text.chars()
+        .fold(String::with_capacity(text.len()), |mut out, c| {
+            match is_control(c) {
+                true => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+                false => out.push(c),
+            }
+            out
+        })
 }
 
 /// The first characters that fit into `columns`.
@@ -113,6 +132,28 @@ mod tests {
             ("Wärmepumpe 热泵 – 20 °C.pdf", "Wärmepumpe 热泵 – 20 °C.pdf"),
         ] {
             assert_eq!(line(name), shown);
+        }
+    }
+
+    #[test]
+    fn json_has_no_control_characters_and_the_same_value() {
+        let value = serde_json::json!({ "c1 \u{9b}31m \u{7f}": "ä" });
+        let text = json(&value.to_string());
+        assert!(
+            text.contains(r"c1 \u009b31m \u007f") && text.contains('ä'),
+            "{text}"
+        );
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&text).unwrap(),
+            value
+        );
+    }
+
+    #[test]
+    fn symbols_that_are_wider_together_fit() {
+        let name = format!("{}.pdf", "\u{2764}\u{fe0f}".repeat(40));
+        for columns in 8..60 {
+            assert!(width(&shorten(&name, columns)) <= columns, "{columns}");
         }
     }
 

@@ -15,6 +15,7 @@ mod terms;
 use std::collections::HashSet;
 
 use normalise::{base_form, expanded, folded, normalise, words};
+pub use terms::is_stop_word;
 
 /// Version of the variants: pages of a Weaviate collection that were stored with another one are indexed again; for a file,
 /// its schema version must rise too.

@@ -49,7 +49,8 @@ fn trim_punctuation(word: &str) -> &str {
     word.trim_matches(|c: char| !c.is_alphanumeric())
 }
 
-pub(super) fn is_stop_word(word: &str) -> bool {
+/// Whether a word is an English stop word, whatever its case.
+pub fn is_stop_word(word: &str) -> bool {
     let word = trim_punctuation(word).to_lowercase();
     STOP_WORDS.split_ascii_whitespace().any(|stop| stop == word)
 }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::Receiver;
 
 use crate::page::{Annotation, Description, Outcome, PageId};
-use crate::store::{Scope, Store, StoredPage};
+use crate::store::{Scope, Store, StoredPage, TextUpdate};
 use crate::vlm::reply::FailureClass;
 
 use super::describe_pages::PageOutcome;
@@ -194,6 +194,7 @@ impl ResultRecorder<'_> {
         };
         let page = StoredPage {
             description: Some(annotation.to_json()),
+            text_vectors: TextUpdate::Keep,
             ..page
         };
         self.store.upsert(&[page])?;

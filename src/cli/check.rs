@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
-use crate::embed;
+use crate::embed::{self, meaning};
 use crate::library;
 use crate::page::{ManualId, PageSet};
 use crate::render::{self, Source};
@@ -49,9 +49,10 @@ struct CheckResult {
 
 pub(super) fn run(ui: &mut Ui, common: &Common, args: &CheckArgs) -> Result<ExitCode, Diagnostic> {
     if args.licences {
+        let licences = [render::licences(), meaning::licence()].join("\n\n");
         match ui.json {
-            true => ui.json(&serde_json::json!({"licences": render::licences()}))?,
-            false => ui.text(render::licences())?,
+            true => ui.json(&serde_json::json!({"licences": licences}))?,
+            false => ui.text(&licences)?,
         }
         return Ok(ExitCode::SUCCESS);
     }

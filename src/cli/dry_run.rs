@@ -119,12 +119,7 @@ impl DryRun<'_> {
             },
             Ok(open) => {
                 let requested = self.pages.within(open.pages);
-                let is_current = |n: &&u32| {
-                    job.fingerprints
-                        .get(n)
-                        .is_some_and(|(origin, _)| *origin == job.origin)
-                };
-                let current_pages = requested.iter().filter(is_current).count();
+                let current_pages = requested.iter().filter(|n| job.is_current(**n)).count();
                 ManualPlan {
                     pages: requested.len() as u32,
                     todo: (requested.len() - current_pages) as u32,

@@ -11,7 +11,7 @@ use crate::diagnostic::Diagnostic;
 use crate::embed::{self, Card};
 use crate::library;
 use crate::page::{ManualId, Page, PageSet};
-use crate::pipeline::{self, Components, Stage};
+use crate::pipeline::{self, Components, Profiles, Stage};
 use crate::render;
 use crate::store::{self, BatchPolicy, ManualCard, StoredPage, VectorUpdate, WriteOutcome, Writer};
 use crate::units::pages;
@@ -63,16 +63,13 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EmbedArgs) -> Result<Exit
         return Ok(ExitCode::SUCCESS);
     }
     let plan = library::memory_plan(&settings, &card)?;
-    let inputs = pipeline::discover(
-        &args.input.request(&args.paths)?,
-        None,
-        &settings.render.profile(),
-    )?;
+    let inputs = pipeline::discover(&args.input.request(&args.paths)?, None, Profiles::NONE)?;
     print_left_out(ui, &inputs.left_out);
     let writer = MemoryWriter::default();
     let parts = Components {
         renderer: Box::new(|| render::open(&settings.render)),
         embedder: Box::new(|| library::open_model(&settings, &settings.embed)),
+        meaning: None,
         store: &writer,
     };
     let run_settings = pipeline_settings(&settings, &card, &plan, args.input.pages.clone());

@@ -9,7 +9,7 @@ use crate::diagnostic::Diagnostic;
 use crate::embed::{self, Card};
 use crate::library;
 use crate::page::ManualId;
-use crate::pipeline::{self, Components, Plan, RunStats, Stage};
+use crate::pipeline::{self, Components, Plan, Profiles, RunStats, Stage};
 use crate::qwen::mlx;
 use crate::render;
 use crate::store::{self, Catalogue, CollectionSelector, Mode};
@@ -61,12 +61,17 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
     let store =
         open_for_writing(ui, &settings.store, &card.profile, mode).map_err(nothing_stored)?;
     let catalogue = Some(store.as_ref() as &dyn Catalogue);
-    let profile = settings.render.profile();
-    let inputs = pipeline::discover(&request, catalogue, &profile).map_err(nothing_stored)?;
+    let render = settings.render.profile();
+    let profiles = Profiles {
+        render: &render,
+        text: settings.embed.text_profile(),
+    };
+    let inputs = pipeline::discover(&request, catalogue, profiles).map_err(nothing_stored)?;
     print_left_out(ui, &inputs.left_out);
     let parts = Components {
         renderer: Box::new(|| render::open(&settings.render)),
         embedder: Box::new(|| library::open_model(&settings, &settings.embed)),
+        meaning: library::meaning_opener(&settings),
         store: store.as_ref(),
     };
     let run_settings = pipeline_settings(&settings, &card, &plan, args.input.pages.clone());
@@ -129,7 +134,12 @@ fn dry_run(
     let catalogue = store.as_ref();
     let catalogue = catalogue.map(|opened| opened.store.as_ref() as &dyn Catalogue);
     let request = args.input.request(&args.paths)?;
-    let inputs = pipeline::discover(&request, catalogue, &settings.render.profile())?;
+    let render = settings.render.profile();
+    let profiles = Profiles {
+        render: &render,
+        text: settings.embed.text_profile(),
+    };
+    let inputs = pipeline::discover(&request, catalogue, profiles)?;
     print_left_out(ui, &inputs.left_out);
     DryRun {
         settings,

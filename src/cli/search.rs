@@ -5,8 +5,7 @@ use std::io::BufRead;
 use std::process::ExitCode;
 
 use crate::diagnostic::Diagnostic;
-use crate::embed::{self, Embedder};
-use crate::library::{self, Library};
+use crate::library::{self, Library, QueryModels};
 use crate::page::PageSet;
 use crate::search::{self, Mode, SearchHit, SearchRequest};
 use crate::store::{Scope, TopK};
@@ -59,19 +58,24 @@ struct ModeArgs {
     /// Search text only (BM25)
     #[arg(long)]
     text: bool,
-    /// Search images and text, and fuse the scores
+    /// Search by what the text says, in whatever words
+    #[arg(long)]
+    meaning: bool,
+    /// Search images, text and meaning, and fuse the scores
     #[arg(long)]
     hybrid: bool,
 }
 
 impl ModeArgs {
     fn or(&self, default: Mode) -> Mode {
-        match (self.visual, self.text, self.hybrid) {
-            (true, ..) => Mode::Visual,
-            (_, true, _) => Mode::Text,
-            (.., true) => Mode::Hybrid,
-            _ => default,
-        }
+        let chosen = [
+            (self.visual, Mode::Visual),
+            (self.text, Mode::Text),
+            (self.meaning, Mode::Meaning),
+            (self.hybrid, Mode::Hybrid),
+        ];
+        let chosen = chosen.into_iter().find(|(is_chosen, _)| *is_chosen);
+        chosen.map_or(default, |(_, mode)| mode)
     }
 }
 
@@ -100,18 +104,15 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &SearchArgs) -> Result<Exi
         per_manual: args.per_manual,
         exact: args.exact,
     };
-    let mut model = LazyModel {
-        open: Some(|| library::open_model_for_profile(&settings, &profile)),
-        model: None,
-    };
+    let mut models = QueryModels::new(&settings, &profile);
     let visual_weight = match mode {
         Mode::Hybrid => library::card_for_profile(&settings, &profile)?.visual_weight,
-        Mode::Visual | Mode::Text => 1.0,
+        Mode::Visual | Mode::Text | Mode::Meaning => 1.0,
     };
     let mut run_query = |text: &str| {
         let found = search::search(
             &*store,
-            || model.get(),
+            &mut models,
             &SearchRequest {
                 text,
                 mode,
@@ -191,24 +192,6 @@ fn search_lines(
         }
     }
     Ok(u8::from(failed).into())
-}
-
-/// A model that is opened on first use.
-struct LazyModel<F> {
-    open: Option<F>,
-    model: Option<Box<dyn Embedder>>,
-}
-
-impl<F: FnOnce() -> Result<Box<dyn Embedder>, embed::Error>> LazyModel<F> {
-    fn get(&mut self) -> Result<&mut dyn Embedder, embed::Error> {
-        if let Some(open) = self.open.take() {
-            self.model = Some(open()?);
-        }
-        match &mut self.model {
-            Some(model) => Ok(model.as_mut()),
-            None => Err(embed::Error::Model("it could not be opened".into())),
-        }
-    }
 }
 
 fn print_hits(ui: &Ui, hits: &[SearchHit]) -> Result<(), Diagnostic> {

@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     /// Keys that are in users' files and variables. Keys may be added, never removed.
-    const KEYS: [&str; 46] = [
+    const KEYS: [&str; 47] = [
         "describe.attempts",
         "describe.canary_every",
         "describe.command",
@@ -198,6 +198,7 @@ mod tests {
         "embed.device",
         "embed.engine",
         "embed.max_visual_tokens",
+        "embed.meaning",
         "embed.model",
         "embed.pool_factor",
         "limits.batch_size",

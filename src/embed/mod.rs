@@ -5,6 +5,8 @@
 pub mod builtin;
 pub mod colqwen;
 mod device;
+mod gemm;
+pub mod meaning;
 mod pooled;
 
 pub(crate) use device::{candle_device, mlx_device};
@@ -32,6 +34,15 @@ pub struct Config {
     pub max_visual_tokens: Option<u32>,
     /// Pool factor of page vectors ([`crate::pooling`]); 1 means no pooling.
     pub pool_factor: u32,
+    /// Whether pages get vectors of their text as well, from the embedded text model ([`meaning`]).
+    pub meaning: bool,
+}
+
+impl Config {
+    /// Profile of the text model; `None` if pages get no text vectors.
+    pub fn text_profile(&self) -> Option<&'static str> {
+        self.meaning.then_some(meaning::PROFILE)
+    }
 }
 
 /// Inference engine of ColQwen models.

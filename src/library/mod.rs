@@ -10,6 +10,7 @@ mod budget;
 mod name;
 mod open;
 mod page;
+mod query_models;
 
 pub use budget::{
     RENDERED_QUEUE, available_memory, embedding_memory_limit, in_process_vlm_memory_limit,
@@ -17,10 +18,11 @@ pub use budget::{
 };
 pub use name::find_manual;
 pub use open::{
-    FlushOutcome, Library, WritableStore, card_for_profile, flush, open_for_reading,
-    open_for_writing, open_model, open_model_for_profile,
+    FlushOutcome, Library, WritableStore, card_for_profile, flush, meaning_opener,
+    open_for_reading, open_for_writing, open_model, open_model_for_profile,
 };
 pub use page::{find_page, find_page_by_label, heat_map, open_manual, page_image};
+pub use query_models::QueryModels;
 
 /// Error of a library, a manual or a page.
 #[derive(Debug, thiserror::Error)]

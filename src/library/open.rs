@@ -1,8 +1,10 @@
 //! Opens stores and embedding models from settings.
 
 use crate::config::Settings;
+use crate::embed::meaning::Meaning;
 use crate::embed::{self, BUILT_IN, Card, Embedder, Engine};
 use crate::page::{PageError, PageId};
+use crate::pipeline::Opener;
 use crate::qwen::mlx;
 use crate::store::{self, CollectionSelector, Mode, Store};
 use crate::vectors::Profile;
@@ -134,6 +136,15 @@ pub fn open_model(
         mlx::set_memory_limit(embedding_memory_limit(settings))?;
     }
     embed::open(config)
+}
+
+/// The opener of the text model; `None` if pages get no text vectors.
+pub fn meaning_opener(settings: &Settings) -> Option<Opener<'static, Meaning, embed::Error>> {
+    let open = || Meaning::open().map(Box::new).map_err(embed::Error::from);
+    settings
+        .embed
+        .meaning
+        .then(|| Box::new(open) as Opener<'_, _, _>)
 }
 
 /// Configuration of the model that embedded a collection, on the device of the settings.

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use super::folder::{self, LeftOut, RejectedInput};
 use crate::page::{ManualId, PageSet};
 use crate::render::Source;
-use crate::store::{self, Catalogue, FileError, ManualCard, digest};
+use crate::store::{self, Catalogue, FileError, Fingerprint, ManualCard, digest, has_text_profile};
 
 /// The files and pages to ingest.
 #[derive(Clone, Debug, Default)]
@@ -30,10 +30,12 @@ pub struct Job {
     pub file: String,
     /// What the file was when its digest was taken.
     pub stamp: FileStamp,
-    /// Digest of file and render profile; stored pages with the same `origin` are up to date.
+    /// Digest of file and render profile.
     pub origin: String,
-    /// Fingerprints of its stored pages: page number to (origin, content).
-    pub fingerprints: HashMap<u32, (String, String)>,
+    /// Fingerprints of its stored pages, by page number.
+    pub fingerprints: HashMap<u32, Fingerprint>,
+    /// Profile of the text model; `None` if pages get no text vectors.
+    pub text_profile: Option<&'static str>,
     /// The number of requested pages, if all of them are up to date.
     pub unchanged: Option<u32>,
     /// Whether it was stored with another path, which no longer has this file.
@@ -42,6 +44,42 @@ pub struct Job {
     pub copy: Option<PathBuf>,
     /// Number of pages it had when it was stored.
     pub pages: Option<u32>,
+}
+
+impl Job {
+    /// Whether a stored page is up to date.
+    pub fn is_current(&self, page: u32) -> bool {
+        let profiles = Profiles {
+            render: "",
+            text: self.text_profile,
+        };
+        profiles.is_current(self.fingerprints.get(&page), &self.origin)
+    }
+}
+
+/// What pages are made with: a page made with others is not up to date.
+#[derive(Clone, Copy, Debug)]
+pub struct Profiles<'a> {
+    /// Render profile.
+    pub render: &'a str,
+    /// Profile of the text model; `None` if pages get no text vectors.
+    pub text: Option<&'static str>,
+}
+
+impl Profiles<'_> {
+    /// Those of a run that compares nothing with a store.
+    pub const NONE: Self = Self {
+        render: "",
+        text: None,
+    };
+
+    fn is_current(self, stored: Option<&Fingerprint>, origin: &str) -> bool {
+        let has_text = |page: &Fingerprint| {
+            self.text
+                .is_none_or(|profile| has_text_profile(&page.text, profile))
+        };
+        stored.is_some_and(|page| page.origin == origin && has_text(page))
+    }
 }
 
 /// Length and time of modification of a file: if they change, its bytes may have.
@@ -102,7 +140,7 @@ pub struct Inputs {
 pub fn discover(
     request: &Request,
     store: Option<&dyn Catalogue>,
-    render: &str,
+    profiles: Profiles<'_>,
 ) -> Result<Inputs, store::Error> {
     let mut cards = match store {
         Some(store) => store.cards()?,
@@ -126,7 +164,7 @@ pub fn discover(
             Err(rejected) => Input::Rejected(rejected),
             Ok(file) => match sources[&file.digest] {
                 of if of == index => {
-                    let job = make_job(request, store, render, &mut cards, file)?;
+                    let job = make_job(request, store, profiles, &mut cards, file)?;
                     Input::Job(Box::new(job))
                 }
                 of => Input::Twin(Twin {
@@ -228,7 +266,7 @@ fn is_in_place(card: &ManualCard) -> bool {
 fn make_job(
     request: &Request,
     store: Option<&dyn Catalogue>,
-    render: &str,
+    profiles: Profiles<'_>,
     cards: &mut Vec<ManualCard>,
     given: GivenFile,
 ) -> Result<Job, store::Error> {
@@ -248,22 +286,18 @@ fn make_job(
         (Some(store), Some(_)) => store
             .fingerprints(&id)?
             .into_iter()
-            .map(|fingerprint| {
-                (
-                    fingerprint.number,
-                    (fingerprint.origin, fingerprint.content),
-                )
-            })
+            .map(|fingerprint| (fingerprint.number, fingerprint))
             .collect(),
         _ => HashMap::new(),
     };
+    let render = profiles.render;
     let origin = digest(&[file.as_bytes(), render.as_bytes()]);
     let unchanged = card
         .as_ref()
         .filter(|card| card.file == file && card.render == render)
         .and_then(|card| {
             let requested = request.pages.within(card.pages);
-            let is_current = |n: &u32| fingerprints.get(n).is_some_and(|(o, _)| *o == origin);
+            let is_current = |n: &u32| profiles.is_current(fingerprints.get(n), &origin);
             (!requested.is_empty() && requested.iter().all(is_current))
                 .then_some(requested.len() as u32)
         });
@@ -288,6 +322,7 @@ fn make_job(
         file,
         origin,
         fingerprints,
+        text_profile: profiles.text,
         unchanged,
         moved,
         copy,

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Instant;
 
 use crate::batch::Limits;
+use crate::embed::meaning::Meaning;
 use crate::embed::{self, Embedder};
 use crate::patch::{Prepare, Prepared};
 use crate::render::{self, Renderer};
@@ -28,7 +29,7 @@ mod thumbnail;
 mod twins;
 
 pub use content::content_digest;
-pub use discover::{FileStamp, Input, Inputs, Job, Request, Twin, discover};
+pub use discover::{FileStamp, Input, Inputs, Job, Profiles, Request, Twin, discover};
 pub use event::{Event, Stage};
 pub use folder::{LeftOut, RejectedInput};
 pub use memory_plan::{MemoryBudget, Plan, PlanError, plan};
@@ -48,6 +49,8 @@ pub struct Components<'a> {
     pub renderer: Opener<'a, dyn Renderer, render::Error>,
     /// Opens the model; called for the first page that must be embedded.
     pub embedder: Opener<'a, dyn Embedder, embed::Error>,
+    /// Opens the text model; called for the first page with a text layer. `None`: pages get no text vectors.
+    pub meaning: Option<Opener<'a, Meaning, embed::Error>>,
     /// Stores the pages.
     pub store: &'a (dyn Writer + Sync),
 }
@@ -140,6 +143,7 @@ fn run_stages(components: Components<'_>, context: &RunContext<'_>) -> Result<()
     let Components {
         renderer,
         embedder,
+        meaning,
         store,
     } = components;
     let batch = context.settings.limits.pages.max(1);
@@ -148,13 +152,14 @@ fn run_stages(components: Components<'_>, context: &RunContext<'_>) -> Result<()
     let (embedded, to_store) = sync_channel::<Vec<InFlightPage>>(1);
     thread::scope(|scope| {
         let render = scope.spawn(move || stages::render::run(context, renderer, store, &rendered));
-        scope.spawn(move || stages::prepare::run(context, &to_prepare, &prepared));
+        let prepare =
+            scope.spawn(move || stages::prepare::run(context, meaning, &to_prepare, &prepared));
         let embed =
             scope.spawn(move || stages::embed::run(context, embedder, &to_embed, &embedded));
         let stored = stages::store::run(context.collector, store, to_store);
         let embed = joined(embed);
-        let render = joined(render);
-        stored.and(embed).and(render)
+        let (prepare, render) = (joined(prepare), joined(render));
+        stored.and(embed).and(prepare).and(render)
     })
 }
 

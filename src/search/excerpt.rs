@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use crate::analysis;
+use crate::embed::meaning::token_word;
 use crate::page::Sections;
 
 /// Maximum number of characters of a snippet.
@@ -12,7 +13,11 @@ const TITLE_WEIGHT: usize = 2;
 /// Maximum number of words that a heading on the page has more than its title in the outline.
 const MAX_EXTRA_WORDS: usize = 3;
 
+/// Cosine from which the nearest word of a page says the same as one of the query.
+const MIN_COSINE: f32 = 0.5;
+
 /// The words of a query and their weights.
+#[derive(Clone)]
 pub(super) struct QueryWords(Vec<(String, usize)>);
 
 impl QueryWords {
@@ -26,6 +31,20 @@ impl QueryWords {
         };
         let words: BTreeSet<&str> = query.in_variants().collect();
         Self(words.into_iter().filter_map(weighted).collect())
+    }
+
+    /// The same with the words of a page that are nearest in meaning: tokens with their cosines. A nearest word weighs half
+    /// of what it would in the query, times its cosine.
+    pub(super) fn and_nearest(&self, nearest: &[(u16, f32)]) -> Self {
+        let mut all = self.clone();
+        for (token, cosine) in nearest.iter().filter(|(_, cosine)| *cosine >= MIN_COSINE) {
+            let word = token_word(*token).filter(|word| word.len() > 2);
+            if let Some(word) = word.filter(|word| all.0.iter().all(|(known, _)| known != word)) {
+                let weight = (word.len() as f32 * cosine / 2.0).ceil() as usize;
+                all.0.push((word.to_owned(), weight));
+            }
+        }
+        all
     }
 
     /// The weight of the query words among `words`.

@@ -8,9 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use excerpt::QueryWords;
 
+use crate::embed::meaning::{MODEL, Meaning, PROFILE};
 use crate::embed::{self, Embedder};
 use crate::page::{Annotation, PageId, Sections};
 use crate::store::{self, Hit, Lookup, Scope, TextField, TopK};
+use crate::vectors::TextQuery;
 
 /// How to search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -20,8 +22,25 @@ pub enum Mode {
     Visual,
     /// BM25 over the text layer.
     Text,
-    /// Both, fused.
+    /// MaxSim over the vectors of the text layer.
+    Meaning,
+    /// All of them, fused.
     Hybrid,
+}
+
+/// The models that embed queries; each is opened when a search needs it.
+pub trait Models {
+    /// The model of the page vectors.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    fn embedder(&mut self) -> Result<&mut dyn Embedder, embed::Error>;
+
+    /// The text model.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    fn meaning(&mut self) -> Result<&Meaning, embed::Error>;
 }
 
 /// Search settings.
@@ -86,6 +105,11 @@ pub enum Error {
     /// The query is empty.
     #[error("the query is empty")]
     Empty,
+    /// No page has text vectors, or the text model knows no word of the query.
+    #[error(
+        "nothing can be searched by `{MODEL}`: no page has vectors of its text, or the query has no English word"
+    )]
+    NoMeaning,
     /// The query is in letters that the model was not trained on; its vectors would be those of nothing.
     #[error("the model of this store cannot read the letters of the query")]
     Unreadable,
@@ -106,56 +130,107 @@ pub struct Found {
     pub is_text_only: bool,
 }
 
-/// Searches a store. `embedder` is called only when the mode needs it.
+/// Searches a store.
 ///
 /// # Errors
 /// [`Error::Embed`] or [`Error::Store`] when the model or the store fails, [`Error::Empty`] when the query is empty,
 /// [`Error::Unreadable`] when a visual search would rank pages at random.
-pub fn search<'e>(
+pub fn search(
     store: &dyn Lookup,
-    embedder: impl FnOnce() -> Result<&'e mut dyn Embedder, embed::Error>,
+    models: &mut dyn Models,
     request: &SearchRequest<'_>,
 ) -> Result<Found, Error> {
     let text = request.text.trim();
     if text.is_empty() {
         return Err(Error::Empty);
     }
-    let (scope, top_k) = (request.scope, request.top_k);
-    let fusion_top_k = TopK {
-        k: top_k.k.max(FUSION_DEPTH),
-        ..top_k
+    let mut searcher = Searcher {
+        store,
+        models,
+        text,
+        scope: request.scope,
+        text_query: None,
     };
-    let visual = |top_k| -> Result<Option<Vec<Hit>>, Error> {
-        let embedder = embedder()?;
-        if !embedder.can_read(text) {
+    let top_k = request.top_k;
+    let mut is_text_only = false;
+    let hits = match request.mode {
+        Mode::Visual => searcher.visual(top_k)?.ok_or(Error::Unreadable)?,
+        Mode::Text => store.text(TextField::TextLayer, text, request.scope, top_k)?,
+        Mode::Meaning => searcher.meaning(top_k)?.ok_or(Error::NoMeaning)?,
+        Mode::Hybrid => {
+            let deep = TopK {
+                k: top_k.k.max(FUSION_DEPTH),
+                ..top_k
+            };
+            let images = searcher.visual(deep)?;
+            is_text_only = images.is_none();
+            let images = images.map(|hits| Ranked::by_similarity(request.visual_weight, hits));
+            let words = Ranked::by_bm25(1.0, bm25(store, text, request.scope, deep)?);
+            let meaning = searcher.meaning(deep)?;
+            let meaning = meaning.map(|hits| Ranked::by_similarity(1.0, hits));
+            let lists = images.into_iter().chain([words]).chain(meaning);
+            fuse(lists.collect(), top_k)
+        }
+    };
+    Ok(Found {
+        hits: searcher.shown(hits)?,
+        is_text_only,
+    })
+}
+
+/// The lists of a search.
+struct Searcher<'a> {
+    store: &'a dyn Lookup,
+    models: &'a mut dyn Models,
+    text: &'a str,
+    scope: &'a Scope,
+    /// Vectors of the query in the text model, once they are known.
+    text_query: Option<TextQuery>,
+}
+
+impl Searcher<'_> {
+    /// The best pages by their images; `None` if the model cannot read the query.
+    fn visual(&mut self, top_k: TopK) -> Result<Option<Vec<Hit>>, Error> {
+        let embedder = self.models.embedder()?;
+        if !embedder.can_read(self.text) {
             return Ok(None);
         }
-        let query = embedder.embed_query(text)?;
-        let mut hits = store.visual(&query, scope, top_k)?;
+        let query = embedder.embed_query(self.text)?;
+        let mut hits = self.store.visual(&query, self.scope, top_k)?;
         hits.iter_mut()
             .for_each(|hit| hit.score /= query.len() as f32);
         Ok(Some(hits))
-    };
-    let mut is_text_only = false;
-    let hits = match request.mode {
-        Mode::Visual => visual(top_k)?.ok_or(Error::Unreadable)?,
-        Mode::Text => store.text(TextField::TextLayer, text, scope, top_k)?,
-        Mode::Hybrid => {
-            let images = visual(fusion_top_k)?;
-            is_text_only = images.is_none();
-            let images = images.map(|hits| Ranked::by_similarity(request.visual_weight, hits));
-            let words = Ranked::by_bm25(1.0, bm25(store, text, scope, fusion_top_k)?);
-            fuse(images.into_iter().chain([words]).collect(), top_k)
+    }
+
+    /// The best pages by what their text says; `None` if the store has no text vectors, or the model knows no word of the
+    /// query.
+    fn meaning(&mut self, top_k: TopK) -> Result<Option<Vec<Hit>>, Error> {
+        if !self.store.has_text_vectors(PROFILE)? {
+            return Ok(None);
         }
-    };
-    let words = QueryWords::new(text);
-    Ok(Found {
-        hits: hits
-            .into_iter()
-            .map(|hit| search_hit(hit, &words))
-            .collect(),
-        is_text_only,
-    })
+        let query = self.models.meaning()?.embed_query(self.text);
+        let Some(query) = query.map_err(embed::Error::from)? else {
+            return Ok(None);
+        };
+        let hits = self.store.meaning(&query, self.scope, top_k)?;
+        self.text_query = Some(query);
+        Ok(Some(hits))
+    }
+
+    /// The hits as they are shown: with the line and the section that answer the query in its words, or in those that are
+    /// nearest in meaning.
+    fn shown(&self, hits: Vec<Hit>) -> Result<Vec<SearchHit>, Error> {
+        let words = QueryWords::new(self.text);
+        let nearest = match &self.text_query {
+            Some(query) => {
+                let pages: Vec<PageId> = hits.iter().map(|hit| hit.id.clone()).collect();
+                self.store.nearest_tokens(query, &pages)?
+            }
+            None => vec![Vec::new(); hits.len()],
+        };
+        let shown = |(hit, nearest): (Hit, Vec<_>)| search_hit(hit, &words.and_nearest(&nearest));
+        Ok(hits.into_iter().zip(nearest).map(shown).collect())
+    }
 }
 
 /// Ranks pages by the BM25 score of their text layer plus [`DESCRIPTION_WEIGHT`] times that of their description.

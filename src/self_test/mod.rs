@@ -195,6 +195,7 @@ mod tests {
             device: Device::Cpu,
             max_visual_tokens: None,
             pool_factor: 1,
+            meaning: false,
         };
         colqwen::open_on(&config, CandleDevice::cpu()).unwrap()
     }

@@ -4,7 +4,7 @@
 
 use super::Precision;
 use super::kernel::{Blocks, Isa};
-use crate::vectors::MultiVector;
+use crate::vectors::{MultiVector, TextQuery};
 
 /// A query in the memory layout of the fastest kernel of this machine.
 #[derive(Clone, Debug)]
@@ -25,6 +25,21 @@ impl PreparedQuery {
     /// Lays out a query.
     pub fn new(query: &MultiVector) -> Self {
         Self::for_isa(Isa::best(), query)
+    }
+
+    /// Lays out a query whose rows have weights: a score is the weighted sum of its rows' maxima. A weight of 0 leaves the
+    /// row out.
+    pub fn weighted(query: &TextQuery, weights: &[f32]) -> Self {
+        let rows = query
+            .vectors
+            .rows()
+            .zip(weights)
+            .filter(|(_, weight)| **weight > 0.0);
+        let scaled = rows.flat_map(|(row, weight)| row.iter().map(move |value| value * weight));
+        let scaled: Vec<f32> = scaled.collect();
+        Self {
+            blocks: Blocks::new(Isa::best(), &scaled, query.vectors.dim()),
+        }
     }
 
     fn for_isa(isa: Isa, query: &MultiVector) -> Self {

@@ -23,7 +23,8 @@ pub use error::{Error, Outage};
 pub use path_text::serialize_path;
 pub use precision::Precision;
 pub use record::{
-    FileError, Fingerprint, ManualCard, ManualSummary, StoredPage, VectorUpdate, digest,
+    FileError, Fingerprint, ManualCard, ManualSummary, StoredPage, TextUpdate, VectorUpdate,
+    digest, has_text_profile, text_digest,
 };
 pub use traits::{Catalogue, Lookup, Outbox, ServerIndex, Store, Writer};
 

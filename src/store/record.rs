@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::path_text::serialize_path;
 use crate::page::{Annotation, ManualId, PageId};
-use crate::vectors::PageVectors;
+use crate::vectors::{PageVectors, TextVectors};
 
 /// The record of a manual: everything that does not concern a single page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -155,6 +155,8 @@ pub struct Fingerprint {
     pub origin: String,
     /// Digest of pixels and text: [`StoredPage::content`].
     pub content: String,
+    /// Digest of what its text vectors were made from: [`TextUpdate::Replace`]. Empty if it has none.
+    pub text: String,
 }
 
 /// A page to be stored.
@@ -180,6 +182,8 @@ pub struct StoredPage {
     pub thumbnail: Vec<u8>,
     /// Its vectors.
     pub vectors: VectorUpdate,
+    /// The vectors of its text.
+    pub text_vectors: TextUpdate,
 }
 
 impl StoredPage {
@@ -200,8 +204,14 @@ impl StoredPage {
             VectorUpdate::Replace(new) => size_of_val(new.vectors.as_slice()),
             VectorUpdate::Keep => 0,
         };
+        let text_vectors = match &self.text_vectors {
+            TextUpdate::Replace {
+                vectors: Some(new), ..
+            } => size_of_val(new.vectors.as_slice()),
+            _ => 0,
+        };
         // Thumbnails are sent as base64.
-        vectors + self.text.len() + self.thumbnail.len().div_ceil(3) * 4
+        vectors + text_vectors + self.text.len() + self.thumbnail.len().div_ceil(3) * 4
     }
 }
 
@@ -212,6 +222,34 @@ pub enum VectorUpdate {
     Replace(PageVectors),
     /// Keeps the vectors stored under the same id: pixels and text are unchanged.
     Keep,
+}
+
+/// Text vector update of a page to be stored.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum TextUpdate {
+    /// Replaces them.
+    Replace {
+        /// The profile of the text model, then a digest of the text: [`text_digest`].
+        digest: String,
+        /// The vectors; `None` for a text without words.
+        vectors: Option<TextVectors>,
+    },
+    /// Keeps what is stored under the same id, if anything.
+    #[default]
+    Keep,
+}
+
+/// Digest of what text vectors are made from: `profile` of the text model and the text.
+pub fn text_digest(profile: &str, text: &str) -> String {
+    let digest = digest(&[text.as_bytes()]);
+    format!("{profile}:{digest}")
+}
+
+/// Whether a [`Fingerprint::text`] is of text vectors with this profile.
+pub fn has_text_profile(digest: &str, profile: &str) -> bool {
+    digest
+        .split_once(':')
+        .is_some_and(|(found, _)| found == profile)
 }
 
 /// Checks the vectors of a page against the width `dim` of a collection.

@@ -6,9 +6,9 @@ use super::{
     BatchPolicy, Error, Fingerprint, Hit, ManualCard, ManualSummary, Scope, StoredPage, TextField,
     TopK, WriteOutcome,
 };
-use crate::page::{ManualId, Page, PageSet};
+use crate::page::{ManualId, Page, PageId, PageSet};
 use crate::units::ByteSize;
-use crate::vectors::{MultiVector, Profile};
+use crate::vectors::{MultiVector, Profile, TextQuery};
 
 /// Writes pages.
 pub trait Writer {
@@ -105,6 +105,33 @@ pub trait Lookup {
         scope: &Scope,
         top_k: TopK,
     ) -> Result<Vec<Hit>, Error>;
+
+    /// Whether any page has text vectors of the profile.
+    ///
+    /// # Errors
+    /// If the store fails.
+    fn has_text_vectors(&self, profile: &str) -> Result<bool, Error>;
+
+    /// The best pages by MaxSim of their text vectors, best first, equal ones in order of manual and page. Pages without
+    /// text vectors of the query's profile are left out.
+    ///
+    /// Each query row weighs the inverse document frequency of its token among the pages of the scope, times its share in
+    /// its word; the score is the weighted mean of the rows' best cosines, from -1 to 1.
+    ///
+    /// # Errors
+    /// If the store fails.
+    fn meaning(&self, query: &TextQuery, scope: &Scope, top_k: TopK) -> Result<Vec<Hit>, Error>;
+
+    /// For each page the tokens of the rows that are nearest to those of the query, with their cosines; empty for a page
+    /// without text vectors of the query's profile.
+    ///
+    /// # Errors
+    /// If the store fails.
+    fn nearest_tokens(
+        &self,
+        query: &TextQuery,
+        pages: &[PageId],
+    ) -> Result<Vec<Vec<(u16, f32)>>, Error>;
 }
 
 /// Lists the contents.

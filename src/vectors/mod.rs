@@ -196,6 +196,60 @@ pub struct PageVectors {
     pub patches: PatchMap,
 }
 
+/// The multi-vector of a page's text: the token vectors of a text model ([`crate::embed::meaning`]).
+#[derive(Clone, Debug, PartialEq)]
+pub struct TextVectors {
+    /// The rows.
+    pub vectors: MultiVector,
+    /// The token of each row; `tokens.len() == vectors.len()`.
+    pub tokens: Vec<u16>,
+}
+
+/// A query for [`TextVectors`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct TextQuery {
+    /// Profile of the text model; only rows of the same one are compared.
+    pub profile: &'static str,
+    /// The rows.
+    pub vectors: MultiVector,
+    /// The token of each row; `tokens.len() == vectors.len()`.
+    pub tokens: Vec<u16>,
+    /// The share of each row in its word: one divided by the word's tokens.
+    pub shares: Vec<f32>,
+}
+
+impl TextQuery {
+    /// The weight of each row in a collection of `pages`, where `with_token` of them have the token of each row: the
+    /// inverse document frequency of BM25 (Robertson & Zaragoza 2009) times the row's share, scaled to the sum 1.
+    pub fn weights(&self, pages: u64, with_token: &[u64]) -> Vec<f32> {
+        let idf = |count: u64| {
+            let count = count.min(pages) as f32;
+            ((pages as f32 - count + 0.5) / (count + 0.5)).ln_1p()
+        };
+        let weights = with_token.iter().zip(&self.shares);
+        let weights: Vec<f32> = weights.map(|(count, share)| idf(*count) * share).collect();
+        let sum: f32 = weights.iter().sum();
+        weights.iter().map(|weight| weight / sum).collect()
+    }
+
+    /// For each query row the token of the nearest row of a page, with the cosine of the two.
+    ///
+    /// # Panics
+    /// If the widths differ.
+    pub fn nearest_tokens(&self, page: &TextVectors) -> Vec<(u16, f32)> {
+        assert_eq!(self.vectors.dim(), page.vectors.dim(), "widths differ");
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f32>();
+        let nearest = |query: &[f32]| {
+            let rows = page.vectors.rows().zip(&page.tokens);
+            let cosines = rows.map(|(row, token)| (*token, dot(query, row)));
+            cosines
+                .max_by(|a, b| a.1.total_cmp(&b.1))
+                .unwrap_or_default()
+        };
+        self.vectors.rows().map(nearest).collect()
+    }
+}
+
 /// Identity of the model that produced vectors: two profiles may share a collection only if their ids are equal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Profile {

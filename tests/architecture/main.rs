@@ -19,6 +19,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("units", &[]),
     ("patch", &["page"]),
     ("batch", &[]),
+    ("analysis", &[]),
     ("checkpoint", &[]),
     ("qwen", &["patch", "checkpoint"]),
     ("render", &["page", "units"]),
@@ -30,6 +31,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
             "pooling",
             "units",
             "patch",
+            "analysis",
             "checkpoint",
             "qwen",
         ],
@@ -47,7 +49,6 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
         ],
     ),
     ("vlm", &["page", "units", "patch", "checkpoint", "qwen"]),
-    ("analysis", &[]),
     (
         "store",
         &["page", "vectors", "pooling", "units", "analysis"],
@@ -60,7 +61,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
         ],
     ),
     ("annotate", &["page", "render", "vlm", "store"]),
-    ("search", &["page", "embed", "analysis", "store"]),
+    ("search", &["page", "vectors", "embed", "analysis", "store"]),
     ("evaluate", &["page", "render", "measure", "search"]),
     ("heatmap", &["page", "vectors"]),
     (
@@ -71,7 +72,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
         "library",
         &[
             "page", "vectors", "units", "patch", "qwen", "render", "embed", "store", "pipeline",
-            "heatmap", "config",
+            "search", "heatmap", "config",
         ],
     ),
     (

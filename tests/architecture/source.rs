@@ -30,7 +30,7 @@ pub(crate) fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap()
 }
 
-/// Module path of a file in `src/`; `None` for the roots `lib.rs`, `main.rs` and `build.rs`.
+/// Module path of a file in `src/`; `None` for the roots `lib.rs`, `main.rs` and the build script.
 pub(crate) fn module(path: &Path) -> Option<Segments> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let inside = path.strip_prefix(src).unwrap().with_extension("");

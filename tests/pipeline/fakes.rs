@@ -12,12 +12,19 @@ use ingest::batch::Limits;
 use ingest::embed::{self, Embedder};
 use ingest::page::{ManualId, Page, PageError, PageId, PageImage, PageSet, Size};
 use ingest::patch::{Prepare, Prepared};
-use ingest::pipeline::{self, Components, Event, Request, RunStats, Settings, discover, ingest};
+use ingest::pipeline::{
+    self, Components, Event, Profiles, Request, RunStats, Settings, discover, ingest,
+};
 use ingest::render::{self, Manual, Rendered, Renderer, Source};
 use ingest::store::{self, Address, Catalogue, CollectionSelector, Mode, Scope, Store, TopK};
 use ingest::vectors::{MultiVector, PageVectors, PatchMap, Profile};
 
 const DIM: NonZeroUsize = NonZeroUsize::new(128).unwrap();
+/// What pages are made with: without text vectors.
+pub(crate) const PROFILES: Profiles<'static> = Profiles {
+    render: "paper",
+    text: None,
+};
 
 /// Renders text files of gray levels.
 #[derive(Default)]
@@ -184,7 +191,7 @@ impl FakePipeline {
             paths: paths.iter().map(|p| p.to_path_buf()).collect(),
             ..Request::default()
         };
-        let jobs = discover(&request, Some(&*store as &dyn Catalogue), "paper").unwrap();
+        let jobs = discover(&request, Some(&*store as &dyn Catalogue), PROFILES).unwrap();
         let (render, embed) = self.delays;
         let components = Components {
             renderer: Box::new(move || {
@@ -200,6 +207,7 @@ impl FakePipeline {
                     embedded: self.embedded.clone(),
                 }))
             }),
+            meaning: None,
             store: &*store,
         };
         let settings = Settings {

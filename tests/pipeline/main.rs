@@ -20,7 +20,7 @@ use ingest::patch::Prepare;
 use ingest::pipeline::{self, Components, Event, Request, Settings, Stage, discover, ingest};
 use ingest::store::{self, Catalogue, Mode};
 
-use fakes::{FakePipeline, gray_levels};
+use fakes::{FakePipeline, PROFILES, gray_levels};
 
 #[test]
 fn every_page_is_stored_and_can_be_found() {
@@ -85,10 +85,11 @@ fn unchanged_manual_opens_neither_renderer_nor_model() {
         paths: vec![a],
         ..Request::default()
     };
-    let jobs = discover(&request, Some(&*store as &dyn Catalogue), "paper").unwrap();
+    let jobs = discover(&request, Some(&*store as &dyn Catalogue), PROFILES).unwrap();
     let components = Components {
         renderer: Box::new(|| panic!("the renderer was opened")),
         embedder: Box::new(|| panic!("the model was opened")),
+        meaning: None,
         store: &*store,
     };
     let settings = Settings {

@@ -6,7 +6,7 @@ use std::path::Path;
 use ingest::page::{ManualId, PageId};
 use ingest::store::{
     Address, CollectionSelector, Config, ManualCard, Mode, Opened, Scope, Store, StoredPage,
-    TextField, TopK, VectorUpdate, WriteOutcome, open,
+    TextField, TextUpdate, TopK, VectorUpdate, WriteOutcome, open,
 };
 use ingest::vectors::{MultiVector, PageVectors, PatchMap, Profile};
 
@@ -63,6 +63,7 @@ pub(crate) fn page(manual: &str, number: u32, text: &str) -> StoredPage {
         blank: false,
         thumbnail: vec![number as u8; 9],
         vectors: VectorUpdate::Replace(vectors(3 + number as usize % 30, DIM, seed)),
+        text_vectors: TextUpdate::Keep,
     }
 }
 

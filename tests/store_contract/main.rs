@@ -10,6 +10,7 @@ mod sqlite;
 #[path = "../support/weaviate.rs"]
 mod support;
 mod text_search;
+mod text_vectors;
 mod versions;
 mod weaviate;
 
@@ -24,6 +25,10 @@ use scope::{per_manual_limits_pages_of_one_manual, scope_restricts_both_searches
 use text_search::{
     descriptions_are_a_separate_text_field, every_query_is_valid, spellings_find_each_other,
     text_search_finds_identifiers, words_without_spaces_are_found,
+};
+
+use text_vectors::{
+    text_vectors_are_kept_replaced_and_removed, text_vectors_are_searched_with_weights,
 };
 
 use fixtures::{
@@ -54,6 +59,8 @@ fn check_contract(open_store: Opener<'_>) {
     other_vector_width_is_rejected(open_store("width").as_ref());
     catalogue_counts_pages(open_store("catalogue").as_ref());
     paths_are_kept_byte_by_byte(open_store("paths").as_ref());
+    text_vectors_are_searched_with_weights(open_store("meaning").as_ref());
+    text_vectors_are_kept_replaced_and_removed(open_store("meant").as_ref());
     reopened_store_has_the_same_contents(open_store);
 }
 

@@ -8,22 +8,23 @@ use std::path::Path;
 
 use ingest::page::{ManualId, PageId};
 use ingest::store::{
-    CollectionSelector, Config, Error, Mode, Scope, Store, StoredPage, TextField, TopK,
+    CollectionSelector, Config, Error, Mode, Scope, Store, StoredPage, TextField, TextUpdate, TopK,
     VectorUpdate, collections, open,
 };
-use ingest::vectors::{MultiVector, PageVectors, PatchMap, Profile};
+use ingest::vectors::{MultiVector, PageVectors, PatchMap, Profile, TextVectors};
 use rusqlite::Connection;
 
 use crate::fixtures::{all, config, file, found, put};
 use crate::sqlite::{check_integrity, filled, opened};
 
 /// The schema versions and their scripts.
-const STORES: [(u32, &str); 5] = [
+const STORES: [(u32, &str); 6] = [
     (1, include_str!("../golden/stores/v1.sql")),
     (2, include_str!("../golden/stores/v2.sql")),
     (3, include_str!("../golden/stores/v3.sql")),
     (4, include_str!("../golden/stores/v4.sql")),
     (5, include_str!("../golden/stores/v5.sql")),
+    (6, include_str!("../golden/stores/v6.sql")),
 ];
 
 /// Stored annotations.
@@ -67,6 +68,7 @@ fn pages() -> [StoredPage; 3] {
             blank: true,
             thumbnail: Vec::new(),
             vectors: update(&[0.0, 1.0], [1, 1], &[0]),
+            text_vectors: TextUpdate::Keep,
         },
         StoredPage {
             id: PageId::new(&pump, 1),
@@ -79,6 +81,7 @@ fn pages() -> [StoredPage; 3] {
             blank: false,
             thumbnail: vec![0xff, 0xd8],
             vectors: update(&[1.0, 0.0, 0.0, 1.0], [2, 1], &[PatchMap::NO_CELL, 1]),
+            text_vectors: TextUpdate::Keep,
         },
         StoredPage {
             id: PageId::new(&pump, 7),
@@ -91,8 +94,27 @@ fn pages() -> [StoredPage; 3] {
             blank: false,
             thumbnail: vec![0xff, 0xd9],
             vectors: update(&[0.600_097_66, 0.799_804_7], [3, 4], &[11]),
+            text_vectors: TextUpdate::Keep,
         },
     ]
+}
+
+/// The text vectors of the pump's pages, which version 6 has: two rows of eight signs, and none.
+fn text_updates() -> [TextUpdate; 2] {
+    let side = 0.353_553_4;
+    let rows = [
+        [side; 8],
+        [side, side, side, side, -side, -side, -side, -side],
+    ];
+    let vectors = TextVectors {
+        vectors: multi_vector(rows.as_flattened(), 8),
+        tokens: vec![100, 200],
+    };
+    let update = |digest: &str, vectors| TextUpdate::Replace {
+        digest: digest.to_owned(),
+        vectors,
+    };
+    [update("m:d1", Some(vectors)), update("m:d7", None)]
 }
 
 /// Checks the list, scan and searches of the first collection.
@@ -107,13 +129,17 @@ fn check_pages(store: &dyn Store, version: u32) {
         manuals,
         [
             r#"{"id":"Anleitung/wärmepumpe.pdf","path":"/shelf/wärmepumpe.pdf","file":"f22e","render":"picture","pages":3,"stored":1,"blank":1,"bytes":4}"#,
-            r#"{"id":"pump.pdf","path":"/shelf/pump.pdf","file":"f11e","render":"pdfium-8149 150 dpi, at most 16 MP","pages":40,"stored":2,"blank":0,"bytes":12}"#,
+            r#"{"id":"pump.pdf","path":"/shelf/pump.pdf","file":"f11e","render":"pdfium-8149 150 dpi, at most 16 MP","pages":40,"stored":2,"blank":0,"bytes":BYTES}"#,
         ]
+        .map(|manual| manual.replace("BYTES", if version < 6 { "12" } else { "14" }))
     );
     let mut expected = pages();
     if version == 1 {
         // Version 1 has no descriptions.
         expected.iter_mut().for_each(|page| page.description = None);
+    }
+    if version >= 6 {
+        (expected[1].text_vectors, expected[2].text_vectors) = text_updates().into();
     }
     assert_eq!(all(store), expected);
     let query = multi_vector(&[1.0, 0.0], 2);
@@ -177,7 +203,7 @@ fn files_of_every_version_are_read_and_written() {
 #[test]
 fn descriptions_are_found_in_a_file_of_the_current_version() {
     let folder = tempfile::tempdir().unwrap();
-    let config = load(folder.path(), STORES[4].1);
+    let config = load(folder.path(), STORES[STORES.len() - 1].1);
     let store = opened(&config, Mode::Read).unwrap().store;
     for word in ["gearbox", "exploded", "spare", "shaft", "pos", "k-77"] {
         let hits = store

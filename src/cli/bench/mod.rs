@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use crate::diagnostic::Diagnostic;
 use crate::measure::{Benchmark, Machine, Point, Run, Runs, SCHEMA, compare};
 use crate::page::PageSet;
-use crate::pipeline::{self, Input};
+use crate::pipeline::{self, Input, Profiles};
 use crate::reports::throughput;
 use crate::units::{Seconds, counted, pages};
 
@@ -115,7 +115,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &BenchArgs) -> Result<Exit
 
 /// Returns the files that can be read; prints the others.
 fn readable_files(ui: &Ui, args: &BenchArgs) -> Result<Vec<PathBuf>, Diagnostic> {
-    let inputs = pipeline::discover(&args.input.request(&args.paths)?, None, "")?;
+    let inputs = pipeline::discover(&args.input.request(&args.paths)?, None, Profiles::NONE)?;
     print_left_out(ui, &inputs.left_out);
     let mut files = Vec::new();
     for input in inputs.items {

@@ -9,7 +9,7 @@ use crate::embed::{self, Card};
 use crate::library;
 use crate::measure::{MemorySampler, Percentiles, Run, Setup, Stage};
 use crate::page::PageSet;
-use crate::pipeline::{self, Components, Input, Plan, RunStats};
+use crate::pipeline::{self, Components, Input, Plan, Profiles, RunStats};
 use crate::render;
 use crate::store::{self, Address, CollectionSelector, Mode};
 
@@ -54,7 +54,11 @@ impl BenchPoint {
 
     /// Number of pages of a file that a run indexes.
     pub(super) fn count(&self, file: &Path, args: &BenchArgs) -> Result<u32, Diagnostic> {
-        let inputs = pipeline::discover(&args.request(file, &args.input.pages)?, None, "")?;
+        let inputs = pipeline::discover(
+            &args.request(file, &args.input.pages)?,
+            None,
+            Profiles::NONE,
+        )?;
         let Some(job) = inputs.items.first().and_then(Input::job) else {
             return Ok(0);
         };
@@ -84,10 +88,15 @@ impl BenchPoint {
         let store = store::open(&temporary.config, selector, Mode::Write)?.store;
         store.prepare(&self.card.profile)?;
         let render = self.settings.render.profile();
-        let jobs = pipeline::discover(&args.request(file, pages)?, None, &render)?;
+        let profiles = Profiles {
+            render: &render,
+            text: self.settings.embed.text_profile(),
+        };
+        let jobs = pipeline::discover(&args.request(file, pages)?, None, profiles)?;
         let parts = Components {
             renderer: Box::new(|| render::open(&self.settings.render)),
             embedder: Box::new(|| library::open_model(&self.settings, &self.settings.embed)),
+            meaning: library::meaning_opener(&self.settings),
             store: store.as_ref(),
         };
         let run_settings = pipeline_settings(&self.settings, &self.card, &self.plan, pages.clone());

@@ -106,12 +106,13 @@ impl EvalStore {
         let plan = library::memory_plan(settings, &card)?;
         let eval_store = Self::temporary(&settings.store, &settings.store, card.profile.clone())?;
         let inputs = Inputs {
-            items: vec![Input::Job(Box::new(dataset_job(dataset)))],
+            items: vec![Input::Job(Box::new(dataset_job(settings, dataset)))],
             ..Inputs::default()
         };
         let parts = Components {
             renderer: Box::new(|| Ok(dataset.renderer(&settings.render))),
             embedder: Box::new(|| library::open_model(settings, &settings.embed)),
+            meaning: library::meaning_opener(settings),
             store: &*eval_store.store,
         };
         let run_settings = pipeline_settings(settings, &card, &plan, PageSet::default());
@@ -212,7 +213,7 @@ fn require_complete(ui: &Ui, stats: &RunStats) -> Result<(), Diagnostic> {
     }
 }
 
-fn dataset_job(dataset: &Dataset) -> Job {
+fn dataset_job(settings: &Settings, dataset: &Dataset) -> Job {
     let path = PathBuf::from(dataset.manual.to_string());
     Job {
         stamp: FileStamp::of(&path),
@@ -224,6 +225,7 @@ fn dataset_job(dataset: &Dataset) -> Job {
         file: String::new(),
         origin: String::new(),
         fingerprints: HashMap::new(),
+        text_profile: settings.embed.text_profile(),
         unchanged: None,
         moved: false,
         copy: None,

@@ -3,11 +3,10 @@
 use std::time::Instant;
 
 use crate::diagnostic::Diagnostic;
-use crate::embed::Embedder;
 use crate::evaluate::{EvaluationResult, Failure, Qrels, Scores, means};
 use crate::measure::Percentiles;
 use crate::page::{ManualId, PageId};
-use crate::search::{self, Mode, SearchRequest};
+use crate::search::{self, Mode, Models, SearchRequest};
 use crate::store::TopK;
 
 use super::eval_store::EvalStore;
@@ -22,7 +21,7 @@ const FAILURE_DEPTH: usize = 5;
 pub(super) struct Evaluator<'a> {
     pub(super) pages: &'a EvalStore,
     pub(super) compression: Option<String>,
-    pub(super) model: &'a mut dyn Embedder,
+    pub(super) models: &'a mut dyn Models,
     pub(super) visual_weight: f32,
     pub(super) exact: bool,
 }
@@ -68,7 +67,7 @@ impl Evaluator<'_> {
     ) -> Result<Vec<PageId>, Diagnostic> {
         let found = search::search(
             &*self.pages.store,
-            || Ok(&mut *self.model),
+            self.models,
             &SearchRequest {
                 text: &query.text,
                 mode,
@@ -83,7 +82,7 @@ impl Evaluator<'_> {
         let hits = match found {
             Ok(found) => found.hits,
             // It finds no page, as everything else that is not found.
-            Err(search::Error::Unreadable) => Vec::new(),
+            Err(search::Error::Unreadable | search::Error::NoMeaning) => Vec::new(),
             Err(error) => return Err(error.into()),
         };
         let pages = hits

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
-use crate::embed::Embedder;
+use crate::embed::meaning::PROFILE;
 use crate::evaluate::{Dataset, Evaluation, EvaluationResult, Failure, OUTLINE_RULE, SCHEMA};
-use crate::library;
+use crate::library::{self, QueryModels};
 use crate::page::PageId;
 use crate::reports::evaluation::{self, Thumbnails};
 use crate::reports::mteb;
@@ -181,14 +181,14 @@ struct EvalRun {
     settings: Settings,
     pages: EvalStore,
     sets: Vec<QuerySet>,
-    model: Box<dyn Embedder>,
+    models: QueryModels,
     visual_weight: f32,
 }
 
 impl EvalRun {
     fn new(settings: Settings, pages: EvalStore, sets: Vec<QuerySet>) -> Result<Self, Diagnostic> {
         Ok(Self {
-            model: library::open_model_for_profile(&settings, &pages.profile)?,
+            models: QueryModels::new(&settings, &pages.profile),
             visual_weight: library::card_for_profile(&settings, &pages.profile)?.visual_weight,
             settings,
             pages,
@@ -199,7 +199,7 @@ impl EvalRun {
     /// Evaluates the stored pages in every mode, then each compression in the modes that use vectors.
     fn evaluate(&mut self, ui: &Ui, args: &EvalArgs) -> Result<Vec<EvaluationResult>, Diagnostic> {
         let mut measured = Vec::new();
-        for mode in [Mode::Visual, Mode::Text, Mode::Hybrid] {
+        for mode in self.modes()? {
             measured.extend(self.evaluate_sets(None, mode, args)?);
         }
         for compression in &args.compress {
@@ -214,6 +214,14 @@ impl EvalRun {
         Ok(measured)
     }
 
+    /// The modes that the store has vectors for.
+    fn modes(&self) -> Result<Vec<Mode>, Diagnostic> {
+        let has_meaning = self.pages.store.has_text_vectors(PROFILE)?;
+        let meaning = has_meaning.then_some(Mode::Meaning);
+        let modes = [Mode::Visual, Mode::Text].into_iter().chain(meaning);
+        Ok(modes.chain([Mode::Hybrid]).collect())
+    }
+
     /// Evaluates every query set in one mode.
     fn evaluate_sets(
         &mut self,
@@ -224,7 +232,7 @@ impl EvalRun {
         let mut evaluator = Evaluator {
             pages: compressed.map_or(&self.pages, |(pages, _)| pages),
             compression: compressed.map(|(_, compression)| compression.clone()),
-            model: self.model.as_mut(),
+            models: &mut self.models,
             visual_weight: self.visual_weight,
             exact: args.exact,
         };

@@ -7,8 +7,8 @@
 
 use std::ops::Range;
 
-use super::gemm::{Rows, add_product};
 use super::weights::Layer;
+use crate::embed::gemm::{Rows, add_product};
 
 /// Dimensions of a feature map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,6 @@
 
 mod emphasis;
 mod feature_map;
-mod gemm;
 mod ink;
 mod line_segments;
 mod page_tower;

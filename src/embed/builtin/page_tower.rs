@@ -10,10 +10,10 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::feature_map::{FeatureMap, Grid, fill_bias, pointwise, relu};
-use super::gemm::{Rows, add_product};
 use super::ink::{CELL_HEIGHT, Ink};
 use super::line_segments::{LineSegment, line_segments};
 use super::weights::{Block, Layer, PageWeights};
+use crate::embed::gemm::{Rows, add_product};
 
 /// Width of the tower's output vectors.
 pub(super) const DIM: usize = 127;

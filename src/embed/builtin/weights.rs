@@ -3,10 +3,10 @@
 use half::f16;
 use safetensors::{Dtype, SafeTensors};
 
-use super::gemm::Matrix;
 use super::spelling::FEATURES;
 use crate::checkpoint::Error;
 use crate::embed::BUILT_IN;
+use crate::embed::gemm::Matrix;
 
 /// The safetensors file, written by `train/export.py`.
 pub(super) const FILE: &[u8] = include_bytes!("weights.safetensors");

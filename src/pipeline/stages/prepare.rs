@@ -1,16 +1,19 @@
-//! The prepare stage: digest, thumbnail and model input of each page, in parallel on all cores.
+//! The prepare stage: digest, thumbnail, model input and text vectors of each page, in parallel on all cores.
 
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
+use crate::embed;
+use crate::embed::meaning::{Meaning, PROFILE};
 use crate::page::{PageError, PageId};
 use crate::patch::Prepared;
+use crate::store::{StoredPage, TextUpdate, text_digest};
 
 use super::super::content::content_digest;
 use super::super::thumbnail::thumbnail;
-use super::super::{Event, InFlightPage, RunContext, Stage};
+use super::super::{Error, Event, InFlightPage, Opener, RunContext, Stage};
 use super::render::RenderedPage;
 
 /// A page with its model input; `None` if it keeps its stored vectors.
@@ -18,17 +21,24 @@ pub(in crate::pipeline) type PreparedPage = (InFlightPage, Option<Prepared>);
 
 pub(in crate::pipeline) fn run(
     context: &RunContext<'_>,
+    mut opener: Option<Opener<'_, Meaning, embed::Error>>,
     input: &Receiver<RenderedPage>,
     out: &SyncSender<PreparedPage>,
-) {
+) -> Result<(), Error> {
     let cores = rayon::current_num_threads();
+    let mut meaning: Option<Box<Meaning>> = None;
     while let Ok(first) = input.recv() {
         let pages: Vec<RenderedPage> = std::iter::once(first)
             .chain(input.try_iter().take(cores - 1))
             .collect();
+        if pages.iter().any(|(page, _)| !page.record.text.is_empty())
+            && let Some(opener) = opener.take()
+        {
+            meaning = Some(opener()?);
+        }
         let prepared: Vec<_> = pages
             .into_par_iter()
-            .map(|page| timed(|| prepare(context, page)))
+            .map(|page| timed(|| prepare(context, meaning.as_deref(), page)))
             .collect();
         for (page, time) in prepared {
             match page {
@@ -38,13 +48,14 @@ pub(in crate::pipeline) fn run(
                         .add_time(prepared_page.0.job, Stage::Prepare, time);
                     context.collector.emit(Event::Done(Stage::Prepare, 1));
                     if out.send(prepared_page).is_err() {
-                        return;
+                        return Ok(());
                     }
                 }
                 Err((job, id, error)) => context.collector.page_failed(job, &id, error),
             }
         }
     }
+    Ok(())
 }
 
 fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
@@ -54,19 +65,44 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
 
 fn prepare(
     context: &RunContext<'_>,
+    meaning: Option<&Meaning>,
     (mut page, rendered): RenderedPage,
 ) -> Result<PreparedPage, (usize, PageId, PageError)> {
     page.record.content = content_digest(&rendered);
     page.record.thumbnail = thumbnail(&rendered.image);
     let number = page.record.id.number;
-    let stored = context.inputs[page.job]
-        .job()
-        .and_then(|job| job.fingerprints.get(&number));
-    if stored.is_some_and(|(_, content)| *content == page.record.content) {
+    let job = context.inputs[page.job].job();
+    let stored = job.and_then(|job| job.fingerprints.get(&number));
+    if job.is_some_and(|job| job.text_profile.is_some()) {
+        let stored = stored.map_or("", |page| &page.text);
+        match text_update(meaning, &page.record, stored) {
+            Ok(update) => page.record.text_vectors = update,
+            Err(error) => return Err((page.job, page.record.id, error)),
+        }
+    }
+    if stored.is_some_and(|stored| stored.content == page.record.content) {
         return Ok((page, None));
     }
     match context.settings.prepare.prepare(&rendered.image) {
         Ok(prepared) => Ok((page, Some(prepared))),
         Err(e) => Err((page.job, page.record.id, PageError::Shape(e.to_string()))),
     }
+}
+
+/// The text vectors of a page; those that are stored for the same text stay.
+fn text_update(
+    meaning: Option<&Meaning>,
+    page: &StoredPage,
+    stored: &str,
+) -> Result<TextUpdate, PageError> {
+    let digest = text_digest(PROFILE, &page.text);
+    if digest == stored {
+        return Ok(TextUpdate::Keep);
+    }
+    let vectors = match meaning {
+        Some(meaning) => meaning.embed_page(&page.text),
+        None => Ok(None),
+    };
+    let vectors = vectors.map_err(|why| PageError::Shape(why.to_string()))?;
+    Ok(TextUpdate::Replace { digest, vectors })
 }

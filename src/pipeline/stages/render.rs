@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::page::{PageId, PageSet};
 use crate::render::{Error as RenderError, Manual, Rendered, Renderer};
-use crate::store::{ManualCard, StoredPage, VectorUpdate, Writer};
+use crate::store::{ManualCard, StoredPage, TextUpdate, VectorUpdate, Writer};
 
 use super::super::discover::FileStamp;
 use super::super::{Error, Event, InFlightPage, Input, Job, Opener, RunContext, Stage, Twin};
@@ -183,14 +183,8 @@ impl ManualReader<'_> {
                 &PageSet::starting_at(manual.pages + 1),
             )?;
         }
-        let is_current = |n: &u32| {
-            self.job
-                .fingerprints
-                .get(n)
-                .is_some_and(|(origin, _)| *origin == self.job.origin)
-        };
         let (up_to_date, todo): (Vec<u32>, Vec<u32>) =
-            requested.iter().partition(|n| is_current(n));
+            requested.iter().partition(|n| self.job.is_current(**n));
         self.context.collector.update_manual(self.index, |m| {
             m.pages = requested.len() as u32;
             m.unchanged = up_to_date.len() as u32;
@@ -259,6 +253,7 @@ impl ManualReader<'_> {
             blank: rendered.blank && rendered.undrawn.is_empty(),
             thumbnail: Vec::new(),
             vectors: VectorUpdate::Keep,
+            text_vectors: TextUpdate::Keep,
             id,
         }
     }

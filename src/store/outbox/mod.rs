@@ -18,8 +18,8 @@ use super::{
     ManualCard, ManualSummary, Mode, Opened, Outbox, Scope, ServerIndex, Store, StoredPage,
     TextField, TopK, WriteOutcome, Writer, config, lock,
 };
-use crate::page::{ManualId, Page, PageSet};
-use crate::vectors::{MultiVector, Profile};
+use crate::page::{ManualId, Page, PageId, PageSet};
+use crate::vectors::{MultiVector, Profile, TextQuery};
 
 /// First pause of the exponential back-off after a server was unavailable.
 const INITIAL_BACKOFF: Duration = Duration::from_secs(1);
@@ -302,6 +302,22 @@ impl Lookup for OutboxStore {
         top_k: TopK,
     ) -> Result<Vec<Hit>, Error> {
         self.read_target()?.text(field, query, scope, top_k)
+    }
+
+    fn has_text_vectors(&self, profile: &str) -> Result<bool, Error> {
+        self.read_target()?.has_text_vectors(profile)
+    }
+
+    fn meaning(&self, query: &TextQuery, scope: &Scope, top_k: TopK) -> Result<Vec<Hit>, Error> {
+        self.read_target()?.meaning(query, scope, top_k)
+    }
+
+    fn nearest_tokens(
+        &self,
+        query: &TextQuery,
+        pages: &[PageId],
+    ) -> Result<Vec<Vec<(u16, f32)>>, Error> {
+        self.read_target()?.nearest_tokens(query, pages)
     }
 }
 

@@ -4,22 +4,25 @@ use std::num::NonZeroUsize;
 
 use rusqlite::{OptionalExtension, Result as Sql, Row};
 
+use super::text_vectors::read_update;
 use super::{Collection, Sqlite, WithLocation};
 use crate::page::{ManualId, PageId};
 use crate::store::{
-    Catalogue, Error, Fingerprint, ManualCard, ManualSummary, Scope, StoredPage, VectorUpdate,
-    path_text,
+    Catalogue, Error, Fingerprint, ManualCard, ManualSummary, Scope, StoredPage, TextUpdate,
+    VectorUpdate, path_text,
 };
 use crate::vectors::{MultiVector, PageVectors, PatchMap};
 
 const MANUALS: &str = "
-SELECT name, path, file, render, pages, count(page.id), coalesce(sum(blank), 0), coalesce(sum(rows + iif(?2 > 1, max(rows / ?2, 1), 0)), 0)
-FROM manual JOIN page ON page.manual = manual.id
+SELECT name, path, file, render, pages, count(page.id), coalesce(sum(blank), 0),
+    coalesce(sum(page.rows + iif(?2 > 1, max(page.rows / ?2, 1), 0)), 0), coalesce(sum(length(text_vectors.rows)), 0)
+FROM manual JOIN page ON page.manual = manual.id LEFT JOIN text_vectors ON text_vectors.page = page.id
 WHERE collection = ?1 GROUP BY manual.id ORDER BY name";
 
 const PAGE: &str = "
-SELECT origin, content, label, section, text, blank, jpeg, description, grid_columns, grid_rows, places, vectors.rows
-FROM page LEFT JOIN vectors ON vectors.page = page.id JOIN thumbnail ON thumbnail.page = page.id
+SELECT origin, content, label, section, text, blank, jpeg, description, grid_columns, grid_rows, places, vectors.rows,
+    digest, tokens, text_vectors.rows
+FROM page LEFT JOIN vectors ON vectors.page = page.id LEFT JOIN text_vectors ON text_vectors.page = page.id JOIN thumbnail ON thumbnail.page = page.id
 WHERE page.id = ?1";
 
 const RECORD: &str = "
@@ -65,7 +68,8 @@ impl Catalogue for Sqlite {
         let read = || {
             self.connection()
                 .prepare_cached(
-                    "SELECT number, origin, content FROM page JOIN manual ON manual.id = page.manual
+                    "SELECT number, origin, content, coalesce(digest, '') FROM page
+                     JOIN manual ON manual.id = page.manual LEFT JOIN text_vectors ON text_vectors.page = page.id
                      WHERE collection = ?1 AND name = ?2 ORDER BY number",
                 )?
                 .query_map((collection.id, manual.as_str()), fingerprint)?
@@ -156,12 +160,17 @@ impl Sqlite {
             self.connection()
                 .prepare_cached(PAGE)?
                 .query_row([row], |row| {
-                    Ok((page_record(row, &id)?, page_vectors(row, collection)?))
+                    let text = read_update(row, 12, collection.text_precision)?;
+                    Ok((page_record(row, &id)?, page_vectors(row, collection)?, text))
                 })
                 .optional()
         };
-        let Some((page, vectors)) = read().with_location(&self.location)? else {
+        let Some((page, vectors, text)) = read().with_location(&self.location)? else {
             return Ok(None);
+        };
+        let page = StoredPage {
+            text_vectors: text.map_err(|why| self.damaged(&id, &why))?,
+            ..page
         };
         match vectors {
             None if self.is_outbox => Ok(Some(page)),
@@ -193,7 +202,8 @@ fn manual_summary(row: &Row<'_>, collection: &Collection) -> Sql<ManualSummary> 
         blank: row.get(6)?,
         bytes: rows
             .unsigned_abs()
-            .saturating_mul(collection.row_bytes() as u64),
+            .saturating_mul(collection.row_bytes() as u64)
+            .saturating_add(row.get::<_, i64>(8)?.unsigned_abs()),
     })
 }
 
@@ -202,6 +212,7 @@ fn fingerprint(row: &Row<'_>) -> Sql<Fingerprint> {
         number: row.get(0)?,
         origin: row.get(1)?,
         content: row.get(2)?,
+        text: row.get(3)?,
     })
 }
 
@@ -218,6 +229,7 @@ fn page_record(row: &Row<'_>, id: &PageId) -> Sql<StoredPage> {
         thumbnail: row.get(6)?,
         description: row.get(7)?,
         vectors: VectorUpdate::Keep,
+        text_vectors: TextUpdate::Keep,
     })
 }
 

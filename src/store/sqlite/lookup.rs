@@ -11,7 +11,7 @@ use crate::analysis;
 use crate::page::{ManualId, PageId};
 use crate::store::maxsim::PreparedQuery;
 use crate::store::{Error, Hit, Lookup, Precision, Scope, TextField, TopK, check_width};
-use crate::vectors::MultiVector;
+use crate::vectors::{MultiVector, TextQuery};
 
 /// Pages of one parallel task.
 const PAGES_PER_TASK: usize = 32;
@@ -47,8 +47,7 @@ impl Lookup for Sqlite {
             pages = best.into_iter().map(|page| pages[page].clone()).collect();
         }
         let best = scorer("vectors").top(&pages, top_k)?;
-        let found = |(page, score): (usize, f32)| (pages[page].0, score, pages[page].1.clone());
-        self.hits(best.into_iter().map(found))
+        self.hits(scored(&pages, best))
     }
 
     fn text(
@@ -71,7 +70,7 @@ impl Lookup for Sqlite {
         let variants = any_of(query.in_variants());
         let read = || {
             let mut found = self.bm25(index, &words, &collection, scope)?;
-            if self.source.has_variants && !variants.is_empty() {
+            if self.source.has_variants() && !variants.is_empty() {
                 let query = format!("{column} : ({variants})");
                 found = summed(found, self.bm25("variants", &query, &collection, scope)?);
             }
@@ -81,6 +80,42 @@ impl Lookup for Sqlite {
             id.manual.clone()
         });
         self.hits(best.into_iter())
+    }
+
+    fn has_text_vectors(&self, profile: &str) -> Result<bool, Error> {
+        self.any_text_vectors(profile)
+    }
+
+    fn meaning(&self, query: &TextQuery, scope: &Scope, top_k: TopK) -> Result<Vec<Hit>, Error> {
+        let collection = self.require_collection()?;
+        if !self.source.has_text_vectors() {
+            return Ok(Vec::new());
+        }
+        let (pages, weights) = self.pages_with_text(&collection, query, scope)?;
+        let scorer = PageScorer {
+            source: &self.source,
+            location: &self.location,
+            query: PreparedQuery::weighted(query, &weights),
+            precision: collection.text_precision,
+            table: "text_vectors",
+        };
+        let best = scorer.top(&pages, top_k)?;
+        self.hits(scored(&pages, best))
+    }
+
+    fn nearest_tokens(
+        &self,
+        query: &TextQuery,
+        pages: &[PageId],
+    ) -> Result<Vec<Vec<(u16, f32)>>, Error> {
+        let collection = self.require_collection()?;
+        match self.source.has_text_vectors() {
+            true => pages
+                .iter()
+                .map(|page| self.nearest(&collection, query, page))
+                .collect(),
+            false => Ok(vec![Vec::new(); pages.len()]),
+        }
     }
 }
 
@@ -180,6 +215,15 @@ impl PageScorer<'_> {
 
 /// A scored page: row id, score, page id.
 type ScoredRow = (i64, f32, PageId);
+
+/// Scored pages from their indices and scores.
+fn scored(
+    pages: &[(i64, PageId)],
+    best: Vec<(usize, f32)>,
+) -> impl Iterator<Item = ScoredRow> + '_ {
+    let found = |(page, score): (usize, f32)| (pages[page].0, score, pages[page].1.clone());
+    best.into_iter().map(found)
+}
 
 impl Sqlite {
     /// Pages by BM25 over one index, best first.

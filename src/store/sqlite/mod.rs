@@ -9,6 +9,7 @@ mod lookup;
 mod outbox;
 mod schema;
 mod space;
+mod text_vectors;
 mod variants;
 mod write;
 
@@ -58,6 +59,8 @@ struct Collection {
     id: i64,
     profile: Profile,
     precision: Precision,
+    /// Of the text vectors.
+    text_precision: Precision,
     /// Pool factor of the first stage; 1: no first stage.
     first_stage: u32,
 }

@@ -6,7 +6,9 @@ use rusqlite::params;
 
 use super::{Sqlite, WithLocation};
 use crate::page::{ManualId, PageSet};
-use crate::store::{Address, CollectionSelector, Config, Error, ManualCard, Mode, path_text};
+use crate::store::{
+    Address, CollectionSelector, Config, Error, ManualCard, Mode, Precision, path_text,
+};
 
 /// Deferred removals. They are older than all queued pages: a later removal deletes queued pages directly.
 const REMOVALS_TABLE: &str = "
@@ -21,7 +23,11 @@ impl Sqlite {
         path: &Path,
         selector: CollectionSelector<'_>,
     ) -> Result<Self, Error> {
-        let config = Config::new(Address::File(path.to_owned()));
+        let config = Config {
+            // Lossless: what is queued is sent later.
+            precision: Some(Precision::F16),
+            ..Config::new(Address::File(path.to_owned()))
+        };
         let mut file = Self::open(path, &config, selector, Mode::Write)?;
         file.is_outbox = true;
         file.connection()

@@ -8,13 +8,13 @@ use rusqlite::{
 };
 
 use super::space::is_full;
-use super::{Collection, VectorFormat, WithLocation, variants};
+use super::{Collection, VectorFormat, WithLocation, text_vectors, variants};
 use crate::store::{CollectionSelector, Error, Precision, path_text};
 use crate::units::ByteSize;
 use crate::vectors::Profile;
 
 /// Version of [`TABLES`] (`PRAGMA user_version`). A file with a larger one is rejected ([`Error::TooNew`]).
-pub(super) const VERSION: i64 = 5;
+pub(super) const VERSION: i64 = 6;
 
 /// Identifies files of this program (`PRAGMA application_id`): "ings".
 const APPLICATION_ID: i64 = 0x696e_6773;
@@ -32,7 +32,7 @@ const TABLES: &str = "
 CREATE TABLE collection (
     id INTEGER PRIMARY KEY, profile TEXT NOT NULL UNIQUE, model TEXT NOT NULL, dim INTEGER NOT NULL,
     used INTEGER NOT NULL, pool_factor INTEGER NOT NULL DEFAULT 1, precision TEXT NOT NULL DEFAULT 'f16',
-    first_stage INTEGER NOT NULL DEFAULT 1
+    first_stage INTEGER NOT NULL DEFAULT 1, text_precision TEXT NOT NULL DEFAULT '1-bit'
 ) STRICT;
 CREATE TABLE manual (
     id INTEGER PRIMARY KEY, collection INTEGER NOT NULL REFERENCES collection (id), name TEXT NOT NULL,
@@ -88,8 +88,12 @@ CREATE TRIGGER said_changes AFTER UPDATE OF said ON page WHEN old.said <> new.sa
 END;
 ";
 
-/// First version with an index of variants; the one before is searched without them where it cannot be written.
+/// First version with the index of variants.
 const FIRST_WITH_VARIANTS: i64 = 5;
+/// First version with text vectors.
+const FIRST_WITH_TEXT_VECTORS: i64 = 6;
+/// First version that is searched as it is where it cannot be migrated, without what later ones have.
+const FIRST_READABLE: i64 = 4;
 
 /// Migrations from each version to the next; the last one also creates [`DESCRIPTIONS`].
 const MIGRATIONS: [&str; 3] = [
@@ -112,8 +116,8 @@ pub(super) struct Source {
     path: PathBuf,
     /// The folder is read-only, or its disk full: open the file as immutable, without WAL.
     immutable: bool,
-    /// Whether the file has the index of variants.
-    pub(super) has_variants: bool,
+    /// Schema version of the file.
+    version: i64,
 }
 
 impl Source {
@@ -138,7 +142,7 @@ impl Source {
             VERSION => Ok((source, connection)),
             // An older version is migrated first; the last one is readable as it is where that is impossible.
             old => {
-                let is_readable = old + 1 == FIRST_WITH_VARIANTS;
+                let is_readable = old >= FIRST_READABLE;
                 let migrated = match is_readable && source.immutable {
                     true => false,
                     false => match open_writer(path, None, location) {
@@ -146,7 +150,9 @@ impl Source {
                         migrated => migrated.is_ok(),
                     },
                 };
-                source.has_variants = migrated;
+                if !migrated {
+                    source.version = old;
+                }
                 Ok((source, connection))
             }
         }
@@ -157,8 +163,18 @@ impl Source {
         Self {
             path: path.to_owned(),
             immutable: false,
-            has_variants: true,
+            version: VERSION,
         }
+    }
+
+    /// Whether the file has the index of variants.
+    pub(super) fn has_variants(&self) -> bool {
+        self.version >= FIRST_WITH_VARIANTS
+    }
+
+    /// Whether the file has the table of text vectors.
+    pub(super) fn has_text_vectors(&self) -> bool {
+        self.version >= FIRST_WITH_TEXT_VECTORS
     }
 
     /// Opens a read-only connection.
@@ -254,8 +270,12 @@ fn migrate(connection: &Connection, old: i64) -> Sql<()> {
         let rebuild = "INSERT INTO descriptions (descriptions) VALUES ('rebuild');";
         transaction.execute_batch(&format!("{migrations} {DESCRIPTIONS} {rebuild}"))?;
     }
-    transaction.execute_batch(variants::TABLE)?;
-    variants::index_all(&transaction)?;
+    if old < FIRST_WITH_VARIANTS {
+        transaction.execute_batch(variants::TABLE)?;
+        variants::index_all(&transaction)?;
+    }
+    transaction.execute_batch(text_vectors::MIGRATION)?;
+    transaction.execute_batch(text_vectors::TABLE)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()
 }
@@ -266,8 +286,9 @@ fn create_tables(connection: &Connection) -> Sql<()> {
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.execute_batch(&format!(
-        "BEGIN IMMEDIATE; {TABLES} {DESCRIPTIONS} {} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;",
-        variants::TABLE
+        "BEGIN IMMEDIATE; {TABLES} {DESCRIPTIONS} {} {} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;",
+        variants::TABLE,
+        text_vectors::TABLE
     ))
 }
 
@@ -314,17 +335,27 @@ fn open_error(location: &str, cause: &rusqlite::Error) -> Error {
 
 /// All collections, the most recently used first; those without pages come last.
 pub(super) fn collections(connection: &Connection) -> Sql<Vec<Collection>> {
+    let has_text_vectors = version(connection)? >= FIRST_WITH_TEXT_VECTORS;
+    let text_precision = if has_text_vectors {
+        "text_precision"
+    } else {
+        "'1-bit'"
+    };
     connection
-        .prepare(
-            "SELECT id, profile, model, dim, pool_factor, precision, first_stage FROM collection c ORDER BY NOT EXISTS (SELECT 1 FROM page
-             JOIN manual ON manual.id = page.manual WHERE manual.collection = c.id), used DESC",
-        )?
+        .prepare(&format!(
+            "SELECT id, profile, model, dim, pool_factor, precision, first_stage, {text_precision} FROM collection c
+             ORDER BY NOT EXISTS (SELECT 1 FROM page JOIN manual ON manual.id = page.manual WHERE manual.collection = c.id),
+             used DESC"
+        ))?
         .query_map([], collection)?
         .collect()
 }
 
 fn collection(row: &rusqlite::Row<'_>) -> Sql<Collection> {
-    let precision: String = row.get(5)?;
+    let precision = |column| -> Sql<Precision> {
+        let name: String = row.get(column)?;
+        Precision::from_name(&name).ok_or(rusqlite::Error::InvalidQuery)
+    };
     Ok(Collection {
         id: row.get(0)?,
         profile: Profile {
@@ -333,7 +364,8 @@ fn collection(row: &rusqlite::Row<'_>) -> Sql<Collection> {
             dim: row.get(3)?,
             pool_factor: row.get(4)?,
         },
-        precision: Precision::from_name(&precision).ok_or(rusqlite::Error::InvalidQuery)?,
+        precision: precision(5)?,
+        text_precision: precision(7)?,
         first_stage: row.get(6)?,
     })
 }
@@ -367,8 +399,8 @@ pub(super) fn touch(connection: &Connection, profile: &Profile, wanted: VectorFo
         ),
         None => connection.execute(
             &format!(
-                "INSERT INTO collection (profile, model, dim, used, pool_factor, precision, first_stage)
-                 VALUES (?1, ?2, ?3, {used}, ?4, ?5, ?6)"
+                "INSERT INTO collection (profile, model, dim, used, pool_factor, precision, first_stage, text_precision)
+                 VALUES (?1, ?2, ?3, {used}, ?4, ?5, ?6, ?7)"
             ),
             (
                 &profile.id,
@@ -377,6 +409,7 @@ pub(super) fn touch(connection: &Connection, profile: &Profile, wanted: VectorFo
                 profile.pool_factor,
                 wanted.precision.unwrap_or_default().name(),
                 wanted.first_stage.unwrap_or(1),
+                wanted.precision.unwrap_or(text_vectors::DEFAULT_PRECISION).name(),
             ),
         ),
     }

@@ -5,7 +5,7 @@ use rusqlite::{
     Connection, OptionalExtension, Result as Sql, Transaction, TransactionBehavior, params,
 };
 
-use super::{Collection, Sqlite, VectorFormat, WithLocation, schema, variants};
+use super::{Collection, Sqlite, VectorFormat, WithLocation, schema, text_vectors, variants};
 use crate::page::{ManualId, Page, PageError, PageId, PageSet};
 use crate::pooling::pool;
 use crate::store::{
@@ -224,6 +224,7 @@ impl Sqlite {
         if let (VectorUpdate::Replace(new), Some(encoded)) = (&page.vectors, encoded) {
             upsert_vectors(connection, id, new, &encoded)?;
         }
+        text_vectors::upsert(connection, collection, id, &page.text_vectors)?;
         Ok(Ok(WriteOutcome::Stored))
     }
 }

@@ -87,6 +87,7 @@ impl Catalogue for Weaviate {
         let fingerprint = |result: &SearchResult| {
             let fields = Fields::new(result);
             Some(Fingerprint {
+                text: String::new(),
                 number: fields.int("page_number")?,
                 origin: fields.text("origin").unwrap_or_default(),
                 content: fields.text("content").unwrap_or_default(),

@@ -14,7 +14,7 @@ use super::proto::{
 use super::schema::VECTOR;
 use crate::analysis::variants;
 use crate::page::{ManualId, PageId};
-use crate::store::{ManualCard, StoredPage, VectorUpdate, path_text};
+use crate::store::{ManualCard, StoredPage, TextUpdate, VectorUpdate, path_text};
 use crate::vectors::{MultiVector, PageVectors, PatchMap};
 
 /// A property and its value, if any.
@@ -247,6 +247,7 @@ pub(super) fn parse_record(result: &SearchResult, id: PageId) -> StoredPage {
         blank: fields.is("blank"),
         thumbnail: fields.blob("thumbnail").unwrap_or_default(),
         vectors: VectorUpdate::Keep,
+        text_vectors: TextUpdate::Keep,
     }
 }
 

@@ -9,10 +9,11 @@ use super::proto::{
 use super::schema::VECTOR;
 use super::{Weaviate, filter};
 use crate::analysis;
+use crate::page::PageId;
 use crate::store::{
     Catalogue, Error, Hit, Lookup, Scope, TextField, TopK, VectorUpdate, check_width,
 };
-use crate::vectors::{MultiVector, max_sim};
+use crate::vectors::{MultiVector, TextQuery, max_sim};
 
 /// Minimum number of candidates: many vectors of one page crowd others out of a short list. Without a filter the server
 /// itself oversamples ten times.
@@ -90,6 +91,22 @@ impl Lookup for Weaviate {
         };
         let reply: SearchReply = self.call("Search", &request)?;
         Ok(ranked(&reply.results, top_k, |m| m.score))
+    }
+
+    fn has_text_vectors(&self, _profile: &str) -> Result<bool, Error> {
+        Ok(false)
+    }
+
+    fn meaning(&self, _query: &TextQuery, _scope: &Scope, _top_k: TopK) -> Result<Vec<Hit>, Error> {
+        Ok(Vec::new())
+    }
+
+    fn nearest_tokens(
+        &self,
+        _query: &TextQuery,
+        pages: &[PageId],
+    ) -> Result<Vec<Vec<(u16, f32)>>, Error> {
+        Ok(vec![Vec::new(); pages.len()])
     }
 }
 

@@ -8,27 +8,27 @@ use gemm::Parallelism;
 
 /// Rows of floats that may overlap: row `i` starts at `i * stride`. A convolution is a product with overlapping rows.
 #[derive(Clone, Copy)]
-pub(super) struct Rows<'a> {
+pub(in crate::embed) struct Rows<'a> {
     /// The floats.
-    pub(super) data: &'a [f32],
+    pub(in crate::embed) data: &'a [f32],
     /// Floats from the start of a row to the start of the next.
-    pub(super) stride: usize,
+    pub(in crate::embed) stride: usize,
 }
 
 /// A contiguous row-major matrix.
 #[derive(Clone, Copy)]
-pub(super) struct Matrix<'a> {
+pub(in crate::embed) struct Matrix<'a> {
     /// The floats.
-    pub(super) data: &'a [f32],
+    pub(in crate::embed) data: &'a [f32],
     /// Number of columns.
-    pub(super) columns: usize,
+    pub(in crate::embed) columns: usize,
 }
 
 /// Adds the product of `left` and `right` to `sum`, which has as many columns as `right`.
 ///
 /// # Panics
 /// If a slice is shorter than its shape requires.
-pub(super) fn add_product(sum: &mut [f32], left: Rows<'_>, right: Matrix<'_>) {
+pub(in crate::embed) fn add_product(sum: &mut [f32], left: Rows<'_>, right: Matrix<'_>) {
     let n = right.columns;
     let (m, k) = (sum.len() / n, right.data.len() / n);
     if m == 0 || k == 0 {

@@ -1,0 +1,135 @@
+//! A text as the sequences that the model reads.
+
+use super::MAX_TOKENS;
+use super::tokenizer::{FIRST, LAST, Word};
+
+/// Tokens that a window shares with the one before it, at least.
+const OVERLAP: usize = 16;
+
+/// A sequence for the model.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Window {
+    /// All tokens, with the special ones.
+    pub(super) ids: Vec<u32>,
+    /// Indices of the tokens of content words.
+    pub(super) kept: Vec<usize>,
+    /// For each of them one divided by the number of tokens of its word.
+    pub(super) shares: Vec<f32>,
+}
+
+impl Window {
+    fn push(&mut self, word: &Word) {
+        for id in &word.ids {
+            if word.is_content {
+                self.kept.push(self.ids.len());
+                self.shares.push(1.0 / word.ids.len() as f32);
+            }
+            self.ids.push(*id);
+        }
+    }
+}
+
+/// The windows of a text: each begins at the start of a word.
+pub(super) fn windows(text: &[Word]) -> Vec<Window> {
+    let mut windows = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let mut window = Window {
+            ids: vec![FIRST],
+            ..Window::default()
+        };
+        // A word is not split; of one that is longer than a window only the first tokens are read.
+        let count = fitting(rest, MAX_TOKENS - 2).max(1);
+        rest[..count].iter().for_each(|word| window.push(word));
+        window.truncate(MAX_TOKENS - 1);
+        window.ids.push(LAST);
+        windows.push(window);
+        let is_last = count >= rest.len();
+        rest = &rest[if is_last {
+            count
+        } else {
+            advance(&rest[..count])
+        }..];
+    }
+    windows
+}
+
+impl Window {
+    fn truncate(&mut self, tokens: usize) {
+        self.ids.truncate(tokens);
+        let kept = self.kept.partition_point(|&index| index < tokens);
+        self.kept.truncate(kept);
+        self.shares.truncate(kept);
+    }
+}
+
+/// Number of first words that have at most `tokens` tokens together.
+fn fitting(words: &[Word], tokens: usize) -> usize {
+    let mut sum = 0;
+    let is_within = |word: &&Word| {
+        sum += word.ids.len();
+        sum <= tokens
+    };
+    words.iter().take_while(is_within).count()
+}
+
+/// Number of words to the start of the next window, which repeats at least [`OVERLAP`] tokens of this one.
+fn advance(words: &[Word]) -> usize {
+    let mut repeated = 0;
+    let is_repeated = |word: &&Word| {
+        let is_short = repeated < OVERLAP;
+        repeated += word.ids.len();
+        is_short
+    };
+    let repeated = words.iter().rev().take_while(is_repeated).count();
+    (words.len() - repeated).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(lengths: &[usize]) -> Vec<Word> {
+        let word = |(n, &length): (usize, &usize)| Word {
+            ids: vec![1000 + n as u32; length],
+            is_word: true,
+            is_content: n % 2 == 0,
+        };
+        lengths.iter().enumerate().map(word).collect()
+    }
+
+    #[test]
+    fn windows_overlap() {
+        let windows = windows(&words(&[1; 300]));
+        assert!(windows.iter().all(|w| w.ids.len() <= MAX_TOKENS));
+        assert!(
+            windows
+                .iter()
+                .all(|w| w.ids[0] == FIRST && w.ids.last() == Some(&LAST))
+        );
+        // 126 words fit between [CLS] and [SEP]; the next window repeats 16 of them.
+        let first: Vec<u32> = windows.iter().map(|w| w.ids[1]).collect();
+        assert_eq!(first, [1000, 1110, 1220]);
+        assert_eq!(windows[0].kept[..3], [1, 3, 5]);
+    }
+
+    #[test]
+    fn the_tokens_of_a_word_share_its_weight() {
+        let window = &windows(&words(&[2, 1, 1]))[0];
+        assert_eq!(window.kept, [1, 2, 4]);
+        assert_eq!(window.shares, [0.5, 0.5, 1.0]);
+    }
+
+    #[test]
+    fn a_word_longer_than_a_window_is_cut() {
+        let windows = windows(&words(&[1, 500, 1]));
+        assert!(windows.iter().all(|w| w.ids.len() <= MAX_TOKENS));
+        assert!(windows.iter().all(|w| w.kept.len() == w.shares.len()));
+        assert_eq!(windows.last().unwrap().ids, [101, 1002, 102]);
+    }
+
+    #[test]
+    fn no_text_has_no_windows() {
+        assert!(windows(&[]).is_empty());
+    }
+}

@@ -43,7 +43,7 @@ pub(super) struct IngestArgs {
 }
 
 pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<ExitCode, Diagnostic> {
-    arguments::reject_guessed_command(&args.paths[0])?;
+    arguments::reject_guessed_command(&args.paths)?;
     let settings = common.settings()?;
     let card = embed::card(&settings.embed).map_err(nothing_stored)?;
     let plan = library::memory_plan(&settings, &card).map_err(nothing_stored)?;

@@ -120,7 +120,39 @@ fn guessed_commands_are_named_and_nothing_is_stored() {
     assert!(!sandbox.path("library.db").exists());
     // A file of that name is a file.
     fs::rename(sandbox.path("a.pdf"), sandbox.path("find")).unwrap();
+    for args in [
+        &["find", "how", "to"][..],
+        &["find", "how", "-k", "3"],
+        &["--store", "other.db", "find", "how", "--top-k", "3"],
+    ] {
+        let done = sandbox.run(args);
+        assert_eq!(done.code, 64, "{args:?}: {}", done.err);
+        let hint = "no such file: `how`\nhint: did you mean `ingest search`?";
+        assert!(done.err.contains(hint), "{args:?}: {}", done.err);
+    }
+    assert!(!sandbox.path("library.db").exists());
     assert_eq!(sandbox.run(&["find"]).code, 0);
+    sandbox.write("b.pdf", &pdf::good(&["another page"]));
+    let done = sandbox.run(&["find", "b.pdf", "c.pdf"]);
+    assert_eq!(done.code, 1, "{}", done.err);
+    let short = sandbox.run(&["a"]);
+    assert_eq!(short.code, 2, "{}", short.err);
+    assert!(!short.err.contains("did you mean"), "{}", short.err);
+}
+
+#[test]
+fn no_pages_are_a_usage_error_before_anything_is_read() {
+    let sandbox = Sandbox::tiny();
+    sandbox.write("broken.db", b"no store");
+    for option in ["-k", "--count", "--per-manual"] {
+        let done = sandbox.run(&["search", "alarm", option, "0", "--store", "broken.db"]);
+        assert_eq!(done.code, 64, "{option}: {}", done.err);
+        assert!(
+            done.err.contains("<PAGES>': it must be at least 1"),
+            "{option}: {}",
+            done.err
+        );
+    }
 }
 
 #[test]
@@ -130,6 +162,7 @@ fn questions_need_no_quotes_and_may_begin_with_a_hyphen() {
         "stored at -20 degrees",
         "reset the alarm",
         "switch --force off",
+        "error E409 of the LED",
     ];
     sandbox.write("pump.pdf", &pdf::good(&pages));
     assert_eq!(sandbox.run(&["pump.pdf"]).code, 0);
@@ -142,6 +175,9 @@ fn questions_need_no_quotes_and_may_begin_with_a_hyphen() {
         (&["−20 °C"], 1),
         (&["--force off"], 3),
         (&["-alarm reset"], 2),
+        (&["-E409"], 4),
+        (&["-LED"], 4),
+        (&["reset", "-alarm"], 2),
     ] {
         for options in [
             &["search", "--text", "--json", "-k", "1"][..],
@@ -156,6 +192,13 @@ fn questions_need_no_quotes_and_may_begin_with_a_hyphen() {
         "search", "reset", "the", "-k", "1", "alarm", "--text", "--json",
     ]);
     assert_eq!(after.json()[0]["page"], 2);
+    sandbox.write("-1 b.pdf", &pdf::good(&["another alarm"]));
+    assert_eq!(sandbox.run(&["./-1 b.pdf"]).code, 0);
+    let named = sandbox.run(&[
+        "search", "--manual", "-1 b.pdf", "alarm", "--text", "--json",
+    ]);
+    assert_eq!(named.code, 0, "{}", named.err);
+    assert_eq!(named.json()[0]["manual"], "-1 b.pdf");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::{annotate, checkpoint, config, embed, library, pipeline, search, stor
 mod inputs;
 
 use inputs::file_hint;
-pub use inputs::{PASSWORD_HINT, input_hint};
+pub use inputs::{PASSWORD_HINT, input_hint, words_hint};
 
 /// Exit code of invalid usage (`EX_USAGE` of sysexits.h).
 pub const USAGE: u8 = 64;

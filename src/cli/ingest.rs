@@ -74,6 +74,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
     let (stats, result) = with_progress(ui, &Stage::ALL, |on_event| {
         pipeline::ingest(parts, &inputs, &run_settings, &STOP, on_event)
     });
+    ui.words_hint(&args.paths);
     let mlx = mlx_memory();
     if !ui.json && !ui.quiet() {
         ui.text(summary(&stats))?;
@@ -131,13 +132,15 @@ fn dry_run(
     let request = args.input.request(&args.paths)?;
     let inputs = pipeline::discover(&request, catalogue, &settings.render.profile())?;
     print_left_out(ui, &inputs.left_out);
-    DryRun {
+    let dry_run = DryRun {
         settings,
         card,
         plan,
         pages: &args.input.pages,
-    }
-    .run(ui, &inputs)
+    };
+    let code = dry_run.run(ui, &inputs)?;
+    ui.words_hint(&args.paths);
+    Ok(code)
 }
 
 /// The manuals of the run, each once.

@@ -141,6 +141,39 @@ fn guessed_commands_are_named_and_nothing_is_stored() {
 }
 
 #[test]
+fn every_command_that_reads_files_prints_the_same_hints() {
+    let sandbox = Sandbox::tiny();
+    sandbox.write("signin.pdf", b"<!DOCTYPE html><html></html>");
+    sandbox.write("torn.pdf", b"%PDF-1.7\n1 0 obj");
+    for (inputs, expected) in [
+        (&["signin.pdf"][..], "a sign-in page"),
+        (&["torn.pdf"], "download it again"),
+        (&["https://host/manual.pdf"], "an address is not fetched"),
+        (&["how do I reset the alarm"], "ingest search \"…\""),
+        (&["reset", "the", "alarm", "panel"], "ingest search \"…\""),
+    ] {
+        for command in [
+            &[][..],
+            &["--dry-run"],
+            &["bench"],
+            &["embed", "--out", "x"],
+        ] {
+            let done = sandbox.run(&[command, inputs].concat());
+            assert!([1, 2].contains(&done.code), "{command:?}: {}", done.err);
+            let hints = done.err.lines().filter(|line| line.starts_with("hint: "));
+            let hints: Vec<&str> = hints.collect();
+            assert!(
+                hints.len() == 1 && hints[0].contains(expected),
+                "{command:?} {inputs:?}: {}",
+                done.err
+            );
+            let first = format!("{}: ", inputs[0]);
+            assert!(done.err.contains(&first), "{command:?}: {}", done.err);
+        }
+    }
+}
+
+#[test]
 fn no_pages_are_a_usage_error_before_anything_is_read() {
     let sandbox = Sandbox::tiny();
     sandbox.write("broken.db", b"no store");

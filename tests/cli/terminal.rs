@@ -247,6 +247,20 @@ fn tables_fit_the_terminal_and_are_whole_elsewhere() {
     assert!(sandbox.run(&["list"]).out.contains(&long));
 }
 
+#[test]
+fn the_tables_of_models_fit_the_terminal() {
+    let sandbox = Sandbox::tiny();
+    for columns in [100, 60] {
+        let done = on_terminal(&sandbox, columns, &["models"]);
+        assert_eq!(done.code, 0, "{}", done.out);
+        let tables = done.out.split("\r\n\r\n").take(2);
+        for line in tables.flat_map(str::lines) {
+            let width = unicode_width::UnicodeWidthStr::width(line);
+            assert!(width <= columns, "{columns}: {line}");
+        }
+    }
+}
+
 /// The lines of progress bars that a run of eight pages shows.
 fn bar_lines(columns: usize) -> Vec<String> {
     let pages: Vec<String> = (0..8).map(|n| format!("page number {n}")).collect();

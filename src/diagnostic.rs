@@ -106,11 +106,7 @@ impl From<vlm::Error> for Diagnostic {
                 "in this process: Qwen2.5-VL and Qwen3-VL; for other models use a server, such as `--runner mlx-vlm`",
             ),
             vlm::Error::UnknownModel { .. } => diagnostic.hint("choose one of them with `--model`"),
-            vlm::Error::NoVision { available, .. } => Self {
-                exit: 2,
-                ..diagnostic
-            }
-            .hint(model_hint(&available)),
+            vlm::Error::NoVision { available, .. } => diagnostic.hint(model_hint(&available)),
             vlm::Error::Refused(_) => diagnostic.hint(model_hint("")),
             vlm::Error::Rejected {
                 status, available, ..

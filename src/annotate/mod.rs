@@ -166,13 +166,14 @@ pub struct Failure {
 
 impl DescribeStats {
     /// The exit code: 0 if nothing failed, 1 if something did, 2 if something did and no requested page has a
-    /// description. `ended`: an error ended the run.
+    /// description. `ended`: an error ended the run; then descriptions of earlier runs do not count.
     pub fn exit_code(&self, ended: bool) -> u8 {
         let failed = ended || self.stopped || !self.failed.is_empty() || !self.manuals.is_empty();
-        match (
-            failed,
-            self.described + self.duplicates + self.blank + self.unchanged,
-        ) {
+        let earlier = match ended {
+            true => 0,
+            false => self.unchanged - self.failed_before,
+        };
+        match (failed, self.described + self.duplicates + earlier) {
             (false, _) => 0,
             (true, 0) => 2,
             (true, _) => 1,

@@ -139,7 +139,7 @@ pub enum Error {
         /// The unexpected response.
         reason: String,
     },
-    /// The API key is missing or wrong (HTTP 401, 403).
+    /// The API key is missing or wrong (HTTP 401; 403 for a request about the server).
     #[error("the server {server} requires another API key")]
     Unauthorized {
         /// Base URL.
@@ -216,8 +216,8 @@ impl Error {
     pub fn is_refusal_of_content(&self) -> bool {
         match self {
             Self::Refused(_) => true,
-            // Bad request, too large, unsupported type, unprocessable.
-            Self::Rejected { status, .. } => matches!(status, 400 | 413 | 415 | 422 | 500..),
+            // Bad request, forbidden content, too large, unsupported type, unprocessable.
+            Self::Rejected { status, .. } => matches!(status, 400 | 403 | 413 | 415 | 422 | 500..),
             _ => false,
         }
     }

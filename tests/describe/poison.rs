@@ -67,6 +67,10 @@ fn a_page_that_the_server_fails_for_is_charged_alone() {
             "server",
         ),
         (Reply::HttpError(413, "too large".to_owned()), "server"),
+        (
+            Reply::HttpError(403, "against the content policy".to_owned()),
+            "server",
+        ),
         (Reply::Raw(b"<html>".to_vec()), "server"),
         (Reply::Wait(Duration::from_secs(2)), "deadline"),
         (
@@ -159,6 +163,45 @@ fn no_page_is_charged_if_the_server_fails_for_all() {
                 "{case}: {report}"
             );
         }
+    }
+}
+
+#[test]
+fn a_forbidden_first_page_is_charged_once_another_is_answered() {
+    for dialect in BOTH {
+        let sandbox = five_pages();
+        let fake = FakeServer::start(dialect, |request| match request.pages.contains(&1) {
+            true if !request.is_test => Reply::HttpError(403, "against the policy".to_owned()),
+            _ => answer(request),
+        });
+        let one = ["--lanes", "1", "--interleave", "1"];
+        let (code, report) = describe_json(&sandbox, dialect, &fake, &one);
+        assert_eq!((code, &report["described"]), (1, &4.into()), "{report}");
+        assert_eq!(classes(&report), [("pump.pdf, page 1", "server")]);
+        let why = report["failed"][0]["why"].as_str().unwrap();
+        assert!(why.contains("against the policy"), "{why}");
+    }
+}
+
+#[test]
+fn a_key_that_is_no_longer_accepted_ends_the_run_and_costs_no_page() {
+    for dialect in BOTH {
+        let sandbox = five_pages();
+        let fake = FakeServer::start(dialect, |request| match request.number {
+            0 | 1 => answer(request),
+            _ => Reply::HttpError(403, "the key has expired".to_owned()),
+        });
+        let one = ["--lanes", "1", "--interleave", "1"];
+        let done = describe(&sandbox, dialect, &fake, &[&one[..], &["--json"]].concat());
+        let report = done.json();
+        assert_eq!(
+            (done.code, &report["described"]),
+            (1, &2.into()),
+            "{report}"
+        );
+        assert_eq!(classes(&report), []);
+        assert!(done.err.contains("the key has expired"), "{}", done.err);
+        assert!(done.err.contains("INGEST_RUNNER_KEY"), "{}", done.err);
     }
 }
 

@@ -153,7 +153,11 @@ impl Transport {
             .authorize(request)
             .send()
             .map_err(|e| self.unavailable(&e))?;
-        self.read_json(response)
+        let (head, body) = self.read_json(response)?;
+        match head.status {
+            StatusCode::FORBIDDEN => Err(self.unauthorized()),
+            _ => Ok((head, body)),
+        }
     }
 
     /// POST request about the server or its models, with JSON in both directions.
@@ -172,10 +176,8 @@ impl Transport {
                 .unwrap_or_default()
                 .to_owned(),
         };
-        if head.status == StatusCode::UNAUTHORIZED || head.status == StatusCode::FORBIDDEN {
-            return Err(Error::Unauthorized {
-                server: self.url.clone(),
-            });
+        if head.status == StatusCode::UNAUTHORIZED {
+            return Err(self.unauthorized());
         }
         let mut body = Vec::new();
         response
@@ -238,6 +240,12 @@ impl Transport {
                 reason,
                 available: self.models.clone(),
             },
+        }
+    }
+
+    fn unauthorized(&self) -> Error {
+        Error::Unauthorized {
+            server: self.url.clone(),
         }
     }
 

@@ -13,7 +13,7 @@ const ONE: [&str; 6] = ["--pages", "1", "--lanes", "1", "--interleave", "1"];
 #[test]
 fn every_failure_has_a_class() {
     for dialect in BOTH {
-        let sandbox = library().with("INGEST_DESCRIBE_DEADLINE_S", "2");
+        let mut sandbox = library();
         let answer = |text: &str| Reply::Answer(text.to_owned());
         for (reply, class) in [
             (
@@ -55,6 +55,8 @@ fn every_failure_has_a_class() {
             (Reply::Raw(b"data: \xff\xfe\n\n".to_vec()), "server"),
         ] {
             let case = format!("{reply:.60?}");
+            let deadline = if class == "deadline" { "2" } else { "120" };
+            sandbox = sandbox.with("INGEST_DESCRIBE_DEADLINE_S", deadline);
             let fake = FakeServer::start(dialect, move |request| match request.is_test {
                 true => Reply::Answer("A black square.".to_owned()),
                 false => reply.clone(),

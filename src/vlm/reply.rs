@@ -243,10 +243,11 @@ fn single_line(value: &Value, max_chars: usize) -> String {
 
 /// Checks that title and summary of a parsed description are text.
 fn validate(description: &Description) -> Result<(), FailureClass> {
-    let text = format!("{} {}", description.title, description.summary);
-    if no_image::is_stated_in_description(&text) {
+    let texts = [&*description.title, &*description.summary];
+    if texts.into_iter().any(no_image::is_stated_in_description) {
         return Err(FailureClass::ImageDropped);
     }
+    let text = texts.join(" ");
     let letters = text.chars().filter(|c| c.is_alphanumeric()).count();
     if letters < MIN_LETTERS && description.legible {
         return Err(FailureClass::TooBrief);

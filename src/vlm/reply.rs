@@ -370,6 +370,13 @@ mod tests {
         for page in 4..=7 {
             assert_eq!(results[&page], Err(FailureClass::Mislabelled), "{page}");
         }
+        let unlabelled = object(3, "Safety of the pump").replace("\"page\": 3, ", "");
+        let other_type = object(3, "Safety of the pump").replace("3,", "\"three\",");
+        for answer in [format!("[{unlabelled}, {unlabelled}]"), other_type] {
+            let results = parse_pages(&answer, false, &text_layers);
+            let all = vec![Err(FailureClass::Mislabelled); 5];
+            assert_eq!(results.into_values().collect::<Vec<_>>(), all, "{answer}");
+        }
         let cut = format!("[{}, {{\"page\": 4, \"ti", object(3, "Safety of the pump"));
         let results = parse_pages(&cut, true, &text_layers);
         assert!(results[&3].is_ok());

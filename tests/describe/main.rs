@@ -12,6 +12,7 @@ mod library;
 mod mlx;
 mod ollama;
 mod pages;
+mod panics;
 mod poison;
 mod reciter;
 #[path = "../cli/sandbox.rs"]

@@ -78,6 +78,13 @@ impl Config {
             };
             return Err(Invalid { key: "url", reason });
         }
+        if has_user_info(&url) {
+            // The address is shown in messages.
+            return Err(Invalid {
+                key: "url",
+                reason: "must not contain a user name or a password; set INGEST_RUNNER_KEY",
+            });
+        }
         if self.lanes > MAX_LANES {
             return Err(Invalid {
                 key: "lanes",
@@ -98,6 +105,18 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// Whether a URL, which may be malformed, has a user name or a password before its host.
+fn has_user_info(url: &str) -> bool {
+    let (_, rest) = url.split_once("://").unwrap_or_default();
+    // HTTP clients ignore further slashes, and take `\` for one.
+    let slashes = ['/', '\\'];
+    let host = rest
+        .trim_start_matches(slashes)
+        .split(['/', '\\', '?', '#'])
+        .next();
+    host.is_some_and(|host| host.contains('@'))
 }
 
 /// Kind of runner: the program that runs the model.

@@ -144,3 +144,39 @@ fn an_address_that_is_no_url_is_wrong_usage() {
         fails(&sandbox, &["--url", url], 64, "http:// is missing");
     }
 }
+
+#[test]
+fn an_address_with_a_password_is_refused_and_not_shown() {
+    let sandbox = library();
+    for url in [
+        "http://user:sekrit-4711@127.0.0.1:9",
+        "https://:sekrit-4711@192.0.2.1/v1",
+        "HTTP://sekrit-4711@localhost",
+        "http:///user:sekrit-4711@127.0.0.1:9",
+        "http://user:sekrit-4711@127.0.0.1:99999",
+        "http://user:sekrit-4711@[::x]/",
+    ] {
+        let config = sandbox.write("ingest.toml", b"");
+        let flag = sandbox.run(&["describe", "--model", "x", "--url", url]);
+        let candidate = format!("openai=x@{url}");
+        let bench = sandbox.run(&["bench", "describe", "--candidate", &candidate]);
+        let settings = format!("[describe]\nurl = \"{url}\"\n");
+        std::fs::write(&config, settings).unwrap();
+        let file = sandbox.run(&["describe", "--model", "x"]);
+        std::fs::remove_file(config).unwrap();
+        for done in [flag, bench, file] {
+            assert_eq!(done.code, 64, "{url}: {}{}", done.out, done.err);
+            assert!(
+                done.err.contains("must not contain a user name"),
+                "{url}: {}",
+                done.err
+            );
+            assert!(done.err.contains("INGEST_RUNNER_KEY"), "{}", done.err);
+            let said = format!("{}{}", done.out, done.err);
+            assert!(!said.contains("sekrit"), "{url}: {said}");
+        }
+    }
+    // An @ behind the host is no password.
+    let path = ["--url", "http://127.0.0.1:9/@me?to=a@b", "--model", "x"];
+    fails(&sandbox, &path, 2, "is unavailable");
+}

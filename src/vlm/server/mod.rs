@@ -76,12 +76,6 @@ impl Transport {
             reason,
         };
         let parsed = reqwest::Url::parse(&url).map_err(|e| unavailable(e.to_string()))?;
-        if !parsed.username().is_empty() || parsed.password().is_some() {
-            // The address is shown in messages.
-            return Err(Error::Unsupported(
-                "the address of the server must not contain a user name or a password; set INGEST_RUNNER_KEY".to_owned(),
-            ));
-        }
         if !["http", "https"].contains(&parsed.scheme()) {
             return Err(unavailable(
                 "the URL must begin with http:// or https://".to_owned(),

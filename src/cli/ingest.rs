@@ -156,7 +156,7 @@ fn stored_manuals(stats: &RunStats) -> Vec<ManualId> {
 }
 
 /// The error of a run that ends before its first page.
-fn nothing_stored(error: impl Into<Diagnostic>) -> Diagnostic {
+pub(super) fn nothing_stored(error: impl Into<Diagnostic>) -> Diagnostic {
     let error = error.into();
     Diagnostic {
         exit: error.exit.max(2),

@@ -9,10 +9,12 @@ use crate::{annotate, checkpoint, config, embed, library, pipeline, search, stor
 mod inputs;
 
 use inputs::file_hint;
-pub use inputs::{PASSWORD_HINT, input_hint};
+pub use inputs::{PASSWORD_HINT, input_hint, words_hint};
 
 /// Exit code of invalid usage (`EX_USAGE` of sysexits.h).
 pub const USAGE: u8 = 64;
+/// What to do if a model server does not accept the API key.
+const KEY_HINT: &str = "set INGEST_RUNNER_KEY or OPENAI_API_KEY";
 
 /// An error for the user: message, hints, exit code.
 #[derive(Debug)]
@@ -94,9 +96,7 @@ impl From<vlm::Error> for Diagnostic {
             vlm::Error::UnexpectedServer { .. } => {
                 diagnostic.hint("set `--runner` and `--url` to the server of the model")
             }
-            vlm::Error::Unauthorized { .. } => {
-                diagnostic.hint("set INGEST_RUNNER_KEY or OPENAI_API_KEY")
-            }
+            vlm::Error::Unauthorized { .. } => diagnostic.hint(KEY_HINT),
             vlm::Error::UnencryptedKey { .. } => diagnostic
                 .hint("use https://, or set `describe.key_over_http = true` on a trusted network"),
             vlm::Error::NotBuilt => diagnostic.hint(
@@ -106,11 +106,7 @@ impl From<vlm::Error> for Diagnostic {
                 "in this process: Qwen2.5-VL and Qwen3-VL; for other models use a server, such as `--runner mlx-vlm`",
             ),
             vlm::Error::UnknownModel { .. } => diagnostic.hint("choose one of them with `--model`"),
-            vlm::Error::NoVision { available, .. } => Self {
-                exit: 2,
-                ..diagnostic
-            }
-            .hint(model_hint(&available)),
+            vlm::Error::NoVision { available, .. } => diagnostic.hint(model_hint(&available)),
             vlm::Error::Refused(_) => diagnostic.hint(model_hint("")),
             vlm::Error::Rejected {
                 status, available, ..
@@ -131,6 +127,7 @@ fn model_hint(available: &str) -> String {
 fn rejection_hint(status: u16, available: &str) -> String {
     match status {
         402 => "the account of the API key has no credit".to_owned(),
+        403 => KEY_HINT.to_owned(),
         404 => format!("choose another `--model`, or check `--url`; the server has: {available}"),
         413 => "lower `describe.megapixels`, or raise the server's limit of a request".to_owned(),
         _ => model_hint(available),

@@ -17,7 +17,8 @@ use super::describe_pages::{Describer, PageOutcome, PageTask};
 use super::memory_guard::MemoryGuard;
 use super::produce::PageProducer;
 use super::retrying_client::{Attempt, RetryingClient};
-use super::{Error, Event, Exchange, Gauge, Request, Settings, joined, run_workers, select};
+use super::workers::{joined, run_workers};
+use super::{Error, Event, Exchange, Gauge, Request, Settings, select};
 
 /// Rendered pages for benchmark rounds.
 pub struct Trial {

@@ -4,12 +4,7 @@
 //! few, per request.
 
 use std::collections::BTreeMap;
-use std::collections::HashSet;
-use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -30,17 +25,15 @@ mod record;
 mod request_sender;
 mod retrying_client;
 mod select;
+mod workers;
 
 pub use benchmark::{DescribeResult, Round, Trial};
 pub use select::{Redo, Request};
 
 use canary::Canary;
-use describe_pages::{Describer, PageOutcome, PageTask};
+use describe_pages::Describer;
 use memory_guard::MemoryGuard;
 use retrying_client::RetryingClient;
-
-/// Interval of the memory samples.
-const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Settings of a run.
 #[derive(Clone, Debug)]
@@ -166,13 +159,14 @@ pub struct Failure {
 
 impl DescribeStats {
     /// The exit code: 0 if nothing failed, 1 if something did, 2 if something did and no requested page has a
-    /// description. `ended`: an error ended the run.
+    /// description. `ended`: an error ended the run; then descriptions of earlier runs do not count.
     pub fn exit_code(&self, ended: bool) -> u8 {
         let failed = ended || self.stopped || !self.failed.is_empty() || !self.manuals.is_empty();
-        match (
-            failed,
-            self.described + self.duplicates + self.blank + self.unchanged,
-        ) {
+        let earlier = match ended {
+            true => 0,
+            false => self.unchanged - self.failed_before,
+        };
+        match (failed, self.described + self.duplicates + earlier) {
             (false, _) => 0,
             (true, 0) => 2,
             (true, _) => 1,
@@ -240,7 +234,7 @@ fn run(
     let every = settings.canary_every;
     let canary = Canary::new(if selected > every { every } else { 0 });
     let (stop_flags, renderer) = ([stop, &aborted], components.renderer);
-    let result = run_workers(
+    let result = workers::run_workers(
         &describer,
         canary,
         |task_sender, outcome_sender| {
@@ -260,134 +254,4 @@ fn run(
     );
     stats.memory = guard.peak();
     result
-}
-
-/// Runs `settings.lanes` workers on the groups that `produce` sends; `record` receives their outcomes.
-fn run_workers(
-    describer: &Describer<'_>,
-    canary: Canary,
-    produce: impl FnOnce(SyncSender<Vec<PageTask>>, SyncSender<PageOutcome>) -> Result<(), Error> + Send,
-    record: impl FnOnce(Receiver<PageOutcome>) -> Result<(), Error>,
-) -> Result<(), Error> {
-    let settings = describer.client.settings;
-    let (task_sender, groups) = sync_channel(settings.lanes);
-    let (outcome_sender, outcomes) = sync_channel(settings.lanes * settings.interleave);
-    // Only the workers hold the receiver: when the last of them ends, for whatever reason, `produce` fails to send.
-    let groups = Arc::new(Mutex::new(groups));
-    let done = AtomicBool::new(false);
-    let worker = Worker {
-        describer,
-        canary,
-        processed: AtomicUsize::new(0),
-    };
-    thread::scope(|scope| {
-        let producer_sender = outcome_sender.clone();
-        let producer = scope.spawn(move || produce(task_sender, producer_sender));
-        let sampler = scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                describer.client.guard.sample();
-                thread::park_timeout(SAMPLE_INTERVAL);
-            }
-        });
-        let workers: Vec<_> = (0..settings.lanes)
-            .map(|_| {
-                let (groups, outcome_sender, worker) =
-                    (Arc::clone(&groups), outcome_sender.clone(), &worker);
-                scope.spawn(move || run_worker(&groups, &outcome_sender, worker))
-            })
-            .collect();
-        drop(groups);
-        let last = scope.spawn(move || {
-            let processed: Result<Vec<()>, Error> = workers.into_iter().map(joined).collect();
-            let (outcomes, settled) = describer.settle();
-            send(outcomes, &outcome_sender, describer);
-            processed.and(settled.map_err(Error::from))
-        });
-        let recorded = record(outcomes);
-        let (last, producer) = (last.join(), producer.join());
-        // Before a panic of a thread goes on here: the scope waits for the sampler.
-        done.store(true, Ordering::Relaxed);
-        sampler.thread().unpark();
-        let processed = last.unwrap_or_else(|panic| resume_unwind(panic));
-        let produced = producer.unwrap_or_else(|panic| resume_unwind(panic));
-        let aborted = describer.client.result().map_err(Error::from);
-        recorded.and(processed).and(produced).and(aborted)
-    })
-}
-
-/// Describes groups; shared by the worker threads.
-struct Worker<'a> {
-    describer: &'a Describer<'a>,
-    canary: Canary,
-    /// Pages processed so far.
-    processed: AtomicUsize,
-}
-
-/// A worker thread: describes one group after another. Once the run is aborted, the remaining groups are dropped.
-fn run_worker(
-    groups: &Mutex<Receiver<Vec<PageTask>>>,
-    outcome_sender: &SyncSender<PageOutcome>,
-    worker: &Worker<'_>,
-) -> Result<(), Error> {
-    let mut result = Ok(());
-    while let Some(group) = receive(groups) {
-        if let Err(cause) = worker.describe(group, outcome_sender) {
-            result = result.and(Err(cause.into()));
-        }
-    }
-    result
-}
-
-impl Worker<'_> {
-    /// Describes a group, sends the outcomes, and runs the canary check and the periodic unload.
-    fn describe(
-        &self,
-        mut group: Vec<PageTask>,
-        outcome_sender: &SyncSender<PageOutcome>,
-    ) -> Result<(), vlm::Error> {
-        let (outcomes, result) = self.describer.describe(group.clone());
-        let described: HashSet<PageId> =
-            outcomes.iter().filter_map(PageOutcome::described).collect();
-        send(outcomes, outcome_sender, self.describer);
-        let pages = group.len();
-        group.retain(|task| described.contains(&task.id));
-        // The canary gets pages after their outcomes were sent, so that outcomes of a second pass arrive later.
-        result?;
-        let (redone, checked) = self.canary.record(group, self.describer);
-        send(redone, outcome_sender, self.describer);
-        checked?;
-        let every = self.describer.client.settings.unload_every;
-        let before = self.processed.fetch_add(pages, Ordering::Relaxed);
-        if every > 0 && before / every < (before + pages) / every {
-            self.describer.client.unload_model();
-        }
-        Ok(())
-    }
-}
-
-/// Sends outcomes to the recorder; aborts the run if that has ended.
-fn send(
-    outcomes: Vec<PageOutcome>,
-    outcome_sender: &SyncSender<PageOutcome>,
-    describer: &Describer<'_>,
-) {
-    if outcomes
-        .into_iter()
-        .any(|outcome| outcome_sender.send(outcome).is_err())
-    {
-        describer.client.abort(None);
-    }
-}
-
-/// Receives the next group; `None` at the end.
-fn receive<T>(groups: &Mutex<Receiver<T>>) -> Option<T> {
-    let groups = groups.lock().unwrap_or_else(PoisonError::into_inner);
-    groups.recv().ok()
-}
-
-/// Returns the result of a thread; resumes its panic here.
-fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
-    thread
-        .join()
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

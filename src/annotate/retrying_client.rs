@@ -2,6 +2,7 @@
 //! from failures of the server: after a failure the server must answer a request about a test image.
 
 use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use super::{Event, Settings, jpeg};
 const TEMPERATURES: [f32; 4] = [0.1, 0.4, 0.7, 1.0];
 /// Retries of a request while the server is unavailable; the back-off doubles each time.
 const MAX_RETRIES: u32 = 6;
-/// Retries while the model fails for any image.
+/// Retries while the model fails for any image, or does not answer in time.
 const MAX_MODEL_RETRIES: u32 = 2;
 /// Failures of a page's own request until the page has failed: the server answers others in between.
 const MAX_PAGE_FAILURES: u32 = 3;
@@ -83,6 +84,8 @@ pub(super) struct RetryingClient<'a> {
     pub(super) on_event: &'a (dyn Fn(Event) + Sync),
     pub(super) guard: &'a MemoryGuard<'a>,
     sender: RequestSender<'a>,
+    /// Held while the server must answer a request about a test image: one worker asks at a time.
+    server_check: Mutex<()>,
 }
 
 impl<'a> RetryingClient<'a> {
@@ -99,6 +102,7 @@ impl<'a> RetryingClient<'a> {
             on_event,
             guard,
             sender: RequestSender::new(runner, aborted, on_event),
+            server_check: Mutex::default(),
         }
     }
 
@@ -151,7 +155,8 @@ impl<'a> RetryingClient<'a> {
             match &cause {
                 Error::Repetition => return failed(FailureClass::Repetition),
                 Error::Deadline(_) => {
-                    self.wait_for_server(0)?;
+                    // The server may still be busy with the request that was cancelled.
+                    self.wait_for_server(MAX_RETRIES)?;
                     return failed(FailureClass::Deadline);
                 }
                 too_long if too_long.is_too_long() => return failed(FailureClass::Truncated),
@@ -200,6 +205,8 @@ impl<'a> RetryingClient<'a> {
             max_tokens: TEST_TOKENS,
             ..self.request(&prompt::one_page(&image), 1, Attempt::GreedyExclusive)
         };
+        let check = self.server_check.lock();
+        let _check = check.unwrap_or_else(PoisonError::into_inner);
         let mut pauses = 0;
         loop {
             self.wait_for_memory()?;
@@ -217,14 +224,17 @@ impl<'a> RetryingClient<'a> {
                 Error::Unavailable { .. } | Error::Disconnected(_) | Error::OutOfMemory(_) => {
                     retries
                 }
-                Error::ModelFailed(_) | Error::Protocol(_) => retries.min(MAX_MODEL_RETRIES),
-                Error::Deadline(seconds) => {
-                    return Err(self.fail(Error::Unavailable {
-                        server: self.runner.card().name.clone(),
-                        reason: format!("no answer to a test image within {seconds} s"),
-                    }));
+                Error::ModelFailed(_) | Error::Protocol(_) | Error::Deadline(_) => {
+                    retries.min(MAX_MODEL_RETRIES)
                 }
                 _ => 0,
+            };
+            let cause = match cause {
+                Error::Deadline(seconds) => Error::Unavailable {
+                    server: self.runner.card().name.clone(),
+                    reason: format!("no answer to a test image within {seconds} s"),
+                },
+                cause => cause,
             };
             if pauses >= max_pauses {
                 return Err(self.fail(cause));

@@ -14,6 +14,7 @@ use crate::store::{self, CollectionSelector, Mode, Scope, Store};
 use crate::units::pages;
 use crate::vlm::{self, RunnerKind};
 
+use super::ingest::nothing_stored;
 use super::passwords::PasswordArgs;
 use super::ui::Ui;
 use super::{Common, describe_run, interrupt, output_file};
@@ -116,7 +117,8 @@ pub(super) fn run(
         passwords: args.passwords.read()?,
         model: String::new(),
     };
-    let outcome = describe_run::describe(ui, &settings, &*store, request)?;
+    let outcome =
+        describe_run::describe(ui, &settings, &*store, request).map_err(nothing_stored)?;
     if ui.json {
         ui.json(&outcome.json())?;
     }

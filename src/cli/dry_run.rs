@@ -53,13 +53,14 @@ impl DryRun<'_> {
         for input in &inputs.items {
             manuals.push(match input {
                 Input::Rejected(rejected) => {
+                    ui.input_failed(&rejected.path, &rejected.why, None);
                     let manual = rejected.path.display().to_string();
                     ManualPlan {
                         error: Some(rejected.why.clone()),
                         ..ManualPlan::of(manual)
                     }
                 }
-                Input::Job(job) => self.count(&mut renderer, job)?,
+                Input::Job(job) => self.count(ui, &mut renderer, job)?,
                 Input::Twin(twin) => {
                     let original = inputs.items[twin.of].job();
                     let manual = twin.path.display().to_string();
@@ -92,6 +93,7 @@ impl DryRun<'_> {
 
     fn count(
         &self,
+        ui: &Ui,
         renderer: &mut Option<Box<dyn Renderer>>,
         job: &Job,
     ) -> Result<ManualPlan, Diagnostic> {
@@ -113,10 +115,14 @@ impl DryRun<'_> {
             }
         };
         Ok(match renderer.open(&job.source) {
-            Err(e) => ManualPlan {
-                error: Some(e.to_string()),
-                ..plan
-            },
+            Err(e) => {
+                let path = job.copy.as_ref().unwrap_or(&job.source.path);
+                ui.input_failed(path, &e.to_string(), Some(&e));
+                ManualPlan {
+                    error: Some(e.to_string()),
+                    ..plan
+                }
+            }
             Ok(open) => {
                 let requested = self.pages.within(open.pages);
                 let current_pages = requested.iter().filter(|n| job.is_current(**n)).count();

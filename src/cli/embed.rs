@@ -77,6 +77,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EmbedArgs) -> Result<Exit
     let (stats, result) = with_progress(ui, &Stage::ALL, |on_event| {
         pipeline::ingest(parts, &inputs, &run_settings, &STOP, on_event)
     });
+    ui.words_hint(&args.paths);
     result?;
     if stats.stopped {
         ui.warn("stopped; nothing was written");

@@ -43,7 +43,7 @@ pub(super) struct IngestArgs {
 }
 
 pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<ExitCode, Diagnostic> {
-    arguments::reject_guessed_command(&args.paths[0])?;
+    arguments::reject_guessed_command(&args.paths)?;
     let settings = common.settings()?;
     let card = embed::card(&settings.embed).map_err(nothing_stored)?;
     let plan = library::memory_plan(&settings, &card).map_err(nothing_stored)?;
@@ -79,6 +79,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
     let (stats, result) = with_progress(ui, &Stage::ALL, |on_event| {
         pipeline::ingest(parts, &inputs, &run_settings, &STOP, on_event)
     });
+    ui.words_hint(&args.paths);
     let mlx = mlx_memory();
     if !ui.json && !ui.quiet() {
         ui.text(summary(&stats))?;
@@ -141,13 +142,15 @@ fn dry_run(
     };
     let inputs = pipeline::discover(&request, catalogue, profiles)?;
     print_left_out(ui, &inputs.left_out);
-    DryRun {
+    let dry_run = DryRun {
         settings,
         card,
         plan,
         pages: &args.input.pages,
-    }
-    .run(ui, &inputs)
+    };
+    let code = dry_run.run(ui, &inputs)?;
+    ui.words_hint(&args.paths);
+    Ok(code)
 }
 
 /// The manuals of the run, each once.
@@ -163,7 +166,7 @@ fn stored_manuals(stats: &RunStats) -> Vec<ManualId> {
 }
 
 /// The error of a run that ends before its first page.
-fn nothing_stored(error: impl Into<Diagnostic>) -> Diagnostic {
+pub(super) fn nothing_stored(error: impl Into<Diagnostic>) -> Diagnostic {
     let error = error.into();
     Diagnostic {
         exit: error.exit.max(2),

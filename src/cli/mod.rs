@@ -93,7 +93,7 @@ fn command_line() -> clap::Command {
 fn parse(args: &[OsString]) -> Result<Cli, clap::Error> {
     let matches = match try_parse(args) {
         Err(error) => match arguments::with_query_last(args) {
-            Some(args) => try_parse(&args).map_err(|_| error),
+            Some(args) => try_parse(&args),
             None => Err(error),
         },
         matches => matches,

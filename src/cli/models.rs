@@ -6,13 +6,13 @@ use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
 use crate::embed;
 use crate::library;
-use crate::reports::table::aligned;
+use crate::reports::table::fitted;
 use crate::store::Address;
 use crate::units::ByteSize;
 use crate::vlm::tiers::{self, TIERS, Tier};
 
 use super::Common;
-use super::ui::Ui;
+use super::ui::{Ui, table_columns};
 
 const GB: u64 = 1_000_000_000;
 /// Memory of the system and other programs, on a small machine and on one of [`LARGE_MACHINE`] or more.
@@ -125,7 +125,8 @@ fn embedding_table(rows: &[EmbeddingModel]) -> String {
         "fits",
         "licence",
     ];
-    aligned(&header, &rows.iter().map(cells).collect::<Vec<_>>())
+    let rows: Vec<Vec<String>> = rows.iter().map(cells).collect();
+    fitted(&header, &rows, table_columns())
 }
 
 fn description_table(limit: u64) -> String {
@@ -149,7 +150,7 @@ fn description_table(limit: u64) -> String {
         "tokens/s",
         "",
     ];
-    aligned(&header, &rows)
+    fitted(&header, &rows, table_columns())
 }
 
 fn yes_no(fits: bool) -> String {

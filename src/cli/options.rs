@@ -163,6 +163,15 @@ pub(super) fn require_address(flag: &str, address: &str) -> Result<(), Diagnosti
     }
 }
 
+/// Reads a number of pages that may not be 0.
+pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("it must be at least 1".to_owned()),
+        Ok(number) => Ok(number),
+        Err(e) => Err(format!("{e}")),
+    }
+}
+
 /// Returns every combination of `all` with each value, or with `None` if there are no values.
 fn cross<T: Clone>(
     all: Vec<Overrides>,

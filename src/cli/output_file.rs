@@ -1,4 +1,4 @@
-//! Files that commands write: whole or not at all.
+//! Files that commands write: whole or not at all, where the folder allows it.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -8,10 +8,11 @@ use tempfile::NamedTempFile;
 
 use crate::diagnostic::Diagnostic;
 
-/// Writes a file: into one beside it, which then takes its name. A link stays a link, and a pipe or a device is written to.
+/// Writes a file: into one beside it, which then takes its name. A link stays a link, and a pipe or a device is written to;
+/// so is a file in a folder that does not allow another one.
 ///
 /// # Errors
-/// When it cannot be written; what was there before is then unchanged.
+/// When it cannot be written; what was there before is then unchanged, unless the file itself was written to.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), Diagnostic> {
     write_with(path, |mut file| file.write_all(bytes))
 }
@@ -45,13 +46,36 @@ fn replace(
 ) -> io::Result<()> {
     let target = target_of(path);
     let folder = target.parent().filter(|f| !f.as_os_str().is_empty());
-    let beside = new_file(folder.unwrap_or(Path::new(".")))?;
+    let beside = new_file(folder.unwrap_or(Path::new(".")));
+    let Some(existing) = existing else {
+        let beside = beside?;
+        content(beside.as_file())?;
+        return beside.persist(&target).map(drop).map_err(|e| e.error);
+    };
+    // A file that may not be written is not replaced either.
+    let file = File::options().write(true).open(&target)?;
+    let is_denied = |e: &io::Error| e.kind() == io::ErrorKind::PermissionDenied;
+    let beside = match beside {
+        Err(e) if is_denied(&e) => {
+            file.set_len(0)?;
+            return content(&file);
+        }
+        beside => beside?,
+    };
     content(beside.as_file())?;
-    if let Some(existing) = existing {
-        fs::set_permissions(beside.path(), existing.permissions())?;
+    fs::set_permissions(beside.path(), existing.permissions())?;
+    match beside.persist(&target) {
+        // The folder allows new files, but only the owner may replace this one.
+        Err(e) if is_denied(&e.error) => copy(e.file.path(), &file),
+        replaced => replaced.map(drop).map_err(|e| e.error),
     }
-    beside.persist(&target).map_err(|e| e.error)?;
-    Ok(())
+}
+
+/// Overwrites an open file with the bytes of another.
+fn copy(from: &Path, mut file: &File) -> io::Result<()> {
+    let mut from = File::open(from)?;
+    file.set_len(0)?;
+    io::copy(&mut from, &mut file).map(drop)
 }
 
 /// The file that a path names, links resolved, also if the last one leads to a file that does not exist yet.
@@ -65,13 +89,11 @@ fn target_of(path: &Path) -> PathBuf {
     }
 }
 
-/// A temporary file with the permissions of a new file, not those of a secret one.
+/// A temporary file with the permissions of a new file, not those of a secret one; an error does not name it.
 fn new_file(folder: &Path) -> io::Result<NamedTempFile> {
+    let create = |path: &Path| File::options().write(true).create_new(true).open(path);
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".ingest-");
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder)
+    builder.prefix(".ingest-").make_in(folder, create)
 }
 
 #[cfg(test)]

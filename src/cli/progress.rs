@@ -5,7 +5,6 @@ use std::fmt::Write;
 use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 
 use crate::checkpoint::Progress as FetchProgress;
-use crate::diagnostic;
 use crate::page::{ManualId, PageSet};
 use crate::pipeline::{Event, PageNote, Stage};
 use crate::reports::terminal;
@@ -172,10 +171,7 @@ impl<'a> Progress<'a> {
                 self.ui.warn(format!("{manual}: {content}"));
             }
             Event::ManualFailed { path, why, cause } => {
-                self.ui.warn(format!("{}: {why}", path.display()));
-                if let Some(hint) = diagnostic::input_hint(path, cause.as_deref()) {
-                    self.ui.warn(format!("hint: {hint}"));
-                }
+                self.ui.input_failed(path, why, cause.as_deref());
             }
             Event::SameAs { path, manual } => self
                 .ui

@@ -10,7 +10,7 @@ use crate::page::PageSet;
 use crate::search::{self, Mode, SearchHit, SearchRequest};
 use crate::store::{Scope, TopK};
 
-use super::Common;
+use super::options::{Common, at_least_one};
 use super::ui::Ui;
 
 /// Find the pages that answer a query
@@ -25,7 +25,7 @@ pub(super) struct SearchArgs {
     #[arg(required = true, allow_negative_numbers = true)]
     query: Vec<String>,
     /// Number of pages to return
-    #[arg(short = 'k', long = "count", value_name = "PAGES")]
+    #[arg(short = 'k', long = "count", value_name = "PAGES", value_parser = at_least_one)]
     count: Option<usize>,
     /// Manual to search, instead of all
     #[arg(long, value_name = "NAME")]
@@ -39,7 +39,7 @@ pub(super) struct SearchArgs {
     )]
     pages: PageSet,
     /// Maximum number of pages per manual
-    #[arg(long, value_name = "PAGES")]
+    #[arg(long, value_name = "PAGES", value_parser = at_least_one)]
     per_manual: Option<usize>,
     /// Compare every page, even if the store has an index
     #[arg(long)]
@@ -96,9 +96,6 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &SearchArgs) -> Result<Exi
         args.mode.or(settings.search.mode),
         args.count.unwrap_or(settings.search.count),
     );
-    if count == 0 || args.per_manual == Some(0) {
-        return Err(Diagnostic::usage("-k and --per-manual must be at least 1"));
-    }
     let top_k = TopK {
         k: count,
         per_manual: args.per_manual,

@@ -3,11 +3,13 @@
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 
 use indicatif::MultiProgress;
 use serde::Serialize;
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{self, Diagnostic};
+use crate::render;
 use crate::reports::terminal;
 
 use super::Common;
@@ -102,6 +104,21 @@ impl Ui {
     /// Prints what to do about failures.
     pub(super) fn hint(&self, hint: &str) {
         self.warn(format!("hint: {hint}"));
+    }
+
+    /// Prints why an input cannot be read, and what to do.
+    pub(super) fn input_failed(&self, path: &Path, why: &str, cause: Option<&render::Error>) {
+        self.warn(format!("{}: {why}", path.display()));
+        if let Some(hint) = diagnostic::input_hint(path, cause) {
+            self.hint(hint);
+        }
+    }
+
+    /// Prints what to do if the inputs are the words of a question.
+    pub(super) fn words_hint(&self, paths: &[PathBuf]) {
+        if let Some(hint) = diagnostic::words_hint(paths) {
+            self.hint(hint);
+        }
     }
 
     pub(super) fn quiet(&self) -> bool {

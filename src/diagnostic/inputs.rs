@@ -1,11 +1,35 @@
 //! Advice about inputs that cannot be read.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::render::{self, FileKind};
 
 /// What to do about a protected file.
 pub const PASSWORD_HINT: &str = "set `--password WORD`, or `--password-file FILE` or INGEST_PASSWORD, which other users cannot see";
+
+/// What to do if the inputs are the words of a question.
+const QUESTION_HINT: &str = "to ask a question: `ingest search \"…\"`";
+
+/// What to do about inputs that are together the words of a question: several, none of them a file.
+pub fn words_hint(paths: &[PathBuf]) -> Option<&'static str> {
+    let is_word = |path: &PathBuf| {
+        let word = path.to_string_lossy();
+        is_text(word.trim_end_matches(['.', ',', '?', '!']))
+            && !is_question(&word)
+            && !path.exists()
+    };
+    (paths.len() > 1 && paths.iter().all(is_word)).then_some(QUESTION_HINT)
+}
+
+/// Whether an input is several words.
+fn is_question(path: &str) -> bool {
+    path.split_whitespace().nth(1).is_some() && is_text(path)
+}
+
+/// Whether an input can be a word or a sentence: the path of a file has a suffix or a folder.
+fn is_text(path: &str) -> bool {
+    !path.contains(['.', '/'])
+}
 
 /// What to do about an input that cannot be read; `cause` is `None` if it was not opened.
 pub fn input_hint(path: &Path, cause: Option<&render::Error>) -> Option<&'static str> {
@@ -22,9 +46,7 @@ pub fn input_hint(path: &Path, cause: Option<&render::Error>) -> Option<&'static
         None if is_url() => {
             Some("an address is not fetched: download the file first, then `ingest FILE.pdf`")
         }
-        None if path.split_whitespace().nth(1).is_some() && !path.contains(['.', '/']) => {
-            Some("to ask a question: `ingest search \"…\"`")
-        }
+        None if is_question(&path) => Some(QUESTION_HINT),
         None => None,
     }
 }
@@ -87,6 +109,22 @@ mod tests {
             "C:/manuals/a.pdf",
         ] {
             assert_eq!(hint(file), None, "{file}");
+        }
+    }
+
+    #[test]
+    fn several_words_are_a_question() {
+        for (words, is_question) in [
+            (&["reset", "the", "alarm", "panel."][..], true),
+            (&["what", "is", "E-108?"], true),
+            (&["alarm"], false),
+            (&["reset", "pump.pdf"], false),
+            (&["manuals/a", "manuals/b"], false),
+            (&["reset", "src"], false),
+            (&["reset the", "alarm"], false),
+        ] {
+            let paths: Vec<PathBuf> = words.iter().map(PathBuf::from).collect();
+            assert_eq!(words_hint(&paths).is_some(), is_question, "{words:?}");
         }
     }
 }

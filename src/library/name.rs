@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 use icu_normalizer::ComposingNormalizerBorrowed;
 
 use super::Error;
+use crate::pipeline::EXTENSIONS;
 use crate::store::{ManualCard, Store};
 
 /// Shortest part of a name that is suggested for.
 const MIN_PART: usize = 3;
 
-/// The manual of that name, or whose file has that path. The suffix `.pdf` may be omitted; composed and decomposed letters
-/// are equal; upper and lower case are equal if only one manual has the name. A file that is not stored, with the bytes of
-/// a stored one, is that manual.
+/// The manual of that name, or whose file has that path. The suffix `.pdf` may be omitted, and that of a picture if no other
+/// manual has the name; composed and decomposed letters are equal; upper and lower case are equal if only one manual has the
+/// name. A file that is not stored, with the bytes of a stored one, is that manual.
 ///
 /// # Errors
 /// [`Error::NoManual`] with the most similar stored name, if one is close; [`Error::Store`] when the store fails.
@@ -40,11 +41,12 @@ fn find<'a>(cards: &'a [ManualCard], name: &OsStr) -> Option<&'a ManualCard> {
         let typed = typed.as_ref();
         move |card: &ManualCard| equal(card.id.as_str(), typed)
     };
-    let without_suffix = |equal: fn(&str, &str) -> bool| {
+    let without_suffix = |equal: fn(&str, &str) -> bool, is_pdf: bool| {
         let typed = typed.as_ref();
         move |card: &ManualCard| {
-            let (stem, suffix) = split_pdf(card.id.as_str());
-            !suffix.is_empty() && equal(stem, typed)
+            let (stem, suffix) = split_suffix(card.id.as_str());
+            let suffix = suffix.is_some_and(|suffix| suffix.eq_ignore_ascii_case("pdf") == is_pdf);
+            suffix && equal(stem, typed)
         }
     };
     let at = |equal: fn(&str, &str) -> bool| {
@@ -61,8 +63,9 @@ fn find<'a>(cards: &'a [ManualCard], name: &OsStr) -> Option<&'a ManualCard> {
     only(&raw).or_else(|| {
         [exact, composed, folded].into_iter().find_map(|equal| {
             only(&named(equal))
-                .or_else(|| only(&without_suffix(equal)))
+                .or_else(|| only(&without_suffix(equal, true)))
                 .or_else(|| only(&at.clone()(equal)))
+                .or_else(|| only(&without_suffix(equal, false)))
         })
     })
 }
@@ -86,7 +89,7 @@ fn find_copy<'a>(cards: &'a [ManualCard], path: &Path) -> Option<&'a ManualCard>
 /// The name to suggest: one that is equal but for upper and lower case, one that contains what was typed, or the one with
 /// the fewest typing errors, at most a third of its letters.
 fn nearest(cards: &[ManualCard], typed: &str) -> Option<String> {
-    let stem = |name: &str| split_pdf(&fold(name)).0.to_owned();
+    let stem = |name: &str| split_suffix(&fold(name)).0.to_owned();
     let typed = stem(typed);
     let length = typed.chars().count();
     let rank = |card: &ManualCard| {
@@ -102,12 +105,16 @@ fn nearest(cards: &[ManualCard], typed: &str) -> Option<String> {
     Some(best.id.to_string())
 }
 
-/// A name before and from its suffix `.pdf`, in upper or lower case.
-fn split_pdf(name: &str) -> (&str, &str) {
-    let at = name.len().saturating_sub(4);
-    match name.get(at..) {
-        Some(suffix) if suffix.eq_ignore_ascii_case(".pdf") => name.split_at(at),
-        _ => (name, ""),
+/// A name and its suffix, if it is one of the files that are indexed, in upper or lower case.
+fn split_suffix(name: &str) -> (&str, Option<&str>) {
+    let is_known = |suffix: &str| {
+        EXTENSIONS
+            .iter()
+            .any(|known| suffix.eq_ignore_ascii_case(known))
+    };
+    match name.rsplit_once('.') {
+        Some((stem, suffix)) if is_known(suffix) => (stem, Some(suffix)),
+        _ => (name, None),
     }
 }
 
@@ -167,11 +174,22 @@ mod tests {
             ("UPPER.PDF", "upper.pdf"),
             ("UPPER.PDF", "upper"),
             ("Stra\u{df}e.pdf", "STRASSE.PDF"),
+            ("plate.tif", "plate"),
+            ("plate.jpeg", "PLATE"),
+            ("b/plate.PNG", "b/plate"),
         ] {
-            let others = [stored, "other.pdf", "scan.png"];
+            let others = [stored, "other.pdf", "scan.png", "note.docx"];
             assert_eq!(found(&others, typed).as_deref(), Some(stored), "{typed}");
         }
-        assert_eq!(found(&["scan.png"], "scan"), None);
+        let pictures = ["scan.png", "scan.tiff", "note.docx"];
+        assert_eq!(found(&pictures, "scan"), None, "either");
+        assert_eq!(found(&pictures, "note"), None, "no suffix of a picture");
+        let with_pdf = ["scan.png", "scan.pdf", "scan.tiff"];
+        assert_eq!(found(&with_pdf, "scan").as_deref(), Some("scan.pdf"));
+        assert_eq!(
+            found(&["scan", "scan.png"], "scan").as_deref(),
+            Some("scan")
+        );
     }
 
     #[test]

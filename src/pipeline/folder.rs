@@ -6,8 +6,8 @@ use std::fs::{File, Metadata};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// File name extensions that are read from a folder.
-const EXTENSIONS: [&str; 9] = [
+/// File name extensions that are read from a folder, in lower case.
+pub const EXTENSIONS: [&str; 9] = [
     "pdf", "png", "jpg", "jpeg", "tif", "tiff", "webp", "gif", "bmp",
 ];
 /// Folders of systems and archivers, in lower case; hidden ones, such as `.Trash` and `.git`, need no entry.

@@ -31,7 +31,7 @@ mod twins;
 pub use content::content_digest;
 pub use discover::{FileStamp, Input, Inputs, Job, Profiles, Request, Twin, discover};
 pub use event::{Event, Stage};
-pub use folder::{LeftOut, RejectedInput};
+pub use folder::{EXTENSIONS, LeftOut, RejectedInput};
 pub use memory_plan::{MemoryBudget, Plan, PlanError, plan};
 pub use notes::{Failure, PageNote};
 pub use stats::{Batch, ManualStats, RunStats};

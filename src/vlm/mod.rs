@@ -78,6 +78,13 @@ impl Config {
             };
             return Err(Invalid { key: "url", reason });
         }
+        if has_user_info(&url) {
+            // The address is shown in messages.
+            return Err(Invalid {
+                key: "url",
+                reason: "must not contain a user name or a password; set INGEST_RUNNER_KEY",
+            });
+        }
         if self.lanes > MAX_LANES {
             return Err(Invalid {
                 key: "lanes",
@@ -98,6 +105,18 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// Whether a URL, which may be malformed, has a user name or a password before its host.
+fn has_user_info(url: &str) -> bool {
+    let (_, rest) = url.split_once("://").unwrap_or_default();
+    // HTTP clients ignore further slashes, and take `\` for one.
+    let slashes = ['/', '\\'];
+    let host = rest
+        .trim_start_matches(slashes)
+        .split(['/', '\\', '?', '#'])
+        .next();
+    host.is_some_and(|host| host.contains('@'))
 }
 
 /// Kind of runner: the program that runs the model.
@@ -139,7 +158,7 @@ pub enum Error {
         /// The unexpected response.
         reason: String,
     },
-    /// The API key is missing or wrong (HTTP 401, 403).
+    /// The API key is missing or wrong (HTTP 401; 403 for a request about the server).
     #[error("the server {server} requires another API key")]
     Unauthorized {
         /// Base URL.
@@ -216,8 +235,8 @@ impl Error {
     pub fn is_refusal_of_content(&self) -> bool {
         match self {
             Self::Refused(_) => true,
-            // Bad request, too large, unsupported type, unprocessable.
-            Self::Rejected { status, .. } => matches!(status, 400 | 413 | 415 | 422 | 500..),
+            // Bad request, forbidden content, too large, unsupported type, unprocessable.
+            Self::Rejected { status, .. } => matches!(status, 400 | 403 | 413 | 415 | 422 | 500..),
             _ => false,
         }
     }

@@ -243,10 +243,11 @@ fn single_line(value: &Value, max_chars: usize) -> String {
 
 /// Checks that title and summary of a parsed description are text.
 fn validate(description: &Description) -> Result<(), FailureClass> {
-    let text = format!("{} {}", description.title, description.summary);
-    if no_image::is_stated_in_description(&text) {
+    let texts = [&*description.title, &*description.summary];
+    if texts.into_iter().any(no_image::is_stated_in_description) {
         return Err(FailureClass::ImageDropped);
     }
+    let text = texts.join(" ");
     let letters = text.chars().filter(|c| c.is_alphanumeric()).count();
     if letters < MIN_LETTERS && description.legible {
         return Err(FailureClass::TooBrief);
@@ -368,6 +369,13 @@ mod tests {
         assert_eq!(results[&3].as_ref().unwrap().title, "Safety of the pump");
         for page in 4..=7 {
             assert_eq!(results[&page], Err(FailureClass::Mislabelled), "{page}");
+        }
+        let unlabelled = object(3, "Safety of the pump").replace("\"page\": 3, ", "");
+        let other_type = object(3, "Safety of the pump").replace("3,", "\"three\",");
+        for answer in [format!("[{unlabelled}, {unlabelled}]"), other_type] {
+            let results = parse_pages(&answer, false, &text_layers);
+            let all = vec![Err(FailureClass::Mislabelled); 5];
+            assert_eq!(results.into_values().collect::<Vec<_>>(), all, "{answer}");
         }
         let cut = format!("[{}, {{\"page\": 4, \"ti", object(3, "Safety of the pump"));
         let results = parse_pages(&cut, true, &text_layers);

@@ -3,11 +3,10 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::sandbox::{CommandOutput, Sandbox, manual_report};
+use crate::sandbox::{Sandbox, manual_report};
 use crate::support::pdf;
 
 #[test]
@@ -49,29 +48,6 @@ fn junk_is_passed_over_and_other_kinds_are_told_once() {
     assert_eq!(list.as_array().unwrap().len(), 2, "{list}");
 }
 
-/// The command as a user who may not read everything, also if the tests run as root.
-fn as_user(sandbox: &Sandbox, args: &[&str]) -> CommandOutput {
-    let root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
-    let program = sandbox.path("ingest");
-    fs::copy(env!("CARGO_BIN_EXE_ingest"), &program).unwrap();
-    for path in [sandbox.folder.path(), &sandbox.path("out")] {
-        fs::create_dir_all(path).unwrap();
-        fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
-    }
-    let configured = sandbox.command(args);
-    let mut command = Command::new(&program);
-    command.args(args).current_dir(sandbox.folder.path());
-    command.envs(configured.get_envs().filter_map(|(k, v)| Some((k, v?))));
-    command
-        .env("XDG_CACHE_HOME", sandbox.path("out"))
-        .env("XDG_DATA_HOME", sandbox.path("out"))
-        .env("INGEST_STORE_URL", sandbox.path("out/library.db"));
-    if root {
-        command.uid(65_534).gid(65_534);
-    }
-    command.output().unwrap().into()
-}
-
 #[test]
 fn unreadable_parts_of_a_folder_are_failures_of_their_own() {
     let sandbox = Sandbox::built_in();
@@ -81,7 +57,7 @@ fn unreadable_parts_of_a_folder_are_failures_of_their_own() {
     let set_mode = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode));
     set_mode(&sandbox.path("t/locked"), 0).unwrap();
     set_mode(&secret, 0).unwrap();
-    let done = as_user(&sandbox, &["t", "--json"]);
+    let done = sandbox.run_as_user(&["t", "--json"]);
     set_mode(&sandbox.path("t/locked"), 0o700).unwrap();
     assert_eq!(done.code, 1, "{}", done.err);
     let report = done.json();

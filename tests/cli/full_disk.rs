@@ -8,12 +8,16 @@ use std::process::Command;
 use crate::sandbox::{CommandOutput, Sandbox};
 use crate::support::pdf;
 
+/// What to do if the system does not allow a mount.
+const ALLOW: &str = "these tests mount a small disk with `unshare --user --map-root-user --mount`, which this system does not allow: \
+see `What must be installed` in tests/README.md";
+
 /// Runs a script with an empty disk of 16 MB at `disk`; it is gone afterwards. `$ingest` is the program, `fill` takes all
 /// space of the disk.
 fn with_disk(sandbox: &Sandbox, script: &str) -> CommandOutput {
     fs::create_dir_all(sandbox.path("disk")).unwrap();
     let script = format!(
-        "set -e; mount -t tmpfs -o size=16m tmpfs disk
+        "set -e; mount -t tmpfs -o size=16m tmpfs disk; touch mounted
          fill() {{ cat /dev/zero > disk/fill 2>/dev/null || true; head -c 9999 /dev/zero > disk/rest 2>/dev/null || true; }}
          {script}"
     );
@@ -24,7 +28,11 @@ fn with_disk(sandbox: &Sandbox, script: &str) -> CommandOutput {
         .current_dir(sandbox.folder.path())
         .envs(configured.get_envs().filter_map(|(k, v)| Some((k, v?))))
         .env("ingest", env!("CARGO_BIN_EXE_ingest"));
-    command.output().unwrap().into()
+    let done = command.output().unwrap_or_else(|e| panic!("{ALLOW}: {e}"));
+    let done = CommandOutput::from(done);
+    let mounted = fs::remove_file(sandbox.path("mounted")).is_ok();
+    assert!(mounted, "{ALLOW}\n{}", done.err);
+    done
 }
 
 fn manual(words: &str) -> Vec<u8> {

@@ -2,10 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 
 use crate::commands::indexed_library;
-use crate::sandbox::{CommandOutput, Sandbox};
+use crate::sandbox::Sandbox;
 use crate::support::pdf;
 
 /// A ZIP archive of one stored file.
@@ -121,7 +120,72 @@ fn guessed_commands_are_named_and_nothing_is_stored() {
     assert!(!sandbox.path("library.db").exists());
     // A file of that name is a file.
     fs::rename(sandbox.path("a.pdf"), sandbox.path("find")).unwrap();
+    for args in [
+        &["find", "how", "to"][..],
+        &["find", "how", "-k", "3"],
+        &["--store", "other.db", "find", "how", "--top-k", "3"],
+    ] {
+        let done = sandbox.run(args);
+        assert_eq!(done.code, 64, "{args:?}: {}", done.err);
+        let hint = "no such file: `how`\nhint: did you mean `ingest search`?";
+        assert!(done.err.contains(hint), "{args:?}: {}", done.err);
+    }
+    assert!(!sandbox.path("library.db").exists());
     assert_eq!(sandbox.run(&["find"]).code, 0);
+    sandbox.write("b.pdf", &pdf::good(&["another page"]));
+    let done = sandbox.run(&["find", "b.pdf", "c.pdf"]);
+    assert_eq!(done.code, 1, "{}", done.err);
+    let short = sandbox.run(&["a"]);
+    assert_eq!(short.code, 2, "{}", short.err);
+    assert!(!short.err.contains("did you mean"), "{}", short.err);
+}
+
+#[test]
+fn every_command_that_reads_files_prints_the_same_hints() {
+    let sandbox = Sandbox::tiny();
+    sandbox.write("signin.pdf", b"<!DOCTYPE html><html></html>");
+    sandbox.write("torn.pdf", b"%PDF-1.7\n1 0 obj");
+    for (inputs, expected) in [
+        (&["signin.pdf"][..], "a sign-in page"),
+        (&["torn.pdf"], "download it again"),
+        (&["https://host/manual.pdf"], "an address is not fetched"),
+        (&["how do I reset the alarm"], "ingest search \"…\""),
+        (&["reset", "the", "alarm", "panel"], "ingest search \"…\""),
+    ] {
+        for command in [
+            &[][..],
+            &["--dry-run"],
+            &["bench"],
+            &["embed", "--out", "x"],
+        ] {
+            let done = sandbox.run(&[command, inputs].concat());
+            assert!([1, 2].contains(&done.code), "{command:?}: {}", done.err);
+            let hints = done.err.lines().filter(|line| line.starts_with("hint: "));
+            let hints: Vec<&str> = hints.collect();
+            assert!(
+                hints.len() == 1 && hints[0].contains(expected),
+                "{command:?} {inputs:?}: {}",
+                done.err
+            );
+            let first = format!("{}: ", inputs[0]);
+            assert!(done.err.contains(&first), "{command:?}: {}", done.err);
+        }
+    }
+}
+
+#[test]
+fn no_pages_are_a_usage_error_before_anything_is_read() {
+    let sandbox = Sandbox::tiny();
+    sandbox.write("broken.db", b"no store");
+    for option in ["-k", "--count", "--per-manual"] {
+        let done = sandbox.run(&["search", "alarm", option, "0", "--store", "broken.db"]);
+        assert_eq!(done.code, 64, "{option}: {}", done.err);
+        assert!(
+            done.err.contains("<PAGES>': it must be at least 1"),
+            "{option}: {}",
+            done.err
+        );
+    }
 }
 
 #[test]
@@ -131,6 +195,7 @@ fn questions_need_no_quotes_and_may_begin_with_a_hyphen() {
         "stored at -20 degrees",
         "reset the alarm",
         "switch --force off",
+        "error E409 of the LED",
     ];
     sandbox.write("pump.pdf", &pdf::good(&pages));
     assert_eq!(sandbox.run(&["pump.pdf"]).code, 0);
@@ -143,6 +208,9 @@ fn questions_need_no_quotes_and_may_begin_with_a_hyphen() {
         (&["−20 °C"], 1),
         (&["--force off"], 3),
         (&["-alarm reset"], 2),
+        (&["-E409"], 4),
+        (&["-LED"], 4),
+        (&["reset", "-alarm"], 2),
     ] {
         for options in [
             &["search", "--text", "--json", "-k", "1"][..],
@@ -157,6 +225,13 @@ fn questions_need_no_quotes_and_may_begin_with_a_hyphen() {
         "search", "reset", "the", "-k", "1", "alarm", "--text", "--json",
     ]);
     assert_eq!(after.json()[0]["page"], 2);
+    sandbox.write("-1 b.pdf", &pdf::good(&["another alarm"]));
+    assert_eq!(sandbox.run(&["./-1 b.pdf"]).code, 0);
+    let named = sandbox.run(&[
+        "search", "--manual", "-1 b.pdf", "alarm", "--text", "--json",
+    ]);
+    assert_eq!(named.code, 0, "{}", named.err);
+    assert_eq!(named.json()[0]["manual"], "-1 b.pdf");
 }
 
 #[test]
@@ -283,28 +358,17 @@ fn a_store_that_may_not_be_read_is_not_called_empty() {
     let mode = |name: &str, mode| {
         fs::set_permissions(sandbox.path(name), fs::Permissions::from_mode(mode)).unwrap();
     };
-    let is_root =
-        fs::metadata(sandbox.path("library.db")).is_ok() && rustix::process::geteuid().is_root();
-    let run = |args: &[&str]| -> CommandOutput {
-        let mut command = sandbox.command(args);
-        if is_root {
-            // Root may read everything.
-            command.uid(65_534);
-        }
-        command.output().unwrap().into()
-    };
     fs::create_dir(sandbox.path("locked")).unwrap();
     fs::copy(
         sandbox.path("library.db"),
         sandbox.path("locked/library.db"),
     )
     .unwrap();
-    mode("", 0o755);
     mode("library.db", 0o000);
     mode("locked", 0o000);
     for store in ["library.db", "locked/library.db"] {
         for command in [&["search", "pump", "--text"][..], &["list"]] {
-            let done = run(&[command, &["--store", store]].concat());
+            let done = sandbox.run_as_user(&[command, &["--store", store]].concat());
             assert_eq!(done.code, 1, "{}", done.err);
             assert!(
                 done.err.to_lowercase().contains("permission denied"),
@@ -314,7 +378,7 @@ fn a_store_that_may_not_be_read_is_not_called_empty() {
         }
     }
     mode("locked", 0o755);
-    let missing = run(&["list", "--store", "missing.db"]);
+    let missing = sandbox.run_as_user(&["list", "--store", "missing.db"]);
     assert!(
         missing
             .err

@@ -18,6 +18,7 @@ mod manuals;
 mod mutate;
 mod mutations;
 mod names;
+mod output_files;
 mod rerendering;
 mod sandbox;
 mod seeds;

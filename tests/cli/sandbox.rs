@@ -1,5 +1,8 @@
 //! Runs the program in a temporary folder with its own store and settings.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -105,6 +108,39 @@ impl Sandbox {
 
     pub(crate) fn run(&self, args: &[&str]) -> CommandOutput {
         self.command(args).output().unwrap().into()
+    }
+
+    /// Runs a command as a user who may not read and write everything, also if the tests run as root. Its store is in the
+    /// folder `out`, which everybody may write to. That user may not reach the program where it was built: a copy runs.
+    pub(crate) fn run_as_user(&self, args: &[&str]) -> CommandOutput {
+        let (program, out) = (self.path("ingest"), self.path("out"));
+        if !program.exists() {
+            // By another process: one that writes a program must have ended before any can run it.
+            let mut copy = Command::new("cp");
+            let copied = copy
+                .arg(env!("CARGO_BIN_EXE_ingest"))
+                .arg(&program)
+                .status();
+            assert!(copied.unwrap().success());
+        }
+        fs::create_dir_all(&out).unwrap();
+        for folder in [self.folder.path(), &out] {
+            fs::set_permissions(folder, Permissions::from_mode(0o777)).unwrap();
+        }
+        let configured = self.command(args);
+        let mut command = Command::new(&program);
+        command
+            .args(args)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .envs(configured.get_envs().filter_map(|(k, v)| Some((k, v?))))
+            .env("XDG_CACHE_HOME", &out)
+            .env("XDG_DATA_HOME", &out)
+            .env("INGEST_STORE_URL", out.join("library.db"));
+        if rustix::process::geteuid().is_root() {
+            command.uid(65_534).gid(65_534);
+        }
+        command.output().unwrap().into()
     }
 
     /// Starts a command without waiting for it.

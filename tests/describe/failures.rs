@@ -1,11 +1,10 @@
 //! Failure classes of pages with both APIs, and servers that cannot be used.
 
-use std::io::{Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::fake_server::{Dialect, FakeServer, Reply};
-use crate::library::{describe, describe_json, description, library, library_of, runner};
+use crate::library::{describe, describe_json, description, library, library_of};
 
 const BOTH: [Dialect; 2] = [Dialect::OpenAi, Dialect::Ollama];
 /// One page, one concurrent request, one page per request.
@@ -14,7 +13,7 @@ const ONE: [&str; 6] = ["--pages", "1", "--lanes", "1", "--interleave", "1"];
 #[test]
 fn every_failure_has_a_class() {
     for dialect in BOTH {
-        let sandbox = library().with("INGEST_DESCRIBE_DEADLINE_S", "2");
+        let mut sandbox = library();
         let answer = |text: &str| Reply::Answer(text.to_owned());
         for (reply, class) in [
             (
@@ -56,6 +55,8 @@ fn every_failure_has_a_class() {
             (Reply::Raw(b"data: \xff\xfe\n\n".to_vec()), "server"),
         ] {
             let case = format!("{reply:.60?}");
+            let deadline = if class == "deadline" { "2" } else { "120" };
+            sandbox = sandbox.with("INGEST_DESCRIBE_DEADLINE_S", deadline);
             let fake = FakeServer::start(dialect, move |request| match request.is_test {
                 true => Reply::Answer("A black square.".to_owned()),
                 false => reply.clone(),
@@ -187,59 +188,6 @@ fn equal_descriptions_of_all_pages_are_failures() {
 }
 
 #[test]
-fn unusable_servers_are_reported_in_one_line() {
-    let sandbox = library();
-    let one_line = |args: &[&str], message: &str| {
-        let done = sandbox.run(&[&["describe"], args].concat());
-        assert_eq!(done.code, 1, "{}{}", done.out, done.err);
-        let first = done.err.lines().next().unwrap_or_default();
-        assert!(
-            first.starts_with("error: ") && first.contains(message),
-            "{}",
-            done.err
-        );
-    };
-    for dialect in BOTH {
-        let fake = FakeServer::start(dialect, |_| Reply::Answer(String::new()));
-        let server = ["--runner", runner(dialect), "--url", &fake.url];
-        one_line(
-            &[&server[..], &["--model", "huge"]].concat(),
-            "has no model `huge`; it has: tiny",
-        );
-        one_line(
-            &["--runner", runner(dialect), "--url", "http://127.0.0.1:9"],
-            "is unavailable",
-        );
-        let address = ["--runner", runner(dialect), "--url", "nowhere"];
-        let done = sandbox.run(&[&["describe"], &address[..]].concat());
-        assert_eq!(done.code, 64, "{}", done.err);
-        assert!(done.err.contains("http:// is missing"), "{}", done.err);
-    }
-    let unauthorized = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", unauthorized.local_addr().unwrap());
-    std::thread::spawn(move || {
-        for mut stream in unauthorized.incoming().flatten() {
-            drop(stream.read(&mut [0; 4096]));
-            let reply = "HTTP/1.1 401 X\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
-            drop(stream.write_all(reply.as_bytes()));
-        }
-    });
-    one_line(
-        &["--runner", "openai", "--url", &url],
-        "requires another API key",
-    );
-    let sandbox = crate::sandbox::Sandbox::tiny();
-    let empty = sandbox.run(&["describe", "--store", "nothing.db"]);
-    assert_eq!(empty.code, 1);
-    assert!(
-        empty.err.contains("nothing has been stored"),
-        "{}",
-        empty.err
-    );
-    assert!(!sandbox.path("nothing.db").exists(), "a store was made");
-}
-
-#[test]
 fn the_api_key_is_not_sent_unencrypted_and_not_shown() {
     let sandbox = library().with("INGEST_RUNNER_KEY", "sekrit-4711");
     let done = sandbox.run(&[
@@ -251,7 +199,7 @@ fn the_api_key_is_not_sent_unencrypted_and_not_shown() {
         "--model",
         "x",
     ]);
-    assert_eq!(done.code, 1);
+    assert_eq!(done.code, 2);
     assert!(
         done.err.contains("would be sent unencrypted"),
         "{}",
@@ -319,32 +267,6 @@ fn ollama_stream_without_a_last_line_is_a_repetition() {
             .count(),
         1
     );
-}
-
-#[test]
-fn an_unexpected_server_is_reported_with_its_response() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            let mut bytes = [0; 4096];
-            let _ = stream.read(&mut bytes);
-            let reply = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-            let _ = stream.write_all(reply.as_bytes());
-        }
-    });
-    let sandbox = library();
-    for (runner, path) in [("mlx-vlm", "/v1/models"), ("ollama", "/api/version")] {
-        let done = sandbox.run(&[
-            "describe", "--runner", runner, "--url", &url, "--model", "x",
-        ]);
-        let message = format!("{url} is not the expected kind of server: {path} returns 404");
-        assert!(
-            done.code == 1 && done.err.contains(&message),
-            "{}",
-            done.err
-        );
-    }
 }
 
 #[test]

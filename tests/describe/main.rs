@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod bench;
+mod exit_codes;
 mod failures;
 mod fake_server;
 mod files;
@@ -11,6 +12,7 @@ mod library;
 mod mlx;
 mod ollama;
 mod pages;
+mod panics;
 mod poison;
 mod reciter;
 #[path = "../cli/sandbox.rs"]

@@ -1,7 +1,8 @@
 //! Pages that make the server fail each time, and servers that fail for all pages.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -17,6 +18,14 @@ const CRASHED: &str = "the runner has unexpectedly stopped: resource limits or a
 /// Five pages with titles that differ.
 fn five_pages() -> Sandbox {
     library_of(&["one", "two", "three", "four", "five"])
+}
+
+/// The deadline of a page in seconds: short only where it is what the test is about.
+fn deadline(failure: &Reply) -> &'static str {
+    match failure {
+        Reply::Wait(_) => "2",
+        _ => "120",
+    }
 }
 
 /// A description for each page of a request.
@@ -67,8 +76,12 @@ fn a_page_that_the_server_fails_for_is_charged_alone() {
             "server",
         ),
         (Reply::HttpError(413, "too large".to_owned()), "server"),
+        (
+            Reply::HttpError(403, "against the content policy".to_owned()),
+            "server",
+        ),
         (Reply::Raw(b"<html>".to_vec()), "server"),
-        (Reply::Wait(Duration::from_secs(2)), "deadline"),
+        (Reply::Wait(Duration::from_secs(4)), "deadline"),
         (
             Reply::Repeat("the valve is open and ".to_owned()),
             "repetition",
@@ -86,7 +99,7 @@ fn a_page_that_the_server_fails_for_is_charged_alone() {
             }
             // The prompt of a third attempt has no page number.
             let sandbox = five_pages()
-                .with("INGEST_DESCRIBE_DEADLINE_S", "1")
+                .with("INGEST_DESCRIBE_DEADLINE_S", deadline(&failure))
                 .with("INGEST_DESCRIBE_ATTEMPTS", "2");
             let fake = poisoned(dialect, &failure);
             let more = ["--interleave", interleave];
@@ -142,15 +155,19 @@ fn no_page_is_charged_if_the_server_fails_for_all() {
     for failure in [
         Reply::HttpError(500, CRASHED.to_owned()),
         Reply::Raw(b"<html>".to_vec()),
-        Reply::Wait(Duration::from_secs(2)),
+        Reply::Wait(Duration::from_secs(4)),
     ] {
         for dialect in BOTH {
             let case = format!("{dialect:?} {failure:?}");
-            let sandbox = library().with("INGEST_DESCRIBE_DEADLINE_S", "1");
+            let sandbox = library().with("INGEST_DESCRIBE_DEADLINE_S", deadline(&failure));
             let reply = failure.clone();
             let broken = FakeServer::start(dialect, move |_| reply.clone());
             let (code, report) = describe_json(&sandbox, dialect, &broken, &["--interleave", "1"]);
             assert_eq!((code, classes(&report).len()), (2, 0), "{case}: {report}");
+            // Each page once, and the test image three times, or more often if the connection was closed.
+            let most = 3 + if let Reply::Raw(_) = failure { 7 } else { 3 };
+            let asked = broken.requests().len();
+            assert!(asked <= most, "{case}: {asked} requests");
             let good = FakeServer::start(dialect, answer);
             let (code, report) = describe_json(&sandbox, dialect, &good, &[]);
             assert_eq!(
@@ -159,6 +176,84 @@ fn no_page_is_charged_if_the_server_fails_for_all() {
                 "{case}: {report}"
             );
         }
+    }
+}
+
+/// A server with one slot, which page 3 occupies for five seconds, even if the client gives up. Meanwhile other requests
+/// wait, or get HTTP 503.
+fn single_slot(dialect: Dialect, waits: bool) -> FakeServer {
+    let free_at = Mutex::new(Instant::now());
+    FakeServer::start(dialect, move |request| {
+        let busy = free_at.lock().unwrap().duration_since(Instant::now());
+        match waits {
+            true => thread::sleep(busy),
+            false if busy > Duration::ZERO => {
+                return Reply::HttpError(503, "no slot is free".to_owned());
+            }
+            false => {}
+        }
+        if request.pages.contains(&3) && !request.is_test {
+            let time = Duration::from_secs(5);
+            *free_at.lock().unwrap() = Instant::now() + time;
+            return Reply::Wait(time);
+        }
+        answer(request)
+    })
+}
+
+#[test]
+fn a_server_still_busy_with_a_page_past_its_deadline_is_waited_for() {
+    for dialect in BOTH {
+        for waits in [true, false] {
+            let sandbox = five_pages()
+                .with("INGEST_DESCRIBE_DEADLINE_S", "2")
+                .with("INGEST_DESCRIBE_ATTEMPTS", "1");
+            let busy = single_slot(dialect, waits);
+            let one = ["--lanes", "1", "--interleave", "1"];
+            let (code, report) = describe_json(&sandbox, dialect, &busy, &one);
+            let case = format!("{dialect:?} {waits}: {report}");
+            assert_eq!((code, &report["described"]), (1, &4.into()), "{case}");
+            assert_eq!(classes(&report), [("pump.pdf, page 3", "deadline")]);
+        }
+    }
+}
+
+#[test]
+fn a_forbidden_first_page_is_charged_once_another_is_answered() {
+    for dialect in BOTH {
+        let sandbox = five_pages();
+        let fake = FakeServer::start(dialect, |request| match request.pages.contains(&1) {
+            true if !request.is_test => Reply::HttpError(403, "against the policy".to_owned()),
+            _ => answer(request),
+        });
+        let one = ["--lanes", "1", "--interleave", "1"];
+        let (code, report) = describe_json(&sandbox, dialect, &fake, &one);
+        assert_eq!((code, &report["described"]), (1, &4.into()), "{report}");
+        assert_eq!(classes(&report), [("pump.pdf, page 1", "server")]);
+        let why = report["failed"][0]["why"].as_str().unwrap();
+        assert!(why.contains("against the policy"), "{why}");
+    }
+}
+
+#[test]
+fn a_key_that_is_no_longer_accepted_ends_the_run_and_costs_no_page() {
+    for dialect in BOTH {
+        let sandbox = five_pages();
+        let fake = FakeServer::start(dialect, |request| match request.number {
+            0 | 1 => answer(request),
+            _ => Reply::HttpError(403, "the key has expired".to_owned()),
+        });
+        let one = ["--lanes", "1", "--interleave", "1"];
+        let done = describe(&sandbox, dialect, &fake, &[&one[..], &["--json"]].concat());
+        let report = done.json();
+        assert_eq!(
+            (done.code, &report["described"]),
+            (1, &2.into()),
+            "{report}"
+        );
+        assert_eq!(classes(&report), []);
+        assert!(done.err.contains("the key has expired"), "{}", done.err);
+        assert!(done.err.contains("INGEST_RUNNER_KEY"), "{}", done.err);
     }
 }
 

@@ -221,7 +221,7 @@ fn a_server_that_cannot_be_started_says_why() {
         url,
         |_| {},
     );
-    assert_eq!(done.code, 1, "{}", done.err);
+    assert_eq!(done.code, 2, "{}", done.err);
     let why = "exited, exit status: 3: no such model";
     assert!(done.err.contains(why), "{}", done.err);
     let done = describe_managed(&sandbox, &["no-such-server"], url, |_| {});

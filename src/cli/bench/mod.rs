@@ -124,11 +124,10 @@ fn readable_files(ui: &Ui, args: &BenchArgs) -> Result<Vec<PathBuf>, Diagnostic>
             Input::Twin(twin) => {
                 ui.info(format!("{}: measured once", twin.path.display()));
             }
-            Input::Rejected(rejected) => {
-                ui.warn(format!("{}: {}", rejected.path.display(), rejected.why))
-            }
+            Input::Rejected(rejected) => ui.input_failed(&rejected.path, &rejected.why, None),
         }
     }
+    ui.words_hint(&args.paths);
     match files.is_empty() {
         true => Err(Diagnostic::new("no manual to measure")),
         false => Ok(files),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::config::Settings;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{self, Diagnostic};
 use crate::embed::{self, Card};
 use crate::library;
 use crate::measure::{MemorySampler, Percentiles, Run, Setup, Stage};
@@ -63,9 +63,11 @@ impl BenchPoint {
             return Ok(0);
         };
         let mut renderer = render::open(&self.settings.render).map_err(pipeline::Error::from)?;
-        let manual = renderer
-            .open(&job.source)
-            .map_err(|e| Diagnostic::new(format!("{}: {e}", file.display())))?;
+        let manual = renderer.open(&job.source).map_err(|e| {
+            let error = Diagnostic::new(format!("{}: {e}", file.display()));
+            let hint = diagnostic::input_hint(file, Some(&e));
+            hint.into_iter().fold(error, Diagnostic::hint)
+        })?;
         Ok(args.input.pages.within(manual.pages).len() as u32)
     }
 

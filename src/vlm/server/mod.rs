@@ -76,12 +76,6 @@ impl Transport {
             reason,
         };
         let parsed = reqwest::Url::parse(&url).map_err(|e| unavailable(e.to_string()))?;
-        if !parsed.username().is_empty() || parsed.password().is_some() {
-            // The address is shown in messages.
-            return Err(Error::Unsupported(
-                "the address of the server must not contain a user name or a password; set INGEST_RUNNER_KEY".to_owned(),
-            ));
-        }
         if !["http", "https"].contains(&parsed.scheme()) {
             return Err(unavailable(
                 "the URL must begin with http:// or https://".to_owned(),
@@ -153,7 +147,11 @@ impl Transport {
             .authorize(request)
             .send()
             .map_err(|e| self.unavailable(&e))?;
-        self.read_json(response)
+        let (head, body) = self.read_json(response)?;
+        match head.status {
+            StatusCode::FORBIDDEN => Err(self.unauthorized()),
+            _ => Ok((head, body)),
+        }
     }
 
     /// POST request about the server or its models, with JSON in both directions.
@@ -172,10 +170,8 @@ impl Transport {
                 .unwrap_or_default()
                 .to_owned(),
         };
-        if head.status == StatusCode::UNAUTHORIZED || head.status == StatusCode::FORBIDDEN {
-            return Err(Error::Unauthorized {
-                server: self.url.clone(),
-            });
+        if head.status == StatusCode::UNAUTHORIZED {
+            return Err(self.unauthorized());
         }
         let mut body = Vec::new();
         response
@@ -238,6 +234,12 @@ impl Transport {
                 reason,
                 available: self.models.clone(),
             },
+        }
+    }
+
+    fn unauthorized(&self) -> Error {
+        Error::Unauthorized {
+            server: self.url.clone(),
         }
     }
 

@@ -57,24 +57,23 @@ impl From<annotate::Error> for Abort {
 
 impl RunnerBench<'_> {
     /// Measures a candidate; its failure is part of the record.
-    pub(super) fn run(&self, spec: &CandidateSpec) -> Result<Candidate, Diagnostic> {
+    pub(super) fn run(
+        &self,
+        spec: &CandidateSpec,
+        config: &vlm::Config,
+    ) -> Result<Candidate, Diagnostic> {
         let mut record = Candidate {
             name: spec.text.clone(),
             ..Candidate::default()
         };
-        let mut config = self.settings.describe.clone();
-        (config.runner, config.model) = (spec.runner, spec.model.clone());
-        config.url.clone_from(&spec.url);
-        // `describe.command` starts the configured server, not that of a candidate.
-        config.command.clear();
-        let fetched = progress::fetch(self.ui, |on_progress| vlm::fetch(&config, on_progress));
+        let fetched = progress::fetch(self.ui, |on_progress| vlm::fetch(config, on_progress));
         let measured = match fetched {
-            Ok(()) => self.measure(&config, &mut record),
+            Ok(()) => self.measure(config, &mut record),
             Err(cause) => Err(cause.into()),
         };
         // Free the memory for the next candidate.
         drop(
-            vlm::open(&config, library::in_process_vlm_memory_limit(self.settings))
+            vlm::open(config, library::in_process_vlm_memory_limit(self.settings))
                 .and_then(|runner| runner.unload()),
         );
         match measured {

@@ -14,8 +14,8 @@ use crate::measure::{Grade, Machine, RUNNER_SCHEMA, Rankings, RunnerBenchmark};
 use crate::page::PageSet;
 use crate::reports::runners as reports;
 use crate::store::{self, CollectionSelector, Mode, Store};
-use crate::units::{counted, pages};
-use crate::vlm::RunnerKind;
+use crate::units::{Invalid, counted, pages};
+use crate::vlm::{self, RunnerKind};
 
 use super::super::Common;
 use super::super::describe_run::upright_renderer;
@@ -109,7 +109,7 @@ struct CandidateSpec {
 impl CandidateSpec {
     fn parse(text: &str) -> Result<Self, String> {
         let (runner, rest) = text.split_once('=').ok_or("expected RUNNER=MODEL[@URL]")?;
-        let (model, url) = match rest.rfind("@http") {
+        let (model, url) = match rest.to_ascii_lowercase().rfind("@http") {
             Some(at) => (&rest[..at], &rest[at + 1..]),
             None => (rest, ""),
         };
@@ -122,10 +122,27 @@ impl CandidateSpec {
             url: url.to_owned(),
         })
     }
+
+    /// The settings of the candidate.
+    fn config(&self, settings: &Settings) -> Result<vlm::Config, Diagnostic> {
+        let config = vlm::Config {
+            runner: self.runner,
+            model: self.model.clone(),
+            url: self.url.clone(),
+            // `describe.command` starts the configured server, not that of a candidate.
+            command: Vec::new(),
+            ..settings.describe.clone()
+        };
+        let usage = |e: Invalid| Diagnostic::usage(format!("--candidate: {} {}", e.key, e.reason));
+        config.validate().map_err(usage)?;
+        Ok(config)
+    }
 }
 
 pub(super) fn run(ui: &Ui, common: &Common, args: &RunnersArgs) -> Result<ExitCode, Diagnostic> {
     let settings = common.settings()?;
+    let configs: Result<Vec<_>, _> = args.candidate.iter().map(|c| c.config(&settings)).collect();
+    let configs = configs?;
     let store = store::open(&settings.store, CollectionSelector::Last, Mode::Read)?.store;
     interrupt::install_handler()?;
     let trial = render_pages(ui, &settings, &*store, args)?;
@@ -151,8 +168,8 @@ pub(super) fn run(ui: &Ui, common: &Common, args: &RunnersArgs) -> Result<ExitCo
         runs: args.runs,
     };
     let mut candidates = Vec::new();
-    for spec in &args.candidate {
-        candidates.push(bench.run(spec)?);
+    for (spec, config) in args.candidate.iter().zip(&configs) {
+        candidates.push(bench.run(spec, config)?);
     }
     let library = store.manuals()?.iter().map(|m| u64::from(m.stored)).sum();
     let benchmark = RunnerBenchmark {

@@ -5,7 +5,9 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use ingest::page::{ManualId, PageId};
-use ingest::store::{Config, ManualCard, Scope, StoredPage, TextField, TopK, VectorUpdate};
+use ingest::store::{
+    Config, ManualCard, Scope, StoredPage, TextField, TextUpdate, TopK, VectorUpdate,
+};
 use ingest::vectors::MultiVector;
 use serde_json::{Value, json};
 
@@ -167,6 +169,7 @@ print(json.dumps(None))
         blank: false,
         thumbnail: b"jpeg".to_vec(),
         vectors: VectorUpdate::Replace(made),
+        text_vectors: TextUpdate::Keep,
     };
     let read = reader(&config).store;
     assert_eq!(all(read.as_ref()), [expected]);

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use rayon::prelude::*;
 use rusqlite::{Connection, OptionalExtension, Result as Sql};
 
-use super::schema::Source;
+use super::source::Source;
 use super::{Collection, Sqlite, WithLocation};
 use crate::analysis;
 use crate::page::{ManualId, PageId};

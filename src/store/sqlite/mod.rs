@@ -8,6 +8,7 @@ mod lock_file;
 mod lookup;
 mod outbox;
 mod schema;
+mod source;
 mod space;
 mod text_vectors;
 mod variants;
@@ -22,7 +23,7 @@ use rusqlite::{Connection, Result as Sql};
 
 use self::lock_file::WriterLock;
 pub(super) use self::lock_file::files as store_files;
-use self::schema::Source;
+use self::source::Source;
 use super::{CollectionSelector, Config, Error, Mode, Precision, lock};
 use crate::vectors::Profile;
 

@@ -1,15 +1,14 @@
 //! SQLite schema: tables, version, migrations, and connection settings.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rusqlite::{
-    Connection, ErrorCode, OpenFlags, OptionalExtension, Result as Sql, Transaction,
-    TransactionBehavior,
+    Connection, ErrorCode, OptionalExtension, Result as Sql, Transaction, TransactionBehavior,
 };
 
 use super::space::is_full;
 use super::{Collection, VectorFormat, WithLocation, text_vectors, variants};
-use crate::store::{CollectionSelector, Error, Precision, path_text};
+use crate::store::{CollectionSelector, Error, Precision};
 use crate::units::ByteSize;
 use crate::vectors::Profile;
 
@@ -89,11 +88,9 @@ END;
 ";
 
 /// First version with the index of variants.
-const FIRST_WITH_VARIANTS: i64 = 5;
+pub(super) const FIRST_WITH_VARIANTS: i64 = 5;
 /// First version with text vectors.
-const FIRST_WITH_TEXT_VECTORS: i64 = 6;
-/// First version that is searched as it is where it cannot be migrated, without what later ones have.
-const FIRST_READABLE: i64 = 4;
+pub(super) const FIRST_WITH_TEXT_VECTORS: i64 = 6;
 
 /// Migrations from each version to the next; the last one also creates [`DESCRIPTIONS`].
 const MIGRATIONS: [&str; 3] = [
@@ -107,103 +104,6 @@ const MIGRATIONS: [&str; 3] = [
      ) STRICT;",
     "ALTER TABLE page ADD COLUMN said TEXT NOT NULL DEFAULT '';",
 ];
-
-/// A file and how to open it for reading.
-///
-/// Not memory-mapped: that saves a tenth of a search over 1,000 pages, and a failing disk would end the process.
-#[derive(Clone, Debug)]
-pub(super) struct Source {
-    path: PathBuf,
-    /// The folder is read-only, or its disk full: open the file as immutable, without WAL.
-    immutable: bool,
-    /// Schema version of the file.
-    version: i64,
-}
-
-impl Source {
-    /// Opens for reading; in a read-only folder, as immutable.
-    pub(super) fn open(path: &Path, location: &str) -> Result<(Self, Connection), Error> {
-        let mut source = Self::new(path);
-        let first = source.reader().and_then(|c| version(&c).map(|_| c));
-        let connection = match first {
-            Err(cause)
-                if (needs_immutable(&cause) || is_full(&cause, location)) && !has_wal(path) =>
-            {
-                source.immutable = true;
-                source.reader()
-            }
-            other => other,
-        };
-        let connection = connection.map_err(|cause| open_error(location, &cause))?;
-        match check_version(&connection, location)? {
-            0 => Err(Error::Empty {
-                location: location.to_owned(),
-            }),
-            VERSION => Ok((source, connection)),
-            // An older version is migrated first; the last one is readable as it is where that is impossible.
-            old => {
-                let is_readable = old >= FIRST_READABLE;
-                let migrated = match is_readable && source.immutable {
-                    true => false,
-                    false => match open_writer(path, None, location) {
-                        Err(cause) if !is_readable => return Err(cause),
-                        migrated => migrated.is_ok(),
-                    },
-                };
-                if !migrated {
-                    source.version = old;
-                }
-                Ok((source, connection))
-            }
-        }
-    }
-
-    /// A file that is not immutable.
-    pub(super) fn new(path: &Path) -> Self {
-        Self {
-            path: path.to_owned(),
-            immutable: false,
-            version: VERSION,
-        }
-    }
-
-    /// Whether the file has the index of variants.
-    pub(super) fn has_variants(&self) -> bool {
-        self.version >= FIRST_WITH_VARIANTS
-    }
-
-    /// Whether the file has the table of text vectors.
-    pub(super) fn has_text_vectors(&self) -> bool {
-        self.version >= FIRST_WITH_TEXT_VECTORS
-    }
-
-    /// Opens a read-only connection.
-    pub(super) fn reader(&self) -> Sql<Connection> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = if self.immutable {
-            let path = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());
-            let uri = format!("{}?immutable=1", path_text::file_uri(&path));
-            Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI)?
-        } else {
-            Connection::open_with_flags(&self.path, flags)?
-        };
-        keep_temporary_data_in_memory(&connection)?;
-        Ok(connection)
-    }
-}
-
-fn needs_immutable(cause: &rusqlite::Error) -> bool {
-    matches!(
-        cause.sqlite_error_code(),
-        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly)
-    )
-}
-
-fn has_wal(path: &Path) -> bool {
-    let mut wal = path.as_os_str().to_owned();
-    wal.push("-wal");
-    std::fs::metadata(wal).is_ok_and(|found| found.len() > 0)
-}
 
 /// Opens for writing; creates or migrates the tables.
 ///
@@ -252,7 +152,7 @@ pub(super) fn open_writer(
 }
 
 /// In memory, not in TMPDIR, whose disk may be full while the store's is not: it is small.
-fn keep_temporary_data_in_memory(connection: &Connection) -> Sql<()> {
+pub(super) fn keep_temporary_data_in_memory(connection: &Connection) -> Sql<()> {
     connection.pragma_update(None, "temp_store", "MEMORY")
 }
 
@@ -293,7 +193,7 @@ fn create_tables(connection: &Connection) -> Sql<()> {
 }
 
 /// The schema version of a file of this program; 0 if it is empty.
-fn check_version(connection: &Connection, location: &str) -> Result<i64, Error> {
+pub(super) fn check_version(connection: &Connection, location: &str) -> Result<i64, Error> {
     let open_error = |cause| open_error(location, &cause);
     let found = version(connection).map_err(open_error)?;
     let tables: i64 = connection
@@ -314,12 +214,12 @@ fn check_version(connection: &Connection, location: &str) -> Result<i64, Error> 
     }
 }
 
-fn version(connection: &Connection) -> Sql<i64> {
+pub(super) fn version(connection: &Connection) -> Sql<i64> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
 /// The error for a file that SQLite cannot open.
-fn open_error(location: &str, cause: &rusqlite::Error) -> Error {
+pub(super) fn open_error(location: &str, cause: &rusqlite::Error) -> Error {
     match cause.sqlite_error_code() {
         _ if is_full(cause, location) => Error::Full {
             location: location.to_owned(),

@@ -9,20 +9,19 @@
 
 mod bigrams;
 mod codes;
+mod coverage;
 mod normalise;
 mod terms;
 
 use std::collections::HashSet;
 
+pub use coverage::coverage;
 use normalise::{base_form, expanded, folded, normalise, words};
 pub use terms::is_stop_word;
 
 /// Version of the variants: pages of a Weaviate collection that were stored with another one are indexed again; for a file,
 /// its schema version must rise too.
 pub const VERSION: u32 = 1;
-
-/// Weight of a code in a query, relative to a word: a page with the code counts more than one with its pieces.
-const CODE_WEIGHT: usize = 4;
 
 /// A query, analysed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,14 +40,10 @@ impl Query {
         self.terms.is_empty() && self.codes.is_empty()
     }
 
-    /// What to look for in the text of a page; a term that counts more than another is repeated.
+    /// What to look for in the text of a page.
     pub fn in_text(&self) -> impl Iterator<Item = &str> {
-        let codes = self.codes.iter().flat_map(|code| [code; CODE_WEIGHT]);
-        self.terms
-            .iter()
-            .chain(codes)
-            .chain(&self.variants)
-            .map(String::as_str)
+        let all = self.terms.iter().chain(&self.codes).chain(&self.variants);
+        all.map(String::as_str)
     }
 
     /// What to look for in the variants of a page: the same without terms that have punctuation.

@@ -142,6 +142,11 @@ pub fn discover(
     store: Option<&dyn Catalogue>,
     profiles: Profiles<'_>,
 ) -> Result<Inputs, store::Error> {
+    let keeps_text = store.is_none_or(Catalogue::keeps_text_vectors);
+    let profiles = Profiles {
+        text: profiles.text.filter(|_| keeps_text),
+        ..profiles
+    };
     let mut cards = match store {
         Some(store) => store.cards()?,
         None => Vec::new(),

@@ -27,10 +27,6 @@ use text_search::{
     text_search_finds_identifiers, words_without_spaces_are_found,
 };
 
-use text_vectors::{
-    text_vectors_are_kept_replaced_and_removed, text_vectors_are_searched_with_weights,
-};
-
 use fixtures::{
     DIM, all, config, found, numbers, page, prepared, profile, put, rows, upsert_manual, vectors,
 };
@@ -59,8 +55,6 @@ fn check_contract(open_store: Opener<'_>) {
     other_vector_width_is_rejected(open_store("width").as_ref());
     catalogue_counts_pages(open_store("catalogue").as_ref());
     paths_are_kept_byte_by_byte(open_store("paths").as_ref());
-    text_vectors_are_searched_with_weights(open_store("meaning").as_ref());
-    text_vectors_are_kept_replaced_and_removed(open_store("meant").as_ref());
     reopened_store_has_the_same_contents(open_store);
 }
 

@@ -4,7 +4,7 @@ use ingest::page::{ManualId, PageId, PageSet};
 use ingest::store::{Scope, Store, StoredPage, TextUpdate, TopK, VectorUpdate, text_digest};
 use ingest::vectors::{TextQuery, TextVectors, max_sim};
 
-use crate::fixtures::{all, page, put, rows, upsert_manual};
+use crate::fixtures::{all, config, page, prepared, profile, put, rows, upsert_manual};
 
 const PROFILE: &str = "text-model-1";
 /// A width that 1-bit rows need no padding for.
@@ -51,7 +51,11 @@ fn ranking(store: &dyn Store, query: &TextQuery) -> Vec<(u32, f32)> {
     hits.iter().map(|hit| (hit.id.number, hit.score)).collect()
 }
 
-pub(crate) fn text_vectors_are_searched_with_weights(store: &dyn Store) {
+#[test]
+fn text_vectors_are_searched_with_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let opened = prepared(&config(&folder.path().join("library.db")), &profile());
+    let store = opened.store.as_ref();
     upsert_manual(store, "pump.pdf");
     assert!(!store.has_text_vectors(PROFILE).unwrap());
     // Token 100 stands on two pages of three, 101 on one, 102 on none.
@@ -107,7 +111,11 @@ pub(crate) fn text_vectors_are_searched_with_weights(store: &dyn Store) {
     assert!(ranking(store, &other).is_empty());
 }
 
-pub(crate) fn text_vectors_are_kept_replaced_and_removed(store: &dyn Store) {
+#[test]
+fn text_vectors_are_kept_replaced_and_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let opened = prepared(&config(&folder.path().join("library.db")), &profile());
+    let store = opened.store.as_ref();
     upsert_manual(store, "pump.pdf");
     let first = with_text(1, Some(text_vectors(3, 1, 100)));
     put(store, std::slice::from_ref(&first));

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
+use crate::embed::VisualWeight;
 use crate::embed::meaning::PROFILE;
 use crate::evaluate::{Dataset, Evaluation, EvaluationResult, Failure, OUTLINE_RULE, SCHEMA};
 use crate::library::{self, QueryModels};
@@ -182,7 +183,7 @@ struct EvalRun {
     pages: EvalStore,
     sets: Vec<QuerySet>,
     models: QueryModels,
-    visual_weight: f32,
+    visual_weight: VisualWeight,
 }
 
 impl EvalRun {

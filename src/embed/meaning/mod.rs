@@ -22,6 +22,7 @@ pub use self::tokenizer::token_word;
 use self::weights::Weights;
 use self::windows::{Window, windows};
 use crate::checkpoint::Error;
+use crate::embed::builtin::can_read;
 use crate::vectors::{MultiVector, TextQuery, TextVectors};
 
 /// Display name of the model.
@@ -85,11 +86,14 @@ impl Meaning {
         rows.finish().map_err(|why| invalid(why.to_string()))
     }
 
-    /// Embeds a query; `None` if it has no word that the model knows.
+    /// Embeds a query; `None` if it has no word that the model knows, or most of its letters are not Latin.
     ///
     /// # Errors
     /// [`Error::Weights`] if the model produces values that are not finite.
     pub fn embed_query(&self, text: &str) -> Result<Option<TextQuery>, Error> {
+        if !can_read(text) {
+            return Ok(None);
+        }
         let mut words = self.tokenizer.words(text)?;
         if words.iter().all(|word| !word.is_content) {
             words
@@ -220,6 +224,7 @@ mod tests {
         assert_eq!(page.tokens.len(), page.vectors.len());
         assert_eq!(model.embed_page(" — · \n…").unwrap(), None);
         assert_eq!(model.embed_query("???").unwrap(), None);
+        assert_eq!(model.embed_query("説明書").unwrap(), None);
         assert!(model.embed_query("what is this").unwrap().is_some());
     }
 

@@ -322,6 +322,10 @@ impl Lookup for OutboxStore {
 }
 
 impl Catalogue for OutboxStore {
+    fn keeps_text_vectors(&self) -> bool {
+        false
+    }
+
     fn cards(&self) -> Result<Vec<ManualCard>, Error> {
         self.read_target()?.cards()
     }

@@ -34,6 +34,10 @@ const GRID: [&str; 3] = ["grid_columns", "grid_rows", "places"];
 type FetchPages = fn(&Weaviate, &ManualId, &[u32]) -> Result<Vec<Result<StoredPage, Error>>, Error>;
 
 impl Catalogue for Weaviate {
+    fn keeps_text_vectors(&self) -> bool {
+        false
+    }
+
     fn cards(&self) -> Result<Vec<ManualCard>, Error> {
         if self.collection().is_none() {
             return Ok(Vec::new());

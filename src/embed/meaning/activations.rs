@@ -7,7 +7,7 @@ const ERF_NUMERATOR: [f32; 5] = [
     0.003_408_291,
     0.050_955_694,
     0.185_208_32,
-    1.128_379_1,
+    std::f32::consts::FRAC_2_SQRT_PI,
 ];
 const ERF_DENOMINATOR: [f32; 7] = [
     -1.179_160_3e-7,
@@ -19,7 +19,7 @@ const ERF_DENOMINATOR: [f32; 7] = [
     1.0,
 ];
 /// From here on erf is 1 in single precision.
-const ERF_LIMIT: f32 = 3.832_506_8;
+const ERF_LIMIT: f32 = 3.832_507;
 
 /// Horner's rule, highest power first.
 #[inline(always)]

@@ -227,26 +227,4 @@ mod tests {
         assert_eq!(model.embed_query("説明書").unwrap(), None);
         assert!(model.embed_query("what is this").unwrap().is_some());
     }
-
-    #[test]
-    #[ignore = "prints the time of a window and of a query"]
-    fn time_of_a_window() {
-        let model = Meaning::open().unwrap();
-        let text = "Before the cover of the outdoor unit is taken off, the supply has to be cut. "
-            .repeat(40);
-        let words = model.tokenizer.words(&text).unwrap();
-        let windows = windows(&words);
-        let start = std::time::Instant::now();
-        for window in &windows[..4] {
-            std::hint::black_box(model.rows(window));
-        }
-        let window = start.elapsed() / 4;
-        let start = std::time::Instant::now();
-        let query = model.embed_query("What torque for the flare nuts of the 1/2 inch pipe?");
-        println!(
-            "window {window:?}, query {:?}, {:?}",
-            start.elapsed(),
-            query.map(|q| q.unwrap().tokens.len())
-        );
-    }
 }

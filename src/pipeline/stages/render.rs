@@ -58,8 +58,11 @@ pub(in crate::pipeline) fn run(
             break;
         }
     }
+    // Of a stopped run it is unknown whether the other file was stored.
     for (index, input) in context.inputs.iter().enumerate() {
-        if let Input::Twin(twin) = input {
+        if let Input::Twin(twin) = input
+            && !context.stopped()
+        {
             finish_twin(context, index, twin);
         }
     }

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use rusqlite::{Connection, OptionalExtension, Result as Sql};
 
 use super::source::Source;
+use super::text_vectors::TextCandidates;
 use super::{Collection, Sqlite, WithLocation};
 use crate::analysis;
 use crate::page::{ManualId, PageId};
@@ -91,7 +92,7 @@ impl Lookup for Sqlite {
         if !self.source.has_text_vectors() {
             return Ok(Vec::new());
         }
-        let (pages, weights) = self.pages_with_text(&collection, query, scope)?;
+        let TextCandidates { pages, weights } = self.pages_with_text(&collection, query, scope)?;
         let scorer = PageScorer {
             source: &self.source,
             location: &self.location,

@@ -95,6 +95,14 @@ fn width(row_bytes: usize, precision: Precision) -> Option<NonZeroUsize> {
     })
 }
 
+/// The pages that a search by meaning compares.
+pub(super) struct TextCandidates {
+    /// Row ids and ids, in order of manual and number.
+    pub(super) pages: Vec<(i64, PageId)>,
+    /// The weight of each query row.
+    pub(super) weights: Vec<f32>,
+}
+
 impl Sqlite {
     /// Whether a page of the collection has text vectors of a profile.
     pub(super) fn any_text_vectors(&self, profile: &str) -> Result<bool, Error> {
@@ -113,14 +121,13 @@ impl Sqlite {
         Sql::with_location(read(), &self.location)
     }
 
-    /// Pages of a scope that have text vectors of the query's profile, in order of manual and number, and the weight of
-    /// each query row.
+    /// Pages of a scope that have text vectors of the query's profile.
     pub(super) fn pages_with_text(
         &self,
         collection: &Collection,
         query: &TextQuery,
         scope: &Scope,
-    ) -> Result<(Vec<(i64, PageId)>, Vec<f32>), Error> {
+    ) -> Result<TextCandidates, Error> {
         let all = self.page_ids(collection, scope)?;
         let mut with_token = vec![0; query.tokens.len()];
         let mut found = Vec::with_capacity(all.len());
@@ -145,7 +152,10 @@ impl Sqlite {
         };
         read().with_location(&self.location)?;
         let weights = query.weights(found.len() as u64, &with_token);
-        Ok((found, weights))
+        Ok(TextCandidates {
+            pages: found,
+            weights,
+        })
     }
 
     /// The tokens of a page's rows that are nearest to those of a query, with their cosines.

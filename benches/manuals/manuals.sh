@@ -8,7 +8,7 @@ cd "$(dirname "$0")/../.."
 questions=manuals/questions.json
 if [[ $# -eq 0 ]]; then
     # In other words than the pages of gnuplot and LilyPond's essay.
-    questions+=,manuals/paraphrases-report.json
+    questions="$questions,manuals/paraphrases-report.json"
     set -- manuals/fetched/{gnuplot,gs-color-management,lilypond-essay}.pdf manuals/*.pdf
 fi
 venv=${XDG_CACHE_HOME:-$HOME/.cache}/ingest/manuals

@@ -20,37 +20,37 @@ pub(super) struct Lists {
 impl Lists {
     /// The lists with their weights, so that one that knows nothing of the query does not outvote one that does.
     ///
-    /// BM25 weighs the cube of the share of the query's words that its best page has: a title is there with all its words,
-    /// of a question in other words some are there by chance. Images weigh what their model knows of the query
-    /// ([`VisualWeight::known`]). Meaning weighs what the better of the two leaves, but never less than
-    /// [`LEAST_MEANING_WEIGHT`]. Without meaning, both have their full weight.
+    /// BM25 and images weigh what their best page confirms: the cube of the share of the query's words in its text. A title
+    /// is there with all its words, of a question in other words some are there by chance. A best page without text cannot
+    /// confirm anything: then images weigh what their model knows of the query ([`VisualWeight::known`]), as they always do
+    /// with a model that knows meaning. The list by meaning weighs what the better of the two leaves, but never less than
+    /// [`LEAST_MEANING_WEIGHT`]. Without it, both have their full weight.
     ///
     /// Chosen on titles of octave and circuit-macros, on words from their paragraphs, and on
     /// `manuals/paraphrases-tune.json`, with five more manuals in the store.
     pub(super) fn ranked(self, query: &str, visual_weight: VisualWeight) -> Vec<Ranked> {
-        let meaning = self.meaning.filter(|hits| !hits.is_empty());
-        let covered = match (&meaning, self.words.first()) {
-            (None, _) => 1.0,
-            (Some(_), None) => 0.0,
-            (Some(_), Some(first)) => coverage(&first.text, query).powi(3),
+        let Some(meaning) = self.meaning.filter(|hits| !hits.is_empty()) else {
+            let images = self
+                .images
+                .map(|hits| Ranked::by_similarity(visual_weight.full, hits));
+            let words = Ranked::by_bm25(1.0, self.words);
+            return images.into_iter().chain([words]).collect();
         };
-        let known = match (&meaning, &self.images) {
-            (Some(_), Some(images)) => images
-                .first()
-                .map_or(0.0, |hit| visual_weight.known(hit.score)),
-            _ => 1.0,
-        };
-        let images = self.images;
-        let best = if images.is_some() {
-            covered.max(known)
-        } else {
-            covered
-        };
-        let meaning_weight = 1.0 - (1.0 - LEAST_MEANING_WEIGHT) * best;
-        let images = images.map(|hits| Ranked::by_similarity(visual_weight.full * known, hits));
-        let meaning = meaning.map(|hits| Ranked::by_similarity(meaning_weight, hits));
-        let words = Ranked::by_bm25(covered, self.words);
-        images.into_iter().chain([words]).chain(meaning).collect()
+        let confirmed = |hit: &Hit| coverage(&hit.text, query).powi(3);
+        let in_words = self.words.first().map_or(0.0, confirmed);
+        let images = self.images.unwrap_or_default();
+        let in_images = images
+            .first()
+            .map_or(0.0, |hit| match visual_weight.similarity {
+                Some(_) if !hit.text.trim().is_empty() => confirmed(hit),
+                _ => visual_weight.known(hit.score),
+            });
+        let left = 1.0 - (1.0 - LEAST_MEANING_WEIGHT) * in_words.max(in_images);
+        vec![
+            Ranked::by_similarity(visual_weight.full * in_images, images),
+            Ranked::by_bm25(in_words, self.words),
+            Ranked::by_similarity(left, meaning),
+        ]
     }
 }
 
@@ -164,5 +164,43 @@ mod tests {
         );
         assert_eq!(one[0].score, 1.0, "a single page has the best score");
         assert!(fuse(vec![Ranked::by_bm25(1.0, Vec::new())], TopK::new(9)).is_empty());
+    }
+
+    #[test]
+    fn a_list_that_knows_nothing_of_the_query_does_not_outvote_one_that_does() {
+        let with_text = |page, score, text: &str| Hit {
+            text: text.to_owned(),
+            ..hit(page, score)
+        };
+        let mute = || with_text(1, 0.6, "press mute to stop the siren");
+        let other = || with_text(2, 0.5, "tighten the bolts");
+        let weight = VisualWeight {
+            full: 0.7,
+            similarity: Some((0.70, 0.75)),
+        };
+        let first = |images: Vec<Hit>, words: Vec<Hit>, query: &str| {
+            let lists = Lists {
+                images: Some(images),
+                words,
+                meaning: Some(vec![mute(), other()]),
+            };
+            fuse(lists.ranked(query, weight), TopK::new(1))[0].id.number
+        };
+        // Images and BM25 found pages that have no word of the question.
+        let images = vec![with_text(2, 0.8, "tighten the bolts"), hit(1, 0.7)];
+        let words = vec![with_text(2, 9.0, "tighten the bolts")];
+        assert_eq!(
+            first(images.clone(), words, "how do I silence the alarm"),
+            1
+        );
+        assert_eq!(first(images, Vec::new(), "how do I silence the alarm"), 1);
+        // They found the page that has all of them.
+        let images = vec![with_text(2, 0.8, "tighten the bolts"), hit(1, 0.7)];
+        let words = vec![with_text(2, 9.0, "tighten the bolts")];
+        assert_eq!(first(images, words, "tighten bolts"), 2);
+        // A scan that the model reads, and one that it does not.
+        let scan = |score| vec![hit(3, score), hit(1, 0.5)];
+        assert_eq!(first(scan(0.78), Vec::new(), "pressure test record"), 3);
+        assert_eq!(first(scan(0.69), Vec::new(), "pressure test record"), 1);
     }
 }

@@ -1,13 +1,16 @@
 //! Input discovery: expands paths, hashes files, names manuals and compares them with the store, before any is opened.
 
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
 use super::folder::{self, LeftOut, RejectedInput};
 use crate::page::{ManualId, PageSet};
 use crate::render::Source;
-use crate::store::{self, Catalogue, Fingerprint, ManualCard, digest, has_text_profile};
+use crate::store::{
+    self, Catalogue, FileError, Fingerprint, ManualCard, digest, has_text_profile,
+};
 
 /// The files and pages to ingest.
 #[derive(Clone, Debug, Default)]
@@ -248,13 +251,22 @@ fn sources(
 }
 
 /// Whether the file of a stored manual is still there, so that another file with the same bytes is a copy of it and not
-/// the file itself at a new path. One that cannot be read now gives way to the copy, which can.
+/// the file itself at a new path.
 fn is_in_place(card: &ManualCard) -> bool {
+    let is_gone = |cause: &io::Error| {
+        matches!(
+            cause.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+        )
+    };
     match std::fs::metadata(&card.path) {
-        Ok(file) if folder::not_a_lasting_file(&card.path, &file).is_none() => {
-            card.verify_file().is_ok()
-        }
-        _ => false,
+        Err(cause) => !is_gone(&cause),
+        Ok(file) if folder::not_a_lasting_file(&card.path, &file).is_some() => false,
+        Ok(_) => match card.verify_file() {
+            Ok(()) => true,
+            Err(FileError::Changed { .. } | FileError::ChangedSince { .. }) => false,
+            Err(FileError::Unreadable { cause, .. }) => !is_gone(&cause),
+        },
     }
 }
 

@@ -58,11 +58,8 @@ pub(in crate::pipeline) fn run(
             break;
         }
     }
-    // Of a stopped run it is unknown whether the other file was stored.
     for (index, input) in context.inputs.iter().enumerate() {
-        if let Input::Twin(twin) = input
-            && !context.stopped()
-        {
+        if let Input::Twin(twin) = input {
             finish_twin(context, index, twin);
         }
     }

@@ -1,14 +1,11 @@
 #!/usr/bin/env bash
-# The built-in model and the text model on manuals that they were neither trained nor tuned on: their section titles as
-# queries, by each kind of search, and on imitated scans. Prints Markdown; exit status 1 if the required quality is missed.
+# The built-in model on manuals that it was neither trained nor tuned on: their section titles as queries, by image search,
+# text search, hybrid search, and on imitated scans. Prints Markdown; exit status 1 if the required quality is missed.
 #
 #   manuals/fetch.sh && benches/manuals/manuals.sh [MANUAL.pdf …]      ten minutes on 2 cores
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-questions=manuals/questions.json
 if [[ $# -eq 0 ]]; then
-    # In other words than the pages of gnuplot and LilyPond's essay.
-    questions="$questions,manuals/paraphrases-report.json"
     set -- manuals/fetched/{gnuplot,gs-color-management,lilypond-essay}.pdf manuals/*.pdf
 fi
 venv=${XDG_CACHE_HOME:-$HOME/.cache}/ingest/manuals
@@ -18,4 +15,4 @@ if [[ ! -x $venv/bin/python ]]; then
 fi
 cargo build --quiet --release --bin ingest
 "$venv/bin/python" benches/manuals/manuals.py "${CARGO_TARGET_DIR:-target}/release/ingest" \
-    src/embed/builtin/train/scan.py "$questions" "$@"
+    src/embed/builtin/train/scan.py manuals/questions.json "$@"

@@ -23,6 +23,9 @@ pub use terms::is_stop_word;
 /// its schema version must rise too.
 pub const VERSION: u32 = 1;
 
+/// Weight of a code in a query, relative to a word: a page with the code counts more than one with its pieces.
+const CODE_WEIGHT: usize = 4;
+
 /// A query, analysed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query {
@@ -40,10 +43,14 @@ impl Query {
         self.terms.is_empty() && self.codes.is_empty()
     }
 
-    /// What to look for in the text of a page.
+    /// What to look for in the text of a page; a term that counts more than another is repeated.
     pub fn in_text(&self) -> impl Iterator<Item = &str> {
-        let all = self.terms.iter().chain(&self.codes).chain(&self.variants);
-        all.map(String::as_str)
+        let codes = self.codes.iter().flat_map(|code| [code; CODE_WEIGHT]);
+        self.terms
+            .iter()
+            .chain(codes)
+            .chain(&self.variants)
+            .map(String::as_str)
     }
 
     /// What to look for in the variants of a page: the same without terms that have punctuation.

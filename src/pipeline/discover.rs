@@ -8,9 +8,7 @@ use std::time::SystemTime;
 use super::folder::{self, LeftOut, RejectedInput};
 use crate::page::{ManualId, PageSet};
 use crate::render::Source;
-use crate::store::{
-    self, Catalogue, FileError, Fingerprint, ManualCard, digest, has_text_profile,
-};
+use crate::store::{self, Catalogue, FileError, Fingerprint, ManualCard, digest, has_text_profile};
 
 /// The files and pages to ingest.
 #[derive(Clone, Debug, Default)]

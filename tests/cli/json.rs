@@ -160,15 +160,13 @@ fn evaluation(sandbox: &Sandbox) {
         .iter()
         .map(|row| (&row["mode"], &row["compression"]))
         .collect();
-    let [visual, text, meaning, hybrid] =
-        ["visual", "text", "meaning", "hybrid"].map(|mode| json!(mode));
+    let (visual, text, hybrid) = (json!("visual"), json!("text"), json!("hybrid"));
     let (none, int8) = (Value::Null, json!("int8"));
     assert_eq!(
         kinds,
         [
             (&visual, &none),
             (&text, &none),
-            (&meaning, &none),
             (&hybrid, &none),
             (&visual, &int8),
             (&hybrid, &int8)

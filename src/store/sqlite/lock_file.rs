@@ -1,7 +1,8 @@
 //! Lock of the writer of a file, and removal of a file in which nothing was stored.
 
-use std::fs::{File, TryLockError, remove_dir, remove_file};
+use std::fs::{File, Metadata, TryLockError, remove_dir, remove_file};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::space;
@@ -21,6 +22,13 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
+}
+
+/// Whether an open file is the one at a path.
+fn is_at(file: &File, path: &Path) -> bool {
+    let identity = |found: Metadata| (found.dev(), found.ino());
+    let [open, there] = [file.metadata(), path.metadata()].map(|found| found.ok().map(identity));
+    open.is_some() && open == there
 }
 
 /// The lock of a writer. The operating system releases it when the process dies.
@@ -57,22 +65,30 @@ impl WriterLock {
             created.extend(missing.map(Path::to_owned));
             std::fs::create_dir_all(folder).map_err(refused)?;
         }
-        let lock = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(name)
-            .map_err(refused)?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self {
-                lock,
-                is_new,
-                created,
-            }),
-            Err(TryLockError::WouldBlock) => Err(Error::Locked {
-                location: location.to_owned(),
-            }),
-            Err(TryLockError::Error(cause)) => Err(refused(cause)),
+        loop {
+            let lock = File::options()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&name)
+                .map_err(refused)?;
+            match lock.try_lock() {
+                // Its last holder deleted it: the next one has another file.
+                Ok(()) if !is_at(&lock, &name) => {}
+                Ok(()) => {
+                    return Ok(Self {
+                        lock,
+                        is_new,
+                        created,
+                    });
+                }
+                Err(TryLockError::WouldBlock) => {
+                    return Err(Error::Locked {
+                        location: location.to_owned(),
+                    });
+                }
+                Err(TryLockError::Error(cause)) => return Err(refused(cause)),
+            }
         }
     }
 
@@ -122,6 +138,41 @@ mod tests {
         drop(lock);
         assert!(acquire().is_ok());
         drop(inherited);
+    }
+
+    #[test]
+    fn a_lock_file_that_was_deleted_is_not_the_one_at_its_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("library.db.lock");
+        let old = File::create(&path).unwrap();
+        assert!(is_at(&old, &path));
+        remove_file(&path).unwrap();
+        assert!(!is_at(&old, &path));
+        let new = File::create(&path).unwrap();
+        assert!(is_at(&new, &path) && !is_at(&old, &path));
+    }
+
+    #[test]
+    fn threads_never_hold_a_lock_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("library.db");
+        let held = std::sync::atomic::AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..500 {
+                        // Nothing is stored, so each holder deletes the lock file.
+                        let Ok(lock) = WriterLock::acquire(&path, "library.db") else {
+                            continue;
+                        };
+                        assert_eq!(held.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
+                        std::thread::yield_now();
+                        held.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+                        drop(lock);
+                    }
+                });
+            }
+        });
     }
 
     #[test]

@@ -114,7 +114,7 @@ impl Sqlite {
                 .prepare_cached(
                     "SELECT 1 FROM text_vectors JOIN page ON page.id = text_vectors.page
                      JOIN manual ON manual.id = page.manual
-                     WHERE collection = ?1 AND substr(digest, 1, length(?2) + 1) = ?2 || ':' LIMIT 1",
+                     WHERE collection = ?1 AND length(tokens) > 0 AND substr(digest, 1, length(?2) + 1) = ?2 || ':' LIMIT 1",
                 )?
                 .exists((collection.id, profile))
         };

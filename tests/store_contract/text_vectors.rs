@@ -155,6 +155,15 @@ fn text_vectors_are_kept_replaced_and_removed() {
     };
     put(store, std::slice::from_ref(&emptied));
     assert_eq!(all(store)[0].text_vectors, emptied.text_vectors);
+    // Those of a text that has changed since are not kept.
+    put(store, std::slice::from_ref(&first));
+    let changed = StoredPage {
+        text_vectors: TextUpdate::Keep,
+        ..page("pump.pdf", 1, "another text")
+    };
+    put(store, std::slice::from_ref(&changed));
+    assert_eq!(all(store)[0].text_vectors, TextUpdate::Keep);
+    put(store, std::slice::from_ref(&first));
     store
         .remove(&ManualId::new("pump.pdf"), &PageSet::all())
         .unwrap();

@@ -89,9 +89,6 @@ impl Lookup for Sqlite {
 
     fn meaning(&self, query: &TextQuery, scope: &Scope, top_k: TopK) -> Result<Vec<Hit>, Error> {
         let collection = self.require_collection()?;
-        if !self.source.has_text_vectors() {
-            return Ok(Vec::new());
-        }
         let TextCandidates { pages, weights } = self.pages_with_text(&collection, query, scope)?;
         let scorer = PageScorer {
             source: &self.source,
@@ -110,13 +107,10 @@ impl Lookup for Sqlite {
         pages: &[PageId],
     ) -> Result<Vec<Vec<(u16, f32)>>, Error> {
         let collection = self.require_collection()?;
-        match self.source.has_text_vectors() {
-            true => pages
-                .iter()
-                .map(|page| self.nearest(&collection, query, page))
-                .collect(),
-            false => Ok(vec![Vec::new(); pages.len()]),
-        }
+        pages
+            .iter()
+            .map(|page| self.nearest(&collection, query, page))
+            .collect()
     }
 }
 

@@ -10,12 +10,19 @@ use crate::store::{Error, Precision, Scope, TextUpdate};
 use crate::vectors::{MultiVector, TextQuery, TextVectors};
 
 /// The vectors of a page's text: `digest` of what they were made from, `tokens` of the rows (little-endian u16), and the
-/// rows in the `text_precision` of the collection; both are empty for a text without words.
+/// rows in the `text_precision` of the collection; both are empty for a text without words. They go with the text that
+/// they were made from.
 pub(super) const TABLE: &str = "
 CREATE TABLE text_vectors (
     page INTEGER PRIMARY KEY REFERENCES page (id) ON DELETE CASCADE, digest TEXT NOT NULL, tokens BLOB NOT NULL,
     rows BLOB NOT NULL
-) STRICT;";
+) STRICT;
+CREATE TRIGGER text_vectors_go AFTER UPDATE OF text ON page WHEN old.text <> new.text BEGIN
+    DELETE FROM text_vectors WHERE page = new.id;
+END;";
+
+/// Stands for the table where a file of an earlier version cannot be migrated.
+pub(super) const NONE: &str = "CREATE TEMP TABLE text_vectors (page INTEGER PRIMARY KEY, digest TEXT, tokens BLOB, rows BLOB);";
 
 /// Prepares older tables.
 pub(super) const MIGRATION: &str =
@@ -106,7 +113,7 @@ pub(super) struct TextCandidates {
 impl Sqlite {
     /// Whether a page of the collection has text vectors of a profile.
     pub(super) fn any_text_vectors(&self, profile: &str) -> Result<bool, Error> {
-        let Some(collection) = self.collection().filter(|_| self.source.has_text_vectors()) else {
+        let Some(collection) = self.collection() else {
             return Ok(false);
         };
         let read = || {

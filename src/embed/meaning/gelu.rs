@@ -1,4 +1,4 @@
-//! Elementwise functions of the model, written so that the compiler vectorises them.
+//! The activation function of the model, written so that the compiler vectorises it.
 
 /// Coefficients of the rational approximation of erf in single precision (XLA, `ErfImpl32` of
 /// `xla/hlo/builder/lib/math.cc`), highest power first.
@@ -41,39 +41,6 @@ pub(super) fn gelu(values: &mut [f32]) {
     }
 }
 
-/// `e^x` for `x` up to 0, with a relative error below 1e-6: a power of two times a polynomial of degree 6 (Cephes, `expf`).
-#[inline(always)]
-fn exp(x: f32) -> f32 {
-    /// Adding and subtracting it rounds to an integer: 1.5 * 2^23.
-    const ROUND: f32 = 12_582_912.0;
-    const LN_2_HIGH: f32 = 0.693_359_4;
-    const LN_2_LOW: f32 = -2.121_944_4e-4;
-    const SERIES: [f32; 6] = [
-        1.987_569_1e-4,
-        1.398_199_9e-3,
-        8.333_452e-3,
-        4.166_579_6e-2,
-        1.666_666_5e-1,
-        0.5,
-    ];
-    let x = x.max(-87.0);
-    let power = x * std::f32::consts::LOG2_E + ROUND - ROUND;
-    let rest = x - power * LN_2_HIGH - power * LN_2_LOW;
-    let fraction = 1.0 + rest + rest * rest * polynomial(SERIES, rest);
-    let exponent = ((power as i32 + 127) << 23).cast_unsigned();
-    fraction * f32::from_bits(exponent)
-}
-
-/// Softmax of a row.
-pub(super) fn softmax(row: &mut [f32]) {
-    let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    for value in row.iter_mut() {
-        *value = exp(*value - largest);
-    }
-    let scale = 1.0 / row.iter().sum::<f32>();
-    row.iter_mut().for_each(|value| *value *= scale);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,18 +61,5 @@ mod tests {
             assert!((erf(x) - expected).abs() < 3e-7, "erf {x} is {}", erf(x));
             assert!((erf(-x) + expected).abs() < 3e-7);
         }
-    }
-
-    #[test]
-    fn exp_and_softmax_equal_the_standard_ones() {
-        for step in 0..8_700_u16 {
-            let x = -f32::from(step) / 100.0;
-            let error = (exp(x) / x.exp() - 1.0).abs();
-            assert!(error < 1e-6, "exp {x}: {error}");
-        }
-        let mut row = [1.0, 2.0, -300.0, 2.0];
-        softmax(&mut row);
-        let expected = [0.155_362_4, 0.422_318_8, 0.0, 0.422_318_8];
-        assert!(row.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6));
     }
 }

@@ -7,7 +7,7 @@ use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 use crate::checkpoint::Progress as FetchProgress;
 use crate::diagnostic;
 use crate::page::{ManualId, PageSet};
-use crate::pipeline::{Event, PageNote, Stage};
+use crate::pipeline::{Availability, Event, PageNote, Stage};
 use crate::reports::terminal;
 use crate::units::{self, ByteSize, Seconds, pages, three_digits};
 
@@ -177,9 +177,19 @@ impl<'a> Progress<'a> {
                     self.ui.warn(format!("hint: {hint}"));
                 }
             }
-            Event::SameAs { path, manual } => self
-                .ui
-                .info(format!("{}: same as {manual}", path.display())),
+            Event::SameAs {
+                path,
+                manual,
+                availability,
+            } => {
+                let what = match availability {
+                    Availability::Stored => "",
+                    Availability::Queued => ", whose pages are queued",
+                    Availability::Missing => ", of which no page is stored",
+                };
+                self.ui
+                    .info(format!("{}: same as {manual}{what}", path.display()));
+            }
             Event::Deferred(why) => self
                 .ui
                 .warn(format!("server unavailable, pages queued: {why}")),

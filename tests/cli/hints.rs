@@ -329,3 +329,38 @@ fn licences_are_json_on_request() {
     let done = Sandbox::tiny().run(&["check", "--licences", "--json"]);
     assert!(done.json()["licences"].as_str().unwrap().contains("PDFium"));
 }
+
+#[test]
+fn a_store_of_an_earlier_version_that_may_not_be_written_is_searched() {
+    let sandbox = Sandbox::tiny();
+    let script = include_str!("../golden/stores/v4.sql");
+    let mode = |name: &str, mode| {
+        fs::set_permissions(sandbox.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode("", 0o755);
+    for (folder, rights) in [("open", 0o777), ("closed", 0o555)] {
+        fs::create_dir(sandbox.path(folder)).unwrap();
+        let store = format!("{folder}/library.db");
+        let connection = rusqlite::Connection::open(sandbox.path(&store)).unwrap();
+        connection.execute_batch(script).unwrap();
+        drop(connection);
+        mode(&store, 0o444);
+        mode(folder, rights);
+        for (words, page) in [("e-104", 1), ("alarm", 7)] {
+            let mut command = sandbox.command(&["search", words, "--text", "--store", &store]);
+            if rustix::process::geteuid().is_root() {
+                // Root may write everything.
+                command.uid(65_534);
+            }
+            let done: CommandOutput = command.output().unwrap().into();
+            let first = format!("1. pump.pdf page {page}");
+            assert!(
+                done.out.starts_with(&first),
+                "{store}: {}{}",
+                done.out,
+                done.err
+            );
+        }
+        mode(folder, 0o755);
+    }
+}

@@ -397,13 +397,17 @@ fn licences_are_json_on_request() {
 
 #[test]
 fn a_store_of_an_earlier_version_that_may_not_be_written_is_read() {
-    for script in [
+    let scripts = [
         include_str!("../golden/stores/v4.sql"),
         include_str!("../golden/stores/v5.sql"),
-    ] {
+    ];
+    for (script, rights) in scripts
+        .into_iter()
+        .flat_map(|script| [(script, 0o777), (script, 0o555)])
+    {
         let sandbox = Sandbox::tiny();
-        fs::create_dir(sandbox.path("closed")).unwrap();
-        let path = sandbox.path("closed/library.db");
+        fs::create_dir(sandbox.path("folder")).unwrap();
+        let path = sandbox.path("folder/library.db");
         let connection = rusqlite::Connection::open(&path).unwrap();
         connection.execute_batch(script).unwrap();
         drop(connection);
@@ -411,8 +415,8 @@ fn a_store_of_an_earlier_version_that_may_not_be_written_is_read() {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         };
         mode(&path, 0o444);
-        mode(&sandbox.path("closed"), 0o555);
-        let store = ["--store", "closed/library.db"];
+        mode(&sandbox.path("folder"), rights);
+        let store = ["--store", "folder/library.db"];
         let read = |args: &[&str]| sandbox.run_as_user(&[args, &store].concat());
         for (words, page) in [("e-104", 1), ("alarm", 7)] {
             let done = read(&["search", words, "--text"]);
@@ -431,6 +435,6 @@ fn a_store_of_an_earlier_version_that_may_not_be_written_is_read() {
             "{}",
             meaning.err
         );
-        mode(&sandbox.path("closed"), 0o755);
+        mode(&sandbox.path("folder"), 0o755);
     }
 }

@@ -75,6 +75,7 @@ pub(super) fn open(
         }
     }
     Ok(Opened {
+        upgrade: store.remote.as_ref().and_then(Weaviate::upgrade_note),
         store: Box::new(store),
         profile,
         location,

@@ -194,7 +194,10 @@ impl Weaviate {
     }
 
     /// Runs a search and sorts the pages by manual and number.
-    fn search_sorted(&self, request: &SearchRequest) -> Result<Vec<(PageId, SearchResult)>, Error> {
+    pub(super) fn search_sorted(
+        &self,
+        request: &SearchRequest,
+    ) -> Result<Vec<(PageId, SearchResult)>, Error> {
         let reply: SearchReply = self.call("Search", request)?;
         let mut pages: Vec<(PageId, SearchResult)> = reply
             .results

@@ -27,7 +27,6 @@ fn metadata_properties(page: &StoredPage) -> Vec<Property> {
         ("label", text(&page.label)),
         ("section", text(&page.section)),
         (TEXT, Some(Json::Text(page.text.clone()))),
-        (VARIANTS, Some(Json::Text(variants(&page.text)))),
         ("blank", Some(Json::Bool(page.blank))),
         ("origin", Some(Json::Text(page.origin.clone()))),
         ("content", Some(Json::Text(page.content.clone()))),
@@ -36,12 +35,18 @@ fn metadata_properties(page: &StoredPage) -> Vec<Property> {
     // `None` changes nothing: a description is written after its page.
     if page.description.is_some() {
         all.push((DESCRIPTION, text(&page.description)));
-        let said = page.description_text();
-        all.push((
-            DESCRIPTION_VARIANTS,
-            said.as_deref().map(variants).map(Json::Text),
-        ));
-        all.push((DESCRIPTION_TEXT, text(&said)));
+    }
+    let variants = variant_properties(page).into_iter();
+    all.extend(variants.map(|(name, text)| (name, Some(Json::Text(text)))));
+    all
+}
+
+/// The properties that an earlier version did not write: variants, and the text of a description.
+pub(super) fn variant_properties(page: &StoredPage) -> Vec<(&'static str, String)> {
+    let mut all = vec![(VARIANTS, variants(&page.text))];
+    if let Some(said) = page.description_text() {
+        all.push((DESCRIPTION_VARIANTS, variants(&said)));
+        all.push((DESCRIPTION_TEXT, said));
     }
     all
 }
@@ -51,8 +56,8 @@ fn blob(bytes: &[u8]) -> Option<Json> {
     (!bytes.is_empty()).then(|| Json::Text(BASE64.encode(bytes)))
 }
 
-/// Body of a PATCH, which keeps the vectors; null removes a property.
-pub(super) fn patch(page: &StoredPage, collection: &str, tenant: &str) -> JsonBody {
+/// Properties of a PATCH, which keeps the vectors; null removes a property.
+pub(super) fn patch(page: &StoredPage) -> JsonBody {
     let json = |value: Option<Json>| match value {
         Some(Json::Text(text)) => JsonBody::String(text),
         Some(Json::Bool(yes)) => yes.into(),
@@ -63,11 +68,7 @@ pub(super) fn patch(page: &StoredPage, collection: &str, tenant: &str) -> JsonBo
         .into_iter()
         .map(|(name, value)| (name.to_owned(), json(value)))
         .collect();
-    let mut body = serde_json::json!({"class": collection, "properties": properties});
-    if !tenant.is_empty() {
-        body["tenant"] = tenant.into();
-    }
-    body
+    properties.into()
 }
 
 /// A page with its vectors.

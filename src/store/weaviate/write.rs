@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use prost::Message;
 use reqwest::Method;
+use serde_json::{Value, json};
 
 use super::outage::{self, is_transient};
 use super::proto::{
@@ -14,7 +15,7 @@ use super::proto::{
 use super::schema::{self, Collection};
 use super::transport::Failure;
 use super::{Weaviate, filter, object};
-use crate::page::{ManualId, Page, PageError, PageSet};
+use crate::page::{ManualId, Page, PageError, PageId, PageSet};
 use crate::store::{
     BatchPolicy, Error, ManualCard, Scope, ServerIndex, StoredPage, VectorUpdate, WriteOutcome,
     Writer, validate,
@@ -100,7 +101,7 @@ impl Writer for Weaviate {
         self.send_pages(&collection, pages, &mut outcomes)?;
         for (page, outcome) in pages.iter().zip(&mut outcomes) {
             if outcome.is_none() && page.vectors == VectorUpdate::Keep {
-                *outcome = Some(self.patch(page)?);
+                *outcome = Some(self.patch(&page.id, object::patch(page))?);
             }
         }
         let resolved = |outcome: PendingOutcome| outcome.unwrap_or(Ok(WriteOutcome::Stored));
@@ -264,11 +265,15 @@ impl Weaviate {
     /// Updates the properties of a page, not its vectors.
     pub(super) fn patch(
         &self,
-        page: &StoredPage,
+        id: &PageId,
+        properties: Value,
     ) -> Result<Result<WriteOutcome, PageError>, Error> {
         let class = &self.config.collection;
-        let path = format!("objects/{class}/{}{}", page.id.uuid(), self.parameters());
-        let body = object::patch(page, class, &self.config.tenant);
+        let path = format!("objects/{class}/{}{}", id.uuid(), self.parameters());
+        let mut body = json!({"class": class, "properties": properties});
+        if !self.config.tenant.is_empty() {
+            body["tenant"] = self.config.tenant.as_str().into();
+        }
         match self.transport.rest(&Method::PATCH, &path, Some(&body)) {
             Ok(_) => Ok(Ok(WriteOutcome::Stored)),
             Err(Failure::NotFound(_)) => Ok(Err(PageError::Store(

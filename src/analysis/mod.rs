@@ -14,6 +14,7 @@ mod normalise;
 mod terms;
 
 use std::collections::HashSet;
+use std::iter::repeat_n;
 
 pub use coverage::coverage;
 use normalise::{base_form, expanded, folded, normalise, words};
@@ -23,7 +24,8 @@ pub use terms::is_stop_word;
 /// its schema version must rise too.
 pub const VERSION: u32 = 1;
 
-/// Weight of a code in a query, relative to a word: a page with the code counts more than one with its pieces.
+/// Weight of a code in a query that has no other words, relative to its parts: a page with the code in another spelling is
+/// found before one with its parts. Beside other words a code is a term as they are.
 const CODE_WEIGHT: usize = 4;
 
 /// A query, analysed.
@@ -45,7 +47,15 @@ impl Query {
 
     /// What to look for in the text of a page; a term that counts more than another is repeated.
     pub fn in_text(&self) -> impl Iterator<Item = &str> {
-        let codes = self.codes.iter().flat_map(|code| [code; CODE_WEIGHT]);
+        let weight = if self.terms.is_empty() {
+            CODE_WEIGHT
+        } else {
+            1
+        };
+        let codes = self
+            .codes
+            .iter()
+            .flat_map(move |code| repeat_n(code, weight));
         self.terms
             .iter()
             .chain(codes)

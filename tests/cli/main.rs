@@ -19,6 +19,7 @@ mod meaning;
 mod mutate;
 mod mutations;
 mod names;
+mod old_stores;
 mod output_files;
 mod rerendering;
 mod sandbox;

@@ -200,29 +200,6 @@ mod tests {
         colqwen::open_on(&config, CandleDevice::cpu()).unwrap()
     }
 
-    #[test]
-    fn bf16_on_this_cpu_passes() {
-        let test = SelfTest {
-            engine: Engine::Candle,
-            device: Device::Cpu,
-            memory_limit: ByteSize(64 << 20),
-        };
-        let mut count = 0;
-        let report = test.run(&mut |_| count += 1).unwrap();
-        assert!(report.passed, "{report:#?}");
-        assert_eq!(
-            (count, report.device.as_str()),
-            (report.checks.len(), "cpu (bf16)")
-        );
-        for check in &report.checks {
-            let Outcome::Agreement { agreement, .. } = &check.outcome else {
-                continue;
-            };
-            // It rounds, so it is not the reference compared with itself.
-            assert!(agreement.least_cosine.unwrap() < 0.99999, "{agreement:?}");
-        }
-    }
-
     /// Multiplies the queries of the attention of all layers, as a wrong scale of its scores would.
     fn scale_queries(folder: &Path, factor: f32) {
         let path = folder.join("model.safetensors");

@@ -1,13 +1,14 @@
 //! Weaviate catalogue. Scans fetch a few pages at a time, so memory does not grow with the library.
 
 use super::object::{Fields, parse_page, parse_record};
-use super::properties::{DESCRIPTION, TEXT};
+use super::properties::{DESCRIPTION, TEXT, TEXT_DIGEST};
 use super::proto::{
     AggregateReply, AggregateRequest, Aggregation, Filters, IntAggregation, MetadataRequest,
     SearchReply, SearchRequest, SearchResult, SortBy,
 };
 use super::query::MAX_RESULTS;
-use super::schema::{self, VECTOR};
+use super::schema::{self, TEXT_VECTOR, VECTOR};
+use super::text_vectors::TEXT_VECTOR_PROPERTIES;
 use super::{Weaviate, filter};
 use crate::page::{ManualId, PageId};
 use crate::store::{Catalogue, Error, Fingerprint, ManualCard, ManualSummary, Scope, StoredPage};
@@ -83,11 +84,14 @@ impl Catalogue for Weaviate {
         if self.collection().is_none() {
             return Ok(Vec::new());
         }
-        let properties = ["page_number", "origin", "content"];
+        let mut properties = vec!["page_number", "origin", "content"];
+        if self.takes_text_vectors() {
+            properties.push(TEXT_DIGEST);
+        }
         let fingerprint = |result: &SearchResult| {
             let fields = Fields::new(result);
             Some(Fingerprint {
-                text: String::new(),
+                text: fields.text(TEXT_DIGEST).unwrap_or_default(),
                 number: fields.int("page_number")?,
                 origin: fields.text("origin").unwrap_or_default(),
                 content: fields.text("content").unwrap_or_default(),
@@ -152,13 +156,19 @@ impl Weaviate {
         manual: &ManualId,
         numbers: &[u32],
     ) -> Result<Vec<Result<StoredPage, Error>>, Error> {
+        let mut properties = [&RECORD[..], &GRID].concat();
+        let mut vectors = vec![VECTOR.to_owned()];
+        if self.takes_text_vectors() {
+            properties.extend(TEXT_VECTOR_PROPERTIES);
+            vectors.push(TEXT_VECTOR.to_owned());
+        }
         let request = SearchRequest {
             metadata: Some(MetadataRequest {
-                vectors: vec![VECTOR.to_owned()],
+                vectors,
                 ..MetadataRequest::default()
             }),
             filters: Some(filter::pages(manual, numbers)),
-            ..self.search_request(&[&RECORD[..], &GRID].concat(), numbers.len())
+            ..self.search_request(&properties, numbers.len())
         };
         let page = |(id, result): (PageId, SearchResult)| {
             parse_page(&result, id.clone())
@@ -190,7 +200,10 @@ impl Weaviate {
     }
 
     /// Runs a search and sorts the pages by manual and number.
-    fn search_sorted(&self, request: &SearchRequest) -> Result<Vec<(PageId, SearchResult)>, Error> {
+    pub(super) fn search_sorted(
+        &self,
+        request: &SearchRequest,
+    ) -> Result<Vec<(PageId, SearchResult)>, Error> {
         let reply: SearchReply = self.call("Search", request)?;
         let mut pages: Vec<(PageId, SearchResult)> = reply
             .results

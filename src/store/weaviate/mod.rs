@@ -13,6 +13,7 @@ mod proto;
 mod query;
 mod repair;
 mod schema;
+mod text_vectors;
 mod transport;
 mod variants;
 mod write;

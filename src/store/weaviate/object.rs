@@ -6,16 +6,19 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value as JsonBody;
 
-use super::properties::{DESCRIPTION, DESCRIPTION_TEXT, DESCRIPTION_VARIANTS, TEXT, VARIANTS};
+use super::properties::{
+    DESCRIPTION, DESCRIPTION_TEXT, DESCRIPTION_VARIANTS, TEXT, TEXT_DIGEST, TEXT_PROFILE,
+    TEXT_TOKENS, VARIANTS,
+};
 use super::proto::{
     BatchObject, BatchProperties, Json, JsonValue, Kind, MULTI_FP32, Properties, SearchResult,
     Struct, Vectors as VectorsMessage,
 };
-use super::schema::VECTOR;
+use super::schema::{TEXT_VECTOR, VECTOR};
 use crate::analysis::variants;
 use crate::page::{ManualId, PageId};
 use crate::store::{ManualCard, StoredPage, TextUpdate, VectorUpdate, path_text};
-use crate::vectors::{MultiVector, PageVectors, PatchMap};
+use crate::vectors::{MultiVector, PageVectors, PatchMap, TextVectors};
 
 /// A property and its value, if any.
 type Property = (&'static str, Option<Json>);
@@ -46,13 +49,46 @@ fn metadata_properties(page: &StoredPage) -> Vec<Property> {
     all
 }
 
+/// The properties of text vectors.
+fn text_properties(update: &TextUpdate) -> Vec<Property> {
+    let TextUpdate::Replace { digest, vectors } = update else {
+        return Vec::new();
+    };
+    let profile = digest.split_once(':').unwrap_or_default().0;
+    let profile = vectors.as_ref().map(|_| Json::Text(profile.to_owned()));
+    let tokens =
+        |new: &TextVectors| -> Vec<String> { new.tokens.iter().map(ToString::to_string).collect() };
+    let tokens = vectors.as_ref().map(|new| tokens(new).join(" "));
+    vec![
+        (TEXT_DIGEST, Some(Json::Text(digest.clone()))),
+        (TEXT_PROFILE, profile),
+        (TEXT_TOKENS, tokens.map(Json::Text)),
+    ]
+}
+
+/// The new text vectors of an update.
+fn new_text_vectors(update: &TextUpdate) -> Option<&MultiVector> {
+    match update {
+        TextUpdate::Replace { vectors, .. } => vectors.as_ref().map(|new| &new.vectors),
+        TextUpdate::Keep => None,
+    }
+}
+
 /// Bytes as base64; `None` if empty.
 fn blob(bytes: &[u8]) -> Option<Json> {
     (!bytes.is_empty()).then(|| Json::Text(BASE64.encode(bytes)))
 }
 
-/// Body of a PATCH, which keeps the vectors; null removes a property.
-pub(super) fn patch(page: &StoredPage, collection: &str, tenant: &str) -> JsonBody {
+/// Body of a PATCH, which keeps the vectors of the page; null removes a property.
+///
+/// A PATCH replaces a vector or keeps it, but never removes it: a page whose text has no words any more keeps its text
+/// vectors without a profile, so no search finds it by them.
+pub(super) fn patch(
+    page: &StoredPage,
+    text: &TextUpdate,
+    collection: &str,
+    tenant: &str,
+) -> JsonBody {
     let json = |value: Option<Json>| match value {
         Some(Json::Text(text)) => JsonBody::String(text),
         Some(Json::Bool(yes)) => yes.into(),
@@ -61,9 +97,13 @@ pub(super) fn patch(page: &StoredPage, collection: &str, tenant: &str) -> JsonBo
     };
     let properties: serde_json::Map<_, _> = metadata_properties(page)
         .into_iter()
+        .chain(text_properties(text))
         .map(|(name, value)| (name.to_owned(), json(value)))
         .collect();
     let mut body = serde_json::json!({"class": collection, "properties": properties});
+    if let Some(new) = new_text_vectors(text) {
+        body["vectors"][TEXT_VECTOR] = new.rows().collect();
+    }
     if !tenant.is_empty() {
         body["tenant"] = tenant.into();
     }
@@ -71,7 +111,12 @@ pub(super) fn patch(page: &StoredPage, collection: &str, tenant: &str) -> JsonBo
 }
 
 /// A page with its vectors.
-pub(super) fn page(page: &StoredPage, new: &PageVectors, model: &str) -> BatchObject {
+pub(super) fn page(
+    page: &StoredPage,
+    new: &PageVectors,
+    text: &TextUpdate,
+    model: &str,
+) -> BatchObject {
     let number = |n: u32| Some(Json::Number(n.into()));
     let mut properties = metadata_properties(page);
     properties.extend([
@@ -83,8 +128,11 @@ pub(super) fn page(page: &StoredPage, new: &PageVectors, model: &str) -> BatchOb
         ("places", blob(&new.patches.to_bytes())),
         ("model", Some(Json::Text(model.to_owned()))),
     ]);
+    properties.extend(text_properties(text));
     let mut object = object(page.id.uuid().to_string(), properties);
-    object.vectors = vec![encode_vectors(&new.vectors)];
+    object.vectors = vec![encode_vectors(VECTOR, &new.vectors)];
+    let text_vectors = new_text_vectors(text).map(|new| encode_vectors(TEXT_VECTOR, new));
+    object.vectors.extend(text_vectors);
     object
 }
 
@@ -122,24 +170,29 @@ fn object(uuid: String, properties: Vec<Property>) -> BatchObject {
 
 /// Encodes a multi-vector: u16 little-endian width, then the rows, f32 little-endian, row-major
 /// (`usecases/byteops/byteops.go`).
-pub(super) fn encode_vectors(vectors: &MultiVector) -> VectorsMessage {
-    let mut bytes = Vec::with_capacity(2 + size_of_val(vectors.as_slice()));
-    bytes.extend((vectors.dim() as u16).to_le_bytes());
-    bytes.extend(vectors.as_slice().iter().flat_map(|v| v.to_le_bytes()));
+pub(super) fn encode_vectors(name: &str, vectors: &MultiVector) -> VectorsMessage {
+    encode_rows(name, vectors.as_slice(), vectors.dim())
+}
+
+/// Encodes rows of any length.
+pub(super) fn encode_rows(name: &str, rows: &[f32], dim: usize) -> VectorsMessage {
+    let mut bytes = Vec::with_capacity(2 + size_of_val(rows));
+    bytes.extend((dim as u16).to_le_bytes());
+    bytes.extend(rows.iter().flat_map(|v| v.to_le_bytes()));
     VectorsMessage {
-        name: VECTOR.to_owned(),
+        name: name.to_owned(),
         vector_bytes: bytes,
         kind: MULTI_FP32,
     }
 }
 
-/// Decodes the multi-vector of a result.
-fn parse_rows(result: &SearchResult) -> Result<MultiVector, String> {
+/// Decodes a multi-vector of a result.
+fn parse_rows(result: &SearchResult, name: &str) -> Result<MultiVector, String> {
     let sent = result
         .metadata
         .iter()
         .flat_map(|m| &m.vectors)
-        .find(|v| v.name == VECTOR);
+        .find(|v| v.name == name);
     let bytes = sent.map(|v| v.vector_bytes.as_slice()).unwrap_or_default();
     let (width, floats) = bytes.split_first_chunk().ok_or("it has no vectors")?;
     let dim =
@@ -218,7 +271,7 @@ impl<'a> Fields<'a> {
 /// Decodes and validates a complete page.
 pub(super) fn parse_page(result: &SearchResult, id: PageId) -> Result<StoredPage, String> {
     let fields = Fields::new(result);
-    let vectors = parse_rows(result)?;
+    let vectors = parse_rows(result, VECTOR)?;
     let side = |name| {
         let side = u16::try_from(fields.int(name).unwrap_or_default());
         side.map_err(|_| "its grid is too large".to_owned())
@@ -229,7 +282,34 @@ pub(super) fn parse_page(result: &SearchResult, id: PageId) -> Result<StoredPage
         .map_err(|cause| cause.to_string())?;
     Ok(StoredPage {
         vectors: VectorUpdate::Replace(PageVectors { vectors, patches }),
+        text_vectors: parse_text_vectors(result)?,
         ..parse_record(result, id)
+    })
+}
+
+/// Decodes the text vectors of a page; [`TextUpdate::Keep`] if it never had any.
+pub(super) fn parse_text_vectors(result: &SearchResult) -> Result<TextUpdate, String> {
+    let fields = Fields::new(result);
+    let Some(digest) = fields.text(TEXT_DIGEST) else {
+        return Ok(TextUpdate::Keep);
+    };
+    let Some(tokens) = fields.text(TEXT_TOKENS) else {
+        let vectors = None;
+        return Ok(TextUpdate::Replace { digest, vectors });
+    };
+    let tokens: Vec<u16> = tokens
+        .split(' ')
+        .map(str::parse)
+        .collect::<Result<_, _>>()
+        .map_err(|_| "its text vectors have invalid tokens")?;
+    let vectors = parse_rows(result, TEXT_VECTOR)?;
+    if vectors.len() != tokens.len() {
+        let (tokens, rows) = (tokens.len(), vectors.len());
+        return Err(format!("it has {tokens} tokens of {rows} rows"));
+    }
+    Ok(TextUpdate::Replace {
+        digest,
+        vectors: Some(TextVectors { vectors, tokens }),
     })
 }
 
@@ -275,7 +355,7 @@ mod tests {
                 }),
             }),
             metadata: Some(MetadataResult {
-                vectors: vec![encode_vectors(&vectors)],
+                vectors: vec![encode_vectors(VECTOR, &vectors)],
                 ..MetadataResult::default()
             }),
         }

@@ -1,5 +1,6 @@
 //! Weaviate writer. Ids are deterministic (UUIDv5), so writes are idempotent.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -14,10 +15,10 @@ use super::proto::{
 use super::schema::{self, Collection};
 use super::transport::Failure;
 use super::{Weaviate, filter, object};
-use crate::page::{ManualId, Page, PageError, PageSet};
+use crate::page::{ManualId, Page, PageError, PageId, PageSet};
 use crate::store::{
-    BatchPolicy, Error, ManualCard, Scope, ServerIndex, StoredPage, VectorUpdate, WriteOutcome,
-    Writer, validate,
+    BatchPolicy, Error, ManualCard, Scope, ServerIndex, StoredPage, TextUpdate, VectorUpdate,
+    WriteOutcome, Writer, validate,
 };
 use crate::units::{ByteSize, pages};
 use crate::vectors::{PageVectors, Profile};
@@ -142,6 +143,7 @@ impl Weaviate {
         pages: &[StoredPage],
         outcomes: &mut [PendingOutcome],
     ) -> Result<(), Error> {
+        let kept = self.kept_text_vectors(pages)?;
         let target_bytes = self.target_bytes();
         let (mut batch, mut indices, mut bytes) = (Vec::new(), Vec::new(), 0);
         for (index, page) in pages.iter().enumerate() {
@@ -151,7 +153,7 @@ impl Weaviate {
             if outcomes[index].is_some() {
                 continue;
             }
-            match self.object(collection, page, new) {
+            match self.object(collection, page, new, &kept) {
                 Err(why) => outcomes[index] = Some(Err(PageError::Store(why))),
                 Ok((object, size)) => {
                     if bytes + size > target_bytes && !batch.is_empty() {
@@ -197,9 +199,15 @@ impl Weaviate {
         collection: &Collection,
         page: &StoredPage,
         new: &PageVectors,
+        kept: &HashMap<PageId, TextUpdate>,
     ) -> Result<(BatchObject, usize), String> {
         validate(new, collection.profile.dim)?;
-        let mut object = object::page(page, new, &collection.profile.model);
+        let text = match &page.text_vectors {
+            _ if !collection.has_text_vectors => &TextUpdate::Keep,
+            TextUpdate::Keep => kept.get(&page.id).unwrap_or(&TextUpdate::Keep),
+            replace @ TextUpdate::Replace { .. } => replace,
+        };
+        let mut object = object::page(page, new, text, &collection.profile.model);
         object.collection.clone_from(&self.config.collection);
         object.tenant.clone_from(&self.config.tenant);
         // Each object is preceded by its tag and its length.
@@ -261,14 +269,18 @@ impl Weaviate {
             .collect())
     }
 
-    /// Updates the properties of a page, not its vectors.
+    /// Updates the properties of a page and, if they are replaced, its text vectors; not its vectors.
     pub(super) fn patch(
         &self,
         page: &StoredPage,
     ) -> Result<Result<WriteOutcome, PageError>, Error> {
         let class = &self.config.collection;
         let path = format!("objects/{class}/{}{}", page.id.uuid(), self.parameters());
-        let body = object::patch(page, class, &self.config.tenant);
+        let text = match self.takes_text_vectors() {
+            true => &page.text_vectors,
+            false => &TextUpdate::Keep,
+        };
+        let body = object::patch(page, text, class, &self.config.tenant);
         match self.transport.rest(&Method::PATCH, &path, Some(&body)) {
             Ok(_) => Ok(Ok(WriteOutcome::Stored)),
             Err(Failure::NotFound(_)) => Ok(Err(PageError::Store(

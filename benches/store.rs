@@ -15,7 +15,7 @@ use ingest::page::{ManualId, PageId, PageSet};
 use ingest::store::maxsim::PreparedQuery;
 use ingest::store::{
     Address, CollectionSelector, Config, ManualCard, Mode, Opened, Precision, Scope, Store,
-    StoredPage, TextField, TopK, VectorUpdate, open,
+    StoredPage, TextField, TextUpdate, TopK, VectorUpdate, open,
 };
 use ingest::vectors::{MultiVector, PageVectors, PatchMap, Profile};
 
@@ -158,6 +158,7 @@ fn page(number: u32) -> StoredPage {
         description: None,
         blank: false,
         thumbnail: vec![7; 20_000],
+        text_vectors: TextUpdate::Keep,
         vectors: VectorUpdate::Replace(PageVectors {
             vectors: rows(PAGE_ROWS, u64::from(number)),
             patches: PatchMap::new(24, 32, cells, PAGE_ROWS).unwrap(),

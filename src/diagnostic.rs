@@ -265,7 +265,7 @@ impl From<search::Error> for Diagnostic {
                 ..Self::from_error(&e)
             },
             e @ search::Error::NoMeaning => Self::from_error(&e).hint(
-                "`ingest` the files again to embed their text; page images are not embedded anew",
+                "with `embed.meaning = true`, `ingest` the files again to embed their text; page images are not embedded anew",
             ),
             e @ search::Error::Unreadable => Self::from_error(&e).hint(
                 "search the text with `--text`, or store the pages with a ColQwen model (`ingest models`)",

@@ -26,7 +26,7 @@
 //! | [`qwen::candle`] | their vision tower, decoder and encoder on candle (CPU, CUDA, Metal) |
 //! | [`qwen::mlx`] | the same on MLX (feature `mlx`), and text generation with continuous batching |
 //! | [`render`] | PDF and image files to page images, text layer, page labels, outline |
-//! | [`embed`] | page images and queries to multi-vectors: the built-in model, ColQwen2, ColQwen2.5 |
+//! | [`embed`] | page images and queries to multi-vectors: the built-in model, ColQwen2, ColQwen2.5; texts to multi-vectors ([`embed::meaning`]) |
 //! | [`self_test`] | does a device compute what the CPU does, how fast, and does it give the memory? |
 //! | [`vlm`] | vision-language models that describe pages: prompts, replies, runners |
 //! | [`analysis`] | text analysis for BM25: terms of a query; variants of codes, words and scripts without spaces |

@@ -14,8 +14,8 @@ use std::num::NonZeroUsize;
 use fastrand::Rng;
 use ingest::page::{ManualId, PageId};
 use ingest::store::{
-    CollectionSelector, Config, ManualCard, Mode, Store, StoredPage, VectorUpdate, WriteOutcome,
-    open,
+    CollectionSelector, Config, ManualCard, Mode, Store, StoredPage, TextUpdate, VectorUpdate,
+    WriteOutcome, open,
 };
 use ingest::vectors::{MultiVector, PageVectors, PatchMap, Profile, ShapeError};
 
@@ -94,6 +94,7 @@ impl SyntheticPages {
             description: None,
             blank: false,
             thumbnail: std::iter::repeat_with(|| rng.u8(..)).take(20_000).collect(),
+            text_vectors: TextUpdate::Keep,
             vectors: VectorUpdate::Replace(PageVectors { vectors, patches }),
         })
     }

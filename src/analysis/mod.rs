@@ -9,11 +9,13 @@
 
 mod bigrams;
 mod codes;
+mod coverage;
 mod normalise;
 mod terms;
 
 use std::collections::HashSet;
 
+pub use coverage::coverage;
 use normalise::{base_form, expanded, folded, normalise, words};
 pub use terms::is_stop_word;
 
@@ -123,6 +125,8 @@ fn forms(term: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     /// Whether a query finds a text by its codes, or without codes by its words.
@@ -183,6 +187,27 @@ mod tests {
                     assert!(finds(question, text), "{question:?} finds {text:?}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn long_chains_take_linear_time() {
+        for chain in [
+            "A-1-B-2-",
+            "A 1 B 2 ",
+            "1.2.",
+            "1,234,",
+            "3x4x",
+            "9200 2741 ",
+            "-1 -2 ",
+            "1/2/",
+            "日1本2",
+        ] {
+            let line = chain.repeat(100_000 / chain.len());
+            let start = Instant::now();
+            std::hint::black_box((variants(&line), query(&line)));
+            let time = start.elapsed();
+            assert!(time < Duration::from_secs(1), "{chain}: {time:?}");
         }
     }
 

@@ -4,8 +4,9 @@
 //! With the feature `mlx` it also sets the run path of MLX's library on Linux.
 
 #![expect(
+    clippy::print_stdout,
     clippy::print_stderr,
-    reason = "cargo shows stderr when the build fails"
+    reason = "cargo reads stdout, and shows stderr when the build fails"
 )]
 
 mod meaning;

@@ -16,6 +16,7 @@ use crate::vlm::{self, RunnerKind};
 
 use super::ingest::nothing_stored;
 use super::passwords::PasswordArgs;
+use super::run::print_upgrade;
 use super::ui::Ui;
 use super::{Common, describe_run, interrupt, output_file};
 
@@ -93,6 +94,7 @@ pub(super) fn run(
     }
     drop(existing);
     let opened = store::open(&settings.store, CollectionSelector::Last, mode)?;
+    print_upgrade(ui, &opened);
     let store = opened.store;
     let profile = opened.profile.ok_or_else(|| empty(opened.location))?;
     let manual = args.manual.as_ref();

@@ -6,7 +6,7 @@ use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 
 use crate::checkpoint::Progress as FetchProgress;
 use crate::page::{ManualId, PageSet};
-use crate::pipeline::{Event, PageNote, Stage};
+use crate::pipeline::{Availability, Event, PageNote, Stage};
 use crate::reports::terminal;
 use crate::units::{self, ByteSize, Seconds, pages, three_digits};
 
@@ -173,9 +173,19 @@ impl<'a> Progress<'a> {
             Event::ManualFailed { path, why, cause } => {
                 self.ui.input_failed(path, why, cause.as_deref());
             }
-            Event::SameAs { path, manual } => self
-                .ui
-                .info(format!("{}: same as {manual}", path.display())),
+            Event::SameAs {
+                path,
+                manual,
+                availability,
+            } => {
+                let what = match availability {
+                    Availability::Stored => "",
+                    Availability::Queued => ", whose pages are queued",
+                    Availability::Missing => ", of which no page is stored",
+                };
+                self.ui
+                    .info(format!("{}: same as {manual}{what}", path.display()));
+            }
             Event::Deferred(why) => self
                 .ui
                 .warn(format!("server unavailable, pages queued: {why}")),

@@ -9,7 +9,7 @@ use crate::library::{self, FlushOutcome};
 use crate::page::PageSet;
 use crate::pipeline::{self, LeftOut, Plan, Request, RunStats, Stage};
 use crate::qwen::mlx;
-use crate::store::{self, Mode, Store};
+use crate::store::{self, Mode, Opened, Store};
 use crate::units::{ByteSize, PagesPerSecond, Seconds, pages};
 use crate::vectors::Profile;
 
@@ -54,12 +54,20 @@ pub(super) fn open_for_writing(
     profile: &Profile,
     mode: Mode,
 ) -> Result<Box<dyn Store>, Diagnostic> {
-    let opened = library::open_for_writing(config, profile, mode)?;
+    let on_upgrade = |opened: &Opened| print_upgrade(ui, opened);
+    let opened = library::open_for_writing(config, profile, mode, on_upgrade)?;
     if let Some(note) = &opened.note {
         ui.info(format!("{}: {note}", opened.location));
     }
     print_flush(ui, &opened.flushed);
     Ok(opened.store)
+}
+
+/// Prints what is done once with the pages of an earlier version; before [`store::Writer::prepare`].
+pub(super) fn print_upgrade(ui: &Ui, opened: &Opened) {
+    if let Some(upgrade) = &opened.upgrade {
+        ui.info(format!("{}: {upgrade}", opened.location));
+    }
 }
 
 /// Prints which pages of the outbox were stored, and which were refused.

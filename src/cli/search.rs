@@ -5,6 +5,7 @@ use std::io::BufRead;
 use std::process::ExitCode;
 
 use crate::diagnostic::Diagnostic;
+use crate::embed::VisualWeight;
 use crate::library::{self, Library, QueryModels};
 use crate::page::PageSet;
 use crate::search::{self, Mode, SearchHit, SearchRequest};
@@ -104,7 +105,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &SearchArgs) -> Result<Exi
     let mut models = QueryModels::new(&settings, &profile);
     let visual_weight = match mode {
         Mode::Hybrid => library::card_for_profile(&settings, &profile)?.visual_weight,
-        Mode::Visual | Mode::Text | Mode::Meaning => 1.0,
+        Mode::Visual | Mode::Text | Mode::Meaning => VisualWeight::EQUAL,
     };
     let mut run_query = |text: &str| {
         let found = search::search(

@@ -14,7 +14,7 @@ use crate::vectors::Profile;
 use super::Common;
 use super::interrupt::{self, STOP};
 use super::options::require_address;
-use super::run::{open_for_writing, print_flush, summary, with_progress};
+use super::run::{open_for_writing, print_flush, print_upgrade, summary, with_progress};
 use super::ui::Ui;
 
 /// Copy pages between stores, or send queued pages to the server
@@ -169,6 +169,7 @@ fn flush_outbox(ui: &mut Ui, config: &Config) -> Result<ExitCode, Diagnostic> {
         ));
     }
     let opened = store::open(config, CollectionSelector::Last, Mode::Write)?;
+    print_upgrade(ui, &opened);
     let store = opened.store;
     let refused = match opened.profile {
         None => 0,

@@ -288,7 +288,7 @@ mod tests {
                 device: embed::Device::Metal,
                 max_visual_tokens: Some(768),
                 pool_factor: 3,
-                meaning: false,
+                meaning: true,
             }
         );
         let command = ["python", "-m", "mlx_vlm.server"];

@@ -90,8 +90,35 @@ pub struct Card {
     pub is_gpu: bool,
     /// Dedicated memory of the device; `None` if it shares the machine's.
     pub device_memory: Option<ByteSize>,
-    /// Weight of the image-search list in fusion, relative to text search; 1 is equal weight.
-    pub visual_weight: f32,
+    /// Weight of the image-search list in fusion, relative to text search.
+    pub visual_weight: VisualWeight,
+}
+
+/// Weight of image search in fusion.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct VisualWeight {
+    /// The weight of a list that knows the query; 1 is that of text search.
+    pub full: f32,
+    /// MaxSim per query vector of the best page, of a model that only knows spelling: up to the first value none of the
+    /// query's words is on it and the list weighs nothing, from the second value on it has its full weight. `None`: always
+    /// the full weight.
+    pub similarity: Option<(f32, f32)>,
+}
+
+impl VisualWeight {
+    /// Always the weight of text search.
+    pub const EQUAL: Self = Self {
+        full: 1.0,
+        similarity: None,
+    };
+
+    /// Whether a list whose best page has this score knows the query, from 0 to 1.
+    pub fn known(self, best: f32) -> f32 {
+        match self.similarity {
+            None => 1.0,
+            Some((none, all)) => ((best - none) / (all - none)).clamp(0.0, 1.0),
+        }
+    }
 }
 
 /// Memory footprint of a model on its device, in bytes.

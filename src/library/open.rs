@@ -63,7 +63,8 @@ pub fn open_for_reading(
     })
 }
 
-/// Opens a store for pages of a model, and flushes its outbox.
+/// Opens a store for pages of a model, and flushes its outbox. `on_upgrade` gets [`store::Opened::upgrade`] before that
+/// is done.
 ///
 /// # Errors
 /// When the store cannot be opened, or has pages or settings that do not match, as [`store::Error::SettingMismatch`].
@@ -71,8 +72,10 @@ pub fn open_for_writing(
     config: &store::Config,
     profile: &Profile,
     mode: Mode,
+    on_upgrade: impl FnOnce(&store::Opened),
 ) -> Result<WritableStore, store::Error> {
     let opened = store::open(config, CollectionSelector::Profile(profile), mode)?;
+    on_upgrade(&opened);
     opened.store.prepare(profile)?;
     let flushed = flush(&*opened.store)?;
     Ok(WritableStore {

@@ -24,8 +24,10 @@ pub struct Request {
 /// A manual to ingest.
 #[derive(Debug)]
 pub struct Job {
-    /// The file.
+    /// The file given.
     pub source: Source,
+    /// The path that the manual is stored with: that of the file, unless it is a copy.
+    pub path: PathBuf,
     /// SHA-256 of the file, hex.
     pub file: String,
     /// What the file was when its digest was taken.
@@ -40,7 +42,7 @@ pub struct Job {
     pub unchanged: Option<u32>,
     /// Whether it was stored with another path, which no longer has this file.
     pub moved: bool,
-    /// The path given, if it is a copy of the file that the manual is stored from; `source` is that file.
+    /// The path as given, if it is a copy of the file that the manual is stored from and that is still there.
     pub copy: Option<PathBuf>,
     /// Number of pages it had when it was stored.
     pub pages: Option<u32>,
@@ -142,6 +144,11 @@ pub fn discover(
     store: Option<&dyn Catalogue>,
     profiles: Profiles<'_>,
 ) -> Result<Inputs, store::Error> {
+    let keeps_text = store.is_none_or(Catalogue::keeps_text_vectors);
+    let profiles = Profiles {
+        text: profiles.text.filter(|_| keeps_text),
+        ..profiles
+    };
     let mut cards = match store {
         Some(store) => store.cards()?,
         None => Vec::new(),
@@ -270,18 +277,14 @@ fn make_job(
     cards: &mut Vec<ManualCard>,
     given: GivenFile,
 ) -> Result<Job, store::Error> {
-    let mut stamp = given.stamp;
-    let (mut path, file) = (given.absolute(), given.digest);
-    let id = assign_id(&path, &file, cards);
+    let (given_path, file) = (given.absolute(), given.digest);
+    let id = assign_id(&given_path, &file, cards);
     let card = cards.iter().find(|card| card.id == id).cloned();
     let original = card
         .as_ref()
-        .filter(|card| card.file == file && card.path != path && is_in_place(card));
-    let copy = original.map(|card| {
-        path.clone_from(&card.path);
-        stamp = FileStamp::of(&path);
-        given.path
-    });
+        .filter(|card| card.file == file && card.path != given_path && is_in_place(card));
+    let path = original.map_or(&given_path, |card| &card.path).clone();
+    let copy = original.map(|_| given.path);
     let fingerprints: HashMap<_, _> = match (store, &card) {
         (Some(store), Some(_)) => store
             .fingerprints(&id)?
@@ -313,12 +316,14 @@ fn make_job(
     });
     let source = Source {
         manual: id,
-        path,
+        // Not the original, whose disk or server may be away.
+        path: given_path,
         passwords: request.passwords.clone(),
     };
     Ok(Job {
         source,
-        stamp,
+        path,
+        stamp: given.stamp,
         file,
         origin,
         fingerprints,

@@ -34,6 +34,17 @@ impl Stage {
     }
 }
 
+/// What the store has of a manual.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Availability {
+    /// At least one page; none waits for the server.
+    Stored,
+    /// Pages wait until the store's server is available.
+    Queued,
+    /// No page.
+    Missing,
+}
+
 /// An event of a run, emitted in order.
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -77,12 +88,14 @@ pub enum Event {
         /// The error of the renderer, if the file was opened.
         cause: Option<Arc<render::Error>>,
     },
-    /// A file has the bytes of a manual that is stored from another file.
+    /// A file has the bytes of a manual that is stored, or was to be stored, from another file.
     SameAs {
         /// As given on the command line.
         path: PathBuf,
         /// The manual.
         manual: ManualId,
+        /// What the store has of it.
+        availability: Availability,
     },
     /// The store's server is unavailable, for this reason; pages are deferred.
     Deferred(Arc<str>),

@@ -125,7 +125,7 @@ fn prepared_bytes(prepare: &Prepare) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::embed::Footprint;
+    use crate::embed::{Footprint, VisualWeight};
     use crate::patch::PatchSpec;
     use crate::vectors::Profile;
 
@@ -152,7 +152,7 @@ mod tests {
             device: "metal (bf16)".into(),
             is_gpu: true,
             device_memory: None,
-            visual_weight: 1.0,
+            visual_weight: VisualWeight::EQUAL,
         }
     }
 

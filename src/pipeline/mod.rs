@@ -30,7 +30,7 @@ mod twins;
 
 pub use content::content_digest;
 pub use discover::{FileStamp, Input, Inputs, Job, Profiles, Request, Twin, discover};
-pub use event::{Event, Stage};
+pub use event::{Availability, Event, Stage};
 pub use folder::{EXTENSIONS, LeftOut, RejectedInput};
 pub use memory_plan::{MemoryBudget, Plan, PlanError, plan};
 pub use notes::{Failure, PageNote};
@@ -38,7 +38,7 @@ pub use stats::{Batch, ManualStats, RunStats};
 pub use sync::sync;
 
 use stats::StatsCollector;
-use twins::empty_stats;
+use twins::{empty_stats, finish_twins};
 
 /// Opens a component on the thread that uses it.
 pub type Opener<'a, T, E> = Box<dyn FnOnce() -> Result<Box<T>, E> + Send + 'a>;
@@ -125,12 +125,8 @@ pub fn ingest(
         stop,
     };
     let result = run_stages(components, &context);
+    finish_twins(&context);
     let mut stats = collector.finish();
-    for (index, input) in inputs.items.iter().enumerate() {
-        if let Input::Twin(twin) = input {
-            stats.count_twin(index, twin.of);
-        }
-    }
     stats.wall = start.elapsed().as_secs_f64();
     stats.stopped = stop.load(Ordering::Relaxed);
     (stats, result)

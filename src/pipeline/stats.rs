@@ -11,7 +11,7 @@ use crate::page::{ManualId, PageError, PageId, PageSet};
 use crate::render::{self, Rendered};
 use crate::store::{self, WriteOutcome};
 
-use super::event::{Event, Stage};
+use super::event::{Availability, Event, Stage};
 use super::notes::{Failure, Notes, PageNote};
 
 /// Statistics of one manual.
@@ -22,7 +22,7 @@ pub struct ManualStats {
     /// Its file.
     #[serde(serialize_with = "store::serialize_path")]
     pub path: PathBuf,
-    /// The manual that this file is stored as, if that was stored from another file with the same bytes.
+    /// The manual whose file has the same bytes: the pages are stored under its name only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub same_as: Option<String>,
     /// Pages requested.
@@ -39,7 +39,7 @@ pub struct ManualStats {
     pub incomplete: u32,
     /// Pages whose text layer is unreadable; only their picture is searched.
     pub unreadable_text: u32,
-    /// Pages deferred until the store's server is available.
+    /// Pages deferred until the store's server is available; those of files with the same bytes count once.
     pub waiting: u32,
     /// Pages that failed.
     pub failed: Vec<Failure>,
@@ -245,10 +245,11 @@ impl<'a> StatsCollector<'a> {
     }
 
     /// Emits that a file has the bytes of a manual that is stored from another file.
-    pub(super) fn emit_same(&self, path: &Path, manual: &ManualId) {
+    pub(super) fn emit_same(&self, path: &Path, manual: &ManualId, availability: Availability) {
         self.emit(Event::SameAs {
             path: path.to_owned(),
             manual: manual.clone(),
+            availability,
         });
     }
 

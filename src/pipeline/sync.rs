@@ -101,6 +101,20 @@ impl SyncRun<'_> {
         Ok(())
     }
 
+    /// Whether a page of `to` is that of `from`. Text vectors count if both stores keep them and the page has some.
+    fn is_copy(&self, page: &Fingerprint, found: &Fingerprint) -> bool {
+        let ignores_text = page.text.is_empty() || !self.to.keeps_text_vectors();
+        let text = if ignores_text {
+            &page.text
+        } else {
+            &found.text
+        };
+        Fingerprint {
+            text: text.clone(),
+            ..found.clone()
+        } == *page
+    }
+
     /// Sends the pages of a manual that `to` lacks; returns `false` if the store stage has ended.
     fn copy_manual(
         &self,
@@ -129,7 +143,11 @@ impl SyncRun<'_> {
             target.into_iter().map(|page| (page.number, page)).collect();
         let todo: Vec<u32> = source
             .iter()
-            .filter(|page| target.get(&page.number) != Some(page))
+            .filter(|page| {
+                !target
+                    .get(&page.number)
+                    .is_some_and(|found| self.is_copy(page, found))
+            })
             .map(|page| page.number)
             .collect();
         let is_extra = |n: &&u32| source.iter().all(|page| page.number != **n);
@@ -181,7 +199,8 @@ impl SyncRun<'_> {
         }
         let target: Vec<Fingerprint> = self.to.fingerprints(&card.id)?;
         for page in self.from.fingerprints(&card.id)? {
-            if !target.contains(&page) && !self.collector.is_accounted_for(job, page.number) {
+            let is_there = target.iter().any(|found| self.is_copy(&page, found));
+            if !is_there && !self.collector.is_accounted_for(job, page.number) {
                 let id = PageId::new(&card.id, page.number);
                 let why = PageError::Store("missing in the other store after the copy".to_owned());
                 self.collector.page_failed(job, &id, why);

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use super::discover::{Input, Job};
+use super::RunContext;
+use super::discover::{Input, Job, Twin};
+use super::event::Availability;
 use super::stats::{ManualStats, RunStats};
 
 /// The statistics of each input before the run.
@@ -23,6 +25,43 @@ pub(super) fn empty_stats(inputs: &[Input]) -> Vec<ManualStats> {
         Input::Rejected(rejected) => ManualStats::of_path(&rejected.path, None),
     };
     inputs.iter().map(stats).collect()
+}
+
+/// Counts and reports the files that were read as another input, once all pages are stored, deferred or failed.
+pub(super) fn finish_twins(context: &RunContext<'_>) {
+    for (index, input) in context.inputs.iter().enumerate() {
+        if let Input::Twin(twin) = input {
+            finish_twin(context, index, twin);
+        }
+    }
+}
+
+/// A file that was read as another input failed if that one did.
+fn finish_twin(context: &RunContext<'_>, index: usize, twin: &Twin) {
+    let Some(job) = context.inputs[twin.of].job() else {
+        return;
+    };
+    let mut availability = Availability::Missing;
+    context.collector.update(|stats| {
+        stats.count_twin(index, twin.of);
+        availability = availability_of(job, &stats.manuals[twin.of]);
+    });
+    let (collector, manual) = (context.collector, &job.source.manual);
+    match collector.failure(twin.of) {
+        Some(why) => collector.manual_failed(index, &why),
+        None => collector.emit_same(&twin.path, manual, availability),
+    }
+}
+
+/// What the store has of a manual after the run, which may have been stopped before it was read.
+fn availability_of(job: &Job, stats: &ManualStats) -> Availability {
+    let mut before = job.fingerprints.values();
+    match stats {
+        stats if stats.waiting > 0 => Availability::Queued,
+        stats if stats.stored + stats.unchanged > 0 => Availability::Stored,
+        _ if before.any(|page| page.origin == job.origin) => Availability::Stored,
+        _ => Availability::Missing,
+    }
 }
 
 impl ManualStats {

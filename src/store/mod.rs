@@ -64,6 +64,8 @@ pub struct Opened {
     pub location: String,
     /// A note for the user before pages are stored.
     pub note: Option<String>,
+    /// What [`Writer::prepare`] must do once with the pages of an earlier version, for the user; it may take minutes.
+    pub upgrade: Option<String>,
 }
 
 /// Opens the configured store.
@@ -83,6 +85,7 @@ pub fn open(
                 profile: store.profile(),
                 location: store.location().to_owned(),
                 note: None,
+                upgrade: None,
                 store: Box::new(store),
             })
         }
@@ -92,6 +95,7 @@ pub fn open(
                 profile: store.profile(),
                 location: store.location().to_owned(),
                 note: None,
+                upgrade: None,
                 store: Box::new(store),
             })
         }

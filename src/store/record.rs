@@ -234,7 +234,7 @@ pub enum TextUpdate {
         /// The vectors; `None` for a text without words.
         vectors: Option<TextVectors>,
     },
-    /// Keeps what is stored under the same id, if anything.
+    /// Keeps what is stored under the same id, if anything, unless the text has changed.
     #[default]
     Keep,
 }

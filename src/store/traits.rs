@@ -136,6 +136,9 @@ pub trait Lookup {
 
 /// Lists the contents.
 pub trait Catalogue {
+    /// Whether the store keeps text vectors; one that does not ignores them.
+    fn keeps_text_vectors(&self) -> bool;
+
     /// The records of all manuals, by name, including those without pages.
     ///
     /// # Errors

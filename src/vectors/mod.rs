@@ -238,7 +238,6 @@ impl TextQuery {
     /// If the widths differ.
     pub fn nearest_tokens(&self, page: &TextVectors) -> Vec<(u16, f32)> {
         assert_eq!(self.vectors.dim(), page.vectors.dim(), "widths differ");
-        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f32>();
         let nearest = |query: &[f32]| {
             let rows = page.vectors.rows().zip(&page.tokens);
             let cosines = rows.map(|(row, token)| (*token, dot(query, row)));
@@ -248,6 +247,19 @@ impl TextQuery {
         };
         self.vectors.rows().map(nearest).collect()
     }
+}
+
+/// The dot product, summed in eight lanes that the compiler vectorises.
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let mut sums = [0.0; 8];
+    for (a, b) in a.iter().zip(b) {
+        for ((sum, x), y) in sums.iter_mut().zip(a).zip(b) {
+            *sum += x * y;
+        }
+    }
+    let rest: f32 = a_rest.iter().zip(b_rest).map(|(x, y)| x * y).sum();
+    sums.iter().sum::<f32>() + rest
 }
 
 /// Identity of the model that produced vectors: two profiles may share a collection only if their ids are equal.

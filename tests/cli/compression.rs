@@ -18,8 +18,9 @@ const QUESTIONS: &str = r#"[
     {"question": "fault code E-104 no flow", "manual": "pump.pdf", "pages": [3]},
     {"question": "zeppelin", "manual": "pump.pdf", "pages": [4]}]"#;
 
+/// A library without vectors of the text, so that sizes are those of the page vectors.
 fn indexed_library() -> Sandbox {
-    let sandbox = Sandbox::built_in();
+    let sandbox = Sandbox::built_in().with("INGEST_EMBED_MEANING", "false");
     sandbox.write("pump.pdf", &pdf::good(&PAGES));
     sandbox.write("questions.json", QUESTIONS.as_bytes());
     sandbox

@@ -120,3 +120,33 @@ fn store_on_a_full_disk_is_read_and_gives_its_space_back() {
         (&2.into(), &12.into())
     );
 }
+
+#[test]
+fn manual_of_many_pages_is_removed_with_little_space() {
+    let sandbox = Sandbox::tiny();
+    let texts: Vec<String> = (0..30).map(|n| format!("page number {n}")).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    sandbox.write("long.pdf", &pdf::good(&texts));
+    sandbox.write("a.pdf", &manual("a page"));
+    let stored = sandbox.run(&["a.pdf", "long.pdf", "--store", "all.db"]);
+    assert_eq!(stored.code, 0, "{}", stored.err);
+    for left in [0, 300_000, 1_000_000, 2_000_000] {
+        let script = format!(
+            "export INGEST_STORE_URL=disk/library.db; cp all.db disk/library.db; fill; rm disk/rest
+             truncate -s $(($(stat -c %s disk/fill) - {left})) disk/fill
+             $ingest remove long.pdf; cp disk/library.db library-{left}.db"
+        );
+        let done = with_disk(&sandbox, &script);
+        assert_eq!(done.code, 0, "{left}: {}", done.err);
+        assert!(
+            done.err.contains("30 pages of long.pdf removed"),
+            "{}",
+            done.err
+        );
+        let path = sandbox.path(&format!("library-{left}.db"));
+        let store = rusqlite::Connection::open(path).unwrap();
+        let one = |sql: &str| -> String { store.query_row(sql, [], |row| row.get(0)).unwrap() };
+        assert_eq!(one("PRAGMA integrity_check"), "ok");
+        assert_eq!(one("SELECT group_concat(name) FROM manual"), "a.pdf");
+    }
+}

@@ -15,6 +15,7 @@ mod hints;
 mod interrupted;
 mod json;
 mod manuals;
+mod meaning;
 mod mutate;
 mod mutations;
 mod names;

@@ -1,5 +1,7 @@
 //! What people wrote onto a page, and what is not on it: hidden layers and text outside the page box.
 
+use std::time::{Duration, Instant};
+
 use super::rendered;
 use super::support::pdf::{self, FONT};
 
@@ -95,6 +97,13 @@ fn what_the_page_says_anyway_is_not_repeated() {
     assert_eq!(text_with(&[copied, copied], &[]), "plain words");
 }
 
+/// Helvetica, and a font that is not in the file and may be missing on this machine.
+const FONTS: &str = "/Font << /F1 << /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> /F2 << /Type /Font /Subtype /Type0 \
+    /BaseFont /HeiseiMin-W3 /Encoding /UniJIS-UCS2-H /DescendantFonts [<< /Type /Font /Subtype /CIDFontType0 \
+    /BaseFont /HeiseiMin-W3 /DW 1000 /CIDSystemInfo << /Registry (Adobe) /Ordering (Japan1) /Supplement 2 >> \
+    /FontDescriptor << /Type /FontDescriptor /FontName /HeiseiMin-W3 /Flags 6 /FontBBox [-123 -257 1001 910] \
+    /ItalicAngle 0 /Ascent 709 /Descent -241 /CapHeight 709 /StemV 69 >> >>] >> >>";
+
 /// A page with two layers, of which the first is off, and content on them.
 fn layered(content: &str) -> String {
     let properties = "/Properties << /Off 5 0 R /On 6 0 R /AnyOff 7 0 R /Not 8 0 R >>";
@@ -113,7 +122,7 @@ fn layered(content: &str) -> String {
         scan,
     ];
     let catalog = "/OCProperties << /OCGs [5 0 R 6 0 R] /D << /OFF [5 0 R] >> >>";
-    let entries = format!("/Resources << {FONT} {properties} {forms} >>");
+    let entries = format!("/Resources << {FONTS} {properties} {forms} >>");
     rendered(&pdf::page_with(&entries, content, catalog, &extra)).text
 }
 
@@ -143,6 +152,24 @@ fn text_of_hidden_layers_is_left_out() {
     ] {
         assert_eq!(layered(&content), expected, "{content}");
     }
+}
+
+#[test]
+fn visible_layer_in_a_missing_font_keeps_its_text() {
+    let line = "BT /F2 14 Tf 72 640 Td <65E5672C8A9E> Tj ET";
+    let content = format!("/OC /On BDC {line} EMC");
+    assert_eq!(layered(&content), "plain words\n日本語");
+}
+
+#[test]
+fn layers_of_a_page_of_many_objects_are_checked() {
+    let line = |y| format!("BT /F1 14 Tf 72 {y} Td (layer {y}) Tj ET");
+    let (hidden, shown) = (line(640), line(600));
+    let paths = "9 9 m 90 90 l S ".repeat(60_000);
+    let content = format!("{paths} /OC /Off BDC {hidden} EMC /OC /On BDC {shown} EMC");
+    let start = Instant::now();
+    assert_eq!(layered(&content), "plain words\nlayer 600");
+    assert!(start.elapsed() < Duration::from_secs(30));
 }
 
 #[test]

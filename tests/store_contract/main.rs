@@ -54,13 +54,13 @@ fn check_contract(open_store: Opener<'_>) {
     words_without_spaces_are_found(open_store("scripts").as_ref());
     every_query_is_valid(open_store("syntax").as_ref());
     descriptions_are_a_separate_text_field(open_store("said").as_ref());
+    text_vectors_are_searched_with_weights(open_store("meaning").as_ref());
+    text_vectors_are_kept_replaced_and_removed(open_store("kept_texts").as_ref());
     scan_returns_what_was_stored(open_store("roundtrip").as_ref());
     hits_are_complete(open_store("hits").as_ref());
     other_vector_width_is_rejected(open_store("width").as_ref());
     catalogue_counts_pages(open_store("catalogue").as_ref());
     paths_are_kept_byte_by_byte(open_store("paths").as_ref());
-    text_vectors_are_searched_with_weights(open_store("meaning").as_ref());
-    text_vectors_are_kept_replaced_and_removed(open_store("meant").as_ref());
     reopened_store_has_the_same_contents(open_store);
 }
 

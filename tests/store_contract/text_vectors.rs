@@ -2,9 +2,9 @@
 
 use ingest::page::{ManualId, PageId, PageSet};
 use ingest::store::{Scope, Store, StoredPage, TextUpdate, TopK, VectorUpdate, text_digest};
-use ingest::vectors::{TextQuery, TextVectors, max_sim};
+use ingest::vectors::{MultiVector, TextQuery, TextVectors, max_sim};
 
-use crate::fixtures::{all, page, put, rows, upsert_manual};
+use crate::fixtures::{all, page, put, rows, scope, upsert_manual};
 
 const PROFILE: &str = "text-model-1";
 /// A width that 1-bit rows need no padding for.
@@ -18,11 +18,11 @@ fn text_vectors(n: usize, seed: u64, first_token: u16) -> TextVectors {
     }
 }
 
-fn signs(n: usize, seed: u64) -> ingest::vectors::MultiVector {
+fn signs(n: usize, seed: u64) -> MultiVector {
     let rows = rows(n, WIDTH, seed);
     let scale = 1.0 / (WIDTH as f32).sqrt();
     let signs = rows.as_slice().iter().map(|v| scale.copysign(*v));
-    ingest::vectors::MultiVector::new(signs.collect(), rows.width()).unwrap()
+    MultiVector::new(signs.collect(), rows.width()).unwrap()
 }
 
 fn with_text(number: u32, vectors: Option<TextVectors>) -> StoredPage {
@@ -45,10 +45,49 @@ fn query(n: usize, seed: u64, first_token: u16) -> TextQuery {
 }
 
 fn ranking(store: &dyn Store, query: &TextQuery) -> Vec<(u32, f32)> {
-    let hits = store
-        .meaning(query, &Scope::default(), TopK::new(9))
-        .unwrap();
-    hits.iter().map(|hit| (hit.id.number, hit.score)).collect()
+    ranking_within(store, query, &Scope::default())
+}
+
+/// The pages of a scope with their scores, by the index of the store, which an exact search confirms.
+fn ranking_within(store: &dyn Store, query: &TextQuery, scope: &Scope) -> Vec<(u32, f32)> {
+    let search = |exact| {
+        let top_k = TopK {
+            exact,
+            ..TopK::new(9)
+        };
+        let hits = store.meaning(query, scope, top_k).unwrap();
+        hits.iter()
+            .map(|hit| (hit.id.number, hit.score))
+            .collect::<Vec<_>>()
+    };
+    let (found, exact) = (search(false), search(true));
+    assert_eq!(found.len(), exact.len(), "{found:?}, {exact:?}");
+    for (one, other) in found.iter().zip(&exact) {
+        let is_close = one.0 == other.0 && (one.1 - other.1).abs() < 1e-4;
+        assert!(is_close, "{found:?}, {exact:?}");
+    }
+    found
+}
+
+fn size(store: &dyn Store) -> u64 {
+    store.manuals().unwrap().iter().map(|m| m.bytes).sum()
+}
+
+/// The score of a page: its best cosines for the rows of a query, weighted.
+fn score(page: &StoredPage, query: &TextQuery, weights: &[f32]) -> f32 {
+    let TextUpdate::Replace {
+        vectors: Some(stored),
+        ..
+    } = &page.text_vectors
+    else {
+        unreachable!()
+    };
+    let rows = query.vectors.rows().zip(weights);
+    let scores = rows.map(|(row, weight)| {
+        let row = MultiVector::new(row.to_vec(), query.vectors.width()).unwrap();
+        weight * max_sim(&row, &stored.vectors)
+    });
+    scores.sum::<f32>() / weights.iter().sum::<f32>()
 }
 
 pub(crate) fn text_vectors_are_searched_with_weights(store: &dyn Store) {
@@ -66,33 +105,29 @@ pub(crate) fn text_vectors_are_searched_with_weights(store: &dyn Store) {
     assert!(store.has_text_vectors(PROFILE).unwrap());
     assert!(!store.has_text_vectors("another").unwrap());
     let query = query(3, 9, 100);
-    let idf = |count: f32| ((3.0 - count + 0.5) / (count + 0.5) + 1.0).ln();
-    let weights = [idf(2.0), idf(1.0), idf(0.0)];
-    let sum: f32 = weights.iter().sum();
-    let mut expected: Vec<(u32, f32)> = Vec::new();
-    for page in &pages[..3] {
-        let TextUpdate::Replace {
-            vectors: Some(stored),
-            ..
-        } = &page.text_vectors
-        else {
-            unreachable!()
-        };
-        let row = |index: usize| {
-            let row = query.vectors.rows().nth(index).unwrap().to_vec();
-            ingest::vectors::MultiVector::new(row, query.vectors.width()).unwrap()
-        };
-        let scores = weights.iter().enumerate();
-        let scores = scores.map(|(n, weight)| weight / sum * max_sim(&row(n), &stored.vectors));
-        expected.push((page.id.number, scores.sum()));
-    }
-    expected.sort_by(|a, b| b.1.total_cmp(&a.1));
-    let found = ranking(store, &query);
-    assert_eq!(found.len(), 3, "pages with text vectors: {found:?}");
-    for ((number, score), (wanted, expected)) in found.iter().zip(&expected) {
-        assert_eq!(number, wanted);
-        assert!((score - expected).abs() < 2e-3, "{score} is not {expected}");
-    }
+    let idf = |pages: f32, count: f32| ((pages - count + 0.5) / (count + 0.5) + 1.0).ln();
+    let check = |numbers: &str, pages: &[StoredPage], weights: [f32; 3]| {
+        let score = |page: &StoredPage| (page.id.number, score(page, &query, &weights));
+        let mut expected: Vec<(u32, f32)> = pages.iter().map(score).collect();
+        expected.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let found = ranking_within(store, &query, &scope(None, numbers));
+        assert_eq!(found.len(), expected.len(), "{found:?}");
+        for ((number, score), (wanted, expected)) in found.iter().zip(&expected) {
+            assert_eq!(number, wanted);
+            assert!((score - expected).abs() < 2e-3, "{score} is not {expected}");
+        }
+    };
+    check(
+        "all",
+        &pages[..3],
+        [idf(3.0, 2.0), idf(3.0, 1.0), idf(3.0, 0.0)],
+    );
+    // The frequencies are those of the scope.
+    check(
+        "2-5",
+        &pages[1..3],
+        [idf(2.0, 1.0), idf(2.0, 1.0), idf(2.0, 0.0)],
+    );
     let id = |number| PageId::new(&ManualId::new("pump.pdf"), number);
     let nearest = store
         .nearest_tokens(&query, &[id(2), id(4), id(5)])
@@ -147,6 +182,25 @@ pub(crate) fn text_vectors_are_kept_replaced_and_removed(store: &dyn Store) {
     };
     put(store, std::slice::from_ref(&emptied));
     assert_eq!(all(store)[0].text_vectors, emptied.text_vectors);
+    // Those of a text that has changed since are not kept, with new page vectors and without.
+    for vectors in [VectorUpdate::Keep, page("pump.pdf", 1, "").vectors] {
+        put(store, std::slice::from_ref(&first));
+        assert!(store.has_text_vectors(PROFILE).unwrap());
+        let with = size(store);
+        let changed = StoredPage {
+            text_vectors: TextUpdate::Keep,
+            vectors,
+            ..page("pump.pdf", 1, "another text")
+        };
+        put(store, std::slice::from_ref(&changed));
+        assert_eq!(all(store)[0].text_vectors, TextUpdate::Keep);
+        assert_eq!(fingerprints(store), [""]);
+        assert!(!store.has_text_vectors(PROFILE).unwrap());
+        assert!(ranking(store, &query(2, 3, 100)).is_empty());
+        assert!(size(store) < with, "{} of {with} bytes", size(store));
+    }
+    put(store, std::slice::from_ref(&first));
+    assert_eq!(all(store), [first]);
     store
         .remove(&ManualId::new("pump.pdf"), &PageSet::all())
         .unwrap();

@@ -19,7 +19,7 @@ fn without_the_feature_the_error_explains_how_to_build_it() {
     assert_eq!(sandbox.run(&[page]).code, 0);
     let model = titles::golden("model").display().to_string();
     let done = sandbox.run(&["describe", "--runner", "mlx", "--model", &model]);
-    assert_eq!(done.code, 1, "{}", done.err);
+    assert_eq!(done.code, 2, "{}", done.err);
     assert!(done.err.contains("built without MLX"), "{}", done.err);
     assert!(done.err.contains("--features mlx"), "{}", done.err);
 }

@@ -264,7 +264,7 @@ fn unsupported_models_are_refused_in_one_line() {
     };
     let (code, line) = error_of(&sandbox, &config("\"qwen2_5_vl\"", "\"llava\""));
     assert!(
-        code == 1 && line.contains("model_type llava is not supported"),
+        code == 2 && line.contains("model_type llava is not supported"),
         "{line}"
     );
     let (code, line) = error_of(
@@ -275,7 +275,7 @@ fn unsupported_models_are_refused_in_one_line() {
         ),
     );
     assert!(
-        code == 1 && line.contains("`lm_head.weight` is missing"),
+        code == 2 && line.contains("`lm_head.weight` is missing"),
         "{line}"
     );
     let index = "{\"weight_map\": {\"x\": \"model-00001-of-00002.safetensors\"}}";
@@ -285,20 +285,20 @@ fn unsupported_models_are_refused_in_one_line() {
     fs::remove_file(missing_shard.join("model.safetensors")).unwrap();
     let (code, line) = error_of(&sandbox, &missing_shard);
     assert!(
-        code == 1 && line.contains("model-00001-of-00002.safetensors: no such file"),
+        code == 2 && line.contains("model-00001-of-00002.safetensors: no such file"),
         "{line}"
     );
     let folder = altered(&sandbox, "chat_template.jinja", |_| None);
     fs::remove_file(folder.join("model.safetensors.index.json")).unwrap();
     let (code, line) = error_of(&sandbox, &folder);
     assert!(
-        code == 1 && line.contains("a model without a chat template"),
+        code == 2 && line.contains("a model without a chat template"),
         "{line}"
     );
     let sandbox = sandbox.with("INGEST_LIMITS_MEMORY_LIMIT", "1MiB");
     let done = describe(&sandbox, &golden("model"), &[]);
     assert!(
-        done.code == 1 && done.err.contains("MiB are allowed"),
+        done.code == 2 && done.err.contains("MiB are allowed"),
         "{}",
         done.err
     );

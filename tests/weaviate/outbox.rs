@@ -73,6 +73,17 @@ fn offline_pages_are_queued_until_sync() {
 }
 
 #[test]
+fn copy_of_a_queued_manual_is_not_called_stored() {
+    let sandbox = ServerSandbox::at("http://127.0.0.1:9");
+    sandbox.manual("a.pdf", 2);
+    std::fs::copy(sandbox.path("a.pdf"), sandbox.path("b.pdf")).unwrap();
+    let done = sandbox.run(&["a.pdf", "b.pdf", "--offline"]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    let line = "b.pdf: same as a.pdf, whose pages are queued\n";
+    assert!(done.err.contains(line), "{}", done.err);
+}
+
+#[test]
 fn offline_run_of_a_shorter_file_removes_the_rest_on_sync() {
     let sandbox = filled(ServerSandbox::at(&shared().url()));
     assert_eq!(sandbox.run(&["m0.pdf", "m1.pdf"]).code, 0);

@@ -1,10 +1,11 @@
 //! A collection of an earlier version, whose pages have no variants: searched as it is, brought up to date by a writer.
 
 use ingest::store::{CollectionSelector, Mode, open};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::fixtures::{all, found, page, prepared, profile, put, upsert_manual};
-use crate::library::{client, config, reader};
+use crate::library::{ServerSandbox, client, config, reader};
 use crate::server::shared;
 
 /// The properties that it lacks.
@@ -16,10 +17,10 @@ fn get(path: &str) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-fn post(path: &str, body: &Value) {
+fn send(method: Method, path: &str, body: &Value) {
     let url = format!("{}/v1/{path}", shared().url());
     let request = client()
-        .post(url)
+        .request(method, url)
         .header("content-type", "application/json");
     let reply = request.body(body.to_string()).send().unwrap();
     assert!(reply.status().is_success(), "{}", reply.text().unwrap());
@@ -40,7 +41,7 @@ fn copy_as_earlier_version(from: &str, to: &str) {
             assert!(info.remove("variants").is_some());
             class["description"] = Value::Object(info).to_string().into();
         }
-        post("schema", &class);
+        send(Method::POST, "schema", &class);
         let objects = get(&format!("objects?class={from}&include=vector&limit=100"));
         for mut object in objects["objects"].as_array().unwrap().clone() {
             object["class"] = to.as_str().into();
@@ -49,7 +50,8 @@ fn copy_as_earlier_version(from: &str, to: &str) {
             let kept = ["class", "id", "properties", "vectors"];
             let fields = kept.map(|name| (name, object[name].clone()));
             let fields = fields.into_iter().filter(|(_, value)| !value.is_null());
-            post(
+            send(
+                Method::POST,
                 "objects",
                 &json!(std::collections::BTreeMap::from_iter(fields)),
             );
@@ -74,9 +76,9 @@ fn pages_of_an_earlier_version_get_their_variants() {
     assert_eq!(found(reading.as_ref(), "pump"), [1]);
     assert!(found(reading.as_ref(), "E409").is_empty());
     drop(reading);
-    let writing = open(&old, CollectionSelector::Last, Mode::Write)
-        .unwrap()
-        .store;
+    let opened = open(&old, CollectionSelector::Last, Mode::Write).unwrap();
+    assert!(opened.upgrade.is_some());
+    let writing = opened.store;
     writing.prepare(&profile()).unwrap();
     for (words, number) in [("E409", 1), ("説明書", 2), ("Geraet", 3), ("pump", 1)] {
         assert_eq!(found(writing.as_ref(), words), [number], "{words}");
@@ -86,4 +88,72 @@ fn pages_of_an_earlier_version_get_their_variants() {
     let info: Value = serde_json::from_str(description.as_str().unwrap()).unwrap();
     assert_eq!(info["variants"], 1);
     assert_eq!(found(reader(&old).store.as_ref(), "E409"), [1]);
+}
+
+/// Marks a collection as one whose pages have no variants.
+fn mark_as_old(collection: &str) {
+    let path = format!("schema/{collection}");
+    let mut class = get(&path);
+    let mut info: Value = serde_json::from_str(class["description"].as_str().unwrap()).unwrap();
+    info["variants"] = 0.into();
+    class["description"] = info.to_string().into();
+    send(Method::PUT, &path, &class);
+}
+
+/// For each page, in order of number, its id and when it was last written.
+fn last_writes(collection: &str) -> Vec<(String, i64)> {
+    let objects = get(&format!("objects?class={collection}&limit=1000"));
+    let mut pages = objects["objects"].as_array().unwrap().clone();
+    pages.sort_by_key(|page| page["properties"]["page_number"].as_u64());
+    let write = |page: &Value| {
+        let id = page["id"].as_str().unwrap().to_owned();
+        (id, page["lastUpdateTimeUnix"].as_i64().unwrap())
+    };
+    pages.iter().map(write).collect()
+}
+
+#[test]
+fn interrupted_upgrade_goes_on_where_it_ended() {
+    let config = config(&shared().url());
+    let store = prepared(&config, &profile()).store;
+    upsert_manual(store.as_ref(), "pump.pdf");
+    let pages: Vec<_> = (101..=160)
+        .map(|n| page("pump.pdf", n - 100, &format!("Error E-{n}")))
+        .collect();
+    put(store.as_ref(), &pages);
+    mark_as_old(&config.collection);
+    for (id, _) in &last_writes(&config.collection)[20..] {
+        let body = json!({"class": config.collection, "properties": {"variants": null}});
+        let path = format!("objects/{}/{id}", config.collection);
+        send(Method::PATCH, &path, &body);
+    }
+    assert!(found(store.as_ref(), "E160").is_empty());
+    let before = last_writes(&config.collection);
+    let opened = open(&config, CollectionSelector::Last, Mode::Write).unwrap();
+    opened.store.prepare(&profile()).unwrap();
+    let after = last_writes(&config.collection);
+    let is_written = |n: &usize| before[*n].1 != after[*n].1;
+    assert_eq!(
+        (0..60).filter(is_written).collect::<Vec<_>>(),
+        (20..60).collect::<Vec<_>>()
+    );
+    assert_eq!(all(opened.store.as_ref()), pages);
+    for n in [101, 121, 160] {
+        assert_eq!(found(opened.store.as_ref(), &format!("E{n}")), [n - 100]);
+    }
+}
+
+#[test]
+fn upgrade_is_announced_once() {
+    let sandbox = ServerSandbox::at(&shared().url());
+    sandbox.manual("a.pdf", 2);
+    assert_eq!(sandbox.run(&["a.pdf"]).code, 0);
+    for command in ["a.pdf", "sync"] {
+        mark_as_old(&sandbox.collection);
+        for times in [1, 0] {
+            let done = sandbox.run(&[command]);
+            let line = "an earlier version stored these pages";
+            assert_eq!(done.err.matches(line).count(), times, "{}", done.err);
+        }
+    }
 }

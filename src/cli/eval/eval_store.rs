@@ -219,9 +219,10 @@ fn dataset_job(settings: &Settings, dataset: &Dataset) -> Job {
         stamp: FileStamp::of(&path),
         source: Source {
             manual: dataset.manual.clone(),
-            path,
+            path: path.clone(),
             passwords: Vec::new(),
         },
+        path,
         file: String::new(),
         origin: String::new(),
         fingerprints: HashMap::new(),

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::diagnostic::Diagnostic;
+use crate::embed::VisualWeight;
 use crate::evaluate::{EvaluationResult, Failure, Qrels, Scores, means};
 use crate::measure::Percentiles;
 use crate::page::{ManualId, PageId};
@@ -22,7 +23,7 @@ pub(super) struct Evaluator<'a> {
     pub(super) pages: &'a EvalStore,
     pub(super) compression: Option<String>,
     pub(super) models: &'a mut dyn Models,
-    pub(super) visual_weight: f32,
+    pub(super) visual_weight: VisualWeight,
     pub(super) exact: bool,
 }
 

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
+use crate::embed::VisualWeight;
 use crate::embed::meaning::PROFILE;
 use crate::evaluate::{Dataset, Evaluation, EvaluationResult, Failure, OUTLINE_RULE, SCHEMA};
 use crate::library::{self, QueryModels};
 use crate::page::PageId;
 use crate::reports::evaluation::{self, Thumbnails};
 use crate::reports::mteb;
-use crate::search::Mode;
+use crate::search::{Mode, Models};
 use crate::store::{Scope, Store};
 
 use super::passwords::PasswordArgs;
@@ -182,13 +183,19 @@ struct EvalRun {
     pages: EvalStore,
     sets: Vec<QuerySet>,
     models: QueryModels,
-    visual_weight: f32,
+    visual_weight: VisualWeight,
 }
 
 impl EvalRun {
     fn new(settings: Settings, pages: EvalStore, sets: Vec<QuerySet>) -> Result<Self, Diagnostic> {
+        let mut models = QueryModels::new(&settings, &pages.profile);
+        // Before the first query, whose time is measured.
+        models.embedder()?;
+        if pages.store.has_text_vectors(PROFILE)? {
+            models.meaning()?;
+        }
         Ok(Self {
-            models: QueryModels::new(&settings, &pages.profile),
+            models,
             visual_weight: library::card_for_profile(&settings, &pages.profile)?.visual_weight,
             settings,
             pages,

@@ -87,7 +87,7 @@ pub(super) fn query_words(text: &str) -> Vec<String> {
 }
 
 /// Whether most letters of a text are Latin ones, which the model was trained on, or it has no letters at all.
-pub(super) fn can_read(text: &str) -> bool {
+pub(in crate::embed) fn can_read(text: &str) -> bool {
     let folded = text.chars().map(fold);
     let (known, unknown): (Vec<char>, Vec<char>) = folded
         .filter(|c| c.is_alphabetic() || c.is_ascii_digit())

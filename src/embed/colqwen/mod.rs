@@ -20,7 +20,7 @@ pub use mlx::ColQwen as MlxColQwen;
 pub(super) use model_card::models;
 
 use super::device::{DeviceInfo, candle_device, mlx_device};
-use super::{Card, Config, Engine, Error};
+use super::{Card, Config, Engine, Error, VisualWeight};
 use crate::checkpoint::{self, Json, Progress, Quantization, Schema, Source, WeightFiles, digest};
 use crate::patch::{PatchSpec, Prepare};
 use crate::qwen::candle::{CandleDevice, Encoder};
@@ -80,7 +80,7 @@ pub(super) fn card(config: &Config) -> Result<Card, Error> {
         device: info.name,
         is_gpu: info.is_gpu,
         device_memory: info.own_memory,
-        visual_weight: 1.0,
+        visual_weight: VisualWeight::EQUAL,
     })
 }
 

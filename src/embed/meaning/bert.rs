@@ -1,9 +1,10 @@
 //! The forward pass of BERT (Devlin et al. 2019), post-norm, one sequence at a time and without padding.
 
-use super::activations::{gelu, softmax};
+use super::gelu::gelu;
 use super::weights::{Layer, Linear, Norm, Weights};
 use super::{HEAD_WIDTH, HEADS, WIDTH};
 use crate::embed::gemm::{Matrix, Rows, add_product};
+use crate::qwen::candle::softmax;
 
 /// Epsilon of the layer norms (`config.json`).
 const EPSILON: f32 = 1e-12;
@@ -36,13 +37,14 @@ impl Layer {
         queries
     }
 
-    /// Multi-head attention. The scale of the scores is part of the query weights.
+    /// Multi-head attention (Vaswani et al. 2017).
     fn attend(&self, states: &[f32], queries: &[f32]) -> Vec<f32> {
         let queries = self.query.apply(queries);
         let keys = self.key.apply(states);
         let values = self.value.apply(states);
         let tokens = states.len() / WIDTH;
         let rows = queries.len() / WIDTH;
+        let scale = 1.0 / (HEAD_WIDTH as f32).sqrt();
         let mut context = vec![0.0; queries.len()];
         let mut head_keys = vec![0.0; HEAD_WIDTH * tokens];
         let mut head_values = vec![0.0; tokens * HEAD_WIDTH];
@@ -59,7 +61,9 @@ impl Layer {
             scores.fill(0.0);
             let left = matrix_rows(&queries[first..], WIDTH);
             add_product(&mut scores, left, matrix(&head_keys, tokens));
-            scores.chunks_exact_mut(tokens).for_each(softmax);
+            scores
+                .chunks_exact_mut(tokens)
+                .for_each(|row| softmax(row, scale));
             mixed.fill(0.0);
             let left = matrix_rows(&scores, tokens);
             add_product(&mut mixed, left, matrix(&head_values, HEAD_WIDTH));

@@ -4,7 +4,7 @@
 
 use safetensors::{Dtype, SafeTensors};
 
-use super::{HEAD_WIDTH, LAYERS, MODEL, WIDTH};
+use super::{LAYERS, MODEL, WIDTH};
 use crate::checkpoint::Error;
 
 /// The weights of all-MiniLM-L6-v2.
@@ -28,7 +28,6 @@ pub(super) struct Norm {
 
 /// A transformer layer.
 pub(super) struct Layer {
-    /// Includes the scale of the scores, 1 / sqrt([`HEAD_WIDTH`]).
     pub(super) query: Linear,
     pub(super) key: Linear,
     pub(super) value: Linear,
@@ -84,12 +83,8 @@ impl Weights {
 fn layer(file: &Tensors, index: usize) -> Result<Layer, Error> {
     let linear = |name: &str| file.linear(&format!("encoder.layer.{index}.{name}"));
     let norm = |name: &str| file.norm(&format!("encoder.layer.{index}.{name}"));
-    let mut query = linear("attention.self.query")?;
-    let scale = 1.0 / (HEAD_WIDTH as f32).sqrt();
-    let values = query.weight.iter_mut().chain(&mut query.bias);
-    values.for_each(|value| *value *= scale);
     Ok(Layer {
-        query,
+        query: linear("attention.self.query")?,
         key: linear("attention.self.key")?,
         value: linear("attention.self.value")?,
         output: linear("attention.output.dense")?,

@@ -8,7 +8,9 @@ use crate::render::{Error as RenderError, Manual, Rendered, Renderer};
 use crate::store::{ManualCard, StoredPage, TextUpdate, VectorUpdate, Writer};
 
 use super::super::discover::FileStamp;
-use super::super::{Error, Event, InFlightPage, Input, Job, Opener, RunContext, Stage, Twin};
+use super::super::{
+    Availability, Error, Event, InFlightPage, Input, Job, Opener, RunContext, Stage,
+};
 
 /// A page with its image and text layer.
 pub(in crate::pipeline) type RenderedPage = (InFlightPage, Rendered);
@@ -34,7 +36,10 @@ pub(in crate::pipeline) fn run(
             }
         };
         if let Some(path) = &job.copy {
-            context.collector.emit_same(path, &job.source.manual);
+            let manual = &job.source.manual;
+            context
+                .collector
+                .emit_same(path, manual, Availability::Stored);
         }
         if let Some(pages) = job.unchanged {
             skip_unchanged(context, store, index, job, pages)?;
@@ -58,23 +63,7 @@ pub(in crate::pipeline) fn run(
             break;
         }
     }
-    for (index, input) in context.inputs.iter().enumerate() {
-        if let Input::Twin(twin) = input {
-            finish_twin(context, index, twin);
-        }
-    }
     Ok(())
-}
-
-/// Reports a file that was read as another input: it failed if that one did.
-fn finish_twin(context: &RunContext<'_>, index: usize, twin: &Twin) {
-    let Some(job) = context.inputs[twin.of].job() else {
-        return;
-    };
-    match context.collector.failure(twin.of) {
-        Some(why) => context.collector.manual_failed(index, &why),
-        None => context.collector.emit_same(&twin.path, &job.source.manual),
-    }
 }
 
 /// Counts a manual whose requested pages are all up to date; updates its path if it moved.
@@ -97,7 +86,7 @@ fn skip_unchanged(
 fn manual_card(context: &RunContext<'_>, job: &Job, pages: u32) -> ManualCard {
     ManualCard {
         id: job.source.manual.clone(),
-        path: job.source.path.clone(),
+        path: job.path.clone(),
         file: job.file.clone(),
         render: context.settings.render.clone(),
         pages,

@@ -106,7 +106,7 @@ impl InplaceOp1 for Softmax {
 const LANES: usize = 8;
 
 /// Softmax of scores times `scale`, in place.
-fn softmax(scores: &mut [f32], scale: f32) {
+pub(crate) fn softmax(scores: &mut [f32], scale: f32) {
     let mut largest = [f32::NEG_INFINITY; LANES];
     let (chunks, rest) = scores.as_chunks::<LANES>();
     for chunk in chunks {

@@ -7,8 +7,9 @@ use pdfium_render::prelude::PdfiumLibraryBindings;
 use super::Handle;
 use super::page::Page;
 
-/// Maximum number of objects of a page that are listed, and depth of nested forms.
-const MAX_OBJECTS: usize = 20_000;
+/// Maximum number of objects of a page that are listed, and depth of nested forms. A drawing may have hundreds of thousands;
+/// of a page with more than these the layers are not told apart, and the text of hidden ones is kept.
+const MAX_OBJECTS: usize = 1_000_000;
 const MAX_DEPTH: usize = 8;
 /// `FPDF_PAGEOBJ_*`.
 const TEXT: c_int = 1;

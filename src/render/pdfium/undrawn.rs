@@ -12,6 +12,8 @@ use crate::render::Undrawn;
 const STRIP: f32 = 0.15;
 /// Minimum number of letters for a line of text to count: bullets and symbols are often in fonts of their own.
 const MIN_LETTERS: usize = 2;
+/// Maximum number of objects that are examined; the rest counts as drawn.
+const MAX_OBJECTS: usize = 20_000;
 /// Minimum side of a picture in pixels.
 const MIN_SIDE: u32 = 8;
 /// Side of the cells, in pixels, in which a page image is compared.
@@ -25,6 +27,7 @@ pub(super) fn find(
     rotation: u8,
     rgb: &[u8],
 ) -> Vec<Undrawn> {
+    let objects = &objects[..objects.len().min(MAX_OBJECTS)];
     let canvas = Canvas {
         page,
         size,

@@ -75,6 +75,7 @@ pub(super) fn open(
         }
     }
     Ok(Opened {
+        upgrade: store.remote.as_ref().and_then(Weaviate::upgrade_note),
         store: Box::new(store),
         profile,
         location,
@@ -322,6 +323,11 @@ impl Lookup for OutboxStore {
 }
 
 impl Catalogue for OutboxStore {
+    fn keeps_text_vectors(&self) -> bool {
+        let remote = self.remote.as_ref();
+        remote.is_none_or(Catalogue::keeps_text_vectors)
+    }
+
     fn cards(&self) -> Result<Vec<ManualCard>, Error> {
         self.read_target()?.cards()
     }

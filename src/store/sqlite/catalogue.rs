@@ -31,6 +31,10 @@ FROM page JOIN thumbnail ON thumbnail.page = page.id
 WHERE page.id = ?1";
 
 impl Catalogue for Sqlite {
+    fn keeps_text_vectors(&self) -> bool {
+        true
+    }
+
     fn cards(&self) -> Result<Vec<ManualCard>, Error> {
         let Some(collection) = self.collection() else {
             return Ok(Vec::new());

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use rusqlite::{Connection, OptionalExtension, Result as Sql};
 
 use super::source::Source;
+use super::text_vectors::TextCandidates;
 use super::{Collection, Sqlite, WithLocation};
 use crate::analysis;
 use crate::page::{ManualId, PageId};
@@ -88,10 +89,7 @@ impl Lookup for Sqlite {
 
     fn meaning(&self, query: &TextQuery, scope: &Scope, top_k: TopK) -> Result<Vec<Hit>, Error> {
         let collection = self.require_collection()?;
-        if !self.source.has_text_vectors() {
-            return Ok(Vec::new());
-        }
-        let (pages, weights) = self.pages_with_text(&collection, query, scope)?;
+        let TextCandidates { pages, weights } = self.pages_with_text(&collection, query, scope)?;
         let scorer = PageScorer {
             source: &self.source,
             location: &self.location,
@@ -109,13 +107,10 @@ impl Lookup for Sqlite {
         pages: &[PageId],
     ) -> Result<Vec<Vec<(u16, f32)>>, Error> {
         let collection = self.require_collection()?;
-        match self.source.has_text_vectors() {
-            true => pages
-                .iter()
-                .map(|page| self.nearest(&collection, query, page))
-                .collect(),
-            false => Ok(vec![Vec::new(); pages.len()]),
-        }
+        pages
+            .iter()
+            .map(|page| self.nearest(&collection, query, page))
+            .collect()
     }
 }
 

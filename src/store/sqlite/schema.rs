@@ -90,7 +90,7 @@ END;
 /// First version with the index of variants.
 pub(super) const FIRST_WITH_VARIANTS: i64 = 5;
 /// First version with text vectors.
-pub(super) const FIRST_WITH_TEXT_VECTORS: i64 = 6;
+const FIRST_WITH_TEXT_VECTORS: i64 = 6;
 
 /// Migrations from each version to the next; the last one also creates [`DESCRIPTIONS`].
 const MIGRATIONS: [&str; 3] = [

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Result as Sql};
 
 use super::schema::{
-    FIRST_WITH_TEXT_VECTORS, FIRST_WITH_VARIANTS, VERSION, check_version,
-    keep_temporary_data_in_memory, open_error, open_writer, version,
+    FIRST_WITH_VARIANTS, VERSION, check_version, keep_temporary_data_in_memory, open_error,
+    open_writer, version,
 };
 use super::space::is_full;
+use super::text_vectors;
 use crate::store::{Error, path_text};
 
 /// First version that is searched as it is where it cannot be migrated, without what later ones have.
@@ -58,6 +59,9 @@ impl Source {
                 };
                 if !migrated {
                     source.version = old;
+                    connection
+                        .execute_batch(text_vectors::NONE)
+                        .map_err(|cause| open_error(location, &cause))?;
                 }
                 Ok((source, connection))
             }
@@ -76,11 +80,6 @@ impl Source {
     /// Whether the file has the index of variants.
     pub(super) fn has_variants(&self) -> bool {
         self.version >= FIRST_WITH_VARIANTS
-    }
-
-    /// Whether the file has the table of text vectors.
-    pub(super) fn has_text_vectors(&self) -> bool {
-        self.version >= FIRST_WITH_TEXT_VECTORS
     }
 
     /// Opens a read-only connection.

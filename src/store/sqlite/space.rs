@@ -6,11 +6,14 @@ use std::path::Path;
 use rusqlite::{Connection, ErrorCode, Result as Sql};
 
 use super::{Sqlite, WithLocation};
+use crate::page::PageSet;
 use crate::store::Error;
 use crate::units::ByteSize;
 
 /// Database pages that one transaction of the vacuum frees: 4 MiB.
 const VACUUM_STEP: i64 = 256;
+/// Pages of a manual that one transaction removes on a full disk: they take some MB, and their log less.
+pub(super) const PAGES_PER_STEP: usize = 8;
 /// Value of `PRAGMA auto_vacuum` of a file that can shrink page by page.
 const INCREMENTAL: i64 = 2;
 
@@ -41,26 +44,39 @@ pub(super) fn is_storage_full(cause: &io::Error) -> bool {
 }
 
 impl Sqlite {
-    /// Runs `remove`, also on a full disk.
+    /// Runs `remove` for each step, on a disk where the log of one transaction for all of them has no space.
     ///
-    /// There the log of a transaction has no space. The transaction is run again with its journal in memory: it changes the
-    /// file in place, which needs none, and frees some. Only a process killed during this one transaction can damage the file.
-    pub(super) fn remove_on_full_disk<T>(
+    /// The log of a step is small. If it has no space either, this one step has its journal in memory: it changes the file in
+    /// place, which needs none, and gives space for the logs of the following ones back to the disk. Only a process killed
+    /// just then can damage the file; one killed at another time has removed some of the pages.
+    pub(super) fn remove_on_full_disk(
         &self,
-        remove: impl Fn() -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        let full = match remove() {
-            Err(full @ Error::Full { .. }) => full,
-            done => return done,
-        };
+        steps: &[PageSet],
+        remove: impl Fn(&PageSet) -> Result<u64, Error>,
+    ) -> Result<u64, Error> {
+        let mut removed = 0;
+        for step in steps {
+            removed += match remove(step) {
+                Err(full @ Error::Full { .. }) => self.in_place(full, || remove(step))?,
+                done => done?,
+            };
+            // The log of the next step overwrites this one. If it cannot, it needs more space.
+            checkpoint(&self.connection()).ok();
+        }
+        Ok(removed)
+    }
+
+    /// Runs `remove` with the journal of its transaction in memory; `full` is its error without.
+    fn in_place(&self, full: Error, remove: impl Fn() -> Result<u64, Error>) -> Result<u64, Error> {
+        // Not while another process has the file open.
         let in_memory = self.set_journal("MEMORY");
         if !in_memory.is_ok_and(|mode| mode == "memory") {
             return Err(full);
         }
         let removed = remove();
         if removed.is_ok() && is_incremental(&self.connection()).unwrap_or(false) {
-            // Enough for the log of the following transactions. Without it the pages are removed all the same.
-            vacuum_step(&self.connection(), 2 * VACUUM_STEP).ok();
+            // Without it the following steps are run in place too.
+            vacuum_step(&self.connection(), VACUUM_STEP).ok();
         }
         // A writer that opens the file sets it too.
         self.set_journal("WAL").ok();
@@ -84,7 +100,7 @@ impl Sqlite {
                     Err(cause) if is_full(&cause, &self.location) => break,
                     done => done?,
                 }
-                connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+                checkpoint(&connection)?;
                 let left = number(&connection, "freelist_count")?;
                 if left >= free {
                     break;
@@ -96,6 +112,11 @@ impl Sqlite {
         };
         Sql::with_location(run(), &self.location)
     }
+}
+
+/// Empties the log.
+fn checkpoint(connection: &Connection) -> Sql<()> {
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
 }
 
 fn is_incremental(connection: &Connection) -> Sql<bool> {
@@ -112,4 +133,39 @@ fn vacuum_step(connection: &Connection, pages: i64) -> Sql<()> {
     let mut rows = statement.query([])?;
     while rows.next()?.is_some() {}
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::store::{Address, CollectionSelector, Config, Mode};
+
+    #[test]
+    fn only_a_step_whose_log_has_no_space_changes_the_file_in_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("library.db");
+        let config = Config::new(Address::File(path.clone()));
+        let store = Sqlite::open(&path, &config, CollectionSelector::Last, Mode::Write).unwrap();
+        let calls = RefCell::new(Vec::new());
+        let remove = |pages: &PageSet| {
+            let journal: String = store
+                .connection()
+                .pragma_query_value(None, "journal_mode", |row| row.get(0))
+                .unwrap();
+            let has_space = journal == "memory" || pages.to_string() != "3";
+            calls.borrow_mut().push(format!("{pages} {journal}"));
+            match has_space {
+                true => Ok(1),
+                false => Err(Error::Full {
+                    location: String::new(),
+                    why: String::new(),
+                }),
+            }
+        };
+        let steps = [1, 3, 5].map(|n| PageSet::of([n]));
+        assert_eq!(store.remove_on_full_disk(&steps, remove).unwrap(), 3);
+        assert_eq!(calls.into_inner(), ["1 wal", "3 wal", "3 memory", "5 wal"]);
+    }
 }

@@ -10,12 +10,19 @@ use crate::store::{Error, Precision, Scope, TextUpdate};
 use crate::vectors::{MultiVector, TextQuery, TextVectors};
 
 /// The vectors of a page's text: `digest` of what they were made from, `tokens` of the rows (little-endian u16), and the
-/// rows in the `text_precision` of the collection; both are empty for a text without words.
+/// rows in the `text_precision` of the collection; both are empty for a text without words. They go with the text that
+/// they were made from.
 pub(super) const TABLE: &str = "
 CREATE TABLE text_vectors (
     page INTEGER PRIMARY KEY REFERENCES page (id) ON DELETE CASCADE, digest TEXT NOT NULL, tokens BLOB NOT NULL,
     rows BLOB NOT NULL
-) STRICT;";
+) STRICT;
+CREATE TRIGGER text_vectors_go AFTER UPDATE OF text ON page WHEN old.text <> new.text BEGIN
+    DELETE FROM text_vectors WHERE page = new.id;
+END;";
+
+/// Stands for the table where a file of an earlier version cannot be migrated.
+pub(super) const NONE: &str = "CREATE TEMP TABLE text_vectors (page INTEGER PRIMARY KEY, digest TEXT, tokens BLOB, rows BLOB);";
 
 /// Prepares older tables.
 pub(super) const MIGRATION: &str =
@@ -95,10 +102,18 @@ fn width(row_bytes: usize, precision: Precision) -> Option<NonZeroUsize> {
     })
 }
 
+/// The pages that a search by meaning compares.
+pub(super) struct TextCandidates {
+    /// Row ids and ids, in order of manual and number.
+    pub(super) pages: Vec<(i64, PageId)>,
+    /// The weight of each query row.
+    pub(super) weights: Vec<f32>,
+}
+
 impl Sqlite {
     /// Whether a page of the collection has text vectors of a profile.
     pub(super) fn any_text_vectors(&self, profile: &str) -> Result<bool, Error> {
-        let Some(collection) = self.collection().filter(|_| self.source.has_text_vectors()) else {
+        let Some(collection) = self.collection() else {
             return Ok(false);
         };
         let read = || {
@@ -106,21 +121,20 @@ impl Sqlite {
                 .prepare_cached(
                     "SELECT 1 FROM text_vectors JOIN page ON page.id = text_vectors.page
                      JOIN manual ON manual.id = page.manual
-                     WHERE collection = ?1 AND substr(digest, 1, length(?2) + 1) = ?2 || ':' LIMIT 1",
+                     WHERE collection = ?1 AND length(tokens) > 0 AND substr(digest, 1, length(?2) + 1) = ?2 || ':' LIMIT 1",
                 )?
                 .exists((collection.id, profile))
         };
         Sql::with_location(read(), &self.location)
     }
 
-    /// Pages of a scope that have text vectors of the query's profile, in order of manual and number, and the weight of
-    /// each query row.
+    /// Pages of a scope that have text vectors of the query's profile.
     pub(super) fn pages_with_text(
         &self,
         collection: &Collection,
         query: &TextQuery,
         scope: &Scope,
-    ) -> Result<(Vec<(i64, PageId)>, Vec<f32>), Error> {
+    ) -> Result<TextCandidates, Error> {
         let all = self.page_ids(collection, scope)?;
         let mut with_token = vec![0; query.tokens.len()];
         let mut found = Vec::with_capacity(all.len());
@@ -145,7 +159,10 @@ impl Sqlite {
         };
         read().with_location(&self.location)?;
         let weights = query.weights(found.len() as u64, &with_token);
-        Ok((found, weights))
+        Ok(TextCandidates {
+            pages: found,
+            weights,
+        })
     }
 
     /// The tokens of a page's rows that are nearest to those of a query, with their cosines.

@@ -1,16 +1,18 @@
-//! SQLite writer. Each call is one transaction, atomic even if the process is killed.
+//! SQLite writer. Each call is one transaction, atomic even if the process is killed; on a full disk a removal is several
+//! ([`super::space`]).
 
 use rayon::prelude::*;
 use rusqlite::{
     Connection, OptionalExtension, Result as Sql, Transaction, TransactionBehavior, params,
 };
 
+use super::space::PAGES_PER_STEP;
 use super::{Collection, Sqlite, VectorFormat, WithLocation, schema, text_vectors, variants};
 use crate::page::{ManualId, Page, PageError, PageId, PageSet};
 use crate::pooling::pool;
 use crate::store::{
-    BatchPolicy, CollectionSelector, Error, ManualCard, StoredPage, VectorUpdate, WriteOutcome,
-    Writer, lock, path_text, validate,
+    BatchPolicy, Catalogue, CollectionSelector, Error, ManualCard, StoredPage, VectorUpdate,
+    WriteOutcome, Writer, lock, path_text, validate,
 };
 use crate::units::ByteSize;
 use crate::vectors::{PageVectors, Profile};
@@ -112,29 +114,42 @@ impl Writer for Sqlite {
         let Some(collection) = self.collection().filter(|_| !pages.is_empty()) else {
             return Ok(0);
         };
-        let remove = |connection: &Connection| {
-            let Some(id) = manual_id(connection, &collection, manual)? else {
-                return Ok(0);
-            };
-            let mut removed = 0;
-            for &(first, last) in pages.ranges().unwrap_or(&[(0, u32::MAX)]) {
-                removed += connection
-                    .prepare_cached(
-                        "DELETE FROM page WHERE manual = ?1 AND number BETWEEN ?2 AND ?3",
-                    )?
-                    .execute((id, first, last))? as u64;
-            }
-            if pages.is_all() {
-                connection.execute("DELETE FROM manual WHERE id = ?1", [id])?;
-            }
-            Ok(removed)
+        let remove = |pages: &PageSet| {
+            self.transaction(|connection| remove_pages(connection, &collection, manual, pages))
         };
-        self.remove_on_full_disk(|| self.transaction(remove))
+        match remove(pages) {
+            Err(Error::Full { .. }) => {
+                self.remove_on_full_disk(&self.removal_steps(manual, pages)?, remove)
+            }
+            done => done,
+        }
     }
 
     fn release_space(&self) -> Result<ByteSize, Error> {
         self.vacuum()
     }
+}
+
+/// Removes pages of a manual, and its record if they are all.
+fn remove_pages(
+    connection: &Connection,
+    collection: &Collection,
+    manual: &ManualId,
+    pages: &PageSet,
+) -> Sql<u64> {
+    let Some(id) = manual_id(connection, collection, manual)? else {
+        return Ok(0);
+    };
+    let mut removed = 0;
+    for &(first, last) in pages.ranges().unwrap_or(&[(0, u32::MAX)]) {
+        removed += connection
+            .prepare_cached("DELETE FROM page WHERE manual = ?1 AND number BETWEEN ?2 AND ?3")?
+            .execute((id, first, last))? as u64;
+    }
+    if pages.is_all() {
+        connection.execute("DELETE FROM manual WHERE id = ?1", [id])?;
+    }
+    Ok(removed)
 }
 
 fn manual_id(
@@ -196,6 +211,17 @@ fn encoded(page: &StoredPage, collection: &Collection) -> Result<Option<EncodedV
 }
 
 impl Sqlite {
+    /// The removals that together are that of some pages of a manual; of all, the last one is its record.
+    fn removal_steps(&self, manual: &ManualId, pages: &PageSet) -> Result<Vec<PageSet>, Error> {
+        let stored = self.fingerprints(manual)?;
+        let stored = stored.into_iter().map(|page| page.number);
+        let numbers: Vec<u32> = stored.filter(|&n| pages.contains(n)).collect();
+        let step = |numbers: &[u32]| PageSet::of(numbers.iter().copied());
+        let mut steps: Vec<PageSet> = numbers.chunks(PAGES_PER_STEP).map(step).collect();
+        steps.extend(pages.is_all().then(PageSet::all));
+        Ok(steps)
+    }
+
     /// Writes one page, or returns why this page is rejected.
     fn write_page(
         &self,

@@ -1,14 +1,13 @@
 //! Weaviate catalogue. Scans fetch a few pages at a time, so memory does not grow with the library.
 
 use super::object::{Fields, parse_page, parse_record};
-use super::properties::{DESCRIPTION, TEXT, TEXT_DIGEST};
+use super::properties::{DESCRIPTION, TEXT, TEXT_BYTES, TEXT_DIGEST, TEXT_VECTORS};
 use super::proto::{
     AggregateReply, AggregateRequest, Aggregation, Filters, IntAggregation, MetadataRequest,
     SearchReply, SearchRequest, SearchResult, SortBy,
 };
 use super::query::MAX_RESULTS;
 use super::schema::{self, TEXT_VECTOR, VECTOR};
-use super::text_vectors::TEXT_VECTOR_PROPERTIES;
 use super::{Weaviate, filter};
 use crate::page::{ManualId, PageId};
 use crate::store::{Catalogue, Error, Fingerprint, ManualCard, ManualSummary, Scope, StoredPage};
@@ -35,6 +34,10 @@ const GRID: [&str; 3] = ["grid_columns", "grid_rows", "places"];
 type FetchPages = fn(&Weaviate, &ManualId, &[u32]) -> Result<Vec<Result<StoredPage, Error>>, Error>;
 
 impl Catalogue for Weaviate {
+    fn keeps_text_vectors(&self) -> bool {
+        self.takes_text_vectors()
+    }
+
     fn cards(&self) -> Result<Vec<ManualCard>, Error> {
         if self.collection().is_none() {
             return Ok(Vec::new());
@@ -66,14 +69,14 @@ impl Catalogue for Weaviate {
         let mut manuals = Vec::new();
         for card in self.cards()? {
             let pages = filter::manual(&card.id);
-            let (stored, rows) = self.count_pages_and_rows(pages.clone())?;
+            let (stored, bytes) = self.count_pages_and_bytes(pages.clone())?;
             if stored > 0 {
                 let blank = self.count(filter::and(pages, filter::blank()))?;
                 manuals.push(ManualSummary {
                     card,
                     stored,
                     blank: blank as u32,
-                    bytes: rows * u64::from(self.require_collection()?.profile.dim) * 2,
+                    bytes,
                 });
             }
         }
@@ -159,7 +162,7 @@ impl Weaviate {
         let mut properties = [&RECORD[..], &GRID].concat();
         let mut vectors = vec![VECTOR.to_owned()];
         if self.takes_text_vectors() {
-            properties.extend(TEXT_VECTOR_PROPERTIES);
+            properties.extend(TEXT_VECTORS);
             vectors.push(TEXT_VECTOR.to_owned());
         }
         let request = SearchRequest {
@@ -243,16 +246,19 @@ impl Weaviate {
         }
     }
 
-    /// Number of pages that match a filter, and the number of their vectors.
-    fn count_pages_and_rows(&self, filters: Filters) -> Result<(u32, u64), Error> {
+    /// Number of pages that match a filter, and the size of their vectors.
+    fn count_pages_and_bytes(&self, filters: Filters) -> Result<(u32, u64), Error> {
+        let sum = |property: &str| Aggregation {
+            property: property.to_owned(),
+            int: Some(IntAggregation { sum: true }),
+        };
+        let mut aggregations = vec![sum("rows")];
+        aggregations.extend(self.takes_text_vectors().then(|| sum(TEXT_BYTES)));
         let request = AggregateRequest {
             collection: self.config.collection.clone(),
             tenant: self.config.tenant.clone(),
             objects_count: true,
-            aggregations: vec![Aggregation {
-                property: "rows".to_owned(),
-                int: Some(IntAggregation { sum: true }),
-            }],
+            aggregations,
             filters: Some(filters),
         };
         let reply: AggregateReply = self.call("Aggregate", &request)?;
@@ -260,9 +266,14 @@ impl Weaviate {
             return Ok((0, 0));
         };
         let sums = single.aggregations.unwrap_or_default().aggregations;
-        let rows = sums.iter().find_map(|a| a.int.as_ref()?.sum).unwrap_or(0);
+        let sum = |property: &str| {
+            let found = sums.iter().find(|found| found.property == property);
+            let sum = found.and_then(|found| found.int.as_ref()?.sum);
+            sum.unwrap_or(0) as u64
+        };
+        let row_bytes = u64::from(self.require_collection()?.profile.dim) * 2;
         let count = single.objects_count.unwrap_or(0);
-        Ok((count as u32, rows as u64))
+        Ok((count as u32, sum("rows") * row_bytes + sum(TEXT_BYTES)))
     }
 }
 

@@ -13,6 +13,7 @@ mod proto;
 mod query;
 mod repair;
 mod schema;
+mod text_object;
 mod text_vectors;
 mod transport;
 mod variants;

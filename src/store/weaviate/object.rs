@@ -4,24 +4,22 @@ use std::num::NonZeroUsize;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use serde_json::Value as JsonBody;
+use serde_json::{Value as JsonBody, json};
 
-use super::properties::{
-    DESCRIPTION, DESCRIPTION_TEXT, DESCRIPTION_VARIANTS, TEXT, TEXT_DIGEST, TEXT_PROFILE,
-    TEXT_TOKENS, VARIANTS,
-};
+use super::properties::{DESCRIPTION, DESCRIPTION_TEXT, DESCRIPTION_VARIANTS, TEXT, VARIANTS};
 use super::proto::{
     BatchObject, BatchProperties, Json, JsonValue, Kind, MULTI_FP32, Properties, SearchResult,
     Struct, Vectors as VectorsMessage,
 };
 use super::schema::{TEXT_VECTOR, VECTOR};
+use super::text_object::{parse_text_vectors, text_properties, text_rows};
 use crate::analysis::variants;
 use crate::page::{ManualId, PageId};
 use crate::store::{ManualCard, StoredPage, TextUpdate, VectorUpdate, path_text};
-use crate::vectors::{MultiVector, PageVectors, PatchMap, TextVectors};
+use crate::vectors::{MultiVector, PageVectors, PatchMap};
 
 /// A property and its value, if any.
-type Property = (&'static str, Option<Json>);
+pub(super) type Property = (&'static str, Option<Json>);
 
 /// The properties that are written even if a page keeps its vectors.
 fn metadata_properties(page: &StoredPage) -> Vec<Property> {
@@ -30,7 +28,6 @@ fn metadata_properties(page: &StoredPage) -> Vec<Property> {
         ("label", text(&page.label)),
         ("section", text(&page.section)),
         (TEXT, Some(Json::Text(page.text.clone()))),
-        (VARIANTS, Some(Json::Text(variants(&page.text)))),
         ("blank", Some(Json::Bool(page.blank))),
         ("origin", Some(Json::Text(page.origin.clone()))),
         ("content", Some(Json::Text(page.content.clone()))),
@@ -39,39 +36,20 @@ fn metadata_properties(page: &StoredPage) -> Vec<Property> {
     // `None` changes nothing: a description is written after its page.
     if page.description.is_some() {
         all.push((DESCRIPTION, text(&page.description)));
-        let said = page.description_text();
-        all.push((
-            DESCRIPTION_VARIANTS,
-            said.as_deref().map(variants).map(Json::Text),
-        ));
-        all.push((DESCRIPTION_TEXT, text(&said)));
     }
+    let variants = variant_properties(page).into_iter();
+    all.extend(variants.map(|(name, text)| (name, Some(Json::Text(text)))));
     all
 }
 
-/// The properties of text vectors.
-fn text_properties(update: &TextUpdate) -> Vec<Property> {
-    let TextUpdate::Replace { digest, vectors } = update else {
-        return Vec::new();
-    };
-    let profile = digest.split_once(':').unwrap_or_default().0;
-    let profile = vectors.as_ref().map(|_| Json::Text(profile.to_owned()));
-    let tokens =
-        |new: &TextVectors| -> Vec<String> { new.tokens.iter().map(ToString::to_string).collect() };
-    let tokens = vectors.as_ref().map(|new| tokens(new).join(" "));
-    vec![
-        (TEXT_DIGEST, Some(Json::Text(digest.clone()))),
-        (TEXT_PROFILE, profile),
-        (TEXT_TOKENS, tokens.map(Json::Text)),
-    ]
-}
-
-/// The new text vectors of an update.
-fn new_text_vectors(update: &TextUpdate) -> Option<&MultiVector> {
-    match update {
-        TextUpdate::Replace { vectors, .. } => vectors.as_ref().map(|new| &new.vectors),
-        TextUpdate::Keep => None,
+/// The properties that an earlier version did not write: variants, and the text of a description.
+pub(super) fn variant_properties(page: &StoredPage) -> Vec<(&'static str, String)> {
+    let mut all = vec![(VARIANTS, variants(&page.text))];
+    if let Some(said) = page.description_text() {
+        all.push((DESCRIPTION_VARIANTS, variants(&said)));
+        all.push((DESCRIPTION_TEXT, said));
     }
+    all
 }
 
 /// Bytes as base64; `None` if empty.
@@ -79,38 +57,32 @@ fn blob(bytes: &[u8]) -> Option<Json> {
     (!bytes.is_empty()).then(|| Json::Text(BASE64.encode(bytes)))
 }
 
-/// Body of a PATCH, which keeps the vectors of the page; null removes a property.
+/// Body of a PATCH, which keeps the vectors; null removes a property. `text` are the text vectors that the page has then:
+/// `None` changes nothing, [`TextUpdate::Keep`] stands for none.
 ///
-/// A PATCH replaces a vector or keeps it, but never removes it: a page whose text has no words any more keeps its text
-/// vectors without a profile, so no search finds it by them.
-pub(super) fn patch(
-    page: &StoredPage,
-    text: &TextUpdate,
-    collection: &str,
-    tenant: &str,
-) -> JsonBody {
+/// A PATCH replaces a vector or keeps it, but never removes it: a page that loses its text vectors keeps the rows without
+/// their properties, so nothing finds or reads them.
+pub(super) fn patch(page: &StoredPage, text: Option<&TextUpdate>) -> JsonBody {
     let json = |value: Option<Json>| match value {
         Some(Json::Text(text)) => JsonBody::String(text),
         Some(Json::Bool(yes)) => yes.into(),
-        Some(Json::Number(number)) => number.into(),
+        // The server takes no fraction for an integer, not even `.0`, and all numbers are counts.
+        Some(Json::Number(number)) => (number as u64).into(),
         Some(Json::Null(_)) | None => JsonBody::Null,
     };
     let properties: serde_json::Map<_, _> = metadata_properties(page)
         .into_iter()
-        .chain(text_properties(text))
+        .chain(text.into_iter().flat_map(text_properties))
         .map(|(name, value)| (name.to_owned(), json(value)))
         .collect();
-    let mut body = serde_json::json!({"class": collection, "properties": properties});
-    if let Some(new) = new_text_vectors(text) {
-        body["vectors"][TEXT_VECTOR] = new.rows().collect();
-    }
-    if !tenant.is_empty() {
-        body["tenant"] = tenant.into();
+    let mut body = json!({"properties": properties});
+    if let Some(rows) = text.and_then(text_rows) {
+        body["vectors"][TEXT_VECTOR] = rows.rows().collect();
     }
     body
 }
 
-/// A page with its vectors.
+/// A page with its vectors; [`TextUpdate::Keep`] stands for no text vectors.
 pub(super) fn page(
     page: &StoredPage,
     new: &PageVectors,
@@ -131,8 +103,8 @@ pub(super) fn page(
     properties.extend(text_properties(text));
     let mut object = object(page.id.uuid().to_string(), properties);
     object.vectors = vec![encode_vectors(VECTOR, &new.vectors)];
-    let text_vectors = new_text_vectors(text).map(|new| encode_vectors(TEXT_VECTOR, new));
-    object.vectors.extend(text_vectors);
+    let text_rows = text_rows(text).map(|rows| encode_vectors(TEXT_VECTOR, rows));
+    object.vectors.extend(text_rows);
     object
 }
 
@@ -186,8 +158,8 @@ pub(super) fn encode_rows(name: &str, rows: &[f32], dim: usize) -> VectorsMessag
     }
 }
 
-/// Decodes a multi-vector of a result.
-fn parse_rows(result: &SearchResult, name: &str) -> Result<MultiVector, String> {
+/// Decodes a named multi-vector of a result.
+pub(super) fn parse_rows(result: &SearchResult, name: &str) -> Result<MultiVector, String> {
     let sent = result
         .metadata
         .iter()
@@ -284,32 +256,6 @@ pub(super) fn parse_page(result: &SearchResult, id: PageId) -> Result<StoredPage
         vectors: VectorUpdate::Replace(PageVectors { vectors, patches }),
         text_vectors: parse_text_vectors(result)?,
         ..parse_record(result, id)
-    })
-}
-
-/// Decodes the text vectors of a page; [`TextUpdate::Keep`] if it never had any.
-pub(super) fn parse_text_vectors(result: &SearchResult) -> Result<TextUpdate, String> {
-    let fields = Fields::new(result);
-    let Some(digest) = fields.text(TEXT_DIGEST) else {
-        return Ok(TextUpdate::Keep);
-    };
-    let Some(tokens) = fields.text(TEXT_TOKENS) else {
-        let vectors = None;
-        return Ok(TextUpdate::Replace { digest, vectors });
-    };
-    let tokens: Vec<u16> = tokens
-        .split(' ')
-        .map(str::parse)
-        .collect::<Result<_, _>>()
-        .map_err(|_| "its text vectors have invalid tokens")?;
-    let vectors = parse_rows(result, TEXT_VECTOR)?;
-    if vectors.len() != tokens.len() {
-        let (tokens, rows) = (tokens.len(), vectors.len());
-        return Err(format!("it has {tokens} tokens of {rows} rows"));
-    }
-    Ok(TextUpdate::Replace {
-        digest,
-        vectors: Some(TextVectors { vectors, tokens }),
     })
 }
 

@@ -21,20 +21,26 @@ pub(super) const TEXT_DIGEST: &str = "text_digest";
 /// by spaces. Both are used in filters.
 pub(super) const TEXT_PROFILE: &str = "text_profile";
 pub(super) const TEXT_TOKENS: &str = "text_tokens";
+/// Property of the size of its text vectors, at two bytes a value as for those of the image.
+pub(super) const TEXT_BYTES: &str = "text_bytes";
+
+/// The properties of text vectors.
+pub(super) const TEXT_VECTORS: [&str; 4] = [TEXT_DIGEST, TEXT_PROFILE, TEXT_TOKENS, TEXT_BYTES];
 
 /// The properties that a collection of an earlier version lacks.
-pub(super) const ADDED: [&str; 6] = [
-    DESCRIPTION_TEXT,
-    VARIANTS,
-    DESCRIPTION_VARIANTS,
-    TEXT_DIGEST,
-    TEXT_PROFILE,
-    TEXT_TOKENS,
+pub(super) const ADDED: [(&str, &str); 7] = [
+    (DESCRIPTION_TEXT, "text"),
+    (VARIANTS, "text"),
+    (DESCRIPTION_VARIANTS, "text"),
+    (TEXT_DIGEST, "text"),
+    (TEXT_PROFILE, "text"),
+    (TEXT_TOKENS, "text"),
+    (TEXT_BYTES, "int"),
 ];
 
 /// The properties of a page: name and type. `places` and `thumbnail` are base64 and not of type `blob`: for that type the
 /// server matches a regular expression against every character, a third of its work on a page with MUVERA.
-pub(super) const PAGE: [(&str, &str); 21] = [
+pub(super) const PAGE: [(&str, &str); 22] = [
     ("manual", "text"),
     ("page_number", "int"),
     ("label", "text"),
@@ -56,6 +62,7 @@ pub(super) const PAGE: [(&str, &str); 21] = [
     (TEXT_DIGEST, "text"),
     (TEXT_PROFILE, "text"),
     (TEXT_TOKENS, "text"),
+    (TEXT_BYTES, "int"),
 ];
 /// The properties of a manual.
 pub(super) const MANUAL: [(&str, &str); 5] = [
@@ -120,7 +127,7 @@ pub(super) fn check_properties(found: &Value, wanted: &Value, location: &str) ->
     let found = list(found);
     for property in list(wanted)
         .iter()
-        .filter(|property| !ADDED.iter().any(|name| property["name"] == *name))
+        .filter(|property| !ADDED.iter().any(|(name, _)| property["name"] == *name))
     {
         let same = found.iter().find(|other| other["name"] == property["name"]);
         let (found, wanted) = (same.map_or("missing".to_owned(), kind), kind(property));

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::properties::{
-    ADDED, DESCRIPTION_TEXT, DESCRIPTION_VARIANTS, MANUAL, PAGE, TEXT_DIGEST, TEXT_PROFILE,
-    TEXT_TOKENS, VARIANTS, check_properties, has_property, properties,
+    ADDED, DESCRIPTION_TEXT, DESCRIPTION_VARIANTS, MANUAL, PAGE, TEXT_VECTORS, VARIANTS,
+    check_properties, has_property, properties,
 };
 use super::transport::{Failure, Transport};
 use crate::analysis;
@@ -131,9 +131,7 @@ pub(super) fn find_collection(
         has_variants: has_property(&class, VARIANTS) && has_property(&class, DESCRIPTION_VARIANTS),
         variants_are_current,
         has_text_vectors: has_vector(&class, TEXT_VECTOR)
-            && [TEXT_DIGEST, TEXT_PROFILE, TEXT_TOKENS]
-                .iter()
-                .all(|name| has_property(&class, name)),
+            && TEXT_VECTORS.iter().all(|name| has_property(&class, name)),
     }))
 }
 
@@ -170,8 +168,11 @@ pub(super) fn create_collections(
 /// Adds the properties and the named vector that a collection of an earlier version lacks. A server that refuses the
 /// vector stores pages without text vectors.
 fn add_missing(transport: &Transport, path: &str, existing: &Value) -> Result<(), Failure> {
-    for name in ADDED.iter().filter(|name| !has_property(existing, name)) {
-        let property = &properties(&[(name, "text")])[0];
+    for added in ADDED
+        .iter()
+        .filter(|(name, _)| !has_property(existing, name))
+    {
+        let property = &properties(&[*added])[0];
         create(transport, &format!("{path}/properties"), property)?;
     }
     if has_vector(existing, TEXT_VECTOR) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use prost::Message;
 use reqwest::Method;
+use serde_json::Value;
 
 use super::outage::{self, is_transient};
 use super::proto::{
@@ -99,11 +100,7 @@ impl Writer for Weaviate {
             }));
         }
         self.send_pages(&collection, pages, &mut outcomes)?;
-        for (page, outcome) in pages.iter().zip(&mut outcomes) {
-            if outcome.is_none() && page.vectors == VectorUpdate::Keep {
-                *outcome = Some(self.patch(page)?);
-            }
-        }
+        self.patch_pages(pages, &mut outcomes)?;
         let resolved = |outcome: PendingOutcome| outcome.unwrap_or(Ok(WriteOutcome::Stored));
         Ok(pages
             .iter()
@@ -175,6 +172,24 @@ impl Weaviate {
             return Ok(());
         }
         self.send_batch(collection, batch, &indices, outcomes)
+    }
+
+    /// Updates the pages that keep their vectors.
+    fn patch_pages(
+        &self,
+        pages: &[StoredPage],
+        outcomes: &mut [PendingOutcome],
+    ) -> Result<(), Error> {
+        let outdated = self.with_outdated_text_vectors(pages)?;
+        for (page, outcome) in pages.iter().zip(outcomes) {
+            if outcome.is_some() || page.vectors != VectorUpdate::Keep {
+                continue;
+            }
+            let is_new = page.text_vectors != TextUpdate::Keep || outdated.contains(&page.id);
+            let text = Some(&page.text_vectors).filter(|_| is_new && self.takes_text_vectors());
+            *outcome = Some(self.patch(&page.id, object::patch(page, text))?);
+        }
+        Ok(())
     }
 
     /// Current target message size in bytes.
@@ -269,18 +284,18 @@ impl Weaviate {
             .collect())
     }
 
-    /// Updates the properties of a page and, if they are replaced, its text vectors; not its vectors.
+    /// Updates the properties and named vectors of a page that are in `body`, and no others.
     pub(super) fn patch(
         &self,
-        page: &StoredPage,
+        id: &PageId,
+        mut body: Value,
     ) -> Result<Result<WriteOutcome, PageError>, Error> {
         let class = &self.config.collection;
-        let path = format!("objects/{class}/{}{}", page.id.uuid(), self.parameters());
-        let text = match self.takes_text_vectors() {
-            true => &page.text_vectors,
-            false => &TextUpdate::Keep,
-        };
-        let body = object::patch(page, text, class, &self.config.tenant);
+        let path = format!("objects/{class}/{}{}", id.uuid(), self.parameters());
+        body["class"] = class.as_str().into();
+        if !self.config.tenant.is_empty() {
+            body["tenant"] = self.config.tenant.as_str().into();
+        }
         match self.transport.rest(&Method::PATCH, &path, Some(&body)) {
             Ok(_) => Ok(Ok(WriteOutcome::Stored)),
             Err(Failure::NotFound(_)) => Ok(Err(PageError::Store(

@@ -2,7 +2,7 @@
 """Golden rows of the text model: what transformers computes for a few texts, with the original weights and with the int8
 weights that the build script embeds.
 
-    pip install torch==2.15.0 transformers==5.23.0 safetensors numpy
+    pip install torch==2.15.0 transformers==5.24.0 safetensors numpy
     make_meaning.py MODEL_FOLDER EMBEDDED.safetensors      # all-MiniLM-L6-v2; target/…/out/meaning.safetensors
 """
 

@@ -1,0 +1,69 @@
+//! Search by meaning: pages in other words than the query, stores without text vectors, and what a hit shows.
+
+use crate::sandbox::Sandbox;
+use crate::support::pdf;
+
+const PAGES: [&str; 4] = [
+    "Press mute to stop the siren.",
+    "The pump needs 12 litres of oil.",
+    "Tighten the bolts crosswise.",
+    "Enter the PIN code at the panel.",
+];
+
+/// A library of [`PAGES`].
+fn filled() -> Sandbox {
+    let sandbox = Sandbox::built_in().with("INGEST_EMBED_MEANING", "true");
+    sandbox.write("panel.pdf", &pdf::good(&PAGES));
+    sandbox
+}
+
+#[test]
+fn a_page_that_says_the_same_in_other_words_is_found() {
+    let sandbox = filled();
+    assert_eq!(sandbox.run(&["panel.pdf"]).code, 0);
+    for (question, page) in [
+        ("How do I silence the alarm?", 1),
+        ("what quantity of lubricant is required", 2),
+        ("passcode", 4),
+    ] {
+        let found = sandbox.run(&["search", question, "--meaning", "-k", "1"]);
+        let (first, line) = found.out.split_once('\n').unwrap();
+        assert!(first.contains(&format!("page {page}")), "{}", found.out);
+        assert_eq!(line.trim(), PAGES[page - 1], "{question}");
+    }
+}
+
+#[test]
+fn a_store_without_text_vectors_gets_them_without_embedding_images_again() {
+    let sandbox = filled();
+    let without = sandbox
+        .command(&["panel.pdf"])
+        .env("INGEST_EMBED_MEANING", "false")
+        .output();
+    assert!(without.unwrap().status.success());
+    let question = ["search", "silence the alarm", "--meaning"];
+    let refused = sandbox.run(&question);
+    assert_eq!((refused.code, refused.out.as_str()), (1, ""));
+    assert!(
+        refused.err.contains("`ingest` the files again"),
+        "{}",
+        refused.err
+    );
+    assert_eq!(sandbox.run(&["search", "oil"]).code, 0);
+    let again = sandbox.run(&["panel.pdf", "--json"]).json();
+    let manual = &again["manuals"][0];
+    assert_eq!(
+        (&manual["stored"], &manual["kept"]),
+        (&4.into(), &4.into()),
+        "{again}"
+    );
+    assert!(
+        sandbox
+            .run(&question)
+            .out
+            .starts_with("1. panel.pdf page 1")
+    );
+    // Now they are up to date.
+    let third = sandbox.run(&["panel.pdf", "--json"]).json();
+    assert_eq!(third["manuals"][0]["unchanged"], 4, "{third}");
+}

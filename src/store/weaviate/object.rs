@@ -77,7 +77,7 @@ pub(super) fn patch(page: &StoredPage, text: Option<&TextUpdate>) -> JsonBody {
         .collect();
     let mut body = json!({"properties": properties});
     if let Some(rows) = text.and_then(text_rows) {
-        body["vectors"][TEXT_VECTOR] = rows.rows().collect();
+        body["vectors"][TEXT_VECTOR] = rows.values.chunks(rows.width).collect();
     }
     body
 }
@@ -103,8 +103,10 @@ pub(super) fn page(
     properties.extend(text_properties(text));
     let mut object = object(page.id.uuid().to_string(), properties);
     object.vectors = vec![encode_vectors(VECTOR, &new.vectors)];
-    let text_rows = text_rows(text).map(|rows| encode_vectors(TEXT_VECTOR, rows));
-    object.vectors.extend(text_rows);
+    let text_rows = text_rows(text);
+    object
+        .vectors
+        .extend(text_rows.map(|rows| encode_rows(TEXT_VECTOR, &rows.values, rows.width)));
     object
 }
 

@@ -54,7 +54,7 @@ impl Weaviate {
     /// Indexes the missing pages of a manual again and returns them.
     fn repair_manual(&self, index: Index, manual: &ManualId) -> Result<Vec<PageId>, Error> {
         let mut missing = BTreeSet::new();
-        for name in [VECTOR, TEXT_VECTOR] {
+        for (name, index) in [(VECTOR, index), (TEXT_VECTOR, Index::Muvera)] {
             for numbers in self.pages_with(name, manual)?.chunks(PAGES_PER_SEARCH) {
                 missing.extend(match index {
                     Index::Muvera => self.missing_from_muvera(name, manual, numbers)?,

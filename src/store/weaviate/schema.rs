@@ -180,7 +180,7 @@ fn add_missing(transport: &Transport, path: &str, existing: &Value) -> Result<()
     }
     // Read again: an update with other properties than the collection has is refused.
     let mut class = transport.rest(&Method::GET, path, None)?;
-    class["vectorConfig"][TEXT_VECTOR] = vector_config(index(&class), quantiser(&class));
+    class["vectorConfig"][TEXT_VECTOR] = text_vector_config(quantiser(&class));
     match transport.rest(&Method::PUT, path, Some(&class)) {
         Err(Failure::Rejected(_)) => Ok(()),
         done => done.map(drop),
@@ -233,14 +233,23 @@ fn pages_class(config: &Config, profile: &Profile) -> Value {
         new_index(config),
         config.quantiser.unwrap_or(Quantiser::None),
     );
-    for name in [VECTOR, TEXT_VECTOR] {
-        class["vectorConfig"][name] = vector_config(index, quantiser);
-    }
+    class["vectorConfig"] = json!({
+        VECTOR: vector_config(json!({"enabled": index == Index::Muvera}), quantiser),
+        TEXT_VECTOR: text_vector_config(quantiser),
+    });
     class
 }
 
+/// The settings of the text vectors: MUVERA also where images have a raw index, which takes half a second for the text of a
+/// page, MUVERA 10 ms. Its encoding has 10,240 values: on 1,686 pages the first three of 68 of our 70 questions are those of
+/// an exact search, with the 2,560 values of the server's default of 59.
+fn text_vector_config(quantiser: Quantiser) -> Value {
+    let muvera = json!({"enabled": true, "ksim": 4, "dprojections": 32, "repetitions": 20});
+    vector_config(muvera, quantiser)
+}
+
 /// The settings of a named vector.
-fn vector_config(index: Index, quantiser: Quantiser) -> Value {
+fn vector_config(muvera: Value, quantiser: Quantiser) -> Value {
     // Scores are dot products for any `distance`; rows have length 1, so `dot` is the accurate setting.
     let mut settings = json!({
         "distance": "dot",
@@ -248,7 +257,7 @@ fn vector_config(index: Index, quantiser: Quantiser) -> Value {
         "multivector": {
             "enabled": true,
             "aggregation": "maxSim",
-            "muvera": {"enabled": index == Index::Muvera},
+            "muvera": muvera,
         },
     });
     match quantiser {

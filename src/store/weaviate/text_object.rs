@@ -4,8 +4,8 @@ use super::object::{Fields, Property, parse_rows};
 use super::properties::{TEXT_BYTES, TEXT_DIGEST, TEXT_PROFILE, TEXT_TOKENS};
 use super::proto::{Json, SearchResult};
 use super::schema::TEXT_VECTOR;
-use crate::store::TextUpdate;
-use crate::vectors::{MultiVector, TextVectors};
+use crate::store::{Precision, TextUpdate};
+use crate::vectors::TextVectors;
 
 /// The properties of text vectors; those of [`TextUpdate::Keep`], which here stands for none, have no value.
 pub(super) fn text_properties(stored: &TextUpdate) -> Vec<Property> {
@@ -34,12 +34,21 @@ fn tokens(new: &TextVectors) -> String {
     tokens.join(" ")
 }
 
-/// The rows of text vectors.
-pub(super) fn text_rows(stored: &TextUpdate) -> Option<&MultiVector> {
-    match stored {
-        TextUpdate::Replace { vectors, .. } => vectors.as_ref().map(|new| &new.vectors),
-        TextUpdate::Keep => None,
-    }
+/// The values of rows, row-major, and their width.
+pub(super) struct TextRows {
+    pub(super) values: Vec<f32>,
+    pub(super) width: usize,
+}
+
+/// The rows of text vectors, rounded as a file rounds them, so that both stores rank pages alike.
+pub(super) fn text_rows(stored: &TextUpdate) -> Option<TextRows> {
+    let TextUpdate::Replace { vectors, .. } = stored else {
+        return None;
+    };
+    let rows = &vectors.as_ref()?.vectors;
+    let width = rows.dim();
+    let values = Precision::OF_TEXT.decode(&Precision::OF_TEXT.encode(rows), width);
+    Some(TextRows { values, width })
 }
 
 /// Decodes the text vectors of a page; [`TextUpdate::Keep`] if it has none.

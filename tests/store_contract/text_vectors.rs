@@ -2,47 +2,11 @@
 
 use ingest::page::{ManualId, PageId, PageSet};
 use ingest::store::{Scope, Store, StoredPage, TextUpdate, TopK, VectorUpdate, text_digest};
-use ingest::vectors::{MultiVector, TextQuery, TextVectors, max_sim};
+use ingest::vectors::{MultiVector, TextQuery, max_sim};
 
-use crate::fixtures::{all, page, put, rows, scope, upsert_manual};
-
-const PROFILE: &str = "text-model-1";
-/// A width that 1-bit rows need no padding for.
-const WIDTH: usize = 64;
-
-/// Rows of signs, which every precision keeps as they are.
-fn text_vectors(n: usize, seed: u64, first_token: u16) -> TextVectors {
-    TextVectors {
-        vectors: signs(n, seed),
-        tokens: (first_token..).take(n).collect(),
-    }
-}
-
-fn signs(n: usize, seed: u64) -> MultiVector {
-    let rows = rows(n, WIDTH, seed);
-    let scale = 1.0 / (WIDTH as f32).sqrt();
-    let signs = rows.as_slice().iter().map(|v| scale.copysign(*v));
-    MultiVector::new(signs.collect(), rows.width()).unwrap()
-}
-
-fn with_text(number: u32, vectors: Option<TextVectors>) -> StoredPage {
-    StoredPage {
-        text_vectors: TextUpdate::Replace {
-            digest: text_digest(PROFILE, &format!("text {number}")),
-            vectors,
-        },
-        ..page("pump.pdf", number, &format!("text {number}"))
-    }
-}
-
-fn query(n: usize, seed: u64, first_token: u16) -> TextQuery {
-    TextQuery {
-        profile: PROFILE,
-        vectors: rows(n, WIDTH, seed),
-        tokens: (first_token..).take(n).collect(),
-        shares: vec![1.0; n],
-    }
-}
+use crate::fixtures::{
+    TEXT_PROFILE, all, page, put, scope, text_page, text_query, text_vectors, upsert_manual,
+};
 
 fn ranking(store: &dyn Store, query: &TextQuery) -> Vec<(u32, f32)> {
     ranking_within(store, query, &Scope::default())
@@ -92,19 +56,19 @@ fn score(page: &StoredPage, query: &TextQuery, weights: &[f32]) -> f32 {
 
 pub(crate) fn text_vectors_are_searched_with_weights(store: &dyn Store) {
     upsert_manual(store, "pump.pdf");
-    assert!(!store.has_text_vectors(PROFILE).unwrap());
+    assert!(!store.has_text_vectors(TEXT_PROFILE).unwrap());
     // Token 100 stands on two pages of three, 101 on one, 102 on none.
     let pages = [
-        with_text(1, Some(text_vectors(1, 1, 100))),
-        with_text(2, Some(text_vectors(2, 2, 100))),
-        with_text(3, Some(text_vectors(2, 3, 200))),
-        with_text(4, None),
+        text_page(1, Some(text_vectors(1, 1, 100))),
+        text_page(2, Some(text_vectors(2, 2, 100))),
+        text_page(3, Some(text_vectors(2, 3, 200))),
+        text_page(4, None),
         page("pump.pdf", 5, "without text vectors"),
     ];
     put(store, &pages);
-    assert!(store.has_text_vectors(PROFILE).unwrap());
+    assert!(store.has_text_vectors(TEXT_PROFILE).unwrap());
     assert!(!store.has_text_vectors("another").unwrap());
-    let query = query(3, 9, 100);
+    let query = text_query(3, 9, 100);
     let idf = |pages: f32, count: f32| ((pages - count + 0.5) / (count + 0.5) + 1.0).ln();
     let check = |numbers: &str, pages: &[StoredPage], weights: [f32; 3]| {
         let score = |page: &StoredPage| (page.id.number, score(page, &query, &weights));
@@ -144,13 +108,13 @@ pub(crate) fn text_vectors_are_searched_with_weights(store: &dyn Store) {
 
 pub(crate) fn text_vectors_are_kept_replaced_and_removed(store: &dyn Store) {
     upsert_manual(store, "pump.pdf");
-    let first = with_text(1, Some(text_vectors(3, 1, 100)));
+    let first = text_page(1, Some(text_vectors(3, 1, 100)));
     put(store, std::slice::from_ref(&first));
     let fingerprints = |store: &dyn Store| {
         let pages = store.fingerprints(&ManualId::new("pump.pdf")).unwrap();
         pages.into_iter().map(|page| page.text).collect::<Vec<_>>()
     };
-    let digest = text_digest(PROFILE, "text 1");
+    let digest = text_digest(TEXT_PROFILE, "text 1");
     assert_eq!(fingerprints(store), [digest.as_str()]);
     // A page that is stored again without them keeps them, with new page vectors and without.
     let kept = StoredPage {
@@ -168,7 +132,7 @@ pub(crate) fn text_vectors_are_kept_replaced_and_removed(store: &dyn Store) {
     // They are replaced alone, as in a store of an earlier version.
     let replaced = StoredPage {
         vectors: VectorUpdate::Keep,
-        text_vectors: with_text(2, Some(text_vectors(5, 2, 300))).text_vectors,
+        text_vectors: text_page(2, Some(text_vectors(5, 2, 300))).text_vectors,
         ..unchanged
     };
     put(store, std::slice::from_ref(&replaced));
@@ -177,7 +141,7 @@ pub(crate) fn text_vectors_are_kept_replaced_and_removed(store: &dyn Store) {
     assert_eq!(stored[0].vectors, page("pump.pdf", 1, "").vectors);
     // A text that has no words any more.
     let emptied = StoredPage {
-        text_vectors: with_text(3, None).text_vectors,
+        text_vectors: text_page(3, None).text_vectors,
         ..replaced
     };
     put(store, std::slice::from_ref(&emptied));
@@ -185,7 +149,7 @@ pub(crate) fn text_vectors_are_kept_replaced_and_removed(store: &dyn Store) {
     // Those of a text that has changed since are not kept, with new page vectors and without.
     for vectors in [VectorUpdate::Keep, page("pump.pdf", 1, "").vectors] {
         put(store, std::slice::from_ref(&first));
-        assert!(store.has_text_vectors(PROFILE).unwrap());
+        assert!(store.has_text_vectors(TEXT_PROFILE).unwrap());
         let with = size(store);
         let changed = StoredPage {
             text_vectors: TextUpdate::Keep,
@@ -195,8 +159,8 @@ pub(crate) fn text_vectors_are_kept_replaced_and_removed(store: &dyn Store) {
         put(store, std::slice::from_ref(&changed));
         assert_eq!(all(store)[0].text_vectors, TextUpdate::Keep);
         assert_eq!(fingerprints(store), [""]);
-        assert!(!store.has_text_vectors(PROFILE).unwrap());
-        assert!(ranking(store, &query(2, 3, 100)).is_empty());
+        assert!(!store.has_text_vectors(TEXT_PROFILE).unwrap());
+        assert!(ranking(store, &text_query(2, 3, 100)).is_empty());
         assert!(size(store) < with, "{} of {with} bytes", size(store));
     }
     put(store, std::slice::from_ref(&first));
@@ -204,5 +168,5 @@ pub(crate) fn text_vectors_are_kept_replaced_and_removed(store: &dyn Store) {
     store
         .remove(&ManualId::new("pump.pdf"), &PageSet::all())
         .unwrap();
-    assert!(ranking(store, &query(2, 3, 100)).is_empty());
+    assert!(ranking(store, &text_query(2, 3, 100)).is_empty());
 }

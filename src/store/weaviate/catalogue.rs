@@ -1,6 +1,6 @@
 //! Weaviate catalogue. Scans fetch a few pages at a time, so memory does not grow with the library.
 
-use super::object::{Fields, parse_page, parse_record};
+use super::object::{parse_page, parse_record};
 use super::properties::{DESCRIPTION, TEXT, TEXT_BYTES, TEXT_DIGEST, TEXT_VECTORS};
 use super::proto::{
     AggregateReply, AggregateRequest, Aggregation, Filters, IntAggregation, MetadataRequest,
@@ -8,6 +8,7 @@ use super::proto::{
 };
 use super::query::MAX_RESULTS;
 use super::schema::{self, TEXT_VECTOR, VECTOR};
+use super::values::Fields;
 use super::{Weaviate, filter};
 use crate::page::{ManualId, PageId};
 use crate::store::{Catalogue, Error, Fingerprint, ManualCard, ManualSummary, Scope, StoredPage};

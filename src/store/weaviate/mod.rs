@@ -16,6 +16,7 @@ mod schema;
 mod text_object;
 mod text_vectors;
 mod transport;
+mod values;
 mod variants;
 mod write;
 

@@ -1,12 +1,12 @@
 //! Weaviate search: approximate MaxSim and BM25. More candidates than `k` are requested, since the index misses some.
 
-use super::object::{Fields, encode_vectors};
 use super::properties::{DESCRIPTION, DESCRIPTION_TEXT, DESCRIPTION_VARIANTS, TEXT, VARIANTS};
 use super::proto::{
     AggregateReply, AggregateRequest, Bm25, Filters, MetadataRequest, NearVector,
     PropertiesRequest, SearchReply, SearchRequest, SearchResult, Targets,
 };
 use super::schema::VECTOR;
+use super::values::{Fields, encode_vectors};
 use super::{Weaviate, filter};
 use crate::analysis;
 use crate::page::PageId;

@@ -7,10 +7,10 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::object::{Fields, encode_vectors};
 use super::properties::TEXT_TOKENS;
 use super::proto::{NearVector, SearchReply, SearchRequest, SearchResult, Targets};
 use super::schema::{TEXT_VECTOR, VECTOR};
+use super::values::{Fields, encode_vectors};
 use super::{Weaviate, filter};
 use crate::page::{ManualId, PageId};
 use crate::store::{

@@ -1,9 +1,9 @@
 //! Text vectors of a page as properties and a named vector of its object, and back.
 
-use super::object::{Fields, Property, parse_rows};
 use super::properties::{TEXT_BYTES, TEXT_DIGEST, TEXT_PROFILE, TEXT_TOKENS};
 use super::proto::{Json, SearchResult};
 use super::schema::TEXT_VECTOR;
+use super::values::{Fields, Property, parse_rows};
 use crate::store::{Precision, TextUpdate};
 use crate::vectors::TextVectors;
 

@@ -5,7 +5,6 @@ use std::collections::{HashMap, HashSet};
 
 use rayon::prelude::*;
 
-use super::object::{Fields, encode_rows};
 use super::properties::{TEXT_DIGEST, TEXT_PROFILE, TEXT_VECTORS};
 use super::proto::{
     Filters, MetadataRequest, NearVector, SearchReply, SearchRequest, SearchResult, Targets,
@@ -13,6 +12,7 @@ use super::proto::{
 use super::query::{candidates, ranked, scored, top};
 use super::schema::TEXT_VECTOR;
 use super::text_object::{parse_text_vectors, profile_of};
+use super::values::{Fields, encode_rows};
 use super::{Weaviate, filter};
 use crate::page::{ManualId, PageId};
 use crate::store::{

@@ -6,11 +6,12 @@ use std::thread;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::object::{self, Fields};
+use super::object;
 use super::properties::{DESCRIPTION, DESCRIPTION_TEXT, DESCRIPTION_VARIANTS, TEXT, VARIANTS};
 use super::proto::{SearchRequest, SearchResult};
 use super::schema::CollectionInfo;
 use super::transport::Failure;
+use super::values::Fields;
 use super::{Weaviate, filter};
 use crate::analysis;
 use crate::page::{ManualId, PageId};

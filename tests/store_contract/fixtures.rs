@@ -6,11 +6,15 @@ use std::path::Path;
 use ingest::page::{ManualId, PageId};
 use ingest::store::{
     Address, CollectionSelector, Config, ManualCard, Mode, Opened, Scope, Store, StoredPage,
-    TextField, TextUpdate, TopK, VectorUpdate, WriteOutcome, open,
+    TextField, TextUpdate, TopK, VectorUpdate, WriteOutcome, open, text_digest,
 };
-use ingest::vectors::{MultiVector, PageVectors, PatchMap, Profile};
+use ingest::vectors::{MultiVector, PageVectors, PatchMap, Profile, TextQuery, TextVectors};
 
 pub(crate) const DIM: usize = 24;
+
+/// Profile and width of text vectors; 1-bit rows need no padding for it.
+pub(crate) const TEXT_PROFILE: &str = "text-model-1";
+const TEXT_WIDTH: usize = 64;
 
 pub(crate) fn profile() -> Profile {
     Profile {
@@ -64,6 +68,39 @@ pub(crate) fn page(manual: &str, number: u32, text: &str) -> StoredPage {
         thumbnail: vec![number as u8; 9],
         vectors: VectorUpdate::Replace(vectors(3 + number as usize % 30, DIM, seed)),
         text_vectors: TextUpdate::Keep,
+    }
+}
+
+/// Text vectors of `n` rows with consecutive tokens. Their values are signs, which every precision keeps as they are.
+pub(crate) fn text_vectors(n: usize, seed: u64, first_token: u16) -> TextVectors {
+    let rows = rows(n, TEXT_WIDTH, seed);
+    let scale = 1.0 / (TEXT_WIDTH as f32).sqrt();
+    let signs = rows.as_slice().iter().map(|v| scale.copysign(*v));
+    TextVectors {
+        vectors: MultiVector::new(signs.collect(), rows.width()).unwrap(),
+        tokens: (first_token..).take(n).collect(),
+    }
+}
+
+/// A page of `pump.pdf` with text vectors.
+pub(crate) fn text_page(number: u32, vectors: Option<TextVectors>) -> StoredPage {
+    let text = format!("text {number}");
+    StoredPage {
+        text_vectors: TextUpdate::Replace {
+            digest: text_digest(TEXT_PROFILE, &text),
+            vectors,
+        },
+        ..page("pump.pdf", number, &text)
+    }
+}
+
+/// A query of `n` rows with consecutive tokens.
+pub(crate) fn text_query(n: usize, seed: u64, first_token: u16) -> TextQuery {
+    TextQuery {
+        profile: TEXT_PROFILE,
+        vectors: rows(n, TEXT_WIDTH, seed),
+        tokens: (first_token..).take(n).collect(),
+        shares: vec![1.0; n],
     }
 }
 

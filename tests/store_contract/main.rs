@@ -27,6 +27,10 @@ use text_search::{
     text_search_finds_identifiers, words_without_spaces_are_found,
 };
 
+use text_vectors::{
+    text_vectors_are_kept_replaced_and_removed, text_vectors_are_searched_with_weights,
+};
+
 use fixtures::{
     DIM, all, config, found, numbers, page, prepared, profile, put, rows, upsert_manual, vectors,
 };
@@ -50,6 +54,8 @@ fn check_contract(open_store: Opener<'_>) {
     words_without_spaces_are_found(open_store("scripts").as_ref());
     every_query_is_valid(open_store("syntax").as_ref());
     descriptions_are_a_separate_text_field(open_store("said").as_ref());
+    text_vectors_are_searched_with_weights(open_store("meaning").as_ref());
+    text_vectors_are_kept_replaced_and_removed(open_store("kept_texts").as_ref());
     scan_returns_what_was_stored(open_store("roundtrip").as_ref());
     hits_are_complete(open_store("hits").as_ref());
     other_vector_width_is_rejected(open_store("width").as_ref());

@@ -2,101 +2,96 @@
 
 use ingest::page::{ManualId, PageId, PageSet};
 use ingest::store::{Scope, Store, StoredPage, TextUpdate, TopK, VectorUpdate, text_digest};
-use ingest::vectors::{TextQuery, TextVectors, max_sim};
+use ingest::vectors::{MultiVector, TextQuery, max_sim};
 
-use crate::fixtures::{all, config, page, prepared, profile, put, rows, upsert_manual};
-
-const PROFILE: &str = "text-model-1";
-/// A width that 1-bit rows need no padding for.
-const WIDTH: usize = 64;
-
-/// Rows of signs, which every precision keeps as they are.
-fn text_vectors(n: usize, seed: u64, first_token: u16) -> TextVectors {
-    TextVectors {
-        vectors: signs(n, seed),
-        tokens: (first_token..).take(n).collect(),
-    }
-}
-
-fn signs(n: usize, seed: u64) -> ingest::vectors::MultiVector {
-    let rows = rows(n, WIDTH, seed);
-    let scale = 1.0 / (WIDTH as f32).sqrt();
-    let signs = rows.as_slice().iter().map(|v| scale.copysign(*v));
-    ingest::vectors::MultiVector::new(signs.collect(), rows.width()).unwrap()
-}
-
-fn with_text(number: u32, vectors: Option<TextVectors>) -> StoredPage {
-    StoredPage {
-        text_vectors: TextUpdate::Replace {
-            digest: text_digest(PROFILE, &format!("text {number}")),
-            vectors,
-        },
-        ..page("pump.pdf", number, &format!("text {number}"))
-    }
-}
-
-fn query(n: usize, seed: u64, first_token: u16) -> TextQuery {
-    TextQuery {
-        profile: PROFILE,
-        vectors: rows(n, WIDTH, seed),
-        tokens: (first_token..).take(n).collect(),
-        shares: vec![1.0; n],
-    }
-}
+use crate::fixtures::{
+    TEXT_PROFILE, all, page, put, scope, text_page, text_query, text_vectors, upsert_manual,
+};
 
 fn ranking(store: &dyn Store, query: &TextQuery) -> Vec<(u32, f32)> {
-    let hits = store
-        .meaning(query, &Scope::default(), TopK::new(9))
-        .unwrap();
-    hits.iter().map(|hit| (hit.id.number, hit.score)).collect()
+    ranking_within(store, query, &Scope::default())
 }
 
-#[test]
-fn text_vectors_are_searched_with_weights() {
-    let folder = tempfile::tempdir().unwrap();
-    let opened = prepared(&config(&folder.path().join("library.db")), &profile());
-    let store = opened.store.as_ref();
+/// The pages of a scope with their scores, by the index of the store, which an exact search confirms.
+fn ranking_within(store: &dyn Store, query: &TextQuery, scope: &Scope) -> Vec<(u32, f32)> {
+    let search = |exact| {
+        let top_k = TopK {
+            exact,
+            ..TopK::new(9)
+        };
+        let hits = store.meaning(query, scope, top_k).unwrap();
+        hits.iter()
+            .map(|hit| (hit.id.number, hit.score))
+            .collect::<Vec<_>>()
+    };
+    let (found, exact) = (search(false), search(true));
+    assert_eq!(found.len(), exact.len(), "{found:?}, {exact:?}");
+    for (one, other) in found.iter().zip(&exact) {
+        let is_close = one.0 == other.0 && (one.1 - other.1).abs() < 1e-4;
+        assert!(is_close, "{found:?}, {exact:?}");
+    }
+    found
+}
+
+fn size(store: &dyn Store) -> u64 {
+    store.manuals().unwrap().iter().map(|m| m.bytes).sum()
+}
+
+/// The score of a page: its best cosines for the rows of a query, weighted.
+fn score(page: &StoredPage, query: &TextQuery, weights: &[f32]) -> f32 {
+    let TextUpdate::Replace {
+        vectors: Some(stored),
+        ..
+    } = &page.text_vectors
+    else {
+        unreachable!()
+    };
+    let rows = query.vectors.rows().zip(weights);
+    let scores = rows.map(|(row, weight)| {
+        let row = MultiVector::new(row.to_vec(), query.vectors.width()).unwrap();
+        weight * max_sim(&row, &stored.vectors)
+    });
+    scores.sum::<f32>() / weights.iter().sum::<f32>()
+}
+
+pub(crate) fn text_vectors_are_searched_with_weights(store: &dyn Store) {
     upsert_manual(store, "pump.pdf");
-    assert!(!store.has_text_vectors(PROFILE).unwrap());
+    assert!(!store.has_text_vectors(TEXT_PROFILE).unwrap());
     // Token 100 stands on two pages of three, 101 on one, 102 on none.
     let pages = [
-        with_text(1, Some(text_vectors(1, 1, 100))),
-        with_text(2, Some(text_vectors(2, 2, 100))),
-        with_text(3, Some(text_vectors(2, 3, 200))),
-        with_text(4, None),
+        text_page(1, Some(text_vectors(1, 1, 100))),
+        text_page(2, Some(text_vectors(2, 2, 100))),
+        text_page(3, Some(text_vectors(2, 3, 200))),
+        text_page(4, None),
         page("pump.pdf", 5, "without text vectors"),
     ];
     put(store, &pages);
-    assert!(store.has_text_vectors(PROFILE).unwrap());
+    assert!(store.has_text_vectors(TEXT_PROFILE).unwrap());
     assert!(!store.has_text_vectors("another").unwrap());
-    let query = query(3, 9, 100);
-    let idf = |count: f32| ((3.0 - count + 0.5) / (count + 0.5) + 1.0).ln();
-    let weights = [idf(2.0), idf(1.0), idf(0.0)];
-    let sum: f32 = weights.iter().sum();
-    let mut expected: Vec<(u32, f32)> = Vec::new();
-    for page in &pages[..3] {
-        let TextUpdate::Replace {
-            vectors: Some(stored),
-            ..
-        } = &page.text_vectors
-        else {
-            unreachable!()
-        };
-        let row = |index: usize| {
-            let row = query.vectors.rows().nth(index).unwrap().to_vec();
-            ingest::vectors::MultiVector::new(row, query.vectors.width()).unwrap()
-        };
-        let scores = weights.iter().enumerate();
-        let scores = scores.map(|(n, weight)| weight / sum * max_sim(&row(n), &stored.vectors));
-        expected.push((page.id.number, scores.sum()));
-    }
-    expected.sort_by(|a, b| b.1.total_cmp(&a.1));
-    let found = ranking(store, &query);
-    assert_eq!(found.len(), 3, "pages with text vectors: {found:?}");
-    for ((number, score), (wanted, expected)) in found.iter().zip(&expected) {
-        assert_eq!(number, wanted);
-        assert!((score - expected).abs() < 2e-3, "{score} is not {expected}");
-    }
+    let query = text_query(3, 9, 100);
+    let idf = |pages: f32, count: f32| ((pages - count + 0.5) / (count + 0.5) + 1.0).ln();
+    let check = |numbers: &str, pages: &[StoredPage], weights: [f32; 3]| {
+        let score = |page: &StoredPage| (page.id.number, score(page, &query, &weights));
+        let mut expected: Vec<(u32, f32)> = pages.iter().map(score).collect();
+        expected.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let found = ranking_within(store, &query, &scope(None, numbers));
+        assert_eq!(found.len(), expected.len(), "{found:?}");
+        for ((number, score), (wanted, expected)) in found.iter().zip(&expected) {
+            assert_eq!(number, wanted);
+            assert!((score - expected).abs() < 2e-3, "{score} is not {expected}");
+        }
+    };
+    check(
+        "all",
+        &pages[..3],
+        [idf(3.0, 2.0), idf(3.0, 1.0), idf(3.0, 0.0)],
+    );
+    // The frequencies are those of the scope.
+    check(
+        "2-5",
+        &pages[1..3],
+        [idf(2.0, 1.0), idf(2.0, 1.0), idf(2.0, 0.0)],
+    );
     let id = |number| PageId::new(&ManualId::new("pump.pdf"), number);
     let nearest = store
         .nearest_tokens(&query, &[id(2), id(4), id(5)])
@@ -111,19 +106,15 @@ fn text_vectors_are_searched_with_weights() {
     assert!(ranking(store, &other).is_empty());
 }
 
-#[test]
-fn text_vectors_are_kept_replaced_and_removed() {
-    let folder = tempfile::tempdir().unwrap();
-    let opened = prepared(&config(&folder.path().join("library.db")), &profile());
-    let store = opened.store.as_ref();
+pub(crate) fn text_vectors_are_kept_replaced_and_removed(store: &dyn Store) {
     upsert_manual(store, "pump.pdf");
-    let first = with_text(1, Some(text_vectors(3, 1, 100)));
+    let first = text_page(1, Some(text_vectors(3, 1, 100)));
     put(store, std::slice::from_ref(&first));
     let fingerprints = |store: &dyn Store| {
         let pages = store.fingerprints(&ManualId::new("pump.pdf")).unwrap();
         pages.into_iter().map(|page| page.text).collect::<Vec<_>>()
     };
-    let digest = text_digest(PROFILE, "text 1");
+    let digest = text_digest(TEXT_PROFILE, "text 1");
     assert_eq!(fingerprints(store), [digest.as_str()]);
     // A page that is stored again without them keeps them, with new page vectors and without.
     let kept = StoredPage {
@@ -141,7 +132,7 @@ fn text_vectors_are_kept_replaced_and_removed() {
     // They are replaced alone, as in a store of an earlier version.
     let replaced = StoredPage {
         vectors: VectorUpdate::Keep,
-        text_vectors: with_text(2, Some(text_vectors(5, 2, 300))).text_vectors,
+        text_vectors: text_page(2, Some(text_vectors(5, 2, 300))).text_vectors,
         ..unchanged
     };
     put(store, std::slice::from_ref(&replaced));
@@ -150,22 +141,32 @@ fn text_vectors_are_kept_replaced_and_removed() {
     assert_eq!(stored[0].vectors, page("pump.pdf", 1, "").vectors);
     // A text that has no words any more.
     let emptied = StoredPage {
-        text_vectors: with_text(3, None).text_vectors,
+        text_vectors: text_page(3, None).text_vectors,
         ..replaced
     };
     put(store, std::slice::from_ref(&emptied));
     assert_eq!(all(store)[0].text_vectors, emptied.text_vectors);
-    // Those of a text that has changed since are not kept.
+    // Those of a text that has changed since are not kept, with new page vectors and without.
+    for vectors in [VectorUpdate::Keep, page("pump.pdf", 1, "").vectors] {
+        put(store, std::slice::from_ref(&first));
+        assert!(store.has_text_vectors(TEXT_PROFILE).unwrap());
+        let with = size(store);
+        let changed = StoredPage {
+            text_vectors: TextUpdate::Keep,
+            vectors,
+            ..page("pump.pdf", 1, "another text")
+        };
+        put(store, std::slice::from_ref(&changed));
+        assert_eq!(all(store)[0].text_vectors, TextUpdate::Keep);
+        assert_eq!(fingerprints(store), [""]);
+        assert!(!store.has_text_vectors(TEXT_PROFILE).unwrap());
+        assert!(ranking(store, &text_query(2, 3, 100)).is_empty());
+        assert!(size(store) < with, "{} of {with} bytes", size(store));
+    }
     put(store, std::slice::from_ref(&first));
-    let changed = StoredPage {
-        text_vectors: TextUpdate::Keep,
-        ..page("pump.pdf", 1, "another text")
-    };
-    put(store, std::slice::from_ref(&changed));
-    assert_eq!(all(store)[0].text_vectors, TextUpdate::Keep);
-    put(store, std::slice::from_ref(&first));
+    assert_eq!(all(store), [first]);
     store
         .remove(&ManualId::new("pump.pdf"), &PageSet::all())
         .unwrap();
-    assert!(ranking(store, &query(2, 3, 100)).is_empty());
+    assert!(ranking(store, &text_query(2, 3, 100)).is_empty());
 }

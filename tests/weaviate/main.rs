@@ -11,6 +11,7 @@ mod failures;
 mod fixtures;
 mod interop;
 mod library;
+mod meaning;
 mod outbox;
 #[path = "../support/pdf.rs"]
 mod pdf;

@@ -1,15 +1,26 @@
-//! A collection of an earlier version, whose pages have no variants: searched as it is, brought up to date by a writer.
+//! A collection of an earlier version, whose pages have no variants and which takes no text vectors: searched as it is,
+//! brought up to date by a writer.
 
-use ingest::store::{CollectionSelector, Mode, open};
+use ingest::store::{CollectionSelector, Mode, Scope, StoredPage, TopK, VectorUpdate, open};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::fixtures::{all, found, page, prepared, profile, put, upsert_manual};
+use crate::fixtures::{
+    TEXT_PROFILE, all, found, page, prepared, profile, put, text_page, text_query, text_vectors,
+    upsert_manual,
+};
 use crate::library::{ServerSandbox, client, config, reader};
 use crate::server::shared;
 
 /// The properties that it lacks.
-const ADDED: [&str; 2] = ["variants", "said_variants"];
+const ADDED: [&str; 6] = [
+    "variants",
+    "said_variants",
+    "text_digest",
+    "text_profile",
+    "text_tokens",
+    "text_bytes",
+];
 
 fn get(path: &str) -> Value {
     let url = format!("{}/v1/{path}", shared().url());
@@ -34,6 +45,9 @@ fn copy_as_earlier_version(from: &str, to: &str) {
     ] {
         let mut class = get(&format!("schema/{from}"));
         class["class"] = to.as_str().into();
+        if let Some(vectors) = class["vectorConfig"].as_object_mut() {
+            vectors.remove("meaning");
+        }
         let properties = class["properties"].as_array_mut().unwrap();
         properties.retain(|property| !ADDED.contains(&property["name"].as_str().unwrap()));
         let description = class["description"].as_str().unwrap_or_default();
@@ -88,6 +102,45 @@ fn pages_of_an_earlier_version_get_their_variants() {
     let info: Value = serde_json::from_str(description.as_str().unwrap()).unwrap();
     assert_eq!(info["variants"], 1);
     assert_eq!(found(reader(&old).store.as_ref(), "E409"), [1]);
+}
+
+#[test]
+fn a_collection_of_an_earlier_version_takes_text_vectors() {
+    let (new, old) = (config(&shared().url()), config(&shared().url()));
+    let store = prepared(&new, &profile()).store;
+    upsert_manual(store.as_ref(), "pump.pdf");
+    let text = |n: u32| text_page(n, Some(text_vectors(4, n.into(), 100)));
+    let pages: Vec<_> = (1..=3).map(text).collect();
+    let without = |page: &StoredPage| StoredPage {
+        text_vectors: Default::default(),
+        ..page.clone()
+    };
+    put(
+        store.as_ref(),
+        &pages.iter().map(without).collect::<Vec<_>>(),
+    );
+    copy_as_earlier_version(&new.collection, &old.collection);
+    let by_meaning = |store: &dyn ingest::store::Store| {
+        let hits = store.meaning(&text_query(2, 9, 100), &Scope::default(), TopK::new(9));
+        hits.unwrap().len()
+    };
+    let reading = reader(&old).store;
+    assert!(!reading.keeps_text_vectors());
+    assert!(!reading.has_text_vectors(TEXT_PROFILE).unwrap());
+    assert_eq!(by_meaning(reading.as_ref()), 0);
+    let writing = prepared(&old, &profile()).store;
+    assert!(writing.keeps_text_vectors());
+    assert_eq!(all(writing.as_ref()), all(store.as_ref()));
+    let kept = |page: &StoredPage| StoredPage {
+        vectors: VectorUpdate::Keep,
+        ..page.clone()
+    };
+    put(
+        writing.as_ref(),
+        &pages.iter().map(kept).collect::<Vec<_>>(),
+    );
+    assert_eq!(all(writing.as_ref()), pages);
+    assert_eq!(by_meaning(reader(&old).store.as_ref()), 3);
 }
 
 /// Marks a collection as one whose pages have no variants.

@@ -324,7 +324,8 @@ impl Lookup for OutboxStore {
 
 impl Catalogue for OutboxStore {
     fn keeps_text_vectors(&self) -> bool {
-        false
+        let remote = self.remote.as_ref();
+        remote.is_none_or(Catalogue::keeps_text_vectors)
     }
 
     fn cards(&self) -> Result<Vec<ManualCard>, Error> {

@@ -309,7 +309,7 @@ pub(super) fn touch(connection: &Connection, profile: &Profile, wanted: VectorFo
                 profile.pool_factor,
                 wanted.precision.unwrap_or_default().name(),
                 wanted.first_stage.unwrap_or(1),
-                wanted.precision.unwrap_or(text_vectors::DEFAULT_PRECISION).name(),
+                wanted.precision.unwrap_or(Precision::OF_TEXT).name(),
             ),
         ),
     }

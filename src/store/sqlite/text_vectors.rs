@@ -28,10 +28,6 @@ pub(super) const NONE: &str = "CREATE TEMP TABLE text_vectors (page INTEGER PRIM
 pub(super) const MIGRATION: &str =
     "ALTER TABLE collection ADD COLUMN text_precision TEXT NOT NULL DEFAULT '1-bit';";
 
-/// Precision of new collections. As good as int8 on our questions (recall@1 0.86 both), at an eighth of the size: 16 KB a
-/// page.
-pub(super) const DEFAULT_PRECISION: Precision = Precision::OneBit;
-
 /// Writes the text vectors of a page.
 pub(super) fn upsert(
     connection: &Connection,

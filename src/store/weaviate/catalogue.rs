@@ -1,13 +1,14 @@
 //! Weaviate catalogue. Scans fetch a few pages at a time, so memory does not grow with the library.
 
-use super::object::{Fields, parse_page, parse_record};
-use super::properties::{DESCRIPTION, TEXT};
+use super::object::{parse_page, parse_record};
+use super::properties::{DESCRIPTION, TEXT, TEXT_BYTES, TEXT_DIGEST, TEXT_VECTORS};
 use super::proto::{
     AggregateReply, AggregateRequest, Aggregation, Filters, IntAggregation, MetadataRequest,
     SearchReply, SearchRequest, SearchResult, SortBy,
 };
 use super::query::MAX_RESULTS;
-use super::schema::{self, VECTOR};
+use super::schema::{self, TEXT_VECTOR, VECTOR};
+use super::values::Fields;
 use super::{Weaviate, filter};
 use crate::page::{ManualId, PageId};
 use crate::store::{Catalogue, Error, Fingerprint, ManualCard, ManualSummary, Scope, StoredPage};
@@ -35,7 +36,7 @@ type FetchPages = fn(&Weaviate, &ManualId, &[u32]) -> Result<Vec<Result<StoredPa
 
 impl Catalogue for Weaviate {
     fn keeps_text_vectors(&self) -> bool {
-        false
+        self.takes_text_vectors()
     }
 
     fn cards(&self) -> Result<Vec<ManualCard>, Error> {
@@ -69,14 +70,14 @@ impl Catalogue for Weaviate {
         let mut manuals = Vec::new();
         for card in self.cards()? {
             let pages = filter::manual(&card.id);
-            let (stored, rows) = self.count_pages_and_rows(pages.clone())?;
+            let (stored, bytes) = self.count_pages_and_bytes(pages.clone())?;
             if stored > 0 {
                 let blank = self.count(filter::and(pages, filter::blank()))?;
                 manuals.push(ManualSummary {
                     card,
                     stored,
                     blank: blank as u32,
-                    bytes: rows * u64::from(self.require_collection()?.profile.dim) * 2,
+                    bytes,
                 });
             }
         }
@@ -87,11 +88,14 @@ impl Catalogue for Weaviate {
         if self.collection().is_none() {
             return Ok(Vec::new());
         }
-        let properties = ["page_number", "origin", "content"];
+        let mut properties = vec!["page_number", "origin", "content"];
+        if self.takes_text_vectors() {
+            properties.push(TEXT_DIGEST);
+        }
         let fingerprint = |result: &SearchResult| {
             let fields = Fields::new(result);
             Some(Fingerprint {
-                text: String::new(),
+                text: fields.text(TEXT_DIGEST).unwrap_or_default(),
                 number: fields.int("page_number")?,
                 origin: fields.text("origin").unwrap_or_default(),
                 content: fields.text("content").unwrap_or_default(),
@@ -156,13 +160,19 @@ impl Weaviate {
         manual: &ManualId,
         numbers: &[u32],
     ) -> Result<Vec<Result<StoredPage, Error>>, Error> {
+        let mut properties = [&RECORD[..], &GRID].concat();
+        let mut vectors = vec![VECTOR.to_owned()];
+        if self.takes_text_vectors() {
+            properties.extend(TEXT_VECTORS);
+            vectors.push(TEXT_VECTOR.to_owned());
+        }
         let request = SearchRequest {
             metadata: Some(MetadataRequest {
-                vectors: vec![VECTOR.to_owned()],
+                vectors,
                 ..MetadataRequest::default()
             }),
             filters: Some(filter::pages(manual, numbers)),
-            ..self.search_request(&[&RECORD[..], &GRID].concat(), numbers.len())
+            ..self.search_request(&properties, numbers.len())
         };
         let page = |(id, result): (PageId, SearchResult)| {
             parse_page(&result, id.clone())
@@ -237,16 +247,19 @@ impl Weaviate {
         }
     }
 
-    /// Number of pages that match a filter, and the number of their vectors.
-    fn count_pages_and_rows(&self, filters: Filters) -> Result<(u32, u64), Error> {
+    /// Number of pages that match a filter, and the size of their vectors.
+    fn count_pages_and_bytes(&self, filters: Filters) -> Result<(u32, u64), Error> {
+        let sum = |property: &str| Aggregation {
+            property: property.to_owned(),
+            int: Some(IntAggregation { sum: true }),
+        };
+        let mut aggregations = vec![sum("rows")];
+        aggregations.extend(self.takes_text_vectors().then(|| sum(TEXT_BYTES)));
         let request = AggregateRequest {
             collection: self.config.collection.clone(),
             tenant: self.config.tenant.clone(),
             objects_count: true,
-            aggregations: vec![Aggregation {
-                property: "rows".to_owned(),
-                int: Some(IntAggregation { sum: true }),
-            }],
+            aggregations,
             filters: Some(filters),
         };
         let reply: AggregateReply = self.call("Aggregate", &request)?;
@@ -254,9 +267,14 @@ impl Weaviate {
             return Ok((0, 0));
         };
         let sums = single.aggregations.unwrap_or_default().aggregations;
-        let rows = sums.iter().find_map(|a| a.int.as_ref()?.sum).unwrap_or(0);
+        let sum = |property: &str| {
+            let found = sums.iter().find(|found| found.property == property);
+            let sum = found.and_then(|found| found.int.as_ref()?.sum);
+            sum.unwrap_or(0) as u64
+        };
+        let row_bytes = u64::from(self.require_collection()?.profile.dim) * 2;
         let count = single.objects_count.unwrap_or(0);
-        Ok((count as u32, rows as u64))
+        Ok((count as u32, sum("rows") * row_bytes + sum(TEXT_BYTES)))
     }
 }
 

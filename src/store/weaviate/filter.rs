@@ -1,5 +1,6 @@
 //! Weaviate filters of scopes, manuals and pages.
 
+use super::properties::{TEXT_PROFILE, TEXT_TOKENS};
 use super::proto::{FilterTarget, Filters, IntArray, Operand, operator};
 use crate::page::ManualId;
 use crate::store::Scope;
@@ -57,6 +58,18 @@ pub(super) fn all_pages() -> Filters {
 /// Blank pages.
 pub(super) fn blank() -> Filters {
     compare("blank", operator::EQUAL, Operand::Bool(true))
+}
+
+/// Pages that have text vectors of a profile.
+pub(super) fn text_profile(profile: &str) -> Filters {
+    let profile = Operand::Text(profile.to_owned());
+    compare(TEXT_PROFILE, operator::EQUAL, profile)
+}
+
+/// Pages that have a token in their text.
+pub(super) fn text_token(token: u16) -> Filters {
+    let token = Operand::Text(token.to_string());
+    compare(TEXT_TOKENS, operator::EQUAL, token)
 }
 
 /// Both filters.

@@ -13,7 +13,10 @@ mod proto;
 mod query;
 mod repair;
 mod schema;
+mod text_object;
+mod text_vectors;
 mod transport;
+mod values;
 mod variants;
 mod write;
 

@@ -1,24 +1,18 @@
 //! Converts pages and manuals to Weaviate objects and back.
 
-use std::num::NonZeroUsize;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use serde_json::Value as JsonBody;
+use serde_json::{Value as JsonBody, json};
 
 use super::properties::{DESCRIPTION, DESCRIPTION_TEXT, DESCRIPTION_VARIANTS, TEXT, VARIANTS};
-use super::proto::{
-    BatchObject, BatchProperties, Json, JsonValue, Kind, MULTI_FP32, Properties, SearchResult,
-    Struct, Vectors as VectorsMessage,
-};
-use super::schema::VECTOR;
+use super::proto::{BatchObject, BatchProperties, Json, JsonValue, SearchResult, Struct};
+use super::schema::{TEXT_VECTOR, VECTOR};
+use super::text_object::{parse_text_vectors, text_properties, text_rows};
+use super::values::{Fields, Property, encode_rows, encode_vectors, parse_rows};
 use crate::analysis::variants;
 use crate::page::{ManualId, PageId};
 use crate::store::{ManualCard, StoredPage, TextUpdate, VectorUpdate, path_text};
-use crate::vectors::{MultiVector, PageVectors, PatchMap};
-
-/// A property and its value, if any.
-type Property = (&'static str, Option<Json>);
+use crate::vectors::{PageVectors, PatchMap};
 
 /// The properties that are written even if a page keeps its vectors.
 fn metadata_properties(page: &StoredPage) -> Vec<Property> {
@@ -56,23 +50,38 @@ fn blob(bytes: &[u8]) -> Option<Json> {
     (!bytes.is_empty()).then(|| Json::Text(BASE64.encode(bytes)))
 }
 
-/// Properties of a PATCH, which keeps the vectors; null removes a property.
-pub(super) fn patch(page: &StoredPage) -> JsonBody {
+/// Body of a PATCH, which keeps the vectors; null removes a property. `text` are the text vectors that the page has then:
+/// `None` changes nothing, [`TextUpdate::Keep`] stands for none.
+///
+/// A PATCH replaces a vector or keeps it, but never removes it: a page that loses its text vectors keeps the rows without
+/// their properties, so nothing finds or reads them.
+pub(super) fn patch(page: &StoredPage, text: Option<&TextUpdate>) -> JsonBody {
     let json = |value: Option<Json>| match value {
         Some(Json::Text(text)) => JsonBody::String(text),
         Some(Json::Bool(yes)) => yes.into(),
-        Some(Json::Number(number)) => number.into(),
+        // The server takes no fraction for an integer, not even `.0`, and all numbers are counts.
+        Some(Json::Number(number)) => (number as u64).into(),
         Some(Json::Null(_)) | None => JsonBody::Null,
     };
     let properties: serde_json::Map<_, _> = metadata_properties(page)
         .into_iter()
+        .chain(text.into_iter().flat_map(text_properties))
         .map(|(name, value)| (name.to_owned(), json(value)))
         .collect();
-    properties.into()
+    let mut body = json!({"properties": properties});
+    if let Some(rows) = text.and_then(text_rows) {
+        body["vectors"][TEXT_VECTOR] = rows.values.chunks(rows.width).collect();
+    }
+    body
 }
 
-/// A page with its vectors.
-pub(super) fn page(page: &StoredPage, new: &PageVectors, model: &str) -> BatchObject {
+/// A page with its vectors; [`TextUpdate::Keep`] stands for no text vectors.
+pub(super) fn page(
+    page: &StoredPage,
+    new: &PageVectors,
+    text: &TextUpdate,
+    model: &str,
+) -> BatchObject {
     let number = |n: u32| Some(Json::Number(n.into()));
     let mut properties = metadata_properties(page);
     properties.extend([
@@ -84,8 +93,13 @@ pub(super) fn page(page: &StoredPage, new: &PageVectors, model: &str) -> BatchOb
         ("places", blob(&new.patches.to_bytes())),
         ("model", Some(Json::Text(model.to_owned()))),
     ]);
+    properties.extend(text_properties(text));
     let mut object = object(page.id.uuid().to_string(), properties);
-    object.vectors = vec![encode_vectors(&new.vectors)];
+    object.vectors = vec![encode_vectors(VECTOR, &new.vectors)];
+    let text_rows = text_rows(text);
+    object
+        .vectors
+        .extend(text_rows.map(|rows| encode_rows(TEXT_VECTOR, &rows.values, rows.width)));
     object
 }
 
@@ -121,105 +135,10 @@ fn object(uuid: String, properties: Vec<Property>) -> BatchObject {
     }
 }
 
-/// Encodes a multi-vector: u16 little-endian width, then the rows, f32 little-endian, row-major
-/// (`usecases/byteops/byteops.go`).
-pub(super) fn encode_vectors(vectors: &MultiVector) -> VectorsMessage {
-    let mut bytes = Vec::with_capacity(2 + size_of_val(vectors.as_slice()));
-    bytes.extend((vectors.dim() as u16).to_le_bytes());
-    bytes.extend(vectors.as_slice().iter().flat_map(|v| v.to_le_bytes()));
-    VectorsMessage {
-        name: VECTOR.to_owned(),
-        vector_bytes: bytes,
-        kind: MULTI_FP32,
-    }
-}
-
-/// Decodes the multi-vector of a result.
-fn parse_rows(result: &SearchResult) -> Result<MultiVector, String> {
-    let sent = result
-        .metadata
-        .iter()
-        .flat_map(|m| &m.vectors)
-        .find(|v| v.name == VECTOR);
-    let bytes = sent.map(|v| v.vector_bytes.as_slice()).unwrap_or_default();
-    let (width, floats) = bytes.split_first_chunk().ok_or("it has no vectors")?;
-    let dim =
-        NonZeroUsize::new(u16::from_le_bytes(*width).into()).ok_or("its vectors have no width")?;
-    let (floats, rest) = floats.as_chunks();
-    if !rest.is_empty() {
-        return Err("its vectors are incomplete".to_owned());
-    }
-    let rows = floats
-        .iter()
-        .map(|&bytes| f32::from_le_bytes(bytes))
-        .collect();
-    MultiVector::new(rows, dim).map_err(|cause| cause.to_string())
-}
-
-/// The properties of a result.
-pub(super) struct Fields<'a>(Option<&'a Properties>);
-
-impl<'a> Fields<'a> {
-    pub(super) fn new(result: &'a SearchResult) -> Self {
-        let properties = result.properties.as_ref();
-        Self(properties.and_then(|p| p.non_ref_props.as_ref()))
-    }
-
-    fn kind(&self, name: &str) -> Option<&'a Kind> {
-        self.0?.fields.get(name)?.kind.as_ref()
-    }
-
-    pub(super) fn text(&self, name: &str) -> Option<String> {
-        match self.kind(name)? {
-            Kind::Text(text) => Some(text.clone()),
-            _ => None,
-        }
-    }
-
-    pub(super) fn int(&self, name: &str) -> Option<u32> {
-        match *self.kind(name)? {
-            Kind::Int(n) => n.try_into().ok(),
-            Kind::Number(n) => Some(n as u32),
-            _ => None,
-        }
-    }
-
-    fn is(&self, name: &str) -> bool {
-        matches!(self.kind(name), Some(Kind::Bool(true)))
-    }
-
-    fn blob(&self, name: &str) -> Option<Vec<u8>> {
-        match self.kind(name)? {
-            Kind::Text(text) => BASE64.decode(text).ok(),
-            _ => None,
-        }
-    }
-
-    /// The id of the page.
-    pub(super) fn id(&self) -> Option<PageId> {
-        let manual = ManualId::from(self.text("manual")?);
-        Some(PageId {
-            manual,
-            number: self.int("page_number")?,
-        })
-    }
-
-    /// The record of a manual.
-    pub(super) fn card(&self) -> Option<ManualCard> {
-        Some(ManualCard {
-            id: ManualId::from(self.text("name")?),
-            path: path_text::decode(&self.text("path")?),
-            file: self.text("file")?,
-            render: self.text("render")?,
-            pages: self.int("pages")?,
-        })
-    }
-}
-
 /// Decodes and validates a complete page.
 pub(super) fn parse_page(result: &SearchResult, id: PageId) -> Result<StoredPage, String> {
     let fields = Fields::new(result);
-    let vectors = parse_rows(result)?;
+    let vectors = parse_rows(result, VECTOR)?;
     let side = |name| {
         let side = u16::try_from(fields.int(name).unwrap_or_default());
         side.map_err(|_| "its grid is too large".to_owned())
@@ -230,6 +149,7 @@ pub(super) fn parse_page(result: &SearchResult, id: PageId) -> Result<StoredPage
         .map_err(|cause| cause.to_string())?;
     Ok(StoredPage {
         vectors: VectorUpdate::Replace(PageVectors { vectors, patches }),
+        text_vectors: parse_text_vectors(result)?,
         ..parse_record(result, id)
     })
 }
@@ -255,9 +175,11 @@ pub(super) fn parse_record(result: &SearchResult, id: PageId) -> StoredPage {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::num::NonZeroUsize;
 
-    use super::super::proto::{MetadataResult, PropertiesResult, Value};
+    use super::super::proto::{Kind, MetadataResult, Properties, PropertiesResult, Value};
     use super::*;
+    use crate::vectors::MultiVector;
 
     /// A search result: a page of two vectors.
     fn answer(columns: i64, cells: &[u8]) -> SearchResult {
@@ -276,7 +198,7 @@ mod tests {
                 }),
             }),
             metadata: Some(MetadataResult {
-                vectors: vec![encode_vectors(&vectors)],
+                vectors: vec![encode_vectors(VECTOR, &vectors)],
                 ..MetadataResult::default()
             }),
         }

@@ -14,12 +14,33 @@ pub(super) const DESCRIPTION_TEXT: &str = "said";
 /// Properties of the variants of both texts ([`crate::analysis::variants`]), which BM25 searches with them.
 pub(super) const VARIANTS: &str = "variants";
 pub(super) const DESCRIPTION_VARIANTS: &str = "said_variants";
+
+/// Property of the digest of what the text vectors of a page were made from; a page that never had any lacks it.
+pub(super) const TEXT_DIGEST: &str = "text_digest";
+/// Properties of a page that has text vectors: the profile of their model, and the token of each row, decimal, separated
+/// by spaces. Both are used in filters.
+pub(super) const TEXT_PROFILE: &str = "text_profile";
+pub(super) const TEXT_TOKENS: &str = "text_tokens";
+/// Property of the size of its text vectors, at two bytes a value as for those of the image.
+pub(super) const TEXT_BYTES: &str = "text_bytes";
+
+/// The properties of text vectors.
+pub(super) const TEXT_VECTORS: [&str; 4] = [TEXT_DIGEST, TEXT_PROFILE, TEXT_TOKENS, TEXT_BYTES];
+
 /// The properties that a collection of an earlier version lacks.
-pub(super) const ADDED: [&str; 3] = [DESCRIPTION_TEXT, VARIANTS, DESCRIPTION_VARIANTS];
+pub(super) const ADDED: [(&str, &str); 7] = [
+    (DESCRIPTION_TEXT, "text"),
+    (VARIANTS, "text"),
+    (DESCRIPTION_VARIANTS, "text"),
+    (TEXT_DIGEST, "text"),
+    (TEXT_PROFILE, "text"),
+    (TEXT_TOKENS, "text"),
+    (TEXT_BYTES, "int"),
+];
 
 /// The properties of a page: name and type. `places` and `thumbnail` are base64 and not of type `blob`: for that type the
 /// server matches a regular expression against every character, a third of its work on a page with MUVERA.
-pub(super) const PAGE: [(&str, &str); 18] = [
+pub(super) const PAGE: [(&str, &str); 22] = [
     ("manual", "text"),
     ("page_number", "int"),
     ("label", "text"),
@@ -38,6 +59,10 @@ pub(super) const PAGE: [(&str, &str); 18] = [
     ("places", "text"),
     ("thumbnail", "text"),
     ("model", "text"),
+    (TEXT_DIGEST, "text"),
+    (TEXT_PROFILE, "text"),
+    (TEXT_TOKENS, "text"),
+    (TEXT_BYTES, "int"),
 ];
 /// The properties of a manual.
 pub(super) const MANUAL: [(&str, &str); 5] = [
@@ -48,7 +73,15 @@ pub(super) const MANUAL: [(&str, &str); 5] = [
     ("pages", "int"),
 ];
 /// Properties used in filters.
-const FILTERABLE: [&str; 5] = ["manual", "page_number", "section", "blank", "name"];
+const FILTERABLE: [&str; 7] = [
+    "manual",
+    "page_number",
+    "section",
+    "blank",
+    "name",
+    TEXT_PROFILE,
+    TEXT_TOKENS,
+];
 
 pub(super) fn properties(all: &[(&str, &str)]) -> Value {
     let property = |&(name, kind): &(&str, &str)| {
@@ -57,7 +90,7 @@ pub(super) fn properties(all: &[(&str, &str)]) -> Value {
         if kind == "text" {
             let is_prose = name == TEXT || name == DESCRIPTION_TEXT;
             let is_variants = name == VARIANTS || name == DESCRIPTION_VARIANTS;
-            property["tokenization"] = match (is_prose, is_variants) {
+            property["tokenization"] = match (is_prose, is_variants || name == TEXT_TOKENS) {
                 (true, _) => "word",
                 (_, true) => "whitespace",
                 _ => "field",
@@ -94,7 +127,7 @@ pub(super) fn check_properties(found: &Value, wanted: &Value, location: &str) ->
     let found = list(found);
     for property in list(wanted)
         .iter()
-        .filter(|property| !ADDED.iter().any(|name| property["name"] == *name))
+        .filter(|property| !ADDED.iter().any(|(name, _)| property["name"] == *name))
     {
         let same = found.iter().find(|other| other["name"] == property["name"]);
         let (found, wanted) = (same.map_or("missing".to_owned(), kind), kind(property));

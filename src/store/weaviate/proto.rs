@@ -309,6 +309,8 @@ pub(super) struct Aggregations {
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Aggregated {
+    #[prost(string, tag = "1")]
+    pub(super) property: String,
     #[prost(message, optional, tag = "2")]
     pub(super) int: Option<IntAggregated>,
 }

@@ -1,17 +1,17 @@
 //! Weaviate search: approximate MaxSim and BM25. More candidates than `k` are requested, since the index misses some.
 
-use super::object::{Fields, encode_vectors};
 use super::properties::{DESCRIPTION, DESCRIPTION_TEXT, DESCRIPTION_VARIANTS, TEXT, VARIANTS};
 use super::proto::{
     AggregateReply, AggregateRequest, Bm25, Filters, MetadataRequest, NearVector,
     PropertiesRequest, SearchReply, SearchRequest, SearchResult, Targets,
 };
 use super::schema::VECTOR;
+use super::values::{Fields, encode_vectors};
 use super::{Weaviate, filter};
 use crate::analysis;
 use crate::page::PageId;
 use crate::store::{
-    Catalogue, Error, Hit, Lookup, Scope, TextField, TopK, VectorUpdate, check_width,
+    Catalogue, Error, Hit, Lookup, Scope, StoredPage, TextField, TopK, VectorUpdate, check_width,
 };
 use crate::vectors::{MultiVector, TextQuery, max_sim};
 
@@ -37,19 +37,14 @@ impl Lookup for Weaviate {
             return Ok(Vec::new());
         }
         let is_filtered = filter::scope(scope).is_some() || top_k.per_manual.is_some();
-        let candidates = match is_filtered {
-            true => pages.div_ceil(2).clamp(MIN_CANDIDATES, MAX_CANDIDATES),
-            false => MIN_CANDIDATES,
-        };
-        let candidates = candidates.max(top_k.k).min(MAX_RESULTS);
         let request = SearchRequest {
             near_vector: Some(NearVector {
                 targets: Some(Targets {
                     target_vectors: vec![VECTOR.to_owned()],
                 }),
-                vectors: vec![encode_vectors(query)],
+                vectors: vec![encode_vectors(VECTOR, query)],
             }),
-            ..self.hits_request(scope, candidates)
+            ..self.hits_request(scope, candidates(pages, is_filtered, top_k))
         };
         let reply: SearchReply = self.call("Search", &request)?;
         // The distance is the sum of the best dot products, negated.
@@ -93,20 +88,21 @@ impl Lookup for Weaviate {
         Ok(ranked(&reply.results, top_k, |m| m.score))
     }
 
-    fn has_text_vectors(&self, _profile: &str) -> Result<bool, Error> {
-        Ok(false)
+    fn has_text_vectors(&self, profile: &str) -> Result<bool, Error> {
+        self.any_text_vectors(profile)
     }
 
-    fn meaning(&self, _query: &TextQuery, _scope: &Scope, _top_k: TopK) -> Result<Vec<Hit>, Error> {
-        Ok(Vec::new())
+    fn meaning(&self, query: &TextQuery, scope: &Scope, top_k: TopK) -> Result<Vec<Hit>, Error> {
+        self.require_collection()?;
+        self.nearest_texts(query, scope, top_k)
     }
 
     fn nearest_tokens(
         &self,
-        _query: &TextQuery,
+        query: &TextQuery,
         pages: &[PageId],
     ) -> Result<Vec<Vec<(u16, f32)>>, Error> {
-        Ok(vec![Vec::new(); pages.len()])
+        self.nearest_tokens_of(query, pages)
     }
 }
 
@@ -133,7 +129,7 @@ impl Weaviate {
     }
 
     /// A search request for the properties of a [`Hit`].
-    fn hits_request(&self, scope: &Scope, limit: usize) -> SearchRequest {
+    pub(super) fn hits_request(&self, scope: &Scope, limit: usize) -> SearchRequest {
         let properties = [
             "manual",
             "page_number",
@@ -173,22 +169,25 @@ impl Weaviate {
         for page in self.scan(scope)? {
             let page = page?;
             if let VectorUpdate::Replace(stored) = &page.vectors {
-                hits.push(Hit {
-                    score: max_sim(query, &stored.vectors),
-                    id: page.id,
-                    label: page.label,
-                    section: page.section,
-                    text: page.text,
-                    description: page.description,
-                });
+                let score = max_sim(query, &stored.vectors);
+                hits.push(scored(page, score));
             }
         }
         Ok(top(hits, top_k))
     }
 }
 
+/// The number of pages to request from a search of so many pages.
+pub(super) fn candidates(pages: usize, is_filtered: bool, top_k: TopK) -> usize {
+    let candidates = match is_filtered {
+        true => pages.div_ceil(2).clamp(MIN_CANDIDATES, MAX_CANDIDATES),
+        false => MIN_CANDIDATES,
+    };
+    candidates.max(top_k.k).min(MAX_RESULTS)
+}
+
 /// The hits of a reply, best first, equal ones in order of manual and page.
-fn ranked(
+pub(super) fn ranked(
     results: &[SearchResult],
     top_k: TopK,
     score: impl Fn(&super::proto::MetadataResult) -> f32,
@@ -207,7 +206,20 @@ fn ranked(
     top(results.iter().filter_map(hit).collect(), top_k)
 }
 
-fn top(mut hits: Vec<Hit>, top_k: TopK) -> Vec<Hit> {
+/// A page with its score.
+pub(super) fn scored(page: StoredPage, score: f32) -> Hit {
+    Hit {
+        id: page.id,
+        score,
+        label: page.label,
+        section: page.section,
+        text: page.text,
+        description: page.description,
+    }
+}
+
+/// The best hits, best first.
+pub(super) fn top(mut hits: Vec<Hit>, top_k: TopK) -> Vec<Hit> {
     // A damaged page without a score must not come first.
     hits.retain(|hit| hit.score.is_finite());
     hits.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.id.cmp(&b.id)));

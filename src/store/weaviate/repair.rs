@@ -5,15 +5,18 @@
 //! does not repair this, and sending the same page again changes nothing, since equal vectors are not indexed again. So a
 //! missing page is written with one row doubled, which changes no score, and then in its original form.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
-use super::object::{Fields, encode_vectors};
+use super::properties::TEXT_TOKENS;
 use super::proto::{NearVector, SearchReply, SearchRequest, SearchResult, Targets};
-use super::schema::VECTOR;
+use super::schema::{TEXT_VECTOR, VECTOR};
+use super::values::{Fields, encode_vectors};
 use super::{Weaviate, filter};
 use crate::page::{ManualId, PageId};
-use crate::store::{Error, Index, ManualCard, ServerIndex, StoredPage, VectorUpdate, Writer};
-use crate::vectors::{MultiVector, PageVectors};
+use crate::store::{
+    Error, Index, ManualCard, ServerIndex, StoredPage, TextUpdate, VectorUpdate, Writer,
+};
+use crate::vectors::{MultiVector, PageVectors, TextVectors};
 
 /// Pages that are checked, and written again, per call.
 const PAGES_PER_FETCH: usize = 16;
@@ -50,41 +53,60 @@ impl ServerIndex for Weaviate {
 impl Weaviate {
     /// Indexes the missing pages of a manual again and returns them.
     fn repair_manual(&self, index: Index, manual: &ManualId) -> Result<Vec<PageId>, Error> {
-        let found = self.list_pages(&filter::manual(manual), &["page_number"])?;
-        let number = |result: &SearchResult| Fields::new(result).int("page_number");
-        let numbers: Vec<u32> = found.iter().filter_map(number).collect();
-        let mut repaired = Vec::new();
-        for numbers in numbers.chunks(PAGES_PER_SEARCH) {
-            let missing = match index {
-                Index::Muvera => self.missing_from_muvera(manual, numbers)?,
-                Index::Raw => self.missing_from_raw(manual, numbers)?,
-            };
-            for chunk in missing.chunks(PAGES_PER_FETCH) {
-                self.reindex(manual, chunk)?;
+        let mut missing = BTreeSet::new();
+        for (name, index) in [(VECTOR, index), (TEXT_VECTOR, Index::Muvera)] {
+            for numbers in self.pages_with(name, manual)?.chunks(PAGES_PER_SEARCH) {
+                missing.extend(match index {
+                    Index::Muvera => self.missing_from_muvera(name, manual, numbers)?,
+                    Index::Raw => self.missing_from_raw(name, manual, numbers)?,
+                });
             }
-            repaired.extend(missing.iter().map(|&number| PageId::new(manual, number)));
         }
-        Ok(repaired)
+        let missing: Vec<u32> = missing.into_iter().collect();
+        for chunk in missing.chunks(PAGES_PER_FETCH) {
+            self.reindex(manual, chunk)?;
+        }
+        Ok(missing
+            .into_iter()
+            .map(|number| PageId::new(manual, number))
+            .collect())
+    }
+
+    /// The pages of a manual that have a named vector.
+    fn pages_with(&self, name: &str, manual: &ManualId) -> Result<Vec<u32>, Error> {
+        let is_text = name == TEXT_VECTOR;
+        if is_text && !self.takes_text_vectors() {
+            return Ok(Vec::new());
+        }
+        let mut properties = vec!["page_number"];
+        properties.extend(is_text.then_some(TEXT_TOKENS));
+        let number = |result: &SearchResult| {
+            let fields = Fields::new(result);
+            let has_vector = !is_text || fields.text(TEXT_TOKENS).is_some();
+            fields.int("page_number").filter(|_| has_vector)
+        };
+        let found = self.list_pages(&filter::manual(manual), &properties)?;
+        Ok(found.iter().filter_map(number).collect())
     }
 
     /// Finds pages missing from a MUVERA index: a filtered search scans the encodings of all its pages, so a page that is not
     /// found has none.
-    fn missing_from_muvera(&self, manual: &ManualId, numbers: &[u32]) -> Result<Vec<u32>, Error> {
+    fn missing_from_muvera(
+        &self,
+        name: &str,
+        manual: &ManualId,
+        numbers: &[u32],
+    ) -> Result<Vec<u32>, Error> {
         let Some(first) = numbers.first() else {
             return Ok(Vec::new());
         };
-        let Some(VectorUpdate::Replace(any)) = self
-            .read_pages(manual, &[*first])?
-            .pop()
-            .map(|page| page.vectors)
-        else {
+        let page = self.read_pages(manual, &[*first])?.pop();
+        let Some(any) = page.as_ref().and_then(|page| stored(page, name)) else {
             return Ok(Vec::new());
         };
-        let last = numbers.last().copied().unwrap_or(*first);
-        let range = filter::between(*first, last);
         let request = SearchRequest {
-            filters: Some(filter::and(filter::manual(manual), range)),
-            ..self.nearest_request(&any.vectors.last_rows(1), numbers.len())
+            filters: Some(filter::pages(manual, numbers)),
+            ..self.nearest_request(name, &any.last_rows(1), numbers.len())
         };
         let reply: SearchReply = self.call("Search", &request)?;
         let number = |result: &SearchResult| Fields::new(result).int("page_number");
@@ -99,14 +121,19 @@ impl Weaviate {
     /// Finds pages missing from a raw index. A filtered search would compare the stored pages; an unfiltered one uses the
     /// graph, which finds a page by its own last row, the last one inserted. Pages with many duplicates may be reported as
     /// missing, which is harmless.
-    fn missing_from_raw(&self, manual: &ManualId, numbers: &[u32]) -> Result<Vec<u32>, Error> {
+    fn missing_from_raw(
+        &self,
+        name: &str,
+        manual: &ManualId,
+        numbers: &[u32],
+    ) -> Result<Vec<u32>, Error> {
         let mut missing = Vec::new();
         for chunk in numbers.chunks(PAGES_PER_FETCH) {
             for page in self.read_pages(manual, chunk)? {
-                let VectorUpdate::Replace(stored) = &page.vectors else {
+                let Some(stored) = stored(&page, name) else {
                     continue;
                 };
-                let request = self.nearest_request(&stored.vectors.last_rows(1), NEIGHBOURS);
+                let request = self.nearest_request(name, &stored.last_rows(1), NEIGHBOURS);
                 let reply: SearchReply = self.call("Search", &request)?;
                 let is_page =
                     |result: &SearchResult| Fields::new(result).id().as_ref() == Some(&page.id);
@@ -118,13 +145,13 @@ impl Weaviate {
         Ok(missing)
     }
 
-    fn nearest_request(&self, query: &MultiVector, limit: usize) -> SearchRequest {
+    fn nearest_request(&self, name: &str, query: &MultiVector, limit: usize) -> SearchRequest {
         SearchRequest {
             near_vector: Some(NearVector {
                 targets: Some(Targets {
-                    target_vectors: vec![VECTOR.to_owned()],
+                    target_vectors: vec![name.to_owned()],
                 }),
-                vectors: vec![encode_vectors(query)],
+                vectors: vec![encode_vectors(name, query)],
             }),
             ..self.search_request(&["manual", "page_number"], limit)
         }
@@ -146,7 +173,19 @@ impl Weaviate {
     }
 }
 
-/// The page with its last row doubled. If the repair is interrupted here, its empty origin makes the next run embed it again.
+/// A named vector of a page.
+fn stored<'a>(page: &'a StoredPage, name: &str) -> Option<&'a MultiVector> {
+    match (name, &page.vectors, &page.text_vectors) {
+        (VECTOR, VectorUpdate::Replace(stored), _) => Some(&stored.vectors),
+        (TEXT_VECTOR, _, TextUpdate::Replace { vectors, .. }) => {
+            vectors.as_ref().map(|stored| &stored.vectors)
+        }
+        _ => None,
+    }
+}
+
+/// The page with its last rows doubled. If the repair is interrupted here, its empty origin and digests make the next run
+/// embed it again.
 fn with_doubled_row(page: StoredPage) -> StoredPage {
     let VectorUpdate::Replace(PageVectors { vectors, patches }) = &page.vectors else {
         return page;
@@ -159,6 +198,23 @@ fn with_doubled_row(page: StoredPage) -> StoredPage {
         origin: String::new(),
         content: String::new(),
         vectors: VectorUpdate::Replace(doubled),
+        text_vectors: with_doubled_text_row(&page.text_vectors),
         ..page
+    }
+}
+
+fn with_doubled_text_row(update: &TextUpdate) -> TextUpdate {
+    match update {
+        TextUpdate::Replace {
+            vectors: Some(TextVectors { vectors, tokens }),
+            ..
+        } => TextUpdate::Replace {
+            digest: String::new(),
+            vectors: Some(TextVectors {
+                vectors: vectors.concat(&vectors.last_rows(1)),
+                tokens: tokens.iter().chain(tokens.last()).copied().collect(),
+            }),
+        },
+        unchanged => unchanged.clone(),
     }
 }

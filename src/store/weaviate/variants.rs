@@ -6,11 +6,12 @@ use std::thread;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::object::{self, Fields};
+use super::object;
 use super::properties::{DESCRIPTION, DESCRIPTION_TEXT, DESCRIPTION_VARIANTS, TEXT, VARIANTS};
 use super::proto::{SearchRequest, SearchResult};
 use super::schema::CollectionInfo;
 use super::transport::Failure;
+use super::values::Fields;
 use super::{Weaviate, filter};
 use crate::analysis;
 use crate::page::{ManualId, PageId};
@@ -22,7 +23,7 @@ const PAGES_PER_FETCH: usize = 256;
 /// writing those moves a hundred times as much data.
 const CONCURRENCY: usize = 8;
 
-/// A page and its properties that are missing or out of date.
+/// A page and a PATCH with its properties that are missing or out of date.
 type Patch = (PageId, Value);
 
 impl Weaviate {
@@ -74,7 +75,7 @@ impl Weaviate {
                 .filter(is_missing)
                 .map(|(name, value)| (name.to_owned(), value.into()))
                 .collect();
-            (!missing.is_empty()).then(|| (id, missing.into()))
+            (!missing.is_empty()).then(|| (id, json!({"properties": missing})))
         };
         let found = self.search_sorted(&request)?;
         Ok(found.into_iter().filter_map(patch).collect())
@@ -84,9 +85,9 @@ impl Weaviate {
     fn write_properties(&self, patches: &[Patch]) -> Result<(), Error> {
         let next = AtomicUsize::new(0);
         let write = || {
-            while let Some((id, properties)) = patches.get(next.fetch_add(1, Ordering::Relaxed)) {
+            while let Some((id, body)) = patches.get(next.fetch_add(1, Ordering::Relaxed)) {
                 // A page that was removed since, or that the server refuses, must not stop the others.
-                let _ = self.patch(id, properties.clone())?;
+                let _ = self.patch(id, body.clone())?;
             }
             Ok(())
         };

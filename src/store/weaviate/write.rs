@@ -1,11 +1,12 @@
 //! Weaviate writer. Ids are deterministic (UUIDv5), so writes are idempotent.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use prost::Message;
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::outage::{self, is_transient};
 use super::proto::{
@@ -17,8 +18,8 @@ use super::transport::Failure;
 use super::{Weaviate, filter, object};
 use crate::page::{ManualId, Page, PageError, PageId, PageSet};
 use crate::store::{
-    BatchPolicy, Error, ManualCard, Scope, ServerIndex, StoredPage, VectorUpdate, WriteOutcome,
-    Writer, validate,
+    BatchPolicy, Error, ManualCard, Scope, ServerIndex, StoredPage, TextUpdate, VectorUpdate,
+    WriteOutcome, Writer, validate,
 };
 use crate::units::{ByteSize, pages};
 use crate::vectors::{PageVectors, Profile};
@@ -99,11 +100,7 @@ impl Writer for Weaviate {
             }));
         }
         self.send_pages(&collection, pages, &mut outcomes)?;
-        for (page, outcome) in pages.iter().zip(&mut outcomes) {
-            if outcome.is_none() && page.vectors == VectorUpdate::Keep {
-                *outcome = Some(self.patch(&page.id, object::patch(page))?);
-            }
-        }
+        self.patch_pages(pages, &mut outcomes)?;
         let resolved = |outcome: PendingOutcome| outcome.unwrap_or(Ok(WriteOutcome::Stored));
         Ok(pages
             .iter()
@@ -143,6 +140,7 @@ impl Weaviate {
         pages: &[StoredPage],
         outcomes: &mut [PendingOutcome],
     ) -> Result<(), Error> {
+        let kept = self.kept_text_vectors(pages)?;
         let target_bytes = self.target_bytes();
         let (mut batch, mut indices, mut bytes) = (Vec::new(), Vec::new(), 0);
         for (index, page) in pages.iter().enumerate() {
@@ -152,7 +150,7 @@ impl Weaviate {
             if outcomes[index].is_some() {
                 continue;
             }
-            match self.object(collection, page, new) {
+            match self.object(collection, page, new, &kept) {
                 Err(why) => outcomes[index] = Some(Err(PageError::Store(why))),
                 Ok((object, size)) => {
                     if bytes + size > target_bytes && !batch.is_empty() {
@@ -174,6 +172,24 @@ impl Weaviate {
             return Ok(());
         }
         self.send_batch(collection, batch, &indices, outcomes)
+    }
+
+    /// Updates the pages that keep their vectors.
+    fn patch_pages(
+        &self,
+        pages: &[StoredPage],
+        outcomes: &mut [PendingOutcome],
+    ) -> Result<(), Error> {
+        let outdated = self.with_outdated_text_vectors(pages)?;
+        for (page, outcome) in pages.iter().zip(outcomes) {
+            if outcome.is_some() || page.vectors != VectorUpdate::Keep {
+                continue;
+            }
+            let is_new = page.text_vectors != TextUpdate::Keep || outdated.contains(&page.id);
+            let text = Some(&page.text_vectors).filter(|_| is_new && self.takes_text_vectors());
+            *outcome = Some(self.patch(&page.id, object::patch(page, text))?);
+        }
+        Ok(())
     }
 
     /// Current target message size in bytes.
@@ -198,9 +214,15 @@ impl Weaviate {
         collection: &Collection,
         page: &StoredPage,
         new: &PageVectors,
+        kept: &HashMap<PageId, TextUpdate>,
     ) -> Result<(BatchObject, usize), String> {
         validate(new, collection.profile.dim)?;
-        let mut object = object::page(page, new, &collection.profile.model);
+        let text = match &page.text_vectors {
+            _ if !collection.has_text_vectors => &TextUpdate::Keep,
+            TextUpdate::Keep => kept.get(&page.id).unwrap_or(&TextUpdate::Keep),
+            replace @ TextUpdate::Replace { .. } => replace,
+        };
+        let mut object = object::page(page, new, text, &collection.profile.model);
         object.collection.clone_from(&self.config.collection);
         object.tenant.clone_from(&self.config.tenant);
         // Each object is preceded by its tag and its length.
@@ -262,15 +284,15 @@ impl Weaviate {
             .collect())
     }
 
-    /// Updates the properties of a page, not its vectors.
+    /// Updates the properties and named vectors of a page that are in `body`, and no others.
     pub(super) fn patch(
         &self,
         id: &PageId,
-        properties: Value,
+        mut body: Value,
     ) -> Result<Result<WriteOutcome, PageError>, Error> {
         let class = &self.config.collection;
         let path = format!("objects/{class}/{}{}", id.uuid(), self.parameters());
-        let mut body = json!({"class": class, "properties": properties});
+        body["class"] = class.as_str().into();
         if !self.config.tenant.is_empty() {
             body["tenant"] = self.config.tenant.as_str().into();
         }

@@ -36,13 +36,16 @@ impl Lists {
             let words = Ranked::by_bm25(1.0, self.words);
             return images.into_iter().chain([words]).collect();
         };
-        let confirmed = |hit: &Hit| coverage(&hit.text, query).powi(3);
-        let in_words = self.words.first().map_or(0.0, confirmed);
+        let confirmed = |text: &str| coverage(text, query).powi(3);
+        let in_words = self.words.first().map_or(0.0, |hit| match has_text(hit) {
+            true => confirmed(&hit.text),
+            false => confirmed(&hit.words_read),
+        });
         let images = self.images.unwrap_or_default();
         let in_images = images
             .first()
             .map_or(0.0, |hit| match visual_weight.similarity {
-                Some(_) if !hit.text.trim().is_empty() => confirmed(hit),
+                Some(_) if has_text(hit) => confirmed(&hit.text),
                 _ => visual_weight.known(hit.score),
             });
         let left = 1.0 - (1.0 - LEAST_MEANING_WEIGHT) * in_words.max(in_images);
@@ -52,6 +55,11 @@ impl Lists {
             Ranked::by_similarity(left, meaning),
         ]
     }
+}
+
+/// Whether a page has a text layer.
+fn has_text(hit: &Hit) -> bool {
+    !hit.text.trim().is_empty()
 }
 
 /// A ranked list to fuse.
@@ -134,6 +142,7 @@ mod tests {
             label: None,
             section: None,
             text: String::new(),
+            words_read: String::new(),
             description: None,
         }
     }

@@ -1,7 +1,9 @@
 //! Text vectors: stored and kept beside the page vectors, and searched with weights.
 
 use ingest::page::{ManualId, PageId, PageSet};
-use ingest::store::{Scope, Store, StoredPage, TextUpdate, TopK, VectorUpdate, text_digest};
+use ingest::store::{
+    Scope, Store, StoredPage, TextField, TextUpdate, TopK, VectorUpdate, read_digest, text_digest,
+};
 use ingest::vectors::{TextQuery, TextVectors, max_sim};
 
 use crate::fixtures::{all, config, page, prepared, profile, put, rows, upsert_manual};
@@ -30,6 +32,7 @@ fn with_text(number: u32, vectors: Option<TextVectors>) -> StoredPage {
         text_vectors: TextUpdate::Replace {
             digest: text_digest(PROFILE, &format!("text {number}")),
             vectors,
+            words_read: String::new(),
         },
         ..page("pump.pdf", number, &format!("text {number}"))
     }
@@ -168,4 +171,51 @@ fn text_vectors_are_kept_replaced_and_removed() {
         .remove(&ManualId::new("pump.pdf"), &PageSet::all())
         .unwrap();
     assert!(ranking(store, &query(2, 3, 100)).is_empty());
+}
+
+#[test]
+fn words_that_were_read_are_found_and_go_with_their_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let opened = prepared(&config(&folder.path().join("library.db")), &profile());
+    let store = opened.store.as_ref();
+    upsert_manual(store, "pump.pdf");
+    let scan = StoredPage {
+        text_vectors: TextUpdate::Replace {
+            digest: read_digest(PROFILE, "model"),
+            vectors: Some(text_vectors(2, 1, 100)),
+            words_read: "mute sirens".to_owned(),
+        },
+        ..page("pump.pdf", 1, "")
+    };
+    put(
+        store,
+        &[scan.clone(), page("pump.pdf", 2, "Tighten the bolts")],
+    );
+    let hits = |words: &str| {
+        store
+            .text(TextField::TextLayer, words, &Scope::default(), TopK::new(9))
+            .unwrap()
+    };
+    let hit = &hits("siren")[0];
+    assert_eq!((hit.id.number, hit.text.as_str()), (1, ""));
+    assert_eq!(hit.words_read, "mute sirens");
+    assert_eq!(hits("bolts")[0].words_read, "");
+    // They stay while the page does.
+    let kept = StoredPage {
+        vectors: VectorUpdate::Keep,
+        text_vectors: TextUpdate::Keep,
+        ..scan.clone()
+    };
+    put(store, std::slice::from_ref(&kept));
+    assert_eq!(all(store)[0].text_vectors, scan.text_vectors);
+    assert_eq!(hits("mute").len(), 1);
+    // Now it has a text layer.
+    put(store, &[page("pump.pdf", 1, "Silence the alarm")]);
+    assert!(hits("mute").is_empty());
+    put(store, &[scan]);
+    assert_eq!(hits("mute").len(), 1);
+    store
+        .remove(&ManualId::new("pump.pdf"), &PageSet::all())
+        .unwrap();
+    assert!(hits("mute").is_empty());
 }

@@ -21,7 +21,7 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use self::ink::Ink;
-use self::page_tower::DIM;
+pub(in crate::embed) use self::page_tower::DIM;
 pub(super) use self::query_words::can_read;
 use self::weights::Weights;
 use super::{BUILT_IN, Card, Embedder, Error, Footprint, KnownModel, VisualWeight};
@@ -109,6 +109,18 @@ pub fn open() -> Result<BuiltIn, Error> {
 /// The loaded model.
 pub struct BuiltIn {
     weights: Weights,
+}
+
+/// The vectors of words, `DIM` floats each, concatenated.
+///
+/// # Errors
+/// As [`open`].
+pub(super) fn word_vectors(words: &[&str]) -> Result<Vec<f32>, Error> {
+    let weights = Weights::read(weights::FILE)?.word;
+    let vectors = words.par_iter();
+    Ok(vectors
+        .flat_map_iter(|word| word_tower::vector(&weights, word))
+        .collect())
 }
 
 impl BuiltIn {

@@ -180,6 +180,7 @@ impl Weaviate {
                     section: page.section,
                     text: page.text,
                     description: page.description,
+                    words_read: String::new(),
                 });
             }
         }
@@ -202,6 +203,7 @@ fn ranked(
             section: fields.text("section"),
             text: fields.text(TEXT).unwrap_or_default(),
             description: fields.text(DESCRIPTION),
+            words_read: String::new(),
         })
     };
     top(results.iter().filter_map(hit).collect(), top_k)

@@ -106,6 +106,7 @@ pub(super) fn pipeline_settings(
         prepare: card.prepare.clone(),
         render: settings.render.profile(),
         pages,
+        reads_with: library::reads_with(card),
         limits: plan.limits,
         queue: library::RENDERED_QUEUE,
     }

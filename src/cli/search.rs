@@ -219,6 +219,10 @@ fn print_hits(ui: &Ui, hits: &[SearchHit]) -> Result<(), Diagnostic> {
         if !hit.snippet.is_empty() {
             ui.data(format!("   {}", hit.snippet))?;
         }
+        if !hit.words_read.is_empty() {
+            let words = hit.words_read.join(", ");
+            ui.data(format!("   read from the image: {words}"))?;
+        }
         if let (Some(title), Some(summary)) = (&hit.title, &hit.summary) {
             ui.data(format!("   {title}: {summary}"))?;
         }

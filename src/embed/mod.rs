@@ -8,6 +8,7 @@ mod device;
 mod gemm;
 pub mod meaning;
 mod pooled;
+pub mod reading;
 
 pub(crate) use device::{candle_device, mlx_device};
 

@@ -19,7 +19,7 @@ pub use budget::{
 pub use name::find_manual;
 pub use open::{
     FlushOutcome, Library, WritableStore, card_for_profile, flush, meaning_opener,
-    open_for_reading, open_for_writing, open_model, open_model_for_profile,
+    open_for_reading, open_for_writing, open_model, open_model_for_profile, reads_with,
 };
 pub use page::{find_page, find_page_by_label, heat_map, open_manual, page_image};
 pub use query_models::QueryModels;

@@ -25,6 +25,7 @@ mod notes;
 mod stages;
 mod stats;
 mod sync;
+mod text_model;
 mod thumbnail;
 mod twins;
 
@@ -38,6 +39,7 @@ pub use stats::{Batch, ManualStats, RunStats};
 pub use sync::sync;
 
 use stats::StatsCollector;
+use text_model::TextModel;
 use twins::{empty_stats, finish_twins};
 
 /// Opens a component on the thread that uses it.
@@ -49,8 +51,8 @@ pub struct Components<'a> {
     pub renderer: Opener<'a, dyn Renderer, render::Error>,
     /// Opens the model; called for the first page that must be embedded.
     pub embedder: Opener<'a, dyn Embedder, embed::Error>,
-    /// Opens the text model; called for the first page with a text layer. `None`: pages get no text vectors.
-    pub meaning: Option<Opener<'a, Meaning, embed::Error>>,
+    /// Opens the text model; called for the first page with a text layer, or the first that is read. `None`: pages get no text vectors.
+    pub meaning: Option<Opener<'static, Meaning, embed::Error>>,
     /// Stores the pages.
     pub store: &'a (dyn Writer + Sync),
 }
@@ -66,6 +68,9 @@ pub struct Settings {
     pub pages: crate::page::PageSet,
     /// Limits of a batch.
     pub limits: Limits,
+    /// Id of the model's profile if its rows can be read as words ([`embed::reading`]): then pages without a text layer
+    /// are, if pages get text vectors.
+    pub reads_with: Option<String>,
     /// Capacity of the queue of rendered pages, between render and prepare.
     pub queue: usize,
 }
@@ -142,6 +147,8 @@ fn run_stages(components: Components<'_>, context: &RunContext<'_>) -> Result<()
         meaning,
         store,
     } = components;
+    let meaning = meaning.map(TextModel::new);
+    let meaning = meaning.as_ref();
     let batch = context.settings.limits.pages.max(1);
     let (rendered, to_prepare) = sync_channel(context.settings.queue.max(1));
     let (prepared, to_embed) = sync_channel::<(InFlightPage, Option<Prepared>)>(batch);
@@ -150,8 +157,8 @@ fn run_stages(components: Components<'_>, context: &RunContext<'_>) -> Result<()
         let render = scope.spawn(move || stages::render::run(context, renderer, store, &rendered));
         let prepare =
             scope.spawn(move || stages::prepare::run(context, meaning, &to_prepare, &prepared));
-        let embed =
-            scope.spawn(move || stages::embed::run(context, embedder, &to_embed, &embedded));
+        let embed = scope
+            .spawn(move || stages::embed::run(context, embedder, meaning, &to_embed, &embedded));
         let stored = stages::store::run(context.collector, store, to_store);
         let embed = joined(embed);
         let (prepare, render) = (joined(prepare), joined(render));

@@ -8,6 +8,8 @@ use crate::page::Sections;
 
 /// Maximum number of characters of a snippet.
 const SNIPPET_LEN: usize = 120;
+/// Maximum number of words read that are shown.
+const MAX_WORDS_READ: usize = 8;
 /// Weight of a query word in a section's title, relative to one in its text.
 const TITLE_WEIGHT: usize = 2;
 /// Maximum number of words that a heading on the page has more than its title in the outline.
@@ -68,6 +70,18 @@ pub(super) fn snippet(text: &str, query: &QueryWords) -> String {
         .or_else(|| lines.clone().find(|line| line.len() > 20))
         .or_else(|| lines.clone().next());
     truncate(line.unwrap_or_default())
+}
+
+/// Returns the words of a query, or near them in meaning, among those that were read from a page: at most [`MAX_WORDS_READ`],
+/// in order.
+pub(super) fn words_read(read: &str, query: &QueryWords) -> Vec<String> {
+    let mut seen = HashSet::new();
+    read.split(' ')
+        .filter(|word| query.weight_in(&analysis::line_words(word)) > 0)
+        .filter(|word| seen.insert(*word))
+        .take(MAX_WORDS_READ)
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Returns the section of a page whose title and text have the most words of the query; of several, or without any, the

@@ -9,6 +9,8 @@ use crate::store::{Hit, TopK};
 
 /// Weight of the list by meaning, relative to BM25, when a page has all words of the query.
 const LEAST_MEANING_WEIGHT: f32 = 0.3;
+/// The same for words that were read from an image, relative to the image.
+const LEAST_READ_WEIGHT: f32 = 0.2;
 
 /// The lists of a hybrid search; `None` for one that cannot be asked.
 pub(super) struct Lists {
@@ -20,13 +22,18 @@ pub(super) struct Lists {
 impl Lists {
     /// The lists with their weights, so that one that knows nothing of the query does not outvote one that does.
     ///
-    /// BM25 and images weigh what their best page confirms: the cube of the share of the query's words in its text. A title
-    /// is there with all its words, of a question in other words some are there by chance. A best page without text cannot
-    /// confirm anything: then images weigh what their model knows of the query ([`VisualWeight::known`]), as they always do
-    /// with a model that knows meaning. The list by meaning weighs what the better of the two leaves, but never less than
-    /// [`LEAST_MEANING_WEIGHT`]. Without it, both have their full weight.
+    /// For pages with a text layer BM25 and images weigh what their best page confirms: the cube of the share of the query's
+    /// words in its text. A title is there with all its words, of a question in other words some are there by chance. A best
+    /// page without text confirms nothing: then images weigh what their model knows of the query ([`VisualWeight::known`]),
+    /// as they always do with a model that knows meaning. The list by meaning weighs what the better of the two leaves, but
+    /// never less than [`LEAST_MEANING_WEIGHT`].
     ///
-    /// Chosen on titles of octave and circuit-macros, on words from their paragraphs, and on
+    /// For pages without a text layer images weigh what their model knows of the query, and the meaning of the words read
+    /// the rest, but never less than [`LEAST_READ_WEIGHT`]; BM25 over them ranks worse than both and is left out.
+    ///
+    /// Without a list by meaning, images and BM25 have their full weight.
+    ///
+    /// Chosen on titles of octave and circuit-macros, the latter also scanned, on words from their paragraphs, and on
     /// `manuals/paraphrases-tune.json`, with five more manuals in the store.
     pub(super) fn ranked(self, query: &str, visual_weight: VisualWeight) -> Vec<Ranked> {
         let Some(meaning) = self.meaning.filter(|hits| !hits.is_empty()) else {
@@ -36,27 +43,37 @@ impl Lists {
             let words = Ranked::by_bm25(1.0, self.words);
             return images.into_iter().chain([words]).collect();
         };
-        let confirmed = |hit: &Hit| coverage(&hit.text, query).powi(3);
-        let in_words = self.words.first().map_or(0.0, confirmed);
+        let confirmed = |text: &str| coverage(text, query).powi(3);
+        let in_words = self.words.first().map_or(0.0, |hit| match has_text(hit) {
+            true => confirmed(&hit.text),
+            false => confirmed(&hit.words_read),
+        });
         let images = self.images.unwrap_or_default();
-        let in_images = images
-            .first()
-            .map_or(0.0, |hit| match visual_weight.similarity {
-                Some(_) if !hit.text.trim().is_empty() => confirmed(hit),
-                _ => visual_weight.known(hit.score),
-            });
+        let best = images.first();
+        let known = best.map_or(0.0, |hit| visual_weight.known(hit.score));
+        let in_images = best.map_or(0.0, |hit| match visual_weight.similarity {
+            Some(_) if has_text(hit) => confirmed(&hit.text),
+            _ => known,
+        });
         let left = 1.0 - (1.0 - LEAST_MEANING_WEIGHT) * in_words.max(in_images);
         vec![
-            Ranked::by_similarity(visual_weight.full * in_images, images),
-            Ranked::by_bm25(in_words, self.words),
-            Ranked::by_similarity(left, meaning),
+            Ranked::by_similarity(visual_weight.full * in_images, images).for_scans(known),
+            Ranked::by_bm25(in_words, self.words).for_scans(0.0),
+            Ranked::by_similarity(left, meaning).for_scans(LEAST_READ_WEIGHT.max(1.0 - known)),
         ]
     }
+}
+
+/// Whether a page has a text layer.
+fn has_text(hit: &Hit) -> bool {
+    !hit.text.trim().is_empty()
 }
 
 /// A ranked list to fuse.
 pub struct Ranked {
     weight: f32,
+    /// The weight for pages without a text layer.
+    scan_weight: f32,
     /// The score that counts as zero.
     floor: f32,
     hits: Vec<Hit>,
@@ -69,6 +86,7 @@ impl Ranked {
         let floor = hits.last().map_or(0.0, |hit| hit.score);
         Self {
             weight,
+            scan_weight: weight,
             floor,
             hits,
         }
@@ -78,8 +96,25 @@ impl Ranked {
     pub fn by_bm25(weight: f32, hits: Vec<Hit>) -> Self {
         Self {
             weight,
+            scan_weight: weight,
             floor: 0.0,
             hits,
+        }
+    }
+
+    /// The same list with another weight for pages without a text layer.
+    fn for_scans(self, scan_weight: f32) -> Self {
+        Self {
+            scan_weight,
+            ..self
+        }
+    }
+
+    /// The weight for a page.
+    fn weight_for(&self, hit: &Hit) -> f32 {
+        match has_text(hit) {
+            true => self.weight,
+            false => self.scan_weight,
         }
     }
 
@@ -100,12 +135,12 @@ impl Ranked {
 /// On the manuals that the built-in model was tuned on it beats reciprocal rank fusion, which ignores scores: recall@1
 /// of octave's titles 0.90 against 0.81, of words from its paragraphs 0.76 against 0.71, with equal weights.
 pub fn fuse(lists: Vec<Ranked>, top_k: TopK) -> Vec<Hit> {
-    let total_weight: f32 = lists.iter().map(|list| list.weight).sum();
+    let total_weight = |hit: &Hit| lists.iter().map(|list| list.weight_for(hit)).sum::<f32>();
     let mut fused: Vec<Hit> = Vec::new();
     let mut positions = HashMap::<PageId, usize>::new();
     for list in &lists {
         for hit in &list.hits {
-            let score = list.weight / total_weight * list.relative_score(hit.score);
+            let score = list.weight_for(hit) / total_weight(hit) * list.relative_score(hit.score);
             match positions.get(&hit.id) {
                 Some(&i) => fused[i].score += score,
                 None => {
@@ -134,6 +169,7 @@ mod tests {
             label: None,
             section: None,
             text: String::new(),
+            words_read: String::new(),
             description: None,
         }
     }

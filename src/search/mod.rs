@@ -87,6 +87,10 @@ pub struct SearchHit {
     pub score: f32,
     /// The line of its text that matches the query best.
     pub snippet: String,
+    /// Words of the query, or near them in meaning, that were read from the image of a page without a text layer. They may
+    /// be read wrongly.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub words_read: Vec<String>,
     /// The title of its description, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
@@ -265,6 +269,7 @@ fn search_hit(hit: Hit, query: &QueryWords) -> SearchHit {
         title: description.map(|d| d.title.clone()),
         summary: description.map(|d| d.summary.clone()),
         snippet: excerpt::snippet(&hit.text, query),
+        words_read: excerpt::words_read(&hit.words_read, query),
         section: excerpt::section(&sections, &hit.text, query),
         id: hit.id.uuid().to_string(),
         manual: hit.id.manual.to_string(),

@@ -24,11 +24,11 @@ pub use path_text::serialize_path;
 pub use precision::Precision;
 pub use record::{
     FileError, Fingerprint, ManualCard, ManualSummary, StoredPage, TextUpdate, VectorUpdate,
-    digest, has_text_profile, text_digest,
+    digest, has_text_profile, read_digest, text_digest,
 };
 pub use traits::{Catalogue, Lookup, Outbox, ServerIndex, Store, Writer};
 
-use record::validate;
+use record::{is_made_from, validate};
 
 use crate::page::{ManualId, PageId, PageSet};
 use crate::units::ByteSize;
@@ -282,6 +282,8 @@ pub struct Hit {
     pub section: Option<String>,
     /// The text layer.
     pub text: String,
+    /// The words that were read from its image: [`TextUpdate::Replace`].
+    pub words_read: String,
     /// Its annotation, as JSON.
     pub description: Option<String>,
 }

@@ -229,20 +229,42 @@ pub enum VectorUpdate {
 pub enum TextUpdate {
     /// Replaces them.
     Replace {
-        /// The profile of the text model, then a digest of the text: [`text_digest`].
+        /// The profile of the text model, then a digest of the text or the model that reads the page: [`text_digest`],
+        /// [`read_digest`].
         digest: String,
         /// The vectors; `None` for a text without words.
         vectors: Option<TextVectors>,
+        /// The words that were read from the image of a page without a text layer, separated by spaces: BM25 finds the
+        /// page by them, but they are never shown as its text. Empty for a page that has one.
+        words_read: String,
     },
     /// Keeps what is stored under the same id, if anything, unless the text has changed.
     #[default]
     Keep,
 }
 
+/// Begins what the text vectors of a page without a text layer are made from, in its digest.
+const READ_WITH: &str = "read with ";
+
 /// Digest of what text vectors are made from: `profile` of the text model and the text.
 pub fn text_digest(profile: &str, text: &str) -> String {
     let digest = digest(&[text.as_bytes()]);
     format!("{profile}:{digest}")
+}
+
+/// Digest of what the text vectors of a page without a text layer are made from: `profile` of the text model, and that of
+/// the page vectors that are read.
+pub fn read_digest(profile: &str, page_profile: &str) -> String {
+    format!("{profile}:{READ_WITH}{page_profile}")
+}
+
+/// Whether text vectors with this digest are those of a page with this text.
+pub(super) fn is_made_from(digest: &str, text: &str) -> bool {
+    match digest.split_once(':') {
+        Some((_, made_from)) if made_from.starts_with(READ_WITH) => text.is_empty(),
+        Some((profile, _)) => digest == text_digest(profile, text),
+        None => false,
+    }
 }
 
 /// Whether a [`Fingerprint::text`] is of text vectors with this profile.

@@ -67,3 +67,30 @@ fn a_store_without_text_vectors_gets_them_without_embedding_images_again() {
     let third = sandbox.run(&["panel.pdf", "--json"]).json();
     assert_eq!(third["manuals"][0]["unchanged"], 4, "{third}");
 }
+
+#[test]
+fn a_page_without_a_text_layer_is_read() {
+    let sandbox = filled();
+    assert_eq!(sandbox.run(&["panel.pdf"]).code, 0);
+    let picture = ["show", "panel", "1", "--out", "scan.png"];
+    assert_eq!(sandbox.run(&picture).code, 0);
+    let store = ["--store", "scans.db"];
+    let run = |args: &[&str]| sandbox.run(&[args, &store].concat());
+    assert_eq!(run(&["scan.png"]).code, 0);
+    let found = run(&["search", "How do I silence the alarm?", "--meaning"]);
+    assert!(found.out.starts_with("1. scan.png page 1"), "{}", found.out);
+    let found = run(&["search", "stop", "--text"]);
+    let lines: Vec<&str> = found.out.lines().collect();
+    assert_eq!(
+        lines[1..],
+        ["   read from the image: stop"],
+        "{}",
+        found.out
+    );
+    let found = run(&["search", "stop", "--text", "--json"]).json();
+    let hit = &found[0];
+    assert_eq!((&hit["page"], &hit["snippet"]), (&1.into(), &"".into()));
+    assert_eq!(hit["words_read"], serde_json::json!(["stop"]));
+    let again = run(&["scan.png", "--json"]).json();
+    assert_eq!(again["manuals"][0]["unchanged"], 1, "{again}");
+}

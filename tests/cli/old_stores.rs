@@ -11,6 +11,7 @@ fn a_store_of_an_earlier_version_that_may_not_be_written_is_read() {
     let scripts = [
         include_str!("../golden/stores/v4.sql"),
         include_str!("../golden/stores/v5.sql"),
+        include_str!("../golden/stores/v6.sql"),
     ];
     for (script, rights) in scripts
         .into_iter()

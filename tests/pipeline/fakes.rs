@@ -214,6 +214,7 @@ impl FakePipeline {
             prepare: Prepare::Gray { pixels: 4096 },
             render: "paper".into(),
             pages: PageSet::all(),
+            reads_with: None,
             limits: Limits {
                 pages: self.batch,
                 cost: u64::MAX,

@@ -96,6 +96,7 @@ fn unchanged_manual_opens_neither_renderer_nor_model() {
         prepare: Prepare::Gray { pixels: 4096 },
         render: "paper".into(),
         pages: PageSet::all(),
+        reads_with: None,
         limits: Limits {
             pages: 4,
             cost: u64::MAX,

@@ -89,6 +89,7 @@ pub(crate) fn text_page(number: u32, vectors: Option<TextVectors>) -> StoredPage
         text_vectors: TextUpdate::Replace {
             digest: text_digest(TEXT_PROFILE, &text),
             vectors,
+            words_read: String::new(),
         },
         ..page("pump.pdf", number, &text)
     }

@@ -29,6 +29,7 @@ use text_search::{
 
 use text_vectors::{
     text_vectors_are_kept_replaced_and_removed, text_vectors_are_searched_with_weights,
+    words_that_were_read_are_found_and_go_with_their_page,
 };
 
 use fixtures::{
@@ -56,6 +57,7 @@ fn check_contract(open_store: Opener<'_>) {
     descriptions_are_a_separate_text_field(open_store("said").as_ref());
     text_vectors_are_searched_with_weights(open_store("meaning").as_ref());
     text_vectors_are_kept_replaced_and_removed(open_store("kept_texts").as_ref());
+    words_that_were_read_are_found_and_go_with_their_page(open_store("read").as_ref());
     scan_returns_what_was_stored(open_store("roundtrip").as_ref());
     hits_are_complete(open_store("hits").as_ref());
     other_vector_width_is_rejected(open_store("width").as_ref());

@@ -1,7 +1,9 @@
 //! Text vectors: stored and kept beside the page vectors, and searched with weights.
 
 use ingest::page::{ManualId, PageId, PageSet};
-use ingest::store::{Scope, Store, StoredPage, TextUpdate, TopK, VectorUpdate, text_digest};
+use ingest::store::{
+    Scope, Store, StoredPage, TextField, TextUpdate, TopK, VectorUpdate, read_digest, text_digest,
+};
 use ingest::vectors::{MultiVector, TextQuery, max_sim};
 
 use crate::fixtures::{
@@ -169,4 +171,47 @@ pub(crate) fn text_vectors_are_kept_replaced_and_removed(store: &dyn Store) {
         .remove(&ManualId::new("pump.pdf"), &PageSet::all())
         .unwrap();
     assert!(ranking(store, &text_query(2, 3, 100)).is_empty());
+}
+
+pub(crate) fn words_that_were_read_are_found_and_go_with_their_page(store: &dyn Store) {
+    upsert_manual(store, "pump.pdf");
+    let scan = StoredPage {
+        text_vectors: TextUpdate::Replace {
+            digest: read_digest(TEXT_PROFILE, "model"),
+            vectors: Some(text_vectors(2, 1, 100)),
+            words_read: "mute siren".to_owned(),
+        },
+        ..page("pump.pdf", 1, "")
+    };
+    put(
+        store,
+        &[scan.clone(), page("pump.pdf", 2, "Tighten the bolts")],
+    );
+    let hits = |words: &str| {
+        store
+            .text(TextField::TextLayer, words, &Scope::default(), TopK::new(9))
+            .unwrap()
+    };
+    let hit = &hits("siren")[0];
+    assert_eq!((hit.id.number, hit.text.as_str()), (1, ""));
+    assert_eq!(hit.words_read, "mute siren");
+    assert_eq!(hits("bolts")[0].words_read, "");
+    // They stay while the page does.
+    let kept = StoredPage {
+        vectors: VectorUpdate::Keep,
+        text_vectors: TextUpdate::Keep,
+        ..scan.clone()
+    };
+    put(store, std::slice::from_ref(&kept));
+    assert_eq!(all(store)[0].text_vectors, scan.text_vectors);
+    assert_eq!(hits("mute").len(), 1);
+    // Now it has a text layer.
+    put(store, &[page("pump.pdf", 1, "Silence the alarm")]);
+    assert!(hits("mute").is_empty());
+    put(store, &[scan]);
+    assert_eq!(hits("mute").len(), 1);
+    store
+        .remove(&ManualId::new("pump.pdf"), &PageSet::all())
+        .unwrap();
+    assert!(hits("mute").is_empty());
 }

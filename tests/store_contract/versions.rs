@@ -18,13 +18,14 @@ use crate::fixtures::{all, config, file, found, put};
 use crate::sqlite::{check_integrity, filled, opened};
 
 /// The schema versions and their scripts.
-const STORES: [(u32, &str); 6] = [
+const STORES: [(u32, &str); 7] = [
     (1, include_str!("../golden/stores/v1.sql")),
     (2, include_str!("../golden/stores/v2.sql")),
     (3, include_str!("../golden/stores/v3.sql")),
     (4, include_str!("../golden/stores/v4.sql")),
     (5, include_str!("../golden/stores/v5.sql")),
     (6, include_str!("../golden/stores/v6.sql")),
+    (7, include_str!("../golden/stores/v7.sql")),
 ];
 
 /// Stored annotations.
@@ -99,22 +100,30 @@ fn pages() -> [StoredPage; 3] {
     ]
 }
 
-/// The text vectors of the pump's pages, which version 6 has: two rows of eight signs, and none.
-fn text_updates() -> [TextUpdate; 2] {
+/// The text vectors of the pump's pages, which version 6 has: two rows of eight signs, and none; and those of the third
+/// page, which version 7 has: one row, for a word that was read.
+fn text_updates() -> [TextUpdate; 3] {
     let side = 1.0 / 8_f32.sqrt();
     let rows = [
         [side; 8],
         [side, side, side, side, -side, -side, -side, -side],
     ];
-    let vectors = TextVectors {
-        vectors: multi_vector(rows.as_flattened(), 8),
-        tokens: vec![100, 200],
+    let vectors = |rows: &[[f32; 8]], tokens: &[u16]| {
+        Some(TextVectors {
+            vectors: multi_vector(rows.as_flattened(), 8),
+            tokens: tokens.to_vec(),
+        })
     };
-    let update = |digest: &str, vectors| TextUpdate::Replace {
+    let update = |digest: &str, vectors, words_read: &str| TextUpdate::Replace {
         digest: digest.to_owned(),
         vectors,
+        words_read: words_read.to_owned(),
     };
-    [update("m:d1", Some(vectors)), update("m:d7", None)]
+    [
+        update("m:d3", vectors(&rows[..1], &[100]), "pump"),
+        update("m:d1", vectors(&rows, &[100, 200]), ""),
+        update("m:d7", None, ""),
+    ]
 }
 
 /// Checks the list, scan and searches of the first collection.
@@ -132,14 +141,23 @@ fn check_pages(store: &dyn Store, version: u32) {
             r#"{"id":"pump.pdf","path":"/shelf/pump.pdf","file":"f11e","render":"pdfium-8149 150 dpi, at most 16 MP","pages":40,"stored":2,"blank":0,"bytes":BYTES}"#,
         ]
         .map(|manual| manual.replace("BYTES", if version < 6 { "12" } else { "14" }))
+        .map(|manual| match version {
+            ..7 => manual,
+            _ => manual.replace(r#""bytes":4"#, r#""bytes":5"#),
+        })
     );
     let mut expected = pages();
     if version == 1 {
         // Version 1 has no descriptions.
         expected.iter_mut().for_each(|page| page.description = None);
     }
-    if version >= 6 {
-        (expected[1].text_vectors, expected[2].text_vectors) = text_updates().into();
+    let first = match version {
+        ..6 => 3,
+        6 => 1,
+        _ => 0,
+    };
+    for (page, update) in expected.iter_mut().zip(text_updates()).skip(first) {
+        page.text_vectors = update;
     }
     assert_eq!(all(store), expected);
     let query = multi_vector(&[1.0, 0.0], 2);
@@ -161,6 +179,8 @@ fn check_pages(store: &dyn Store, version: u32) {
     assert_eq!(found(store, "e-104"), [1]);
     assert_eq!(found(store, "e104"), [1], "version {version}");
     assert_eq!(found(store, "alarm"), [7]);
+    let pumps: &[u32] = if version < 7 { &[1] } else { &[3, 1] };
+    assert_eq!(found(store, "pump"), pumps, "version {version}");
 }
 
 #[test]
@@ -301,7 +321,7 @@ fn newer_version_is_rejected() {
             error,
             Err(Error::TooNew {
                 found: 99,
-                known: 6,
+                known: 7,
                 ..
             })
         ));

@@ -16,7 +16,7 @@ use super::weights::{Block, Layer, PageWeights};
 use crate::embed::gemm::{Rows, add_product};
 
 /// Width of the tower's output vectors.
-pub(super) const DIM: usize = 127;
+pub(in crate::embed) const DIM: usize = 127;
 /// Positions that go through a block together: their hidden layer fits into the CPU cache.
 const TILE: usize = 384;
 /// Rows of a cell at a quarter of the page's size.

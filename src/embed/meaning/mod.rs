@@ -20,8 +20,8 @@ use std::num::NonZeroUsize;
 use rayon::prelude::*;
 
 use self::rows::PageRows;
-use self::tokenizer::Tokenizer;
-pub use self::tokenizer::token_word;
+use self::tokenizer::{Tokenizer, Word};
+pub use self::tokenizer::{lexicon, token_word};
 use self::weights::Weights;
 use self::windows::{Window, windows};
 use crate::checkpoint::Error;
@@ -33,7 +33,7 @@ pub const MODEL: &str = "all-MiniLM-L6-v2";
 /// Its licence, for lists; the text is in [`licence`].
 pub const LICENCE: &str = "Apache-2.0";
 /// Identity of the rows: the recipe's version, then the weights (the first digits of their SHA-256).
-pub const PROFILE: &str = concat!("minilm-1-", env!("MEANING_ID"));
+pub const PROFILE: &str = concat!("minilm-2-", env!("MEANING_ID"));
 /// Width of a row.
 pub const WIDTH: usize = 384;
 
@@ -75,7 +75,20 @@ impl Meaning {
     /// # Errors
     /// [`Error::Weights`] if the model produces values that are not finite.
     pub fn embed_page(&self, text: &str) -> Result<Option<TextVectors>, Error> {
-        let windows = windows(&self.tokenizer.words(text)?);
+        self.embed(&self.tokenizer.words(text)?)
+    }
+
+    /// Embeds the words that were read from a page image, given as tokens of [`lexicon`].
+    ///
+    /// # Errors
+    /// As [`Meaning::embed_page`].
+    pub fn embed_words(&self, tokens: &[u16]) -> Result<Option<TextVectors>, Error> {
+        let words: Vec<Word> = tokens.iter().map(|token| Word::whole(*token)).collect();
+        self.embed(&words)
+    }
+
+    fn embed(&self, words: &[Word]) -> Result<Option<TextVectors>, Error> {
+        let windows = windows(words);
         let states: Vec<(Vec<u16>, Vec<f32>)> =
             windows.par_iter().map(|window| self.rows(window)).collect();
         let mut rows = PageRows::default();

@@ -34,6 +34,17 @@ pub(super) struct Word {
     pub(super) is_content: bool,
 }
 
+impl Word {
+    /// A content word of one token.
+    pub(super) fn whole(token: u16) -> Self {
+        Self {
+            ids: vec![token.into()],
+            is_word: true,
+            is_content: true,
+        }
+    }
+}
+
 /// The tokenizer of the model.
 pub(super) struct Tokenizer {
     model: WordPiece,
@@ -82,6 +93,21 @@ impl Tokenizer {
             is_content: is_word && !is_stop_word(text),
         })
     }
+}
+
+/// The tokens that are whole words of two English letters or more, or numbers of at most two digits; no stop words.
+pub fn lexicon() -> Vec<u16> {
+    let is_word = |text: &str| {
+        let mut letters = text.bytes();
+        match text.len() {
+            1 | 2 if letters.clone().all(|c| c.is_ascii_digit()) => true,
+            length => length > 1 && letters.all(|c| c.is_ascii_lowercase()) && !is_stop_word(text),
+        }
+    };
+    let all = (0..=u16::MAX).zip(VOCABULARY.lines());
+    all.filter(|(_, text)| is_word(text))
+        .map(|(token, _)| token)
+        .collect()
 }
 
 /// The word of a token; `None` if it continues or begins a longer word, as far as the vocabulary tells.

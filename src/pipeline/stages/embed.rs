@@ -5,28 +5,33 @@ use std::sync::mpsc::{Receiver, RecvError, SyncSender};
 use std::time::{Duration, Instant};
 
 use crate::batch::Batcher;
+use crate::embed::reading::{self, Reader};
 use crate::embed::{self, Embedder};
 use crate::page::PageError;
 use crate::patch::Prepared;
-use crate::store::VectorUpdate;
+use crate::store::{TextUpdate, VectorUpdate};
 use crate::vectors::PageVectors;
 
+use super::super::text_model::TextModel;
 use super::super::{Batch, Error, Event, InFlightPage, Opener, RunContext, Stage};
-use super::prepare::PreparedPage;
+use super::prepare::{PreparedPage, is_to_be_read};
 
 type Embedding = Result<PageVectors, PageError>;
 
-pub(in crate::pipeline) fn run(
-    context: &RunContext<'_>,
-    opener: Opener<'_, dyn Embedder, embed::Error>,
+pub(in crate::pipeline) fn run<'a>(
+    context: &'a RunContext<'a>,
+    opener: Opener<'a, dyn Embedder, embed::Error>,
+    meaning: Option<&'a TextModel>,
     input: &Receiver<PreparedPage>,
-    out: &SyncSender<Vec<InFlightPage>>,
+    out: &'a SyncSender<Vec<InFlightPage>>,
 ) -> Result<(), Error> {
     let mut stage = EmbedStage {
         context,
         out,
         opener: Some(opener),
         model: None,
+        meaning,
+        reader: None,
         idle: Duration::ZERO,
     };
     let mut batcher = Batcher::new(context.settings.limits);
@@ -57,6 +62,9 @@ struct EmbedStage<'a> {
     out: &'a SyncSender<Vec<InFlightPage>>,
     opener: Option<Opener<'a, dyn Embedder, embed::Error>>,
     model: Option<Box<dyn Embedder>>,
+    meaning: Option<&'a TextModel>,
+    /// Opened for the first page without a text layer.
+    reader: Option<Reader>,
     /// Time that the loaded model waited for pages.
     idle: Duration,
 }
@@ -84,7 +92,7 @@ impl EmbedStage<'_> {
         let Some(model) = self.model.as_deref_mut() else {
             return Ok(true);
         };
-        let (pages, inputs): (Vec<InFlightPage>, Vec<Prepared>) = batch.into_iter().unzip();
+        let (mut pages, inputs): (Vec<InFlightPage>, Vec<Prepared>) = batch.into_iter().unzip();
         let start = Instant::now();
         let mut largest = inputs.len();
         let embeddings = embed_halving(model, &inputs, &mut largest)?;
@@ -94,6 +102,7 @@ impl EmbedStage<'_> {
                 .collector
                 .emit(Event::BatchSizeReduced(largest));
         }
+        self.read(&mut pages, &embeddings)?;
         self.record_batch(&pages, &inputs, start.elapsed());
         Ok(self.send(pages, embeddings))
     }
@@ -110,6 +119,33 @@ impl EmbedStage<'_> {
             .collector
             .update(|stats| stats.load = load.as_secs_f64());
         self.context.collector.emit(Event::Loaded(load));
+        Ok(())
+    }
+
+    /// Reads the words of pages without a text layer and embeds them.
+    fn read(&mut self, pages: &mut [InFlightPage], embeddings: &[Embedding]) -> Result<(), Error> {
+        let Some(meaning) = self.meaning else {
+            return Ok(());
+        };
+        for (page, embedding) in pages.iter_mut().zip(embeddings) {
+            let is_read = is_to_be_read(&page.record);
+            if let (true, Ok(vectors)) = (is_read, embedding)
+                && let TextUpdate::Replace {
+                    vectors: text_vectors,
+                    words_read,
+                    ..
+                } = &mut page.record.text_vectors
+            {
+                let reader = match &mut self.reader {
+                    Some(reader) => reader,
+                    none => none.insert(Reader::open()?),
+                };
+                let words = reader.read(vectors);
+                let embedded = meaning.get()?.embed_words(&words);
+                *text_vectors = embedded.map_err(embed::Error::from)?;
+                *words_read = reading::text(&words);
+            }
+        }
         Ok(())
     }
 

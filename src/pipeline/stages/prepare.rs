@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
-use crate::embed;
 use crate::embed::meaning::{Meaning, PROFILE};
 use crate::page::{PageError, PageId};
 use crate::patch::Prepared;
-use crate::store::{StoredPage, TextUpdate, text_digest};
+use crate::store::{StoredPage, TextUpdate, read_digest, text_digest};
 
 use super::super::content::content_digest;
+use super::super::text_model::TextModel;
 use super::super::thumbnail::thumbnail;
-use super::super::{Error, Event, InFlightPage, Opener, RunContext, Stage};
+use super::super::{Error, Event, InFlightPage, RunContext, Stage};
 use super::render::RenderedPage;
 
 /// A page with its model input; `None` if it keeps its stored vectors.
@@ -21,24 +21,23 @@ pub(in crate::pipeline) type PreparedPage = (InFlightPage, Option<Prepared>);
 
 pub(in crate::pipeline) fn run(
     context: &RunContext<'_>,
-    mut opener: Option<Opener<'_, Meaning, embed::Error>>,
+    meaning: Option<&TextModel>,
     input: &Receiver<RenderedPage>,
     out: &SyncSender<PreparedPage>,
 ) -> Result<(), Error> {
     let cores = rayon::current_num_threads();
-    let mut meaning: Option<Box<Meaning>> = None;
     while let Ok(first) = input.recv() {
         let pages: Vec<RenderedPage> = std::iter::once(first)
             .chain(input.try_iter().take(cores - 1))
             .collect();
-        if pages.iter().any(|(page, _)| !page.record.text.is_empty())
-            && let Some(opener) = opener.take()
-        {
-            meaning = Some(opener()?);
-        }
+        let has_text = pages.iter().any(|(page, _)| !page.record.text.is_empty());
+        let meaning = meaning
+            .filter(|_| has_text)
+            .map(TextModel::get)
+            .transpose()?;
         let prepared: Vec<_> = pages
             .into_par_iter()
-            .map(|page| timed(|| prepare(context, meaning.as_deref(), page)))
+            .map(|page| timed(|| prepare(context, meaning, page)))
             .collect();
         for (page, time) in prepared {
             match page {
@@ -75,12 +74,13 @@ fn prepare(
     let stored = job.and_then(|job| job.fingerprints.get(&number));
     if job.is_some_and(|job| job.text_profile.is_some()) {
         let stored = stored.map_or("", |page| &page.text);
-        match text_update(meaning, &page.record, stored) {
+        match text_update(context, meaning, &page.record, stored) {
             Ok(update) => page.record.text_vectors = update,
             Err(error) => return Err((page.job, page.record.id, error)),
         }
     }
-    if stored.is_some_and(|stored| stored.content == page.record.content) {
+    let is_same = stored.is_some_and(|stored| stored.content == page.record.content);
+    if is_same && !is_to_be_read(&page.record) {
         return Ok((page, None));
     }
     match context.settings.prepare.prepare(&rendered.image) {
@@ -89,13 +89,26 @@ fn prepare(
     }
 }
 
+/// Whether the words of a page are read from its vectors, which the embed stage does.
+pub(super) fn is_to_be_read(page: &StoredPage) -> bool {
+    let digest = match &page.text_vectors {
+        TextUpdate::Replace { digest, .. } => digest,
+        TextUpdate::Keep => return false,
+    };
+    *digest != text_digest(PROFILE, &page.text)
+}
+
 /// The text vectors of a page; those that are stored for the same text stay.
 fn text_update(
+    context: &RunContext<'_>,
     meaning: Option<&Meaning>,
     page: &StoredPage,
     stored: &str,
 ) -> Result<TextUpdate, PageError> {
-    let digest = text_digest(PROFILE, &page.text);
+    let digest = match &context.settings.reads_with {
+        Some(model) if page.text.is_empty() => read_digest(PROFILE, model),
+        _ => text_digest(PROFILE, &page.text),
+    };
     if digest == stored {
         return Ok(TextUpdate::Keep);
     }
@@ -104,5 +117,9 @@ fn text_update(
         None => Ok(None),
     };
     let vectors = vectors.map_err(|why| PageError::Shape(why.to_string()))?;
-    Ok(TextUpdate::Replace { digest, vectors })
+    Ok(TextUpdate::Replace {
+        digest,
+        vectors,
+        words_read: String::new(),
+    })
 }

@@ -21,7 +21,7 @@ WHERE collection = ?1 GROUP BY manual.id ORDER BY name";
 
 const PAGE: &str = "
 SELECT origin, content, label, section, text, blank, jpeg, description, grid_columns, grid_rows, places, vectors.rows,
-    digest, tokens, text_vectors.rows
+    digest, tokens, text_vectors.rows, words_read
 FROM page LEFT JOIN vectors ON vectors.page = page.id LEFT JOIN text_vectors ON text_vectors.page = page.id JOIN thumbnail ON thumbnail.page = page.id
 WHERE page.id = ?1";
 

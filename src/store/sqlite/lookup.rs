@@ -247,7 +247,10 @@ impl Sqlite {
     fn hits(&self, found: impl Iterator<Item = ScoredRow>) -> Result<Vec<Hit>, Error> {
         let connection = self.connection();
         let mut statement = connection
-            .prepare_cached("SELECT label, section, text, description FROM page WHERE id = ?1")
+            .prepare_cached(
+                "SELECT label, section, text, description, coalesce(words_read, '') FROM page
+                 LEFT JOIN text_vectors ON text_vectors.page = page.id WHERE id = ?1",
+            )
             .with_location(&self.location)?;
         let hit = |(row, score, id): ScoredRow| {
             statement
@@ -259,6 +262,7 @@ impl Sqlite {
                         section: row.get(1)?,
                         text: row.get(2)?,
                         description: row.get(3)?,
+                        words_read: row.get(4)?,
                     })
                 })
                 .optional()

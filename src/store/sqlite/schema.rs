@@ -13,7 +13,7 @@ use crate::units::ByteSize;
 use crate::vectors::Profile;
 
 /// Version of [`TABLES`] (`PRAGMA user_version`). A file with a larger one is rejected ([`Error::TooNew`]).
-pub(super) const VERSION: i64 = 6;
+pub(super) const VERSION: i64 = 7;
 
 /// Identifies files of this program (`PRAGMA application_id`): "ings".
 const APPLICATION_ID: i64 = 0x696e_6773;
@@ -90,7 +90,7 @@ END;
 /// First version with the index of variants.
 pub(super) const FIRST_WITH_VARIANTS: i64 = 5;
 /// First version with text vectors.
-const FIRST_WITH_TEXT_VECTORS: i64 = 6;
+pub(super) const FIRST_WITH_TEXT_VECTORS: i64 = 6;
 
 /// Migrations from each version to the next; the last one also creates [`DESCRIPTIONS`].
 const MIGRATIONS: [&str; 3] = [
@@ -170,12 +170,18 @@ fn migrate(connection: &Connection, old: i64) -> Sql<()> {
         let rebuild = "INSERT INTO descriptions (descriptions) VALUES ('rebuild');";
         transaction.execute_batch(&format!("{migrations} {DESCRIPTIONS} {rebuild}"))?;
     }
+    match old {
+        ..FIRST_WITH_TEXT_VECTORS => {
+            transaction.execute_batch(text_vectors::MIGRATION)?;
+            transaction.execute_batch(text_vectors::TABLE)?;
+        }
+        _ => transaction.execute_batch(text_vectors::READ_MIGRATION)?,
+    }
+    transaction.execute_batch(text_vectors::TRIGGER)?;
     if old < FIRST_WITH_VARIANTS {
         transaction.execute_batch(variants::TABLE)?;
         variants::index_all(&transaction)?;
     }
-    transaction.execute_batch(text_vectors::MIGRATION)?;
-    transaction.execute_batch(text_vectors::TABLE)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()
 }
@@ -186,9 +192,10 @@ fn create_tables(connection: &Connection) -> Sql<()> {
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.execute_batch(&format!(
-        "BEGIN IMMEDIATE; {TABLES} {DESCRIPTIONS} {} {} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;",
+        "BEGIN IMMEDIATE; {TABLES} {DESCRIPTIONS} {} {} {} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;",
         variants::TABLE,
-        text_vectors::TABLE
+        text_vectors::TABLE,
+        text_vectors::TRIGGER
     ))
 }
 

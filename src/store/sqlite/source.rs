@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Result as Sql};
 
 use super::schema::{
-    FIRST_WITH_VARIANTS, VERSION, check_version, keep_temporary_data_in_memory, open_error,
-    open_writer, version,
+    FIRST_WITH_TEXT_VECTORS, FIRST_WITH_VARIANTS, VERSION, check_version,
+    keep_temporary_data_in_memory, open_error, open_writer, version,
 };
 use super::space::is_full;
 use super::text_vectors;
@@ -59,8 +59,12 @@ impl Source {
                 };
                 if !migrated {
                     source.version = old;
+                    let stand_in = match old {
+                        ..FIRST_WITH_TEXT_VECTORS => text_vectors::NO_TABLE,
+                        _ => text_vectors::NO_WORDS_READ,
+                    };
                     connection
-                        .execute_batch(text_vectors::NONE)
+                        .execute_batch(stand_in)
                         .map_err(|cause| open_error(location, &cause))?;
                 }
                 Ok((source, connection))

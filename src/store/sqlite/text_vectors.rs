@@ -10,23 +10,35 @@ use crate::store::{Error, Precision, Scope, TextUpdate};
 use crate::vectors::{MultiVector, TextQuery, TextVectors};
 
 /// The vectors of a page's text: `digest` of what they were made from, `tokens` of the rows (little-endian u16), and the
-/// rows in the `text_precision` of the collection; both are empty for a text without words. They go with the text that
-/// they were made from.
+/// rows in the `text_precision` of the collection; both are empty for a text without words. `words_read` is what was read from
+/// the image of a page without a text layer. All go with the text that they were made from.
 pub(super) const TABLE: &str = "
 CREATE TABLE text_vectors (
     page INTEGER PRIMARY KEY REFERENCES page (id) ON DELETE CASCADE, digest TEXT NOT NULL, tokens BLOB NOT NULL,
-    rows BLOB NOT NULL
-) STRICT;
+    rows BLOB NOT NULL, words_read TEXT NOT NULL DEFAULT ''
+) STRICT;";
+
+/// Removes the vectors of a text that has changed.
+pub(super) const TRIGGER: &str = "
 CREATE TRIGGER text_vectors_go AFTER UPDATE OF text ON page WHEN old.text <> new.text BEGIN
     DELETE FROM text_vectors WHERE page = new.id;
 END;";
 
-/// Stands for the table where a file of an earlier version cannot be migrated.
-pub(super) const NONE: &str = "CREATE TEMP TABLE text_vectors (page INTEGER PRIMARY KEY, digest TEXT, tokens BLOB, rows BLOB);";
-
-/// Prepares older tables.
+/// Migration of a file without text vectors, before [`TABLE`].
 pub(super) const MIGRATION: &str =
     "ALTER TABLE collection ADD COLUMN text_precision TEXT NOT NULL DEFAULT '1-bit';";
+
+/// Migration of a file with text vectors, where no page was read.
+pub(super) const READ_MIGRATION: &str =
+    "ALTER TABLE text_vectors ADD COLUMN words_read TEXT NOT NULL DEFAULT '';";
+
+/// Stands for the table where a file without it cannot be migrated.
+pub(super) const NO_TABLE: &str = "CREATE TEMP TABLE text_vectors (
+    page INTEGER PRIMARY KEY, digest TEXT, tokens BLOB, rows BLOB, words_read TEXT);";
+
+/// Stands for the table where a file whose pages were not read cannot be migrated.
+pub(super) const NO_WORDS_READ: &str = "CREATE TEMP VIEW text_vectors AS
+    SELECT page, digest, tokens, rows, '' AS words_read FROM main.text_vectors;";
 
 /// Writes the text vectors of a page.
 pub(super) fn upsert(
@@ -35,7 +47,12 @@ pub(super) fn upsert(
     page: i64,
     update: &TextUpdate,
 ) -> Sql<()> {
-    let TextUpdate::Replace { digest, vectors } = update else {
+    let TextUpdate::Replace {
+        digest,
+        vectors,
+        words_read,
+    } = update
+    else {
         return Ok(());
     };
     let (tokens, rows) = match vectors {
@@ -50,9 +67,9 @@ pub(super) fn upsert(
     };
     connection
         .prepare_cached(
-            "INSERT OR REPLACE INTO text_vectors (page, digest, tokens, rows) VALUES (?1, ?2, ?3, ?4)",
+            "INSERT OR REPLACE INTO text_vectors (page, digest, tokens, rows, words_read) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?
-        .execute((page, digest, tokens, rows))
+        .execute((page, digest, tokens, rows, words_read))
         .map(drop)
 }
 
@@ -62,11 +79,12 @@ fn tokens(bytes: &[u8]) -> Vec<u16> {
     pairs.iter().map(|pair| u16::from_le_bytes(*pair)).collect()
 }
 
-/// Decodes the text vectors of a page from its digest, tokens and rows; `None` if it never had any.
+/// Decodes the text vectors of a page from its digest, tokens, rows and the words read; `Keep` if it never had any.
 pub(super) fn decode(
     digest: Option<String>,
     token_bytes: &[u8],
     rows: &[u8],
+    words_read: Option<String>,
     precision: Precision,
 ) -> Result<TextUpdate, String> {
     let Some(digest) = digest else {
@@ -86,7 +104,11 @@ pub(super) fn decode(
             }
         }
     };
-    Ok(TextUpdate::Replace { digest, vectors })
+    Ok(TextUpdate::Replace {
+        digest,
+        vectors,
+        words_read: words_read.unwrap_or_default(),
+    })
 }
 
 /// The width of rows of a size; those of 1-bit rows are multiples of 8.
@@ -171,7 +193,7 @@ impl Sqlite {
         let read = || {
             self.connection()
                 .prepare_cached(
-                    "SELECT digest, tokens, text_vectors.rows FROM text_vectors
+                    "SELECT digest, tokens, text_vectors.rows, words_read FROM text_vectors
                      JOIN page ON page.id = text_vectors.page JOIN manual ON manual.id = page.manual
                      WHERE collection = ?1 AND name = ?2 AND number = ?3
                      AND substr(digest, 1, length(?4) + 1) = ?4 || ':'",
@@ -200,7 +222,7 @@ impl Sqlite {
     }
 }
 
-/// Decodes the text vectors in the columns from `first` on: digest, tokens, rows.
+/// Decodes the text vectors in the columns from `first` on: digest, tokens, rows, words read.
 pub(super) fn read_update(
     row: &Row<'_>,
     first: usize,
@@ -212,6 +234,7 @@ pub(super) fn read_update(
         row.get(first)?,
         blob(first + 1)?,
         blob(first + 2)?,
+        row.get(first + 3)?,
         precision,
     ))
 }

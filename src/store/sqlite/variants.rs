@@ -15,16 +15,20 @@ CREATE TRIGGER variants_go AFTER DELETE ON page BEGIN
 END;
 ";
 
-/// Indexes the variants of a stored page.
+/// Indexes the variants of a stored page, and the words that were read from its image.
 pub(super) fn index(connection: &Connection, page: i64) -> Sql<()> {
-    let (text, said): (String, String) = connection
-        .prepare_cached("SELECT text, said FROM page WHERE id = ?1")?
-        .query_row([page], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (text, said, words_read): (String, String, String) = connection
+        .prepare_cached(
+            "SELECT text, said, coalesce(words_read, '') FROM page
+             LEFT JOIN text_vectors ON text_vectors.page = page.id WHERE id = ?1",
+        )?
+        .query_row([page], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let in_text = [variants(&text), words_read].join(" ");
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO variants (rowid, text, description) VALUES (?1, ?2, ?3)",
         )?
-        .execute((page, variants(&text), variants(&said)))
+        .execute((page, in_text, variants(&said)))
         .map(drop)
 }
 

@@ -243,14 +243,14 @@ impl Sqlite {
             },
         };
         let id = upsert_page(connection, manual, page, rows)?;
-        if !self.is_outbox {
-            variants::index(connection, id)?;
-        }
         upsert_thumbnail(connection, id, &page.thumbnail)?;
         if let (VectorUpdate::Replace(new), Some(encoded)) = (&page.vectors, encoded) {
             upsert_vectors(connection, id, new, &encoded)?;
         }
         text_vectors::upsert(connection, collection, id, &page.text_vectors)?;
+        if !self.is_outbox {
+            variants::index(connection, id)?;
+        }
         Ok(Ok(WriteOutcome::Stored))
     }
 }

@@ -23,12 +23,20 @@ pub(super) const TEXT_PROFILE: &str = "text_profile";
 pub(super) const TEXT_TOKENS: &str = "text_tokens";
 /// Property of the size of its text vectors, at two bytes a value as for those of the image.
 pub(super) const TEXT_BYTES: &str = "text_bytes";
+/// Property of the words that were read from the image of a page without a text layer, which BM25 searches.
+pub(super) const WORDS_READ: &str = "words_read";
 
 /// The properties of text vectors.
-pub(super) const TEXT_VECTORS: [&str; 4] = [TEXT_DIGEST, TEXT_PROFILE, TEXT_TOKENS, TEXT_BYTES];
+pub(super) const TEXT_VECTORS: [&str; 5] = [
+    TEXT_DIGEST,
+    TEXT_PROFILE,
+    TEXT_TOKENS,
+    TEXT_BYTES,
+    WORDS_READ,
+];
 
 /// The properties that a collection of an earlier version lacks.
-pub(super) const ADDED: [(&str, &str); 7] = [
+pub(super) const ADDED: [(&str, &str); 8] = [
     (DESCRIPTION_TEXT, "text"),
     (VARIANTS, "text"),
     (DESCRIPTION_VARIANTS, "text"),
@@ -36,11 +44,12 @@ pub(super) const ADDED: [(&str, &str); 7] = [
     (TEXT_PROFILE, "text"),
     (TEXT_TOKENS, "text"),
     (TEXT_BYTES, "int"),
+    (WORDS_READ, "text"),
 ];
 
 /// The properties of a page: name and type. `places` and `thumbnail` are base64 and not of type `blob`: for that type the
 /// server matches a regular expression against every character, a third of its work on a page with MUVERA.
-pub(super) const PAGE: [(&str, &str); 22] = [
+pub(super) const PAGE: [(&str, &str); 23] = [
     ("manual", "text"),
     ("page_number", "int"),
     ("label", "text"),
@@ -63,6 +72,7 @@ pub(super) const PAGE: [(&str, &str); 22] = [
     (TEXT_PROFILE, "text"),
     (TEXT_TOKENS, "text"),
     (TEXT_BYTES, "int"),
+    (WORDS_READ, "text"),
 ];
 /// The properties of a manual.
 pub(super) const MANUAL: [(&str, &str); 5] = [
@@ -89,7 +99,7 @@ pub(super) fn properties(all: &[(&str, &str)]) -> Value {
         property["indexFilterable"] = FILTERABLE.contains(&name).into();
         if kind == "text" {
             let is_prose = name == TEXT || name == DESCRIPTION_TEXT;
-            let is_variants = name == VARIANTS || name == DESCRIPTION_VARIANTS;
+            let is_variants = [VARIANTS, DESCRIPTION_VARIANTS, WORDS_READ].contains(&name);
             property["tokenization"] = match (is_prose, is_variants || name == TEXT_TOKENS) {
                 (true, _) => "word",
                 (_, true) => "whitespace",

@@ -1,6 +1,8 @@
 //! Weaviate search: approximate MaxSim and BM25. More candidates than `k` are requested, since the index misses some.
 
-use super::properties::{DESCRIPTION, DESCRIPTION_TEXT, DESCRIPTION_VARIANTS, TEXT, VARIANTS};
+use super::properties::{
+    DESCRIPTION, DESCRIPTION_TEXT, DESCRIPTION_VARIANTS, TEXT, VARIANTS, WORDS_READ,
+};
 use super::proto::{
     AggregateReply, AggregateRequest, Bm25, Filters, MetadataRequest, NearVector,
     PropertiesRequest, SearchReply, SearchRequest, SearchResult, Targets,
@@ -11,7 +13,8 @@ use super::{Weaviate, filter};
 use crate::analysis;
 use crate::page::PageId;
 use crate::store::{
-    Catalogue, Error, Hit, Lookup, Scope, StoredPage, TextField, TopK, VectorUpdate, check_width,
+    Catalogue, Error, Hit, Lookup, Scope, StoredPage, TextField, TextUpdate, TopK, VectorUpdate,
+    check_width,
 };
 use crate::vectors::{MultiVector, TextQuery, max_sim};
 
@@ -70,6 +73,9 @@ impl Lookup for Weaviate {
         let mut properties = vec![property.to_owned()];
         if collection.has_variants {
             properties.push(variants.to_owned());
+        }
+        if field == TextField::TextLayer && self.takes_text_vectors() {
+            properties.push(WORDS_READ.to_owned());
         }
         if query.is_empty() || scope.pages.is_empty() {
             return Ok(Vec::new());
@@ -130,7 +136,7 @@ impl Weaviate {
 
     /// A search request for the properties of a [`Hit`].
     pub(super) fn hits_request(&self, scope: &Scope, limit: usize) -> SearchRequest {
-        let properties = [
+        let mut properties = vec![
             "manual",
             "page_number",
             "label",
@@ -138,6 +144,9 @@ impl Weaviate {
             TEXT,
             DESCRIPTION,
         ];
+        if self.takes_text_vectors() {
+            properties.push(WORDS_READ);
+        }
         SearchRequest {
             metadata: Some(MetadataRequest {
                 distance: true,
@@ -201,6 +210,7 @@ pub(super) fn ranked(
             section: fields.text("section"),
             text: fields.text(TEXT).unwrap_or_default(),
             description: fields.text(DESCRIPTION),
+            words_read: fields.text(WORDS_READ).unwrap_or_default(),
         })
     };
     top(results.iter().filter_map(hit).collect(), top_k)
@@ -208,7 +218,12 @@ pub(super) fn ranked(
 
 /// A page with its score.
 pub(super) fn scored(page: StoredPage, score: f32) -> Hit {
+    let words_read = match page.text_vectors {
+        TextUpdate::Replace { words_read, .. } => words_read,
+        TextUpdate::Keep => String::new(),
+    };
     Hit {
+        words_read,
         id: page.id,
         score,
         label: page.label,

@@ -207,6 +207,7 @@ fn with_doubled_text_row(update: &TextUpdate) -> TextUpdate {
     match update {
         TextUpdate::Replace {
             vectors: Some(TextVectors { vectors, tokens }),
+            words_read,
             ..
         } => TextUpdate::Replace {
             digest: String::new(),
@@ -214,6 +215,7 @@ fn with_doubled_text_row(update: &TextUpdate) -> TextUpdate {
                 vectors: vectors.concat(&vectors.last_rows(1)),
                 tokens: tokens.iter().chain(tokens.last()).copied().collect(),
             }),
+            words_read: words_read.clone(),
         },
         unchanged => unchanged.clone(),
     }

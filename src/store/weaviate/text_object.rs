@@ -1,6 +1,6 @@
 //! Text vectors of a page as properties and a named vector of its object, and back.
 
-use super::properties::{TEXT_BYTES, TEXT_DIGEST, TEXT_PROFILE, TEXT_TOKENS};
+use super::properties::{TEXT_BYTES, TEXT_DIGEST, TEXT_PROFILE, TEXT_TOKENS, WORDS_READ};
 use super::proto::{Json, SearchResult};
 use super::schema::TEXT_VECTOR;
 use super::values::{Fields, Property, parse_rows};
@@ -9,10 +9,15 @@ use crate::vectors::TextVectors;
 
 /// The properties of text vectors; those of [`TextUpdate::Keep`], which here stands for none, have no value.
 pub(super) fn text_properties(stored: &TextUpdate) -> Vec<Property> {
-    let (digest, vectors) = match stored {
-        TextUpdate::Replace { digest, vectors } => (Some(digest.as_str()), vectors.as_ref()),
-        TextUpdate::Keep => (None, None),
+    let (digest, vectors, words_read) = match stored {
+        TextUpdate::Replace {
+            digest,
+            vectors,
+            words_read,
+        } => (Some(digest.as_str()), vectors.as_ref(), words_read.as_str()),
+        TextUpdate::Keep => (None, None, ""),
     };
+    let words_read = Some(words_read).filter(|words| !words.is_empty());
     let profile = digest.and_then(profile_of).filter(|_| vectors.is_some());
     let bytes = vectors.map(|new| size_of_val(new.vectors.as_slice()) / 2);
     let text = |text: &str| Json::Text(text.to_owned());
@@ -21,6 +26,7 @@ pub(super) fn text_properties(stored: &TextUpdate) -> Vec<Property> {
         (TEXT_PROFILE, profile.map(text)),
         (TEXT_TOKENS, vectors.map(|new| Json::Text(tokens(new)))),
         (TEXT_BYTES, bytes.map(|bytes| Json::Number(bytes as f64))),
+        (WORDS_READ, words_read.map(text)),
     ]
 }
 
@@ -57,9 +63,13 @@ pub(super) fn parse_text_vectors(result: &SearchResult) -> Result<TextUpdate, St
     let Some(digest) = fields.text(TEXT_DIGEST) else {
         return Ok(TextUpdate::Keep);
     };
+    let words_read = fields.text(WORDS_READ).unwrap_or_default();
     let Some(tokens) = fields.text(TEXT_TOKENS) else {
-        let vectors = None;
-        return Ok(TextUpdate::Replace { digest, vectors });
+        return Ok(TextUpdate::Replace {
+            digest,
+            vectors: None,
+            words_read,
+        });
     };
     let tokens: Vec<u16> = tokens
         .split(' ')
@@ -74,5 +84,6 @@ pub(super) fn parse_text_vectors(result: &SearchResult) -> Result<TextUpdate, St
     Ok(TextUpdate::Replace {
         digest,
         vectors: Some(TextVectors { vectors, tokens }),
+        words_read,
     })
 }

@@ -11,13 +11,13 @@ use super::proto::{
 };
 use super::query::{candidates, ranked, scored, top};
 use super::schema::TEXT_VECTOR;
-use super::text_object::{parse_text_vectors, profile_of};
+use super::text_object::parse_text_vectors;
 use super::values::{Fields, encode_rows};
 use super::{Weaviate, filter};
 use crate::page::{ManualId, PageId};
 use crate::store::{
     Catalogue, Error, Hit, Scope, StoredPage, TextUpdate, TopK, VectorUpdate, has_text_profile,
-    text_digest,
+    is_made_from,
 };
 use crate::vectors::{TextQuery, TextVectors};
 
@@ -173,7 +173,7 @@ impl Weaviate {
         let mut kept = self.fetch_text_vectors(keeping.clone().map(|page| &page.id))?;
         for page in keeping {
             if let Some(TextUpdate::Replace { digest, .. }) = kept.get(&page.id)
-                && is_outdated(digest, &page.text)
+                && !is_made_from(digest, &page.text)
             {
                 kept.remove(&page.id);
             }
@@ -195,7 +195,7 @@ impl Weaviate {
         let stored = self.fetch_properties(ids, &[TEXT_DIGEST], &[], DIGESTS_PER_FETCH)?;
         let is_outdated = |(id, result): (PageId, SearchResult)| {
             let digest = Fields::new(&result).text(TEXT_DIGEST)?;
-            is_outdated(&digest, texts.get(&id)?).then_some(id)
+            (!is_made_from(&digest, texts.get(&id)?)).then_some(id)
         };
         Ok(stored.into_iter().filter_map(is_outdated).collect())
     }
@@ -247,17 +247,12 @@ impl Weaviate {
     }
 }
 
-/// Whether text vectors with this digest were made from another text.
-fn is_outdated(digest: &str, text: &str) -> bool {
-    profile_of(digest).is_none_or(|profile| digest != text_digest(profile, text))
-}
-
 /// The vectors of an update if they are of a profile.
 fn of_profile<'a>(update: &'a TextUpdate, profile: &str) -> Option<&'a TextVectors> {
     match update {
-        TextUpdate::Replace { digest, vectors } if has_text_profile(digest, profile) => {
-            vectors.as_ref()
-        }
+        TextUpdate::Replace {
+            digest, vectors, ..
+        } if has_text_profile(digest, profile) => vectors.as_ref(),
         _ => None,
     }
 }

@@ -65,9 +65,6 @@ CREATE TABLE text_vectors (
     page INTEGER PRIMARY KEY REFERENCES page (id) ON DELETE CASCADE, digest TEXT NOT NULL, tokens BLOB NOT NULL,
     rows BLOB NOT NULL
 ) STRICT;
-CREATE TRIGGER text_vectors_go AFTER UPDATE OF text ON page WHEN old.text <> new.text BEGIN
-    DELETE FROM text_vectors WHERE page = new.id;
-END;
 INSERT INTO collection (id, profile, model, dim, used, pool_factor, precision, first_stage) VALUES
     (1, 'p2', 'tiny', 2, 9, 1, 'f16', 1),
     (2, 'p8-pool3', 'small', 8, 2, 3, 'int8', 2),

@@ -65,8 +65,8 @@ fn questions_about_the_sample_manuals_find_their_pages() {
 
     let questions = questions();
     let texts: Vec<String> = questions.iter().map(|q| q.text.clone()).collect();
-    let mut recalls = Vec::new();
-    for mode in ["--visual", "--text", "--hybrid"] {
+    let (mut firsts, mut recalls) = (Vec::new(), Vec::new());
+    for mode in ["--visual", "--text", "--meaning", "--hybrid"] {
         let answers = sandbox.search(&texts, &[mode, "-k", "5"]);
         let pairs = || questions.iter().zip(&answers);
         let part = |paraphrase| recall(pairs().filter(|(q, _)| q.paraphrase == paraphrase), 5);
@@ -76,16 +76,16 @@ fn questions_about_the_sample_manuals_find_their_pages() {
             part(false),
             part(true)
         );
+        firsts.push(first);
         recalls.push(five);
     }
     assert!(
-        recalls[0] >= 0.60,
-        "from pixels alone: recall@5 {:.2}",
-        recalls[0]
+        firsts[0] >= 0.58 && recalls[0] >= 0.78,
+        "from pixels alone: {firsts:?}, {recalls:?}"
     );
     assert!(
-        recalls[2] >= recalls[0].max(recalls[1]) - 0.10,
-        "hybrid: {recalls:?}"
+        firsts[3] >= 0.86 && recalls[3] >= 0.94,
+        "hybrid: {firsts:?}, {recalls:?}"
     );
     check_eval(&sandbox, questions.len(), &recalls);
     check_readme_examples(&sandbox);

@@ -12,7 +12,7 @@ const PAGES: [&str; 4] = [
 
 /// A library of [`PAGES`].
 fn filled() -> Sandbox {
-    let sandbox = Sandbox::built_in().with("INGEST_EMBED_MEANING", "true");
+    let sandbox = Sandbox::built_in();
     sandbox.write("panel.pdf", &pdf::good(&PAGES));
     sandbox
 }

@@ -48,9 +48,9 @@ pub(crate) struct Sandbox {
 }
 
 impl Sandbox {
-    /// A sandbox with the tiny ColQwen2.5.
+    /// A sandbox with the tiny ColQwen2.5 alone: without the text model, which takes longer.
     pub(crate) fn tiny() -> Self {
-        Self::of(TINY)
+        Self::of(TINY).with("INGEST_EMBED_MEANING", "false")
     }
 
     /// A sandbox with the default model.

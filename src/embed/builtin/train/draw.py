@@ -80,13 +80,13 @@ class Sheet:
 def prose(r, v):
     """One word of running text, with its punctuation."""
     x = r.random()
-    if x < 0.16:
+    if x < 0.15:
         return r.choice(v.stop)
-    if x < 0.86:
+    if x < 0.78:
         w = words.dress(r, v.content(r))
-    elif x < 0.93:
+    elif x < 0.88:
         w = words.identifier(r, v)
-    elif x < 0.955:
+    elif x < 0.90:
         return words.dress(r, v.content(r)) + r.choice(["-", "/"]) + v.content(r)
     else:
         w = words.number(r)
@@ -279,7 +279,8 @@ def figure(s, x0, x1, y, y1):
 
 def size(r):
     """Type size of body text in pixels per em."""
-    return math.exp(r.uniform(math.log(9.5), math.log(24))) if r.random() < 0.5 else math.exp(r.uniform(math.log(11), math.log(17.5)))
+    low, high = r.choices([(9.5, 24), (11, 17.5), (10, 13)], [0.35, 0.45, 0.2])[0]
+    return math.exp(r.uniform(math.log(low), math.log(high)))
 
 
 def fill(s):

@@ -2,9 +2,12 @@
 
     python examine.py ../weights.safetensors EVERY MANUAL.pdf...
 
-Uses one page in EVERY. For manuals that may be tuned on. `--scan` makes the pages look scanned first.
+Uses one page in EVERY. For manuals that may be tuned on. `--scan` makes the pages look scanned first. A word list instead
+of a manual, as `examine.py ../weights.safetensors 30 words.tsv`, stands for EVERY pages typeset for this; `--half` reads
+pages at half their size.
 """
 import collections
+import itertools
 import random
 import sys
 import types
@@ -20,6 +23,7 @@ import golden
 import typeset
 import words
 
+SEED = 77
 SIZES = ((0, 10), (10, 11.5), (11.5, 15), (15, 20), (20, 26), (26, 36), (36, 99))
 
 
@@ -30,6 +34,8 @@ def kinds(token, raw, em):
         yield "capitals"
     if any(c in words.JOINTS for c in token):
         yield "jointed"
+        if any(c.isdigit() for c in token):
+            yield "jointed, with digits"
     elif any(c.isdigit() for c in token):
         yield "number" if token.isdigit() else "letters and digits"
     else:
@@ -59,23 +65,38 @@ def read(w, im, found):
         yield token, raw, em, right, float(score[best])
 
 
+def manual(path, every, r, scan):
+    """Yields the pages of a manual and their text runs, at the size in use."""
+    document = pypdfium2.PdfDocument(path)
+    for i in range(0, len(document), every):
+        im = document[i].render(scale=typeset.DPI / 72).to_pil().convert("L")
+        found = list(typeset.runs(document[i].get_textpage(), document[i].get_height(), typeset.DPI / 72))
+        if scan:
+            im, found = typeset.scanned(r, im, found)
+        size = typeset.fit(im.size)
+        k = size[0] / im.width
+        yield im.resize(size, Image.Resampling.BICUBIC), [(t, [e * k for e in edges], base * k, em * k) for t, edges, base, em in found]
+
+
+def drawn(path, number):
+    """Yields pages typeset with words of a list, none of which is in the training shards."""
+    setter = typeset.Typesetter(random.Random(), path)
+    setter.start(SEED)
+    yield from itertools.islice(setter.pages, number)
+
+
 def main():
     torch.set_num_threads(1)
-    args = [a for a in sys.argv[1:] if a != "--scan"]
+    args = [a for a in sys.argv[1:] if not a.startswith("--")]
     w = {k: v.float() for k, v in load_file(args[0]).items()}
     table, r = collections.defaultdict(list), random.Random(3)
     with torch.no_grad():
         for path in args[2:]:
-            document = pypdfium2.PdfDocument(path)
-            for i in range(0, len(document), int(args[1])):
-                im = document[i].render(scale=typeset.DPI / 72).to_pil().convert("L")
-                found = list(typeset.runs(document[i].get_textpage(), document[i].get_height(), typeset.DPI / 72))
-                if "--scan" in sys.argv:
-                    im, found = typeset.scanned(r, im, found)
-                size = typeset.fit(im.size)
-                k = size[0] / im.width
-                found = [(t, [e * k for e in edges], base * k, em * k) for t, edges, base, em in found]
-                for token, raw, em, right, cosine in read(w, im.resize(size, Image.Resampling.BICUBIC), found):
+            pages = drawn(path, int(args[1])) if path.endswith(".tsv") else manual(path, int(args[1]), r, "--scan" in sys.argv)
+            for im, found in pages:
+                if "--half" in sys.argv:
+                    im, found = typeset.half(im, found)
+                for token, raw, em, right, cosine in read(w, im, found):
                     for kind in ["all", *kinds(token, raw, em)]:
                         table[kind].append((right, cosine))
     for kind, seen in sorted(table.items()):

@@ -118,7 +118,7 @@ class Page(nn.Module):
         """From the mean of their thirds: vectors of cells, and two numbers per cell: the logarithm of the type size in
         pixels per em, and the logit that it contains a word other than a stop word."""
         mean = F.avg_pool2d(h, (1, 3))
-        return F.normalize(self.out(mean), dim=1), self.gauge(mean)
+        return F.normalize(self.out(mean).float(), dim=1), self.gauge(mean)
 
 
 class Reader(nn.Module):
@@ -135,7 +135,7 @@ class Reader(nn.Module):
         loss, right = 0.0, None
         for head, truth, weight in ((self.chars, chars, 1.0), (self.start, start, 0.3), (self.last, last, 0.3)):
             keep = truth.view(b, h, w, 2) > 0
-            p = head(f).permute(0, 2, 3, 1).reshape(b, h, w, 2, -1)[keep]
+            p = head(f).permute(0, 2, 3, 1).reshape(b, h, w, 2, -1)[keep].float()
             t = truth.view(b, h, w, 2)[keep].long()
             loss = loss + weight * F.cross_entropy(p, t)
             if right is None:

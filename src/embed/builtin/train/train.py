@@ -3,7 +3,7 @@
     python train.py POOL HELDOUT words.tsv OUT.pt MINUTES [RATE [START.pt]]
 
 The learning rate is constant, then decays to 0 in the last part of the time; the run ends after MINUTES. An interrupted run
-can continue from its checkpoint. Environment: THREADS, EVERY and FALL.
+can continue from its checkpoint. Environment: THREADS, EVERY, FALL and BF16.
 """
 import glob
 import io
@@ -27,6 +27,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 NEGATIVES = 96  # negative words per crop
 BATCH = 8  # crops
 EVERY = int(os.environ.get("EVERY", "100"))  # steps between evaluations
+BF16 = bool(os.environ.get("BF16"))  # bf16 in the page tower, for processors with AVX512-BF16
 FALL = float(os.environ.get("FALL", "0.3"))  # share of the time in which the rate decays
 SAVE = 300  # seconds between checkpoints
 
@@ -77,6 +78,7 @@ class Lexicon:
     def __init__(self, counts):
         v = words.Vocabulary(counts)
         self.known = {}
+        self.vocabulary = v
         self.all = sorted({words.fold(w) for w in v.plain + v.common if words.wanted(words.fold(w))})
 
     def ids(self, w):
@@ -88,11 +90,17 @@ class Lexicon:
         return f
 
     def wrong(self, r, right, n):
-        """Samples negatives: half dictionary words, half right words with a letter changed, lost or added, or cut short."""
+        """Samples negatives: dictionary words, codes, numbers, and as many right words with a letter changed, lost or added,
+        or cut short."""
         out = set()
         while len(out) < n:
-            if r.random() < 0.5:
+            x = r.random()
+            if x < 0.36:
                 out.add(r.choice(self.all))
+                continue
+            if x < 0.5:
+                text = words.number(r) if x < 0.43 else words.identifier(r, self.vocabulary)
+                out.update(t for _, _, t in words.tokens(text) if words.wanted(t))
                 continue
             w = r.choice(right)
             i = r.randrange(len(w))
@@ -214,14 +222,16 @@ def losses(r, modules, log_scale, lexicon, arrays, found):
     uniq, pairs = targets(found, 96)
     _, fine = targets(found, 288, 3)
     q = word(*net.pack([lexicon.ids(w) for w in uniq + lexicon.wrong(r, uniq, NEGATIVES * len(found))], DEVICE))
-    f = page.features(rough(r, arrays[0]))
-    h = page.thirds(f)
-    cells, gauge = page.cells(h)
+    with torch.autocast(DEVICE, torch.bfloat16, enabled=BF16):
+        f = page.features(rough(r, arrays[0]))
+        h = page.thirds(f)
+        cells, gauge = page.cells(h)
+        thirds = page.out(h)
+        letters, right = read(f, *(torch.from_numpy(a).to(DEVICE) for a in arrays[1:]))
     cells, scale = flat(cells), log_scale.clamp(max=4.0).exp()
     to_word, to_cell = naming_loss(cells, q, pairs, scale), finding_loss(cells, q, pairs, scale)
-    third = naming_loss(F.normalize(flat(page.out(h)), dim=1), q, fine, scale)
-    letters, right = read(f, *(torch.from_numpy(a).to(DEVICE) for a in arrays[1:]))
-    return to_word, to_cell, third, *gauge_loss(flat(gauge), found), letters, right
+    third = naming_loss(F.normalize(flat(thirds).float(), dim=1), q, fine, scale)
+    return to_word, to_cell, third, *gauge_loss(flat(gauge).float(), found), letters, right
 
 
 def main():

@@ -6,6 +6,7 @@ such a connector also yields its parts.
 """
 import collections
 import hashlib
+import itertools
 import math
 import re
 
@@ -67,6 +68,10 @@ def _read(path):
         return [w.strip() for w in f if "'" not in w]
 
 
+def _sums(weights):
+    return list(itertools.accumulate(weights))
+
+
 class Vocabulary:
     """Dictionary words with weights: by frequency in technical English, and other words occasionally."""
 
@@ -82,11 +87,9 @@ class Vocabulary:
         known = {w.lower() for w in plain}
         common = [w for w in count if w not in STOP and not held_out(w) and (w in known or count[w] > 60)]
         self.plain = plain
-        self.common, self.cum = common, []
-        total = 0.0
-        for w in common:
-            total += math.pow(count[w], 0.55)
-            self.cum.append(total)
+        self.common, self.cum = common, _sums(math.pow(count[w], 0.55) for w in common)
+        self.short = [w for w in common if len(w) <= 4]
+        self.short_cum = _sums(math.pow(count[w], 0.4) for w in self.short)
         self.foreign = [
             w
             for p in ("/usr/share/dict/ngerman", "/usr/share/dict/french")
@@ -98,9 +101,11 @@ class Vocabulary:
     def content(self, r):
         """One content word, usually in lower case."""
         x = r.random()
-        if x < 0.60:
+        if x < 0.12:
+            return r.choices(self.short, cum_weights=self.short_cum)[0]
+        if x < 0.64:
             return r.choices(self.common, cum_weights=self.cum)[0]
-        if x < 0.93:
+        if x < 0.94:
             return r.choice(self.plain)
         return r.choice(self.foreign)
 
@@ -135,20 +140,24 @@ def identifier(r, vocabulary):
     """A part number, error code, function or option name."""
     up, dig = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "0123456789"
     x = r.random()
-    if x < 0.18:
+    if x < 0.15:
         return _run(r, up, 1, 3) + r.choice(["-", "", "", "-", "."]) + _run(r, dig, 1, 4)
-    if x < 0.26:
+    if x < 0.22:
         return _run(r, up, 1, 2) + _run(r, dig, 1, 3) + r.choice(["-", "/", "."]) + _run(r, up + dig, 1, 4)
-    if x < 0.32:
-        return "M%dx%s" % (r.randint(2, 24), r.choice(["0.5", "1", "1.25", "1.5", "20", "35", "60"]))
+    if x < 0.30:
+        return r.choice(["-", "-", "-", "/", "."]).join(_run(r, dig, 2, 5) for _ in range(r.choice([2, 2, 2, 3])))
+    if x < 0.34:
+        return "M%dx%s" % (r.randint(1, 24), r.choice(["0.5", "1", "1.25", "1.5"]) if r.random() < 0.3 else r.randint(2, 120))
     if x < 0.40:
-        return _run(r, up + dig, 3, 8)
+        return _run(r, up + dig, 2, 8)
     if x < 0.44:
+        return _run(r, up, 2, 4)
+    if x < 0.47:
         return r.choice("PBCU") + _run(r, dig, 4, 4)
     a, b = vocabulary.content(r).lower(), vocabulary.content(r).lower()
-    if x < 0.54:
+    if x < 0.57:
         return a + "_" + b if r.random() < 0.7 else (a + "_" + b).upper()
-    if x < 0.62:
+    if x < 0.64:
         return a + "-" + b
     if x < 0.70:
         return a[:7] + b[:7].capitalize()

@@ -113,7 +113,7 @@ fn profile_ids_never_change() {
         model: "built-in".to_owned(),
         ..config(Path::new(""), Engine::Candle)
     };
-    assert_eq!(id(&built_in), "92efcbaed104");
+    assert_eq!(id(&built_in), "e207b79cb229");
     for (name, expected) in [
         ("colqwen2-tiny", "17034e6f0f313509"),
         ("colqwen2-lora", "04750eb24ab73e6b"),

@@ -51,7 +51,8 @@ pub struct Components<'a> {
     pub renderer: Opener<'a, dyn Renderer, render::Error>,
     /// Opens the model; called for the first page that must be embedded.
     pub embedder: Opener<'a, dyn Embedder, embed::Error>,
-    /// Opens the text model; called for the first page with a text layer, or the first that is read. `None`: pages get no text vectors.
+    /// Opens the text model; called for the first page with a text layer, or the first that is read. `None`: pages get no
+    /// text vectors.
     pub meaning: Option<Opener<'static, Meaning, embed::Error>>,
     /// Stores the pages.
     pub store: &'a (dyn Writer + Sync),

@@ -28,8 +28,8 @@ pub enum Precision {
 const MAX_INT8: f32 = 127.0;
 
 impl Precision {
-    /// Precision of text vectors, unless a file has another: as good as int8 on our questions (recall@1 0.86 both), at an
-    /// eighth of the size, 16 KB a page.
+    /// Precision of text vectors, unless a file has another: an eighth of int8's size, 11 KB a page. By meaning alone the right
+    /// page comes first for 0.82 of our questions (mean of six rotations, ± 0.02), with int8 for 0.83.
     pub(super) const OF_TEXT: Self = Self::OneBit;
 
     /// All variants.

@@ -12,7 +12,8 @@ use super::weights::PageWeights;
 use crate::page::Size;
 use crate::patch::GrayPage;
 
-/// Minimum word logit of a cell: drops 13 of a thousand cells with words, and 36 % of all printed cells (octave and circuit-macros).
+/// Minimum word logit of a cell: drops 13 of a thousand cells with words, and 36 % of all printed cells (octave and
+/// circuit-macros).
 const MIN_WORD_LOGIT: f32 = -3.0;
 /// Maximum rows of a page; the cells with the highest word logits are kept.
 pub(super) const MAX_ROWS: usize = 600;

@@ -95,14 +95,14 @@ impl EmbedStage<'_> {
         let (mut pages, inputs): (Vec<InFlightPage>, Vec<Prepared>) = batch.into_iter().unzip();
         let start = Instant::now();
         let mut largest = inputs.len();
-        let embeddings = embed_halving(model, &inputs, &mut largest)?;
+        let mut embeddings = embed_halving(model, &inputs, &mut largest)?;
         if largest < inputs.len() {
             batcher.shrink_to(largest);
             self.context
                 .collector
                 .emit(Event::BatchSizeReduced(largest));
         }
-        self.read(&mut pages, &embeddings)?;
+        self.read(&mut pages, &mut embeddings)?;
         self.record_batch(&pages, &inputs, start.elapsed());
         Ok(self.send(pages, embeddings))
     }
@@ -123,13 +123,17 @@ impl EmbedStage<'_> {
     }
 
     /// Reads the words of pages without a text layer and embeds them.
-    fn read(&mut self, pages: &mut [InFlightPage], embeddings: &[Embedding]) -> Result<(), Error> {
+    fn read(
+        &mut self,
+        pages: &mut [InFlightPage],
+        embeddings: &mut [Embedding],
+    ) -> Result<(), Error> {
         let Some(meaning) = self.meaning else {
             return Ok(());
         };
         for (page, embedding) in pages.iter_mut().zip(embeddings) {
             let is_read = is_to_be_read(&page.record);
-            if let (true, Ok(vectors)) = (is_read, embedding)
+            if let (true, Ok(vectors)) = (is_read, embedding.as_ref())
                 && let TextUpdate::Replace {
                     vectors: text_vectors,
                     words_read,
@@ -141,8 +145,10 @@ impl EmbedStage<'_> {
                     none => none.insert(Reader::open()?),
                 };
                 let words = reader.read(vectors);
-                let embedded = meaning.get()?.embed_words(&words);
-                *text_vectors = embedded.map_err(embed::Error::from)?;
+                match meaning.get()?.embed_words(&words) {
+                    Ok(embedded) => *text_vectors = embedded,
+                    Err(why) => *embedding = Err(PageError::Shape(why.to_string())),
+                }
                 *words_read = reading::text(&words);
             }
         }

@@ -3,17 +3,20 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use safetensors::{Dtype, View};
 
+use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
-use crate::embed::{self, Card};
+use crate::embed::{self, Card, meaning};
 use crate::library;
 use crate::page::{ManualId, Page, PageSet};
 use crate::pipeline::{self, Components, Profiles, Stage};
 use crate::render;
-use crate::store::{self, BatchPolicy, ManualCard, StoredPage, VectorUpdate, WriteOutcome, Writer};
+use crate::store::{
+    self, BatchPolicy, ManualCard, StoredPage, TextUpdate, VectorUpdate, WriteOutcome, Writer,
+};
 use crate::units::pages;
 use crate::vectors::{MultiVector, Profile};
 
@@ -24,7 +27,8 @@ use super::{Common, output_file};
 
 /// Write the multi-vectors of files or of a query to a safetensors file
 ///
-/// The file has one tensor per page, of shape (vectors, dim), named `MANUAL/PAGE`.
+/// The file has one tensor per page, of shape (vectors, dim), named `MANUAL/PAGE`. The vectors of its text, unless
+/// `embed.meaning` is off, are a second one, `MANUAL/PAGE/meaning`; those of a query are `query` and `query/meaning`.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   ingest embed pump.pdf --out pages.safetensors
@@ -34,7 +38,7 @@ pub(super) struct EmbedArgs {
     /// PDF file, image or folder to read (can be repeated)
     #[arg(value_name = "FILE", required_unless_present = "query")]
     paths: Vec<PathBuf>,
-    /// Query to embed; its tensor is named `query`
+    /// Query to embed
     #[arg(
         long,
         value_name = "TEXT",
@@ -54,22 +58,21 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EmbedArgs) -> Result<Exit
     let card = embed::card(&settings.embed)?;
     super::progress::fetch(ui, |on_progress| embed::fetch(&settings.embed, on_progress))?;
     if let Some(query) = &args.query {
-        let vectors = library::open_model(&settings, &settings.embed)?.embed_query(query)?;
-        save(
-            &args.out,
-            &card,
-            BTreeMap::from([("query".to_owned(), vectors)]),
-        )?;
+        save(&args.out, &card, query_vectors(&settings, query)?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let plan = library::memory_plan(&settings, &card)?;
-    let inputs = pipeline::discover(&args.input.request(&args.paths)?, None, Profiles::NONE)?;
+    let profiles = Profiles {
+        text: settings.embed.text_profile(),
+        ..Profiles::NONE
+    };
+    let inputs = pipeline::discover(&args.input.request(&args.paths)?, None, profiles)?;
     print_left_out(ui, &inputs.left_out);
     let writer = MemoryWriter::default();
     let parts = Components {
         renderer: Box::new(|| render::open(&settings.render)),
         embedder: Box::new(|| library::open_model(&settings, &settings.embed)),
-        meaning: None,
+        meaning: library::meaning_opener(&settings),
         store: &writer,
     };
     let run_settings = pipeline_settings(&settings, &card, &plan, args.input.pages.clone());
@@ -83,13 +86,13 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EmbedArgs) -> Result<Exit
         ui.warn("stopped; nothing was written");
         return Ok(stats.exit_code().into());
     }
-    let vectors = writer
-        .pages
+    let collected = writer
+        .collected
         .into_inner()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    let count = vectors.len() as u64;
+        .unwrap_or_else(PoisonError::into_inner);
+    let count = collected.pages;
     if count > 0 {
-        save(&args.out, &card, vectors)?;
+        save(&args.out, &card, collected.tensors)?;
         ui.info(format!(
             "{} written to {}",
             pages(count),
@@ -99,10 +102,53 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EmbedArgs) -> Result<Exit
     Ok(stats.exit_code().into())
 }
 
+/// The vectors of a query by the name of their tensor.
+fn query_vectors(
+    settings: &Settings,
+    query: &str,
+) -> Result<BTreeMap<String, MultiVector>, Diagnostic> {
+    let vectors = library::open_model(settings, &settings.embed)?.embed_query(query)?;
+    let mut tensors = BTreeMap::from([("query".to_owned(), vectors)]);
+    if let Some(open) = library::meaning_opener(settings) {
+        let text = open()?.embed_query(query).map_err(embed::Error::from)?;
+        tensors.extend(text.map(|text| (format!("query/{TEXT}"), text.vectors)));
+    }
+    Ok(tensors)
+}
+
+/// Ends the names of tensors of text vectors, as the named vector of Weaviate.
+const TEXT: &str = "meaning";
+
 /// A [`Writer`] that collects multi-vectors in memory.
 #[derive(Default)]
 struct MemoryWriter {
-    pages: Mutex<BTreeMap<String, MultiVector>>,
+    collected: Mutex<Collected>,
+}
+
+/// Multi-vectors by the name of their tensor.
+#[derive(Default)]
+struct Collected {
+    tensors: BTreeMap<String, MultiVector>,
+    /// Number of pages.
+    pages: u64,
+}
+
+impl Collected {
+    fn insert(&mut self, page: &StoredPage) {
+        let name = format!("{}/{}", page.id.manual, page.id.number);
+        if let TextUpdate::Replace {
+            vectors: Some(text),
+            ..
+        } = &page.text_vectors
+        {
+            let vectors = text.vectors.clone();
+            self.tensors.insert(format!("{name}/{TEXT}"), vectors);
+        }
+        if let VectorUpdate::Replace(embedded) = &page.vectors {
+            self.tensors.insert(name, embedded.vectors.clone());
+            self.pages += 1;
+        }
+    }
 }
 
 impl Writer for MemoryWriter {
@@ -115,18 +161,11 @@ impl Writer for MemoryWriter {
     }
 
     fn upsert(&self, pages: &[StoredPage]) -> Result<Vec<Page<WriteOutcome>>, store::Error> {
-        let mut stored = self
-            .pages
+        let mut collected = self
+            .collected
             .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        for page in pages {
-            if let VectorUpdate::Replace(embedded) = &page.vectors {
-                stored.insert(
-                    format!("{}/{}", page.id.manual, page.id.number),
-                    embedded.vectors.clone(),
-                );
-            }
-        }
+            .unwrap_or_else(PoisonError::into_inner);
+        pages.iter().for_each(|page| collected.insert(page));
         Ok(pages
             .iter()
             .map(|page| (page.id.clone(), Ok(WriteOutcome::Stored)))
@@ -184,12 +223,15 @@ impl View for TensorView {
 fn save(out: &Path, card: &Card, pages: BTreeMap<String, MultiVector>) -> Result<(), Diagnostic> {
     let failed = |e: &dyn std::fmt::Display| Diagnostic::new(format!("{}: {e}", out.display()));
     let profile = &card.profile;
-    let metadata = HashMap::from([
+    let mut metadata = HashMap::from([
         ("model".to_owned(), profile.model.clone()),
         ("profile".to_owned(), profile.id.clone()),
         ("dim".to_owned(), profile.dim.to_string()),
         ("pool_factor".to_owned(), profile.pool_factor.to_string()),
     ]);
+    if pages.keys().any(|name| name.ends_with(TEXT)) {
+        metadata.insert("meaning_profile".to_owned(), meaning::PROFILE.to_owned());
+    }
     let tensors = pages
         .into_iter()
         .map(|(name, vectors)| (name, TensorView::new(vectors)));

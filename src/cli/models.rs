@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
-use crate::embed;
+use crate::embed::{self, meaning};
 use crate::library;
 use crate::reports::table::fitted;
 use crate::store::Address;
@@ -81,11 +81,12 @@ pub(super) fn run(ui: &mut Ui, common: &Common, _args: &ModelsArgs) -> Result<()
         })
         .collect();
     let tier = tiers::recommended(machine);
+    let text_model = library::text_model_memory(&settings);
     let selected = rows.iter().find(|row| row.model == settings.embed.model);
     let budget = budget(
         &settings,
         machine,
-        selected.map_or(0, |row| row.memory.0),
+        selected.map_or(0, |row| row.memory.0) + text_model,
         tier,
     );
     if ui.json {
@@ -98,10 +99,22 @@ pub(super) fn run(ui: &mut Ui, common: &Common, _args: &ModelsArgs) -> Result<()
     }
     let advice = advice(&settings.embed.model, tier, &budget);
     ui.text(format!(
-        "{}\n\n{}\n\n{advice}",
+        "{}\n\n{}\n{}\n\n{advice}",
         embedding_table(&rows),
+        text_model_line(text_model),
         description_table(limit)
     ))
+}
+
+fn text_model_line(memory: u64) -> String {
+    let (model, licence) = (meaning::MODEL, meaning::LICENCE);
+    match memory {
+        0 => String::new(),
+        memory => format!(
+            "and for search by meaning {model} (part of the program, {licence}): {} of memory\n",
+            ByteSize(memory)
+        ),
+    }
 }
 
 fn embedding_table(rows: &[EmbeddingModel]) -> String {

@@ -1,7 +1,7 @@
 //! Memory limits of this machine and its models, and the memory plan of a run.
 
 use crate::config::Settings;
-use crate::embed::Card;
+use crate::embed::{Card, meaning};
 use crate::pipeline::{self, MemoryBudget, Plan, PlanError};
 use crate::units::ByteSize;
 use crate::{render, store};
@@ -51,6 +51,14 @@ pub fn in_process_vlm_memory_limit(settings: &Settings) -> u64 {
     embedding_memory_limit(settings).min(vlm_memory_limit(settings) / 4 * 3)
 }
 
+/// Memory of the text model, in bytes; 0 if pages get no text vectors.
+pub fn text_model_memory(settings: &Settings) -> u64 {
+    match settings.embed.meaning {
+        true => meaning::MEMORY,
+        false => 0,
+    }
+}
+
 /// Plans the memory of a run: batch size, queues and rendered pages.
 ///
 /// # Errors
@@ -68,6 +76,7 @@ pub fn memory_plan(settings: &Settings, card: &Card) -> Result<Plan, PlanError> 
         images_in_flight: render::prefetch_limit(&settings.render)
             + RENDERED_QUEUE
             + rayon::current_num_threads(),
+        text_model: ByteSize(text_model_memory(settings)),
     };
     pipeline::plan(card, &budget)
 }

@@ -14,7 +14,7 @@ mod query_models;
 
 pub use budget::{
     RENDERED_QUEUE, available_memory, embedding_memory_limit, in_process_vlm_memory_limit,
-    machine_memory, memory_plan, vlm_memory_limit,
+    machine_memory, memory_plan, text_model_memory, vlm_memory_limit,
 };
 pub use name::find_manual;
 pub use open::{

@@ -25,6 +25,8 @@ pub struct MemoryBudget {
     pub images_in_flight: usize,
     /// Maximum bytes on the way into the store.
     pub store_bytes: ByteSize,
+    /// Memory of the text model; 0 without one.
+    pub text_model: ByteSize,
 }
 
 /// Upper bounds of the memory that each part of a run uses.
@@ -35,7 +37,7 @@ pub struct Plan {
     /// The requested pages per batch.
     #[serde(rename = "asked")]
     pub requested: usize,
-    /// Weights of the model.
+    /// Weights of the model, and all memory of the text model beside it.
     pub weights: ByteSize,
     /// Activations of a full batch.
     pub activations: ByteSize,
@@ -91,6 +93,7 @@ pub fn plan(card: &Card, budget: &MemoryBudget) -> Result<Plan, PlanError> {
 
 fn plan_for(card: &Card, budget: &MemoryBudget, requested: usize, batch: usize) -> Plan {
     let cost = card.prepare.max_cost() * batch as u64;
+    let weights = card.memory.weights + budget.text_model.0;
     let activations = card.memory.fixed + card.memory.per_cost * cost;
     let images = budget.image_bytes.0 * budget.images_in_flight as u64;
     let rows = u64::from(card.max_rows) * u64::from(card.profile.dim) * size_of::<f32>() as u64;
@@ -98,11 +101,11 @@ fn plan_for(card: &Card, budget: &MemoryBudget, requested: usize, batch: usize) 
     Plan {
         batch_size: batch,
         requested,
-        weights: ByteSize(card.memory.weights),
+        weights: ByteSize(weights),
         activations: ByteSize(activations),
         images: ByteSize(images),
         queues: ByteSize(queues),
-        total: ByteSize(card.memory.weights + activations + images + queues),
+        total: ByteSize(weights + activations + images + queues),
         limit: budget.memory,
         limits: Limits { pages: batch, cost },
     }
@@ -163,6 +166,7 @@ mod tests {
             image_bytes: ByteSize(48_000_000),
             images_in_flight: 36,
             store_bytes: ByteSize(0),
+            text_model: ByteSize(0),
         }
     }
 

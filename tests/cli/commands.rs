@@ -228,6 +228,31 @@ fn show_writes_the_page_and_its_heat_map() {
 }
 
 #[test]
+fn embed_writes_the_vectors_of_text_too() {
+    let sandbox = Sandbox::built_in();
+    sandbox.write("pump.pdf", &pdf::good(&["Seal kit for the pump"]));
+    let names = |args: &[&str]| {
+        let done = sandbox.run(&[args, &["--out", "x.safetensors"]].concat());
+        assert_eq!(done.code, 0, "{}", done.err);
+        let bytes = std::fs::read(sandbox.path("x.safetensors")).unwrap();
+        let (_, head) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+        let notes = head.metadata().clone().unwrap();
+        assert!(notes["meaning_profile"].starts_with("minilm"), "{notes:?}");
+        let shape = |name: &str| head.info(name).unwrap().shape[1];
+        let mut shapes: Vec<(String, usize)> = head
+            .tensors()
+            .into_keys()
+            .map(|name| (name.clone(), shape(&name)))
+            .collect();
+        shapes.sort();
+        shapes
+    };
+    let shapes = |name: &str| vec![(name.to_owned(), 128), (format!("{name}/meaning"), 384)];
+    assert_eq!(names(&["embed", "pump.pdf"]), shapes("pump.pdf/1"));
+    assert_eq!(names(&["embed", "--query", "seal kit"]), shapes("query"));
+}
+
+#[test]
 fn embed_writes_the_stored_vectors() {
     let sandbox = indexed_library();
     assert_eq!(

@@ -8,6 +8,7 @@ mod browser;
 mod commands;
 mod compression;
 mod datasets;
+mod embedding;
 mod eval;
 mod folders;
 mod full_disk;

@@ -10,10 +10,9 @@ use safetensors::{Dtype, View};
 use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
 use crate::embed::{self, Card, meaning};
-use crate::library;
+use crate::library::{self, Indexing};
 use crate::page::{ManualId, Page, PageSet};
-use crate::pipeline::{self, Components, Profiles, Stage};
-use crate::render;
+use crate::pipeline::{self, Profiles, Stage};
 use crate::store::{
     self, BatchPolicy, ManualCard, StoredPage, TextUpdate, VectorUpdate, WriteOutcome, Writer,
 };
@@ -21,7 +20,7 @@ use crate::units::pages;
 use crate::vectors::{MultiVector, Profile};
 
 use super::interrupt::{self, STOP};
-use super::run::{InputArgs, pipeline_settings, print_left_out, with_progress};
+use super::run::{InputArgs, print_left_out, with_progress};
 use super::ui::Ui;
 use super::{Common, output_file};
 
@@ -69,16 +68,16 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EmbedArgs) -> Result<Exit
     let inputs = pipeline::discover(&args.input.request(&args.paths)?, None, profiles)?;
     print_left_out(ui, &inputs.left_out);
     let writer = MemoryWriter::default();
-    let parts = Components {
-        renderer: Box::new(|| render::open(&settings.render)),
-        embedder: Box::new(|| library::open_model(&settings, &settings.embed)),
-        meaning: library::meaning_opener(&settings),
+    let indexing = Indexing {
+        settings: &settings,
+        card: &card,
+        plan: &plan,
+        pages: args.input.pages.clone(),
         store: &writer,
     };
-    let run_settings = pipeline_settings(&settings, &card, &plan, args.input.pages.clone());
     interrupt::install_handler()?;
     let (stats, result) = with_progress(ui, &Stage::ALL, |on_event| {
-        pipeline::ingest(parts, &inputs, &run_settings, &STOP, on_event)
+        indexing.run(&inputs, &STOP, on_event)
     });
     ui.words_hint(&args.paths);
     result?;

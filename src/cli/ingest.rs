@@ -7,17 +7,16 @@ use crate::annotate;
 use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
 use crate::embed::{self, Card};
-use crate::library;
+use crate::library::{self, Indexing};
 use crate::page::ManualId;
-use crate::pipeline::{self, Components, Plan, Profiles, RunStats, Stage};
+use crate::pipeline::{self, Plan, Profiles, RunStats, Stage};
 use crate::qwen::mlx;
-use crate::render;
 use crate::store::{self, Catalogue, CollectionSelector, Mode};
 
 use super::dry_run::{self, DryRun};
 use super::interrupt::{self, STOP};
 use super::run::{
-    InputArgs, mlx_line, mlx_memory, open_for_writing, pipeline_settings, print_left_out, summary,
+    InputArgs, mlx_line, mlx_memory, open_for_writing, print_left_out, summary,
     with_progress,
 };
 use super::ui::Ui;
@@ -68,16 +67,16 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
     };
     let inputs = pipeline::discover(&request, catalogue, profiles).map_err(nothing_stored)?;
     print_left_out(ui, &inputs.left_out);
-    let parts = Components {
-        renderer: Box::new(|| render::open(&settings.render)),
-        embedder: Box::new(|| library::open_model(&settings, &settings.embed)),
-        meaning: library::meaning_opener(&settings),
+    let indexing = Indexing {
+        settings: &settings,
+        card: &card,
+        plan: &plan,
+        pages: args.input.pages.clone(),
         store: store.as_ref(),
     };
-    let run_settings = pipeline_settings(&settings, &card, &plan, args.input.pages.clone());
     interrupt::install_handler()?;
     let (stats, result) = with_progress(ui, &Stage::ALL, |on_event| {
-        pipeline::ingest(parts, &inputs, &run_settings, &STOP, on_event)
+        indexing.run(&inputs, &STOP, on_event)
     });
     ui.words_hint(&args.paths);
     let mlx = mlx_memory();

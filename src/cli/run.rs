@@ -2,12 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
-use crate::embed::Card;
 use crate::library::{self, FlushOutcome};
 use crate::page::PageSet;
-use crate::pipeline::{self, LeftOut, Plan, Request, RunStats, Stage};
+use crate::pipeline::{self, LeftOut, Request, RunStats, Stage};
 use crate::qwen::mlx;
 use crate::store::{self, Mode, Opened, Store};
 use crate::units::{ByteSize, PagesPerSecond, Seconds, pages};
@@ -93,23 +91,6 @@ pub(super) fn mlx_line(memory: mlx::Memory) -> String {
     let bytes = [memory.active, memory.cache, memory.peak];
     let [active, cache, peak] = bytes.map(ByteSize);
     format!("MLX memory: {active} active, {cache} cached, {peak} peak")
-}
-
-/// The settings of a pipeline run.
-pub(super) fn pipeline_settings(
-    settings: &Settings,
-    card: &Card,
-    plan: &Plan,
-    pages: PageSet,
-) -> pipeline::Settings {
-    pipeline::Settings {
-        prepare: card.prepare.clone(),
-        render: settings.render.profile(),
-        pages,
-        reads_with: library::reads_with(card),
-        limits: plan.limits,
-        queue: library::RENDERED_QUEUE,
-    }
 }
 
 /// Prints which files of folders are not searchable; `--verbose` names them.

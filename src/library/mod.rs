@@ -7,6 +7,7 @@ use crate::page::{ManualId, PageError, PageId};
 use crate::{embed, patch, render, store};
 
 mod budget;
+mod index;
 mod name;
 mod open;
 mod page;
@@ -16,10 +17,11 @@ pub use budget::{
     RENDERED_QUEUE, available_memory, embedding_memory_limit, in_process_vlm_memory_limit,
     machine_memory, memory_plan, text_model_memory, vlm_memory_limit,
 };
+pub use index::Indexing;
 pub use name::find_manual;
 pub use open::{
     FlushOutcome, Library, WritableStore, card_for_profile, flush, meaning_opener,
-    open_for_reading, open_for_writing, open_model, open_model_for_profile, reads_with,
+    open_for_reading, open_for_writing, open_model, open_model_for_profile,
 };
 pub use page::{find_page, find_page_by_label, heat_map, open_manual, page_image};
 pub use query_models::QueryModels;

@@ -150,13 +150,6 @@ pub fn meaning_opener(settings: &Settings) -> Option<Opener<'static, Meaning, em
         .then(|| Box::new(open) as Opener<'_, _, _>)
 }
 
-/// Id of the profile of a model whose rows can be read as words: the built-in one, unless its rows are pooled.
-pub fn reads_with(card: &Card) -> Option<String> {
-    let profile = &card.profile;
-    let is_readable = profile.model == embed::BUILT_IN && profile.pool_factor == 1;
-    is_readable.then(|| profile.id.clone())
-}
-
 /// Configuration of the model that embedded a collection, on the device of the settings.
 pub(super) fn model_config(settings: &Settings, profile: &Profile) -> embed::Config {
     embed::Config {

@@ -6,16 +6,16 @@ use std::path::Path;
 use crate::config::Settings;
 use crate::diagnostic::{self, Diagnostic};
 use crate::embed::{self, Card};
-use crate::library;
+use crate::library::{self, Indexing};
 use crate::measure::{MemorySampler, Percentiles, Run, Setup, Stage};
 use crate::page::PageSet;
-use crate::pipeline::{self, Components, Input, Plan, Profiles, RunStats};
+use crate::pipeline::{self, Input, Plan, Profiles, RunStats};
 use crate::render;
 use crate::store::{self, Address, CollectionSelector, Mode};
 
 use super::super::interrupt::STOP;
 use super::super::progress;
-use super::super::run::{mlx_memory, pipeline_settings, with_progress};
+use super::super::run::{mlx_memory, with_progress};
 use super::super::temporary::TemporaryStore;
 use super::super::ui::Ui;
 use super::BenchArgs;
@@ -95,16 +95,16 @@ impl BenchPoint {
             text: self.settings.embed.text_profile(),
         };
         let jobs = pipeline::discover(&args.request(file, pages)?, None, profiles)?;
-        let parts = Components {
-            renderer: Box::new(|| render::open(&self.settings.render)),
-            embedder: Box::new(|| library::open_model(&self.settings, &self.settings.embed)),
-            meaning: library::meaning_opener(&self.settings),
+        let indexing = Indexing {
+            settings: &self.settings,
+            card: &self.card,
+            plan: &self.plan,
+            pages: pages.clone(),
             store: store.as_ref(),
         };
-        let run_settings = pipeline_settings(&self.settings, &self.card, &self.plan, pages.clone());
         let memory = MemorySampler::start();
         let (stats, result) = with_progress(ui, &pipeline::Stage::ALL, |on_event| {
-            pipeline::ingest(parts, &jobs, &run_settings, &STOP, on_event)
+            indexing.run(&jobs, &STOP, on_event)
         });
         let peak = memory.peak();
         result

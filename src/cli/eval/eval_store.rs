@@ -10,16 +10,16 @@ use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
 use crate::embed;
 use crate::evaluate::Dataset;
-use crate::library::{self, Library};
+use crate::library::{self, Indexing, Library};
 use crate::page::PageSet;
-use crate::pipeline::{self, Components, FileStamp, Input, Inputs, Job, RunStats, Stage};
+use crate::pipeline::{self, FileStamp, Input, Inputs, Job, RunStats, Stage};
 use crate::render::Source;
 use crate::store::{self, Address, CollectionSelector, Config, Mode, Precision, Store};
 use crate::vectors::Profile;
 
 use super::super::interrupt::STOP;
 use super::super::progress;
-use super::super::run::{pipeline_settings, with_progress};
+use super::super::run::with_progress;
 use super::super::temporary::TemporaryStore;
 use super::super::ui::Ui;
 
@@ -109,15 +109,16 @@ impl EvalStore {
             items: vec![Input::Job(Box::new(dataset_job(settings, dataset)))],
             ..Inputs::default()
         };
-        let parts = Components {
-            renderer: Box::new(|| Ok(dataset.renderer(&settings.render))),
-            embedder: Box::new(|| library::open_model(settings, &settings.embed)),
-            meaning: library::meaning_opener(settings),
+        let indexing = Indexing {
+            settings,
+            card: &card,
+            plan: &plan,
+            pages: PageSet::default(),
             store: &*eval_store.store,
         };
-        let run_settings = pipeline_settings(settings, &card, &plan, PageSet::default());
+        let renderer = Box::new(|| Ok(dataset.renderer(&settings.render)));
         let (stats, result) = with_progress(ui, &Stage::ALL, |on_event| {
-            pipeline::ingest(parts, &inputs, &run_settings, &STOP, on_event)
+            indexing.run_with(renderer, &inputs, &STOP, on_event)
         });
         result
             .map_err(|e| Diagnostic::from(e).hint("TMPDIR sets the folder of temporary stores"))?;

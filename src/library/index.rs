@@ -1,0 +1,74 @@
+//! Indexing: the pipeline with the components of the settings.
+
+use std::sync::atomic::AtomicBool;
+
+use crate::config::Settings;
+use crate::embed::{BUILT_IN, Card};
+use crate::page::PageSet;
+use crate::pipeline::{self, Components, Event, Inputs, Opener, Plan, RunStats};
+use crate::render::{self, Renderer};
+use crate::store::Writer;
+
+use super::{RENDERED_QUEUE, meaning_opener, open_model};
+
+/// What pages are indexed with, and where.
+#[derive(Clone)]
+pub struct Indexing<'a> {
+    /// The settings.
+    pub settings: &'a Settings,
+    /// The embedding model.
+    pub card: &'a Card,
+    /// The memory plan.
+    pub plan: &'a Plan,
+    /// Pages of each manual.
+    pub pages: PageSet,
+    /// Takes the pages.
+    pub store: &'a (dyn Writer + Sync),
+}
+
+impl<'a> Indexing<'a> {
+    /// Renders, embeds and stores the pages of `inputs`, as [`pipeline::ingest`] says.
+    pub fn run(
+        self,
+        inputs: &Inputs,
+        stop: &AtomicBool,
+        on_event: &(dyn Fn(Event) + Sync),
+    ) -> (RunStats, Result<(), pipeline::Error>) {
+        let settings = self.settings;
+        let renderer = Box::new(|| render::open(&settings.render));
+        self.run_with(renderer, inputs, stop, on_event)
+    }
+
+    /// The same with another renderer.
+    pub fn run_with(
+        self,
+        renderer: Opener<'a, dyn Renderer, render::Error>,
+        inputs: &Inputs,
+        stop: &AtomicBool,
+        on_event: &(dyn Fn(Event) + Sync),
+    ) -> (RunStats, Result<(), pipeline::Error>) {
+        let settings = self.settings;
+        let components = Components {
+            renderer,
+            embedder: Box::new(|| open_model(settings, &settings.embed)),
+            meaning: meaning_opener(settings),
+            store: self.store,
+        };
+        let pipeline_settings = pipeline::Settings {
+            prepare: self.card.prepare.clone(),
+            render: settings.render.profile(),
+            pages: self.pages,
+            reads_with: reads_with(self.card),
+            limits: self.plan.limits,
+            queue: RENDERED_QUEUE,
+        };
+        pipeline::ingest(components, inputs, &pipeline_settings, stop, on_event)
+    }
+}
+
+/// Id of the profile of a model whose rows can be read as words: the built-in one, unless its rows are pooled.
+fn reads_with(card: &Card) -> Option<String> {
+    let profile = &card.profile;
+    let is_readable = profile.model == BUILT_IN && profile.pool_factor == 1;
+    is_readable.then(|| profile.id.clone())
+}

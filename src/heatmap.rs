@@ -1,7 +1,9 @@
-//! Heat map: the maximum similarity of each patch with any query vector, drawn over the page image.
+//! Heat maps: the similarity of each patch with the vectors of a query, drawn over the page image or as numbers.
 //!
-//! As in `colpali_engine.interpretability` (patches x query tokens, min-max normalised over the query), but with the
-//! maximum over tokens instead of one map per token; cells without a vector stay transparent.
+//! [`overlay`] is as in `colpali_engine.interpretability` (patches x query tokens, min-max normalised over the query), but with the
+//! maximum over tokens instead of one map per token; cells without a vector stay transparent. [`maps`] has one map per word.
+
+use std::ops::Range;
 
 use crate::page::PageImage;
 use crate::vectors::{MultiVector, PageVectors, PatchMap};
@@ -34,18 +36,38 @@ pub fn overlay(page: PageImage, page_vectors: &PageVectors, query: &MultiVector)
     PageImage::new(size, rgb).unwrap_or(page)
 }
 
-/// Relevance of each cell, 0..1, row-major; 0 for cells without a vector.
-fn relevance(page_vectors: &PageVectors, query: &MultiVector) -> Vec<f32> {
-    let patches = &page_vectors.patches;
+/// For each of some ranges of query vectors, the largest cosine of each cell with any of them, row-major: 255 is a cosine of
+/// 1, 0 one of 0 or less, or a cell without a vector. Not rescaled by page: the same number means the same on every page.
+pub fn maps(page: &PageVectors, query: &MultiVector, words: &[Range<usize>]) -> Vec<Vec<u8>> {
+    let map = |rows: &Range<usize>| {
+        let cosines = best_cosines(page, &|| query.rows().skip(rows.start).take(rows.len()));
+        let level = |cosine: f32| (cosine.clamp(0.0, 1.0) * 255.0).round() as u8;
+        cosines.into_iter().map(level).collect()
+    };
+    words.iter().map(map).collect()
+}
+
+/// The largest cosine of each cell with any of some query vectors, row-major; minus infinity for cells without a vector.
+fn best_cosines<'q, I: Iterator<Item = &'q [f32]>>(
+    page: &PageVectors,
+    query: &dyn Fn() -> I,
+) -> Vec<f32> {
+    let patches = &page.patches;
     let size = usize::from(patches.columns()) * usize::from(patches.rows());
     let mut map = vec![f32::NEG_INFINITY; size];
-    for (row, &cell) in page_vectors.vectors.rows().zip(patches.cells()) {
+    for (row, &cell) in page.vectors.rows().zip(patches.cells()) {
         if cell != PatchMap::NO_CELL {
             let dot = |q: &[f32]| q.iter().zip(row).map(|(a, b)| a * b).sum::<f32>();
-            let heat = &mut map[usize::from(cell)];
-            *heat = query.rows().map(dot).fold(*heat, f32::max);
+            let best = &mut map[usize::from(cell)];
+            *best = query().map(dot).fold(*best, f32::max);
         }
     }
+    map
+}
+
+/// Relevance of each cell, 0..1, row-major; 0 for cells without a vector.
+fn relevance(page_vectors: &PageVectors, query: &MultiVector) -> Vec<f32> {
+    let map = best_cosines(page_vectors, &|| query.rows());
     let finite = map.iter().copied().filter(|v| v.is_finite());
     let (low, high) = finite.fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), v| {
         (l.min(v), h.max(v))
@@ -82,6 +104,18 @@ mod tests {
 
     use super::*;
     use crate::page::Size;
+
+    #[test]
+    fn maps_are_cosines_of_each_word() {
+        let two = NonZeroUsize::new(2).unwrap();
+        let rows = vec![1.0, 0.0, 0.6, 0.8, -1.0, 0.0];
+        let vectors = MultiVector::new(rows, two).unwrap();
+        let patches = PatchMap::new(2, 2, vec![0, 3, 1], 3).unwrap();
+        let page = PageVectors { vectors, patches };
+        let query = MultiVector::new(vec![1.0, 0.0, 0.0, 1.0, 1.0, 0.0], two).unwrap();
+        let maps = maps(&page, &query, &[0..1, 1..3]);
+        assert_eq!(maps, [vec![255, 0, 0, 153], vec![255, 0, 0, 204]]);
+    }
 
     #[test]
     fn overlay_tints_only_the_matching_corner() {

@@ -12,6 +12,8 @@ pub mod reading;
 
 pub(crate) use device::{candle_device, mlx_device};
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{self, Progress};
@@ -120,6 +122,15 @@ impl VisualWeight {
             Some((none, all)) => ((best - none) / (all - none)).clamp(0.0, 1.0),
         }
     }
+}
+
+/// A word of a query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueryWord {
+    /// Its bytes in the query.
+    pub text: Range<usize>,
+    /// Its rows among those of the query.
+    pub rows: Range<usize>,
 }
 
 /// Memory footprint of a model on its device, in bytes.
@@ -280,6 +291,13 @@ pub trait Embedder {
     /// # Errors
     /// [`Error::Vectors`] if the vectors are invalid; the backend's error if it fails.
     fn embed_query(&mut self, text: &str) -> Result<MultiVector, Error>;
+
+    /// Which rows of [`Embedder::embed_query`] belong to which word of a query, in order. A word without rows of its own,
+    /// such as a stop word of the built-in model, is left out, and so are rows of the prompt.
+    ///
+    /// # Errors
+    /// If the query cannot be split into tokens.
+    fn query_words(&self, text: &str) -> Result<Vec<QueryWord>, Error>;
 
     /// Whether the model knows the letters of a query; if not, its vectors match pages at random.
     fn can_read(&self, _query: &str) -> bool {

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{Embedder, Error};
+use super::{Embedder, Error, QueryWord};
 use crate::page::PageError;
 use crate::patch::Prepared;
 use crate::pooling::pool;
@@ -29,6 +29,10 @@ impl Embedder for Pooled {
 
     fn embed_query(&mut self, text: &str) -> Result<MultiVector, Error> {
         self.model.embed_query(text)
+    }
+
+    fn query_words(&self, text: &str) -> Result<Vec<QueryWord>, Error> {
+        self.model.query_words(text)
     }
 
     fn can_read(&self, query: &str) -> bool {

@@ -1,6 +1,7 @@
 //! What a hit shows of its page: the line and the section that answer the query.
 
 use std::collections::{BTreeSet, HashSet};
+use std::ops::Range;
 
 use crate::analysis;
 use crate::embed::meaning::token_word;
@@ -70,6 +71,21 @@ pub(super) fn snippet(text: &str, query: &QueryWords) -> String {
         .or_else(|| lines.clone().find(|line| line.len() > 20))
         .or_else(|| lines.clone().next());
     truncate(line.unwrap_or_default())
+}
+
+/// The bytes of the words of a snippet that are those of a query, or near them in meaning.
+pub(super) fn marks(snippet: &str, query: &QueryWords) -> Vec<Range<usize>> {
+    let words = snippet.split(|c: char| c.is_whitespace() || "()[],;:".contains(c));
+    let ranges = words.map(|word| {
+        let letters = word.trim_matches(|c: char| !c.is_alphanumeric());
+        let start = letters.as_ptr().addr() - snippet.as_ptr().addr();
+        (letters, start..start + letters.len())
+    });
+    let is_marked = |word: &str| query.weight_in(&analysis::line_words(word)) > 0;
+    ranges
+        .filter(|(word, _)| !word.is_empty() && is_marked(word))
+        .map(|(_, range)| range)
+        .collect()
 }
 
 /// Returns the words of a query, or near them in meaning, among those that were read from a page: at most [`MAX_WORDS_READ`],
@@ -185,6 +201,21 @@ mod tests {
         assert_eq!(snippet_of(codes, "e 108"), "E-108 no flow");
         assert_eq!(snippet_of("", "x"), "");
         assert!(snippet_of(&"long ".repeat(80), "nothing").ends_with('…'));
+    }
+
+    #[test]
+    fn words_of_the_query_are_marked_in_the_snippet() {
+        let marked = |snippet: &str, query: &str| -> Vec<String> {
+            let marks = marks(snippet, &QueryWords::new(query));
+            marks.into_iter().map(|m| snippet[m].to_owned()).collect()
+        };
+        let line = "E-108: no flow (Gerät), resetting the panel…";
+        let query = "reset the panel after E108, geraet";
+        assert_eq!(
+            marked(line, query),
+            ["E-108", "Gerät", "resetting", "panel"]
+        );
+        assert!(marked(line, "torque").is_empty());
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod excerpt;
 mod fusion;
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
@@ -87,6 +88,9 @@ pub struct SearchHit {
     pub score: f32,
     /// The line of its text that matches the query best.
     pub snippet: String,
+    /// The bytes of the snippet's words that are those of the query, or near them in meaning; not in JSON.
+    #[serde(skip)]
+    pub marks: Vec<Range<usize>>,
     /// Words of the query, or near them in meaning, that were read from the image of a page without a text layer. They may
     /// be read wrongly.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -265,10 +269,12 @@ fn search_hit(hit: Hit, query: &QueryWords) -> SearchHit {
     let sections = Sections::parse(hit.section.as_deref().unwrap_or_default());
     let annotation = hit.description.as_deref().and_then(Annotation::from_json);
     let description = annotation.as_ref().and_then(Annotation::description);
+    let snippet = excerpt::snippet(&hit.text, query);
     SearchHit {
+        marks: excerpt::marks(&snippet, query),
+        snippet,
         title: description.map(|d| d.title.clone()),
         summary: description.map(|d| d.summary.clone()),
-        snippet: excerpt::snippet(&hit.text, query),
         words_read: excerpt::words_read(&hit.words_read, query),
         section: excerpt::section(&sections, &hit.text, query),
         id: hit.id.uuid().to_string(),

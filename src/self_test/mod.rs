@@ -183,7 +183,7 @@ mod tests {
     use super::device::{LEAST_COSINE_BF16, LEAST_COSINE_F32};
     use super::*;
     use crate::embed::colqwen::EncodeOnce;
-    use crate::embed::{Config, Embedder};
+    use crate::embed::{Config, Embedder, QueryWord};
     use crate::page::PageError;
     use crate::patch::Prepared;
     use crate::vectors::{MultiVector, PageVectors, ShapeError};
@@ -289,6 +289,10 @@ mod tests {
 
         fn embed_query(&mut self, text: &str) -> Result<MultiVector, embed::Error> {
             Ok(spoiled(self.0.embed_query(text)?)?)
+        }
+
+        fn query_words(&self, text: &str) -> Result<Vec<QueryWord>, embed::Error> {
+            self.0.query_words(text)
         }
     }
 

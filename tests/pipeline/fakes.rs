@@ -9,7 +9,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use ingest::batch::Limits;
-use ingest::embed::{self, Embedder};
+use ingest::embed::{self, Embedder, QueryWord};
 use ingest::page::{ManualId, Page, PageError, PageId, PageImage, PageSet, Size};
 use ingest::patch::{Prepare, Prepared};
 use ingest::pipeline::{
@@ -108,6 +108,10 @@ impl Embedder for FakeEmbedder {
         Ok(unit_vector(
             text.rsplit(' ').next().unwrap().parse::<usize>().unwrap() / 2,
         ))
+    }
+
+    fn query_words(&self, _text: &str) -> Result<Vec<QueryWord>, embed::Error> {
+        Ok(Vec::new())
     }
 }
 

@@ -22,9 +22,10 @@ use sha2::{Digest, Sha256};
 
 use self::ink::Ink;
 pub(in crate::embed) use self::page_tower::DIM;
+use self::query_words::QueryWords;
 pub(super) use self::query_words::can_read;
 use self::weights::Weights;
-use super::{BUILT_IN, Card, Embedder, Error, Footprint, KnownModel, VisualWeight};
+use super::{BUILT_IN, Card, Embedder, Error, Footprint, KnownModel, QueryWord, VisualWeight};
 use crate::page::PageError;
 use crate::patch::{GrayPage, Prepare, Prepared};
 use crate::units::ByteSize;
@@ -164,8 +165,9 @@ impl Embedder for BuiltIn {
     }
 
     fn embed_query(&mut self, text: &str) -> Result<MultiVector, Error> {
-        let words = query_words::query_words(text);
+        let words = QueryWords::of(text);
         let rows: Vec<f32> = words
+            .vectors
             .iter()
             .flat_map(|w| {
                 word_tower::vector(&self.weights.word, w)
@@ -176,7 +178,11 @@ impl Embedder for BuiltIn {
         MultiVector::new(rows, ROW_WIDTH).map_err(|e| Error::Model(e.to_string()))
     }
 
+    fn query_words(&self, query: &str) -> Result<Vec<QueryWord>, Error> {
+        Ok(QueryWords::of(query).in_text)
+    }
+
     fn can_read(&self, query: &str) -> bool {
-        query_words::can_read(query)
+        can_read(query)
     }
 }

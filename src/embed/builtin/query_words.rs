@@ -1,5 +1,9 @@
 //! Tokenization of queries into words, by the rule that labelled the training pages (`train/words.py`).
 
+use std::ops::Range;
+
+use super::super::QueryWord;
+
 /// Stop words.
 const STOP_WORDS: &str = " a about after all also an and any are as at be been but by can could did do does for from had has have \
 how i if in into is it its may me more most my no not of on one only or other our should so some such than that the their \
@@ -26,18 +30,25 @@ fn fold(c: char) -> char {
     }
 }
 
-/// All words of a text in order: letters and digits, and connectors between two of them.
-fn tokenize(text: &str) -> Vec<String> {
-    let folded: Vec<char> = text.chars().map(fold).collect();
-    let is_alphanumeric = |i: usize| folded.get(i).is_some_and(char::is_ascii_alphanumeric);
-    let mut words: Vec<String> = Vec::new();
+/// All words of a text in order, each with its bytes in the text: letters and digits, and connectors between two of them.
+fn tokenize(text: &str) -> Vec<(String, Range<usize>)> {
+    let folded: Vec<(usize, char)> = text.char_indices().map(|(at, c)| (at, fold(c))).collect();
+    let is_alphanumeric = |i: usize| {
+        let folded = folded.get(i);
+        folded.is_some_and(|(_, c)| c.is_ascii_alphanumeric())
+    };
+    let mut words: Vec<(String, Range<usize>)> = Vec::new();
     let mut was_in_word = false;
-    for (i, &c) in folded.iter().enumerate() {
+    for (i, &(at, c)) in folded.iter().enumerate() {
+        let end = folded.get(i + 1).map_or(text.len(), |(next, _)| *next);
         let in_word = is_alphanumeric(i)
             || (was_in_word && CONNECTORS.contains(&c) && is_alphanumeric(i + 1));
         match words.last_mut() {
-            Some(word) if in_word && was_in_word => word.push(c),
-            _ if in_word => words.push(c.to_string()),
+            Some((word, bytes)) if in_word && was_in_word => {
+                word.push(c);
+                bytes.end = end;
+            }
+            _ if in_word => words.push((c.to_string(), at..end)),
             _ => {}
         }
         was_in_word = in_word;
@@ -59,31 +70,51 @@ fn is_content_word(word: &str) -> bool {
         && (word.len() > 1 || word.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// Words of a query, each once: no stop words, compound words followed by their parts.
-/// A query of stop words only keeps them; a query without words is the empty word.
-pub(super) fn query_words(text: &str) -> Vec<String> {
-    let all = tokenize(text);
-    let mut selected: Vec<String> = Vec::new();
-    let mut select = |word: &str| {
-        let word = &word[..word.len().min(MAX_LETTERS)];
-        if !selected.iter().any(|k| k == word) {
-            selected.push(word.to_owned());
+/// The words of a query that get a vector.
+#[derive(Default)]
+pub(super) struct QueryWords {
+    /// Each once: no stop words, compound words followed by their parts. A query of stop words only keeps them; a query
+    /// without words is the empty word.
+    pub(super) vectors: Vec<String>,
+    /// The words as they stand in the text, with their vectors.
+    pub(super) in_text: Vec<QueryWord>,
+}
+
+impl QueryWords {
+    pub(super) fn of(text: &str) -> Self {
+        let all = tokenize(text);
+        let mut selected = Self::default();
+        for (word, bytes) in all.iter().filter(|(word, _)| is_content_word(word)) {
+            let parts = compound_parts(word).filter(|p| is_content_word(p));
+            selected.add([word.as_str()].into_iter().chain(parts), bytes);
         }
-    };
-    for word in all.iter().filter(|w| is_content_word(w)) {
-        select(word);
-        compound_parts(word)
-            .filter(|p| is_content_word(p))
-            .for_each(&mut select);
+        if selected.vectors.is_empty() {
+            for (word, bytes) in &all {
+                selected.add([word.as_str()].into_iter(), bytes);
+            }
+        }
+        if selected.vectors.is_empty() {
+            selected.vectors.push(String::new());
+        }
+        selected
     }
-    if selected.is_empty() {
-        selected = if all.is_empty() {
-            vec![String::new()]
-        } else {
-            all
-        };
+
+    /// Adds a word with its parts, without those that there are already.
+    fn add<'w>(&mut self, parts: impl Iterator<Item = &'w str>, bytes: &Range<usize>) {
+        let first = self.vectors.len();
+        for part in parts {
+            let part = &part[..part.len().min(MAX_LETTERS)];
+            if self.vectors.iter().all(|known| known != part) {
+                self.vectors.push(part.to_owned());
+            }
+        }
+        if self.vectors.len() > first {
+            self.in_text.push(QueryWord {
+                text: bytes.clone(),
+                rows: first..self.vectors.len(),
+            });
+        }
     }
-    selected
 }
 
 /// Whether most letters of a text are Latin ones, which the model was trained on, or it has no letters at all.
@@ -101,14 +132,31 @@ mod tests {
 
     #[test]
     fn texts_are_tokenized_as_on_the_training_pages() {
+        let words = |text| -> Vec<String> { tokenize(text).into_iter().map(|(w, _)| w).collect() };
         assert_eq!(
-            tokenize("(Überdruck-Ventil), -dNOPAUSE key_value 12.5A"),
+            words("(Überdruck-Ventil), -dNOPAUSE key_value 12.5A"),
             ["uberdruck-ventil", "dnopause", "key_value", "12.5a"]
         );
         assert_eq!(
-            tokenize("foo(bar) a--b 5°C don't."),
+            words("foo(bar) a--b 5°C don't."),
             ["foo", "bar", "a", "b", "5", "c", "don't"]
         );
+    }
+
+    fn query_words(text: &str) -> Vec<String> {
+        QueryWords::of(text).vectors
+    }
+
+    #[test]
+    fn words_know_their_place_in_the_text_and_their_vectors() {
+        let text = "Überdruck at E-104, the überdruck";
+        let words = QueryWords::of(text).in_text;
+        let found: Vec<_> = words
+            .iter()
+            .map(|word| (&text[word.text.clone()], word.rows.clone()))
+            .collect();
+        assert_eq!(found, [("Überdruck", 0..1), ("E-104", 1..3)]);
+        assert!(QueryWords::of("???").in_text.is_empty());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use super::super::{Embedder, Error};
+use super::super::{Embedder, Error, QueryWord};
 use super::prompt::Prompt;
 use crate::page::PageError;
 use crate::patch::{Patches, Prepared};
@@ -61,6 +61,10 @@ impl<B: Backend> Embedder for B {
         let tokens = self.prompt().query(text)?;
         let rows = self.encode_query(&tokens)?;
         Ok(multi_vector(self, rows)?)
+    }
+
+    fn query_words(&self, text: &str) -> Result<Vec<QueryWord>, Error> {
+        self.prompt().query_words(text)
     }
 }
 

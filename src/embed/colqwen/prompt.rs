@@ -1,11 +1,12 @@
 //! Prompt template of ColQwen: the text around pages and queries, and its tokens.
 
+use std::ops::Range;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use tokenizers::Tokenizer;
+use tokenizers::{Encoding, Tokenizer};
 
-use super::super::Error;
+use super::super::{Error, QueryWord};
 use crate::checkpoint;
 use crate::patch::PatchGrid;
 use crate::vectors::{PatchMap, ShapeError};
@@ -92,17 +93,45 @@ impl Prompt {
 
     /// Tokens of a query with its prefix and suffix.
     pub(super) fn query(&self, text: &str) -> Result<Vec<u32>, Error> {
+        encode(&self.tokenizer, &self.query_text(text))
+    }
+
+    /// A query with its prefix and suffix.
+    fn query_text(&self, text: &str) -> String {
         let template = &self.template;
         let query_suffix = template.query_suffix.repeat(template.query_suffix_count);
-        encode(
-            &self.tokenizer,
-            &format!("{}{text}{query_suffix}", template.query_prefix),
-        )
+        format!("{}{text}{query_suffix}", template.query_prefix)
+    }
+
+    /// The words of a query, separated by white space, that have a letter or digit, with their tokens.
+    pub(super) fn query_words(&self, text: &str) -> Result<Vec<QueryWord>, Error> {
+        let encoding = encoding(&self.tokenizer, &self.query_text(text))?;
+        let offset = self.template.query_prefix.len();
+        let rows = |word: &Range<usize>| {
+            // A token may begin with the space before its word.
+            let is_in = |(from, to): &(usize, usize)| {
+                *to > word.start + offset && *from < word.end + offset && to > from
+            };
+            let offsets = encoding.get_offsets();
+            let first = offsets.iter().position(is_in)?;
+            let last = offsets.iter().rposition(is_in)?;
+            Some(first..last + 1)
+        };
+        let words = text.split_whitespace().filter_map(|word| {
+            let start = word.as_ptr().addr() - text.as_ptr().addr();
+            let range = start..start + word.len();
+            let rows = rows(&range).filter(|_| word.contains(char::is_alphanumeric))?;
+            Some(QueryWord { text: range, rows })
+        });
+        Ok(words.collect())
     }
 }
 
-fn encode(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, Error> {
+fn encoding(tokenizer: &Tokenizer, text: &str) -> Result<Encoding, Error> {
     let encoding = tokenizer.encode(text, false);
-    let encoding = encoding.map_err(|error| Error::Model(format!("tokenizer: {error}")))?;
-    Ok(encoding.get_ids().to_vec())
+    encoding.map_err(|error| Error::Model(format!("tokenizer: {error}")))
+}
+
+fn encode(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, Error> {
+    Ok(encoding(tokenizer, text)?.get_ids().to_vec())
 }

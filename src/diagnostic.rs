@@ -304,6 +304,7 @@ impl From<library::Error> for Diagnostic {
             library::Error::NoLabel { .. } => diagnostic.hint(
                 "give the page's number, counted from 1, or the label printed on it, as `ingest search` shows",
             ),
+            library::Error::NoId(_) => diagnostic.hint("it was removed, or is of another store"),
             library::Error::NoPage(_)
             | library::Error::Page { .. }
             | library::Error::Prepare(_)

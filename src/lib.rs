@@ -40,6 +40,7 @@
 //! | [`config`] | `config.toml`, user files, environment and flags to [`config::Settings`] |
 //! | [`library`] | opens a store with its model, renders its pages again, for the command line or a server; memory limits |
 //! | [`diagnostic`] | any error to a message with hints |
+//! | [`web`] | `ingest serve`: the page, the REST interface, jobs |
 //! | [`reports`] | records to tables, Markdown, HTML, charts and mteb files |
 //! | [`cli`] | the commands, one file each |
 //!
@@ -86,3 +87,4 @@ pub mod store;
 pub mod units;
 pub mod vectors;
 pub mod vlm;
+pub mod web;

@@ -16,8 +16,7 @@ use crate::store::{self, Catalogue, CollectionSelector, Mode};
 use super::dry_run::{self, DryRun};
 use super::interrupt::{self, STOP};
 use super::run::{
-    InputArgs, mlx_line, mlx_memory, open_for_writing, print_left_out, summary,
-    with_progress,
+    InputArgs, mlx_line, mlx_memory, open_for_writing, print_left_out, summary, with_progress,
 };
 use super::ui::Ui;
 use super::{Common, arguments, describe_run, progress, rates};

@@ -29,6 +29,7 @@ mod remove;
 mod run;
 mod search;
 mod self_test;
+mod serve;
 mod shell;
 mod show;
 mod sync;
@@ -73,6 +74,7 @@ enum Command {
     Models(models::ModelsArgs),
     Bench(Box<bench::BenchArgs>),
     Eval(eval::EvalArgs),
+    Serve(serve::ServeArgs),
     Check(check::CheckArgs),
     Completions(shell::CompletionsArgs),
     Man(shell::ManArgs),
@@ -156,6 +158,7 @@ fn dispatch(ui: &mut Ui, cli: Cli) -> Result<ExitCode, Diagnostic> {
         Some(Command::Models(args)) => done(models::run(ui, common, &args)),
         Some(Command::Bench(args)) => bench::run(ui, common, &args),
         Some(Command::Eval(args)) => done(eval::run(ui, common, &args)),
+        Some(Command::Serve(args)) => done(serve::run(ui, common, &args)),
         Some(Command::Check(args)) => check::run(ui, common, &args),
         Some(Command::Completions(args)) => done(shell::completions(
             ui,

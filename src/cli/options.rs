@@ -244,6 +244,18 @@ const SUPPORTED: &[(&str, &[&str])] = &[
         "models",
         &["store", "json", "model", "profile", "engine", "device"],
     ),
+    (
+        "serve",
+        &[
+            "store",
+            "model",
+            "pool_factor",
+            "profile",
+            "engine",
+            "device",
+            "batch_size",
+        ],
+    ),
     ("bench", &ALL_OPTIONS),
     ("bench describe", &["store", "json", "profile"]),
     ("eval", &ALL_OPTIONS),

@@ -10,7 +10,9 @@ use crate::store;
 /// The defaults: the shipped `config.toml`.
 const DEFAULTS: &str = include_str!("../../config.toml");
 /// Keys without a default.
-const OPTIONAL: [&str; 1] = ["embed.max_visual_tokens"];
+const OPTIONAL: [&str; 2] = ["embed.max_visual_tokens", "serve.key_file"];
+/// Variables that look like settings and are secrets, which no file may contain.
+const SECRETS: [&str; 1] = ["INGEST_SERVE_KEY"];
 
 /// The merged table, and all valid keys.
 pub(super) struct Layers {
@@ -68,6 +70,9 @@ impl Layers {
 
     /// `INGEST_EMBED_MODEL=…` sets `embed.model`; variables that do not name a section are ignored.
     pub(super) fn variable(&mut self, name: &str, value: &str) -> Result<(), Error> {
+        if SECRETS.contains(&name) {
+            return Ok(());
+        }
         let Some(rest) = name.strip_prefix("INGEST_").map(str::to_ascii_lowercase) else {
             return Ok(());
         };

@@ -1,6 +1,7 @@
 //! Configuration: `config.toml` files, environment and flags, merged and validated once into [`Settings`].
 
 mod layers;
+mod serve;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 use layers::{Layers, nested};
+pub use serve::Serve;
 
 use crate::units::{ByteSize, Invalid};
 use crate::{embed, render, search, store, vlm};
@@ -44,6 +46,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Search.
     pub search: search::Config,
+    /// Web server.
+    pub serve: Serve,
     /// Named overrides of `limits`; already applied.
     #[serde(default, rename = "profile")]
     profiles: BTreeMap<String, Table>,
@@ -159,6 +163,7 @@ impl Settings {
         let describe = self.describe.validate();
         describe.map_err(|e| section("describe", e))?;
         self.store.validate().map_err(|e| section("store", e))?;
+        self.serve.validate().map_err(|e| section("serve", e))?;
         Ok(self)
     }
 }
@@ -254,6 +259,38 @@ mod tests {
         );
         assert!(settings.store.key_over_http);
         assert!(layers.variable("INGEST_EMBED_MODLE", "tiny").is_err());
+    }
+
+    #[test]
+    fn invalid_settings_of_the_server_are_refused() {
+        for (line, key) in [
+            ("base = 'manuals'", "serve.base"),
+            ("base = '/a\"b'", "serve.base"),
+            ("origins = ['wiki.example']", "serve.origins"),
+            ("origins = ['https://wiki.example/x']", "serve.origins"),
+            ("address = 'localhost'", "address"),
+        ] {
+            let error = with(&format!("[serve]\n{line}")).unwrap_err();
+            assert!(error.to_string().contains(key), "{line}: {error}");
+        }
+        let served = with("[serve]\nbase = '/manuals/'\norigins = ['http://a:1']");
+        assert_eq!(served.unwrap().serve.base, "/manuals/");
+    }
+
+    #[test]
+    fn golden_file_sets_every_field_of_the_server() {
+        let settings = with(include_str!("../../tests/golden/ingest.toml")).unwrap();
+        let serve = Serve {
+            address: "[::]:7000".parse().unwrap(),
+            hosts: vec!["manuals.example".to_owned()],
+            origins: vec!["https://wiki.example".to_owned()],
+            folders: vec!["/srv/manuals".into()],
+            base: "/manuals".to_owned(),
+            key_file: Some("/etc/ingest/serve.key".into()),
+            max_upload: ByteSize(2_000_000_000),
+            cache: ByteSize(1_000_000_000),
+        };
+        assert_eq!(settings.serve, serve);
     }
 
     #[test]

@@ -23,7 +23,10 @@ pub use open::{
     FlushOutcome, Library, WritableStore, card_for_profile, flush, meaning_opener,
     open_for_reading, open_for_writing, open_model, open_model_for_profile,
 };
-pub use page::{find_page, find_page_by_label, heat_map, open_manual, page_image};
+pub use page::{
+    find_page, find_page_by_label, find_page_by_uuid, find_record, heat_map, open_manual,
+    page_image, rendered_page,
+};
 pub use query_models::QueryModels;
 
 /// Error of a library, a manual or a page.
@@ -49,6 +52,9 @@ pub enum Error {
     /// The store has no such page.
     #[error("{0} is not stored")]
     NoPage(PageId),
+    /// The store has no page with that id.
+    #[error("no stored page has the id `{0}`")]
+    NoId(String),
     /// The store has none of the requested pages of a manual.
     #[error("there is no such page: none of those pages of {0} is stored")]
     NoPages(ManualId),

@@ -7,6 +7,7 @@ use crate::render::{Manual, Rendered, Renderer, Source};
 use crate::store::{FileError, ManualCard, Scope, Store, StoredPage};
 use crate::vectors::{PageVectors, Profile};
 use crate::{embed, heatmap};
+use uuid::Uuid;
 
 use super::open::model_config;
 use super::{Error, open_model, open_model_for_profile};
@@ -22,6 +23,30 @@ pub fn find_page(store: &dyn Store, manual: &ManualId, number: u32) -> Result<St
     };
     let page = store.scan(&scope)?.next().transpose()?;
     page.ok_or_else(|| Error::NoPage(PageId::new(manual, number)))
+}
+
+/// The same without reading its vectors.
+///
+/// # Errors
+/// As [`find_page`].
+pub fn find_record(store: &dyn Store, id: &PageId) -> Result<StoredPage, Error> {
+    let record = store.records(&Scope::page(id))?.next().transpose()?;
+    record.ok_or_else(|| Error::NoPage(id.clone()))
+}
+
+/// The page with an id ([`PageId::uuid`]), of a manual of `cards`; it need not be stored.
+///
+/// # Errors
+/// [`Error::NoId`] when no manual has such a page.
+pub fn find_page_by_uuid(cards: &[ManualCard], id: &str) -> Result<PageId, Error> {
+    let no_id = || Error::NoId(id.to_owned());
+    let uuid = Uuid::parse_str(id).map_err(|_| no_id())?;
+    let pages = cards.iter().flat_map(|card| {
+        let page = |number| PageId::new(&card.id, number);
+        (1..=card.pages).map(page)
+    });
+    let mut pages = pages.filter(|page| page.uuid() == uuid);
+    pages.next().ok_or_else(no_id)
 }
 
 /// The number of the page with a printed label, such as `iv`; upper and lower case are equal unless both exist.
@@ -98,7 +123,7 @@ pub fn page_image(
         Ok(()) if page.is_from(card) => None,
         Ok(()) => Some(card.changed_since(&[page.id.number])),
     };
-    match (render_again(renderer, card, page, passwords), changed) {
+    match (rendered_page(renderer, card, &page.id, passwords), changed) {
         (Ok(rendered), None) => Ok(rendered.image),
         (Ok(rendered), Some(_)) if content_digest(&rendered) == page.content => Ok(rendered.image),
         (Err(cause), None) => Err(cause),
@@ -106,14 +131,18 @@ pub fn page_image(
     }
 }
 
-fn render_again(
+/// A page rendered from the file of its manual, whatever has become of the file.
+///
+/// # Errors
+/// As [`page_image`], but for a changed file.
+pub fn rendered_page(
     renderer: &mut dyn Renderer,
     card: &ManualCard,
-    page: &StoredPage,
+    page: &PageId,
     passwords: &[String],
 ) -> Result<Rendered, Error> {
     open_file(renderer, card, passwords)?;
-    let number = page.id.number;
+    let number = page.number;
     let selector = PageSet::of([number]);
     match renderer.pages(&selector)?.next() {
         Some((_, Ok(rendered))) => Ok(rendered),
@@ -122,7 +151,7 @@ fn render_again(
             number,
             cause,
         }),
-        None => Err(Error::NoPage(page.id.clone())),
+        None => Err(Error::NoPage(page.clone())),
     }
 }
 

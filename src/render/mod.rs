@@ -273,7 +273,7 @@ fn wrong_passwords(given: usize) -> &'static str {
 }
 
 /// Renders the pages of one file at a time.
-pub trait Renderer {
+pub trait Renderer: Send {
     /// Opens a file; closes the previous one.
     ///
     /// # Errors

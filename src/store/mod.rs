@@ -161,7 +161,11 @@ pub fn max_in_flight(config: &Config) -> ByteSize {
     }
 }
 
-fn path(config: &Config) -> Result<PathBuf, Error> {
+/// Path of the file; for a server, that of the default file, in the folder of local data.
+///
+/// # Errors
+/// If the platform has no folder for data.
+pub fn path(config: &Config) -> Result<PathBuf, Error> {
     match &config.url {
         Address::File(path) if !path.as_os_str().is_empty() => Ok(path.clone()),
         _ => config::in_data_folder("library.db"),

@@ -92,6 +92,23 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "web",
+        &[
+            "page",
+            "vectors",
+            "units",
+            "render",
+            "embed",
+            "store",
+            "pipeline",
+            "search",
+            "heatmap",
+            "config",
+            "library",
+            "diagnostic",
+        ],
+    ),
+    (
         "reports",
         &["page", "units", "measure", "pipeline", "evaluate"],
     ),
@@ -116,6 +133,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
             "self_test",
             "config",
             "diagnostic",
+            "web",
             "reports",
         ],
     ),
@@ -339,6 +357,10 @@ fn external_crates_are_used_only_in_their_modules() {
         ("parquet::", "src/evaluate/parquet_rows.rs"),
         ("kodama::", "src/pooling.rs"),
         ("minijinja", "src/vlm/in_process/chat_template.rs"),
+        ("axum", "src/web/"),
+        ("tokio::", "src/web/"),
+        ("tower_http", "src/web/"),
+        ("schemars", "src/web/"),
     ] {
         for path in rust_files("src") {
             let path_in_repo = path

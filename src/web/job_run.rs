@@ -1,0 +1,205 @@
+//! The run of one job: the pipeline of `ingest FILE`, with its progress told to the clients.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::job::{FailureView, JobState, JobView};
+use crate::config::Settings;
+use crate::diagnostic::{Diagnostic, input_hint};
+use crate::embed::{self, Card};
+use crate::library::{self, Indexing};
+use crate::page::PageSet;
+use crate::pipeline::{self, Event, PageNote, Profiles, Request, RunStats, Stage};
+use crate::store::{self, Catalogue, Mode, Store};
+
+/// Time between two attempts to write to a library that another run writes to.
+const RETRY: Duration = Duration::from_secs(2);
+/// Failed pages of a job that are named.
+const MAX_FAILURES: usize = 100;
+/// Parts of that time, in which a job can be stopped.
+const RETRY_STEPS: u32 = 10;
+
+/// A change of a job.
+pub(super) type Change<'a> = Box<dyn FnOnce(&mut JobView) + 'a>;
+
+/// A file that is being stored.
+struct Run<'a> {
+    settings: &'a Settings,
+    passwords: &'a [String],
+    path: &'a Path,
+    stop: &'a AtomicBool,
+    update: &'a (dyn Fn(Change<'_>) + Sync),
+    start: Instant,
+}
+
+/// Stores a file, and calls `update` with what becomes of its job, which is over at the end.
+pub(super) fn run(
+    settings: &Settings,
+    passwords: &[String],
+    path: &Path,
+    (stop, update): (&AtomicBool, &(dyn Fn(Change<'_>) + Sync)),
+) {
+    let run = Run {
+        settings,
+        passwords,
+        path,
+        stop,
+        update,
+        start: Instant::now(),
+    };
+    let outcome = run.index();
+    run.change(|job| match outcome {
+        Err(error) => fail(job, error),
+        Ok(None) => job.state = JobState::Stopped,
+        Ok(Some(stats)) => finish(job, &stats),
+    });
+}
+
+fn fail(job: &mut JobView, error: Diagnostic) {
+    job.state = JobState::Failed;
+    job.message = Some(error.message);
+    job.hints = error.hints;
+}
+
+fn finish(job: &mut JobView, stats: &RunStats) {
+    job.message = None;
+    let Some(manual) = stats.manuals.first() else {
+        return fail(job, Diagnostic::new("nothing in it can be stored"));
+    };
+    job.manual = manual.stored_as().to_owned();
+    job.pages = Some(manual.pages);
+    job.done = manual.stored + manual.unchanged;
+    job.failed = manual.failed.len() as u32;
+    let failures = manual.failed.iter().take(MAX_FAILURES);
+    job.failures = failures
+        .map(|failure| FailureView {
+            page: failure.page,
+            reason: failure.reason.clone(),
+        })
+        .collect();
+    if manual.waiting > 0 {
+        let waiting = manual.waiting;
+        job.message = Some(format!(
+            "{waiting} pages wait for the server of the library"
+        ));
+    }
+    job.state = match &manual.error {
+        Some(why) => {
+            job.message = Some(why.clone());
+            JobState::Failed
+        }
+        None if stats.stopped => JobState::Stopped,
+        None if job.failed > 0 => JobState::Failed,
+        None => JobState::Done,
+    };
+}
+
+impl Run<'_> {
+    /// Changes the job.
+    fn change(&self, change: impl FnOnce(&mut JobView)) {
+        (self.update)(Box::new(|job| {
+            job.seconds = self.start.elapsed().as_secs_f64();
+            change(job);
+        }));
+    }
+
+    /// Opens the library for writing and runs the pipeline; `None` if the job was stopped before.
+    fn index(&self) -> Result<Option<RunStats>, Diagnostic> {
+        let settings = self.settings;
+        let card = embed::card(&settings.embed)?;
+        let plan = library::memory_plan(settings, &card)?;
+        embed::fetch(&settings.embed, &mut |_, _, _| {})?;
+        let Some(store) = self.open(&card)? else {
+            return Ok(None);
+        };
+        let render = settings.render.profile();
+        let profiles = Profiles {
+            render: &render,
+            text: settings.embed.text_profile(),
+        };
+        let request = Request {
+            paths: vec![self.path.to_owned()],
+            pages: PageSet::all(),
+            passwords: self.passwords.to_vec(),
+        };
+        let catalogue = Some(&*store as &dyn Catalogue);
+        let inputs = pipeline::discover(&request, catalogue, profiles)?;
+        let indexing = Indexing {
+            settings,
+            card: &card,
+            plan: &plan,
+            pages: PageSet::all(),
+            store: &*store,
+        };
+        let on_event = |event: Event| self.change(|job| progress(job, self.path, &event));
+        let (stats, result) = indexing.run(&inputs, self.stop, &on_event);
+        result?;
+        Ok(Some(stats))
+    }
+
+    /// The store, as soon as no other run writes to it; `None` if the job was stopped while it waited.
+    fn open(&self, card: &Card) -> Result<Option<Box<dyn Store>>, Diagnostic> {
+        let config = &self.settings.store;
+        loop {
+            match library::open_for_writing(config, &card.profile, Mode::Write, |_| {}) {
+                Ok(opened) => {
+                    self.change(|job| job.message = None);
+                    return Ok(Some(opened.store));
+                }
+                Err(store::Error::Locked { .. }) => self.change(|job| {
+                    let waits = "another run writes to the library: this file waits for it";
+                    job.message = Some(waits.to_owned());
+                }),
+                Err(error) => return Err(error.into()),
+            }
+            for _ in 0..RETRY_STEPS {
+                thread::sleep(RETRY / RETRY_STEPS);
+                if self.stop.load(Ordering::Relaxed) {
+                    return Ok(None);
+                }
+            }
+        }
+    }
+}
+
+fn progress(job: &mut JobView, path: &Path, event: &Event) {
+    match event {
+        Event::Opened { manual, todo } => {
+            job.manual = manual.to_string();
+            job.pages = Some(*todo);
+        }
+        Event::Done(stage, pages) => {
+            *job.stages.entry(stage.name().to_owned()).or_default() += pages;
+            if *stage == Stage::Store {
+                job.done += pages;
+            }
+        }
+        Event::Pages {
+            pages,
+            count,
+            note: PageNote::Failed(reason),
+            ..
+        } => {
+            job.failed += count;
+            let room = MAX_FAILURES.saturating_sub(job.failures.len());
+            let numbers = pages
+                .ranges()
+                .into_iter()
+                .flatten()
+                .flat_map(|(a, b)| *a..=*b);
+            job.failures
+                .extend(numbers.take(room).map(|page| FailureView {
+                    page,
+                    reason: reason.to_string(),
+                }));
+        }
+        Event::ManualFailed { cause, .. } => {
+            let hint = input_hint(path, cause.as_deref());
+            job.hints.extend(hint.map(str::to_owned));
+        }
+        Event::Deferred(why) => job.message = Some(why.to_string()),
+        _ => {}
+    }
+}

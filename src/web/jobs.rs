@@ -1,0 +1,323 @@
+//! Jobs: files that are being added to the library, one after the other, on a thread of their own.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::events::{Event, Events};
+use super::job::{JobState, JobView};
+use super::job_run::{self, Change};
+use super::journal::{Journal, Kept};
+use super::problem::Problem;
+use super::shelf::Shelf;
+use crate::config::Settings;
+use crate::library::{self, Library};
+use crate::page::PageSet;
+use crate::store::{ManualCard, Mode};
+
+/// Finished jobs that are remembered.
+const KEPT_JOBS: usize = 200;
+/// Least time between two events of a running job.
+const EVENT_INTERVAL: Duration = Duration::from_millis(200);
+/// How long a removal waits for the running job of the manual to stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A job with what only the server needs.
+struct Job {
+    view: JobView,
+    path: PathBuf,
+    stop: Arc<AtomicBool>,
+    last_event: Option<Instant>,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    next_id: u64,
+}
+
+/// All jobs, the oldest first.
+pub(super) struct Jobs {
+    state: Mutex<State>,
+    changed: Condvar,
+    /// Whether the server ends: no further job is started.
+    ending: AtomicBool,
+    journal: Journal,
+    /// Held while the library is written to.
+    writing: Mutex<()>,
+    events: Arc<Events>,
+    shelf: Arc<Shelf>,
+    settings: Settings,
+    /// Passwords of protected files. Never printed.
+    passwords: Vec<String>,
+}
+
+impl Jobs {
+    /// With the jobs that an earlier server could not finish.
+    pub(super) fn new(
+        settings: &Settings,
+        passwords: &[String],
+        (journal, shelf, events): (Journal, Arc<Shelf>, Arc<Events>),
+    ) -> Self {
+        let jobs = Self {
+            state: Mutex::new(State::default()),
+            changed: Condvar::new(),
+            ending: AtomicBool::new(false),
+            journal,
+            writing: Mutex::new(()),
+            events,
+            shelf,
+            settings: settings.clone(),
+            passwords: passwords.to_vec(),
+        };
+        let mut state = jobs.lock();
+        for path in jobs.journal.kept().to_add {
+            state.push(&path);
+        }
+        drop(state);
+        jobs
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All jobs, the oldest first.
+    pub(super) fn views(&self) -> Vec<JobView> {
+        self.lock()
+            .jobs
+            .iter()
+            .map(|job| job.view.clone())
+            .collect()
+    }
+
+    /// A job.
+    ///
+    /// # Errors
+    /// If there is none with that id.
+    pub(super) fn view(&self, id: &str) -> Result<JobView, Problem> {
+        let state = self.lock();
+        let job = state.jobs.iter().find(|job| job.view.id == id);
+        job.map(|job| job.view.clone()).ok_or_else(|| no_job(id))
+    }
+
+    /// Adds a file to the queue; a file that waits there already is not added twice.
+    ///
+    /// # Errors
+    /// If the queue cannot be saved.
+    pub(super) fn add(&self, path: &Path) -> Result<JobView, Problem> {
+        let mut state = self.lock();
+        let waiting = state
+            .jobs
+            .iter()
+            .find(|job| job.path == path && job.view.state == JobState::Queued);
+        if let Some(job) = waiting {
+            return Ok(job.view.clone());
+        }
+        let view = state.push(path);
+        self.save(&state)?;
+        drop(state);
+        self.events.send(Event::Job(Box::new(view.clone())));
+        self.changed.notify_all();
+        Ok(view)
+    }
+
+    /// Stops a job: at once if it waits, else after the batch in hand.
+    ///
+    /// # Errors
+    /// If there is none with that id.
+    pub(super) fn stop(&self, id: &str) -> Result<(), Problem> {
+        let mut state = self.lock();
+        let job = state.jobs.iter_mut().find(|job| job.view.id == id);
+        let job = job.ok_or_else(|| no_job(id))?;
+        job.stop.store(true, Ordering::Relaxed);
+        if job.view.state == JobState::Queued {
+            job.view.state = JobState::Stopped;
+            self.events.send(Event::Job(Box::new(job.view.clone())));
+            self.save(&state)?;
+        }
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// Removes a manual from the library, after its jobs have stopped; the server's own copy of its file too.
+    ///
+    /// # Errors
+    /// If its job does not stop, or the store fails.
+    pub(super) fn remove(&self, library: &Library, card: &ManualCard) -> Result<(), Problem> {
+        self.stop_those_of(card)?;
+        let own = self.shelf.uploads()?;
+        let file = card.path.starts_with(&own).then(|| card.path.clone());
+        self.journal
+            .removal_begins(card.id.as_str(), file.as_deref())?;
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let config = &self.settings.store;
+        let opened = library::open_for_writing(config, &library.profile, Mode::Write, |_| {})?;
+        opened.store.remove(&card.id, &PageSet::all())?;
+        // Space that is not given back now is used again later.
+        let _ = opened.store.release_space();
+        if let Some(file) = &file {
+            let _ = std::fs::remove_file(file);
+        }
+        self.journal.removal_ended(card.id.as_str())
+    }
+
+    /// Finishes the removals that an earlier server began.
+    pub(super) fn finish_removals(&self) {
+        for Kept { manual, .. } in self.journal.kept().to_remove {
+            let finished = self.shelf.library().and_then(|library| {
+                let card = library::find_manual(&*library.store, &manual)?;
+                self.remove(&library, &card)
+            });
+            if finished.is_err() {
+                // It is gone already, or the library cannot be written to: then it stays, as before.
+                let _ = self.journal.removal_ended(&manual);
+            }
+        }
+    }
+
+    /// Stops the jobs of a manual, and waits until they have.
+    fn stop_those_of(&self, card: &ManualCard) -> Result<(), Problem> {
+        let of_manual = |job: &Job| {
+            let is_named = job.view.manual == card.id.as_str();
+            !job.view.state.is_over() && (job.path == card.path || is_named)
+        };
+        let ids: Vec<String> = {
+            let state = self.lock();
+            let jobs = state.jobs.iter().filter(|job| of_manual(job));
+            jobs.map(|job| job.view.id.clone()).collect()
+        };
+        for id in &ids {
+            self.stop(id)?;
+        }
+        let running = |state: &mut State| {
+            let mut jobs = state.jobs.iter();
+            jobs.any(|job| ids.contains(&job.view.id) && !job.view.state.is_over())
+        };
+        let waited = self
+            .changed
+            .wait_timeout_while(self.lock(), STOP_TIMEOUT, running);
+        match waited.unwrap_or_else(PoisonError::into_inner).1.timed_out() {
+            false => Ok(()),
+            true => {
+                let detail = format!("the job that stores {} has not stopped yet", card.id);
+                let problem = Problem::new(axum::http::StatusCode::CONFLICT, "job-running", detail);
+                Err(problem.hint("try again when it has"))
+            }
+        }
+    }
+
+    /// No further job is started, and the running one ends after the batch in hand.
+    pub(super) fn end(&self) {
+        self.ending.store(true, Ordering::Relaxed);
+        for job in &self.lock().jobs {
+            if job.view.state == JobState::Running {
+                job.stop.store(true, Ordering::Relaxed);
+            }
+        }
+        self.changed.notify_all();
+    }
+
+    /// Works until [`Jobs::end`]; calls `on_done` after each job.
+    pub(super) fn work(&self, on_done: impl Fn()) {
+        self.finish_removals();
+        while let Some((id, path, stop)) = self.next() {
+            let update = |change: Change<'_>| self.update(&id, change);
+            let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            job_run::run(&self.settings, &self.passwords, &path, (&stop, &update));
+            drop(_writing);
+            on_done();
+        }
+    }
+
+    /// Waits for the next job; `None` when the server ends.
+    fn next(&self) -> Option<(String, PathBuf, Arc<AtomicBool>)> {
+        let idle = |state: &mut State| {
+            let mut jobs = state.jobs.iter();
+            let waits = jobs.any(|job| job.view.state == JobState::Queued);
+            !waits && !self.ending.load(Ordering::Relaxed)
+        };
+        let waited = self.changed.wait_while(self.lock(), idle);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+        if self.ending.load(Ordering::Relaxed) {
+            return None;
+        }
+        let mut jobs = state.jobs.iter_mut();
+        let job = jobs.find(|job| job.view.state == JobState::Queued)?;
+        job.view.state = JobState::Running;
+        Some((job.view.id.clone(), job.path.clone(), job.stop.clone()))
+    }
+
+    /// Changes a job and tells the clients, running jobs not too often.
+    fn update(&self, id: &str, change: Change<'_>) {
+        let mut state = self.lock();
+        let Some(job) = state.jobs.iter_mut().find(|job| job.view.id == id) else {
+            return;
+        };
+        change(&mut job.view);
+        let is_over = job.view.state.is_over();
+        let is_due = job
+            .last_event
+            .is_none_or(|last| last.elapsed() >= EVENT_INTERVAL);
+        if is_over || is_due {
+            job.last_event = Some(Instant::now());
+            self.events.send(Event::Job(Box::new(job.view.clone())));
+        }
+        if is_over {
+            // What is not saved now is stored again by the next server, which changes nothing.
+            let _ = self.save(&state);
+            self.changed.notify_all();
+        }
+    }
+
+    /// Saves the files that are not stored yet. Those of a server that is ending stay for the next one.
+    fn save(&self, state: &State) -> Result<(), Problem> {
+        let ending = self.ending.load(Ordering::Relaxed);
+        let is_due = |job: &&Job| {
+            !job.view.state.is_over() || (ending && job.view.state == JobState::Stopped)
+        };
+        let paths = state.jobs.iter().filter(is_due).map(|job| job.path.clone());
+        self.journal.save_additions(paths.collect())
+    }
+}
+
+impl State {
+    /// Adds a job and forgets old ones that are over.
+    fn push(&mut self, path: &Path) -> JobView {
+        self.next_id += 1;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let view = JobView {
+            id: self.next_id.to_string(),
+            manual: name.into_owned(),
+            state: JobState::Queued,
+            pages: None,
+            done: 0,
+            failed: 0,
+            stages: BTreeMap::new(),
+            failures: Vec::new(),
+            message: None,
+            hints: Vec::new(),
+            seconds: 0.0,
+        };
+        self.jobs.push_back(Job {
+            view: view.clone(),
+            path: path.to_owned(),
+            stop: Arc::new(AtomicBool::new(false)),
+            last_event: None,
+        });
+        let is_over = |job: &Job| job.view.state.is_over();
+        while self.jobs.iter().filter(|job| is_over(job)).count() > KEPT_JOBS {
+            let oldest = self.jobs.iter().position(is_over);
+            oldest.map(|oldest| self.jobs.remove(oldest));
+        }
+        view
+    }
+}
+
+fn no_job(id: &str) -> Problem {
+    let detail = format!("there is no job `{id}`");
+    Problem::new(axum::http::StatusCode::NOT_FOUND, "no-such-job", detail)
+        .hint("jobs that ended long ago, or before the server started, are forgotten")
+}

@@ -1,0 +1,93 @@
+// Requests to `api/v1`. A problem of the server is thrown as `Problem`; no answer at all as `Away`.
+import { askForKey } from "./session.js";
+
+export class Problem extends Error {
+  constructor({ type, title, detail, hints, status }, wait) {
+    super(detail || title || `The server answered ${status}.`);
+    this.kind = (type ?? "").replace("urn:ingest:", "");
+    this.hints = hints ?? [];
+    this.status = status;
+    this.wait = wait;
+  }
+}
+
+export class Away extends Error {
+  name = "Away";
+}
+
+const lost = new Set();
+/** Calls `hear` whenever a request gets no answer. */
+export const onAway = (hear) => lost.add(hear);
+export function tellAway() {
+  lost.forEach((hear) => hear());
+  return new Away("The server does not answer.");
+}
+
+export const url = (path, query = {}) => {
+  const asked = new URLSearchParams();
+  for (const [key, value] of Object.entries(query)) {
+    for (const one of [value].flat()) if (one !== null && one !== undefined && one !== "") asked.append(key, one);
+  }
+  return `api/v1/${path}${asked.size ? `?${asked}` : ""}`;
+};
+
+/** The problem that an answer's body tells; proxies answer without one. */
+export function problemOf(status, text, retryAfter) {
+  let told = {};
+  try {
+    told = JSON.parse(text);
+  } catch {
+    told = { title: `The server answered ${status}.` };
+  }
+  return new Problem({ ...told, status }, Number(retryAfter) || (status === 503 ? 1 : 0));
+}
+
+async function request(path, { query, ...options } = {}) {
+  let answer;
+  try {
+    answer = await fetch(url(path, query), options);
+  } catch (error) {
+    throw error.name === "AbortError" ? error : tellAway();
+  }
+  if (answer.status === 502 || answer.status === 504) throw tellAway();
+  if (answer.status === 401) {
+    await askForKey();
+    return request(path, { query, ...options });
+  }
+  const text = await answer.text();
+  if (!answer.ok) throw problemOf(answer.status, text, answer.headers.get("Retry-After"));
+  return text ? JSON.parse(text) : null;
+}
+
+const manual = (name) => `manuals/${encodeURIComponent(name)}`;
+const json = (body) => ({
+  method: "POST",
+  headers: { "Content-Type": "application/json" },
+  body: JSON.stringify(body),
+});
+
+export const about = () => request("about");
+export const search = (query, signal) => request("search", { query, signal });
+export const manuals = () => request("manuals");
+export const manualOf = (name) => request(manual(name));
+export const removeManual = (name) => request(manual(name), { method: "DELETE" });
+export const pageAt = (name, page) => request("pages", { query: { manual: name, page } });
+export const heat = (id, q, signal) => request(`pages/${id}/heat`, { query: { q }, signal });
+export const addPath = (path) => request("jobs", json({ paths: [path] }));
+export const stopJob = (id) => request(`jobs/${id}`, { method: "DELETE" });
+export const pdf = (name, page) => `api/v1/${manual(name)}/pdf#page=${page}`;
+export const thumbnail = ({ id, version }) => url(`pages/${id}/thumbnail`, { v: version });
+export const picture = ({ id, version }, width) => url(`pages/${id}/picture`, { width, v: version });
+
+const pages = new Map();
+/** A page's record; asked for once, until the library changes. */
+export function pageOf(id) {
+  if (!pages.has(id)) {
+    if (pages.size > 200) pages.delete(pages.keys().next().value);
+    const asked = request(`pages/${id}`);
+    asked.catch(() => pages.delete(id));
+    pages.set(id, asked);
+  }
+  return pages.get(id);
+}
+export const forgetPages = () => pages.clear();

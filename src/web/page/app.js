@@ -1,0 +1,40 @@
+// Puts the modules of the page together.
+import { startAdding } from "./adding.js";
+import { $ } from "./dom.js";
+import { startFilters } from "./filters.js";
+import { forgetHeat } from "./heat.js";
+import { startKeys } from "./keys.js";
+import { startLibrary } from "./library.js";
+import { complain } from "./notices.js";
+import { render, renderStart, renew, startPlaces, swipe } from "./places.js";
+import { onHits } from "./results.js";
+import { startSearch } from "./search.js";
+import { on, startServer, wantManuals } from "./server.js";
+import { go, onState, startState, state } from "./state.js";
+import { startTheme } from "./theme.js";
+import { startUploads } from "./uploads.js";
+import { startViewer } from "./viewer.js";
+import { startZoom } from "./zoom.js";
+
+startState();
+startTheme($("#theme"));
+startZoom({ turn: swipe });
+startViewer();
+startFilters();
+startAdding();
+startLibrary();
+startPlaces();
+startKeys();
+startUploads(() => go({ view: "library", page: state.page }));
+onState(render);
+onHits(render);
+on("about", renderStart);
+on("model", () => {
+  forgetHeat();
+  renew();
+});
+on("back", renew);
+render();
+startSearch();
+startServer().catch(complain);
+wantManuals();

@@ -1,0 +1,55 @@
+//! Parameters of requests: query strings whose names may repeat, and paths.
+
+use axum::extract::{FromRequestParts, Path as AxumPath};
+use axum::http::request::Parts;
+use serde::de::DeserializeOwned;
+
+use super::problem::Problem;
+
+/// The parameters of the query string. A name that repeats makes a list; an unknown name is an error.
+pub(super) struct Query<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        let text = parts.uri.query().unwrap_or_default();
+        let parsed = serde_html_form::from_str(text);
+        parsed
+            .map(Self)
+            .map_err(|why| Problem::invalid(why.to_string()))
+    }
+}
+
+/// A parameter of the path, decoded.
+pub(super) struct Path(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Path {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = AxumPath::<String>::from_request_parts(parts, state).await;
+        path.map(|AxumPath(value)| Self(value))
+            .map_err(|why| Problem::invalid(why.to_string()))
+    }
+}
+
+/// A JSON body.
+pub(super) struct Body<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> axum::extract::FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, Problem> {
+        let json = axum::Json::<T>::from_request(request, state).await;
+        json.map(|axum::Json(value)| Self(value)).map_err(|why| {
+            use axum::http::StatusCode;
+            let kind = match why.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => "too-large",
+                StatusCode::UNSUPPORTED_MEDIA_TYPE => "wrong-type",
+                _ => return Problem::invalid(why.body_text()),
+            };
+            Problem::new(why.status(), kind, why.body_text())
+        })
+    }
+}

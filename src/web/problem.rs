@@ -1,0 +1,177 @@
+//! Errors of the interface: `application/problem+json` (RFC 9457) with hints.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::diagnostic::Diagnostic;
+use crate::{embed, library, search, store};
+
+/// A failed request.
+#[derive(Debug)]
+pub(super) struct Problem {
+    pub(super) status: StatusCode,
+    kind: &'static str,
+    detail: String,
+    hints: Vec<String>,
+}
+
+/// What a failed request answers.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub(super) struct ProblemBody {
+    /// Stable name of the kind of error.
+    r#type: String,
+    /// The status in words.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// What happened.
+    detail: String,
+    /// What can be done.
+    hints: Vec<String>,
+}
+
+impl Problem {
+    pub(super) fn new(status: StatusCode, kind: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            status,
+            kind,
+            detail: detail.into(),
+            hints: Vec::new(),
+        }
+    }
+
+    /// A request that cannot be understood.
+    pub(super) fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid-request", detail)
+            .hint("the interface is described in `api/v1/openapi.json`")
+    }
+
+    /// The server has as many questions as it can hold.
+    pub(super) fn busy() -> Self {
+        let detail = "the server is busy with other questions";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail).hint("ask again in a second")
+    }
+
+    /// Something that should not happen.
+    pub(super) fn internal(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+            .hint("the log of the server may say more; please report it")
+    }
+
+    /// Whether nothing is stored yet.
+    pub(super) fn is_empty_library(&self) -> bool {
+        self.kind == "empty-library"
+    }
+
+    /// Whether the server was too busy.
+    pub(super) fn is_busy(&self) -> bool {
+        self.kind == "busy"
+    }
+
+    #[must_use]
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// The message and the hints of an error, with a status.
+    fn of(status: StatusCode, kind: &'static str, error: impl Into<Diagnostic>) -> Self {
+        let Diagnostic { message, hints, .. } = error.into();
+        Self {
+            status,
+            kind,
+            detail: message,
+            hints,
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = ProblemBody {
+            r#type: format!("urn:ingest:{}", self.kind),
+            title: self
+                .status
+                .canonical_reason()
+                .unwrap_or_default()
+                .to_owned(),
+            status: self.status.as_u16(),
+            detail: self.detail,
+            hints: self.hints,
+        };
+        let mut response = (self.status, Json(body)).into_response();
+        let headers = response.headers_mut();
+        let json = HeaderValue::from_static("application/problem+json");
+        headers.insert(header::CONTENT_TYPE, json);
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+impl From<store::Error> for Problem {
+    fn from(error: store::Error) -> Self {
+        let (status, kind) = match &error {
+            store::Error::Empty { .. } | store::Error::NoCollection { .. } => {
+                (StatusCode::NOT_FOUND, "empty-library")
+            }
+            store::Error::Locked { .. } => (StatusCode::CONFLICT, "locked"),
+            store::Error::Full { .. } => (StatusCode::INSUFFICIENT_STORAGE, "full"),
+            store::Error::Unavailable { .. } => {
+                (StatusCode::SERVICE_UNAVAILABLE, "store-unavailable")
+            }
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "store-failed"),
+        };
+        Self::of(status, kind, error)
+    }
+}
+
+impl From<embed::Error> for Problem {
+    fn from(error: embed::Error) -> Self {
+        Self::of(StatusCode::SERVICE_UNAVAILABLE, "model-unavailable", error)
+    }
+}
+
+impl From<search::Error> for Problem {
+    fn from(error: search::Error) -> Self {
+        match error {
+            search::Error::Embed(error) => error.into(),
+            search::Error::Store(error) => error.into(),
+            search::Error::Empty => Self::of(StatusCode::BAD_REQUEST, "empty-question", error)
+                .hint("write a question into `q`"),
+            search::Error::NoMeaning => Self::of(StatusCode::CONFLICT, "no-meaning", error),
+            search::Error::Unreadable => Self::of(StatusCode::CONFLICT, "unreadable", error),
+        }
+    }
+}
+
+impl From<library::Error> for Problem {
+    fn from(error: library::Error) -> Self {
+        let (status, kind) = match error {
+            library::Error::Embed(error) => return error.into(),
+            library::Error::Store(error) => return error.into(),
+            library::Error::NoManual { .. } => (StatusCode::NOT_FOUND, "no-such-manual"),
+            library::Error::NoPage(_)
+            | library::Error::NoId(_)
+            | library::Error::NoPages(_)
+            | library::Error::NoLabel { .. } => (StatusCode::NOT_FOUND, "no-such-page"),
+            library::Error::File(store::FileError::Unreadable { .. }) => {
+                (StatusCode::GONE, "file-moved")
+            }
+            library::Error::File(_) => (StatusCode::GONE, "file-changed"),
+            library::Error::Manual { .. } => (StatusCode::GONE, "file-unreadable"),
+            library::Error::Page { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "page-not-drawn"),
+            library::Error::Render(_)
+            | library::Error::Prepare(_)
+            | library::Error::Embedding(_) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "rendering-failed")
+            }
+        };
+        Self::of(status, kind, error)
+    }
+}

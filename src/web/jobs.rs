@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use super::events::{Event, Events};
 use super::job::{JobState, JobView};
@@ -35,6 +35,8 @@ struct Job {
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
+    /// When the server started, in seconds: makes ids differ from those of an earlier server.
+    started: u64,
     next_id: u64,
 }
 
@@ -62,7 +64,10 @@ impl Jobs {
         (journal, shelf, events): (Journal, Arc<Shelf>, Arc<Events>),
     ) -> Self {
         let jobs = Self {
-            state: Mutex::new(State::default()),
+            state: Mutex::new(State {
+                started: UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs()),
+                ..State::default()
+            }),
             changed: Condvar::new(),
             ending: AtomicBool::new(false),
             journal,
@@ -289,7 +294,7 @@ impl State {
         self.next_id += 1;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let view = JobView {
-            id: self.next_id.to_string(),
+            id: format!("{}-{}", self.started, self.next_id),
             manual: name.into_owned(),
             state: JobState::Queued,
             pages: None,

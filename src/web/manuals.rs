@@ -15,7 +15,7 @@ use super::parameters::Path;
 use super::pictures::FileState;
 use super::problem::Problem;
 use crate::library::{self, Library};
-use crate::page::{ManualId, PageSet, Sections};
+use crate::page::{ManualId, PageId, PageSet, Sections};
 use crate::store::{FileError, ManualCard, ManualSummary, Scope};
 
 /// A manual.
@@ -37,6 +37,17 @@ pub(super) struct ManualView {
     file: FileState,
     /// Whether the file is the server's own copy, which is deleted with the manual.
     own_copy: bool,
+    /// Its first stored page.
+    cover: Option<Cover>,
+}
+
+/// The page that stands for a manual.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Cover {
+    /// Id of the page.
+    id: String,
+    /// `v` of the addresses of its pictures.
+    version: String,
 }
 
 /// The manuals of the library.
@@ -64,6 +75,8 @@ pub(super) struct OutlineEntry {
     title: String,
     /// The page on which it begins.
     page: u32,
+    /// Id of that page.
+    id: String,
 }
 
 pub(super) async fn list(State(app): State<Shared>) -> Result<Json<ManualList>, Problem> {
@@ -89,6 +102,13 @@ pub(super) async fn list(State(app): State<Shared>) -> Result<Json<ManualList>, 
 }
 
 fn view(app: &App, library: &Library, manual: ManualSummary) -> Result<ManualView, Problem> {
+    let fingerprints = library.store.fingerprints(&manual.card.id)?;
+    let cover = fingerprints.first().map(|first| Cover {
+        id: PageId::new(&manual.card.id, first.number)
+            .uuid()
+            .to_string(),
+        version: first.content.clone(),
+    });
     let own = app
         .shelf
         .uploads()
@@ -102,6 +122,7 @@ fn view(app: &App, library: &Library, manual: ManualSummary) -> Result<ManualVie
         bytes: manual.bytes,
         file: app.pictures.file_state(&manual.card),
         own_copy: own,
+        cover,
     })
 }
 
@@ -143,6 +164,7 @@ pub(super) async fn get(
             outline.extend(sections.begun.into_iter().map(|title| OutlineEntry {
                 title,
                 page: page.id.number,
+                id: page.id.uuid().to_string(),
             }));
         }
         Ok(ManualDetail {

@@ -41,7 +41,7 @@ pub(super) struct PageView {
     of: u32,
     /// What is printed on it as its number.
     label: Option<String>,
-    /// The sections that begin on it, or else the one it continues.
+    /// The first section that begins on it, or else the one it continues.
     section: Option<String>,
     /// Whether there is nothing on it.
     blank: bool,
@@ -66,6 +66,8 @@ pub(super) struct DescriptionView {
     summary: String,
     topics: Vec<String>,
     identifiers: Vec<IdentifierView>,
+    /// Language of the page, as the model named it.
+    language: String,
 }
 
 /// A code or part number of a description.
@@ -90,6 +92,7 @@ impl From<&Description> for DescriptionView {
             summary: description.summary.clone(),
             topics: description.topics.clone(),
             identifiers: identifiers.collect(),
+            language: description.language.clone(),
         }
     }
 }
@@ -139,17 +142,13 @@ fn view(app: &App, library: &Library, id: &str) -> Result<PageView, Problem> {
         .and_then(Annotation::from_json);
     let description = annotation.as_ref().and_then(Annotation::description);
     let sections = Sections::parse(record.section.as_deref().unwrap_or_default());
-    let section = match sections.begun.as_slice() {
-        [] => sections.first().map(str::to_owned),
-        begun => Some(begun.join(" · ")),
-    };
     Ok(PageView {
         id: id.to_owned(),
         manual: card.id.to_string(),
         page: page.number,
         of: card.pages,
         label: record.label,
-        section,
+        section: sections.first().map(str::to_owned),
         blank: record.blank,
         text: record.text,
         description: description.map(DescriptionView::from),
@@ -269,6 +268,21 @@ pub(super) struct Heat {
     range: [f32; 2],
     /// The words of the question that the model looks for.
     words: Vec<WordHeat>,
+    /// Why there are no words.
+    reason: Option<String>,
+}
+
+impl Heat {
+    /// None, for a reason.
+    fn none(reason: impl Into<String>) -> Self {
+        Self {
+            columns: 1,
+            rows: 1,
+            range: [0.0, 1.0],
+            words: Vec::new(),
+            reason: Some(reason.into()),
+        }
+    }
 }
 
 /// Where a word matches.
@@ -295,9 +309,10 @@ pub(super) async fn heat(
     if text.trim().is_empty() {
         return Err(crate::search::Error::Empty.into());
     }
-    if app.librarian.status().state != ModelState::Ready {
-        let problem = Problem::new(StatusCode::CONFLICT, "no-heat", "the model is not ready");
-        return Err(problem.hint("ask again when `api/v1/about` says that it is"));
+    let status = app.librarian.status();
+    if status.state != ModelState::Ready {
+        let reason = format!("the model `{}` is not loaded", status.name);
+        return Ok(Json(Heat::none(reason)));
     }
     let (library, page) = {
         let app = app.clone();
@@ -310,9 +325,8 @@ pub(super) async fn heat(
         .await?
     };
     if library.profile.pool_factor > 1 {
-        let detail = "the vectors of this library are pooled: none belongs to one place of a page";
-        let problem = Problem::new(StatusCode::CONFLICT, "no-heat", detail);
-        return Err(problem.hint("`ingest show --query` embeds the page again"));
+        let reason = "the vectors of this library are pooled: none belongs to one place of a page";
+        return Ok(Json(Heat::none(reason)));
     }
     let shared = app.clone();
     let task = move |desk: &mut Desk| heat_of(&shared, desk, (&library, &page), &text);
@@ -348,6 +362,7 @@ fn heat_of(
         rows: vectors.patches.rows(),
         range: heat_range(card.visual_weight),
         words: words.collect(),
+        reason: None,
     })
 }
 

@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
 use schemars::JsonSchema;
@@ -210,16 +211,18 @@ fn encode(image: &PageImage, width: u32) -> Result<Vec<u8>, Problem> {
     let size = image.size();
     let width = width.min(size.width);
     let height = (u64::from(size.height) * u64::from(width) / u64::from(size.width)).max(1) as u32;
-    let source = ImageRef::new(size.width, size.height, image.rgb(), PixelType::U8x3)
+    let source = TypedImageRef::<U8x3>::from_buffer(size.width, size.height, image.rgb())
         .map_err(|e| failed(e.to_string()))?;
-    let mut reduced = Image::new(width, height, PixelType::U8x3);
+    let mut pixels = vec![0; width as usize * height as usize * 3];
+    let mut reduced = TypedImage::<U8x3>::from_buffer(width, height, &mut pixels)
+        .map_err(|e| failed(e.to_string()))?;
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom));
     Resizer::new()
-        .resize(&source, &mut reduced, &options)
+        .resize_typed(&source, &mut reduced, &options)
         .map_err(|e| failed(e.to_string()))?;
     let mut jpeg = Vec::new();
     JpegEncoder::new_with_quality(&mut jpeg, QUALITY)
-        .encode(reduced.buffer(), width, height, ExtendedColorType::Rgb8)
+        .encode(&pixels, width, height, ExtendedColorType::Rgb8)
         .map_err(|e| failed(e.to_string()))?;
     Ok(jpeg)
 }

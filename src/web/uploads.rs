@@ -89,6 +89,7 @@ pub(super) async fn upload(
     let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let limit = app.settings.serve.max_upload;
     if length.is_some_and(|length| length > limit.0) {
+        discard(body, limit).await;
         return Err(too_large(limit));
     }
     let file = {
@@ -102,6 +103,18 @@ pub(super) async fn upload(
     })
     .await?;
     Ok((StatusCode::ACCEPTED, Json(Accepted { job })))
+}
+
+/// Reads the rest of a body that is refused: a browser only shows the answer after it has sent everything. Of a very large
+/// one the connection is closed instead.
+async fn discard(mut body: Body, limit: ByteSize) {
+    let mut bytes = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        if bytes > limit.0.saturating_mul(2) {
+            return;
+        }
+    }
 }
 
 fn too_large(limit: ByteSize) -> Problem {
@@ -144,6 +157,7 @@ async fn receive(
         };
         bytes += data.len() as u64;
         if bytes > limit.0 {
+            discard(body, limit).await;
             return Err(too_large(limit));
         }
         let missing = PDF_HEADER.saturating_sub(start.len()).min(data.len());

@@ -1,6 +1,8 @@
 // Requests to `api/v1`. A problem of the server is thrown as `Problem`; no answer at all as `Away`.
 import { askForKey } from "./session.js";
 
+const MOST_TRIES = 10;
+
 export class Problem extends Error {
   constructor({ type, title, detail, hints, status }, wait) {
     super(detail || title || `The server answered ${status}.`);
@@ -14,6 +16,9 @@ export class Problem extends Error {
 export class Away extends Error {
   name = "Away";
 }
+
+/** Errors that are no fault of the page. */
+export const isExpected = (error) => error instanceof Problem || error instanceof Away || error.name === "AbortError";
 
 const lost = new Set();
 /** Calls `hear` whenever a request gets no answer. */
@@ -42,7 +47,8 @@ export function problemOf(status, text, retryAfter) {
   return new Problem({ ...told, status }, Number(retryAfter) || (status === 503 ? 1 : 0));
 }
 
-async function request(path, { query, ...options } = {}) {
+/** Waits for a key where one is needed, and as long as a busy server asks for. */
+async function request(path, { query, tries = 0, ...options } = {}) {
   let answer;
   try {
     answer = await fetch(url(path, query), options);
@@ -52,11 +58,14 @@ async function request(path, { query, ...options } = {}) {
   if (answer.status === 502 || answer.status === 504) throw tellAway();
   if (answer.status === 401) {
     await askForKey();
-    return request(path, { query, ...options });
+    return request(path, { query, tries, ...options });
   }
   const text = await answer.text();
-  if (!answer.ok) throw problemOf(answer.status, text, answer.headers.get("Retry-After"));
-  return text ? JSON.parse(text) : null;
+  if (answer.ok) return text ? JSON.parse(text) : null;
+  const problem = problemOf(answer.status, text, answer.headers.get("Retry-After"));
+  if (problem.status !== 503 || tries >= MOST_TRIES) throw problem;
+  await new Promise((resolve) => setTimeout(resolve, problem.wait * 1000));
+  return request(path, { query, tries: tries + 1, ...options });
 }
 
 const manual = (name) => `manuals/${encodeURIComponent(name)}`;

@@ -68,6 +68,7 @@ export async function showHeat(id, q, changed) {
   } catch (error) {
     if (error.kind === "no-heat") refused = error.message;
     if (refused && !signal.aborted) explain();
+    if (!api.isExpected(error)) throw error;
   }
 }
 

@@ -53,7 +53,7 @@ function isTaken({ target, key }) {
 }
 
 function press(event) {
-  if ($("dialog[open]")) return;
+  if ($("dialog[open], :popover-open")) return;
   if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") {
     event.preventDefault();
     return focusBox();

@@ -7,8 +7,9 @@ import { chosenHit, countLine, focusChosen, hits, mark, move, place, suggestions
 import { known } from "./server.js";
 import { go, state } from "./state.js";
 import { refreshPage, shownId, shownPage, showPage } from "./viewer.js";
+import { startPage } from "./zoom.js";
 
-const narrow = matchMedia("(max-width: 759px)");
+const narrow = matchMedia("screen and (max-width: 759px)");
 
 /** The page to show: the one that was opened, or beside a list the chosen hit. */
 const wantedPage = () => (state.view !== "results" ? null : (state.page ?? (narrow.matches ? null : (chosenHit()?.id ?? null))));
@@ -39,6 +40,7 @@ function cover(alone) {
   const was = document.body.classList.contains("alone");
   document.body.classList.toggle("alone", alone);
   for (const covered of [$(".top"), $("#results"), $("#title")]) covered.inert = alone;
+  if (alone !== was) startPage({ keep: false });
   if (alone && !was) $("#stage").focus({ preventScroll: true });
 }
 
@@ -63,6 +65,7 @@ async function resolve({ manual, page }) {
     const { id } = await api.pageAt(manual, page);
     go({ page: id }, { replace: true });
   } catch (error) {
+    if (!(error instanceof api.Problem)) return;
     go({ page: null }, { replace: true });
     complain(error);
   }
@@ -109,4 +112,8 @@ export function startPlaces() {
   $("#hit-after").addEventListener("click", () => move(1));
 }
 
-export const renew = () => refreshPage(hitOf(shownId()));
+/** Shows the page again: the model is another, or the server is back. */
+export function renew() {
+  if (state.at) render();
+  else refreshPage(hitOf(shownId()));
+}

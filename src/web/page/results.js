@@ -12,12 +12,19 @@ const notes = $("#notes");
 /** The last answer; `hits` is empty without a question. */
 export let hits = [];
 let chosen = 0;
+let question;
 let heard = () => {};
 
 export const onHits = (hear) => (heard = hear);
 export const chosenHit = () => hits[chosen];
 export const place = () => `${chosen + 1} of ${hits.length}`;
 export const neighbours = () => [hits[chosen + 1], hits[chosen - 1]].filter(Boolean);
+
+/** Another question starts at its first hit, on the page (narrow) or in the list (wide). */
+function toTop() {
+  if (!state.page) scrollTo(0, 0);
+  section.scrollTop = 0;
+}
 
 export function showSearching() {
   section.setAttribute("aria-busy", "true");
@@ -34,7 +41,8 @@ export function showAnswer(answer, { more = false } = {}) {
   $("#more").hidden = !more;
   notes.replaceChildren(...(answer ? said(answer) : []));
   if (answer) announce(hits.length ? `${plural(hits.length, "page")} found` : "No page found");
-  if (!state.page) scrollTo(0, 0);
+  if (answer && answer.query !== question) toTop();
+  question = answer?.query;
   heard();
 }
 

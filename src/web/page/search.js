@@ -50,7 +50,7 @@ async function ask({ again = false } = {}) {
   const { signal } = running;
   const slow = setTimeout(showSearching, 150);
   try {
-    const answer = await patiently(wanted, signal);
+    const answer = await api.search(wanted, signal);
     if (!signal.aborted) showAnswer(answer, { more: answer.hits.length >= count && count < 100 });
   } catch (error) {
     if (error.name === "AbortError") return;
@@ -59,19 +59,6 @@ async function ask({ again = false } = {}) {
     else complain(error);
   } finally {
     clearTimeout(slow);
-  }
-}
-
-/** A busy server names the seconds to wait; the newest question waits for it. */
-async function patiently(wanted, signal) {
-  for (;;) {
-    try {
-      return await api.search(wanted, signal);
-    } catch (error) {
-      if (error.status !== 503) throw error;
-      await new Promise((resolve) => setTimeout(resolve, error.wait * 1000));
-      signal.throwIfAborted();
-    }
   }
 }
 

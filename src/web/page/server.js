@@ -1,7 +1,7 @@
 // What the page knows about the server: its facts, its jobs, and whether it answers.
 import * as api from "./api.js";
 import { el, pause } from "./dom.js";
-import { banner } from "./notices.js";
+import { banner, complain } from "./notices.js";
 
 export const known = { about: null, manuals: null, jobs: new Map() };
 
@@ -25,7 +25,7 @@ const refresh = pause(async () => {
     known.manuals = (await api.manuals()).manuals;
     tell("manuals");
   } catch (error) {
-    if (!(error instanceof api.Away)) throw error;
+    complain(error);
   }
 }, 150);
 
@@ -87,7 +87,7 @@ function wait() {
   let seconds = 1;
   let left = seconds;
   let timer = 0;
-  const words = el("span");
+  const words = el("span", { "aria-live": "off" });
   const now = el("button.quiet", { type: "button", onclick: () => attempt() }, "Try now");
   const hide = banner(el("strong", null, "The server does not answer."), " ", words, now);
   const tick = () => {

@@ -13,6 +13,7 @@ function prompt() {
   const form = $("form", dialog);
   const told = $("[role=alert]", dialog);
   told.textContent = "";
+  dialog.oncancel = (event) => event.preventDefault();
   dialog.showModal();
   return new Promise((resolve) => {
     form.onsubmit = async (event) => {

@@ -34,6 +34,7 @@ export async function showPage(id, hit) {
   shown = { id, q };
   const now = shown;
   viewer.hidden = false;
+  viewer.classList.remove("gone");
   if (!same) {
     page = null;
     startPage({ keep });
@@ -99,7 +100,9 @@ function fill(record, hit) {
   if (record.file === "there") loadAround(record);
 }
 
+/** There is nothing to show but the reason. */
 function gone(problem) {
+  viewer.classList.add("gone");
   $("#page-notes").replaceChildren(
     el("p.note", null, problem.status === 404 ? "This page is not in the library any more." : problem.message),
   );

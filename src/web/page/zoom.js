@@ -74,6 +74,8 @@ function hold(event) {
   event.preventDefault();
   stage.focus({ preventScroll: true });
   const from = { x: event.clientX, y: event.clientY, left: stage.scrollLeft, top: stage.scrollTop };
+  const held = new AbortController();
+  const { signal } = held;
   let moved = false;
   const drag = ({ clientX, clientY }) => {
     moved ||= Math.hypot(clientX - from.x, clientY - from.y) > 4;
@@ -81,14 +83,14 @@ function hold(event) {
     stage.scrollTo(from.left - (clientX - from.x), from.top - (clientY - from.y));
   };
   const release = ({ clientX, clientY, type }) => {
-    stage.removeEventListener("pointermove", drag);
+    held.abort();
     stage.classList.remove("held");
     if (!moved && type === "pointerup") setLevel(level > 1 ? 1 : CLICKED, { x: clientX, y: clientY });
   };
   stage.setPointerCapture(event.pointerId);
-  stage.addEventListener("pointermove", drag);
-  stage.addEventListener("pointerup", release, { once: true });
-  stage.addEventListener("pointercancel", release, { once: true });
+  stage.addEventListener("pointermove", drag, { signal });
+  stage.addEventListener("pointerup", release, { signal });
+  stage.addEventListener("pointercancel", release, { signal });
 }
 
 function wheel(event) {

@@ -169,6 +169,10 @@ fn progress(job: &mut JobView, path: &Path, event: &Event) {
         Event::Opened { manual, todo } => {
             job.manual = manual.to_string();
             job.pages = Some(*todo);
+            // A job that was paused begins again, with the pages that are not stored yet.
+            (job.done, job.failed) = (0, 0);
+            job.stages.clear();
+            job.failures.clear();
         }
         Event::Done(stage, pages) => {
             *job.stages.entry(stage.name().to_owned()).or_default() += pages;

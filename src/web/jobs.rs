@@ -29,12 +29,16 @@ struct Job {
     view: JobView,
     path: PathBuf,
     stop: Arc<AtomicBool>,
+    /// Whether it is stopped only until a manual has been removed.
+    is_paused: bool,
     last_event: Option<Instant>,
 }
 
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
+    /// Removals that wait for the library: no job is started before them.
+    removals: usize,
     /// When the server started, in seconds: makes ids differ from those of an earlier server.
     started: u64,
     next_id: u64,
@@ -138,6 +142,7 @@ impl Jobs {
         let job = state.jobs.iter_mut().find(|job| job.view.id == id);
         let job = job.ok_or_else(|| no_job(id))?;
         job.stop.store(true, Ordering::Relaxed);
+        job.is_paused = false;
         if job.view.state == JobState::Queued {
             job.view.state = JobState::Stopped;
             self.events.send(Event::Job(Box::new(job.view.clone())));
@@ -157,29 +162,62 @@ impl Jobs {
         let file = card.path.starts_with(&own).then(|| card.path.clone());
         self.journal
             .removal_begins(card.id.as_str(), file.as_deref())?;
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.pause();
+        let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let removed = self.remove_now(library, card, file.as_deref());
+        drop(writing);
+        self.lock().removals -= 1;
+        self.changed.notify_all();
+        // A removal that failed was told; it is not tried again behind the user's back.
+        self.journal.removal_ended(card.id.as_str())?;
+        removed
+    }
+
+    /// Stops the running job until a removal is done; it goes on then, with the pages that are not stored yet.
+    fn pause(&self) {
+        let mut state = self.lock();
+        state.removals += 1;
+        let running = |job: &&mut Job| job.view.state == JobState::Running;
+        for job in state.jobs.iter_mut().filter(running) {
+            if !job.stop.swap(true, Ordering::Relaxed) {
+                job.is_paused = true;
+            }
+        }
+    }
+
+    fn remove_now(
+        &self,
+        library: &Library,
+        card: &ManualCard,
+        file: Option<&Path>,
+    ) -> Result<(), Problem> {
         let config = &self.settings.store;
         let opened = library::open_for_writing(config, &library.profile, Mode::Write, |_| {})?;
         opened.store.remove(&card.id, &PageSet::all())?;
         // Space that is not given back now is used again later.
         let _ = opened.store.release_space();
-        if let Some(file) = &file {
+        if let Some(file) = file {
             let _ = std::fs::remove_file(file);
         }
-        self.journal.removal_ended(card.id.as_str())
+        Ok(())
     }
 
     /// Finishes the removals that an earlier server began.
-    pub(super) fn finish_removals(&self) {
-        for Kept { manual, .. } in self.journal.kept().to_remove {
-            let finished = self.shelf.library().and_then(|library| {
+    fn finish_removals(&self) {
+        for Kept { manual, file } in self.journal.kept().to_remove {
+            let library = self.shelf.library();
+            let found = library.and_then(|library| {
                 let card = library::find_manual(&*library.store, &manual)?;
-                self.remove(&library, &card)
+                Ok((library, card))
             });
-            if finished.is_err() {
-                // It is gone already, or the library cannot be written to: then it stays, as before.
-                let _ = self.journal.removal_ended(&manual);
+            match (found, file) {
+                (Ok((library, card)), _) => drop(self.remove(&library, &card)),
+                // Its pages are gone already.
+                (Err(_), Some(file)) => drop(std::fs::remove_file(file)),
+                (Err(_), None) => {}
             }
+            // One that failed now stays, as it would have with an answer.
+            let _ = self.journal.removal_ended(&manual);
         }
     }
 
@@ -242,7 +280,7 @@ impl Jobs {
         let idle = |state: &mut State| {
             let mut jobs = state.jobs.iter();
             let waits = jobs.any(|job| job.view.state == JobState::Queued);
-            !waits && !self.ending.load(Ordering::Relaxed)
+            (!waits || state.removals > 0) && !self.ending.load(Ordering::Relaxed)
         };
         let waited = self.changed.wait_while(self.lock(), idle);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner);
@@ -262,6 +300,11 @@ impl Jobs {
             return;
         };
         change(&mut job.view);
+        if job.is_paused && job.view.state == JobState::Stopped {
+            job.is_paused = false;
+            job.view.state = JobState::Queued;
+            job.stop.store(false, Ordering::Relaxed);
+        }
         let is_over = job.view.state.is_over();
         let is_due = job
             .last_event
@@ -310,6 +353,7 @@ impl State {
             view: view.clone(),
             path: path.to_owned(),
             stop: Arc::new(AtomicBool::new(false)),
+            is_paused: false,
             last_event: None,
         });
         let is_over = |job: &Job| job.view.state.is_over();

@@ -4,9 +4,10 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -15,13 +16,17 @@ use tokio::sync::oneshot;
 use super::problem::Problem;
 use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
-use crate::embed::QueryWord;
+use crate::embed::{self, QueryWord};
 use crate::library::{Library, QueryModels};
 use crate::search::Models;
 use crate::vectors::MultiVector;
 
 /// Questions that may wait; one more is refused.
 const QUEUE: usize = 32;
+/// Models are closed when nothing was asked for this long, if they open quickly: the text model holds some 50 MB.
+const IDLE: Duration = Duration::from_secs(60);
+/// Longest time of opening that a question may wait for.
+const QUICK: Duration = Duration::from_millis(500);
 /// Questions whose vectors are kept for their heat maps.
 const KEPT_QUERIES: usize = 8;
 
@@ -65,6 +70,8 @@ pub(super) struct Desk {
     settings: Settings,
     models: Option<(String, QueryModels)>,
     queries: VecDeque<(String, Arc<EmbeddedQuery>)>,
+    /// Whether the models were opened in less than [`QUICK`].
+    opens_quickly: bool,
 }
 
 impl Desk {
@@ -78,6 +85,12 @@ impl Desk {
             (profile.id.clone(), models)
         });
         &mut self.models.insert(models).1
+    }
+
+    fn open(&mut self, library: &Library) -> Result<(), embed::Error> {
+        let models = self.models(library);
+        models.embedder()?;
+        models.meaning().map(drop)
     }
 
     /// The vectors of a question; those of the last ones are kept.
@@ -176,9 +189,10 @@ impl Librarian {
         };
         status.name.clone_from(&library.profile.model);
         let task = move |desk: &mut Desk| {
-            let models = desk.models(&library);
-            let opened = models.embedder().map(drop);
-            let status = match opened.and_then(|()| models.meaning().map(drop)) {
+            let start = Instant::now();
+            let opened = desk.open(&library);
+            desk.opens_quickly = start.elapsed() < QUICK;
+            let status = match opened {
                 Ok(()) => ModelStatus {
                     state: ModelState::Ready,
                     reason: None,
@@ -207,8 +221,18 @@ fn work(settings: Settings, tasks: &Receiver<Task>) {
         settings,
         models: None,
         queries: VecDeque::new(),
+        opens_quickly: false,
     };
-    while let Ok(task) = tasks.recv() {
+    loop {
+        let task = match tasks.recv_timeout(IDLE) {
+            Ok(task) => task,
+            Err(RecvTimeoutError::Timeout) if desk.opens_quickly => {
+                desk.models = None;
+                continue;
+            }
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
         // A panic fails its question only; the models are opened again, in case it left them half-changed.
         if catch_unwind(AssertUnwindSafe(|| task(&mut desk))).is_err() {
             desk.models = None;

@@ -173,7 +173,7 @@ impl SyncRun<'_> {
         sender: &SyncSender<Vec<InFlightPage>>,
     ) -> Result<bool, Error> {
         let scope = Scope {
-            manual: Some(card.id.clone()),
+            manuals: vec![card.id.clone()],
             pages,
         };
         for page in self.from.scan(&scope)? {

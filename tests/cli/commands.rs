@@ -70,6 +70,30 @@ fn indexing_twice_stores_pages_once() {
 }
 
 #[test]
+fn search_within_several_manuals() {
+    let sandbox = indexed_library();
+    sandbox.write("fan.pdf", &pdf::good(&["valve of the pump"]));
+    assert_eq!(sandbox.run(&["fan.pdf"]).code, 0);
+    for mode in ["--text", "--visual", "--hybrid"] {
+        let search = |manuals: &[&str]| {
+            let args = ["search", "pump valve", mode, "-k", "9", "--json"];
+            let done = sandbox.run(&[&args, manuals].concat());
+            assert_eq!(done.code, 0, "{}", done.err);
+            let hits = done.json();
+            let hits = hits.as_array().unwrap().iter();
+            hits.map(|hit| hit["manual"].as_str().unwrap().to_owned())
+                .collect::<std::collections::BTreeSet<_>>()
+        };
+        assert_eq!(search(&[]).len(), 3, "{mode}");
+        let two = search(&["--manual", "valve", "--manual", "Pump.pdf"]);
+        assert!(two.iter().eq(["pump.pdf", "valve.pdf"]), "{mode}: {two:?}");
+    }
+    let unknown = sandbox.run(&["search", "pump", "--manual", "pump", "--manual", "valv"]);
+    assert_eq!(unknown.code, 1);
+    assert!(unknown.err.contains("no manual `valv`"), "{}", unknown.err);
+}
+
+#[test]
 fn search_show_list_and_remove_print_plain_text() {
     let sandbox = indexed_library();
     settings(&sandbox).bind(|| {

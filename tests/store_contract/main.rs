@@ -29,6 +29,7 @@ use text_search::{
 
 use text_vectors::{
     text_vectors_are_kept_replaced_and_removed, text_vectors_are_searched_with_weights,
+    text_vectors_are_searched_within_manuals,
     words_that_were_read_are_found_and_go_with_their_page,
 };
 
@@ -56,6 +57,7 @@ fn check_contract(open_store: Opener<'_>) {
     every_query_is_valid(open_store("syntax").as_ref());
     descriptions_are_a_separate_text_field(open_store("said").as_ref());
     text_vectors_are_searched_with_weights(open_store("meaning").as_ref());
+    text_vectors_are_searched_within_manuals(open_store("meaning_in_manuals").as_ref());
     text_vectors_are_kept_replaced_and_removed(open_store("kept_texts").as_ref());
     words_that_were_read_are_found_and_go_with_their_page(open_store("read").as_ref());
     scan_returns_what_was_stored(open_store("roundtrip").as_ref());

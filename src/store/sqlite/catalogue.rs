@@ -127,10 +127,9 @@ impl Sqlite {
             let connection = self.connection();
             let mut statement = connection.prepare_cached(
                 "SELECT page.id, number, name FROM manual JOIN page ON page.manual = manual.id
-                 WHERE collection = ?1 AND (?2 IS NULL OR name = ?2) ORDER BY name, number",
+                 WHERE collection = ?1 AND (?2 IS NULL OR name IN (SELECT value FROM json_each(?2))) ORDER BY name, number",
             )?;
-            let wanted = scope.manual.as_ref().map(ManualId::as_str);
-            let mut rows = statement.query((collection.id, wanted))?;
+            let mut rows = statement.query((collection.id, names(scope)))?;
             let mut found: Vec<(i64, PageId)> = Vec::new();
             while let Some(row) = rows.next()? {
                 let number = row.get(1)?;
@@ -186,6 +185,12 @@ impl Sqlite {
             })),
         }
     }
+}
+
+/// The names of the manuals of a scope, as a JSON array; `None` if it has all.
+pub(super) fn names(scope: &Scope) -> Option<String> {
+    let names: Vec<&str> = scope.manuals.iter().map(ManualId::as_str).collect();
+    (!names.is_empty()).then(|| serde_json::json!(names).to_string())
 }
 
 fn manual_card(row: &Row<'_>) -> Sql<ManualCard> {

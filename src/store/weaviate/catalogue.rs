@@ -130,10 +130,8 @@ impl Weaviate {
         read: FetchPages,
     ) -> Result<impl Iterator<Item = Result<StoredPage, Error>> + use<'_>, Error> {
         let mut groups: Vec<(ManualId, Vec<u32>)> = Vec::new();
-        for card in self.cards()? {
-            if scope.manual.as_ref().is_some_and(|only| *only != card.id) {
-                continue;
-            }
+        let cards = self.cards()?.into_iter();
+        for card in cards.filter(|card| scope.has_manual(&card.id)) {
             let found = self.list_pages(&filter::manual(&card.id), &["page_number"])?;
             let numbers: Vec<u32> = found
                 .iter()

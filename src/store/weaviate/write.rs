@@ -114,7 +114,7 @@ impl Writer for Weaviate {
             return Ok(0);
         };
         let scope = |pages: &PageSet| Scope {
-            manual: Some(manual.clone()),
+            manuals: vec![manual.clone()],
             pages: pages.clone(),
         };
         if pages.is_empty() {

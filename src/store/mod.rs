@@ -23,8 +23,8 @@ pub use error::{Error, Outage};
 pub use path_text::serialize_path;
 pub use precision::Precision;
 pub use record::{
-    FileError, Fingerprint, ManualCard, ManualSummary, StoredPage, TextUpdate, VectorUpdate,
-    digest, has_text_profile, read_digest, text_digest,
+    FailedPage, FileError, Fingerprint, LastRun, ManualCard, ManualSummary, StageSeconds,
+    StoredPage, TextUpdate, VectorUpdate, digest, has_text_profile, read_digest, text_digest,
 };
 pub use traits::{Catalogue, Lookup, Outbox, ServerIndex, Store, Writer};
 

@@ -94,6 +94,39 @@ fn search_within_several_manuals() {
 }
 
 #[test]
+fn list_tells_what_the_last_run_did() {
+    let sandbox = Sandbox::tiny();
+    let pump = pdf::good(&["priming the pump", "bearing wear limits"]);
+    sandbox.write("pump.pdf", &pump);
+    sandbox.write("cyclic.pdf", &pdf::cyclic_tree());
+    assert_eq!(sandbox.run(&["pump.pdf", "cyclic.pdf"]).code, 1);
+    let last_runs = || {
+        let list = sandbox.run(&["list", "--json"]).json();
+        let manuals = list.as_array().unwrap().iter();
+        manuals
+            .map(|manual| manual["last_run"].clone())
+            .collect::<Vec<_>>()
+    };
+    let first = last_runs();
+    let counts = |run: &serde_json::Value| [&run["stored"], &run["failed"]].map(|n| n.as_u64());
+    assert_eq!(counts(&first[0]), [Some(1), Some(1)]);
+    assert_eq!(first[0]["failures"][0]["page"], 2);
+    assert_eq!(counts(&first[1]), [Some(2), Some(0)]);
+    assert!(first[1]["pages_per_second"].as_f64().unwrap() > 0.0);
+    // Neither the same file again nor a copy of it changes anything.
+    sandbox.write("copy.pdf", &pump);
+    for paths in [&["pump.pdf"][..], &["copy.pdf"], &["pump.pdf", "copy.pdf"]] {
+        assert_eq!(sandbox.run(paths).code, 0);
+        assert_eq!(last_runs(), first);
+    }
+    assert_eq!(sandbox.run(&["remove", "pump"]).code, 0);
+    assert_eq!(last_runs(), first[..1]);
+    // A copy that comes with the file is not counted twice.
+    assert_eq!(sandbox.run(&["pump.pdf", "copy.pdf"]).code, 0);
+    assert_eq!(counts(&last_runs()[1]), [Some(2), Some(0)]);
+}
+
+#[test]
 fn search_show_list_and_remove_print_plain_text() {
     let sandbox = indexed_library();
     settings(&sandbox).bind(|| {

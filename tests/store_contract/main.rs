@@ -19,7 +19,8 @@ use ingest::store::{Scope, Store, StoredPage, TextField, TopK, VectorUpdate, Wri
 use ingest::vectors::{Profile, max_sim};
 
 use manuals::{
-    catalogue_counts_pages, pages_and_manuals_can_be_removed, paths_are_kept_byte_by_byte,
+    catalogue_counts_pages, last_run_is_kept_with_its_manual, pages_and_manuals_can_be_removed,
+    paths_are_kept_byte_by_byte,
 };
 use scope::{per_manual_limits_pages_of_one_manual, scope_restricts_both_searches};
 use text_search::{
@@ -64,6 +65,7 @@ fn check_contract(open_store: Opener<'_>) {
     hits_are_complete(open_store("hits").as_ref());
     other_vector_width_is_rejected(open_store("width").as_ref());
     catalogue_counts_pages(open_store("catalogue").as_ref());
+    last_run_is_kept_with_its_manual(open_store("last_run").as_ref());
     paths_are_kept_byte_by_byte(open_store("paths").as_ref());
     reopened_store_has_the_same_contents(open_store);
 }

@@ -8,14 +8,15 @@ use super::text_vectors::read_update;
 use super::{Collection, Sqlite, WithLocation};
 use crate::page::{ManualId, PageId};
 use crate::store::{
-    Catalogue, Error, Fingerprint, ManualCard, ManualSummary, Scope, StoredPage, TextUpdate,
-    VectorUpdate, path_text,
+    Catalogue, Error, Fingerprint, LastRun, ManualCard, ManualSummary, Scope, StoredPage,
+    TextUpdate, VectorUpdate, path_text,
 };
 use crate::vectors::{MultiVector, PageVectors, PatchMap};
 
 const MANUALS: &str = "
 SELECT name, path, file, render, pages, count(page.id), coalesce(sum(blank), 0),
-    coalesce(sum(page.rows + iif(?2 > 1, max(page.rows / ?2, 1), 0)), 0), coalesce(sum(length(text_vectors.rows)), 0)
+    coalesce(sum(page.rows + iif(?2 > 1, max(page.rows / ?2, 1), 0)), 0), coalesce(sum(length(text_vectors.rows)), 0),
+    last_run
 FROM manual JOIN page ON page.manual = manual.id LEFT JOIN text_vectors ON text_vectors.page = page.id
 WHERE collection = ?1 GROUP BY manual.id ORDER BY name";
 
@@ -213,6 +214,10 @@ fn manual_summary(row: &Row<'_>, collection: &Collection) -> Sql<ManualSummary> 
             .unsigned_abs()
             .saturating_mul(collection.row_bytes() as u64)
             .saturating_add(row.get::<_, i64>(8)?.unsigned_abs()),
+        last_run: row
+            .get_ref(9)?
+            .as_str_or_null()?
+            .and_then(LastRun::from_json),
     })
 }
 

@@ -66,7 +66,7 @@ pub(super) fn select_pages(
         |card: &ManualCard| request.manuals.is_empty() || request.manuals.contains(&card.id);
     for mut card in cards.filter(is_selected) {
         let scope = Scope {
-            manual: Some(card.id.clone()),
+            manuals: vec![card.id.clone()],
             pages: request.pages.clone(),
         };
         let (mut pages, mut outdated) = (BTreeMap::new(), Vec::new());

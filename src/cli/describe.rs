@@ -97,13 +97,13 @@ pub(super) fn run(
     print_upgrade(ui, &opened);
     let store = opened.store;
     let profile = opened.profile.ok_or_else(|| empty(opened.location))?;
-    let manual = args.manual.as_ref();
-    let manual = manual
+    let named = args.manual.iter();
+    let manuals = named
         .map(|name| library::find_manual(&*store, name).map(|card| card.id))
-        .transpose()?;
+        .collect::<Result<Vec<_>, _>>()?;
     if let Some(file) = &args.export {
         let scope = Scope {
-            manual,
+            manuals,
             pages: args.pages.clone(),
         };
         return export(ui, &*store, &scope, file).map(|()| ExitCode::SUCCESS);
@@ -111,7 +111,7 @@ pub(super) fn run(
     store.prepare(&profile)?;
     interrupt::install_handler()?;
     let request = Request {
-        manuals: manual.into_iter().collect(),
+        manuals,
         pages: args.pages.clone(),
         limit: args.limit,
         redo: args.redo,

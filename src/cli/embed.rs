@@ -14,7 +14,8 @@ use crate::library::{self, Indexing};
 use crate::page::{ManualId, Page, PageSet};
 use crate::pipeline::{self, Profiles, Stage};
 use crate::store::{
-    self, BatchPolicy, ManualCard, StoredPage, TextUpdate, VectorUpdate, WriteOutcome, Writer,
+    self, BatchPolicy, LastRun, ManualCard, StoredPage, TextUpdate, VectorUpdate, WriteOutcome,
+    Writer,
 };
 use crate::units::pages;
 use crate::vectors::{MultiVector, Profile};
@@ -156,6 +157,10 @@ impl Writer for MemoryWriter {
     }
 
     fn upsert_manual(&self, _card: &ManualCard) -> Result<(), store::Error> {
+        Ok(())
+    }
+
+    fn record_run(&self, _manual: &ManualId, _run: &LastRun) -> Result<(), store::Error> {
         Ok(())
     }
 

@@ -189,6 +189,9 @@ impl<'a> Progress<'a> {
             Event::Deferred(why) => self
                 .ui
                 .warn(format!("server unavailable, pages queued: {why}")),
+            Event::RunNotRecorded { manual, why } => self.ui.warn(format!(
+                "{manual}: what this run did is not recorded: {why}"
+            )),
             Event::BatchSizeReduced(size) => self
                 .ui
                 .info(format!("out of memory: batch size reduced to {size}")),

@@ -28,9 +28,9 @@ pub(super) struct SearchArgs {
     /// Number of pages to return
     #[arg(short = 'k', long = "count", value_name = "PAGES", value_parser = at_least_one)]
     count: Option<usize>,
-    /// Manual to search, instead of all
-    #[arg(long, value_name = "NAME")]
-    manual: Option<OsString>,
+    /// Manual to search, instead of all (can be repeated)
+    #[arg(long = "manual", value_name = "NAME")]
+    manuals: Vec<OsString>,
     /// Pages to include, such as 1-20,33
     #[arg(
         long,
@@ -84,13 +84,11 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &SearchArgs) -> Result<Exi
     let settings = common.settings()?;
     let Library { store, profile } =
         library::open_for_reading(&settings.store, common.selected_model(&settings)?)?;
+    let manuals = args.manuals.iter();
     let scope = Scope {
-        manual: args
-            .manual
-            .as_deref()
-            .map(|name| library::find_manual(&*store, name))
-            .transpose()?
-            .map(|card| card.id),
+        manuals: manuals
+            .map(|name| library::find_manual(&*store, name).map(|card| card.id))
+            .collect::<Result<_, _>>()?,
         pages: args.pages.clone(),
     };
     let (mode, count) = (

@@ -18,7 +18,7 @@ use super::{Error, open_model, open_model_for_profile};
 /// [`Error::NoPage`] when it is not stored; [`Error::Store`] when the store fails.
 pub fn find_page(store: &dyn Store, manual: &ManualId, number: u32) -> Result<StoredPage, Error> {
     let scope = Scope {
-        manual: Some(manual.clone()),
+        manuals: vec![manual.clone()],
         pages: PageSet::of([number]),
     };
     let page = store.scan(&scope)?.next().transpose()?;
@@ -55,7 +55,7 @@ pub fn find_page_by_uuid(cards: &[ManualCard], id: &str) -> Result<PageId, Error
 /// [`Error::NoLabel`] when no stored page has it; [`Error::Store`] when the store fails.
 pub fn find_page_by_label(store: &dyn Store, manual: &ManualId, label: &str) -> Result<u32, Error> {
     let scope = Scope {
-        manual: Some(manual.clone()),
+        manuals: vec![manual.clone()],
         pages: PageSet::all(),
     };
     let label = label.trim();

@@ -99,6 +99,13 @@ pub enum Event {
     },
     /// The store's server is unavailable, for this reason; pages are deferred.
     Deferred(Arc<str>),
+    /// What the run did with a manual could not be kept in the store; nothing is kept of those after it.
+    RunNotRecorded {
+        /// The manual.
+        manual: ManualId,
+        /// The reason.
+        why: String,
+    },
     /// Out of memory: from now on a batch holds at most this many pages.
     BatchSizeReduced(usize),
 }

@@ -20,6 +20,7 @@ mod content;
 mod discover;
 mod event;
 mod folder;
+mod last_run;
 mod memory_plan;
 mod notes;
 mod stages;
@@ -34,10 +35,11 @@ pub use discover::{FileStamp, Input, Inputs, Job, Profiles, Request, Twin, disco
 pub use event::{Availability, Event, Stage};
 pub use folder::{EXTENSIONS, LeftOut, RejectedInput};
 pub use memory_plan::{MemoryBudget, Plan, PlanError, plan};
-pub use notes::{Failure, PageNote};
+pub use notes::PageNote;
 pub use stats::{Batch, ManualStats, RunStats};
 pub use sync::sync;
 
+use last_run::Recorder;
 use stats::StatsCollector;
 use text_model::TextModel;
 use twins::{empty_stats, finish_twins};
@@ -102,6 +104,7 @@ struct RunContext<'a> {
     inputs: &'a [Input],
     settings: &'a Settings,
     collector: &'a StatsCollector<'a>,
+    recorder: &'a Recorder<'a>,
     stop: &'a AtomicBool,
 }
 
@@ -124,13 +127,18 @@ pub fn ingest(
 ) -> (RunStats, Result<(), Error>) {
     let start = Instant::now();
     let collector = StatsCollector::new(empty_stats(&inputs.items), on_event);
+    let recorder = Recorder::new(&collector, components.store);
     let context = RunContext {
         inputs: &inputs.items,
         settings,
         collector: &collector,
+        recorder: &recorder,
         stop,
     };
     let result = run_stages(components, &context);
+    if !matches!(result, Err(Error::Store(_))) {
+        recorder.record_all();
+    }
     finish_twins(&context);
     let mut stats = collector.finish();
     stats.wall = start.elapsed().as_secs_f64();
@@ -160,7 +168,7 @@ fn run_stages(components: Components<'_>, context: &RunContext<'_>) -> Result<()
             scope.spawn(move || stages::prepare::run(context, meaning, &to_prepare, &prepared));
         let embed = scope
             .spawn(move || stages::embed::run(context, embedder, meaning, &to_embed, &embedded));
-        let stored = stages::store::run(context.collector, store, to_store);
+        let stored = stages::store::run(context.recorder, to_store);
         let embed = joined(embed);
         let (prepare, render) = (joined(prepare), joined(render));
         stored.and(embed).and(prepare).and(render)

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use serde::Serialize;
-
 use crate::page::PageError;
 use crate::render::Undrawn;
 
@@ -22,15 +20,6 @@ pub enum PageNote {
     },
     /// Its text layer says something else than the page, and was left out.
     UnreadableText,
-}
-
-/// A page that failed, with the reason.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Failure {
-    /// The page, from 1.
-    pub page: u32,
-    /// The reason.
-    pub reason: String,
 }
 
 /// A note and its pages.

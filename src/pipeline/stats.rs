@@ -9,10 +9,10 @@ use serde::Serialize;
 
 use crate::page::{ManualId, PageError, PageId, PageSet};
 use crate::render::{self, Rendered};
-use crate::store::{self, WriteOutcome};
+use crate::store::{self, FailedPage, WriteOutcome};
 
 use super::event::{Availability, Event, Stage};
-use super::notes::{Failure, Notes, PageNote};
+use super::notes::{Notes, PageNote};
 
 /// Statistics of one manual.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -42,7 +42,7 @@ pub struct ManualStats {
     /// Pages deferred until the store's server is available; those of files with the same bytes count once.
     pub waiting: u32,
     /// Pages that failed.
-    pub failed: Vec<Failure>,
+    pub failed: Vec<FailedPage>,
     /// The reason if the manual failed as a whole.
     pub error: Option<String>,
     /// Busy seconds of each stage.
@@ -166,7 +166,7 @@ impl<'a> StatsCollector<'a> {
 
     pub(super) fn page_failed(&self, index: usize, id: &PageId, error: PageError) {
         self.update_manual(index, |m| {
-            m.failed.push(Failure {
+            m.failed.push(FailedPage {
                 page: id.number,
                 reason: error.to_string(),
             })
@@ -305,7 +305,7 @@ mod tests {
 
     fn stats(stored: u32, failed: bool) -> RunStats {
         let failed = if failed {
-            vec![Failure {
+            vec![FailedPage {
                 page: 1,
                 reason: "torn".into(),
             }]

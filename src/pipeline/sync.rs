@@ -6,11 +6,14 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::Instant;
 
-use crate::page::{PageError, PageId, PageSet};
+use crate::page::{ManualId, PageError, PageId, PageSet};
 use crate::pooling::pool;
-use crate::store::{self, Fingerprint, ManualCard, Scope, Store, StoredPage, VectorUpdate};
+use crate::store::{
+    self, Fingerprint, LastRun, ManualCard, Scope, Store, StoredPage, VectorUpdate,
+};
 use crate::vectors::PageVectors;
 
+use super::last_run::Recorder;
 use super::stages;
 use super::stats::StatsCollector;
 use super::{Error, Event, InFlightPage, ManualStats, RunStats, joined};
@@ -31,18 +34,22 @@ pub fn sync(
     on_event: &(dyn Fn(Event) + Sync),
 ) -> (RunStats, Result<(), Error>) {
     let start = Instant::now();
-    let (cards, existing) = match from.cards().and_then(|cards| Ok((cards, to.cards()?))) {
-        Ok(both) => both,
-        Err(cause) => return (RunStats::default(), Err(cause.into())),
+    let read = || Ok((from.cards()?, to.cards()?, last_runs(from)?));
+    let (cards, existing, last_runs) = match read() {
+        Ok(all) => all,
+        Err(cause) => return (RunStats::default(), Err(Error::Store(cause))),
     };
     let collector = StatsCollector::new(cards.iter().map(empty_stats).collect(), on_event);
+    let recorder = Recorder::new(&collector, to);
     let copy = SyncRun {
         from,
         to,
         pool_factor,
         existing: &existing,
+        last_runs: &last_runs,
         stop,
         collector: &collector,
+        recorder: &recorder,
     };
     let result = copy.run(&cards);
     let mut stats = collector.finish();
@@ -52,6 +59,14 @@ pub fn sync(
     stats.wall = start.elapsed().as_secs_f64();
     stats.stopped = stop.load(Ordering::Relaxed);
     (stats, result)
+}
+
+/// What the last run did with each manual of a store.
+fn last_runs(store: &dyn Store) -> Result<HashMap<ManualId, LastRun>, store::Error> {
+    let manuals = store.manuals()?.into_iter();
+    Ok(manuals
+        .filter_map(|manual| Some((manual.card.id, manual.last_run?)))
+        .collect())
 }
 
 fn empty_stats(card: &ManualCard) -> ManualStats {
@@ -70,8 +85,11 @@ struct SyncRun<'a> {
     pool_factor: u32,
     /// The manuals that `to` had before.
     existing: &'a [ManualCard],
+    /// What the last run did with those of `from`.
+    last_runs: &'a HashMap<ManualId, LastRun>,
     stop: &'a AtomicBool,
     collector: &'a StatsCollector<'a>,
+    recorder: &'a Recorder<'a>,
 }
 
 impl SyncRun<'_> {
@@ -90,7 +108,7 @@ impl SyncRun<'_> {
                 }
                 Ok(())
             });
-            let stored = stages::store::run(self.collector, self.to, input);
+            let stored = stages::store::run(self.recorder, input);
             joined(reader).and(stored)
         })?;
         if !self.stopped() {
@@ -154,6 +172,9 @@ impl SyncRun<'_> {
         let extra = PageSet::of(target.keys().filter(is_extra).copied());
         self.to.upsert_manual(card)?;
         self.to.remove(&card.id, &extra)?;
+        if let Some(run) = self.last_runs.get(&card.id) {
+            self.recorder.record(&card.id, run);
+        }
         self.collector.update_manual(job, |m| {
             m.pages = source.len() as u32;
             m.unchanged = (source.len() - todo.len()) as u32;
@@ -173,7 +194,7 @@ impl SyncRun<'_> {
         sender: &SyncSender<Vec<InFlightPage>>,
     ) -> Result<bool, Error> {
         let scope = Scope {
-            manual: Some(card.id.clone()),
+            manuals: vec![card.id.clone()],
             pages,
         };
         for page in self.from.scan(&scope)? {

@@ -23,8 +23,8 @@ pub use error::{Error, Outage};
 pub use path_text::serialize_path;
 pub use precision::Precision;
 pub use record::{
-    FileError, Fingerprint, ManualCard, ManualSummary, StoredPage, TextUpdate, VectorUpdate,
-    digest, has_text_profile, read_digest, text_digest,
+    FailedPage, FileError, Fingerprint, LastRun, ManualCard, ManualSummary, StageSeconds,
+    StoredPage, TextUpdate, VectorUpdate, digest, has_text_profile, read_digest, text_digest,
 };
 pub use traits::{Catalogue, Lookup, Outbox, ServerIndex, Store, Writer};
 
@@ -181,11 +181,11 @@ pub enum WriteOutcome {
     Deferred(Arc<str>),
 }
 
-/// Restricts a search or scan to a manual, pages, or both.
+/// Restricts a search or scan to some manuals, pages, or both.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
-    /// Only this manual.
-    pub manual: Option<ManualId>,
+    /// Only these manuals; empty: all.
+    pub manuals: Vec<ManualId>,
     /// Only these pages.
     pub pages: PageSet,
 }
@@ -194,9 +194,14 @@ impl Scope {
     /// Only this page.
     pub fn page(id: &PageId) -> Self {
         Self {
-            manual: Some(id.manual.clone()),
+            manuals: vec![id.manual.clone()],
             pages: PageSet::of([id.number]),
         }
+    }
+
+    /// Whether it includes a manual.
+    pub(crate) fn has_manual(&self, manual: &ManualId) -> bool {
+        self.manuals.is_empty() || self.manuals.contains(manual)
     }
 }
 

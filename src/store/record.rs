@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::path_text::serialize_path;
@@ -133,7 +133,7 @@ pub enum FileError {
 }
 
 /// A manual with its page counts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ManualSummary {
     /// The manual.
     #[serde(flatten)]
@@ -144,6 +144,74 @@ pub struct ManualSummary {
     pub blank: u32,
     /// Bytes of their vectors.
     pub bytes: u64,
+    /// Pages with a description; `None` if the store would have to read them all to know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub described: Option<u32>,
+    /// What the last run did with it; `None` if an earlier version stored it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_run: Option<LastRun>,
+}
+
+/// What the last run that processed pages of a manual did with it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LastRun {
+    /// When it had done so, in seconds since 1970.
+    pub ended: u64,
+    /// Busy seconds of each stage.
+    pub seconds: StageSeconds,
+    /// Pages stored per second, from the opening of the file to the last page, without the time to load the model.
+    pub pages_per_second: f64,
+    /// Pages that it stored.
+    pub stored: u32,
+    /// Pages that failed.
+    pub failed: u32,
+    /// The first of them, at most [`LastRun::MAX_FAILURES`].
+    pub failures: Vec<FailedPage>,
+}
+
+/// Busy seconds of each stage of the pipeline.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StageSeconds {
+    /// Rendering.
+    pub render: f64,
+    /// Digests, thumbnails and model inputs.
+    pub prepare: f64,
+    /// The model.
+    pub embed: f64,
+    /// Writing to the store.
+    pub store: f64,
+}
+
+/// A page that failed, with the reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedPage {
+    /// The page, from 1.
+    pub page: u32,
+    /// The reason.
+    pub reason: String,
+}
+
+impl LastRun {
+    /// Maximum length of [`LastRun::failures`].
+    pub const MAX_FAILURES: usize = 100;
+
+    /// Seconds from the opening of the file to the last page, without the time to load the model; 0 if no page was stored.
+    pub fn seconds_taken(&self) -> f64 {
+        match self.pages_per_second {
+            rate if rate > 0.0 => f64::from(self.stored) / rate,
+            _ => 0.0,
+        }
+    }
+
+    /// As a store keeps it.
+    pub(super) fn to_json(&self) -> String {
+        serde_json::json!(self).to_string()
+    }
+
+    /// Reads what a store keeps; `None` if another version wrote it otherwise.
+    pub(super) fn from_json(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
 }
 
 /// Digests of a stored page: decide whether it must be rendered or embedded again.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    BatchPolicy, Error, Fingerprint, Hit, ManualCard, ManualSummary, Scope, StoredPage, TextField,
-    TopK, WriteOutcome,
+    BatchPolicy, Error, Fingerprint, Hit, LastRun, ManualCard, ManualSummary, Scope, StoredPage,
+    TextField, TopK, WriteOutcome,
 };
 use crate::page::{ManualId, Page, PageId, PageSet};
 use crate::units::ByteSize;
@@ -18,11 +18,18 @@ pub trait Writer {
     /// If an existing collection does not match: [`Error::WidthMismatch`], [`Error::SettingMismatch`].
     fn prepare(&self, profile: &Profile) -> Result<(), Error>;
 
-    /// Inserts or replaces the record of a manual. Must precede its pages.
+    /// Inserts or replaces the record of a manual, which keeps its [`LastRun`]. Must precede its pages.
     ///
     /// # Errors
     /// If the store fails.
     fn upsert_manual(&self, card: &ManualCard) -> Result<(), Error>;
+
+    /// Keeps what a run did with a stored manual, instead of what the one before did. Nothing is kept of a manual that is
+    /// not stored, and nothing while a server is unavailable.
+    ///
+    /// # Errors
+    /// If the store fails.
+    fn record_run(&self, manual: &ManualId, run: &LastRun) -> Result<(), Error>;
 
     /// How the store wants writes batched.
     fn batch_policy(&self) -> BatchPolicy;
@@ -34,7 +41,7 @@ pub trait Writer {
     /// storing them again is safe.
     fn upsert(&self, pages: &[StoredPage]) -> Result<Vec<Page<WriteOutcome>>, Error>;
 
-    /// Deletes pages of a manual, and its record if `pages` is all. Returns the number of deleted pages.
+    /// Deletes pages of a manual, and its record and last run if `pages` is all. Returns the number of deleted pages.
     ///
     /// # Errors
     /// If the store fails.
@@ -145,7 +152,7 @@ pub trait Catalogue {
     /// If the store fails.
     fn cards(&self) -> Result<Vec<ManualCard>, Error>;
 
-    /// All manuals that have pages, by name, with their page counts.
+    /// All manuals that have pages, by name, with their page counts and last runs.
     ///
     /// # Errors
     /// If the store fails.

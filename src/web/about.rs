@@ -78,7 +78,7 @@ fn suggestions(store: &dyn Store) -> Result<Vec<String>, Problem> {
     let mut titles: Vec<Vec<String>> = Vec::new();
     for manual in store.manuals()?.into_iter().take(SUGGESTIONS) {
         let scope = Scope {
-            manual: Some(manual.card.id),
+            manuals: vec![manual.card.id],
             pages: PageSet::between(1, PAGES_FOR_SUGGESTIONS),
         };
         let mut of_manual = Vec::new();

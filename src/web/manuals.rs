@@ -1,5 +1,7 @@
 //! Manuals: the list, one of them, its file, and its removal.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -11,12 +13,13 @@ use serde::Serialize;
 use tower_http::services::ServeFile;
 
 use super::app::{App, Shared, blocking};
+use super::job::FailureView;
 use super::parameters::Path;
 use super::pictures::FileState;
 use super::problem::Problem;
 use crate::library::{self, Library};
 use crate::page::{ManualId, PageId, PageSet, Sections};
-use crate::store::{FileError, ManualCard, ManualSummary, Scope};
+use crate::store::{FileError, LastRun, ManualCard, ManualSummary, Scope};
 
 /// A manual.
 #[derive(Serialize, JsonSchema)]
@@ -29,8 +32,12 @@ pub(super) struct ManualView {
     stored: u32,
     /// Blank pages among them.
     blank: u32,
-    /// Pages with a description.
-    described: u32,
+    /// Pages that failed in the last run.
+    failed: u32,
+    /// Pages with a description; null if the store does not count them.
+    described: Option<u32>,
+    /// What the last run did with it.
+    last_run: Option<LastRunView>,
     /// Bytes of its vectors.
     bytes: u64,
     /// Whether its file can still be shown.
@@ -39,6 +46,43 @@ pub(super) struct ManualView {
     own_copy: bool,
     /// Its first stored page.
     cover: Option<Cover>,
+}
+
+/// What a run did with a manual.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct LastRunView {
+    /// When it ended, in seconds since 1970.
+    ended: u64,
+    /// Busy seconds of each stage: `render`, `prepare`, `embed`, `store`.
+    stages: BTreeMap<&'static str, f64>,
+    /// Seconds that it took, without loading the model.
+    seconds: f64,
+    /// Pages stored per second.
+    pages_per_second: f64,
+    /// Pages stored.
+    stored: u32,
+    /// Pages that failed.
+    failed: u32,
+}
+
+impl From<&LastRun> for LastRunView {
+    fn from(run: &LastRun) -> Self {
+        let seconds = &run.seconds;
+        let stages = [
+            ("render", seconds.render),
+            ("prepare", seconds.prepare),
+            ("embed", seconds.embed),
+            ("store", seconds.store),
+        ];
+        Self {
+            ended: run.ended,
+            stages: stages.into(),
+            seconds: run.seconds_taken(),
+            pages_per_second: run.pages_per_second,
+            stored: run.stored,
+            failed: run.failed,
+        }
+    }
 }
 
 /// The page that stands for a manual.
@@ -66,6 +110,8 @@ pub(super) struct ManualDetail {
     manual: ManualView,
     /// The sections in the order of their pages.
     outline: Vec<OutlineEntry>,
+    /// Pages that failed in the last run, the first ones.
+    failures: Vec<FailureView>,
 }
 
 /// A section.
@@ -114,11 +160,13 @@ fn view(app: &App, library: &Library, manual: ManualSummary) -> Result<ManualVie
         .uploads()
         .is_ok_and(|folder| manual.card.path.starts_with(folder));
     Ok(ManualView {
-        described: described(library, &manual.card.id)?,
+        described: manual.described,
+        last_run: manual.last_run.as_ref().map(LastRunView::from),
         name: manual.card.id.to_string(),
         pages: manual.card.pages,
         stored: manual.stored,
         blank: manual.blank,
+        failed: manual.last_run.as_ref().map_or(0, |run| run.failed),
         bytes: manual.bytes,
         file: app.pictures.file_state(&manual.card),
         own_copy: own,
@@ -126,18 +174,9 @@ fn view(app: &App, library: &Library, manual: ManualSummary) -> Result<ManualVie
     })
 }
 
-/// Number of described pages of a manual.
-fn described(library: &Library, manual: &ManualId) -> Result<u32, Problem> {
-    let mut count = 0;
-    for page in library.store.records(&whole(manual))? {
-        count += u32::from(page?.description.is_some());
-    }
-    Ok(count)
-}
-
 fn whole(manual: &ManualId) -> Scope {
     Scope {
-        manual: Some(manual.clone()),
+        manuals: vec![manual.clone()],
         pages: PageSet::all(),
     }
 }
@@ -156,6 +195,8 @@ pub(super) async fn get(
             stored: 0,
             blank: 0,
             bytes: 0,
+            described: None,
+            last_run: None,
         });
         let mut outline = Vec::new();
         for page in library.store.records(&whole(&card.id))? {
@@ -167,7 +208,13 @@ pub(super) async fn get(
                 id: page.id.uuid().to_string(),
             }));
         }
+        let failures = manual.last_run.iter().flat_map(|run| &run.failures);
+        let failures = failures.map(|failure| FailureView {
+            page: failure.page,
+            reason: failure.reason.clone(),
+        });
         Ok(ManualDetail {
+            failures: failures.collect(),
             manual: view(&app, &library, manual)?,
             outline,
         })

@@ -241,12 +241,10 @@ fn find(
 }
 
 fn scope(library: &Library, question: &Checked) -> Result<Scope, Problem> {
-    let mut manuals: Vec<ManualId> = Vec::new();
-    for name in &question.manuals {
-        manuals.push(library::find_manual(&*library.store, name)?.id);
-    }
+    let id = |name: &String| Ok(library::find_manual(&*library.store, name)?.id);
+    let manuals = question.manuals.iter().map(id);
     Ok(Scope {
-        manual: manuals.into_iter().next(),
+        manuals: manuals.collect::<Result<_, Problem>>()?,
         pages: question.pages.clone(),
     })
 }

@@ -70,6 +70,63 @@ fn indexing_twice_stores_pages_once() {
 }
 
 #[test]
+fn search_within_several_manuals() {
+    let sandbox = indexed_library();
+    sandbox.write("fan.pdf", &pdf::good(&["valve of the pump"]));
+    assert_eq!(sandbox.run(&["fan.pdf"]).code, 0);
+    for mode in ["--text", "--visual", "--hybrid"] {
+        let search = |manuals: &[&str]| {
+            let args = ["search", "pump valve", mode, "-k", "9", "--json"];
+            let done = sandbox.run(&[&args, manuals].concat());
+            assert_eq!(done.code, 0, "{}", done.err);
+            let hits = done.json();
+            let hits = hits.as_array().unwrap().iter();
+            hits.map(|hit| hit["manual"].as_str().unwrap().to_owned())
+                .collect::<std::collections::BTreeSet<_>>()
+        };
+        assert_eq!(search(&[]).len(), 3, "{mode}");
+        let two = search(&["--manual", "valve", "--manual", "Pump.pdf"]);
+        assert!(two.iter().eq(["pump.pdf", "valve.pdf"]), "{mode}: {two:?}");
+    }
+    let unknown = sandbox.run(&["search", "pump", "--manual", "pump", "--manual", "valv"]);
+    assert_eq!(unknown.code, 1);
+    assert!(unknown.err.contains("no manual `valv`"), "{}", unknown.err);
+}
+
+#[test]
+fn list_tells_what_the_last_run_did() {
+    let sandbox = Sandbox::tiny();
+    let pump = pdf::good(&["priming the pump", "bearing wear limits"]);
+    sandbox.write("pump.pdf", &pump);
+    sandbox.write("cyclic.pdf", &pdf::cyclic_tree());
+    assert_eq!(sandbox.run(&["pump.pdf", "cyclic.pdf"]).code, 1);
+    let last_runs = || {
+        let list = sandbox.run(&["list", "--json"]).json();
+        let manuals = list.as_array().unwrap().iter();
+        manuals
+            .map(|manual| manual["last_run"].clone())
+            .collect::<Vec<_>>()
+    };
+    let first = last_runs();
+    let counts = |run: &serde_json::Value| [&run["stored"], &run["failed"]].map(|n| n.as_u64());
+    assert_eq!(counts(&first[0]), [Some(1), Some(1)]);
+    assert_eq!(first[0]["failures"][0]["page"], 2);
+    assert_eq!(counts(&first[1]), [Some(2), Some(0)]);
+    assert!(first[1]["pages_per_second"].as_f64().unwrap() > 0.0);
+    // Neither the same file again nor a copy of it changes anything.
+    sandbox.write("copy.pdf", &pump);
+    for paths in [&["pump.pdf"][..], &["copy.pdf"], &["pump.pdf", "copy.pdf"]] {
+        assert_eq!(sandbox.run(paths).code, 0);
+        assert_eq!(last_runs(), first);
+    }
+    assert_eq!(sandbox.run(&["remove", "pump"]).code, 0);
+    assert_eq!(last_runs(), first[..1]);
+    // A copy that comes with the file is not counted twice.
+    assert_eq!(sandbox.run(&["pump.pdf", "copy.pdf"]).code, 0);
+    assert_eq!(counts(&last_runs()[1]), [Some(2), Some(0)]);
+}
+
+#[test]
 fn search_show_list_and_remove_print_plain_text() {
     let sandbox = indexed_library();
     settings(&sandbox).bind(|| {

@@ -100,19 +100,30 @@ fn a_library_from_ingest_to_sync() {
     );
     assert_eq!(stored["stopped"], false);
 
-    let listed = json(&sandbox, 0, &["list"]);
+    listed_and_copied(&sandbox);
+    pages_found_and_shown(&sandbox);
+    evaluation(&sandbox);
+}
+
+fn listed_and_copied(sandbox: &Sandbox) {
+    let listed = json(sandbox, 0, &["list"]);
     assert_shape(
         &listed,
-        &["$[]: blank bytes file id pages path render stored"],
+        &[
+            "$[]: blank bytes described file id last_run pages path render stored",
+            "$[].last_run: ended failed failures pages_per_second seconds stored",
+            "$[].last_run.failures[]: page reason",
+            "$[].last_run.seconds: embed prepare render store",
+        ],
     );
     assert_eq!(
         (&listed[1]["id"], &listed[1]["stored"], &listed[1]["pages"]),
         (&json!("pump.pdf"), &json!(3), &json!(3))
     );
-    let copied = json(&sandbox, 0, &["sync", "--to", "copy.db"]);
+    let copied = json(sandbox, 0, &["sync", "--to", "copy.db"]);
     assert_shape(&copied, &[RUN, MANUAL, "$.manuals[].seconds: store"]);
-    pages_found_and_shown(&sandbox);
-    evaluation(&sandbox);
+    let copies = json(sandbox, 0, &["list", "--store", "copy.db"]);
+    assert_eq!(copies, listed, "with the last runs");
 }
 
 fn pages_found_and_shown(sandbox: &Sandbox) {

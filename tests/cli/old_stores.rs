@@ -12,6 +12,7 @@ fn a_store_of_an_earlier_version_that_may_not_be_written_is_read() {
         include_str!("../golden/stores/v4.sql"),
         include_str!("../golden/stores/v5.sql"),
         include_str!("../golden/stores/v6.sql"),
+        include_str!("../golden/stores/v7.sql"),
     ];
     for (script, rights) in scripts
         .into_iter()

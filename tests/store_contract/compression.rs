@@ -6,7 +6,7 @@ use ingest::store::{
 use ingest::vectors::{MultiVector, max_sim};
 
 use crate::fixtures::{
-    DIM, all, config, numbers, page, prepared, profile, put, rows, upsert_manual, vectors,
+    DIM, all, config, numbers, page, prepared, profile, put, rows, scope, upsert_manual, vectors,
 };
 
 /// A file of `count` random pages.
@@ -110,6 +110,29 @@ fn first_stage_candidates_are_rescored_exactly() {
     }
     // Random rows are the hardest to pool; a random choice of 100 of 400 would match 50 of 200.
     assert!((100..200).contains(&matched), "{matched} of 200");
+}
+
+#[test]
+fn first_stage_has_the_manuals_of_the_scope_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(&folder.path().join("scope.db"));
+    config.first_stage = Some(4);
+    let store = prepared(&config, &profile()).store;
+    for manual in ["a.pdf", "b.pdf", "c.pdf"] {
+        upsert_manual(&*store, manual);
+        let pages: Vec<_> = (1..=40).map(|n| page(manual, n, "")).collect();
+        put(&*store, &pages);
+    }
+    // 80 pages are fewer than the candidates of the first stage: its ranking is that of an exact search.
+    let (query, two) = (rows(8, DIM, 500), scope(&["c.pdf", "a.pdf"], "all"));
+    let exact = TopK {
+        exact: true,
+        ..TopK::new(80)
+    };
+    let found = store.visual(&query, &two, TopK::new(80)).unwrap();
+    assert_eq!(found.len(), 80);
+    assert!(found.iter().all(|hit| hit.id.manual.as_str() != "b.pdf"));
+    assert_eq!(found, store.visual(&query, &two, exact).unwrap());
 }
 
 #[test]

@@ -163,9 +163,9 @@ pub(crate) fn found(store: &dyn Store, words: &str) -> Vec<u32> {
     hits.iter().map(|hit| hit.id.number).collect()
 }
 
-pub(crate) fn scope(manual: Option<&str>, pages: &str) -> Scope {
+pub(crate) fn scope(manuals: &[&str], pages: &str) -> Scope {
     Scope {
-        manual: manual.map(ManualId::new),
+        manuals: manuals.iter().map(|name| ManualId::new(name)).collect(),
         pages: pages.parse().unwrap(),
     }
 }

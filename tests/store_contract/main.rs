@@ -19,7 +19,8 @@ use ingest::store::{Scope, Store, StoredPage, TextField, TopK, VectorUpdate, Wri
 use ingest::vectors::{Profile, max_sim};
 
 use manuals::{
-    catalogue_counts_pages, pages_and_manuals_can_be_removed, paths_are_kept_byte_by_byte,
+    catalogue_counts_pages, last_run_is_kept_with_its_manual, pages_and_manuals_can_be_removed,
+    paths_are_kept_byte_by_byte,
 };
 use scope::{per_manual_limits_pages_of_one_manual, scope_restricts_both_searches};
 use text_search::{
@@ -29,6 +30,7 @@ use text_search::{
 
 use text_vectors::{
     text_vectors_are_kept_replaced_and_removed, text_vectors_are_searched_with_weights,
+    text_vectors_are_searched_within_manuals,
     words_that_were_read_are_found_and_go_with_their_page,
 };
 
@@ -56,12 +58,14 @@ fn check_contract(open_store: Opener<'_>) {
     every_query_is_valid(open_store("syntax").as_ref());
     descriptions_are_a_separate_text_field(open_store("said").as_ref());
     text_vectors_are_searched_with_weights(open_store("meaning").as_ref());
+    text_vectors_are_searched_within_manuals(open_store("meaning_in_manuals").as_ref());
     text_vectors_are_kept_replaced_and_removed(open_store("kept_texts").as_ref());
     words_that_were_read_are_found_and_go_with_their_page(open_store("read").as_ref());
     scan_returns_what_was_stored(open_store("roundtrip").as_ref());
     hits_are_complete(open_store("hits").as_ref());
     other_vector_width_is_rejected(open_store("width").as_ref());
     catalogue_counts_pages(open_store("catalogue").as_ref());
+    last_run_is_kept_with_its_manual(open_store("last_run").as_ref());
     paths_are_kept_byte_by_byte(open_store("paths").as_ref());
     reopened_store_has_the_same_contents(open_store);
 }

@@ -4,7 +4,9 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use ingest::page::{ManualId, PageSet};
-use ingest::store::{ManualCard, Scope, Store, StoredPage, TextField, TopK};
+use ingest::store::{
+    FailedPage, LastRun, ManualCard, Scope, StageSeconds, Store, StoredPage, TextField, TopK,
+};
 
 use crate::fixtures::{DIM, all, found, numbers, page, put, rows, upsert_manual};
 
@@ -85,6 +87,64 @@ pub(crate) fn catalogue_counts_pages(store: &dyn Store) {
     assert_eq!(a.bytes, (4 + 5) * DIM as u64 * 2);
     assert_eq!(a.card.path, std::path::Path::new("/shelf/a.pdf"));
     assert_eq!((manuals[1].stored, manuals[1].blank), (1, 0));
+}
+
+pub(crate) fn last_run_is_kept_with_its_manual(store: &dyn Store) {
+    for manual in ["a.pdf", "b.pdf"] {
+        upsert_manual(store, manual);
+        put(store, &[page(manual, 1, ""), page(manual, 2, "")]);
+    }
+    let last_runs = || {
+        let manuals = store.manuals().unwrap().into_iter();
+        manuals.map(|manual| manual.last_run).collect::<Vec<_>>()
+    };
+    assert_eq!(last_runs(), [None, None]);
+    let a = ManualId::new("a.pdf");
+    let first = LastRun {
+        ended: 1_790_000_000,
+        seconds: StageSeconds {
+            render: 0.125,
+            prepare: 1.001,
+            embed: 73.333,
+            store: 0.0,
+        },
+        pages_per_second: 0.857,
+        stored: 2,
+        failed: 1,
+        failures: vec![FailedPage {
+            page: 3,
+            reason: "\"Störung\" \\ '取扱'\n".to_owned(),
+        }],
+    };
+    let second = LastRun {
+        stored: 1,
+        failed: 0,
+        failures: Vec::new(),
+        ..first.clone()
+    };
+    store.record_run(&a, &first).unwrap();
+    assert_eq!(last_runs(), [Some(first.clone()), None]);
+    store.record_run(&a, &second).unwrap();
+    assert_eq!(last_runs(), [Some(second), None]);
+    store.record_run(&a, &first).unwrap();
+    // It stays while the manual does: with a new record of a file that moved, new pages, and fewer.
+    let card = store.cards().unwrap().remove(0);
+    let moved = ManualCard {
+        path: "/elsewhere/a.pdf".into(),
+        ..card
+    };
+    store.upsert_manual(&moved).unwrap();
+    put(store, &[page("a.pdf", 3, "")]);
+    store.remove(&a, &PageSet::of([1])).unwrap();
+    assert_eq!(store.cards().unwrap()[0], moved);
+    assert_eq!(last_runs(), [Some(first.clone()), None]);
+    store.remove(&a, &PageSet::all()).unwrap();
+    upsert_manual(store, "a.pdf");
+    put(store, &[page("a.pdf", 1, "")]);
+    assert_eq!(last_runs(), [None, None]);
+    // Nothing is kept of a manual that is not stored.
+    store.record_run(&ManualId::new("c.pdf"), &first).unwrap();
+    assert_eq!(store.cards().unwrap().len(), 2);
 }
 
 pub(crate) fn paths_are_kept_byte_by_byte(store: &dyn Store) {

@@ -5,20 +5,23 @@ use ingest::store::{Scope, Store, TextField, TopK};
 use crate::fixtures::{DIM, page, put, rows, scope, upsert_manual};
 
 pub(crate) fn scope_restricts_both_searches(store: &dyn Store) {
-    for manual in ["a.pdf", "b.pdf"] {
+    for manual in ["a.pdf", "b.pdf", "c.pdf"] {
         upsert_manual(store, manual);
         let pages: Vec<_> = (1..=9).map(|n| page(manual, n, "valve")).collect();
         put(store, &pages);
     }
     let query = rows(3, DIM, 4);
-    for (manual, pages, expected) in [
-        (None, "all", 18),
-        (Some("a.pdf"), "all", 9),
-        (Some("b.pdf"), "2-3,9", 3),
-        (None, "8-", 4),
-        (Some("c.pdf"), "all", 0),
+    for (manuals, pages, expected) in [
+        (&[][..], "all", 27),
+        (&["a.pdf"], "all", 9),
+        (&["b.pdf"], "2-3,9", 3),
+        (&[], "8-", 6),
+        (&["a.pdf", "c.pdf"], "all", 18),
+        (&["c.pdf", "a.pdf"], "2-3,9", 6),
+        (&["none.pdf", "b.pdf", "b.pdf"], "all", 9),
+        (&["none.pdf"], "all", 0),
     ] {
-        let scope = scope(manual, pages);
+        let scope = scope(manuals, pages);
         let visual = store.visual(&query, &scope, TopK::new(100)).unwrap();
         let text = store
             .text(TextField::TextLayer, "valve", &scope, TopK::new(100))
@@ -26,7 +29,7 @@ pub(crate) fn scope_restricts_both_searches(store: &dyn Store) {
         for hits in [&visual, &text] {
             assert_eq!(hits.len(), expected, "{scope:?}");
             for hit in hits {
-                assert!(manual.is_none_or(|m| m == hit.id.manual.as_str()));
+                assert!(manuals.is_empty() || manuals.contains(&hit.id.manual.as_str()));
                 assert!(scope.pages.contains(hit.id.number));
             }
         }
@@ -37,7 +40,7 @@ pub(crate) fn scope_restricts_both_searches(store: &dyn Store) {
         .text(
             TextField::TextLayer,
             "valve",
-            &scope(None, "5-9"),
+            &scope(&[], "5-9"),
             TopK::new(2),
         )
         .unwrap();
@@ -70,4 +73,7 @@ pub(crate) fn per_manual_limits_pages_of_one_manual(store: &dyn Store) {
         counts.sort_unstable();
         assert_eq!(counts, [1, 2, 2]);
     }
+    let two = scope(&["a.pdf", "c.pdf"], "all");
+    let visual = store.visual(&rows(3, DIM, 4), &two, top_k).unwrap();
+    assert_eq!(visual.len(), 4, "two of each manual");
 }

@@ -76,7 +76,7 @@ pub(crate) fn text_vectors_are_searched_with_weights(store: &dyn Store) {
         let score = |page: &StoredPage| (page.id.number, score(page, &query, &weights));
         let mut expected: Vec<(u32, f32)> = pages.iter().map(score).collect();
         expected.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let found = ranking_within(store, &query, &scope(None, numbers));
+        let found = ranking_within(store, &query, &scope(&[], numbers));
         assert_eq!(found.len(), expected.len(), "{found:?}");
         for ((number, score), (wanted, expected)) in found.iter().zip(&expected) {
             assert_eq!(number, wanted);
@@ -106,6 +106,34 @@ pub(crate) fn text_vectors_are_searched_with_weights(store: &dyn Store) {
         ..query
     };
     assert!(ranking(store, &other).is_empty());
+}
+
+pub(crate) fn text_vectors_are_searched_within_manuals(store: &dyn Store) {
+    // Token 100 stands on the page of one manual of two in the scope, and on that of the third.
+    let page = |manual: &str, seed, token| {
+        upsert_manual(store, manual);
+        StoredPage {
+            id: PageId::new(&ManualId::new(manual), seed),
+            ..text_page(seed, Some(text_vectors(2, seed.into(), token)))
+        }
+    };
+    let pages = [
+        page("a.pdf", 1, 100),
+        page("b.pdf", 2, 100),
+        page("c.pdf", 3, 200),
+    ];
+    put(store, &pages);
+    let query = text_query(3, 9, 100);
+    let idf = |count: f32| ((2.0 - count + 0.5) / (count + 0.5) + 1.0).ln();
+    let found = ranking_within(store, &query, &scope(&["c.pdf", "a.pdf"], "all"));
+    let expected = |page| score(page, &query, &[idf(1.0), idf(1.0), idf(0.0)]);
+    let mut expected = [(1, expected(&pages[0])), (3, expected(&pages[2]))];
+    expected.sort_by(|a, b| b.1.total_cmp(&a.1));
+    assert_eq!(found.len(), 2, "{found:?}");
+    for (found, expected) in found.iter().zip(expected) {
+        let is_close = found.0 == expected.0 && (found.1 - expected.1).abs() < 2e-3;
+        assert!(is_close, "{found:?} is not {expected:?}");
+    }
 }
 
 pub(crate) fn text_vectors_are_kept_replaced_and_removed(store: &dyn Store) {

@@ -18,7 +18,7 @@ use crate::fixtures::{all, config, file, found, put};
 use crate::sqlite::{check_integrity, filled, opened};
 
 /// The schema versions and their scripts.
-const STORES: [(u32, &str); 7] = [
+const STORES: [(u32, &str); 8] = [
     (1, include_str!("../golden/stores/v1.sql")),
     (2, include_str!("../golden/stores/v2.sql")),
     (3, include_str!("../golden/stores/v3.sql")),
@@ -26,12 +26,16 @@ const STORES: [(u32, &str); 7] = [
     (5, include_str!("../golden/stores/v5.sql")),
     (6, include_str!("../golden/stores/v6.sql")),
     (7, include_str!("../golden/stores/v7.sql")),
+    (8, include_str!("../golden/stores/v8.sql")),
 ];
 
 /// Stored annotations.
 const DESCRIBED: &str = r#"{"model":"qwen","described":{"rotation":0,"legible":true,"title":"Gearbox","summary":"An exploded view.","topics":["spare parts"],"figures":[{"label":"Fig. 1","says":"the shaft"}],"tables":[{"label":"","columns":["Pos."],"says":""}],"identifiers":[{"text":"K-77","confirmed":true}],"language":"en"}}"#;
 const FAILED: &str =
     r#"{"model":"qwen","failed":{"class":"repetition","why":"it said the same again"}}"#;
+
+/// What the last run did with the pump, which version 8 has.
+const LAST_RUN: &str = r#","last_run":{"ended":1790000000,"seconds":{"render":0.5,"prepare":0.25,"embed":3.0,"store":0.125},"pages_per_second":0.5,"stored":2,"failed":1,"failures":[{"page":3,"reason":"it cannot be drawn"}]}}"#;
 
 /// Creates a file from a script.
 fn load(folder: &Path, script: &str) -> Config {
@@ -144,6 +148,10 @@ fn check_pages(store: &dyn Store, version: u32) {
         .map(|manual| match version {
             ..7 => manual,
             _ => manual.replace(r#""bytes":4"#, r#""bytes":5"#),
+        })
+        .map(|manual| match version {
+            8.. => manual.replace(r#""bytes":14}"#, &format!(r#""bytes":14{LAST_RUN}"#)),
+            _ => manual,
         })
     );
     let mut expected = pages();
@@ -321,7 +329,7 @@ fn newer_version_is_rejected() {
             error,
             Err(Error::TooNew {
                 found: 99,
-                known: 7,
+                known: 8,
                 ..
             })
         ));

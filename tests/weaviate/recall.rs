@@ -22,10 +22,11 @@ fn small_k_and_filters_equal_exact_search() {
         for seed in 0..6 {
             let query = rows(5, DIM, 3_000 + seed);
             for scope in [
-                scope(Some("bb.pdf"), "all"),
-                scope(None, "20-60"),
-                scope(Some("a.pdf"), "7-"),
-                scope(None, "all"),
+                scope(&["bb.pdf"], "all"),
+                scope(&[], "20-60"),
+                scope(&["a.pdf"], "7-"),
+                scope(&["a.pdf", "bb.pdf"], "20-60"),
+                scope(&[], "all"),
             ] {
                 for count in [1, 3, 10] {
                     let exact = TopK {

@@ -1,7 +1,9 @@
 //! Sync: copies between stores are lossless.
 
+use ingest::page::ManualId;
 use ingest::store::{
-    Address, CollectionSelector, Config, Index, Mode, Quantiser, Scope, StoredPage, TopK, open,
+    Address, CollectionSelector, Config, Index, LastRun, Mode, Quantiser, Scope, StoredPage, TopK,
+    open,
 };
 
 use crate::fixtures::{DIM, all, page, prepared, profile, put, rows, upsert_manual};
@@ -39,6 +41,11 @@ fn sync_round_trip_is_lossless() {
         upsert_manual(store.as_ref(), manual);
         put(store.as_ref(), &pages(manual, 40));
     }
+    let run = LastRun {
+        stored: 40,
+        ..LastRun::default()
+    };
+    store.record_run(&ManualId::new("b.pdf"), &run).unwrap();
     let before = (all(store.as_ref()), store.manuals().unwrap());
     drop(store);
     let there = sandbox.run(&[

@@ -1,7 +1,10 @@
 //! A collection of an earlier version, whose pages have no variants and which takes no text vectors: searched as it is,
 //! brought up to date by a writer.
 
-use ingest::store::{CollectionSelector, Mode, Scope, StoredPage, TopK, VectorUpdate, open};
+use ingest::page::ManualId;
+use ingest::store::{
+    CollectionSelector, LastRun, Mode, Scope, StoredPage, TopK, VectorUpdate, open,
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -13,13 +16,14 @@ use crate::library::{ServerSandbox, client, config, reader};
 use crate::server::shared;
 
 /// The properties that it lacks.
-const ADDED: [&str; 6] = [
+const ADDED: [&str; 7] = [
     "variants",
     "said_variants",
     "text_digest",
     "text_profile",
     "text_tokens",
     "text_bytes",
+    "last_run",
 ];
 
 fn get(path: &str) -> Value {
@@ -102,6 +106,34 @@ fn pages_of_an_earlier_version_get_their_variants() {
     let info: Value = serde_json::from_str(description.as_str().unwrap()).unwrap();
     assert_eq!(info["variants"], 1);
     assert_eq!(found(reader(&old).store.as_ref(), "E409"), [1]);
+}
+
+#[test]
+fn a_collection_of_an_earlier_version_takes_last_runs() {
+    let (new, old) = (config(&shared().url()), config(&shared().url()));
+    let store = prepared(&new, &profile()).store;
+    let pump = ManualId::new("pump.pdf");
+    let run = LastRun {
+        stored: 1,
+        ..LastRun::default()
+    };
+    upsert_manual(store.as_ref(), "pump.pdf");
+    put(store.as_ref(), &[page("pump.pdf", 1, "")]);
+    store.record_run(&pump, &run).unwrap();
+    copy_as_earlier_version(&new.collection, &old.collection);
+    let has_property = || {
+        let class = get(&format!("schema/{}Manual", old.collection));
+        let properties = class["properties"].as_array().unwrap().iter();
+        properties.clone().any(|found| found["name"] == "last_run")
+    };
+    assert!(!has_property());
+    let listed = reader(&old).store.manuals().unwrap();
+    assert_eq!((listed.len(), &listed[0].last_run), (1, &None));
+    let writing = prepared(&old, &profile()).store;
+    assert!(has_property());
+    writing.record_run(&pump, &run).unwrap();
+    let listed = reader(&old).store.manuals().unwrap();
+    assert_eq!(listed, store.manuals().unwrap());
 }
 
 #[test]

@@ -137,7 +137,7 @@ fn from_outline(
 ) -> Result<QuerySet, Diagnostic> {
     let id = &card.id;
     let scope = Scope {
-        manual: Some(id.clone()),
+        manuals: vec![id.clone()],
         ..Scope::default()
     };
     let (mut texts, mut outdated) = (BTreeMap::new(), Vec::new());

@@ -115,6 +115,7 @@ impl EmbedStage<'_> {
         let start = Instant::now();
         self.model = Some(opener()?);
         let load = start.elapsed();
+        self.context.recorder.model_loaded(start);
         self.context
             .collector
             .update(|stats| stats.load = load.as_secs_f64());

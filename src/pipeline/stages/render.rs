@@ -112,6 +112,7 @@ struct ManualReader<'a> {
 impl ManualReader<'_> {
     fn read(&self, renderer: &mut dyn Renderer) -> Result<Downstream, Error> {
         let start = Instant::now();
+        self.context.recorder.manual_opened(self.index);
         let manual = match renderer.open(&self.job.source) {
             Ok(manual) => manual,
             Err(e @ RenderError::Library(_)) => return Err(e.into()),

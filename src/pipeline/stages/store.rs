@@ -3,21 +3,21 @@
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
-use crate::store::{Outbox, StoredPage, VectorUpdate, WriteOutcome, Writer};
+use crate::store::{Outbox, StoredPage, VectorUpdate, WriteOutcome};
 
 use super::super::batch_writer::write_batched;
-use super::super::stats::StatsCollector;
+use super::super::last_run::Recorder;
 use super::super::{Error, Event, InFlightPage, Stage};
 
 /// Writes every page received, then flushes the outbox of deferred pages.
 pub(in crate::pipeline) fn run(
-    collector: &StatsCollector<'_>,
-    store: &(dyn Writer + Sync),
+    recorder: &Recorder<'_>,
     input: Receiver<Vec<InFlightPage>>,
 ) -> Result<(), Error> {
+    let (collector, store) = (recorder.collector, recorder.store);
     let size = |page: &InFlightPage| page.record.bytes();
     let written = write_batched(store.batch_policy(), input, size, |pages| {
-        upsert(collector, store, pages)
+        upsert(recorder, pages)
     });
     let flushed = store.outbox().map(Outbox::flush).transpose();
     let resolved = flushed.map(|outcomes| {
@@ -28,17 +28,14 @@ pub(in crate::pipeline) fn run(
     written.and(resolved.map_err(Error::from))
 }
 
-fn upsert(
-    collector: &StatsCollector<'_>,
-    store: &(dyn Writer + Sync),
-    in_flight: Vec<InFlightPage>,
-) -> Result<(), Error> {
+fn upsert(recorder: &Recorder<'_>, in_flight: Vec<InFlightPage>) -> Result<(), Error> {
+    let collector = recorder.collector;
     let start = Instant::now();
     let (jobs, pages): (Vec<usize>, Vec<StoredPage>) = in_flight
         .into_iter()
         .map(|page| (page.job, page.record))
         .unzip();
-    let outcomes = store.upsert(&pages)?;
+    let outcomes = recorder.store.upsert(&pages)?;
     let each = start.elapsed() / pages.len().max(1) as u32;
     for ((job, page), (id, outcome)) in jobs.into_iter().zip(&pages).zip(outcomes) {
         collector.add_time(job, Stage::Store, each);
@@ -52,6 +49,7 @@ fn upsert(
             Err(error) => collector.page_failed(job, &id, error),
         }
     }
+    recorder.record_finished();
     collector.emit(Event::Done(Stage::Store, pages.len() as u32));
     Ok(())
 }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::sqlite::Sqlite;
 use super::weaviate::{self, Weaviate};
 use super::{
-    BatchPolicy, Catalogue, CollectionSelector, Config, Error, Fingerprint, Hit, Lookup,
+    BatchPolicy, Catalogue, CollectionSelector, Config, Error, Fingerprint, Hit, LastRun, Lookup,
     ManualCard, ManualSummary, Mode, Opened, Outbox, Scope, ServerIndex, Store, StoredPage,
     TextField, TopK, WriteOutcome, Writer, config, lock,
 };
@@ -215,6 +215,11 @@ impl Writer for OutboxStore {
                 }
             }),
         }
+    }
+
+    fn record_run(&self, manual: &ManualId, run: &LastRun) -> Result<(), Error> {
+        self.try_remote(|remote| remote.record_run(manual, run))
+            .map(drop)
     }
 
     fn batch_policy(&self) -> BatchPolicy {

@@ -98,7 +98,7 @@ impl OutboxStore {
     ) -> Result<(), Error> {
         let mut batch = Batch::default();
         let scope = Scope {
-            manual: Some(card.id.clone()),
+            manuals: vec![card.id.clone()],
             ..Scope::default()
         };
         for page in queue.scan(&scope)? {

@@ -8,14 +8,15 @@ use super::text_vectors::read_update;
 use super::{Collection, Sqlite, WithLocation};
 use crate::page::{ManualId, PageId};
 use crate::store::{
-    Catalogue, Error, Fingerprint, ManualCard, ManualSummary, Scope, StoredPage, TextUpdate,
-    VectorUpdate, path_text,
+    Catalogue, Error, Fingerprint, LastRun, ManualCard, ManualSummary, Scope, StoredPage,
+    TextUpdate, VectorUpdate, path_text,
 };
 use crate::vectors::{MultiVector, PageVectors, PatchMap};
 
 const MANUALS: &str = "
 SELECT name, path, file, render, pages, count(page.id), coalesce(sum(blank), 0),
-    coalesce(sum(page.rows + iif(?2 > 1, max(page.rows / ?2, 1), 0)), 0), coalesce(sum(length(text_vectors.rows)), 0)
+    coalesce(sum(page.rows + iif(?2 > 1, max(page.rows / ?2, 1), 0)), 0), coalesce(sum(length(text_vectors.rows)), 0),
+    last_run, count(description)
 FROM manual JOIN page ON page.manual = manual.id LEFT JOIN text_vectors ON text_vectors.page = page.id
 WHERE collection = ?1 GROUP BY manual.id ORDER BY name";
 
@@ -127,10 +128,9 @@ impl Sqlite {
             let connection = self.connection();
             let mut statement = connection.prepare_cached(
                 "SELECT page.id, number, name FROM manual JOIN page ON page.manual = manual.id
-                 WHERE collection = ?1 AND (?2 IS NULL OR name = ?2) ORDER BY name, number",
+                 WHERE collection = ?1 AND (?2 IS NULL OR name IN (SELECT value FROM json_each(?2))) ORDER BY name, number",
             )?;
-            let wanted = scope.manual.as_ref().map(ManualId::as_str);
-            let mut rows = statement.query((collection.id, wanted))?;
+            let mut rows = statement.query((collection.id, names(scope)))?;
             let mut found: Vec<(i64, PageId)> = Vec::new();
             while let Some(row) = rows.next()? {
                 let number = row.get(1)?;
@@ -188,6 +188,12 @@ impl Sqlite {
     }
 }
 
+/// The names of the manuals of a scope, as a JSON array; `None` if it has all.
+pub(super) fn names(scope: &Scope) -> Option<String> {
+    let names: Vec<&str> = scope.manuals.iter().map(ManualId::as_str).collect();
+    (!names.is_empty()).then(|| serde_json::json!(names).to_string())
+}
+
 fn manual_card(row: &Row<'_>) -> Sql<ManualCard> {
     Ok(ManualCard {
         id: ManualId::new(row.get_ref(0)?.as_str()?),
@@ -208,6 +214,11 @@ fn manual_summary(row: &Row<'_>, collection: &Collection) -> Sql<ManualSummary> 
             .unsigned_abs()
             .saturating_mul(collection.row_bytes() as u64)
             .saturating_add(row.get::<_, i64>(8)?.unsigned_abs()),
+        last_run: row
+            .get_ref(9)?
+            .as_str_or_null()?
+            .and_then(LastRun::from_json),
+        described: Some(row.get(10)?),
     })
 }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use rayon::prelude::*;
 use rusqlite::{Connection, OptionalExtension, Result as Sql};
 
+use super::catalogue::names;
 use super::source::Source;
 use super::text_vectors::TextCandidates;
 use super::{Collection, Sqlite, WithLocation};
@@ -26,7 +27,7 @@ const MIN_CANDIDATES: usize = 100;
 const BM25_QUERY: &str = "
 SELECT page.id, -bm25(INDEX), name, number
 FROM INDEX JOIN page ON page.id = INDEX.rowid JOIN manual ON manual.id = page.manual
-WHERE INDEX MATCH ?1 AND collection = ?2 AND (?3 IS NULL OR name = ?3)
+WHERE INDEX MATCH ?1 AND collection = ?2 AND (?3 IS NULL OR name IN (SELECT value FROM json_each(?3)))
 ORDER BY 2 DESC, name, number";
 
 impl Lookup for Sqlite {
@@ -231,8 +232,7 @@ impl Sqlite {
     ) -> Sql<Vec<ScoredRow>> {
         let connection = self.connection();
         let mut statement = connection.prepare_cached(&BM25_QUERY.replace("INDEX", index))?;
-        let manual = scope.manual.as_ref().map(ManualId::as_str);
-        let mut rows = statement.query((query, collection.id, manual))?;
+        let mut rows = statement.query((query, collection.id, names(scope)))?;
         let mut found = Vec::new();
         while let Some(row) = rows.next()? {
             let number = row.get(3)?;

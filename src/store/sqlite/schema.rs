@@ -13,7 +13,7 @@ use crate::units::ByteSize;
 use crate::vectors::Profile;
 
 /// Version of [`TABLES`] (`PRAGMA user_version`). A file with a larger one is rejected ([`Error::TooNew`]).
-pub(super) const VERSION: i64 = 7;
+pub(super) const VERSION: i64 = 8;
 
 /// Identifies files of this program (`PRAGMA application_id`): "ings".
 const APPLICATION_ID: i64 = 0x696e_6773;
@@ -27,6 +27,7 @@ const PAGE_SIZE: i64 = 16_384;
 /// little-endian u16. `first_stage` holds the same rows pooled, if the collection has a first stage. `words` indexes the
 /// text of `page` without a copy of it, with English stemming: that ranks the right page first for 79 % of the questions on
 /// our two manuals, without stemming 74 %. `uuid` is for other programs; this one finds a page by manual and number.
+/// `last_run` is JSON ([`crate::store::LastRun`]).
 const TABLES: &str = "
 CREATE TABLE collection (
     id INTEGER PRIMARY KEY, profile TEXT NOT NULL UNIQUE, model TEXT NOT NULL, dim INTEGER NOT NULL,
@@ -36,6 +37,7 @@ CREATE TABLE collection (
 CREATE TABLE manual (
     id INTEGER PRIMARY KEY, collection INTEGER NOT NULL REFERENCES collection (id), name TEXT NOT NULL,
     path TEXT NOT NULL, file TEXT NOT NULL, render TEXT NOT NULL, pages INTEGER NOT NULL,
+    last_run TEXT,
     UNIQUE (collection, name)
 ) STRICT;
 CREATE TABLE page (
@@ -91,6 +93,15 @@ END;
 pub(super) const FIRST_WITH_VARIANTS: i64 = 5;
 /// First version with text vectors.
 pub(super) const FIRST_WITH_TEXT_VECTORS: i64 = 6;
+/// First version with words that were read.
+pub(super) const FIRST_WITH_WORDS_READ: i64 = 7;
+
+/// Migration of a file without last runs.
+const LAST_RUN_MIGRATION: &str = "ALTER TABLE manual ADD COLUMN last_run TEXT;";
+
+/// Stands for the manuals where a file without last runs cannot be migrated.
+pub(super) const NO_LAST_RUN: &str =
+    "CREATE TEMP VIEW manual AS SELECT *, NULL AS last_run FROM main.manual;";
 
 /// Migrations from each version to the next; the last one also creates [`DESCRIPTIONS`].
 const MIGRATIONS: [&str; 3] = [
@@ -174,10 +185,15 @@ fn migrate(connection: &Connection, old: i64) -> Sql<()> {
         ..FIRST_WITH_TEXT_VECTORS => {
             transaction.execute_batch(text_vectors::MIGRATION)?;
             transaction.execute_batch(text_vectors::TABLE)?;
+            transaction.execute_batch(text_vectors::TRIGGER)?;
         }
-        _ => transaction.execute_batch(text_vectors::READ_MIGRATION)?,
+        FIRST_WITH_TEXT_VECTORS..FIRST_WITH_WORDS_READ => {
+            transaction.execute_batch(text_vectors::READ_MIGRATION)?;
+            transaction.execute_batch(text_vectors::TRIGGER)?;
+        }
+        _ => {}
     }
-    transaction.execute_batch(text_vectors::TRIGGER)?;
+    transaction.execute_batch(LAST_RUN_MIGRATION)?;
     if old < FIRST_WITH_VARIANTS {
         transaction.execute_batch(variants::TABLE)?;
         variants::index_all(&transaction)?;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Result as Sql};
 
 use super::schema::{
-    FIRST_WITH_TEXT_VECTORS, FIRST_WITH_VARIANTS, VERSION, check_version,
-    keep_temporary_data_in_memory, open_error, open_writer, version,
+    FIRST_WITH_TEXT_VECTORS, FIRST_WITH_VARIANTS, FIRST_WITH_WORDS_READ, NO_LAST_RUN, VERSION,
+    check_version, keep_temporary_data_in_memory, open_error, open_writer, version,
 };
 use super::space::is_full;
 use super::text_vectors;
@@ -59,12 +59,15 @@ impl Source {
                 };
                 if !migrated {
                     source.version = old;
-                    let stand_in = match old {
+                    let text_vectors = match old {
                         ..FIRST_WITH_TEXT_VECTORS => text_vectors::NO_TABLE,
-                        _ => text_vectors::NO_WORDS_READ,
+                        FIRST_WITH_TEXT_VECTORS..FIRST_WITH_WORDS_READ => {
+                            text_vectors::NO_WORDS_READ
+                        }
+                        _ => "",
                     };
                     connection
-                        .execute_batch(stand_in)
+                        .execute_batch(&format!("{text_vectors} {NO_LAST_RUN}"))
                         .map_err(|cause| open_error(location, &cause))?;
                 }
                 Ok((source, connection))

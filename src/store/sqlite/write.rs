@@ -11,8 +11,8 @@ use super::{Collection, Sqlite, VectorFormat, WithLocation, schema, text_vectors
 use crate::page::{ManualId, Page, PageError, PageId, PageSet};
 use crate::pooling::pool;
 use crate::store::{
-    BatchPolicy, Catalogue, CollectionSelector, Error, ManualCard, StoredPage, VectorUpdate,
-    WriteOutcome, Writer, lock, path_text, validate,
+    BatchPolicy, Catalogue, CollectionSelector, Error, LastRun, ManualCard, StoredPage,
+    VectorUpdate, WriteOutcome, Writer, lock, path_text, validate,
 };
 use crate::units::ByteSize;
 use crate::vectors::{PageVectors, Profile};
@@ -84,6 +84,18 @@ impl Writer for Sqlite {
             ])
         })
         .map(|_| ())
+    }
+
+    fn record_run(&self, manual: &ManualId, run: &LastRun) -> Result<(), Error> {
+        let collection = self.require_collection()?;
+        self.transaction(|connection| {
+            connection
+                .prepare_cached(
+                    "UPDATE manual SET last_run = ?3 WHERE collection = ?1 AND name = ?2",
+                )?
+                .execute((collection.id, manual.as_str(), run.to_json()))
+        })
+        .map(drop)
     }
 
     fn batch_policy(&self) -> BatchPolicy {

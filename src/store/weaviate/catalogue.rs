@@ -4,14 +4,16 @@ use super::object::{parse_page, parse_record};
 use super::properties::{DESCRIPTION, TEXT, TEXT_BYTES, TEXT_DIGEST, TEXT_VECTORS};
 use super::proto::{
     AggregateReply, AggregateRequest, Aggregation, Filters, IntAggregation, MetadataRequest,
-    SearchReply, SearchRequest, SearchResult, SortBy,
+    PropertiesRequest, SearchReply, SearchRequest, SearchResult, SortBy,
 };
 use super::query::MAX_RESULTS;
 use super::schema::{self, TEXT_VECTOR, VECTOR};
 use super::values::Fields;
 use super::{Weaviate, filter};
 use crate::page::{ManualId, PageId};
-use crate::store::{Catalogue, Error, Fingerprint, ManualCard, ManualSummary, Scope, StoredPage};
+use crate::store::{
+    Catalogue, Error, Fingerprint, LastRun, ManualCard, ManualSummary, Scope, StoredPage,
+};
 
 /// Pages with vectors per request: some MB.
 const PAGES_PER_FETCH: usize = 16;
@@ -43,32 +45,25 @@ impl Catalogue for Weaviate {
         if self.collection().is_none() {
             return Ok(Vec::new());
         }
-        let properties = ["name", "path", "file", "render", "pages"];
-        let mut cards: Vec<ManualCard> = Vec::new();
-        loop {
-            let request = SearchRequest {
-                collection: schema::manuals(&self.config),
-                filters: cards.last().map(|last| filter::manuals_after(&last.id)),
-                sort_by: vec![ascending("name")],
-                ..self.search_request(&properties, MAX_RESULTS)
-            };
-            let reply: SearchReply = self.call("Search", &request)?;
-            let found = reply
-                .results
-                .iter()
-                .filter_map(|result| Fields::new(result).card());
-            cards.extend(found);
-            if reply.results.len() < MAX_RESULTS {
-                break;
-            }
-        }
-        cards.sort_by(|a, b| a.id.cmp(&b.id));
-        Ok(cards)
+        let properties = ["name", "path", "file", "render", "pages"].map(str::to_owned);
+        let manuals = self.manual_objects(PropertiesRequest {
+            non_ref_properties: properties.to_vec(),
+            ..PropertiesRequest::default()
+        })?;
+        Ok(manuals.into_iter().map(|(card, _)| card).collect())
     }
 
     fn manuals(&self) -> Result<Vec<ManualSummary>, Error> {
         let mut manuals = Vec::new();
-        for card in self.cards()? {
+        if self.collection().is_none() {
+            return Ok(manuals);
+        }
+        // A collection of an earlier version has no property of last runs, and must not be asked for it.
+        let stored = self.manual_objects(PropertiesRequest {
+            return_all_nonref_properties: true,
+            ..PropertiesRequest::default()
+        })?;
+        for (card, last_run) in stored {
             let pages = filter::manual(&card.id);
             let (stored, bytes) = self.count_pages_and_bytes(pages.clone())?;
             if stored > 0 {
@@ -78,6 +73,8 @@ impl Catalogue for Weaviate {
                     stored,
                     blank: blank as u32,
                     bytes,
+                    described: None,
+                    last_run,
                 });
             }
         }
@@ -121,6 +118,34 @@ impl Catalogue for Weaviate {
 }
 
 impl Weaviate {
+    /// Some properties of all manuals, by name.
+    fn manual_objects(
+        &self,
+        properties: PropertiesRequest,
+    ) -> Result<Vec<(ManualCard, Option<LastRun>)>, Error> {
+        let mut found: Vec<(ManualCard, Option<LastRun>)> = Vec::new();
+        loop {
+            let request = SearchRequest {
+                collection: schema::manuals(&self.config),
+                properties: Some(properties.clone()),
+                filters: found.last().map(|last| filter::manuals_after(&last.0.id)),
+                sort_by: vec![ascending("name")],
+                ..self.search_request(&[], MAX_RESULTS)
+            };
+            let reply: SearchReply = self.call("Search", &request)?;
+            let parse = |result: &SearchResult| {
+                let fields = Fields::new(result);
+                Some((fields.card()?, fields.last_run()))
+            };
+            found.extend(reply.results.iter().filter_map(parse));
+            if reply.results.len() < MAX_RESULTS {
+                break;
+            }
+        }
+        found.sort_by(|a, b| a.0.id.cmp(&b.0.id));
+        Ok(found)
+    }
+
     /// Pages of a scope, in order of manual and number.
     ///
     /// The page numbers are listed once; a page that is removed before it is fetched is skipped.
@@ -130,10 +155,8 @@ impl Weaviate {
         read: FetchPages,
     ) -> Result<impl Iterator<Item = Result<StoredPage, Error>> + use<'_>, Error> {
         let mut groups: Vec<(ManualId, Vec<u32>)> = Vec::new();
-        for card in self.cards()? {
-            if scope.manual.as_ref().is_some_and(|only| *only != card.id) {
-                continue;
-            }
+        let cards = self.cards()?.into_iter();
+        for card in cards.filter(|card| scope.has_manual(&card.id)) {
             let found = self.list_pages(&filter::manual(&card.id), &["page_number"])?;
             let numbers: Vec<u32> = found
                 .iter()

@@ -7,15 +7,15 @@ use crate::store::Scope;
 
 /// The filter of a scope; `None` if the scope is unrestricted.
 pub(super) fn scope(scope: &Scope) -> Option<Filters> {
-    let manual = scope.manual.as_ref().map(manual);
-    let pages = scope.pages.ranges().map(|ranges| {
-        combine(
-            operator::OR,
-            ranges.iter().map(|&(a, b)| between(a, b)).collect(),
-        )
-    });
-    match (manual, pages) {
-        (Some(manual), Some(pages)) => Some(combine(operator::AND, vec![manual, pages])),
+    let any = |filters| combine(operator::OR, filters);
+    let manuals = match scope.manuals.is_empty() {
+        true => None,
+        false => Some(any(scope.manuals.iter().map(manual).collect())),
+    };
+    let ranges = scope.pages.ranges();
+    let pages = ranges.map(|ranges| any(ranges.iter().map(|&(a, b)| between(a, b)).collect()));
+    match (manuals, pages) {
+        (Some(manuals), Some(pages)) => Some(and(manuals, pages)),
         (one, other) => one.or(other),
     }
 }

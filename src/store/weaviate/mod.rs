@@ -6,6 +6,7 @@
 mod catalogue;
 mod filter;
 mod key;
+mod manuals;
 mod object;
 mod outage;
 mod properties;

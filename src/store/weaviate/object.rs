@@ -56,6 +56,17 @@ fn blob(bytes: &[u8]) -> Option<Json> {
 /// A PATCH replaces a vector or keeps it, but never removes it: a page that loses its text vectors keeps the rows without
 /// their properties, so nothing finds or reads them.
 pub(super) fn patch(page: &StoredPage, text: Option<&TextUpdate>) -> JsonBody {
+    let metadata = metadata_properties(page).into_iter();
+    let properties = metadata.chain(text.into_iter().flat_map(text_properties));
+    let mut body = json!({"properties": json_properties(properties)});
+    if let Some(rows) = text.and_then(text_rows) {
+        body["vectors"][TEXT_VECTOR] = rows.values.chunks(rows.width).collect();
+    }
+    body
+}
+
+/// Properties in the body of a PATCH.
+fn json_properties(properties: impl IntoIterator<Item = Property>) -> JsonBody {
     let json = |value: Option<Json>| match value {
         Some(Json::Text(text)) => JsonBody::String(text),
         Some(Json::Bool(yes)) => yes.into(),
@@ -63,16 +74,10 @@ pub(super) fn patch(page: &StoredPage, text: Option<&TextUpdate>) -> JsonBody {
         Some(Json::Number(number)) => (number as u64).into(),
         Some(Json::Null(_)) | None => JsonBody::Null,
     };
-    let properties: serde_json::Map<_, _> = metadata_properties(page)
-        .into_iter()
-        .chain(text.into_iter().flat_map(text_properties))
+    let properties = properties.into_iter();
+    properties
         .map(|(name, value)| (name.to_owned(), json(value)))
-        .collect();
-    let mut body = json!({"properties": properties});
-    if let Some(rows) = text.and_then(text_rows) {
-        body["vectors"][TEXT_VECTOR] = rows.values.chunks(rows.width).collect();
-    }
-    body
+        .collect()
 }
 
 /// A page with its vectors; [`TextUpdate::Keep`] stands for no text vectors.
@@ -105,15 +110,23 @@ pub(super) fn page(
 
 /// The record of a manual.
 pub(super) fn manual(card: &ManualCard) -> BatchObject {
+    object(manual_uuid(&card.id), manual_properties(card))
+}
+
+/// The same properties for a PATCH.
+pub(super) fn manual_body(card: &ManualCard) -> JsonBody {
+    json_properties(manual_properties(card))
+}
+
+fn manual_properties(card: &ManualCard) -> Vec<Property> {
     let text = |text: &str| Some(Json::Text(text.to_owned()));
-    let properties = vec![
+    vec![
         ("name", text(card.id.as_str())),
         ("path", text(&path_text::encode(&card.path))),
         ("file", text(&card.file)),
         ("render", text(&card.render)),
         ("pages", Some(Json::Number(card.pages.into()))),
-    ];
-    object(manual_uuid(&card.id), properties)
+    ]
 }
 
 /// UUID of a manual's record: that of page 0, which no page has.

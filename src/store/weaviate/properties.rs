@@ -26,6 +26,9 @@ pub(super) const TEXT_BYTES: &str = "text_bytes";
 /// Property of the words that were read from the image of a page without a text layer, which BM25 searches.
 pub(super) const WORDS_READ: &str = "words_read";
 
+/// Property of a manual: its [`crate::store::LastRun`], JSON.
+pub(super) const LAST_RUN: &str = "last_run";
+
 /// The properties of text vectors.
 pub(super) const TEXT_VECTORS: [&str; 5] = [
     TEXT_DIGEST,
@@ -35,7 +38,7 @@ pub(super) const TEXT_VECTORS: [&str; 5] = [
     WORDS_READ,
 ];
 
-/// The properties that a collection of an earlier version lacks.
+/// The properties that a collection of pages of an earlier version lacks.
 pub(super) const ADDED: [(&str, &str); 8] = [
     (DESCRIPTION_TEXT, "text"),
     (VARIANTS, "text"),
@@ -46,6 +49,8 @@ pub(super) const ADDED: [(&str, &str); 8] = [
     (TEXT_BYTES, "int"),
     (WORDS_READ, "text"),
 ];
+/// The properties that a collection of manuals of an earlier version lacks.
+pub(super) const ADDED_TO_MANUALS: [(&str, &str); 1] = [(LAST_RUN, "text")];
 
 /// The properties of a page: name and type. `places` and `thumbnail` are base64 and not of type `blob`: for that type the
 /// server matches a regular expression against every character, a third of its work on a page with MUVERA.
@@ -75,12 +80,13 @@ pub(super) const PAGE: [(&str, &str); 23] = [
     (WORDS_READ, "text"),
 ];
 /// The properties of a manual.
-pub(super) const MANUAL: [(&str, &str); 5] = [
+pub(super) const MANUAL: [(&str, &str); 6] = [
     ("name", "text"),
     ("path", "text"),
     ("file", "text"),
     ("render", "text"),
     ("pages", "int"),
+    (LAST_RUN, "text"),
 ];
 /// Properties used in filters.
 const FILTERABLE: [&str; 7] = [
@@ -135,10 +141,11 @@ pub(super) fn check_properties(found: &Value, wanted: &Value, location: &str) ->
             .to_owned()
     };
     let found = list(found);
-    for property in list(wanted)
-        .iter()
-        .filter(|property| !ADDED.iter().any(|(name, _)| property["name"] == *name))
-    {
+    let is_added = |property: &Value| {
+        let mut added = ADDED.iter().chain(&ADDED_TO_MANUALS);
+        added.any(|(name, _)| property["name"] == *name)
+    };
+    for property in list(wanted).iter().filter(|property| !is_added(property)) {
         let same = found.iter().find(|other| other["name"] == property["name"]);
         let (found, wanted) = (same.map_or("missing".to_owned(), kind), kind(property));
         if found != wanted {

@@ -163,6 +163,8 @@ pub(super) struct SearchRequest {
 pub(super) struct PropertiesRequest {
     #[prost(string, repeated, tag = "1")]
     pub(super) non_ref_properties: Vec<String>,
+    #[prost(bool, tag = "11")]
+    pub(super) return_all_nonref_properties: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]

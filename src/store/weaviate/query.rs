@@ -165,6 +165,7 @@ impl Weaviate {
             tenant: self.config.tenant.clone(),
             properties: Some(PropertiesRequest {
                 non_ref_properties: properties.iter().map(ToString::to_string).collect(),
+                ..PropertiesRequest::default()
             }),
             limit: limit as u32,
             uses_127_api: true,

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::properties::{
-    ADDED, DESCRIPTION_TEXT, DESCRIPTION_VARIANTS, MANUAL, PAGE, TEXT_VECTORS, VARIANTS,
-    check_properties, has_property, properties,
+    ADDED, ADDED_TO_MANUALS, DESCRIPTION_TEXT, DESCRIPTION_VARIANTS, MANUAL, PAGE, TEXT_VECTORS,
+    VARIANTS, check_properties, has_property, properties,
 };
 use super::transport::{Failure, Transport};
 use crate::analysis;
@@ -146,9 +146,12 @@ pub(super) fn create_collections(
         let path = format!("schema/{}", class["class"].as_str().unwrap_or_default());
         match transport.rest(&Method::GET, &path, None) {
             Ok(existing) => {
-                if existing["class"] == config.collection.as_str() {
-                    add_missing(transport, &path, &existing).map_err(|e| e.into_error(location))?;
-                }
+                let added = match existing["class"] == config.collection.as_str() {
+                    true => add_missing(transport, &path, &existing, &ADDED)
+                        .and_then(|()| add_text_vector(transport, &path, &existing)),
+                    false => add_missing(transport, &path, &existing, &ADDED_TO_MANUALS),
+                };
+                added.map_err(|e| e.into_error(location))?;
                 check_properties(&existing, &class, location)?;
             }
             Err(Failure::NotFound(_)) => {
@@ -165,16 +168,24 @@ pub(super) fn create_collections(
     Ok(())
 }
 
-/// Adds the properties and the named vector that a collection of an earlier version lacks. A server that refuses the
-/// vector stores pages without text vectors.
-fn add_missing(transport: &Transport, path: &str, existing: &Value) -> Result<(), Failure> {
-    for added in ADDED
-        .iter()
-        .filter(|(name, _)| !has_property(existing, name))
-    {
+/// Adds those of some properties that a collection of an earlier version lacks.
+fn add_missing(
+    transport: &Transport,
+    path: &str,
+    existing: &Value,
+    added: &[(&str, &str)],
+) -> Result<(), Failure> {
+    let is_missing = |(name, _): &&(&str, &str)| !has_property(existing, name);
+    for added in added.iter().filter(is_missing) {
         let property = &properties(&[*added])[0];
         create(transport, &format!("{path}/properties"), property)?;
     }
+    Ok(())
+}
+
+/// Adds the named vector that a collection of an earlier version lacks. A server that refuses it stores pages without text
+/// vectors.
+fn add_text_vector(transport: &Transport, path: &str, existing: &Value) -> Result<(), Failure> {
     if has_vector(existing, TEXT_VECTOR) {
         return Ok(());
     }

@@ -5,9 +5,10 @@ use std::num::NonZeroUsize;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
+use super::properties::LAST_RUN;
 use super::proto::{Json, Kind, MULTI_FP32, Properties, SearchResult, Vectors as VectorsMessage};
 use crate::page::{ManualId, PageId};
-use crate::store::{ManualCard, path_text};
+use crate::store::{LastRun, ManualCard, path_text};
 use crate::vectors::MultiVector;
 
 /// A property and its value, if any.
@@ -99,6 +100,11 @@ impl<'a> Fields<'a> {
             manual,
             number: self.int("page_number")?,
         })
+    }
+
+    /// What the last run did with a manual.
+    pub(super) fn last_run(&self) -> Option<LastRun> {
+        LastRun::from_json(&self.text(LAST_RUN)?)
     }
 
     /// The record of a manual.

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use prost::Message;
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::outage::{self, is_transient};
+use super::properties::LAST_RUN;
 use super::proto::{
     BatchDeleteReply, BatchDeleteRequest, BatchObject, BatchObjectsReply, BatchObjectsRequest,
     Filters, QUORUM,
@@ -18,8 +19,8 @@ use super::transport::Failure;
 use super::{Weaviate, filter, object};
 use crate::page::{ManualId, Page, PageError, PageId, PageSet};
 use crate::store::{
-    BatchPolicy, Error, ManualCard, Scope, ServerIndex, StoredPage, TextUpdate, VectorUpdate,
-    WriteOutcome, Writer, validate,
+    BatchPolicy, Error, LastRun, ManualCard, Scope, ServerIndex, StoredPage, TextUpdate,
+    VectorUpdate, WriteOutcome, Writer, validate,
 };
 use crate::units::{ByteSize, pages};
 use crate::vectors::{PageVectors, Profile};
@@ -64,20 +65,12 @@ impl Writer for Weaviate {
     }
 
     fn upsert_manual(&self, card: &ManualCard) -> Result<(), Error> {
-        let collection = self.require_collection()?;
-        let mut object = object::manual(card);
-        object.collection = schema::manuals(&self.config);
-        object.tenant.clone_from(&self.config.tenant);
-        match self.send(&collection, vec![object])?.pop() {
-            Some((_, why)) => Err(Error::failed(
-                &self.location,
-                &format!("{}: {why}", card.id),
-            )),
-            None => {
-                super::lock(&self.known_manuals).insert(card.id.clone());
-                Ok(())
-            }
-        }
+        self.store_manual(card)
+    }
+
+    fn record_run(&self, manual: &ManualId, run: &LastRun) -> Result<(), Error> {
+        let properties = json!({LAST_RUN: run.to_json()});
+        self.patch_manual(manual, properties).map(drop)
     }
 
     fn batch_policy(&self) -> BatchPolicy {
@@ -114,7 +107,7 @@ impl Writer for Weaviate {
             return Ok(0);
         };
         let scope = |pages: &PageSet| Scope {
-            manual: Some(manual.clone()),
+            manuals: vec![manual.clone()],
             pages: pages.clone(),
         };
         if pages.is_empty() {
@@ -255,7 +248,7 @@ impl Weaviate {
     /// Sends objects; returns the indices of the rejected ones and the reasons.
     ///
     /// The reply lists failures only: all other objects are stored.
-    fn send(
+    pub(super) fn send(
         &self,
         collection: &Collection,
         objects: Vec<BatchObject>,
@@ -306,26 +299,6 @@ impl Weaviate {
         }
     }
 
-    fn has_manual(&self, manual: &ManualId) -> Result<bool, Error> {
-        if super::lock(&self.known_manuals).contains(manual) {
-            return Ok(true);
-        }
-        let class = schema::manuals(&self.config);
-        let path = format!(
-            "objects/{class}/{}{}",
-            object::manual_uuid(manual),
-            self.parameters()
-        );
-        match self.transport.rest(&Method::GET, &path, None) {
-            Ok(_) => {
-                super::lock(&self.known_manuals).insert(manual.clone());
-                Ok(true)
-            }
-            Err(Failure::NotFound(_)) => Ok(false),
-            Err(failure) => Err(failure.into_error(&self.location)),
-        }
-    }
-
     /// Deletes pages; the server deletes at most 10,000 per call.
     fn delete(&self, collection: &Collection, filters: Option<Filters>) -> Result<u64, Error> {
         let request = BatchDeleteRequest {
@@ -345,21 +318,6 @@ impl Weaviate {
             if reply.successful <= 0 {
                 return Ok(removed);
             }
-        }
-    }
-
-    /// Deletes the record of a manual.
-    fn delete_manual(&self, manual: &ManualId) -> Result<(), Error> {
-        super::lock(&self.known_manuals).remove(manual);
-        let class = schema::manuals(&self.config);
-        let path = format!(
-            "objects/{class}/{}{}",
-            object::manual_uuid(manual),
-            self.parameters()
-        );
-        match self.transport.rest(&Method::DELETE, &path, None) {
-            Ok(_) | Err(Failure::NotFound(_)) => Ok(()),
-            Err(failure) => Err(failure.into_error(&self.location)),
         }
     }
 }

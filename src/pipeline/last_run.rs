@@ -1,0 +1,163 @@
+//! What a run did with each manual, kept in the store as soon as all its pages have an outcome.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::event::{Event, Stage};
+use super::stats::{ManualStats, StatsCollector};
+use crate::page::ManualId;
+use crate::store::{LastRun, StageSeconds, Writer};
+
+/// Keeps in the store what a run does with each manual.
+pub(super) struct Recorder<'a> {
+    pub(super) collector: &'a StatsCollector<'a>,
+    pub(super) store: &'a (dyn Writer + Sync),
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// When each manual that is not recorded yet was opened, by index.
+    opened: BTreeMap<usize, Instant>,
+    /// When the model began to load, and when it was loaded.
+    loading: Option<(Instant, Instant)>,
+    /// Whether the store has failed to keep a record.
+    has_failed: bool,
+}
+
+impl State {
+    /// Time since a manual was opened, without the time to load the model.
+    fn elapsed(&self, opened: Instant) -> Duration {
+        let loading = self.loading.map_or(Duration::ZERO, |(start, end)| {
+            end.saturating_duration_since(start.max(opened))
+        });
+        opened.elapsed().saturating_sub(loading)
+    }
+}
+
+impl<'a> Recorder<'a> {
+    pub(super) fn new(collector: &'a StatsCollector<'a>, store: &'a (dyn Writer + Sync)) -> Self {
+        Self {
+            collector,
+            store,
+            state: Mutex::default(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a manual is opened.
+    pub(super) fn manual_opened(&self, index: usize) {
+        self.state().opened.insert(index, Instant::now());
+    }
+
+    /// Notes that the model, which began to load at `start`, is loaded.
+    pub(super) fn model_loaded(&self, start: Instant) {
+        self.state().loading = Some((start, Instant::now()));
+    }
+
+    /// Records the manuals all of whose pages have an outcome.
+    pub(super) fn record_finished(&self) {
+        self.record_ready(|m| {
+            let known = m.stored + m.unchanged + m.failed.len() as u32;
+            m.pages > 0 && known >= m.pages
+        });
+    }
+
+    /// Records the manuals that are left at the end of a run, except those with deferred pages.
+    pub(super) fn record_all(&self) {
+        self.record_ready(|m| m.waiting == 0);
+    }
+
+    /// Records the opened manuals that are `ready`; one of which no page was processed keeps its record.
+    fn record_ready(&self, ready: impl Fn(&ManualStats) -> bool) {
+        let mut runs = Vec::new();
+        {
+            let mut state = self.state();
+            let mut opened = std::mem::take(&mut state.opened);
+            opened.retain(|&index, since| {
+                let mut is_ready = false;
+                self.collector.update_manual(index, |m| {
+                    is_ready = ready(m);
+                    if is_ready && m.stored as usize + m.failed.len() > 0 {
+                        let run = last_run(m, state.elapsed(*since));
+                        runs.push((ManualId::new(m.stored_as()), run));
+                    }
+                });
+                !is_ready
+            });
+            state.opened = opened;
+        }
+        for (manual, run) in runs {
+            self.record(&manual, &run);
+        }
+    }
+
+    /// Keeps a record in the store. A store that fails is reported once and not asked again.
+    pub(super) fn record(&self, manual: &ManualId, run: &LastRun) {
+        if self.state().has_failed {
+            return;
+        }
+        if let Err(cause) = self.store.record_run(manual, run) {
+            self.state().has_failed = true;
+            self.collector.emit(Event::RunNotRecorded {
+                manual: manual.clone(),
+                why: cause.to_string(),
+            });
+        }
+    }
+}
+
+/// The record of a manual that took this long.
+fn last_run(stats: &ManualStats, elapsed: Duration) -> LastRun {
+    let seconds = |stage| rounded(stats.seconds.get(&stage).copied().unwrap_or_default());
+    let mut failures = stats.failed.clone();
+    failures.sort_by_key(|failed| failed.page);
+    failures.truncate(LastRun::MAX_FAILURES);
+    LastRun {
+        ended: SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs()),
+        seconds: StageSeconds {
+            render: seconds(Stage::Render),
+            prepare: seconds(Stage::Prepare),
+            embed: seconds(Stage::Embed),
+            store: seconds(Stage::Store),
+        },
+        pages_per_second: rounded(f64::from(stats.stored) / elapsed.as_secs_f64().max(1e-3)),
+        stored: stats.stored,
+        failed: stats.failed.len() as u32,
+        failures,
+    }
+}
+
+/// To thousandths.
+fn rounded(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_to_load_the_model_does_not_count() {
+        let now = Instant::now();
+        let ago = |seconds| now.checked_sub(Duration::from_secs(seconds)).unwrap();
+        let elapsed = |loading, opened| {
+            let state = State {
+                loading,
+                ..State::default()
+            };
+            state.elapsed(ago(opened)).as_secs()
+        };
+        assert_eq!(elapsed(None, 90), 90);
+        let loading = Some((ago(80), ago(50)));
+        assert_eq!(elapsed(loading, 90), 60, "opened before");
+        assert_eq!(elapsed(loading, 60), 50, "opened meanwhile");
+        assert_eq!(elapsed(loading, 40), 40, "opened after");
+    }
+}

@@ -370,7 +370,7 @@ fn heat_of(
 /// a word is on a page at all.
 fn heat_range(weight: VisualWeight) -> [f32; 2] {
     match weight.similarity {
-        Some((none, all)) => [none - 0.1, all + 0.05],
+        Some((none, all)) => [none - 0.19, all + 0.07],
         None => [0.3, 0.75],
     }
 }

@@ -3,21 +3,23 @@ import * as api from "./api.js";
 import { $, el } from "./dom.js";
 import { answered, known } from "./server.js";
 
-/** Cosines are not rescaled by page: what is weak everywhere stays pale everywhere. */
-const WEAK = 0.5;
-const STRONG = 0.8;
 const SOFT = 8;
 
 const canvas = $("#heat");
 const section = $("#words");
 const rows = $("#words ul");
-const within = (cosine) => Math.min(1, Math.max(0, (cosine - WEAK) / (STRONG - WEAK)));
 
-/** From 0 to 1, soft at both ends: a cell that is a little like a word stays white. */
-const share = (cosine) => within(cosine) ** 2 * (3 - 2 * within(cosine));
+/**
+ * From 0 to 1, soft at both ends: a cell that is a little like a word stays white. Between which cosines depends on the
+ * model, not on the page: what is weak everywhere stays pale everywhere.
+ */
+function share(cosine, [weak, strong]) {
+  const within = Math.min(1, Math.max(0, (cosine - weak) / (strong - weak)));
+  return within ** 2 * (3 - 2 * within);
+}
 
 /** Colours of the 256 cosines, from white (multiplied: nothing) to orange. */
-const ramp = (() => {
+function rampOf(range) {
   const stops = [
     [255, 255, 255],
     [255, 238, 186],
@@ -25,11 +27,11 @@ const ramp = (() => {
     [255, 148, 66],
   ];
   return Array.from({ length: 256 }, (_, value) => {
-    const at = share(value / 255) * (stops.length - 1);
+    const at = share(value / 255, range) * (stops.length - 1);
     const from = Math.min(stops.length - 2, Math.floor(at));
     return stops[from].map((part, channel) => part + (stops[from + 1][channel] - part) * (at - from));
   });
-})();
+}
 
 let grid = null;
 let off = new Set();
@@ -57,17 +59,19 @@ export async function showHeat(id, q, changed) {
   if (refused) return explain();
   try {
     const answer = await cached(id, q, signal);
-    if (signal.aborted || !answer.words.length) return;
+    if (signal.aborted) return;
+    if (answer.reason) refused = answer.reason;
+    if (refused) return explain();
+    if (!answer.words.length) return;
     grid = {
       ...answer,
+      ramp: rampOf(answer.range),
       words: answer.words.map((word) => ({ ...word, cells: Uint8Array.from(atob(word.map), (c) => c.charCodeAt(0)) })),
     };
     list(changed);
     draw();
     changed();
   } catch (error) {
-    if (error.kind === "no-heat") refused = error.message;
-    if (refused && !signal.aborted) explain();
     if (!api.isExpected(error)) throw error;
   }
 }
@@ -113,7 +117,7 @@ function list(changed) {
         draw();
       };
       const bar = el("span.share", { "aria-hidden": "true" }, el("span"));
-      bar.firstChild.style.inlineSize = `${Math.round(share(word.best) * 100)}%`;
+      bar.firstChild.style.inlineSize = `${Math.round(share(word.best, grid.range) * 100)}%`;
       const button = el(
         "button",
         {
@@ -156,7 +160,7 @@ function draw() {
   const words = alone ? [alone] : (grid?.words ?? []).filter((word) => !off.has(word.text));
   canvas.hidden = !grid || !words.length || (!visible && !alone);
   if (canvas.hidden) return;
-  const { columns, rows: lines } = grid;
+  const { columns, rows: lines, ramp } = grid;
   const image = new ImageData(columns, lines);
   for (let cell = 0; cell < columns * lines; cell++) {
     let best = 0;

@@ -14,7 +14,7 @@ use crate::page::PageSet;
 use crate::pipeline::{self, Event, PageNote, Profiles, Request, RunStats, Stage};
 use crate::store::{self, Catalogue, Mode, Store};
 
-/// Time between two attempts to write to a library that another run writes to.
+/// Time between two attempts to write to a library that cannot be written to.
 const RETRY: Duration = Duration::from_secs(2);
 /// Failed pages of a job that are named.
 const MAX_FAILURES: usize = 100;
@@ -134,8 +134,9 @@ impl Run<'_> {
             store: &*store,
         };
         let on_event = |event: Event| self.change(|job| progress(job, self.path, &event));
-        let (stats, result) = indexing.run(&inputs, self.stop, &on_event);
+        let (mut stats, result) = indexing.run(&inputs, self.stop, &on_event);
         result?;
+        self.flush(&*store, &mut stats)?;
         Ok(Some(stats))
     }
 
@@ -148,19 +149,50 @@ impl Run<'_> {
                     self.change(|job| job.message = None);
                     return Ok(Some(opened.store));
                 }
-                Err(store::Error::Locked { .. }) => self.change(|job| {
-                    let waits = "another run writes to the library: this file waits for it";
-                    job.message = Some(waits.to_owned());
-                }),
+                Err(store::Error::Locked { .. }) => {
+                    self.waits("another run writes to the library: this file waits for it");
+                }
+                Err(error @ store::Error::Unavailable { .. }) => {
+                    self.waits(&format!("{error}: this file waits for it"));
+                }
                 Err(error) => return Err(error.into()),
             }
-            for _ in 0..RETRY_STEPS {
-                thread::sleep(RETRY / RETRY_STEPS);
-                if self.stop.load(Ordering::Relaxed) {
-                    return Ok(None);
-                }
+            if self.is_stopped_after_pause() {
+                return Ok(None);
             }
         }
+    }
+
+    /// Sends the pages that wait for a server, as soon as it takes them.
+    fn flush(&self, store: &dyn Store, stats: &mut RunStats) -> Result<(), Diagnostic> {
+        let Some(outbox) = store.outbox() else {
+            return Ok(());
+        };
+        while outbox.pending()? > 0 {
+            let why = outbox.outage().unwrap_or_default();
+            self.waits(&format!("pages wait for the server of the library: {why}"));
+            if self.is_stopped_after_pause() {
+                return Ok(());
+            }
+            library::flush(store)?;
+        }
+        for manual in &mut stats.manuals {
+            manual.stored += std::mem::take(&mut manual.waiting);
+        }
+        Ok(())
+    }
+
+    fn waits(&self, message: &str) {
+        self.change(|job| job.message = Some(message.to_owned()));
+    }
+
+    /// Waits until the next attempt; returns whether the job was stopped meanwhile.
+    fn is_stopped_after_pause(&self) -> bool {
+        let is_stopped = |_| {
+            thread::sleep(RETRY / RETRY_STEPS);
+            self.stop.load(Ordering::Relaxed)
+        };
+        (0..RETRY_STEPS).any(is_stopped)
     }
 }
 

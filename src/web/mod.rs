@@ -152,7 +152,14 @@ pub fn serve(
             .name("jobs".to_owned())
             .spawn(move || app.jobs.work(|| app.refresh()))?
     };
-    app.load(app.shelf.library_if_any().ok().flatten());
+    {
+        // A server that does not answer must not keep the page from coming up.
+        let app = app.clone();
+        let load = move || app.load(app.shelf.library_if_any().ok().flatten());
+        thread::Builder::new()
+            .name("loading".to_owned())
+            .spawn(load)?;
+    }
     on_ready(&format!("http://{bound}{}/", app.access.base));
     let served = runtime.block_on(run(listener, app.clone(), stop));
     app.jobs.end();

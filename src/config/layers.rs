@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     /// Keys that are in users' files and variables. Keys may be added, never removed.
-    const KEYS: [&str; 47] = [
+    const KEYS: [&str; 55] = [
         "describe.attempts",
         "describe.canary_every",
         "describe.command",
@@ -219,6 +219,14 @@ mod tests {
         "render.workers",
         "search.count",
         "search.mode",
+        "serve.address",
+        "serve.base",
+        "serve.cache",
+        "serve.folders",
+        "serve.hosts",
+        "serve.key_file",
+        "serve.max_upload",
+        "serve.origins",
         "store.ca_file",
         "store.collection",
         "store.expected_pages",

@@ -141,16 +141,17 @@ fn check_pages(store: &dyn Store, version: u32) {
     assert_eq!(
         manuals,
         [
-            r#"{"id":"Anleitung/wärmepumpe.pdf","path":"/shelf/wärmepumpe.pdf","file":"f22e","render":"picture","pages":3,"stored":1,"blank":1,"bytes":4}"#,
-            r#"{"id":"pump.pdf","path":"/shelf/pump.pdf","file":"f11e","render":"pdfium-8149 150 dpi, at most 16 MP","pages":40,"stored":2,"blank":0,"bytes":BYTES}"#,
+            r#"{"id":"Anleitung/wärmepumpe.pdf","path":"/shelf/wärmepumpe.pdf","file":"f22e","render":"picture","pages":3,"stored":1,"blank":1,"bytes":4,"described":0}"#,
+            r#"{"id":"pump.pdf","path":"/shelf/pump.pdf","file":"f11e","render":"pdfium-8149 150 dpi, at most 16 MP","pages":40,"stored":2,"blank":0,"bytes":BYTES,"described":DESCRIBED}"#,
         ]
         .map(|manual| manual.replace("BYTES", if version < 6 { "12" } else { "14" }))
+        .map(|manual| manual.replace("DESCRIBED", if version == 1 { "0" } else { "1" }))
         .map(|manual| match version {
             ..7 => manual,
             _ => manual.replace(r#""bytes":4"#, r#""bytes":5"#),
         })
         .map(|manual| match version {
-            8.. => manual.replace(r#""bytes":14}"#, &format!(r#""bytes":14{LAST_RUN}"#)),
+            8.. => manual.replace(r#""described":1}"#, &format!(r#""described":1{LAST_RUN}"#)),
             _ => manual,
         })
     );

@@ -16,7 +16,7 @@ use crate::vectors::{MultiVector, PageVectors, PatchMap};
 const MANUALS: &str = "
 SELECT name, path, file, render, pages, count(page.id), coalesce(sum(blank), 0),
     coalesce(sum(page.rows + iif(?2 > 1, max(page.rows / ?2, 1), 0)), 0), coalesce(sum(length(text_vectors.rows)), 0),
-    last_run, count(description)
+    last_run, count(iif(json_valid(description), json_extract(description, '$.described'), NULL))
 FROM manual JOIN page ON page.manual = manual.id LEFT JOIN text_vectors ON text_vectors.page = page.id
 WHERE collection = ?1 GROUP BY manual.id ORDER BY name";
 

@@ -158,7 +158,9 @@ pub fn discover(
     let mut known = HashSet::new();
     for path in &request.paths {
         for path in folder::expand_path(path, &mut left_out) {
-            let is_new = path.as_ref().is_ok_and(|path| known.insert(plain(path)));
+            let is_new = path
+                .as_ref()
+                .is_ok_and(|path| known.insert(absolute_path(path)));
             if is_new || path.is_err() {
                 files.push(path.and_then(GivenFile::read));
             }
@@ -212,12 +214,12 @@ impl GivenFile {
     }
 
     fn absolute(&self) -> PathBuf {
-        plain(&self.path)
+        absolute_path(&self.path)
     }
 }
 
 /// The absolute path, without `.` and `..`. Links stay, except before a `..`.
-fn plain(path: &Path) -> PathBuf {
+pub fn absolute_path(path: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let goes_up = absolute
         .components()

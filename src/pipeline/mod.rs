@@ -31,7 +31,9 @@ mod thumbnail;
 mod twins;
 
 pub use content::content_digest;
-pub use discover::{FileStamp, Input, Inputs, Job, Profiles, Request, Twin, discover};
+pub use discover::{
+    FileStamp, Input, Inputs, Job, Profiles, Request, Twin, absolute_path, discover,
+};
 pub use event::{Availability, Event, Stage};
 pub use folder::{EXTENSIONS, LeftOut, RejectedInput};
 pub use memory_plan::{MemoryBudget, Plan, PlanError, plan};

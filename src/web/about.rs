@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::access::COOKIE;
 use super::app::{App, Shared, blocking};
 use super::librarian::{ModelState, ModelStatus};
+use super::parameters::Body;
 use super::problem::Problem;
 use crate::page::{PageSet, Sections};
 use crate::store::{Scope, Store};
@@ -138,7 +139,7 @@ pub(super) struct SessionRequest {
 /// Exchanges the key for a cookie, which pictures and events can send.
 pub(super) async fn session(
     State(app): State<Shared>,
-    Json(request): Json<SessionRequest>,
+    Body(request): Body<SessionRequest>,
 ) -> Result<Response, Problem> {
     if app.access.needs_key() && !app.access.is_key(&request.key) {
         let problem = Problem::new(StatusCode::UNAUTHORIZED, "wrong-key", "this is not the key");

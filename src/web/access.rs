@@ -105,10 +105,10 @@ impl Access {
     }
 
     fn has_key(&self, headers: &HeaderMap) -> bool {
-        let bearer = text(headers, &header::AUTHORIZATION);
-        let bearer = bearer
-            .as_deref()
-            .and_then(|value| value.strip_prefix("Bearer "));
+        // Its bytes: a key may have letters that are not ASCII.
+        let bearer = headers.get(header::AUTHORIZATION);
+        let bearer = bearer.and_then(|value| str::from_utf8(value.as_bytes()).ok());
+        let bearer = bearer.and_then(|value| value.strip_prefix("Bearer "));
         let cookies = text(headers, &header::COOKIE).unwrap_or_default();
         let mut cookies = cookies
             .split(';')

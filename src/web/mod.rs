@@ -56,6 +56,7 @@ use self::pictures::Pictures;
 use self::shelf::Shelf;
 use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
+use crate::pipeline::absolute_path;
 use crate::store;
 
 /// Threads that serve connections.
@@ -142,7 +143,7 @@ pub fn serve(
     let bound = listener.local_addr()?;
     let app = open(settings, &options, bound)?;
     for path in &options.paths {
-        let path = std::path::absolute(path)?;
+        let path = absolute_path(path);
         // A full disk is told when the file is stored.
         let _ = app.jobs.add(&path);
     }

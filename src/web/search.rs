@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::app::{App, Shared, blocking};
 use super::librarian::{Desk, ModelState};
-use super::parameters::Query;
+use super::parameters::{Body, Query};
 use super::problem::Problem;
 use crate::library::{self, Library};
 use crate::page::{ManualId, PageId, PageSet};
@@ -147,7 +147,7 @@ pub(super) async fn get(
 
 pub(super) async fn post(
     State(app): State<Shared>,
-    Json(question): Json<Question>,
+    Body(question): Body<Question>,
 ) -> Result<Json<Answer>, Problem> {
     answer(app, question).await.map(Json)
 }

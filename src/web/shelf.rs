@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use super::problem::Problem;
 use crate::library::{self, Library};
 use crate::page::PageId;
+use crate::pipeline::absolute_path;
 use crate::store::{self, Address, ManualCard};
 
 /// The library, opened for reading. It is opened when the first page has been stored, and anew after each job: then there
@@ -80,6 +81,8 @@ impl Shelf {
     /// If the platform has no such folder.
     pub(super) fn uploads(&self) -> Result<PathBuf, store::Error> {
         let path = store::path(&self.config)?;
+        // As the store names files, whatever the working folder is.
+        let path = absolute_path(&path);
         let stem = path
             .file_stem()
             .unwrap_or_default()

@@ -150,7 +150,7 @@ function jobRow(job) {
 
 function meterTo(meter, count, pages) {
   const bar = meter.lastChild;
-  if (pages) bar.value = count / pages;
+  if (pages) bar.value = (count ?? 0) / pages;
   else bar.removeAttribute("value");
 }
 

@@ -138,7 +138,7 @@ function describe(description) {
       confirmed ? null : " (unconfirmed)",
     );
   section.replaceChildren(
-    el("h3", null, "Description"),
+    el("h2.small", null, "Description"),
     el("p", null, description.summary),
     description.topics.length ? el("p.topics", null, description.topics.join(" · ")) : "",
     description.identifiers.length ? el("ul.codes", null, description.identifiers.map(code)) : "",
@@ -154,7 +154,7 @@ function showText() {
   const { text, words_read: read } = page;
   const words = shownWords();
   section.replaceChildren(
-    el("h3", null, text || !read ? "Text" : "Words read from the image"),
+    el("h2.small", null, text || !read ? "Text" : "Words read from the image"),
     text || read
       ? el("p.printed", { lang: "" }, marked(text || read, find(text || read, words)))
       : el("p.hint", null, "This page has no text."),

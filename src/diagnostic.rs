@@ -264,9 +264,12 @@ impl From<search::Error> for Diagnostic {
                 exit: USAGE,
                 ..Self::from_error(&e)
             },
-            e @ search::Error::NoMeaning => Self::from_error(&e).hint(
-                "with `embed.meaning = true`, `ingest` the files again to embed their text; page images are not embedded anew",
+            e @ search::Error::NoTextVectors(_) => Self::from_error(&e).hint(
+                "with `embed.meaning = true`, `ingest` the files again to embed their text; of page images only scans are embedded anew",
             ),
+            e @ search::Error::UnknownWords => {
+                Self::from_error(&e).hint("search with `--text` or `--visual`")
+            }
             e @ search::Error::Unreadable => Self::from_error(&e).hint(
                 "search the text with `--text`, or store the pages with a ColQwen model (`ingest models`)",
             ),

@@ -154,7 +154,8 @@ pub(super) fn summary(stats: &RunStats) -> String {
 }
 
 /// Columns of the summary that are shown only if they count something.
-const NOTABLE: [NotableColumn; 3] = [
+const NOTABLE: [NotableColumn; 4] = [
+    ("images kept", |manual| manual.kept),
     ("blank", |manual| manual.blank),
     ("incomplete", |manual| manual.incomplete),
     ("unreadable text", |manual| manual.unreadable_text),

@@ -1,5 +1,6 @@
 //! `ingest search`: prints the pages that best answer a query.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::BufRead;
 use std::process::ExitCode;
@@ -7,12 +8,15 @@ use std::process::ExitCode;
 use crate::diagnostic::Diagnostic;
 use crate::embed::VisualWeight;
 use crate::library::{self, Library, QueryModels};
-use crate::page::PageSet;
+use crate::page::{ManualId, PageSet};
 use crate::search::{self, Mode, SearchHit, SearchRequest};
 use crate::store::{Scope, TopK};
 
 use super::options::{Common, at_least_one};
 use super::ui::Ui;
+
+/// Manuals that a note names.
+const MANUALS_NAMED: usize = 3;
 
 /// Find the pages that answer a query
 #[derive(clap::Args, Debug)]
@@ -105,6 +109,9 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &SearchArgs) -> Result<Exi
         Mode::Hybrid => library::card_for_profile(&settings, &profile)?.visual_weight,
         Mode::Visual | Mode::Text | Mode::Meaning => VisualWeight::EQUAL,
     };
+    // A user who wants no text vectors is not told how to add them.
+    let is_meaning_wanted = settings.embed.text_profile().is_some() && store.keeps_text_vectors();
+    let mut is_told = !is_meaning_wanted;
     let mut run_query = |text: &str| {
         let found = search::search(
             &*store,
@@ -123,6 +130,10 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &SearchArgs) -> Result<Exi
                 "note: the model `{model}` cannot read the letters of `{text}`: only the text was searched"
             ));
         }
+        if !is_told && !found.without_meaning.is_empty() {
+            is_told = true;
+            ui.info(without_meaning(&found.without_meaning));
+        }
         Ok(found.hits)
     };
     if args.query == ["-"] {
@@ -134,6 +145,19 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &SearchArgs) -> Result<Exi
         false => print_hits(ui, &hits)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The note that some manuals were searched without meaning.
+fn without_meaning(manuals: &BTreeSet<ManualId>) -> String {
+    let named = manuals.iter().take(MANUALS_NAMED);
+    let mut names: Vec<String> = named.map(ToString::to_string).collect();
+    if manuals.len() > MANUALS_NAMED {
+        names.push(format!("{} more", manuals.len() - MANUALS_NAMED));
+    }
+    format!(
+        "note: pages without text vectors are searched by images and words only: {}; `ingest FILE` again adds them, and of page images it embeds only scans anew",
+        names.join(", ")
+    )
 }
 
 /// A failed query of several, as `--json` prints it instead of its hits.

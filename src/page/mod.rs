@@ -48,6 +48,16 @@ impl fmt::Display for ManualId {
     }
 }
 
+/// Letters and digits that a text layer must have to be what a page says. Stamps of scanners and download sites, page numbers
+/// and running titles are one line, which is shorter; `Downloaded from www.example-manuals.com` has 36.
+const LEAST_TEXT: usize = 50;
+
+/// Whether the text layer of a page says so little that the page must be read from its picture, as a scan is.
+pub fn says_little(text: &str) -> bool {
+    let said = text.chars().filter(|c| c.is_alphanumeric());
+    said.take(LEAST_TEXT).count() < LEAST_TEXT
+}
+
 /// One page of one manual; pages count from 1, as PDF viewers do.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PageId {

@@ -1,16 +1,21 @@
 //! Fusion of ranked lists.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::analysis::coverage;
 use crate::embed::VisualWeight;
-use crate::page::PageId;
+use crate::embed::meaning::PROFILE;
+use crate::page::{ManualId, PageId, says_little};
 use crate::store::{Hit, TopK};
 
 /// Weight of the list by meaning, relative to BM25, when a page has all words of the query.
 const LEAST_MEANING_WEIGHT: f32 = 0.3;
 /// The same for words that were read from an image, relative to the image.
 const LEAST_READ_WEIGHT: f32 = 0.2;
+
+/// Share of the query's words from which a page with little text counts as one with text: it is a title page, not a scan
+/// with a stamp.
+const SHARE_OF_TITLE: f32 = 0.5;
 
 /// The lists of a hybrid search; `None` for one that cannot be asked.
 pub(super) struct Lists {
@@ -20,7 +25,16 @@ pub(super) struct Lists {
 }
 
 impl Lists {
-    /// The lists with their weights, so that one that knows nothing of the query does not outvote one that does.
+    /// The manuals of pages whose text was not embedded, so that the list by meaning cannot have them.
+    pub(super) fn without_meaning(&self) -> BTreeSet<ManualId> {
+        let images = self.images.iter().flatten();
+        let pages = images.chain(&self.words);
+        let without = pages.filter(|hit| !is_embedded(hit));
+        without.map(|hit| hit.id.manual.clone()).collect()
+    }
+
+    /// The pages of all lists, best first: [`fuse`] with these weights, so that a list that knows nothing of the query does
+    /// not outvote one that does.
     ///
     /// For pages with a text layer BM25 and images weigh what their best page confirms: the cube of the share of the query's
     /// words in its text. A title is there with all its words, of a question in other words some are there by chance. A best
@@ -28,52 +42,102 @@ impl Lists {
     /// as they always do with a model that knows meaning. The list by meaning weighs what the better of the two leaves, but
     /// never less than [`LEAST_MEANING_WEIGHT`].
     ///
-    /// For pages without a text layer images weigh what their model knows of the query, and the meaning of the words read
-    /// the rest, but never less than [`LEAST_READ_WEIGHT`]; BM25 over them ranks worse than both and is left out.
+    /// For pages without a text layer, or with one that says little ([`is_scan`]), images weigh what their model knows of the
+    /// query, and the meaning of the words read the rest, but never less than [`LEAST_READ_WEIGHT`]; BM25 over them ranks
+    /// worse than both and is left out.
     ///
-    /// Without a list by meaning, images and BM25 have their full weight.
+    /// Without a list by meaning, and for pages that it cannot have since their text was never embedded, images and BM25 have
+    /// their full weight.
     ///
     /// Chosen on titles of octave and circuit-macros, the latter also scanned, on words from their paragraphs, and on
     /// `manuals/paraphrases-tune.json`, with five more manuals in the store.
-    pub(super) fn ranked(self, query: &str, visual_weight: VisualWeight) -> Vec<Ranked> {
+    pub(super) fn fused(self, query: &str, visual_weight: VisualWeight, top_k: TopK) -> Vec<Hit> {
+        let full = Weights::equal(visual_weight.full);
         let Some(meaning) = self.meaning.filter(|hits| !hits.is_empty()) else {
-            let images = self
-                .images
-                .map(|hits| Ranked::by_similarity(visual_weight.full, hits));
-            let words = Ranked::by_bm25(1.0, self.words);
-            return images.into_iter().chain([words]).collect();
+            let images = self.images.map(|hits| Ranked::by_similarity(full, hits));
+            let words = Ranked::by_bm25(Weights::equal(1.0), self.words);
+            let lists = images.into_iter().chain([words]).collect();
+            return fuse(lists, query, top_k);
         };
         let confirmed = |text: &str| coverage(text, query).powi(3);
-        let in_words = self.words.first().map_or(0.0, |hit| match has_text(hit) {
-            true => confirmed(&hit.text),
-            false => confirmed(&hit.words_read),
+        let in_words = self.words.first().map_or(0.0, |hit| {
+            confirmed(&format!("{} {}", hit.text, hit.words_read))
         });
         let images = self.images.unwrap_or_default();
         let best = images.first();
         let known = best.map_or(0.0, |hit| visual_weight.known(hit.score));
         let in_images = best.map_or(0.0, |hit| match visual_weight.similarity {
-            Some(_) if has_text(hit) => confirmed(&hit.text),
+            Some(_) if !is_scan(hit, query) => confirmed(&hit.text),
             _ => known,
         });
         let left = 1.0 - (1.0 - LEAST_MEANING_WEIGHT) * in_words.max(in_images);
-        vec![
-            Ranked::by_similarity(visual_weight.full * in_images, images).for_scans(known),
-            Ranked::by_bm25(in_words, self.words).for_scans(0.0),
-            Ranked::by_similarity(left, meaning).for_scans(LEAST_READ_WEIGHT.max(1.0 - known)),
-        ]
+        let of_images = Weights {
+            text: visual_weight.full * in_images,
+            scan: known,
+            ..full
+        };
+        let of_words = Weights {
+            text: in_words,
+            scan: 0.0,
+            not_embedded: 1.0,
+        };
+        let of_meaning = Weights {
+            text: left,
+            scan: LEAST_READ_WEIGHT.max(1.0 - known),
+            not_embedded: 0.0,
+        };
+        let lists = vec![
+            Ranked::by_similarity(of_images, images),
+            Ranked::by_bm25(of_words, self.words),
+            Ranked::by_similarity(of_meaning, meaning),
+        ];
+        fuse(lists, query, top_k)
     }
 }
 
-/// Whether a page has a text layer.
-fn has_text(hit: &Hit) -> bool {
-    !hit.text.trim().is_empty()
+/// Whether a page is searched as a scan: its text layer says little ([`says_little`]), and little of the query.
+fn is_scan(hit: &Hit, query: &str) -> bool {
+    says_little(&hit.text) && coverage(&hit.text, query) <= SHARE_OF_TITLE
+}
+
+/// Whether the text model embedded what a page says.
+fn is_embedded(hit: &Hit) -> bool {
+    hit.text_profile.as_deref() == Some(PROFILE)
+}
+
+/// The weights of a list for the kinds of pages.
+#[derive(Clone, Copy)]
+struct Weights {
+    /// Pages with a text layer.
+    text: f32,
+    /// Scans.
+    scan: f32,
+    /// Pages that cannot be in the list by meaning.
+    not_embedded: f32,
+}
+
+impl Weights {
+    const fn equal(weight: f32) -> Self {
+        Self {
+            text: weight,
+            scan: weight,
+            not_embedded: weight,
+        }
+    }
+
+    /// The weight for a page.
+    fn of(self, hit: &Hit, query: &str) -> f32 {
+        match is_embedded(hit) {
+            false => self.not_embedded,
+            true if is_scan(hit, query) => self.scan,
+            true => self.text,
+        }
+    }
 }
 
 /// A ranked list to fuse.
-pub struct Ranked {
-    weight: f32,
-    /// The weight for pages without a text layer.
-    scan_weight: f32,
+struct Ranked {
+    weights: Weights,
     /// The score that counts as zero.
     floor: f32,
     hits: Vec<Hit>,
@@ -81,40 +145,22 @@ pub struct Ranked {
 
 impl Ranked {
     /// A list by similarity: every page has some similarity, so the score of the last hit counts as zero.
-    pub fn by_similarity(weight: f32, mut hits: Vec<Hit>) -> Self {
+    fn by_similarity(weights: Weights, mut hits: Vec<Hit>) -> Self {
         hits.retain(|hit| hit.score.is_finite());
         let floor = hits.last().map_or(0.0, |hit| hit.score);
         Self {
-            weight,
-            scan_weight: weight,
+            weights,
             floor,
             hits,
         }
     }
 
     /// A list by BM25: a page without query terms has a score of 0.
-    pub fn by_bm25(weight: f32, hits: Vec<Hit>) -> Self {
+    fn by_bm25(weights: Weights, hits: Vec<Hit>) -> Self {
         Self {
-            weight,
-            scan_weight: weight,
+            weights,
             floor: 0.0,
             hits,
-        }
-    }
-
-    /// The same list with another weight for pages without a text layer.
-    fn for_scans(self, scan_weight: f32) -> Self {
-        Self {
-            scan_weight,
-            ..self
-        }
-    }
-
-    /// The weight for a page.
-    fn weight_for(&self, hit: &Hit) -> f32 {
-        match has_text(hit) {
-            true => self.weight,
-            false => self.scan_weight,
         }
     }
 
@@ -134,13 +180,14 @@ impl Ranked {
 ///
 /// On the manuals that the built-in model was tuned on it beats reciprocal rank fusion, which ignores scores: recall@1
 /// of octave's titles 0.90 against 0.81, of words from its paragraphs 0.76 against 0.71, with equal weights.
-pub fn fuse(lists: Vec<Ranked>, top_k: TopK) -> Vec<Hit> {
-    let total_weight = |hit: &Hit| lists.iter().map(|list| list.weight_for(hit)).sum::<f32>();
+fn fuse(lists: Vec<Ranked>, query: &str, top_k: TopK) -> Vec<Hit> {
+    let weight = |list: &Ranked, hit: &Hit| list.weights.of(hit, query);
+    let total_weight = |hit: &Hit| lists.iter().map(|list| weight(list, hit)).sum::<f32>();
     let mut fused: Vec<Hit> = Vec::new();
     let mut positions = HashMap::<PageId, usize>::new();
     for list in &lists {
         for hit in &list.hits {
-            let score = list.weight_for(hit) / total_weight(hit) * list.relative_score(hit.score);
+            let score = weight(list, hit) / total_weight(hit) * list.relative_score(hit.score);
             match positions.get(&hit.id) {
                 Some(&i) => fused[i].score += score,
                 None => {
@@ -170,6 +217,7 @@ mod tests {
             section: None,
             text: String::new(),
             words_read: String::new(),
+            text_profile: Some(PROFILE.to_owned()),
             description: None,
         }
     }
@@ -180,10 +228,10 @@ mod tests {
         let text = || vec![hit(2, 12.0), hit(4, 3.0)];
         let fused = |weight: f32| -> Vec<(u32, f32)> {
             let lists = vec![
-                Ranked::by_similarity(weight, visual()),
-                Ranked::by_bm25(1.0, text()),
+                Ranked::by_similarity(Weights::equal(weight), visual()),
+                Ranked::by_bm25(Weights::equal(1.0), text()),
             ];
-            let fused = fuse(lists, TopK::new(9));
+            let fused = fuse(lists, "", TopK::new(9));
             let rounded = |score: f32| (score * 1000.0).round() / 1000.0;
             fused
                 .iter()
@@ -194,33 +242,40 @@ mod tests {
         assert_eq!(fused(1.0), [(2, 0.875), (1, 0.5), (4, 0.125), (3, 0.0)]);
         let third = [(2, 0.938), (1, 0.25), (4, 0.188), (3, 0.0)];
         assert_eq!(fused(1.0 / 3.0), third);
-        let one = fuse(
-            vec![Ranked::by_similarity(1.0, vec![hit(7, -0.2)])],
-            TopK::new(9),
-        );
+        let full = Weights::equal(1.0);
+        let one = vec![Ranked::by_similarity(full, vec![hit(7, -0.2)])];
+        let one = fuse(one, "", TopK::new(9));
         assert_eq!(one[0].score, 1.0, "a single page has the best score");
-        assert!(fuse(vec![Ranked::by_bm25(1.0, Vec::new())], TopK::new(9)).is_empty());
+        let none = vec![Ranked::by_bm25(full, Vec::new())];
+        assert!(fuse(none, "", TopK::new(9)).is_empty());
     }
+
+    const LONG: &str =
+        "Read this chapter before you work on the machine, and keep the manual near it.";
+
+    fn with_text(page: u32, score: f32, text: &str) -> Hit {
+        Hit {
+            text: format!("{text}. {LONG}"),
+            ..hit(page, score)
+        }
+    }
+
+    const WEIGHT: VisualWeight = VisualWeight {
+        full: 0.7,
+        similarity: Some((0.70, 0.75)),
+    };
 
     #[test]
     fn a_list_that_knows_nothing_of_the_query_does_not_outvote_one_that_does() {
-        let with_text = |page, score, text: &str| Hit {
-            text: text.to_owned(),
-            ..hit(page, score)
-        };
         let mute = || with_text(1, 0.6, "press mute to stop the siren");
         let other = || with_text(2, 0.5, "tighten the bolts");
-        let weight = VisualWeight {
-            full: 0.7,
-            similarity: Some((0.70, 0.75)),
-        };
         let first = |images: Vec<Hit>, words: Vec<Hit>, query: &str| {
             let lists = Lists {
                 images: Some(images),
                 words,
                 meaning: Some(vec![mute(), other()]),
             };
-            fuse(lists.ranked(query, weight), TopK::new(1))[0].id.number
+            lists.fused(query, WEIGHT, TopK::new(1))[0].id.number
         };
         // Images and BM25 found pages that have no word of the question.
         let images = vec![with_text(2, 0.8, "tighten the bolts"), hit(1, 0.7)];
@@ -234,9 +289,56 @@ mod tests {
         let images = vec![with_text(2, 0.8, "tighten the bolts"), hit(1, 0.7)];
         let words = vec![with_text(2, 9.0, "tighten the bolts")];
         assert_eq!(first(images, words, "tighten bolts"), 2);
-        // A scan that the model reads, and one that it does not.
-        let scan = |score| vec![hit(3, score), hit(1, 0.5)];
-        assert_eq!(first(scan(0.78), Vec::new(), "pressure test record"), 3);
-        assert_eq!(first(scan(0.69), Vec::new(), "pressure test record"), 1);
+        // A scan that the model reads, and one that it does not; a stamp makes no difference.
+        for stamp in ["", ".", "17", "Scanned by CamScanner"] {
+            let scan = |score| {
+                let scan = Hit {
+                    text: stamp.to_owned(),
+                    ..hit(3, score)
+                };
+                vec![scan, hit(1, 0.5)]
+            };
+            assert_eq!(first(scan(0.78), Vec::new(), "pressure test record"), 3);
+            assert_eq!(first(scan(0.69), Vec::new(), "pressure test record"), 1);
+        }
+    }
+
+    #[test]
+    fn a_title_page_is_found_by_its_few_words() {
+        let title = |score| Hit {
+            text: "Chapter 7: Emergency stop".to_owned(),
+            ..hit(1, score)
+        };
+        let lists = Lists {
+            images: Some(vec![with_text(2, 0.6, "mute the siren"), title(0.5)]),
+            words: vec![title(9.0), with_text(2, 3.0, "mute the siren")],
+            meaning: Some(vec![with_text(2, 0.6, "mute the siren"), title(0.55)]),
+        };
+        let found = lists.fused("emergency stop", WEIGHT, TopK::new(1));
+        assert_eq!(found[0].id.number, 1);
+    }
+
+    #[test]
+    fn a_page_whose_text_was_not_embedded_keeps_the_weights_of_the_other_lists() {
+        let old = |score| Hit {
+            text_profile: None,
+            id: PageId::new(&ManualId::new("old"), 1),
+            ..with_text(1, score, "press mute")
+        };
+        let other = |page, score| with_text(page, score, "tighten the bolts");
+        let lists = |meaning| Lists {
+            images: Some(vec![other(1, 0.8), old(0.75), other(2, 0.6)]),
+            words: vec![old(9.0), other(1, 3.0)],
+            meaning,
+        };
+        let score = |meaning| {
+            let found = lists(meaning).fused("mute the alarm", WEIGHT, TopK::new(9));
+            let old = found.iter().find(|hit| hit.id.manual.as_str() == "old");
+            old.unwrap().score
+        };
+        let with = score(Some(vec![other(1, 0.6), other(2, 0.5)]));
+        assert_eq!(with, score(None));
+        let without = lists(None).without_meaning();
+        assert_eq!(without, BTreeSet::from([ManualId::new("old")]));
     }
 }

@@ -3,19 +3,18 @@
 mod excerpt;
 mod fusion;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
 use excerpt::QueryWords;
 use fusion::Lists;
-pub use fusion::{Ranked, fuse};
 
 use crate::embed::meaning::{MODEL, Meaning, PROFILE};
 
 use crate::embed::{self, Embedder, VisualWeight};
-use crate::page::{Annotation, PageId, Sections};
+use crate::page::{Annotation, ManualId, PageId, Sections};
 use crate::store::{self, Hit, Lookup, Scope, TextField, TopK};
 use crate::vectors::TextQuery;
 
@@ -117,14 +116,24 @@ pub enum Error {
     /// The query is empty.
     #[error("the query is empty")]
     Empty,
-    /// No page has text vectors, or the text model knows no word of the query.
-    #[error(
-        "nothing can be searched by `{MODEL}`: no page has vectors of its text, or the query has no English word"
-    )]
-    NoMeaning,
+    /// No page to search has text vectors.
+    #[error("nothing can be searched by meaning: {} has vectors of its text", no_page_of(.0))]
+    NoTextVectors(Vec<ManualId>),
+    /// The text model knows no word of the query.
+    #[error("the query has no word that the text model `{MODEL}` knows")]
+    UnknownWords,
     /// The query is in letters that the model was not trained on; its vectors would be those of nothing.
     #[error("the model of this store cannot read the letters of the query")]
     Unreadable,
+}
+
+/// Names the pages of some manuals, or of a store if there are none, as the subject of a sentence about none of them.
+fn no_page_of(manuals: &[ManualId]) -> String {
+    let names: Vec<&str> = manuals.iter().map(ManualId::as_str).collect();
+    match names[..] {
+        [] => "no page of the store".to_owned(),
+        _ => format!("no page of {}", names.join(", ")),
+    }
 }
 
 /// Weight of the description's BM25 score relative to the text layer's. One-line descriptions as a list of their own in
@@ -140,13 +149,16 @@ pub struct Found {
     pub hits: Vec<SearchHit>,
     /// Whether a hybrid search went without the images, since the model cannot read the query.
     pub is_text_only: bool,
+    /// Manuals of which a hybrid search compared pages that have no text vectors, so that meaning did not count for them.
+    pub without_meaning: BTreeSet<ManualId>,
 }
 
 /// Searches a store.
 ///
 /// # Errors
 /// [`Error::Embed`] or [`Error::Store`] when the model or the store fails, [`Error::Empty`] when the query is empty,
-/// [`Error::Unreadable`] when a visual search would rank pages at random.
+/// [`Error::Unreadable`] when a visual search would rank pages at random, [`Error::NoTextVectors`] or
+/// [`Error::UnknownWords`] when a search by meaning has nothing to compare.
 pub fn search(
     store: &dyn Lookup,
     models: &mut dyn Models,
@@ -164,11 +176,11 @@ pub fn search(
         text_query: None,
     };
     let top_k = request.top_k;
-    let mut is_text_only = false;
+    let (mut is_text_only, mut without_meaning) = (false, BTreeSet::new());
     let hits = match request.mode {
         Mode::Visual => searcher.visual(top_k)?.ok_or(Error::Unreadable)?,
         Mode::Text => store.text(TextField::TextLayer, text, request.scope, top_k)?,
-        Mode::Meaning => searcher.meaning(top_k)?.ok_or(Error::NoMeaning)?,
+        Mode::Meaning => searcher.only_meaning(top_k)?,
         Mode::Hybrid => {
             let deep = TopK {
                 k: top_k.k.max(FUSION_DEPTH),
@@ -180,12 +192,14 @@ pub fn search(
                 meaning: searcher.meaning(deep)?,
             };
             is_text_only = lists.images.is_none();
-            fuse(lists.ranked(text, request.visual_weight), top_k)
+            without_meaning = lists.without_meaning();
+            lists.fused(text, request.visual_weight, top_k)
         }
     };
     Ok(Found {
         hits: searcher.shown(hits)?,
         is_text_only,
+        without_meaning,
     })
 }
 
@@ -213,10 +227,18 @@ impl Searcher<'_> {
         Ok(Some(hits))
     }
 
-    /// The best pages by what their text says; `None` if the store has no text vectors, or the model knows no word of the
-    /// query.
+    /// The best pages by what their text says, and by nothing else.
+    fn only_meaning(&mut self, top_k: TopK) -> Result<Vec<Hit>, Error> {
+        match self.meaning(top_k)? {
+            Some(hits) => Ok(hits),
+            None if self.store.has_text_vectors(PROFILE, self.scope)? => Err(Error::UnknownWords),
+            None => Err(Error::NoTextVectors(self.scope.manuals.to_vec())),
+        }
+    }
+
+    /// The best pages by what their text says; `None` if none has text vectors, or the model knows no word of the query.
     fn meaning(&mut self, top_k: TopK) -> Result<Option<Vec<Hit>>, Error> {
-        if !self.store.has_text_vectors(PROFILE)? {
+        if !self.store.has_text_vectors(PROFILE, self.scope)? {
             return Ok(None);
         }
         let query = self.models.meaning()?.embed_query(self.text);

@@ -24,11 +24,12 @@ pub use path_text::serialize_path;
 pub use precision::Precision;
 pub use record::{
     FailedPage, FileError, Fingerprint, LastRun, ManualCard, ManualSummary, StageSeconds,
-    StoredPage, TextUpdate, VectorUpdate, digest, has_text_profile, read_digest, text_digest,
+    StoredPage, TextUpdate, VectorUpdate, digest, has_text_profile, is_read, read_digest,
+    text_digest,
 };
 pub use traits::{Catalogue, Lookup, Outbox, ServerIndex, Store, Writer};
 
-use record::{is_made_from, validate};
+use record::{is_made_from, read_mark, text_profile, validate};
 
 use crate::page::{ManualId, PageId, PageSet};
 use crate::units::ByteSize;
@@ -293,6 +294,8 @@ pub struct Hit {
     pub text: String,
     /// The words that were read from its image: [`TextUpdate::Replace`].
     pub words_read: String,
+    /// The profile of the text model that embedded its text, also if no word of it says anything; `None` if none did.
+    pub text_profile: Option<String>,
     /// Its annotation, as JSON.
     pub description: Option<String>,
 }

@@ -302,16 +302,16 @@ pub enum TextUpdate {
         digest: String,
         /// The vectors; `None` for a text without words.
         vectors: Option<TextVectors>,
-        /// The words that were read from the image of a page without a text layer, separated by spaces: BM25 finds the
-        /// page by them, but they are never shown as its text. Empty for a page that has one.
+        /// The words that were read from the image of a page whose text layer says little, separated by spaces: BM25 finds
+        /// the page by them, but they are never shown as its text. Empty for another page.
         words_read: String,
     },
-    /// Keeps what is stored under the same id, if anything, unless the text has changed.
+    /// Keeps what is stored under the same id, if anything, unless the text has changed, or the picture that it was read from.
     #[default]
     Keep,
 }
 
-/// Begins what the text vectors of a page without a text layer are made from, in its digest.
+/// Begins what the text vectors of a page that was read are made from, in its digest.
 const READ_WITH: &str = "read with ";
 
 /// Digest of what text vectors are made from: `profile` of the text model and the text.
@@ -320,26 +320,40 @@ pub fn text_digest(profile: &str, text: &str) -> String {
     format!("{profile}:{digest}")
 }
 
-/// Digest of what the text vectors of a page without a text layer are made from: `profile` of the text model, and that of
-/// the page vectors that are read.
+/// Digest of what the text vectors of a page that was read are made from: `profile` of the text model, and that of the page
+/// vectors that were read. They are those of a picture and a text: the [`StoredPage::content`] they are stored with.
 pub fn read_digest(profile: &str, page_profile: &str) -> String {
     format!("{profile}:{READ_WITH}{page_profile}")
 }
 
-/// Whether text vectors with this digest are those of a page with this text.
-pub(super) fn is_made_from(digest: &str, text: &str) -> bool {
-    match digest.split_once(':') {
-        Some((_, made_from)) if made_from.starts_with(READ_WITH) => text.is_empty(),
-        Some((profile, _)) => digest == text_digest(profile, text),
+/// What precedes the page profile in the digest of a page that was read.
+pub(super) fn read_mark() -> String {
+    format!(":{READ_WITH}")
+}
+
+/// Whether a [`Fingerprint::text`] is of words that were read from the page, for text vectors with this profile.
+pub fn is_read(digest: &str, profile: &str) -> bool {
+    let made_from = digest.strip_prefix(profile);
+    made_from.is_some_and(|made_from| made_from.starts_with(&read_mark()))
+}
+
+/// Whether text vectors that are stored with this digest, for pixels and text with the digest `content`, are those of a page.
+pub(super) fn is_made_from(digest: &str, content: &str, page: &StoredPage) -> bool {
+    match text_profile(digest) {
+        Some(profile) if is_read(digest, profile) => content == page.content,
+        Some(profile) => digest == text_digest(profile, &page.text),
         None => false,
     }
 }
 
+/// The profile of the text model in a digest.
+pub(super) fn text_profile(digest: &str) -> Option<&str> {
+    digest.split_once(':').map(|(profile, _)| profile)
+}
+
 /// Whether a [`Fingerprint::text`] is of text vectors with this profile.
 pub fn has_text_profile(digest: &str, profile: &str) -> bool {
-    digest
-        .split_once(':')
-        .is_some_and(|(found, _)| found == profile)
+    text_profile(digest) == Some(profile)
 }
 
 /// Checks the vectors of a page against the width `dim` of a collection.

@@ -113,11 +113,11 @@ pub trait Lookup {
         top_k: TopK,
     ) -> Result<Vec<Hit>, Error>;
 
-    /// Whether any page has text vectors of the profile.
+    /// Whether any page of a scope has text vectors of the profile.
     ///
     /// # Errors
     /// If the store fails.
-    fn has_text_vectors(&self, profile: &str) -> Result<bool, Error>;
+    fn has_text_vectors(&self, profile: &str, scope: &Scope) -> Result<bool, Error>;
 
     /// The best pages by MaxSim of their text vectors, best first, equal ones in order of manual and page. Pages without
     /// text vectors of the query's profile are left out.

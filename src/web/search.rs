@@ -234,8 +234,9 @@ fn find(
         top_k: question.top_k,
         visual_weight: card.visual_weight,
     };
-    let Found { hits, is_text_only } =
-        search::search(&*library.store, desk.models(library), &request)?;
+    let Found {
+        hits, is_text_only, ..
+    } = search::search(&*library.store, desk.models(library), &request)?;
     let hits = hits.into_iter().map(|hit| answer_hit(library, hit));
     Ok((is_text_only, hits.collect::<Result<_, Problem>>()?))
 }

@@ -10,6 +10,9 @@ const PAGES: [&str; 4] = [
     "Enter the PIN code at the panel.",
 ];
 
+/// A second line, with which a page says enough not to be read as a scan.
+const MORE: &str = ") Tj 0 -40 Td (Read the manual before you start.";
+
 /// A library of [`PAGES`].
 fn filled() -> Sandbox {
     let sandbox = Sandbox::built_in();
@@ -35,7 +38,12 @@ fn a_page_that_says_the_same_in_other_words_is_found() {
 
 #[test]
 fn a_store_without_text_vectors_gets_them_without_embedding_images_again() {
-    let sandbox = filled();
+    let sandbox = Sandbox::built_in();
+    let pages = PAGES.map(|page| format!("{page}{MORE}"));
+    sandbox.write(
+        "panel.pdf",
+        &pdf::good(&pages.each_ref().map(String::as_str)),
+    );
     let without = sandbox
         .command(&["panel.pdf"])
         .env("INGEST_EMBED_MEANING", "false")
@@ -93,4 +101,69 @@ fn a_page_without_a_text_layer_is_read() {
     assert_eq!(hit["words_read"], serde_json::json!(["stop"]));
     let again = run(&["scan.png", "--json"]).json();
     assert_eq!(again["manuals"][0]["unchanged"], 1, "{again}");
+}
+
+#[test]
+fn manuals_without_text_vectors_are_named_once() {
+    let sandbox = filled();
+    let pages = [
+        "Close the valve to clean the sieve.",
+        "Hand in used brake fluid.",
+    ];
+    let pages = pages.map(|page| format!("{page}{MORE}"));
+    sandbox.write(
+        "valve.pdf",
+        &pdf::good(&pages.each_ref().map(String::as_str)),
+    );
+    let without = sandbox
+        .command(&["valve.pdf"])
+        .env("INGEST_EMBED_MEANING", "false")
+        .output();
+    assert!(without.unwrap().status.success());
+    let note = |err: &str| err.matches("are searched by images and words only").count();
+    // None has any.
+    let found = sandbox.run(&["search", "brake fluid"]);
+    assert_eq!(note(&found.err), 1, "{}", found.err);
+    assert!(found.err.contains("`ingest FILE` again"), "{}", found.err);
+    // One has.
+    assert_eq!(sandbox.run(&["panel.pdf"]).code, 0);
+    let found = sandbox.run(&["search", "brake fluid"]);
+    assert!(
+        found.out.starts_with("1. valve.pdf page 2"),
+        "{}",
+        found.out
+    );
+    assert!(found.err.contains("only: valve.pdf;"), "{}", found.err);
+    assert_eq!(note(&sandbox.run(&["search", "oil", "--quiet"]).err), 0);
+    assert_eq!(note(&sandbox.run(&["search", "oil", "--text"]).err), 0);
+    std::fs::write(sandbox.path("queries.txt"), "oil\nbrake fluid\n").unwrap();
+    let lines = std::fs::File::open(sandbox.path("queries.txt")).unwrap();
+    let lines = sandbox.command(&["search", "-"]).stdin(lines).output();
+    let lines = String::from_utf8(lines.unwrap().stderr).unwrap();
+    assert_eq!(note(&lines), 1, "{lines}");
+    let unwanted = sandbox
+        .command(&["search", "oil"])
+        .env("INGEST_EMBED_MEANING", "false")
+        .output();
+    assert!(unwanted.unwrap().stderr.is_empty());
+    let refused = sandbox.run(&["search", "oil", "--meaning", "--manual", "valve.pdf"]);
+    let expected = "no page of valve.pdf has vectors of its text";
+    assert!(refused.err.contains(expected), "{}", refused.err);
+    // Now both have.
+    let again = sandbox.run(&["valve.pdf"]);
+    assert!(again.out.contains("images kept"), "{}", again.out);
+    assert_eq!(sandbox.run(&["search", "brake fluid"]).err, "");
+}
+
+#[test]
+fn a_query_without_a_known_word_is_the_cause_and_not_the_store() {
+    let sandbox = filled();
+    assert_eq!(sandbox.run(&["panel.pdf"]).code, 0);
+    for query in ["説明書", "???"] {
+        let refused = sandbox.run(&["search", query, "--meaning"]);
+        assert_eq!(refused.code, 1);
+        let expected = "the query has no word that the text model";
+        assert!(refused.err.contains(expected), "{}", refused.err);
+        assert!(!refused.err.contains("`ingest`"), "{}", refused.err);
+    }
 }

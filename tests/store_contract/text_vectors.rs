@@ -58,7 +58,11 @@ fn score(page: &StoredPage, query: &TextQuery, weights: &[f32]) -> f32 {
 
 pub(crate) fn text_vectors_are_searched_with_weights(store: &dyn Store) {
     upsert_manual(store, "pump.pdf");
-    assert!(!store.has_text_vectors(TEXT_PROFILE).unwrap());
+    assert!(
+        !store
+            .has_text_vectors(TEXT_PROFILE, &Scope::default())
+            .unwrap()
+    );
     // Token 100 stands on two pages of three, 101 on one, 102 on none.
     let pages = [
         text_page(1, Some(text_vectors(1, 1, 100))),
@@ -68,8 +72,42 @@ pub(crate) fn text_vectors_are_searched_with_weights(store: &dyn Store) {
         page("pump.pdf", 5, "without text vectors"),
     ];
     put(store, &pages);
-    assert!(store.has_text_vectors(TEXT_PROFILE).unwrap());
-    assert!(!store.has_text_vectors("another").unwrap());
+    assert!(
+        store
+            .has_text_vectors(TEXT_PROFILE, &Scope::default())
+            .unwrap()
+    );
+    assert!(
+        !store
+            .has_text_vectors("another", &Scope::default())
+            .unwrap()
+    );
+    for (manual, numbers, has) in [
+        ("pump.pdf", "3-5", true),
+        ("pump.pdf", "4-5", false),
+        ("valve.pdf", "all", false),
+    ] {
+        let scope = scope(&[manual], numbers);
+        assert_eq!(store.has_text_vectors(TEXT_PROFILE, &scope).unwrap(), has);
+    }
+    let found = store.text(
+        TextField::TextLayer,
+        "text",
+        &Scope::default(),
+        TopK::new(9),
+    );
+    let found = found.unwrap().into_iter();
+    let mut profiles: Vec<_> = found.map(|hit| (hit.id.number, hit.text_profile)).collect();
+    profiles.sort();
+    let embedded = |number| (number, Some(TEXT_PROFILE.to_owned()));
+    let expected = [
+        embedded(1),
+        embedded(2),
+        embedded(3),
+        embedded(4),
+        (5, None),
+    ];
+    assert_eq!(profiles, expected);
     let query = text_query(3, 9, 100);
     let idf = |pages: f32, count: f32| ((pages - count + 0.5) / (count + 0.5) + 1.0).ln();
     let check = |numbers: &str, pages: &[StoredPage], weights: [f32; 3]| {
@@ -179,7 +217,11 @@ pub(crate) fn text_vectors_are_kept_replaced_and_removed(store: &dyn Store) {
     // Those of a text that has changed since are not kept, with new page vectors and without.
     for vectors in [VectorUpdate::Keep, page("pump.pdf", 1, "").vectors] {
         put(store, std::slice::from_ref(&first));
-        assert!(store.has_text_vectors(TEXT_PROFILE).unwrap());
+        assert!(
+            store
+                .has_text_vectors(TEXT_PROFILE, &Scope::default())
+                .unwrap()
+        );
         let with = size(store);
         let changed = StoredPage {
             text_vectors: TextUpdate::Keep,
@@ -189,7 +231,11 @@ pub(crate) fn text_vectors_are_kept_replaced_and_removed(store: &dyn Store) {
         put(store, std::slice::from_ref(&changed));
         assert_eq!(all(store)[0].text_vectors, TextUpdate::Keep);
         assert_eq!(fingerprints(store), [""]);
-        assert!(!store.has_text_vectors(TEXT_PROFILE).unwrap());
+        assert!(
+            !store
+                .has_text_vectors(TEXT_PROFILE, &Scope::default())
+                .unwrap()
+        );
         assert!(ranking(store, &text_query(2, 3, 100)).is_empty());
         assert!(size(store) < with, "{} of {with} bytes", size(store));
     }
@@ -233,10 +279,23 @@ pub(crate) fn words_that_were_read_are_found_and_go_with_their_page(store: &dyn 
     put(store, std::slice::from_ref(&kept));
     assert_eq!(all(store)[0].text_vectors, scan.text_vectors);
     assert_eq!(hits("mute").len(), 1);
-    // Now it has a text layer.
-    put(store, &[page("pump.pdf", 1, "Silence the alarm")]);
-    assert!(hits("mute").is_empty());
-    put(store, &[scan]);
+    // Now it has another picture or text layer, or both.
+    for text in ["", "Silence the alarm"] {
+        let changed = StoredPage {
+            content: format!("with {text}"),
+            ..page("pump.pdf", 1, text)
+        };
+        let keeping_vectors = StoredPage {
+            vectors: VectorUpdate::Keep,
+            ..changed.clone()
+        };
+        for changed in [changed, keeping_vectors] {
+            put(store, std::slice::from_ref(&changed));
+            assert!(hits("mute").is_empty(), "{text}");
+            assert_eq!(all(store)[0].text_vectors, TextUpdate::Keep);
+            put(store, std::slice::from_ref(&scan));
+        }
+    }
     assert_eq!(hits("mute").len(), 1);
     store
         .remove(&ManualId::new("pump.pdf"), &PageSet::all())

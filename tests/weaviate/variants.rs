@@ -158,7 +158,11 @@ fn a_collection_of_an_earlier_version_takes_text_vectors() {
     };
     let reading = reader(&old).store;
     assert!(!reading.keeps_text_vectors());
-    assert!(!reading.has_text_vectors(TEXT_PROFILE).unwrap());
+    assert!(
+        !reading
+            .has_text_vectors(TEXT_PROFILE, &Scope::default())
+            .unwrap()
+    );
     assert_eq!(by_meaning(reading.as_ref()), 0);
     let writing = prepared(&old, &profile()).store;
     assert!(writing.keeps_text_vectors());

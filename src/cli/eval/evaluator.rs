@@ -83,7 +83,11 @@ impl Evaluator<'_> {
         let hits = match found {
             Ok(found) => found.hits,
             // It finds no page, as everything else that is not found.
-            Err(search::Error::Unreadable | search::Error::NoMeaning) => Vec::new(),
+            Err(
+                search::Error::Unreadable
+                | search::Error::NoTextVectors(_)
+                | search::Error::UnknownWords,
+            ) => Vec::new(),
             Err(error) => return Err(error.into()),
         };
         let pages = hits

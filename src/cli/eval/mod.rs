@@ -167,7 +167,7 @@ fn write_below(file: &Path, text: &str) -> Result<(), Diagnostic> {
 
 fn query_source(args: &EvalArgs) -> String {
     let text_layer_note = if args.rasterise {
-        "; text layer ignored except in mode `text`"
+        "; text layer ignored except in modes `text` and `meaning`"
     } else {
         ""
     };
@@ -191,7 +191,7 @@ impl EvalRun {
         let mut models = QueryModels::new(&settings, &pages.profile);
         // Before the first query, whose time is measured.
         models.embedder()?;
-        if pages.store.has_text_vectors(PROFILE)? {
+        if pages.store.has_text_vectors(PROFILE, &Scope::default())? {
             models.meaning()?;
         }
         Ok(Self {
@@ -223,7 +223,10 @@ impl EvalRun {
 
     /// The modes that the store has vectors for.
     fn modes(&self) -> Result<Vec<Mode>, Diagnostic> {
-        let has_meaning = self.pages.store.has_text_vectors(PROFILE)?;
+        let has_meaning = self
+            .pages
+            .store
+            .has_text_vectors(PROFILE, &Scope::default())?;
         let meaning = has_meaning.then_some(Mode::Meaning);
         let modes = [Mode::Visual, Mode::Text].into_iter().chain(meaning);
         Ok(modes.chain([Mode::Hybrid]).collect())

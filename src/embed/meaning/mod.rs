@@ -23,7 +23,7 @@ use self::rows::PageRows;
 use self::tokenizer::{Tokenizer, Word};
 pub use self::tokenizer::{lexicon, token_word};
 use self::weights::Weights;
-use self::windows::{Window, windows};
+use self::windows::{MAX_WINDOWS, Window, windows};
 use crate::checkpoint::Error;
 use crate::embed::builtin::can_read;
 use crate::vectors::{MultiVector, TextQuery, TextVectors};
@@ -69,7 +69,7 @@ impl Meaning {
         })
     }
 
-    /// Embeds the text layer of a page, its windows in parallel; `None` if no word of it says anything.
+    /// Embeds the text layer of a page, of a very long one its beginning, its windows in parallel; `None` if no word of it says anything.
     ///
     /// The name of its section is left out: the page where it begins shows it, and titles of outlines, which are sections,
     /// could not be used as queries that the model has not seen.
@@ -77,15 +77,17 @@ impl Meaning {
     /// # Errors
     /// [`Error::Weights`] if the model produces values that are not finite.
     pub fn embed_page(&self, text: &str) -> Result<Option<TextVectors>, Error> {
-        self.embed(&self.tokenizer.words(text)?)
+        self.embed(&self.tokenizer.words(first_words(text))?)
     }
 
-    /// Embeds the words that were read from a page image, given as tokens of [`lexicon`].
+    /// Embeds the text layer of a scan, which says little, and the words that were read from its picture, given as tokens of
+    /// [`lexicon`].
     ///
     /// # Errors
     /// As [`Meaning::embed_page`].
-    pub fn embed_words(&self, tokens: &[u16]) -> Result<Option<TextVectors>, Error> {
-        let words: Vec<Word> = tokens.iter().map(|token| Word::whole(*token)).collect();
+    pub fn embed_scan(&self, text: &str, tokens: &[u16]) -> Result<Option<TextVectors>, Error> {
+        let mut words = self.tokenizer.words(text)?;
+        words.extend(tokens.iter().map(|token| Word::whole(*token)));
         self.embed(&words)
     }
 
@@ -147,6 +149,15 @@ impl Meaning {
             rotation::rotate(row);
         }
         (tokens.collect(), rows)
+    }
+}
+
+/// The beginning of a text that can have all words of its windows: what follows need not be tokenized.
+fn first_words(text: &str) -> &str {
+    let words = text.split_whitespace();
+    match words.clone().nth(MAX_WINDOWS * MAX_TOKENS) {
+        Some(next) => &text[..next.as_ptr().addr() - text.as_ptr().addr()],
+        None => text,
     }
 }
 

@@ -6,6 +6,9 @@ use super::tokenizer::{FIRST, LAST, Word};
 /// Tokens that a window shares with the one before it, at least.
 const OVERLAP: usize = 16;
 
+/// Windows of a page at most: 4,400 tokens and more, the rest of the text is not embedded. A dense page of 2,500 words has 32.
+pub(super) const MAX_WINDOWS: usize = 40;
+
 /// A sequence for the model.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Window {
@@ -29,11 +32,11 @@ impl Window {
     }
 }
 
-/// The windows of a text: each begins at the start of a word.
+/// The first [`MAX_WINDOWS`] windows of a text: each begins at the start of a word.
 pub(super) fn windows(text: &[Word]) -> Vec<Window> {
     let mut windows = Vec::new();
     let mut rest = text;
-    while !rest.is_empty() {
+    while !rest.is_empty() && windows.len() < MAX_WINDOWS {
         let mut window = Window {
             ids: vec![FIRST],
             ..Window::default()
@@ -111,6 +114,15 @@ mod tests {
         let first: Vec<u32> = windows.iter().map(|w| w.ids[1]).collect();
         assert_eq!(first, [1000, 1110, 1220]);
         assert_eq!(windows[0].kept[..3], [1, 3, 5]);
+    }
+
+    #[test]
+    fn a_huge_text_is_cut() {
+        // A dense page is whole.
+        let page = windows(&words(&[1; 4_400]));
+        let last = page.last().unwrap();
+        assert_eq!(last.ids[last.ids.len() - 2], 1000 + 4_399);
+        assert_eq!(windows(&words(&[1; 200_000])).len(), MAX_WINDOWS);
     }
 
     #[test]

@@ -63,7 +63,7 @@ struct EmbedStage<'a> {
     opener: Option<Opener<'a, dyn Embedder, embed::Error>>,
     model: Option<Box<dyn Embedder>>,
     meaning: Option<&'a TextModel>,
-    /// Opened for the first page without a text layer.
+    /// Opened for the first page whose text layer says little.
     reader: Option<Reader>,
     /// Time that the loaded model waited for pages.
     idle: Duration,
@@ -123,7 +123,7 @@ impl EmbedStage<'_> {
         Ok(())
     }
 
-    /// Reads the words of pages without a text layer and embeds them.
+    /// Reads the words of pages whose text layer says little and embeds both.
     fn read(
         &mut self,
         pages: &mut [InFlightPage],
@@ -146,7 +146,7 @@ impl EmbedStage<'_> {
                     none => none.insert(Reader::open()?),
                 };
                 let words = reader.read(vectors);
-                match meaning.get()?.embed_words(&words) {
+                match meaning.get()?.embed_scan(&page.record.text, &words) {
                     Ok(embedded) => *text_vectors = embedded,
                     Err(why) => *embedding = Err(PageError::Shape(why.to_string())),
                 }

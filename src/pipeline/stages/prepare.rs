@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use rayon::prelude::*;
 
 use crate::embed::meaning::{Meaning, PROFILE};
-use crate::page::{PageError, PageId};
+use crate::page::{PageError, PageId, says_little};
 use crate::patch::Prepared;
-use crate::store::{StoredPage, TextUpdate, read_digest, text_digest};
+use crate::store::{Fingerprint, StoredPage, TextUpdate, is_read, read_digest, text_digest};
 
 use super::super::content::content_digest;
 use super::super::text_model::TextModel;
@@ -26,7 +26,9 @@ pub(in crate::pipeline) fn run(
     out: &SyncSender<PreparedPage>,
 ) -> Result<(), Error> {
     let cores = rayon::current_num_threads();
-    while let Ok(first) = input.recv() {
+    while !context.stopped()
+        && let Ok(first) = input.recv()
+    {
         let pages: Vec<RenderedPage> = std::iter::once(first)
             .chain(input.try_iter().take(cores - 1))
             .collect();
@@ -73,7 +75,6 @@ fn prepare(
     let job = context.inputs[page.job].job();
     let stored = job.and_then(|job| job.fingerprints.get(&number));
     if job.is_some_and(|job| job.text_profile.is_some()) {
-        let stored = stored.map_or("", |page| &page.text);
         match text_update(context, meaning, &page.record, stored) {
             Ok(update) => page.record.text_vectors = update,
             Err(error) => return Err((page.job, page.record.id, error)),
@@ -91,30 +92,34 @@ fn prepare(
 
 /// Whether the words of a page are read from its vectors, which the embed stage does.
 pub(super) fn is_to_be_read(page: &StoredPage) -> bool {
-    let digest = match &page.text_vectors {
-        TextUpdate::Replace { digest, .. } => digest,
-        TextUpdate::Keep => return false,
-    };
-    *digest != text_digest(PROFILE, &page.text)
+    match &page.text_vectors {
+        TextUpdate::Replace { digest, .. } => is_read(digest, PROFILE),
+        TextUpdate::Keep => false,
+    }
 }
 
-/// The text vectors of a page; those that are stored for the same text stay.
+/// The text vectors of a page, unless the embed stage reads it; those that are stored for the same text or picture stay.
 fn text_update(
     context: &RunContext<'_>,
     meaning: Option<&Meaning>,
     page: &StoredPage,
-    stored: &str,
+    stored: Option<&Fingerprint>,
 ) -> Result<TextUpdate, PageError> {
     let digest = match &context.settings.reads_with {
-        Some(model) if page.text.is_empty() => read_digest(PROFILE, model),
+        Some(model) if says_little(&page.text) => read_digest(PROFILE, model),
         _ => text_digest(PROFILE, &page.text),
     };
-    if digest == stored {
+    let is_kept = |stored: &Fingerprint| match is_read(&stored.text, PROFILE) {
+        // Also if this run reads no pages.
+        true => stored.content == page.content,
+        false => stored.text == digest,
+    };
+    if stored.is_some_and(is_kept) {
         return Ok(TextUpdate::Keep);
     }
     let vectors = match meaning {
-        Some(meaning) => meaning.embed_page(&page.text),
-        None => Ok(None),
+        Some(meaning) if !is_read(&digest, PROFILE) => meaning.embed_page(&page.text),
+        _ => Ok(None),
     };
     let vectors = vectors.map_err(|why| PageError::Shape(why.to_string()))?;
     Ok(TextUpdate::Replace {

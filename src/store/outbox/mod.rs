@@ -310,8 +310,8 @@ impl Lookup for OutboxStore {
         self.read_target()?.text(field, query, scope, top_k)
     }
 
-    fn has_text_vectors(&self, profile: &str) -> Result<bool, Error> {
-        self.read_target()?.has_text_vectors(profile)
+    fn has_text_vectors(&self, profile: &str, scope: &Scope) -> Result<bool, Error> {
+        self.read_target()?.has_text_vectors(profile, scope)
     }
 
     fn meaning(&self, query: &TextQuery, scope: &Scope, top_k: TopK) -> Result<Vec<Hit>, Error> {

@@ -12,7 +12,9 @@ use super::{Collection, Sqlite, WithLocation};
 use crate::analysis;
 use crate::page::{ManualId, PageId};
 use crate::store::maxsim::PreparedQuery;
-use crate::store::{Error, Hit, Lookup, Precision, Scope, TextField, TopK, check_width};
+use crate::store::{
+    Error, Hit, Lookup, Precision, Scope, TextField, TopK, check_width, text_profile,
+};
 use crate::vectors::{MultiVector, TextQuery};
 
 /// Pages of one parallel task.
@@ -84,8 +86,8 @@ impl Lookup for Sqlite {
         self.hits(best.into_iter())
     }
 
-    fn has_text_vectors(&self, profile: &str) -> Result<bool, Error> {
-        self.any_text_vectors(profile)
+    fn has_text_vectors(&self, profile: &str, scope: &Scope) -> Result<bool, Error> {
+        self.any_text_vectors(profile, scope)
     }
 
     fn meaning(&self, query: &TextQuery, scope: &Scope, top_k: TopK) -> Result<Vec<Hit>, Error> {
@@ -248,13 +250,14 @@ impl Sqlite {
         let connection = self.connection();
         let mut statement = connection
             .prepare_cached(
-                "SELECT label, section, text, description, coalesce(words_read, '') FROM page
+                "SELECT label, section, text, description, coalesce(words_read, ''), digest FROM page
                  LEFT JOIN text_vectors ON text_vectors.page = page.id WHERE id = ?1",
             )
             .with_location(&self.location)?;
         let hit = |(row, score, id): ScoredRow| {
             statement
                 .query_row([row], |row| {
+                    let digest: Option<String> = row.get(5)?;
                     Ok(Hit {
                         id,
                         score,
@@ -263,6 +266,7 @@ impl Sqlite {
                         text: row.get(2)?,
                         description: row.get(3)?,
                         words_read: row.get(4)?,
+                        text_profile: digest.as_deref().and_then(text_profile).map(str::to_owned),
                     })
                 })
                 .optional()

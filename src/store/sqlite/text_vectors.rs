@@ -4,9 +4,10 @@ use std::num::NonZeroUsize;
 
 use rusqlite::{Connection, OptionalExtension, Result as Sql, Row};
 
+use super::catalogue::names;
 use super::{Collection, Sqlite, WithLocation};
 use crate::page::PageId;
-use crate::store::{Error, Precision, Scope, TextUpdate};
+use crate::store::{Error, Precision, Scope, StoredPage, TextUpdate, read_mark};
 use crate::vectors::{MultiVector, TextQuery, TextVectors};
 
 /// The vectors of a page's text: `digest` of what they were made from, `tokens` of the rows (little-endian u16), and the
@@ -73,6 +74,20 @@ pub(super) fn upsert(
         .map(drop)
 }
 
+/// Removes the words that were read from a picture that has changed, before the page is written with [`TextUpdate::Keep`].
+pub(super) fn remove_outdated(connection: &Connection, manual: i64, page: &StoredPage) -> Sql<()> {
+    if page.text_vectors != TextUpdate::Keep {
+        return Ok(());
+    }
+    connection
+        .prepare_cached(
+            "DELETE FROM text_vectors WHERE instr(digest, ?4) > 0
+             AND page = (SELECT id FROM page WHERE manual = ?1 AND number = ?2 AND content <> ?3)",
+        )?
+        .execute((manual, page.id.number, &page.content, read_mark()))
+        .map(drop)
+}
+
 /// Tokens of rows, as stored.
 fn tokens(bytes: &[u8]) -> Vec<u16> {
     let (pairs, _) = bytes.as_chunks::<2>();
@@ -129,19 +144,26 @@ pub(super) struct TextCandidates {
 }
 
 impl Sqlite {
-    /// Whether a page of the collection has text vectors of a profile.
-    pub(super) fn any_text_vectors(&self, profile: &str) -> Result<bool, Error> {
+    /// Whether a page of a scope has text vectors of a profile.
+    pub(super) fn any_text_vectors(&self, profile: &str, scope: &Scope) -> Result<bool, Error> {
         let Some(collection) = self.collection() else {
             return Ok(false);
         };
         let read = || {
-            self.connection()
-                .prepare_cached(
-                    "SELECT 1 FROM text_vectors JOIN page ON page.id = text_vectors.page
-                     JOIN manual ON manual.id = page.manual
-                     WHERE collection = ?1 AND length(tokens) > 0 AND substr(digest, 1, length(?2) + 1) = ?2 || ':' LIMIT 1",
-                )?
-                .exists((collection.id, profile))
+            let connection = self.connection();
+            let mut statement = connection.prepare_cached(
+                "SELECT number FROM text_vectors JOIN page ON page.id = text_vectors.page
+                 JOIN manual ON manual.id = page.manual
+                 WHERE collection = ?1 AND (?3 IS NULL OR name IN (SELECT value FROM json_each(?3)))
+                 AND length(tokens) > 0 AND substr(digest, 1, length(?2) + 1) = ?2 || ':'",
+            )?;
+            let mut rows = statement.query((collection.id, profile, names(scope)))?;
+            while let Some(row) = rows.next()? {
+                if scope.pages.contains(row.get(0)?) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
         };
         Sql::with_location(read(), &self.location)
     }

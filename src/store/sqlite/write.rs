@@ -254,6 +254,7 @@ impl Sqlite {
                 Some(rows) => rows,
             },
         };
+        text_vectors::remove_outdated(connection, manual, page)?;
         let id = upsert_page(connection, manual, page, rows)?;
         upsert_thumbnail(connection, id, &page.thumbnail)?;
         if let (VectorUpdate::Replace(new), Some(encoded)) = (&page.vectors, encoded) {

@@ -1,7 +1,7 @@
 //! Weaviate search: approximate MaxSim and BM25. More candidates than `k` are requested, since the index misses some.
 
 use super::properties::{
-    DESCRIPTION, DESCRIPTION_TEXT, DESCRIPTION_VARIANTS, TEXT, VARIANTS, WORDS_READ,
+    DESCRIPTION, DESCRIPTION_TEXT, DESCRIPTION_VARIANTS, TEXT, TEXT_DIGEST, VARIANTS, WORDS_READ,
 };
 use super::proto::{
     AggregateReply, AggregateRequest, Bm25, Filters, MetadataRequest, NearVector,
@@ -14,7 +14,7 @@ use crate::analysis;
 use crate::page::PageId;
 use crate::store::{
     Catalogue, Error, Hit, Lookup, Scope, StoredPage, TextField, TextUpdate, TopK, VectorUpdate,
-    check_width,
+    check_width, text_profile,
 };
 use crate::vectors::{MultiVector, TextQuery, max_sim};
 
@@ -94,8 +94,8 @@ impl Lookup for Weaviate {
         Ok(ranked(&reply.results, top_k, |m| m.score))
     }
 
-    fn has_text_vectors(&self, profile: &str) -> Result<bool, Error> {
-        self.any_text_vectors(profile)
+    fn has_text_vectors(&self, profile: &str, scope: &Scope) -> Result<bool, Error> {
+        self.any_text_vectors(profile, scope)
     }
 
     fn meaning(&self, query: &TextQuery, scope: &Scope, top_k: TopK) -> Result<Vec<Hit>, Error> {
@@ -145,7 +145,7 @@ impl Weaviate {
             DESCRIPTION,
         ];
         if self.takes_text_vectors() {
-            properties.push(WORDS_READ);
+            properties.extend([WORDS_READ, TEXT_DIGEST]);
         }
         SearchRequest {
             metadata: Some(MetadataRequest {
@@ -212,6 +212,11 @@ pub(super) fn ranked(
             text: fields.text(TEXT).unwrap_or_default(),
             description: fields.text(DESCRIPTION),
             words_read: fields.text(WORDS_READ).unwrap_or_default(),
+            text_profile: fields
+                .text(TEXT_DIGEST)
+                .as_deref()
+                .and_then(text_profile)
+                .map(str::to_owned),
         })
     };
     top(results.iter().filter_map(hit).collect(), top_k)
@@ -219,12 +224,15 @@ pub(super) fn ranked(
 
 /// A page with its score.
 pub(super) fn scored(page: StoredPage, score: f32) -> Hit {
-    let words_read = match page.text_vectors {
-        TextUpdate::Replace { words_read, .. } => words_read,
-        TextUpdate::Keep => String::new(),
+    let (words_read, text_profile) = match page.text_vectors {
+        TextUpdate::Replace {
+            digest, words_read, ..
+        } => (words_read, text_profile(&digest).map(str::to_owned)),
+        TextUpdate::Keep => (String::new(), None),
     };
     Hit {
         words_read,
+        text_profile,
         id: page.id,
         score,
         label: page.label,

@@ -4,7 +4,7 @@ use super::properties::{TEXT_BYTES, TEXT_DIGEST, TEXT_PROFILE, TEXT_TOKENS, WORD
 use super::proto::{Json, SearchResult};
 use super::schema::TEXT_VECTOR;
 use super::values::{Fields, Property, parse_rows};
-use crate::store::{Precision, TextUpdate};
+use crate::store::{Precision, TextUpdate, text_profile};
 use crate::vectors::TextVectors;
 
 /// The properties of text vectors; those of [`TextUpdate::Keep`], which here stands for none, have no value.
@@ -18,7 +18,7 @@ pub(super) fn text_properties(stored: &TextUpdate) -> Vec<Property> {
         TextUpdate::Keep => (None, None, ""),
     };
     let words_read = Some(words_read).filter(|words| !words.is_empty());
-    let profile = digest.and_then(profile_of).filter(|_| vectors.is_some());
+    let profile = digest.and_then(text_profile).filter(|_| vectors.is_some());
     let bytes = vectors.map(|new| size_of_val(new.vectors.as_slice()) / 2);
     let text = |text: &str| Json::Text(text.to_owned());
     vec![
@@ -28,11 +28,6 @@ pub(super) fn text_properties(stored: &TextUpdate) -> Vec<Property> {
         (TEXT_BYTES, bytes.map(|bytes| Json::Number(bytes as f64))),
         (WORDS_READ, words_read.map(text)),
     ]
-}
-
-/// The profile in a digest ([`crate::store::text_digest`]).
-pub(super) fn profile_of(digest: &str) -> Option<&str> {
-    digest.split_once(':').map(|(profile, _)| profile)
 }
 
 fn tokens(new: &TextVectors) -> String {

@@ -33,10 +33,10 @@ impl Weaviate {
             .is_some_and(|found| found.has_text_vectors)
     }
 
-    /// Whether a page has text vectors of a profile.
-    pub(super) fn any_text_vectors(&self, profile: &str) -> Result<bool, Error> {
-        match self.takes_text_vectors() {
-            true => Ok(self.count(filter::text_profile(profile))? > 0),
+    /// Whether a page of a scope has text vectors of a profile.
+    pub(super) fn any_text_vectors(&self, profile: &str, scope: &Scope) -> Result<bool, Error> {
+        match self.takes_text_vectors() && !scope.pages.is_empty() {
+            true => Ok(self.count(comparable(profile, scope))? > 0),
             false => Ok(false),
         }
     }
@@ -51,13 +51,8 @@ impl Weaviate {
         if !self.takes_text_vectors() || scope.pages.is_empty() {
             return Ok(Vec::new());
         }
-        let of_profile = filter::text_profile(query.profile);
-        let scoped = filter::scope(scope);
-        let is_scoped = scoped.is_some();
-        let comparable = match scoped {
-            None => of_profile,
-            Some(scoped) => filter::and(scoped, of_profile),
-        };
+        let is_scoped = filter::scope(scope).is_some();
+        let comparable = comparable(query.profile, scope);
         // As in `visual`, an empty MUVERA collection must not be searched.
         let pages = self.count(comparable.clone())?;
         if pages == 0 {
@@ -162,7 +157,7 @@ impl Weaviate {
     }
 
     /// The text vectors to store again with pages that get new vectors and keep these: the server replaces a page as a
-    /// whole. Those of a text that has changed are left out.
+    /// whole. Those of a text or picture that has changed are left out.
     pub(super) fn kept_text_vectors(
         &self,
         pages: &[StoredPage],
@@ -170,18 +165,19 @@ impl Weaviate {
         let keeping = pages.iter().filter(|page| {
             page.vectors != VectorUpdate::Keep && page.text_vectors == TextUpdate::Keep
         });
-        let mut kept = self.fetch_text_vectors(keeping.clone().map(|page| &page.id))?;
-        for page in keeping {
-            if let Some(TextUpdate::Replace { digest, .. }) = kept.get(&page.id)
-                && !is_made_from(digest, &page.text)
-            {
-                kept.remove(&page.id);
-            }
-        }
-        Ok(kept)
+        let keeping: HashMap<&PageId, &StoredPage> = keeping.map(|page| (&page.id, page)).collect();
+        let properties = [&TEXT_VECTORS[..], &["content"]].concat();
+        let ids = keeping.keys().copied();
+        let mut found = self.fetch_properties(ids, &properties, &[TEXT_VECTOR], PAGES_PER_FETCH)?;
+        found.retain(|(id, result)| {
+            keeping
+                .get(id)
+                .is_some_and(|page| !is_outdated(result, page))
+        });
+        self.parsed(found)
     }
 
-    /// The pages that keep all vectors, but whose text is not the one that their stored text vectors were made from.
+    /// The pages that keep all vectors, but whose stored text vectors were made from something else.
     pub(super) fn with_outdated_text_vectors(
         &self,
         pages: &[StoredPage],
@@ -189,15 +185,14 @@ impl Weaviate {
         let keeping = pages.iter().filter(|page| {
             page.vectors == VectorUpdate::Keep && page.text_vectors == TextUpdate::Keep
         });
-        let texts: HashMap<&PageId, &str> =
-            keeping.map(|page| (&page.id, page.text.as_str())).collect();
-        let ids = texts.keys().copied();
-        let stored = self.fetch_properties(ids, &[TEXT_DIGEST], &[], DIGESTS_PER_FETCH)?;
-        let is_outdated = |(id, result): (PageId, SearchResult)| {
-            let digest = Fields::new(&result).text(TEXT_DIGEST)?;
-            (!is_made_from(&digest, texts.get(&id)?)).then_some(id)
+        let keeping: HashMap<&PageId, &StoredPage> = keeping.map(|page| (&page.id, page)).collect();
+        let ids = keeping.keys().copied();
+        let properties = [TEXT_DIGEST, "content"];
+        let stored = self.fetch_properties(ids, &properties, &[], DIGESTS_PER_FETCH)?;
+        let outdated = |(id, result): (PageId, SearchResult)| {
+            is_outdated(&result, keeping.get(&id)?).then_some(id)
         };
-        Ok(stored.into_iter().filter_map(is_outdated).collect())
+        Ok(stored.into_iter().filter_map(outdated).collect())
     }
 
     /// The text vectors of those pages that are stored.
@@ -206,6 +201,14 @@ impl Weaviate {
         pages: impl Iterator<Item = &'a PageId>,
     ) -> Result<HashMap<PageId, TextUpdate>, Error> {
         let found = self.fetch_properties(pages, &TEXT_VECTORS, &[TEXT_VECTOR], PAGES_PER_FETCH)?;
+        self.parsed(found)
+    }
+
+    /// The text vectors of fetched pages.
+    fn parsed(
+        &self,
+        found: Vec<(PageId, SearchResult)>,
+    ) -> Result<HashMap<PageId, TextUpdate>, Error> {
         let parse = |(id, result): (PageId, SearchResult)| match parse_text_vectors(&result) {
             Ok(update) => Ok((id, update)),
             Err(why) => {
@@ -254,6 +257,23 @@ fn of_profile<'a>(update: &'a TextUpdate, profile: &str) -> Option<&'a TextVecto
             digest, vectors, ..
         } if has_text_profile(digest, profile) => vectors.as_ref(),
         _ => None,
+    }
+}
+
+/// Whether a page has stored text vectors that were made from another text or picture.
+fn is_outdated(stored: &SearchResult, page: &StoredPage) -> bool {
+    let fields = Fields::new(stored);
+    let content = fields.text("content").unwrap_or_default();
+    let digest = fields.text(TEXT_DIGEST);
+    digest.is_some_and(|digest| !is_made_from(&digest, &content, page))
+}
+
+/// The pages of a scope that have text vectors of a profile.
+fn comparable(profile: &str, scope: &Scope) -> Filters {
+    let of_profile = filter::text_profile(profile);
+    match filter::scope(scope) {
+        None => of_profile,
+        Some(scoped) => filter::and(scoped, of_profile),
     }
 }
 

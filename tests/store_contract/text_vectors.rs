@@ -56,32 +56,8 @@ fn score(page: &StoredPage, query: &TextQuery, weights: &[f32]) -> f32 {
     scores.sum::<f32>() / weights.iter().sum::<f32>()
 }
 
-pub(crate) fn text_vectors_are_searched_with_weights(store: &dyn Store) {
-    upsert_manual(store, "pump.pdf");
-    assert!(
-        !store
-            .has_text_vectors(TEXT_PROFILE, &Scope::default())
-            .unwrap()
-    );
-    // Token 100 stands on two pages of three, 101 on one, 102 on none.
-    let pages = [
-        text_page(1, Some(text_vectors(1, 1, 100))),
-        text_page(2, Some(text_vectors(2, 2, 100))),
-        text_page(3, Some(text_vectors(2, 3, 200))),
-        text_page(4, None),
-        page("pump.pdf", 5, "without text vectors"),
-    ];
-    put(store, &pages);
-    assert!(
-        store
-            .has_text_vectors(TEXT_PROFILE, &Scope::default())
-            .unwrap()
-    );
-    assert!(
-        !store
-            .has_text_vectors("another", &Scope::default())
-            .unwrap()
-    );
+/// Which pages of the test below have text vectors.
+fn check_which_pages_have_them(store: &dyn Store) {
     for (manual, numbers, has) in [
         ("pump.pdf", "3-5", true),
         ("pump.pdf", "4-5", false),
@@ -108,6 +84,35 @@ pub(crate) fn text_vectors_are_searched_with_weights(store: &dyn Store) {
         (5, None),
     ];
     assert_eq!(profiles, expected);
+}
+
+pub(crate) fn text_vectors_are_searched_with_weights(store: &dyn Store) {
+    upsert_manual(store, "pump.pdf");
+    assert!(
+        !store
+            .has_text_vectors(TEXT_PROFILE, &Scope::default())
+            .unwrap()
+    );
+    // Token 100 stands on two pages of three, 101 on one, 102 on none.
+    let pages = [
+        text_page(1, Some(text_vectors(1, 1, 100))),
+        text_page(2, Some(text_vectors(2, 2, 100))),
+        text_page(3, Some(text_vectors(2, 3, 200))),
+        text_page(4, None),
+        page("pump.pdf", 5, "without text vectors"),
+    ];
+    put(store, &pages);
+    assert!(
+        store
+            .has_text_vectors(TEXT_PROFILE, &Scope::default())
+            .unwrap()
+    );
+    assert!(
+        !store
+            .has_text_vectors("another", &Scope::default())
+            .unwrap()
+    );
+    check_which_pages_have_them(store);
     let query = text_query(3, 9, 100);
     let idf = |pages: f32, count: f32| ((pages - count + 0.5) / (count + 0.5) + 1.0).ln();
     let check = |numbers: &str, pages: &[StoredPage], weights: [f32; 3]| {

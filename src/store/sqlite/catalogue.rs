@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use rusqlite::{OptionalExtension, Result as Sql, Row};
 
 use super::text_vectors::read_update;
-use super::{Collection, Sqlite, WithLocation};
+use super::{Collection, Sqlite, WithLocation, names};
 use crate::page::{ManualId, PageId};
 use crate::store::{
     Catalogue, Error, Fingerprint, LastRun, ManualCard, ManualSummary, Scope, StoredPage,
@@ -186,12 +186,6 @@ impl Sqlite {
             })),
         }
     }
-}
-
-/// The names of the manuals of a scope, as a JSON array; `None` if it has all.
-pub(super) fn names(scope: &Scope) -> Option<String> {
-    let names: Vec<&str> = scope.manuals.iter().map(ManualId::as_str).collect();
-    (!names.is_empty()).then(|| serde_json::json!(names).to_string())
 }
 
 fn manual_card(row: &Row<'_>) -> Sql<ManualCard> {

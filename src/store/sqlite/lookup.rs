@@ -5,10 +5,9 @@ use std::collections::HashMap;
 use rayon::prelude::*;
 use rusqlite::{Connection, OptionalExtension, Result as Sql};
 
-use super::catalogue::names;
 use super::source::Source;
 use super::text_vectors::TextCandidates;
-use super::{Collection, Sqlite, WithLocation};
+use super::{Collection, Sqlite, WithLocation, names};
 use crate::analysis;
 use crate::page::{ManualId, PageId};
 use crate::store::maxsim::PreparedQuery;

@@ -24,7 +24,8 @@ use rusqlite::{Connection, Result as Sql};
 use self::lock_file::WriterLock;
 pub(super) use self::lock_file::files as store_files;
 use self::source::Source;
-use super::{CollectionSelector, Config, Error, Mode, Precision, lock};
+use super::{CollectionSelector, Config, Error, Mode, Precision, Scope, lock};
+use crate::page::ManualId;
 use crate::vectors::Profile;
 
 /// An opened SQLite file and its selected collection.
@@ -172,6 +173,12 @@ fn check_readable(path: &Path, location: &str) -> Result<(), Error> {
         }),
         Err(cause) => Err(Error::open(location, &cause.to_string())),
     }
+}
+
+/// The names of the manuals of a scope, as a JSON array; `None` if it has all.
+fn names(scope: &Scope) -> Option<String> {
+    let names: Vec<&str> = scope.manuals.iter().map(ManualId::as_str).collect();
+    (!names.is_empty()).then(|| serde_json::json!(names).to_string())
 }
 
 /// Converts an error of SQLite to one of the store at a path.

@@ -4,8 +4,7 @@ use std::num::NonZeroUsize;
 
 use rusqlite::{Connection, OptionalExtension, Result as Sql, Row};
 
-use super::catalogue::names;
-use super::{Collection, Sqlite, WithLocation};
+use super::{Collection, Sqlite, WithLocation, names};
 use crate::page::PageId;
 use crate::store::{Error, Precision, Scope, StoredPage, TextUpdate, read_mark};
 use crate::vectors::{MultiVector, TextQuery, TextVectors};

@@ -18,7 +18,7 @@ pub use budget::{
     machine_memory, memory_plan, text_model_memory, vlm_memory_limit,
 };
 pub use index::Indexing;
-pub use name::find_manual;
+pub use name::{find_manual, manual_named};
 pub use open::{
     FlushOutcome, Library, WritableStore, card_for_profile, flush, meaning_opener,
     open_for_reading, open_for_writing, open_model, open_model_for_profile,

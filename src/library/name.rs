@@ -30,6 +30,21 @@ pub fn find_manual(store: &dyn Store, name: impl AsRef<OsStr>) -> Result<ManualC
     }
 }
 
+/// The manual of exactly that name. Unlike [`find_manual`] it looks at no file: names may come from other machines.
+///
+/// # Errors
+/// As [`find_manual`].
+pub fn manual_named(store: &dyn Store, name: &str) -> Result<ManualCard, Error> {
+    let cards = store.cards()?;
+    match cards.iter().find(|card| card.id.as_str() == name) {
+        Some(card) => Ok(card.clone()),
+        None => Err(Error::NoManual {
+            name: name.to_owned(),
+            nearest: nearest(&cards, name),
+        }),
+    }
+}
+
 /// The manual by the first rule that exactly one manual fulfils; the rules go from strict to lenient.
 fn find<'a>(cards: &'a [ManualCard], name: &OsStr) -> Option<&'a ManualCard> {
     let typed = name.to_string_lossy();

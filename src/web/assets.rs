@@ -68,7 +68,8 @@ pub(super) async fn asset(Paths((_, name)): Paths<(String, String)>) -> Result<R
     let asset = ASSETS.iter().find(|(known, _)| *known == name);
     let Some((name, content)) = asset else {
         let detail = format!("the page has no file `{name}`");
-        return Err(Problem::new(StatusCode::NOT_FOUND, "no-such-file", detail));
+        let problem = Problem::new(StatusCode::NOT_FOUND, "no-such-file", detail);
+        return Err(problem.hint("load the page again"));
     };
     let kind = match name.ends_with(".css") {
         true => "text/css; charset=utf-8",

@@ -11,7 +11,7 @@ use crate::diagnostic::{Diagnostic, input_hint};
 use crate::embed::{self, Card};
 use crate::library::{self, Indexing};
 use crate::page::PageSet;
-use crate::pipeline::{self, Event, PageNote, Profiles, Request, RunStats, Stage};
+use crate::pipeline::{self, Event, ManualStats, PageNote, Profiles, Request, RunStats, Stage};
 use crate::store::{self, Catalogue, Mode, Store};
 
 /// Time between two attempts to write to a library that cannot be written to.
@@ -65,29 +65,44 @@ fn fail(job: &mut JobView, error: Diagnostic) {
 
 fn finish(job: &mut JobView, stats: &RunStats) {
     job.message = None;
-    let Some(manual) = stats.manuals.first() else {
+    let manuals = &stats.manuals;
+    let Some(first) = manuals.first() else {
         return fail(job, Diagnostic::new("nothing in it can be stored"));
     };
-    job.manual = manual.stored_as().to_owned();
-    job.pages = Some(manual.pages);
-    job.done = manual.stored + manual.unchanged;
-    job.failed = manual.failed.len() as u32;
-    let failures = manual.failed.iter().take(MAX_FAILURES);
+    // The manuals of a folder are one job, with the name of the folder.
+    let is_one = manuals.len() == 1;
+    if is_one {
+        job.manual = first.stored_as().to_owned();
+    }
+    let told = |manual: &ManualStats, why: &str| match is_one {
+        true => why.to_owned(),
+        false => format!("{}: {why}", manual.stored_as()),
+    };
+    job.pages = Some(manuals.iter().map(|manual| manual.pages).sum());
+    job.done = manuals.iter().map(|m| m.stored + m.unchanged).sum();
+    job.failed = manuals.iter().map(|m| m.failed.len() as u32).sum();
+    let failures = manuals
+        .iter()
+        .flat_map(|manual| manual.failed.iter().map(move |failure| (manual, failure)));
     job.failures = failures
-        .map(|failure| FailureView {
+        .take(MAX_FAILURES)
+        .map(|(manual, failure)| FailureView {
             page: failure.page,
-            reason: failure.reason.clone(),
+            reason: told(manual, &failure.reason),
         })
         .collect();
-    if manual.waiting > 0 {
-        let waiting = manual.waiting;
+    let waiting: u32 = manuals.iter().map(|manual| manual.waiting).sum();
+    if waiting > 0 {
         job.message = Some(format!(
             "{waiting} pages wait for the server of the library"
         ));
     }
-    job.state = match &manual.error {
+    let error = manuals
+        .iter()
+        .find_map(|manual| Some(told(manual, manual.error.as_ref()?)));
+    job.state = match error {
         Some(why) => {
-            job.message = Some(why.clone());
+            job.message = Some(why);
             JobState::Failed
         }
         None if stats.stopped => JobState::Stopped,
@@ -199,8 +214,10 @@ impl Run<'_> {
 fn progress(job: &mut JobView, path: &Path, event: &Event) {
     match event {
         Event::Opened { manual, todo } => {
-            job.manual = manual.to_string();
-            job.pages = Some(*todo);
+            if !path.is_dir() {
+                job.manual = manual.to_string();
+            }
+            job.pages = Some(job.pages.unwrap_or(0) + todo);
             // A job that was paused begins again, with the pages that are not stored yet.
             (job.done, job.failed) = (0, 0);
             job.stages.clear();

@@ -207,7 +207,7 @@ impl Jobs {
         for Kept { manual, file } in self.journal.kept().to_remove {
             let library = self.shelf.library();
             let found = library.and_then(|library| {
-                let card = library::find_manual(&*library.store, &manual)?;
+                let card = library::manual_named(&*library.store, &manual)?;
                 Ok((library, card))
             });
             match (found, file) {

@@ -187,7 +187,7 @@ pub(super) async fn get(
 ) -> Result<Json<ManualDetail>, Problem> {
     blocking(move || {
         let library = app.shelf.library()?;
-        let card = library::find_manual(&*library.store, &name)?;
+        let card = library::manual_named(&*library.store, &name)?;
         let manuals = library.store.manuals()?;
         let manual = manuals.into_iter().find(|manual| manual.card.id == card.id);
         let manual = manual.unwrap_or(ManualSummary {
@@ -231,7 +231,7 @@ pub(super) async fn file(
 ) -> Result<Response, Problem> {
     let card = blocking(move || {
         let library = app.shelf.library()?;
-        let card = library::find_manual(&*library.store, &name)?;
+        let card = library::manual_named(&*library.store, &name)?;
         // As when it is drawn: the file may be another one by now.
         match app.pictures.file_state(&card) {
             FileState::There => Ok(card),
@@ -286,7 +286,7 @@ pub(super) async fn remove(
 ) -> Result<StatusCode, Problem> {
     blocking(move || {
         let library = app.shelf.library()?;
-        let card = library::find_manual(&*library.store, &name)?;
+        let card = library::manual_named(&*library.store, &name)?;
         app.jobs.remove(&library, &card)?;
         app.refresh();
         Ok(StatusCode::NO_CONTENT)

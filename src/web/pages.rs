@@ -113,7 +113,7 @@ pub(super) async fn find(
 ) -> Result<Json<PageView>, Problem> {
     blocking(move || {
         let library = app.shelf.library()?;
-        let card = library::find_manual(&*library.store, &query.manual)?;
+        let card = library::manual_named(&*library.store, &query.manual)?;
         let page = PageId::new(&card.id, query.page);
         view(&app, &library, &page.uuid().to_string())
     })
@@ -187,7 +187,8 @@ pub(super) async fn thumbnail(
     .await?;
     if page.thumbnail.is_empty() {
         let detail = format!("{} was stored without a thumbnail", page.id);
-        return Err(Problem::new(StatusCode::NOT_FOUND, "no-thumbnail", detail));
+        let problem = Problem::new(StatusCode::NOT_FOUND, "no-thumbnail", detail);
+        return Err(problem.hint("ask for its picture instead"));
     }
     Ok(picture_response(&headers, &page.content, page.thumbnail))
 }

@@ -44,12 +44,15 @@ impl<T: DeserializeOwned, S: Send + Sync> axum::extract::FromRequest<S> for Body
         let json = axum::Json::<T>::from_request(request, state).await;
         json.map(|axum::Json(value)| Self(value)).map_err(|why| {
             use axum::http::StatusCode;
-            let kind = match why.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => "too-large",
-                StatusCode::UNSUPPORTED_MEDIA_TYPE => "wrong-type",
+            let (kind, hint) = match why.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => ("too-large", "send less at once"),
+                StatusCode::UNSUPPORTED_MEDIA_TYPE => (
+                    "wrong-type",
+                    "send JSON, with the header `Content-Type: application/json`",
+                ),
                 _ => return Problem::invalid(why.body_text()),
             };
-            Problem::new(why.status(), kind, why.body_text())
+            Problem::new(why.status(), kind, why.body_text()).hint(hint)
         })
     }
 }

@@ -121,12 +121,16 @@ impl Pictures {
     }
 
     fn draw(&self, card: &ManualCard, page: &StoredPage, width: u32) -> Result<PageImage, Problem> {
-        let rendered = self.render(card, page, 1)?;
+        let rendered = self.render(card, page, 1);
         let is_same = match self.file_state(card) {
             FileState::There => page.is_from(card),
             FileState::Moved => return Err(library::Error::from(moved(card)).into()),
             FileState::Changed => false,
         };
+        let rendered = rendered.or_else(|problem| match is_same {
+            true => Err(problem),
+            false => Err(library::Error::from(card.changed_since(&[page.id.number])).into()),
+        })?;
         if !is_same && content_digest(&rendered) != page.content {
             let changed = card.changed_since(&[page.id.number]);
             return Err(library::Error::from(changed).into());

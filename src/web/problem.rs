@@ -166,7 +166,10 @@ impl From<library::Error> for Problem {
                 (StatusCode::GONE, "file-moved")
             }
             library::Error::File(_) => (StatusCode::GONE, "file-changed"),
-            library::Error::Manual { .. } => (StatusCode::GONE, "file-unreadable"),
+            library::Error::Manual { .. } => {
+                return Self::of(StatusCode::GONE, "file-unreadable", error)
+                    .hint("add the file again");
+            }
             library::Error::Page { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "page-not-drawn"),
             library::Error::Render(_)
             | library::Error::Prepare(_)

@@ -242,7 +242,7 @@ fn find(
 }
 
 fn scope(library: &Library, question: &Checked) -> Result<Scope, Problem> {
-    let id = |name: &String| Ok(library::find_manual(&*library.store, name)?.id);
+    let id = |name: &String| Ok(library::manual_named(&*library.store, name)?.id);
     let manuals = question.manuals.iter().map(id);
     Ok(Scope {
         manuals: manuals.collect::<Result<_, Problem>>()?,

@@ -165,12 +165,12 @@ async fn receive(
         hash.update(&data);
         out.write_all(&data).await.map_err(failed)?;
     }
-    out.sync_all().await.map_err(failed)?;
     if !is_readable(&start) {
         let detail = "this is neither a PDF nor a picture that can be read";
         let problem = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "wrong-type", detail);
         return Err(problem.hint("PDF, PNG, JPEG, TIFF, WebP, GIF and BMP can be added"));
     }
+    out.sync_all().await.map_err(failed)?;
     let digest = hash.finalize();
     let digest = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     Ok((file, digest))

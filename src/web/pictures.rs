@@ -127,9 +127,9 @@ impl Pictures {
             FileState::Moved => return Err(library::Error::from(moved(card)).into()),
             FileState::Changed => false,
         };
-        let rendered = rendered.or_else(|problem| match is_same {
-            true => Err(problem),
-            false => Err(library::Error::from(card.changed_since(&[page.id.number])).into()),
+        let rendered = rendered.map_err(|problem| match is_same {
+            true => problem,
+            false => library::Error::from(card.changed_since(&[page.id.number])).into(),
         })?;
         if !is_same && content_digest(&rendered) != page.content {
             let changed = card.changed_since(&[page.id.number]);

@@ -73,8 +73,8 @@ pub struct Settings {
     pub pages: crate::page::PageSet,
     /// Limits of a batch.
     pub limits: Limits,
-    /// Id of the model's profile if its rows can be read as words ([`embed::reading`]): then pages without a text layer
-    /// are, if pages get text vectors.
+    /// Id of the model's profile if its rows can be read as words ([`embed::reading`]): then pages whose text layer says
+    /// little are, if pages get text vectors.
     pub reads_with: Option<String>,
     /// Capacity of the queue of rendered pages, between render and prepare.
     pub queue: usize,

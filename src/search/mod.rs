@@ -90,7 +90,7 @@ pub struct SearchHit {
     /// The bytes of the snippet's words that are those of the query, or near them in meaning; not in JSON.
     #[serde(skip)]
     pub marks: Vec<Range<usize>>,
-    /// Words of the query, or near them in meaning, that were read from the image of a page without a text layer. They may
+    /// Words of the query, or near them in meaning, that were read from the image of a page whose text layer says little. They may
     /// be read wrongly.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub words_read: Vec<String>,

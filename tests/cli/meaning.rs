@@ -167,3 +167,102 @@ fn a_query_without_a_known_word_is_the_cause_and_not_the_store() {
         assert!(!refused.err.contains("`ingest`"), "{}", refused.err);
     }
 }
+
+/// Writes `scan.png`: a picture of a page of `panel.pdf`, which is in the store.
+fn scan_page(sandbox: &Sandbox, page: &str) {
+    let picture = ["show", "panel", page, "--out", "scan.png"];
+    assert_eq!(sandbox.run(&picture).code, 0);
+}
+
+#[test]
+fn words_that_were_read_follow_the_picture() {
+    let sandbox = filled();
+    assert_eq!(sandbox.run(&["panel.pdf"]).code, 0);
+    let run = |args: &[&str]| sandbox.run(&[args, &["--store", "scans.db"]].concat());
+    let found = |word: &str| run(&["search", word, "--text"]).out.lines().count();
+    scan_page(&sandbox, "1");
+    assert_eq!(run(&["scan.png"]).code, 0);
+    assert_eq!((found("stop"), found("pump")), (2, 0));
+    // Other bytes with the same pixels: the words stay.
+    let mut bytes = std::fs::read(sandbox.path("scan.png")).unwrap();
+    bytes.extend(b"\n");
+    sandbox.write("scan.png", &bytes);
+    let again = run(&["scan.png", "--json"]).json();
+    assert_eq!(again["manuals"][0]["kept"], 1, "{again}");
+    assert_eq!((found("stop"), found("pump")), (2, 0));
+    scan_page(&sandbox, "2");
+    assert_eq!(run(&["scan.png"]).code, 0);
+    assert_eq!((found("stop"), found("pump")), (0, 2));
+    // A run that reads nothing removes what is no longer true.
+    scan_page(&sandbox, "1");
+    let unread = sandbox
+        .command(&["scan.png", "--store", "scans.db"])
+        .env("INGEST_EMBED_MEANING", "false")
+        .output();
+    assert!(unread.unwrap().status.success());
+    assert_eq!((found("stop"), found("pump")), (0, 0));
+}
+
+#[test]
+fn words_that_were_read_stay_in_a_run_with_pooled_vectors() {
+    let sandbox = filled();
+    assert_eq!(sandbox.run(&["panel.pdf"]).code, 0);
+    scan_page(&sandbox, "1");
+    let run = |args: &[&str]| sandbox.run(&[args, &["--store", "scans.db"]].concat());
+    assert_eq!(run(&["scan.png"]).code, 0);
+    let store = rusqlite::Connection::open(sandbox.path("scans.db")).unwrap();
+    let pooled = "UPDATE collection SET profile = profile || '-pool3', pool_factor = 3";
+    store.execute(pooled, []).unwrap();
+    drop(store);
+    let mut bytes = std::fs::read(sandbox.path("scan.png")).unwrap();
+    bytes.extend(b"\n");
+    sandbox.write("scan.png", &bytes);
+    let pool = ["--model", "built-in", "--pool-factor", "3"];
+    let again = run(&[&["scan.png", "--json"], &pool[..]].concat()).json();
+    assert_eq!(again["manuals"][0]["kept"], 1, "{again}");
+    let found = run(&["search", "stop", "--text"]);
+    assert_eq!(found.out.lines().count(), 2, "{}", found.out);
+}
+
+/// A PDF file of a picture, with a text layer beside it.
+fn stamped(picture: &image::GrayImage, text: &str) -> Vec<u8> {
+    let mut file = pdf::Pdf::new();
+    let (root, tree) = (file.add(""), file.add(""));
+    let (width, height) = picture.dimensions();
+    let entries = format!(
+        "/Type /XObject /Subtype /Image /Width {width} /Height {height} /ColorSpace /DeviceGray /BitsPerComponent 8"
+    );
+    let image = file.stream(&entries, picture.as_raw());
+    let entries = format!(
+        "/MediaBox [0 0 612 792] /Resources << {} /XObject << /I {image} 0 R >> >>",
+        pdf::FONT
+    );
+    let content = format!("q 612 0 0 792 0 0 cm /I Do Q BT /F1 6 Tf 20 10 Td ({text}) Tj ET");
+    let page = file.page(tree, &entries, content.as_bytes());
+    file.set(root, format!("<< /Type /Catalog /Pages {tree} 0 R >>"));
+    let pages = format!("<< /Type /Pages /Count 1 /Kids [{page} 0 R] >>");
+    file.set(tree, pages);
+    file.finish(root)
+}
+
+#[test]
+fn a_scan_with_a_stamp_is_read() {
+    let sandbox = filled();
+    assert_eq!(sandbox.run(&["panel.pdf"]).code, 0);
+    scan_page(&sandbox, "1");
+    let picture = image::open(sandbox.path("scan.png")).unwrap().to_luma8();
+    let stamp = "Downloaded from www.example.com";
+    sandbox.write("stamped.pdf", &stamped(&picture, stamp));
+    let run = |args: &[&str]| sandbox.run(&[args, &["--store", "scans.db"]].concat());
+    assert_eq!(run(&["stamped.pdf"]).code, 0);
+    for mode in ["--text", "--meaning", "--hybrid"] {
+        for question in ["stop", "downloaded from where"] {
+            let found = run(&["search", question, mode]);
+            assert!(
+                found.out.starts_with("1. stamped.pdf"),
+                "{mode}: {}",
+                found.err
+            );
+        }
+    }
+}

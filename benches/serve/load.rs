@@ -1,7 +1,7 @@
 //! Load of `ingest serve`: 50 clients ask for some time, each its next question as soon as it has an answer.
 //!
-//! `cargo run --release --example serve-load -- ADDRESS PID [SECONDS]`, on Linux, with a server that is running. Prints the times of
-//! answers and the memory of the server; fails at any answer but 200 and 503.
+//! `cargo run --release --example serve-load -- ADDRESS PID [SECONDS]`, on Linux, with a server that is running. Prints the
+//! times of answers and the memory of the server; fails at any answer but 200 and 503.
 
 #![allow(
     clippy::unwrap_used,

@@ -65,8 +65,8 @@ fn a_question_leads_to_the_place_on_the_page() {
     chrome.write("nitrogen alarm");
     chrome.until(HITS);
     chrome.until(PICTURE);
-    chrome.until("document.querySelector('#page-name').textContent.startsWith('Page 2 of 3') || document.querySelector('#page-name').textContent.startsWith('Page 3 of 3')");
     let name = "document.querySelector('#page-name').textContent";
+    chrome.until(&format!("/^Page [23] of 3/.test({name})"));
     let first = chrome.js(name);
     chrome.key("ArrowDown");
     chrome.until("document.querySelectorAll('#hits a')[1].getAttribute('aria-current')");
@@ -230,7 +230,10 @@ fn text_of_a_file_is_never_html() {
     server.all_jobs_end();
     chrome.js("document.querySelectorAll('.manuals details').forEach((one) => one.open = true)");
     chrome.until("document.querySelector('.outline li')");
-    chrome.until("document.querySelector('.outline').parentElement.textContent.includes('<img') || [...document.querySelectorAll('.outline')].some((one) => one.textContent.includes('<img'))");
+    let outlines = "[...document.querySelectorAll('.outline')]";
+    chrome.until(&format!(
+        "{outlines}.some((one) => one.textContent.includes('<img'))"
+    ));
     chrome.open(&format!(
         "{}?q=valve+onerror+%3Cimg%20src=x%20onerror=x()%3E",
         server.url
@@ -269,13 +272,17 @@ fn dark_and_light_on_a_screen_and_a_phone() {
             chrome.click("#hits a");
             chrome.until(PICTURE);
             chrome.picture(&format!("page-{what}"));
-            accessible(&mut chrome, &format!("page {what}"));
+            if phone {
+                accessible(&mut chrome, &format!("page {what}"));
+            }
             let wide = chrome.js("document.documentElement.scrollWidth");
             assert!(wide.as_u64().unwrap() <= u64::from(width), "{what}: {wide}");
             chrome.open(&format!("{}?view=library", server.url));
             chrome.until("document.querySelector('.manuals li')");
             chrome.picture(&format!("library-{what}"));
-            accessible(&mut chrome, &format!("library {what}"));
+            if !phone {
+                accessible(&mut chrome, &format!("library {what}"));
+            }
         }
     }
     chrome.is_silent();

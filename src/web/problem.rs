@@ -165,7 +165,10 @@ impl From<library::Error> for Problem {
             library::Error::File(store::FileError::Unreadable { .. }) => {
                 (StatusCode::GONE, "file-moved")
             }
-            library::Error::File(_) => (StatusCode::GONE, "file-changed"),
+            library::Error::File(_) => {
+                return Self::of(StatusCode::GONE, "file-changed", error)
+                    .hint("add the file again");
+            }
             library::Error::Manual { .. } => {
                 return Self::of(StatusCode::GONE, "file-unreadable", error)
                     .hint("add the file again");

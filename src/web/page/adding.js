@@ -100,7 +100,7 @@ function uploadRow(one) {
     bar.hidden = state !== "sending";
     bar.value = file.size ? sent / file.size : 0;
     told.textContent = failed
-      ? [problem, ...hints].join(" ")
+      ? [problem, ...hints].join(". ")
       : state === "waiting"
         ? "waiting"
         : `${bytes(sent)} of ${bytes(file.size)}`;

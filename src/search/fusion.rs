@@ -17,6 +17,10 @@ const LEAST_READ_WEIGHT: f32 = 0.2;
 /// with a stamp.
 const SHARE_OF_TITLE: f32 = 0.5;
 
+/// How many times as many letters as in its text layer are read from a scan with a stamp. Of a page that shows just its text
+/// layer four to five times as many are: cells overlap, so that each word is read several times.
+const MORE_THAN_A_STAMP: usize = 8;
+
 /// The lists of a hybrid search; `None` for one that cannot be asked.
 pub(super) struct Lists {
     pub(super) images: Option<Vec<Hit>>,
@@ -95,9 +99,18 @@ impl Lists {
     }
 }
 
-/// Whether a page is searched as a scan: its text layer says little ([`says_little`]), and little of the query.
+/// Whether a page is searched as a scan: it has no text layer, or one that says little ([`says_little`]), far less than was
+/// read from its picture, and little of the query.
 fn is_scan(hit: &Hit, query: &str) -> bool {
-    says_little(&hit.text) && coverage(&hit.text, query) <= SHARE_OF_TITLE
+    let letters = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).count();
+    match letters(&hit.text) {
+        0 => true,
+        said => {
+            says_little(&hit.text)
+                && letters(&hit.words_read) > MORE_THAN_A_STAMP * said
+                && coverage(&hit.text, query) <= SHARE_OF_TITLE
+        }
+    }
 }
 
 /// Whether the text model embedded what a page says.
@@ -294,6 +307,7 @@ mod tests {
             let scan = |score| {
                 let scan = Hit {
                     text: stamp.to_owned(),
+                    words_read: LONG.repeat(4),
                     ..hit(3, score)
                 };
                 vec![scan, hit(1, 0.5)]

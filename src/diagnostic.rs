@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 
+use crate::embed::meaning::Model;
 use crate::qwen::mlx;
 use crate::store::Outage;
 use crate::{annotate, checkpoint, config, embed, library, pipeline, search, store, vlm};
@@ -255,6 +256,14 @@ impl From<pipeline::PlanError> for Diagnostic {
     }
 }
 
+/// What to do if the text vectors of a store are those of another model than the settings say.
+pub fn other_text_model_hint(stored: Model) -> String {
+    format!(
+        "set `embed.meaning = {}`, or `ingest` the files again to embed their text with the model of the settings",
+        stored.setting()
+    )
+}
+
 impl From<search::Error> for Diagnostic {
     fn from(e: search::Error) -> Self {
         match e {
@@ -267,8 +276,12 @@ impl From<search::Error> for Diagnostic {
             e @ search::Error::NoTextVectors(_) => Self::from_error(&e).hint(
                 "with `embed.meaning = true`, `ingest` the files again to embed their text; of page images only scans are embedded anew",
             ),
-            e @ search::Error::UnknownWords => {
+            e @ search::Error::UnknownWords(_) => {
                 Self::from_error(&e).hint("search with `--text` or `--visual`")
+            }
+            e @ search::Error::OtherTextModel { stored, .. } => {
+                let hint = other_text_model_hint(stored);
+                Self::from_error(&e).hint(hint)
             }
             e @ search::Error::Unreadable => Self::from_error(&e).hint(
                 "search the text with `--text`, or store the pages with a ColQwen model (`ingest models`)",

@@ -6,14 +6,18 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::thread;
 
 use ingest::checkpoint;
+use ingest::embed::meaning::{Meaning, Model};
 use ingest::embed::{self, Config, Device, Engine, Error};
 
-/// A hub with three models: a base, an adapter of it, and a vision-language model.
+#[path = "support/multilingual.rs"]
+mod multilingual;
+
+/// A hub with four models: a base, an adapter of it, a vision-language model, and the multilingual text model.
 struct Hub {
     address: String,
     /// Number of requests so far.
@@ -47,11 +51,22 @@ fn folder(repository: &str) -> PathBuf {
         "owner/base" => "colqwen2.5-tiny",
         "owner/adapter" => "colqwen2.5-lora",
         "owner/generator" => "qwen_vl/qwen3",
+        "intfloat/multilingual-e5-small" => return multilingual().to_owned(),
         _ => "none",
     };
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/golden")
         .join(name)
+}
+
+/// Folder with the files of the multilingual text model.
+fn multilingual() -> &'static Path {
+    static FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
+        let folder = tempfile::tempdir().unwrap();
+        multilingual::write(folder.path());
+        folder
+    });
+    FOLDER.path()
 }
 
 fn respond(stream: TcpStream, requests: &AtomicUsize, interruptions: &AtomicUsize) {
@@ -128,7 +143,7 @@ fn config(model: &str) -> Config {
         device: Device::Cpu,
         max_visual_tokens: None,
         pool_factor: 1,
-        meaning: false,
+        meaning: None,
     }
 }
 
@@ -184,6 +199,16 @@ fn interrupted_download_fails_and_can_be_repeated() {
 }
 
 #[test]
+fn text_model_is_downloaded_once() {
+    let (hub, home) = (Hub::start(), tempfile::tempdir().unwrap());
+    run_in_process("child_embeds_text", &hub, home.path(), false);
+    let before = hub.requests.load(Ordering::SeqCst);
+    assert!(before >= 3);
+    run_in_process("child_embeds_text", &hub, home.path(), true);
+    assert_eq!(hub.requests.load(Ordering::SeqCst), before, "all is cached");
+}
+
+#[test]
 fn uncached_model_fails_offline() {
     let (hub, home) = (Hub::start(), tempfile::tempdir().unwrap());
     run_in_process("child_fails_offline", &hub, home.path(), true);
@@ -214,6 +239,27 @@ fn child_embeds() {
 
 #[test]
 #[ignore = "run by the tests above"]
+fn child_embeds_text() {
+    let config = Config {
+        meaning: Some(Model::Multilingual),
+        ..config(embed::BUILT_IN)
+    };
+    let mut events = Vec::new();
+    embed::fetch(&config, &mut |name, done, total| {
+        events.push((name.to_owned(), done == total));
+    })
+    .unwrap();
+    assert!(events.is_empty() || events.contains(&("model.safetensors".to_owned(), true)));
+    let model = Meaning::open(Model::Multilingual).unwrap();
+    let page = model.embed_page("Press mute.").unwrap().unwrap();
+    assert_eq!(page.tokens, [12, 13]);
+    let query = model.embed_query("取扱 mute").unwrap().unwrap();
+    assert_eq!(query.profile, Model::Multilingual.profile());
+    assert_eq!(query.tokens, [13]);
+}
+
+#[test]
+#[ignore = "run by the tests above"]
 fn child_is_interrupted() {
     match embed::fetch(&config("owner/adapter"), &mut |_, _, _| ()) {
         Err(Error::Files(checkpoint::Error::Hub { model, .. })) => {
@@ -228,6 +274,12 @@ fn child_is_interrupted() {
 fn child_fails_offline() {
     match embed::card(&config("owner/adapter")) {
         Err(Error::Files(checkpoint::Error::Hub { why, .. })) => {
+            assert!(why.contains("HF_HUB_OFFLINE"), "{why}")
+        }
+        other => panic!("{other:?}"),
+    }
+    match Meaning::open(Model::Multilingual).map(drop) {
+        Err(checkpoint::Error::Hub { why, .. }) => {
             assert!(why.contains("HF_HUB_OFFLINE"), "{why}")
         }
         other => panic!("{other:?}"),

@@ -9,7 +9,7 @@ use safetensors::{Dtype, View};
 
 use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
-use crate::embed::{self, Card, meaning};
+use crate::embed::{self, Card};
 use crate::library::{self, Indexing};
 use crate::page::{ManualId, Page, PageSet};
 use crate::pipeline::{self, Profiles, Stage};
@@ -57,13 +57,18 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EmbedArgs) -> Result<Exit
     let settings = common.settings()?;
     let card = embed::card(&settings.embed)?;
     super::progress::fetch(ui, |on_progress| embed::fetch(&settings.embed, on_progress))?;
+    let text_profile = settings.embed.text_profile();
     if let Some(query) = &args.query {
-        save(&args.out, &card, query_vectors(&settings, query)?)?;
+        save(
+            &args.out,
+            (&card, text_profile),
+            query_vectors(&settings, query)?,
+        )?;
         return Ok(ExitCode::SUCCESS);
     }
     let plan = library::memory_plan(&settings, &card)?;
     let profiles = Profiles {
-        text: settings.embed.text_profile(),
+        text: text_profile,
         ..Profiles::NONE
     };
     let inputs = pipeline::discover(&args.input.request(&args.paths)?, None, profiles)?;
@@ -92,7 +97,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EmbedArgs) -> Result<Exit
         .unwrap_or_else(PoisonError::into_inner);
     let count = collected.pages;
     if count > 0 {
-        save(&args.out, &card, collected.tensors)?;
+        save(&args.out, (&card, text_profile), collected.tensors)?;
         ui.info(format!(
             "{} written to {}",
             pages(count),
@@ -224,7 +229,11 @@ impl View for TensorView {
 }
 
 /// Writes the file.
-fn save(out: &Path, card: &Card, pages: BTreeMap<String, MultiVector>) -> Result<(), Diagnostic> {
+fn save(
+    out: &Path,
+    (card, text_profile): (&Card, Option<&str>),
+    pages: BTreeMap<String, MultiVector>,
+) -> Result<(), Diagnostic> {
     let failed = |e: &dyn std::fmt::Display| Diagnostic::new(format!("{}: {e}", out.display()));
     let profile = &card.profile;
     let mut metadata = HashMap::from([
@@ -233,8 +242,8 @@ fn save(out: &Path, card: &Card, pages: BTreeMap<String, MultiVector>) -> Result
         ("dim".to_owned(), profile.dim.to_string()),
         ("pool_factor".to_owned(), profile.pool_factor.to_string()),
     ]);
-    if pages.keys().any(|name| name.ends_with(TEXT)) {
-        metadata.insert("meaning_profile".to_owned(), meaning::PROFILE.to_owned());
+    if let Some(profile) = text_profile.filter(|_| pages.keys().any(|name| name.ends_with(TEXT))) {
+        metadata.insert("meaning_profile".to_owned(), profile.to_owned());
     }
     let tensors = pages
         .into_iter()

@@ -4,7 +4,8 @@ use serde::Serialize;
 
 use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
-use crate::embed::{self, meaning};
+use crate::embed;
+use crate::embed::meaning::Model;
 use crate::library;
 use crate::reports::table::fitted;
 use crate::store::Address;
@@ -101,20 +102,32 @@ pub(super) fn run(ui: &mut Ui, common: &Common, _args: &ModelsArgs) -> Result<()
     ui.text(format!(
         "{}\n\n{}\n{}\n\n{advice}",
         embedding_table(&rows),
-        text_model_line(text_model),
+        text_model_lines(settings.embed.meaning),
         description_table(limit)
     ))
 }
 
-fn text_model_line(memory: u64) -> String {
-    let (model, licence) = (meaning::MODEL, meaning::LICENCE);
-    match memory {
-        0 => String::new(),
-        memory => format!(
-            "and for search by meaning {model} (part of the program, {licence}): {} of memory\n",
-            ByteSize(memory)
-        ),
-    }
+/// The text model of the settings, or both if there is none.
+fn text_model_lines(chosen: Option<Model>) -> String {
+    let line = |model: Model| {
+        let source = match model.download() {
+            0 => "part of the program".to_owned(),
+            bytes => format!("{} to download", ByteSize(bytes)),
+        };
+        format!(
+            "for search by meaning, `embed.meaning = {}`: {} ({source}, {}), {} of memory{}\n",
+            model.setting(),
+            model.name(),
+            model.licence(),
+            ByteSize(model.memory()),
+            if chosen == Some(model) {
+                "; chosen"
+            } else {
+                ""
+            }
+        )
+    };
+    Model::ALL.map(line).concat()
 }
 
 fn embedding_table(rows: &[EmbeddingModel]) -> String {

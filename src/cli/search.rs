@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::io::BufRead;
 use std::process::ExitCode;
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, other_text_model_hint};
 use crate::embed::VisualWeight;
 use crate::library::{self, Library, QueryModels};
 use crate::page::{ManualId, PageSet};
@@ -112,6 +112,12 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &SearchArgs) -> Result<Exi
     // A user who wants no text vectors is not told how to add them.
     let is_meaning_wanted = settings.embed.text_profile().is_some() && store.keeps_text_vectors();
     let mut is_told = !is_meaning_wanted;
+    let mut note = |ui: &Ui, text: String| {
+        if !is_told {
+            is_told = true;
+            ui.info(text);
+        }
+    };
     let mut run_query = |text: &str| {
         let found = search::search(
             &*store,
@@ -130,9 +136,14 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &SearchArgs) -> Result<Exi
                 "note: the model `{model}` cannot read the letters of `{text}`: only the text was searched"
             ));
         }
-        if !is_told && !found.without_meaning.is_empty() {
-            is_told = true;
-            ui.info(without_meaning(&found.without_meaning));
+        if let Some(model) = found.other_text_model {
+            let (name, hint) = (model.name(), other_text_model_hint(model));
+            let note_text = format!(
+                "note: the meaning of the text was not searched: its vectors in this store are those of `{name}`; {hint}"
+            );
+            note(ui, note_text);
+        } else if !found.without_meaning.is_empty() {
+            note(ui, without_meaning(&found.without_meaning));
         }
         Ok(found.hits)
     };

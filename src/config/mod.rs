@@ -178,6 +178,7 @@ fn user_file() -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::embed::meaning::Model;
 
     fn with(toml: &str) -> Result<Settings, Error> {
         let mut layers = Layers::new()?;
@@ -294,6 +295,26 @@ mod tests {
     }
 
     #[test]
+    fn meaning_is_off_on_or_multilingual() {
+        for (value, expected) in [
+            ("false", None),
+            ("true", Some(Model::English)),
+            ("multilingual", Some(Model::Multilingual)),
+        ] {
+            let mut layers = Layers::new().unwrap();
+            layers.variable("INGEST_EMBED_MEANING", value).unwrap();
+            let settings = layers.settings("x").unwrap();
+            assert_eq!(settings.embed.meaning, expected);
+            let written = toml::to_string(&settings.embed).unwrap();
+            let read: embed::Config = toml::from_str(&written).unwrap();
+            assert_eq!(read, settings.embed);
+        }
+        let refused = with("[embed]\nmeaning = \"dutch\"").unwrap_err();
+        let expected = "true, false or \"multilingual\"";
+        assert!(refused.to_string().contains(expected), "{refused}");
+    }
+
+    #[test]
     fn golden_file_sets_every_field() {
         let mut settings = with(include_str!("../../tests/golden/ingest.toml")).unwrap();
         let nodes = ["http://127.0.0.1:8080", "https://node-2:8443"];
@@ -325,7 +346,7 @@ mod tests {
                 device: embed::Device::Metal,
                 max_visual_tokens: Some(768),
                 pool_factor: 3,
-                meaning: true,
+                meaning: Some(Model::English),
             }
         );
         let command = ["python", "-m", "mlx_vlm.server"];

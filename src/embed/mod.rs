@@ -37,14 +37,15 @@ pub struct Config {
     pub max_visual_tokens: Option<u32>,
     /// Pool factor of page vectors ([`crate::pooling`]); 1 means no pooling.
     pub pool_factor: u32,
-    /// Whether pages get vectors of their text as well, from the embedded text model ([`meaning`]).
-    pub meaning: bool,
+    /// The text model, if pages get vectors of their text as well ([`meaning`]).
+    #[serde(with = "meaning::setting")]
+    pub meaning: Option<meaning::Model>,
 }
 
 impl Config {
     /// Profile of the text model; `None` if pages get no text vectors.
     pub fn text_profile(&self) -> Option<&'static str> {
-        self.meaning.then_some(meaning::PROFILE)
+        self.meaning.map(meaning::Model::profile)
     }
 }
 
@@ -247,11 +248,14 @@ pub fn card(config: &Config) -> Result<Card, Error> {
     })
 }
 
-/// Downloads the missing files of a hub model and reports progress. Downloads nothing for a folder.
+/// Downloads the missing files of a hub model, and of the text model, and reports progress. Downloads nothing for a folder.
 ///
 /// # Errors
 /// [`Error::Files`], such as when the hub cannot be reached or refuses.
 pub fn fetch(config: &Config, on_progress: Progress) -> Result<(), Error> {
+    if let Some(model) = config.meaning {
+        meaning::fetch(model, on_progress)?;
+    }
     match config.model.as_str() {
         BUILT_IN => Ok(()),
         _ => colqwen::fetch(config, on_progress),

@@ -103,12 +103,6 @@ fn is_nonsense(tokens: &[u16]) -> bool {
     has_few_long || is_repetitive || (long >= LEAST_WORDS && common * 3 < long)
 }
 
-/// The words of tokens, separated by spaces.
-pub fn text(tokens: &[u16]) -> String {
-    let words: Vec<&str> = tokens.iter().filter_map(|t| token_word(*t)).collect();
-    words.join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,8 @@
 //! Memory limits of this machine and its models, and the memory plan of a run.
 
 use crate::config::Settings;
-use crate::embed::{Card, meaning};
+use crate::embed::Card;
+use crate::embed::meaning::Model;
 use crate::pipeline::{self, MemoryBudget, Plan, PlanError};
 use crate::units::ByteSize;
 use crate::{render, store};
@@ -53,10 +54,7 @@ pub fn in_process_vlm_memory_limit(settings: &Settings) -> u64 {
 
 /// Memory of the text model, in bytes; 0 if pages get no text vectors.
 pub fn text_model_memory(settings: &Settings) -> u64 {
-    match settings.embed.meaning {
-        true => meaning::MEMORY,
-        false => 0,
-    }
+    settings.embed.meaning.map_or(0, Model::memory)
 }
 
 /// Plans the memory of a run: batch size, queues and rendered pages.

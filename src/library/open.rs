@@ -143,11 +143,9 @@ pub fn open_model(
 
 /// The opener of the text model; `None` if pages get no text vectors.
 pub fn meaning_opener(settings: &Settings) -> Option<Opener<'static, Meaning, embed::Error>> {
-    let open = || Meaning::open().map(Box::new).map_err(embed::Error::from);
-    settings
-        .embed
-        .meaning
-        .then(|| Box::new(open) as Opener<'_, _, _>)
+    let model = settings.embed.meaning?;
+    let open = move || Meaning::open(model).map(Box::new);
+    Some(Box::new(move || open().map_err(embed::Error::from)))
 }
 
 /// Configuration of the model that embedded a collection, on the device of the settings.

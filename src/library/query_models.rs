@@ -2,7 +2,7 @@
 
 use super::open::open_model_for_profile;
 use crate::config::Settings;
-use crate::embed::meaning::Meaning;
+use crate::embed::meaning::{Meaning, Model};
 use crate::embed::{self, Embedder};
 use crate::search::Models;
 use crate::vectors::Profile;
@@ -36,10 +36,14 @@ impl Models for QueryModels {
         Ok(self.embedder.insert(model).as_mut())
     }
 
+    fn text_model(&self) -> Model {
+        self.settings.embed.meaning.unwrap_or(Model::English)
+    }
+
     fn meaning(&mut self) -> Result<&Meaning, embed::Error> {
         let model = match self.meaning.take() {
             Some(model) => model,
-            None => Meaning::open()?,
+            None => Meaning::open(self.text_model())?,
         };
         Ok(self.meaning.insert(model))
     }

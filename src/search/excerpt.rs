@@ -4,7 +4,6 @@ use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 
 use crate::analysis;
-use crate::embed::meaning::token_word;
 use crate::page::Sections;
 
 /// Maximum number of characters of a snippet.
@@ -36,15 +35,14 @@ impl QueryWords {
         Self(words.into_iter().filter_map(weighted).collect())
     }
 
-    /// The same with the words of a page that are nearest in meaning: tokens with their cosines. A nearest word weighs half
-    /// of what it would in the query, times its cosine.
-    pub(super) fn and_nearest(&self, nearest: &[(u16, f32)]) -> Self {
+    /// The same with the words of a page that are nearest in meaning, with their cosines. A nearest word weighs half of what it
+    /// would in the query, times its cosine.
+    pub(super) fn and_nearest(&self, nearest: &[(String, f32)]) -> Self {
         let mut all = self.clone();
-        for (token, cosine) in nearest.iter().filter(|(_, cosine)| *cosine >= MIN_COSINE) {
-            let word = token_word(*token).filter(|word| word.len() > 2);
-            if let Some(word) = word.filter(|word| all.0.iter().all(|(known, _)| known != word)) {
+        for (word, cosine) in nearest.iter().filter(|(_, cosine)| *cosine >= MIN_COSINE) {
+            if word.len() > 2 && all.0.iter().all(|(known, _)| known != word) {
                 let weight = (word.len() as f32 * cosine / 2.0).ceil() as usize;
-                all.0.push((word.to_owned(), weight));
+                all.0.push((word.clone(), weight));
             }
         }
         all

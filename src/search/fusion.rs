@@ -4,7 +4,6 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::analysis::coverage;
 use crate::embed::VisualWeight;
-use crate::embed::meaning::PROFILE;
 use crate::page::{ManualId, PageId, says_little};
 use crate::store::{Hit, TopK};
 
@@ -26,6 +25,8 @@ pub(super) struct Lists {
     pub(super) images: Option<Vec<Hit>>,
     pub(super) words: Vec<Hit>,
     pub(super) meaning: Option<Vec<Hit>>,
+    /// Identity of the text model of the list by meaning.
+    pub(super) text_profile: &'static str,
 }
 
 impl Lists {
@@ -33,7 +34,7 @@ impl Lists {
     pub(super) fn without_meaning(&self) -> BTreeSet<ManualId> {
         let images = self.images.iter().flatten();
         let pages = images.chain(&self.words);
-        let without = pages.filter(|hit| !is_embedded(hit));
+        let without = pages.filter(|hit| !is_embedded(hit, self.text_profile));
         without.map(|hit| hit.id.manual.clone()).collect()
     }
 
@@ -57,11 +58,15 @@ impl Lists {
     /// `manuals/paraphrases-tune.json`, with five more manuals in the store.
     pub(super) fn fused(self, query: &str, visual_weight: VisualWeight, top_k: TopK) -> Vec<Hit> {
         let full = Weights::equal(visual_weight.full);
+        let search = Search {
+            query,
+            text_profile: self.text_profile,
+        };
         let Some(meaning) = self.meaning.filter(|hits| !hits.is_empty()) else {
             let images = self.images.map(|hits| Ranked::by_similarity(full, hits));
             let words = Ranked::by_bm25(Weights::equal(1.0), self.words);
             let lists = images.into_iter().chain([words]).collect();
-            return fuse(lists, query, top_k);
+            return fuse(lists, search, top_k);
         };
         let confirmed = |text: &str| coverage(text, query).powi(3);
         let in_words = self.words.first().map_or(0.0, |hit| {
@@ -95,7 +100,7 @@ impl Lists {
             Ranked::by_bm25(of_words, self.words),
             Ranked::by_similarity(of_meaning, meaning),
         ];
-        fuse(lists, query, top_k)
+        fuse(lists, search, top_k)
     }
 }
 
@@ -113,9 +118,17 @@ fn is_scan(hit: &Hit, query: &str) -> bool {
     }
 }
 
-/// Whether the text model embedded what a page says.
-fn is_embedded(hit: &Hit) -> bool {
-    hit.text_profile.as_deref() == Some(PROFILE)
+/// Whether the text model with an identity embedded what a page says.
+fn is_embedded(hit: &Hit, profile: &str) -> bool {
+    hit.text_profile.as_deref() == Some(profile)
+}
+
+/// What tells the kinds of pages apart.
+#[derive(Clone, Copy)]
+struct Search<'a> {
+    query: &'a str,
+    /// Identity of the text model.
+    text_profile: &'static str,
 }
 
 /// The weights of a list for the kinds of pages.
@@ -139,10 +152,10 @@ impl Weights {
     }
 
     /// The weight for a page.
-    fn of(self, hit: &Hit, query: &str) -> f32 {
-        match is_embedded(hit) {
+    fn of(self, hit: &Hit, search: Search<'_>) -> f32 {
+        match is_embedded(hit, search.text_profile) {
             false => self.not_embedded,
-            true if is_scan(hit, query) => self.scan,
+            true if is_scan(hit, search.query) => self.scan,
             true => self.text,
         }
     }
@@ -193,8 +206,8 @@ impl Ranked {
 ///
 /// On the manuals that the built-in model was tuned on it beats reciprocal rank fusion, which ignores scores: recall@1
 /// of octave's titles 0.90 against 0.81, of words from its paragraphs 0.76 against 0.71, with equal weights.
-fn fuse(lists: Vec<Ranked>, query: &str, top_k: TopK) -> Vec<Hit> {
-    let weight = |list: &Ranked, hit: &Hit| list.weights.of(hit, query);
+fn fuse(lists: Vec<Ranked>, search: Search<'_>, top_k: TopK) -> Vec<Hit> {
+    let weight = |list: &Ranked, hit: &Hit| list.weights.of(hit, search);
     let total_weight = |hit: &Hit| lists.iter().map(|list| weight(list, hit)).sum::<f32>();
     let mut fused: Vec<Hit> = Vec::new();
     let mut positions = HashMap::<PageId, usize>::new();
@@ -222,6 +235,11 @@ mod tests {
     use super::*;
     use crate::page::ManualId;
 
+    const SEARCH: Search<'static> = Search {
+        query: "",
+        text_profile: "text model",
+    };
+
     fn hit(page: u32, score: f32) -> Hit {
         Hit {
             id: PageId::new(&ManualId::new("m"), page),
@@ -230,7 +248,7 @@ mod tests {
             section: None,
             text: String::new(),
             words_read: String::new(),
-            text_profile: Some(PROFILE.to_owned()),
+            text_profile: Some(SEARCH.text_profile.to_owned()),
             description: None,
         }
     }
@@ -244,7 +262,7 @@ mod tests {
                 Ranked::by_similarity(Weights::equal(weight), visual()),
                 Ranked::by_bm25(Weights::equal(1.0), text()),
             ];
-            let fused = fuse(lists, "", TopK::new(9));
+            let fused = fuse(lists, SEARCH, TopK::new(9));
             let rounded = |score: f32| (score * 1000.0).round() / 1000.0;
             fused
                 .iter()
@@ -257,10 +275,10 @@ mod tests {
         assert_eq!(fused(1.0 / 3.0), third);
         let full = Weights::equal(1.0);
         let one = vec![Ranked::by_similarity(full, vec![hit(7, -0.2)])];
-        let one = fuse(one, "", TopK::new(9));
+        let one = fuse(one, SEARCH, TopK::new(9));
         assert_eq!(one[0].score, 1.0, "a single page has the best score");
         let none = vec![Ranked::by_bm25(full, Vec::new())];
-        assert!(fuse(none, "", TopK::new(9)).is_empty());
+        assert!(fuse(none, SEARCH, TopK::new(9)).is_empty());
     }
 
     const LONG: &str =
@@ -287,6 +305,7 @@ mod tests {
                 images: Some(images),
                 words,
                 meaning: Some(vec![mute(), other()]),
+                text_profile: SEARCH.text_profile,
             };
             lists.fused(query, WEIGHT, TopK::new(1))[0].id.number
         };
@@ -327,6 +346,7 @@ mod tests {
             images: Some(vec![with_text(2, 0.6, "mute the siren"), title(0.5)]),
             words: vec![title(9.0), with_text(2, 3.0, "mute the siren")],
             meaning: Some(vec![with_text(2, 0.6, "mute the siren"), title(0.55)]),
+            text_profile: SEARCH.text_profile,
         };
         let found = lists.fused("emergency stop", WEIGHT, TopK::new(1));
         assert_eq!(found[0].id.number, 1);
@@ -344,6 +364,7 @@ mod tests {
             images: Some(vec![other(1, 0.8), old(0.75), other(2, 0.6)]),
             words: vec![old(9.0), other(1, 3.0)],
             meaning,
+            text_profile: SEARCH.text_profile,
         };
         let score = |meaning| {
             let found = lists(meaning).fused("mute the alarm", WEIGHT, TopK::new(9));

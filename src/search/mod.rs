@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use excerpt::QueryWords;
 use fusion::Lists;
 
-use crate::embed::meaning::{MODEL, Meaning, PROFILE};
+use crate::embed::meaning::{Meaning, Model};
 
 use crate::embed::{self, Embedder, VisualWeight};
 use crate::page::{Annotation, ManualId, PageId, Sections};
@@ -39,6 +39,9 @@ pub trait Models {
     /// # Errors
     /// If it cannot be opened.
     fn embedder(&mut self) -> Result<&mut dyn Embedder, embed::Error>;
+
+    /// Which text model [`Models::meaning`] opens.
+    fn text_model(&self) -> Model;
 
     /// The text model.
     ///
@@ -120,8 +123,18 @@ pub enum Error {
     #[error("nothing can be searched by meaning: {} has vectors of its text", no_page_of(.0))]
     NoTextVectors(Vec<ManualId>),
     /// The text model knows no word of the query.
-    #[error("the query has no word that the text model `{MODEL}` knows")]
-    UnknownWords,
+    #[error("the query has no word that the text model `{}` knows", .0.name())]
+    UnknownWords(Model),
+    /// The text vectors are those of another model.
+    #[error(
+        "the vectors of the text in this store are those of `{}`, but the settings say `{}`", .stored.name(), .configured.name()
+    )]
+    OtherTextModel {
+        /// The model that made them.
+        stored: Model,
+        /// The model of the settings.
+        configured: Model,
+    },
     /// The query is in letters that the model was not trained on; its vectors would be those of nothing.
     #[error("the model of this store cannot read the letters of the query")]
     Unreadable,
@@ -151,6 +164,8 @@ pub struct Found {
     pub is_text_only: bool,
     /// Manuals of which a hybrid search compared pages that have no text vectors, so that meaning did not count for them.
     pub without_meaning: BTreeSet<ManualId>,
+    /// The model of the text vectors, if a hybrid search went without them since the settings say another.
+    pub other_text_model: Option<Model>,
 }
 
 /// Searches a store.
@@ -177,6 +192,7 @@ pub fn search(
     };
     let top_k = request.top_k;
     let (mut is_text_only, mut without_meaning) = (false, BTreeSet::new());
+    let mut other_text_model = None;
     let hits = match request.mode {
         Mode::Visual => searcher.visual(top_k)?.ok_or(Error::Unreadable)?,
         Mode::Text => store.text(TextField::TextLayer, text, request.scope, top_k)?,
@@ -190,9 +206,13 @@ pub fn search(
                 images: searcher.visual(deep)?,
                 words: bm25(store, text, request.scope, deep)?,
                 meaning: searcher.meaning(deep)?,
+                text_profile: searcher.models.text_model().profile(),
             };
             is_text_only = lists.images.is_none();
             without_meaning = lists.without_meaning();
+            if lists.meaning.is_none() {
+                other_text_model = searcher.other_text_model()?;
+            }
             lists.fused(text, request.visual_weight, top_k)
         }
     };
@@ -200,6 +220,7 @@ pub fn search(
         hits: searcher.shown(hits)?,
         is_text_only,
         without_meaning,
+        other_text_model,
     })
 }
 
@@ -229,16 +250,20 @@ impl Searcher<'_> {
 
     /// The best pages by what their text says, and by nothing else.
     fn only_meaning(&mut self, top_k: TopK) -> Result<Vec<Hit>, Error> {
-        match self.meaning(top_k)? {
-            Some(hits) => Ok(hits),
-            None if self.store.has_text_vectors(PROFILE, self.scope)? => Err(Error::UnknownWords),
-            None => Err(Error::NoTextVectors(self.scope.manuals.to_vec())),
+        if let Some(hits) = self.meaning(top_k)? {
+            return Ok(hits);
         }
+        let configured = self.models.text_model();
+        Err(match self.other_text_model()? {
+            Some(stored) => Error::OtherTextModel { stored, configured },
+            None if self.has_text_vectors(configured)? => Error::UnknownWords(configured),
+            None => Error::NoTextVectors(self.scope.manuals.to_vec()),
+        })
     }
 
     /// The best pages by what their text says; `None` if none has text vectors, or the model knows no word of the query.
     fn meaning(&mut self, top_k: TopK) -> Result<Option<Vec<Hit>>, Error> {
-        if !self.store.has_text_vectors(PROFILE, self.scope)? {
+        if !self.has_text_vectors(self.models.text_model())? {
             return Ok(None);
         }
         let query = self.models.meaning()?.embed_query(self.text);
@@ -250,14 +275,36 @@ impl Searcher<'_> {
         Ok(Some(hits))
     }
 
+    /// The model of the text vectors if there are none of the model of the settings.
+    fn other_text_model(&self) -> Result<Option<Model>, Error> {
+        if self.has_text_vectors(self.models.text_model())? {
+            return Ok(None);
+        }
+        for model in Model::ALL {
+            if self.has_text_vectors(model)? {
+                return Ok(Some(model));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a page of the scope has vectors of its text by a model.
+    fn has_text_vectors(&self, model: Model) -> Result<bool, Error> {
+        Ok(self.store.has_text_vectors(model.profile(), self.scope)?)
+    }
+
     /// The hits as they are shown: with the line and the section that answer the query in its words, or in those that are
     /// nearest in meaning.
-    fn shown(&self, hits: Vec<Hit>) -> Result<Vec<SearchHit>, Error> {
+    fn shown(&mut self, hits: Vec<Hit>) -> Result<Vec<SearchHit>, Error> {
         let words = QueryWords::new(self.text);
         let nearest = match &self.text_query {
             Some(query) => {
                 let pages: Vec<PageId> = hits.iter().map(|hit| hit.id.clone()).collect();
-                self.store.nearest_tokens(query, &pages)?
+                let tokens = self.store.nearest_tokens(query, &pages)?;
+                let model = self.models.meaning()?;
+                let word = |(token, cosine)| Some((model.token_word(token)?, cosine));
+                let words = |tokens: Vec<_>| tokens.into_iter().filter_map(word).collect();
+                tokens.into_iter().map(words).collect()
             }
             None => vec![Vec::new(); hits.len()],
         };

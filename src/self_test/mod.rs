@@ -195,7 +195,7 @@ mod tests {
             device: Device::Cpu,
             max_visual_tokens: None,
             pool_factor: 1,
-            meaning: false,
+            meaning: None,
         };
         colqwen::open_on(&config, CandleDevice::cpu()).unwrap()
     }

@@ -331,16 +331,16 @@ pub(super) fn read_mark() -> String {
     format!(":{READ_WITH}")
 }
 
-/// Whether a [`Fingerprint::text`] is of words that were read from the page, for text vectors with this profile.
-pub fn is_read(digest: &str, profile: &str) -> bool {
-    let made_from = digest.strip_prefix(profile);
-    made_from.is_some_and(|made_from| made_from.starts_with(&read_mark()))
+/// Whether a [`Fingerprint::text`] is of words that were read from the page.
+pub fn is_read(digest: &str) -> bool {
+    let made_from = digest.split_once(':');
+    made_from.is_some_and(|(_, made_from)| made_from.starts_with(READ_WITH))
 }
 
 /// Whether text vectors that are stored with this digest, for pixels and text with the digest `content`, are those of a page.
 pub(super) fn is_made_from(digest: &str, content: &str, page: &StoredPage) -> bool {
     match text_profile(digest) {
-        Some(profile) if is_read(digest, profile) => content == page.content,
+        Some(_) if is_read(digest) => content == page.content,
         Some(profile) => digest == text_digest(profile, &page.text),
         None => false,
     }

@@ -138,7 +138,7 @@ pub trait Lookup {
         &self,
         query: &TextQuery,
         pages: &[PageId],
-    ) -> Result<Vec<Vec<(u16, f32)>>, Error>;
+    ) -> Result<Vec<Vec<(u32, f32)>>, Error>;
 }
 
 /// Lists the contents.

@@ -202,7 +202,7 @@ pub struct TextVectors {
     /// The rows.
     pub vectors: MultiVector,
     /// The token of each row; `tokens.len() == vectors.len()`.
-    pub tokens: Vec<u16>,
+    pub tokens: Vec<u32>,
 }
 
 /// A query for [`TextVectors`].
@@ -213,7 +213,7 @@ pub struct TextQuery {
     /// The rows.
     pub vectors: MultiVector,
     /// The token of each row; `tokens.len() == vectors.len()`.
-    pub tokens: Vec<u16>,
+    pub tokens: Vec<u32>,
     /// The share of each row in its word: one divided by the word's tokens.
     pub shares: Vec<f32>,
 }
@@ -236,7 +236,7 @@ impl TextQuery {
     ///
     /// # Panics
     /// If the widths differ.
-    pub fn nearest_tokens(&self, page: &TextVectors) -> Vec<(u16, f32)> {
+    pub fn nearest_tokens(&self, page: &TextVectors) -> Vec<(u32, f32)> {
         assert_eq!(self.vectors.dim(), page.vectors.dim(), "widths differ");
         let nearest = |query: &[f32]| {
             let rows = page.vectors.rows().zip(&page.tokens);

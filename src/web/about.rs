@@ -64,7 +64,7 @@ pub(super) fn about(app: &App) -> Result<About, Problem> {
         version: env!("CARGO_PKG_VERSION"),
         library: app.shelf.location(),
         model: app.librarian.status(),
-        meaning: app.settings.embed.meaning,
+        meaning: app.settings.embed.meaning.is_some(),
         pages: manuals.iter().map(|manual| u64::from(manual.stored)).sum(),
         manuals: manuals.len() as u64,
         folders: folders.map(|folder| folder.display().to_string()).collect(),

@@ -144,7 +144,9 @@ impl From<search::Error> for Problem {
             search::Error::Store(error) => error.into(),
             search::Error::Empty => Self::of(StatusCode::BAD_REQUEST, "empty-question", error)
                 .hint("write a question into `q`"),
-            search::Error::NoTextVectors(_) | search::Error::UnknownWords => {
+            search::Error::NoTextVectors(_)
+            | search::Error::UnknownWords(_)
+            | search::Error::OtherTextModel { .. } => {
                 Self::of(StatusCode::CONFLICT, "no-meaning", error)
             }
             search::Error::Unreadable => Self::of(StatusCode::CONFLICT, "unreadable", error),

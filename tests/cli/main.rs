@@ -17,6 +17,8 @@ mod interrupted;
 mod json;
 mod manuals;
 mod meaning;
+#[path = "../support/multilingual.rs"]
+mod multilingual;
 mod mutate;
 mod mutations;
 mod names;

@@ -1,6 +1,7 @@
 //! Search by meaning: pages in other words than the query, stores without text vectors, and what a hit shows.
 
-use crate::sandbox::Sandbox;
+use crate::multilingual;
+use crate::sandbox::{CommandOutput, Sandbox};
 use crate::support::pdf;
 
 const PAGES: [&str; 4] = [
@@ -265,4 +266,66 @@ fn a_scan_with_a_stamp_is_read() {
             );
         }
     }
+}
+
+/// A library of [`PAGES`], with a tiny multilingual model in the place of the one on the hub.
+fn with_multilingual() -> Sandbox {
+    let sandbox = filled();
+    multilingual::write(&sandbox.path("intfloat/multilingual-e5-small"));
+    sandbox
+}
+
+#[test]
+fn a_store_with_text_vectors_of_another_model_says_what_to_do() {
+    let sandbox = with_multilingual();
+    let run = |args: &[&str], meaning: &str| -> CommandOutput {
+        let mut command = sandbox.command(args);
+        command.env("INGEST_EMBED_MEANING", meaning);
+        command.output().unwrap().into()
+    };
+    let question = ["search", "Press mute to stop the siren.", "--meaning"];
+    let ingest = ["panel.pdf", "--json"];
+    assert_eq!(run(&ingest, "true").code, 0);
+    let refused = run(&question, "multilingual");
+    assert_eq!((refused.code, refused.out.as_str()), (1, ""));
+    for part in [
+        "all-MiniLM-L6-v2",
+        "set `embed.meaning = true`",
+        "`ingest` the files again",
+    ] {
+        assert!(refused.err.contains(part), "{}", refused.err);
+    }
+    let hybrid = run(&["search", "siren"], "multilingual");
+    assert!(hybrid.out.starts_with("1. panel.pdf page 1"));
+    let note = "note: the meaning of the text was not searched";
+    assert!(hybrid.err.contains(note), "{}", hybrid.err);
+    // The images are not embedded again.
+    let again = run(&ingest, "multilingual").json();
+    let manual = &again["manuals"][0];
+    let counts = (&manual["stored"], &manual["kept"]);
+    assert_eq!(counts, (&4.into(), &4.into()), "{again}");
+    let found = run(&question, "multilingual");
+    assert!(
+        found.out.starts_with("1. panel.pdf page 1"),
+        "{}",
+        found.out
+    );
+    let refused = run(&question, "true");
+    let hint = "set `embed.meaning = \"multilingual\"`";
+    assert!(refused.err.contains(hint), "{}", refused.err);
+    let third = run(&ingest, "multilingual").json();
+    assert_eq!(third["manuals"][0]["unchanged"], 4, "{third}");
+}
+
+#[test]
+fn the_words_read_from_a_scan_are_embedded_by_the_multilingual_model_too() {
+    let sandbox = with_multilingual().with("INGEST_EMBED_MEANING", "multilingual");
+    assert_eq!(sandbox.run(&["panel.pdf"]).code, 0);
+    let picture = ["show", "panel", "1", "--out", "scan.png"];
+    assert_eq!(sandbox.run(&picture).code, 0);
+    let store = ["--store", "scans.db"];
+    let run = |args: &[&str]| sandbox.run(&[args, &store].concat());
+    assert_eq!(run(&["scan.png"]).code, 0);
+    let found = run(&["search", "Press stop", "--meaning"]);
+    assert!(found.out.starts_with("1. scan.png page 1"), "{}", found.out);
 }

@@ -123,7 +123,7 @@ pub(crate) fn config(folder: &Path, engine: Engine) -> Config {
         device: Device::Cpu,
         max_visual_tokens: None,
         pool_factor: 1,
-        meaning: false,
+        meaning: None,
     }
 }
 

@@ -33,7 +33,7 @@ pub(crate) fn config(model: &str, engine: Engine) -> Config {
         device: Device::Cpu,
         max_visual_tokens: None,
         pool_factor: 1,
-        meaning: false,
+        meaning: None,
     }
 }
 

@@ -72,7 +72,7 @@ pub(crate) fn page(manual: &str, number: u32, text: &str) -> StoredPage {
 }
 
 /// Text vectors of `n` rows with consecutive tokens. Their values are signs, which every precision keeps as they are.
-pub(crate) fn text_vectors(n: usize, seed: u64, first_token: u16) -> TextVectors {
+pub(crate) fn text_vectors(n: usize, seed: u64, first_token: u32) -> TextVectors {
     let rows = rows(n, TEXT_WIDTH, seed);
     let scale = 1.0 / (TEXT_WIDTH as f32).sqrt();
     let signs = rows.as_slice().iter().map(|v| scale.copysign(*v));
@@ -96,7 +96,7 @@ pub(crate) fn text_page(number: u32, vectors: Option<TextVectors>) -> StoredPage
 }
 
 /// A query of `n` rows with consecutive tokens.
-pub(crate) fn text_query(n: usize, seed: u64, first_token: u16) -> TextQuery {
+pub(crate) fn text_query(n: usize, seed: u64, first_token: u32) -> TextQuery {
     TextQuery {
         profile: TEXT_PROFILE,
         vectors: rows(n, TEXT_WIDTH, seed),

@@ -56,6 +56,9 @@ fn score(page: &StoredPage, query: &TextQuery, weights: &[f32]) -> f32 {
     scores.sum::<f32>() / weights.iter().sum::<f32>()
 }
 
+/// A file stores it in two bytes and the tokens after it in four.
+const FIRST: u32 = 0x7fff;
+
 /// Which pages of the test below have text vectors.
 fn check_which_pages_have_them(store: &dyn Store) {
     for (manual, numbers, has) in [
@@ -93,11 +96,11 @@ pub(crate) fn text_vectors_are_searched_with_weights(store: &dyn Store) {
             .has_text_vectors(TEXT_PROFILE, &Scope::default())
             .unwrap()
     );
-    // Token 100 stands on two pages of three, 101 on one, 102 on none.
+    // The first token stands on two pages of three, the second on one, the third on none.
     let pages = [
-        text_page(1, Some(text_vectors(1, 1, 100))),
-        text_page(2, Some(text_vectors(2, 2, 100))),
-        text_page(3, Some(text_vectors(2, 3, 200))),
+        text_page(1, Some(text_vectors(1, 1, FIRST))),
+        text_page(2, Some(text_vectors(2, 2, FIRST))),
+        text_page(3, Some(text_vectors(2, 3, 250_000))),
         text_page(4, None),
         page("pump.pdf", 5, "without text vectors"),
     ];
@@ -113,7 +116,7 @@ pub(crate) fn text_vectors_are_searched_with_weights(store: &dyn Store) {
             .unwrap()
     );
     check_which_pages_have_them(store);
-    let query = text_query(3, 9, 100);
+    let query = text_query(3, 9, FIRST);
     let idf = |pages: f32, count: f32| ((pages - count + 0.5) / (count + 0.5) + 1.0).ln();
     let check = |numbers: &str, pages: &[StoredPage], weights: [f32; 3]| {
         let score = |page: &StoredPage| (page.id.number, score(page, &query, &weights));
@@ -141,8 +144,13 @@ pub(crate) fn text_vectors_are_searched_with_weights(store: &dyn Store) {
     let nearest = store
         .nearest_tokens(&query, &[id(2), id(4), id(5)])
         .unwrap();
-    let tokens: Vec<u16> = nearest[0].iter().map(|(token, _)| *token).collect();
-    assert!(tokens.len() == 3 && tokens.iter().all(|token| (100..102).contains(token)));
+    let tokens: Vec<u32> = nearest[0].iter().map(|(token, _)| *token).collect();
+    assert!(
+        tokens.len() == 3
+            && tokens
+                .iter()
+                .all(|token| (FIRST..FIRST + 2).contains(token))
+    );
     assert!(nearest[1].is_empty() && nearest[2].is_empty());
     let other = TextQuery {
         profile: "another",

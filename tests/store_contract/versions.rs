@@ -112,7 +112,7 @@ fn text_updates() -> [TextUpdate; 3] {
         [side; 8],
         [side, side, side, side, -side, -side, -side, -side],
     ];
-    let vectors = |rows: &[[f32; 8]], tokens: &[u16]| {
+    let vectors = |rows: &[[f32; 8]], tokens: &[u32]| {
         Some(TextVectors {
             vectors: multi_vector(rows.as_flattened(), 8),
             tokens: tokens.to_vec(),

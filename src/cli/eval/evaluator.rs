@@ -86,7 +86,7 @@ impl Evaluator<'_> {
             Err(
                 search::Error::Unreadable
                 | search::Error::NoTextVectors(_)
-                | search::Error::UnknownWords,
+                | search::Error::UnknownWords(_),
             ) => Vec::new(),
             Err(error) => return Err(error.into()),
         };

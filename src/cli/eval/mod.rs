@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
 use crate::embed::VisualWeight;
-use crate::embed::meaning::PROFILE;
 use crate::evaluate::{Dataset, Evaluation, EvaluationResult, Failure, OUTLINE_RULE, SCHEMA};
 use crate::library::{self, QueryModels};
 use crate::page::PageId;
@@ -191,7 +190,8 @@ impl EvalRun {
         let mut models = QueryModels::new(&settings, &pages.profile);
         // Before the first query, whose time is measured.
         models.embedder()?;
-        if pages.store.has_text_vectors(PROFILE, &Scope::default())? {
+        let profile = models.text_model().profile();
+        if pages.store.has_text_vectors(profile, &Scope::default())? {
             models.meaning()?;
         }
         Ok(Self {
@@ -223,10 +223,11 @@ impl EvalRun {
 
     /// The modes that the store has vectors for.
     fn modes(&self) -> Result<Vec<Mode>, Diagnostic> {
+        let profile = self.models.text_model().profile();
         let has_meaning = self
             .pages
             .store
-            .has_text_vectors(PROFILE, &Scope::default())?;
+            .has_text_vectors(profile, &Scope::default())?;
         let meaning = has_meaning.then_some(Mode::Meaning);
         let modes = [Mode::Visual, Mode::Text].into_iter().chain(meaning);
         Ok(modes.chain([Mode::Hybrid]).collect())

@@ -1,4 +1,5 @@
-//! Meaning: the token vectors of a small text model, all-MiniLM-L6-v2, compared by late interaction. Needs no download.
+//! Meaning: the token vectors of a small text model, compared by late interaction: all-MiniLM-L6-v2, which needs no download,
+//! or [`multilingual`] for questions in other languages.
 //!
 //! A page's text layer becomes one vector per token that says something, and so does a query; MaxSim with query rows
 //! weighted by inverse document frequency finds a page that says the same in other words. ColBERT (Khattab & Zaharia 2020)
@@ -9,35 +10,44 @@
 
 mod bert;
 mod gelu;
+mod model;
+mod multilingual;
 mod rotation;
 mod rows;
 mod tokenizer;
+mod unigram;
 mod weights;
 mod windows;
+mod word;
+mod word_piece;
 
 use std::num::NonZeroUsize;
 
 use rayon::prelude::*;
 
+pub use self::model::{Model, setting};
 use self::rows::PageRows;
-use self::tokenizer::{Tokenizer, Word};
-pub use self::tokenizer::{lexicon, token_word};
+use self::tokenizer::Tokenizer;
+use self::unigram::Unigram;
 use self::weights::Weights;
 use self::windows::{MAX_WINDOWS, Window, windows};
-use crate::checkpoint::Error;
+use self::word::Word;
+use self::word_piece::WordPiece;
+pub use self::word_piece::{lexicon, text, token_word};
+use crate::checkpoint::{Error, Progress};
 use crate::embed::builtin::can_read;
 use crate::vectors::{MultiVector, TextQuery, TextVectors};
 
-/// Display name of the model.
-pub const MODEL: &str = "all-MiniLM-L6-v2";
+/// Display name of the English model.
+const MODEL: &str = "all-MiniLM-L6-v2";
 /// Its licence, for lists; the text is in [`licence`].
-pub const LICENCE: &str = "Apache-2.0";
-/// Identity of the rows: the recipe's version, then the weights (the first digits of their SHA-256).
-pub const PROFILE: &str = concat!("minilm-2-", env!("MEANING_ID"));
+const LICENCE: &str = "Apache-2.0";
+/// Identity of its rows: the recipe's version, then the weights (the first digits of their SHA-256).
+const PROFILE: &str = concat!("minilm-2-", env!("MEANING_ID"));
 /// Maximum memory of the loaded model at work on two threads, in bytes; a run measured 66 MB more than one without it.
-pub const MEMORY: u64 = 90_000_000;
+const MEMORY: u64 = 90_000_000;
 /// Width of a row.
-pub const WIDTH: usize = 384;
+const WIDTH: usize = 384;
 
 const ROW_WIDTH: NonZeroUsize = NonZeroUsize::new(WIDTH).unwrap();
 const LAYERS: usize = 6;
@@ -51,25 +61,63 @@ pub fn licence() -> &'static str {
     include_str!("licence.txt")
 }
 
-/// The loaded model.
+/// Downloads the missing files of a model and reports progress.
+///
+/// # Errors
+/// [`Error::Hub`] if the hub cannot be reached or refuses, [`Error::File`] if a file is invalid.
+pub fn fetch(model: Model, on_progress: Progress) -> Result<(), Error> {
+    match model {
+        Model::English => Ok(()),
+        Model::Multilingual => multilingual::open(on_progress).map(drop),
+    }
+}
+
+/// A loaded model.
 pub struct Meaning {
+    model: Model,
     weights: Weights,
     tokenizer: Tokenizer,
 }
 
 impl Meaning {
-    /// Loads the model from the embedded weights.
+    /// Loads a model: from the embedded weights, or from files, which are downloaded if they are missing.
     ///
     /// # Errors
-    /// [`Error::Weights`] if they do not have the expected tensors.
-    pub fn open() -> Result<Self, Error> {
+    /// [`Error::Weights`] if the weights do not have the expected tensors; as [`fetch`].
+    pub fn open(model: Model) -> Result<Self, Error> {
+        let (weights, tokenizer) = match model {
+            Model::English => (
+                Weights::embedded()?,
+                Tokenizer::WordPiece(WordPiece::open()?),
+            ),
+            Model::Multilingual => {
+                let files = multilingual::open(&mut |_, _, _| ())?;
+                let tokenizer = Unigram::open(&files.tokenizer)?;
+                (
+                    Weights::of_checkpoint(files.weights, files.layers)?,
+                    Tokenizer::Unigram(Box::new(tokenizer)),
+                )
+            }
+        };
         Ok(Self {
-            weights: Weights::open()?,
-            tokenizer: Tokenizer::open()?,
+            model,
+            weights,
+            tokenizer,
         })
     }
 
-    /// Embeds the text layer of a page, of a very long one its beginning, its windows in parallel; `None` if no word of it says anything.
+    /// Which model this is.
+    pub fn model(&self) -> Model {
+        self.model
+    }
+
+    /// The word of a token; `None` if it continues or begins a longer word, as far as the vocabulary tells.
+    pub fn token_word(&self, token: u32) -> Option<String> {
+        self.tokenizer.word(token)
+    }
+
+    /// Embeds the text layer of a page, of a very long one its beginning, its windows in parallel; `None` if no word of it says
+    /// anything.
     ///
     /// The name of its section is left out: the page where it begins shows it, and titles of outlines, which are sections,
     /// could not be used as queries that the model has not seen.
@@ -87,13 +135,13 @@ impl Meaning {
     /// As [`Meaning::embed_page`].
     pub fn embed_scan(&self, text: &str, tokens: &[u16]) -> Result<Option<TextVectors>, Error> {
         let mut words = self.tokenizer.words(text)?;
-        words.extend(tokens.iter().map(|token| Word::whole(*token)));
+        words.extend(self.tokenizer.words_read(tokens)?);
         self.embed(&words)
     }
 
     fn embed(&self, words: &[Word]) -> Result<Option<TextVectors>, Error> {
-        let windows = windows(words);
-        let states: Vec<(Vec<u16>, Vec<f32>)> =
+        let windows = windows(words, &self.tokenizer.page_frame());
+        let states: Vec<(Vec<u32>, Vec<f32>)> =
             windows.par_iter().map(|window| self.rows(window)).collect();
         let mut rows = PageRows::default();
         for (tokens, states) in states {
@@ -103,15 +151,17 @@ impl Meaning {
                 .zip(states)
                 .for_each(|(token, row)| rows.add(token, row));
         }
-        rows.finish().map_err(|why| invalid(why.to_string()))
+        rows.finish()
+            .map_err(|why| self.model.invalid(why.to_string()))
     }
 
-    /// Embeds a query; `None` if it has no word that the model knows, or most of its letters are not Latin.
+    /// Embeds a query; `None` if it has no word that the model knows, or the model is English and most of its letters are not
+    /// Latin.
     ///
     /// # Errors
     /// [`Error::Weights`] if the model produces values that are not finite.
     pub fn embed_query(&self, text: &str) -> Result<Option<TextQuery>, Error> {
-        if !can_read(text) {
+        if self.model == Model::English && !can_read(text) {
             return Ok(None);
         }
         let mut words = self.tokenizer.words(text)?;
@@ -120,7 +170,7 @@ impl Meaning {
                 .iter_mut()
                 .for_each(|word| word.is_content = word.is_word);
         }
-        let Some(window) = windows(&words)
+        let Some(window) = windows(&words, &self.tokenizer.query_frame())
             .into_iter()
             .next()
             .filter(|w| !w.kept.is_empty())
@@ -128,9 +178,10 @@ impl Meaning {
             return Ok(None);
         };
         let (tokens, rows) = self.rows(&window);
-        let vectors = MultiVector::new(rows, ROW_WIDTH).map_err(|why| invalid(why.to_string()))?;
+        let vectors =
+            MultiVector::new(rows, ROW_WIDTH).map_err(|why| self.model.invalid(why.to_string()))?;
         Ok(Some(TextQuery {
-            profile: PROFILE,
+            profile: self.model.profile(),
             vectors,
             tokens,
             shares: window.shares,
@@ -138,8 +189,8 @@ impl Meaning {
     }
 
     /// The kept tokens of a window and their rows, rotated and of length 1.
-    fn rows(&self, window: &Window) -> (Vec<u16>, Vec<f32>) {
-        let tokens = window.kept.iter().map(|&index| window.ids[index] as u16);
+    fn rows(&self, window: &Window) -> (Vec<u32>, Vec<f32>) {
+        let tokens = window.kept.iter().map(|&index| window.ids[index]);
         let mut rows = match window.kept.is_empty() {
             true => Vec::new(),
             false => bert::forward(&self.weights, &window.ids, &window.kept),
@@ -161,11 +212,9 @@ fn first_words(text: &str) -> &str {
     }
 }
 
+/// The error that the English model is invalid.
 fn invalid(why: String) -> Error {
-    Error::Weights {
-        model: MODEL.into(),
-        why,
-    }
+    Model::English.invalid(why)
 }
 
 #[cfg(test)]
@@ -186,7 +235,7 @@ mod tests {
     #[test]
     fn rows_equal_those_of_the_reference() {
         let golden = SafeTensors::deserialize(GOLDEN).unwrap();
-        let weights = Weights::open().unwrap();
+        let weights = Weights::embedded().unwrap();
         for text in 0..4 {
             let (words, _) = golden
                 .tensor(&format!("{text}.ids"))
@@ -218,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_query_is_nearer_to_a_page_that_says_the_same() {
-        let model = Meaning::open().unwrap();
+        let model = Meaning::open(Model::English).unwrap();
         let query = model
             .embed_query("How do I silence the alarm?")
             .unwrap()
@@ -228,7 +277,7 @@ mod tests {
             query
                 .tokens
                 .iter()
-                .filter_map(|t| token_word(*t))
+                .filter_map(|t| model.token_word(*t))
                 .collect::<Vec<_>>(),
             ["silence", "alarm"]
         );
@@ -244,7 +293,7 @@ mod tests {
 
     #[test]
     fn equal_rows_of_a_token_are_merged_and_texts_without_words_have_none() {
-        let model = Meaning::open().unwrap();
+        let model = Meaning::open(Model::English).unwrap();
         let page = model
             .embed_page(&"Replace the filter. ".repeat(80))
             .unwrap()

@@ -11,16 +11,16 @@ const MERGE_COSINE: f32 = 0.9;
 /// The rows of a page, as they come.
 #[derive(Default)]
 pub(super) struct PageRows {
-    tokens: Vec<u16>,
+    tokens: Vec<u32>,
     /// The sum of the rows that became one.
     sums: Vec<[f32; WIDTH]>,
     /// For each token its rows.
-    of_token: HashMap<u16, Vec<usize>>,
+    of_token: HashMap<u32, Vec<usize>>,
 }
 
 impl PageRows {
     /// Adds a row of length 1.
-    pub(super) fn add(&mut self, token: u16, row: &[f32]) {
+    pub(super) fn add(&mut self, token: u32, row: &[f32]) {
         let same = self.of_token.entry(token).or_default();
         let is_near = |&&index: &&usize| cosine(&self.sums[index], row) > MERGE_COSINE;
         match same.iter().find(is_near) {

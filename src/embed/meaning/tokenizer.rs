@@ -1,152 +1,59 @@
-//! WordPiece tokenization (Devlin et al. 2019, uncased) of a text into words with their tokens.
+//! A text as words with their tokens, by the tokenizer of the model.
 
-use std::collections::HashMap;
-use std::sync::LazyLock;
-
-use tokenizers::models::wordpiece::WordPiece;
-use tokenizers::normalizers::BertNormalizer;
-use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
-use tokenizers::{Model, NormalizedString, Normalizer, OffsetReferential, OffsetType};
-use tokenizers::{PreTokenizedString, PreTokenizer};
-
-use super::invalid;
-use crate::analysis::is_stop_word;
+use super::unigram::Unigram;
+use super::word::{Frame, Word};
+use super::word_piece::{self, WordPiece};
 use crate::checkpoint::Error;
 
-/// One token a line; its number is its id.
-const VOCABULARY: &str = include_str!(concat!(env!("OUT_DIR"), "/meaning-vocabulary.txt"));
-
-/// `[CLS]`, the first token of a sequence.
-pub(super) const FIRST: u32 = 101;
-/// `[SEP]`, the last token of a sequence.
-pub(super) const LAST: u32 = 102;
-/// `[UNK]`, a word that has no tokens.
-const UNKNOWN: u32 = 100;
-
-/// A word or a punctuation mark.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Word {
-    /// Its tokens, at least one.
-    pub(super) ids: Vec<u32>,
-    /// Whether it has letters or digits, and the model knows them.
-    pub(super) is_word: bool,
-    /// Whether its rows are kept: a word, and no stop word.
-    pub(super) is_content: bool,
-}
-
-impl Word {
-    /// A content word of one token.
-    pub(super) fn whole(token: u16) -> Self {
-        Self {
-            ids: vec![token.into()],
-            is_word: true,
-            is_content: true,
-        }
-    }
-}
-
-/// The tokenizer of the model.
-pub(super) struct Tokenizer {
-    model: WordPiece,
+/// The tokenizer of a model.
+pub(super) enum Tokenizer {
+    /// Of the English model.
+    WordPiece(WordPiece),
+    /// Of the multilingual model.
+    Unigram(Box<Unigram>),
 }
 
 impl Tokenizer {
-    /// Reads the embedded vocabulary.
-    pub(super) fn open() -> Result<Self, Error> {
-        let vocabulary: HashMap<&str, u32> = VOCABULARY.lines().zip(0..).collect();
-        let model = serde_json::json!({
-            "vocab": vocabulary,
-            "unk_token": "[UNK]",
-            "continuing_subword_prefix": "##",
-            "max_input_chars_per_word": 100,
-        });
-        let model = serde_json::from_value(model).map_err(|e| invalid(e.to_string()))?;
-        Ok(Self { model })
-    }
-
     /// The words of a text in order.
     pub(super) fn words(&self, text: &str) -> Result<Vec<Word>, Error> {
-        let failed = |e: tokenizers::Error| invalid(e.to_string());
-        let mut normalized = NormalizedString::from(text);
-        BertNormalizer::new(true, true, None, true)
-            .normalize(&mut normalized)
-            .map_err(failed)?;
-        let mut pieces = PreTokenizedString::from(normalized);
-        BertPreTokenizer.pre_tokenize(&mut pieces).map_err(failed)?;
-        pieces
-            .get_splits(OffsetReferential::Normalized, OffsetType::Byte)
-            .into_iter()
-            .map(|(word, _, _)| self.word(word))
-            .collect()
-    }
-
-    fn word(&self, text: &str) -> Result<Word, Error> {
-        let tokens = self
-            .model
-            .tokenize(text)
-            .map_err(|e| invalid(e.to_string()))?;
-        let ids: Vec<u32> = tokens.into_iter().map(|token| token.id).collect();
-        let is_word = text.chars().any(char::is_alphanumeric) && !ids.contains(&UNKNOWN);
-        Ok(Word {
-            ids,
-            is_word,
-            is_content: is_word && !is_stop_word(text),
-        })
-    }
-}
-
-/// The tokens that are whole words of two English letters or more, or numbers of at most two digits; no stop words.
-pub fn lexicon() -> Vec<u16> {
-    let is_word = |text: &str| {
-        let mut letters = text.bytes();
-        match text.len() {
-            1 | 2 if letters.clone().all(|c| c.is_ascii_digit()) => true,
-            length => length > 1 && letters.all(|c| c.is_ascii_lowercase()) && !is_stop_word(text),
+        match self {
+            Self::WordPiece(tokenizer) => tokenizer.words(text),
+            Self::Unigram(tokenizer) => tokenizer.words(text),
         }
-    };
-    let all = (0..=u16::MAX).zip(VOCABULARY.lines());
-    all.filter(|(_, text)| is_word(text))
-        .map(|(token, _)| token)
-        .collect()
-}
+    }
 
-/// The word of a token; `None` if it continues or begins a longer word, as far as the vocabulary tells.
-pub fn token_word(id: u16) -> Option<&'static str> {
-    static TOKENS: LazyLock<Vec<&str>> = LazyLock::new(|| VOCABULARY.lines().collect());
-    let token = TOKENS.get(usize::from(id))?;
-    (!token.starts_with("##")).then_some(*token)
-}
+    /// The words that were read from a page image, given as tokens of [`super::lexicon`].
+    pub(super) fn words_read(&self, tokens: &[u16]) -> Result<Vec<Word>, Error> {
+        match self {
+            Self::WordPiece(_) => Ok(tokens.iter().copied().map(Word::whole).collect()),
+            Self::Unigram(tokenizer) => tokenizer.words(&word_piece::text(tokens)),
+        }
+    }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    /// The tokens around those of a page.
+    pub(super) fn page_frame(&self) -> Frame {
+        match self {
+            Self::WordPiece(_) => word_piece::frame(),
+            Self::Unigram(tokenizer) => tokenizer.page_frame.clone(),
+        }
+    }
 
-    #[test]
-    fn words_have_the_tokens_of_the_reference() {
-        let tokenizer = Tokenizer::open().unwrap();
-        let words = tokenizer.words("The Überdruck-Ventil, 12.5 µA!").unwrap();
-        // As transformers has them: `tests/golden/meaning/make_meaning.py` prints these ids.
-        let expected: [(&[u32], bool); 10] = [
-            (&[1996], false),
-            (&[19169, 13626, 12722], true),
-            (&[1011], false),
-            (&[18834, 4014], true),
-            (&[1010], false),
-            (&[2260], true),
-            (&[1012], false),
-            (&[1019], true),
-            (&[1085, 2050], true),
-            (&[999], false),
-        ];
-        let found: Vec<(&[u32], bool)> = words.iter().map(|w| (&w.ids[..], w.is_content)).collect();
-        assert_eq!(found, expected);
-        assert_eq!(token_word(19169), Some("uber"));
-        assert_eq!(token_word(13626), None);
-        let unknown = tokenizer.words("取扱").unwrap();
-        assert!(
-            unknown
-                .iter()
-                .all(|word| !word.is_content || word.ids != [UNKNOWN])
-        );
+    /// The tokens around those of a query.
+    pub(super) fn query_frame(&self) -> Frame {
+        match self {
+            Self::WordPiece(_) => word_piece::frame(),
+            Self::Unigram(tokenizer) => tokenizer.query_frame.clone(),
+        }
+    }
+
+    /// The word of a token; `None` if it continues or begins a longer word, as far as the vocabulary tells.
+    pub(super) fn word(&self, token: u32) -> Option<String> {
+        match self {
+            Self::WordPiece(_) => {
+                let token = u16::try_from(token).ok()?;
+                word_piece::token_word(token).map(str::to_owned)
+            }
+            Self::Unigram(tokenizer) => tokenizer.word(token),
+        }
     }
 }

@@ -1,14 +1,20 @@
-//! Weights embedded in the executable by the build script: int8 matrices with a scale a row, the rest f32.
+//! Weights: those embedded in the executable by the build script (int8 matrices with a scale a row, the rest f32), or those of a
+//! checkpoint (f32).
 //!
-//! The matrices of the layers are converted to f32 once (42 MB); rows of the word table stay int8 until they are read.
+//! The matrices of the layers are kept as f32 (42 and 85 MB); rows of the word table stay in the file until they are read.
 
 use safetensors::{Dtype, SafeTensors};
 
-use super::{LAYERS, MODEL, WIDTH};
-use crate::checkpoint::Error;
+use super::model::Model;
+use super::{LAYERS, MAX_TOKENS, WIDTH, invalid};
+use crate::checkpoint::{Checkpoint, Error, RawTensor};
 
 /// The weights of all-MiniLM-L6-v2.
 const FILE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/meaning.safetensors"));
+
+/// The names of the word table and of the positions.
+const WORDS: &str = "embeddings.word_embeddings.weight";
+const POSITIONS: &str = "embeddings.position_embeddings.weight";
 
 /// A linear layer.
 pub(super) struct Linear {
@@ -38,11 +44,17 @@ pub(super) struct Layer {
     pub(super) output_norm: Norm,
 }
 
+/// The word table.
+enum Words {
+    /// int8 rows and their scales.
+    Int8(&'static [u8], Vec<f32>),
+    /// f32 rows in a file.
+    File(Checkpoint, String),
+}
+
 /// All weights.
 pub(super) struct Weights {
-    /// int8 rows of the word table.
-    words: &'static [u8],
-    word_scales: Vec<f32>,
+    words: Words,
     /// Embeddings of each position and of the token type.
     positions: Vec<f32>,
     pub(super) embedding_norm: Norm,
@@ -54,35 +66,94 @@ impl Weights {
     ///
     /// # Errors
     /// [`Error::Weights`] if they do not have the expected tensors.
-    pub(super) fn open() -> Result<Self, Error> {
+    pub(super) fn embedded() -> Result<Self, Error> {
         let file = Tensors::read(FILE)?;
-        let words = "embeddings.word_embeddings.weight";
         let layers = (0..LAYERS).map(|index| layer(&file, index));
         Ok(Self {
-            words: file.bytes(words, Dtype::I8)?,
-            word_scales: file.floats(&format!("{words}.scale"))?,
-            positions: file.floats("embeddings.position_embeddings.weight")?,
-            embedding_norm: file.norm("embeddings.LayerNorm")?,
+            words: Words::Int8(
+                file.bytes(WORDS, Dtype::I8)?,
+                file.floats(&format!("{WORDS}.scale"))?,
+            ),
+            positions: file.floats(POSITIONS)?,
+            embedding_norm: norm(&file, "embeddings.LayerNorm")?,
             layers: layers.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Reads those of a checkpoint; without the bias of the last layer norm.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] if it does not have the expected tensors.
+    pub(super) fn of_checkpoint(file: Checkpoint, count: usize) -> Result<Self, Error> {
+        let file = Floats::of(file);
+        let layers = (0..count).map(|index| layer(&file, index));
+        let mut layers: Vec<Layer> = layers.collect::<Result<_, _>>()?;
+        if let Some(last) = layers.last_mut() {
+            last.output_norm.bias.fill(0.0);
+        }
+        let mut positions = file.floats(POSITIONS)?;
+        positions.truncate(MAX_TOKENS * WIDTH);
+        let types = file.floats("embeddings.token_type_embeddings.weight")?;
+        if positions.len() != MAX_TOKENS * WIDTH || types.len() < WIDTH {
+            return Err(file.invalid(POSITIONS, "has the wrong shape"));
+        }
+        for row in positions.chunks_exact_mut(WIDTH) {
+            row.iter_mut().zip(&types).for_each(|(p, t)| *p += t);
+        }
+        let embedding_norm = norm(&file, "embeddings.LayerNorm")?;
+        let words = file.name(WORDS);
+        file.raw(WORDS)?;
+        Ok(Self {
+            words: Words::File(file.file, words),
+            positions,
+            embedding_norm,
+            layers,
         })
     }
 
     /// The input embeddings of a sequence, before their norm.
     pub(super) fn embed(&self, ids: &[u32]) -> Vec<f32> {
-        let row = |(position, &id): (usize, &u32)| {
-            let word = &self.words[id as usize * WIDTH..][..WIDTH];
-            let scale = self.word_scales[id as usize];
-            let position = &self.positions[position * WIDTH..][..WIDTH];
-            let sum = move |(w, p): (&u8, &f32)| f32::from(w.cast_signed()) * scale + p;
-            word.iter().zip(position).map(sum)
-        };
-        ids.iter().enumerate().flat_map(row).collect()
+        let mut states = self.positions[..ids.len() * WIDTH].to_vec();
+        for (&id, state) in ids.iter().zip(states.chunks_exact_mut(WIDTH)) {
+            let at = id as usize * WIDTH;
+            match &self.words {
+                Words::Int8(rows, scales) => {
+                    let scale = scales[id as usize];
+                    let word = rows[at..at + WIDTH].iter().zip(state);
+                    word.for_each(|(w, s)| *s += f32::from(w.cast_signed()) * scale);
+                }
+                Words::File(file, name) => {
+                    let bytes = file.raw(name).map_or(&[][..], |raw| raw.bytes);
+                    let (words, _) = bytes.as_chunks::<4>();
+                    // A tokenizer with more tokens than the table has rows: such a token says nothing.
+                    let word = words.get(at..at + WIDTH).into_iter().flatten().zip(state);
+                    word.for_each(|(w, s)| *s += f32::from_le_bytes(*w));
+                }
+            }
+        }
+        states
     }
 }
 
-fn layer(file: &Tensors, index: usize) -> Result<Layer, Error> {
+/// The tensors of a model by name.
+trait Source {
+    /// The values of a vector.
+    fn floats(&self, name: &str) -> Result<Vec<f32>, Error>;
+
+    /// A linear layer; the file has its matrix as (outputs, inputs).
+    fn linear(&self, name: &str) -> Result<Linear, Error>;
+}
+
+fn norm(file: &impl Source, name: &str) -> Result<Norm, Error> {
+    Ok(Norm {
+        gain: file.floats(&format!("{name}.weight"))?,
+        bias: file.floats(&format!("{name}.bias"))?,
+    })
+}
+
+fn layer(file: &impl Source, index: usize) -> Result<Layer, Error> {
     let linear = |name: &str| file.linear(&format!("encoder.layer.{index}.{name}"));
-    let norm = |name: &str| file.norm(&format!("encoder.layer.{index}.{name}"));
+    let norm = |name: &str| norm(file, &format!("encoder.layer.{index}.{name}"));
     Ok(Layer {
         query: linear("attention.self.query")?,
         key: linear("attention.self.key")?,
@@ -95,7 +166,67 @@ fn layer(file: &Tensors, index: usize) -> Result<Layer, Error> {
     })
 }
 
-/// Reads tensors by name.
+/// The tensors of a checkpoint.
+struct Floats {
+    file: Checkpoint,
+    /// Before every name.
+    prefix: &'static str,
+}
+
+impl Floats {
+    fn of(file: Checkpoint) -> Self {
+        let has = |prefix: &&str| file.shape(&format!("{prefix}{WORDS}")).is_some();
+        let prefix = ["bert.", "roberta."].into_iter().find(has);
+        Self {
+            prefix: prefix.unwrap_or_default(),
+            file,
+        }
+    }
+
+    fn name(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    fn raw(&self, name: &str) -> Result<RawTensor<'_>, Error> {
+        match self.file.raw(&self.name(name))? {
+            raw if raw.dtype == Dtype::F32 => Ok(raw),
+            raw => Err(self.invalid(name, &format!("is {:?}, not F32", raw.dtype))),
+        }
+    }
+
+    fn invalid(&self, name: &str, why: &str) -> Error {
+        Model::Multilingual.invalid(format!("`{}` {why}", self.name(name)))
+    }
+}
+
+impl Source for Floats {
+    fn floats(&self, name: &str) -> Result<Vec<f32>, Error> {
+        let (words, _) = self.raw(name)?.bytes.as_chunks::<4>();
+        Ok(words.iter().map(|word| f32::from_le_bytes(*word)).collect())
+    }
+
+    fn linear(&self, name: &str) -> Result<Linear, Error> {
+        let bias = self.floats(&format!("{name}.bias"))?;
+        let matrix = format!("{name}.weight");
+        let values = self.floats(&matrix)?;
+        let outputs = bias.len();
+        let &[rows, inputs] = self.raw(&matrix)?.shape else {
+            return Err(self.invalid(&matrix, "is no matrix"));
+        };
+        if rows != outputs || inputs == 0 {
+            return Err(self.invalid(&matrix, "has the wrong shape"));
+        }
+        let mut weight = vec![0.0; values.len()];
+        for (output, row) in values.chunks_exact(inputs).enumerate() {
+            for (input, value) in row.iter().enumerate() {
+                weight[input * outputs + output] = *value;
+            }
+        }
+        Ok(Linear { weight, bias })
+    }
+}
+
+/// The embedded tensors.
 struct Tensors(SafeTensors<'static>);
 
 impl Tensors {
@@ -111,20 +242,14 @@ impl Tensors {
             _ => Err(invalid(format!("there is no {name} of {dtype:?}"))),
         }
     }
+}
 
+impl Source for Tensors {
     fn floats(&self, name: &str) -> Result<Vec<f32>, Error> {
         let (words, _) = self.bytes(name, Dtype::F32)?.as_chunks::<4>();
         Ok(words.iter().map(|word| f32::from_le_bytes(*word)).collect())
     }
 
-    fn norm(&self, name: &str) -> Result<Norm, Error> {
-        Ok(Norm {
-            gain: self.floats(&format!("{name}.weight"))?,
-            bias: self.floats(&format!("{name}.bias"))?,
-        })
-    }
-
-    /// Reads a linear layer; the file has its matrix as (outputs, inputs).
     fn linear(&self, name: &str) -> Result<Linear, Error> {
         let bias = self.floats(&format!("{name}.bias"))?;
         let scales = self.floats(&format!("{name}.weight.scale"))?;
@@ -140,12 +265,5 @@ impl Tensors {
             }
         }
         Ok(Linear { weight, bias })
-    }
-}
-
-fn invalid(why: String) -> Error {
-    Error::Weights {
-        model: MODEL.into(),
-        why,
     }
 }

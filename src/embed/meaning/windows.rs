@@ -1,7 +1,7 @@
 //! A text as the sequences that the model reads.
 
 use super::MAX_TOKENS;
-use super::tokenizer::{FIRST, LAST, Word};
+use super::word::{Frame, Word};
 
 /// Tokens that a window shares with the one before it, at least.
 const OVERLAP: usize = 16;
@@ -32,20 +32,20 @@ impl Window {
     }
 }
 
-/// The first [`MAX_WINDOWS`] windows of a text: each begins at the start of a word.
-pub(super) fn windows(text: &[Word]) -> Vec<Window> {
+/// The first [`MAX_WINDOWS`] windows of a text, each between the tokens of `frame`: it begins at the start of a word.
+pub(super) fn windows(text: &[Word], frame: &Frame) -> Vec<Window> {
     let mut windows = Vec::new();
     let mut rest = text;
     while !rest.is_empty() && windows.len() < MAX_WINDOWS {
         let mut window = Window {
-            ids: vec![FIRST],
+            ids: frame.first.clone(),
             ..Window::default()
         };
         // A word is not split; of one that is longer than a window only the first tokens are read.
-        let count = fitting(rest, MAX_TOKENS - 2).max(1);
+        let count = fitting(rest, MAX_TOKENS - 1 - frame.first.len()).max(1);
         rest[..count].iter().for_each(|word| window.push(word));
         window.truncate(MAX_TOKENS - 1);
-        window.ids.push(LAST);
+        window.ids.push(frame.last);
         windows.push(window);
         let is_last = count >= rest.len();
         rest = &rest[if is_last {
@@ -91,6 +91,14 @@ fn advance(words: &[Word]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const FIRST: u32 = 101;
+    const LAST: u32 = 102;
+
+    fn windows(text: &[Word]) -> Vec<Window> {
+        let first = vec![FIRST];
+        super::windows(text, &Frame { first, last: LAST })
+    }
 
     fn words(lengths: &[usize]) -> Vec<Word> {
         let word = |(n, &length): (usize, &usize)| Word {

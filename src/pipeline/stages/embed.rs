@@ -5,7 +5,8 @@ use std::sync::mpsc::{Receiver, RecvError, SyncSender};
 use std::time::{Duration, Instant};
 
 use crate::batch::Batcher;
-use crate::embed::reading::{self, Reader};
+use crate::embed::meaning;
+use crate::embed::reading::Reader;
 use crate::embed::{self, Embedder};
 use crate::page::PageError;
 use crate::patch::Prepared;
@@ -129,7 +130,7 @@ impl EmbedStage<'_> {
         pages: &mut [InFlightPage],
         embeddings: &mut [Embedding],
     ) -> Result<(), Error> {
-        let Some(meaning) = self.meaning else {
+        let Some(text_model) = self.meaning else {
             return Ok(());
         };
         for (page, embedding) in pages.iter_mut().zip(embeddings) {
@@ -146,11 +147,11 @@ impl EmbedStage<'_> {
                     none => none.insert(Reader::open()?),
                 };
                 let words = reader.read(vectors);
-                match meaning.get()?.embed_scan(&page.record.text, &words) {
+                match text_model.get()?.embed_scan(&page.record.text, &words) {
                     Ok(embedded) => *text_vectors = embedded,
                     Err(why) => *embedding = Err(PageError::Shape(why.to_string())),
                 }
-                *words_read = reading::text(&words);
+                *words_read = meaning::text(&words);
             }
         }
         Ok(())

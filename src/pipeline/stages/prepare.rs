@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
-use crate::embed::meaning::{Meaning, PROFILE};
+use crate::embed::meaning::Meaning;
 use crate::page::{PageError, PageId, says_little};
 use crate::patch::Prepared;
-use crate::store::{Fingerprint, StoredPage, TextUpdate, is_read, read_digest, text_digest};
+use crate::store::{
+    Fingerprint, StoredPage, TextUpdate, has_text_profile, is_read, read_digest, text_digest,
+};
 
 use super::super::content::content_digest;
 use super::super::text_model::TextModel;
@@ -74,8 +76,8 @@ fn prepare(
     let number = page.record.id.number;
     let job = context.inputs[page.job].job();
     let stored = job.and_then(|job| job.fingerprints.get(&number));
-    if job.is_some_and(|job| job.text_profile.is_some()) {
-        match text_update(context, meaning, &page.record, stored) {
+    if let Some(profile) = job.and_then(|job| job.text_profile) {
+        match text_update(context, (profile, meaning), &page.record, stored) {
             Ok(update) => page.record.text_vectors = update,
             Err(error) => return Err((page.job, page.record.id, error)),
         }
@@ -93,7 +95,7 @@ fn prepare(
 /// Whether the words of a page are read from its vectors, which the embed stage does.
 pub(super) fn is_to_be_read(page: &StoredPage) -> bool {
     match &page.text_vectors {
-        TextUpdate::Replace { digest, .. } => is_read(digest, PROFILE),
+        TextUpdate::Replace { digest, .. } => is_read(digest),
         TextUpdate::Keep => false,
     }
 }
@@ -101,24 +103,24 @@ pub(super) fn is_to_be_read(page: &StoredPage) -> bool {
 /// The text vectors of a page, unless the embed stage reads it; those that are stored for the same text or picture stay.
 fn text_update(
     context: &RunContext<'_>,
-    meaning: Option<&Meaning>,
+    (profile, meaning): (&str, Option<&Meaning>),
     page: &StoredPage,
     stored: Option<&Fingerprint>,
 ) -> Result<TextUpdate, PageError> {
     let digest = match &context.settings.reads_with {
-        Some(model) if says_little(&page.text) => read_digest(PROFILE, model),
-        _ => text_digest(PROFILE, &page.text),
+        Some(model) if says_little(&page.text) => read_digest(profile, model),
+        _ => text_digest(profile, &page.text),
     };
-    let is_kept = |stored: &Fingerprint| match is_read(&stored.text, PROFILE) {
+    let is_kept = |stored: &Fingerprint| match is_read(&stored.text) {
         // Also if this run reads no pages.
-        true => stored.content == page.content,
+        true => stored.content == page.content && has_text_profile(&stored.text, profile),
         false => stored.text == digest,
     };
     if stored.is_some_and(is_kept) {
         return Ok(TextUpdate::Keep);
     }
     let vectors = match meaning {
-        Some(meaning) if !is_read(&digest, PROFILE) => meaning.embed_page(&page.text),
+        Some(meaning) if !is_read(&digest) => meaning.embed_page(&page.text),
         _ => Ok(None),
     };
     let vectors = vectors.map_err(|why| PageError::Shape(why.to_string()))?;

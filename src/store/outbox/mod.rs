@@ -322,7 +322,7 @@ impl Lookup for OutboxStore {
         &self,
         query: &TextQuery,
         pages: &[PageId],
-    ) -> Result<Vec<Vec<(u16, f32)>>, Error> {
+    ) -> Result<Vec<Vec<(u32, f32)>>, Error> {
         self.read_target()?.nearest_tokens(query, pages)
     }
 }

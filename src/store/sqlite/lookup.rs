@@ -107,7 +107,7 @@ impl Lookup for Sqlite {
         &self,
         query: &TextQuery,
         pages: &[PageId],
-    ) -> Result<Vec<Vec<(u16, f32)>>, Error> {
+    ) -> Result<Vec<Vec<(u32, f32)>>, Error> {
         let collection = self.require_collection()?;
         pages
             .iter()

@@ -9,8 +9,8 @@ use crate::page::PageId;
 use crate::store::{Error, Precision, Scope, StoredPage, TextUpdate, read_mark};
 use crate::vectors::{MultiVector, TextQuery, TextVectors};
 
-/// The vectors of a page's text: `digest` of what they were made from, `tokens` of the rows (little-endian u16), and the
-/// rows in the `text_precision` of the collection; both are empty for a text without words. `words_read` is what was read from
+/// The vectors of a page's text: `digest` of what they were made from, `tokens` of the rows ([`token_bytes`]), and the rows
+/// in the `text_precision` of the collection; both are empty for a text without words. `words_read` is what was read from
 /// the image of a page without a text layer. All go with the text that they were made from.
 pub(super) const TABLE: &str = "
 CREATE TABLE text_vectors (
@@ -57,10 +57,7 @@ pub(super) fn upsert(
     };
     let (tokens, rows) = match vectors {
         Some(new) => (
-            new.tokens
-                .iter()
-                .flat_map(|token| token.to_le_bytes())
-                .collect(),
+            token_bytes(&new.tokens),
             collection.text_precision.encode(&new.vectors),
         ),
         None => (Vec::new(), Vec::new()),
@@ -87,10 +84,37 @@ pub(super) fn remove_outdated(connection: &Connection, manual: i64, page: &Store
         .map(drop)
 }
 
-/// Tokens of rows, as stored.
-fn tokens(bytes: &[u8]) -> Vec<u16> {
+/// Marks the high half of a token that has two.
+const HIGH_HALF: u32 = 0x8000;
+
+/// Tokens of rows, as stored: a little-endian u16 for each below [`HIGH_HALF`], which those of the English model are; two for
+/// another one, its high half first.
+fn token_bytes(tokens: &[u32]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(2 * tokens.len());
+    let mut push = |half: u32| bytes.extend((half as u16).to_le_bytes());
+    for &token in tokens {
+        if token >= HIGH_HALF {
+            push(HIGH_HALF | (token >> 16));
+        }
+        push(token);
+    }
+    bytes
+}
+
+/// Reads what [`token_bytes`] wrote.
+fn tokens(bytes: &[u8]) -> Vec<u32> {
     let (pairs, _) = bytes.as_chunks::<2>();
-    pairs.iter().map(|pair| u16::from_le_bytes(*pair)).collect()
+    let mut halves = pairs
+        .iter()
+        .map(|pair| u32::from(u16::from_le_bytes(*pair)));
+    let mut tokens = Vec::with_capacity(pairs.len());
+    while let Some(half) = halves.next() {
+        tokens.push(match half >= HIGH_HALF {
+            true => (half & !HIGH_HALF) << 16 | halves.next().unwrap_or_default(),
+            false => half,
+        });
+    }
+    tokens
 }
 
 /// Decodes the text vectors of a page from its digest, tokens, rows and the words read; `Keep` if it never had any.
@@ -210,7 +234,7 @@ impl Sqlite {
         collection: &Collection,
         query: &TextQuery,
         page: &PageId,
-    ) -> Result<Vec<(u16, f32)>, Error> {
+    ) -> Result<Vec<(u32, f32)>, Error> {
         let read = || {
             self.connection()
                 .prepare_cached(

@@ -67,7 +67,7 @@ pub(super) fn text_profile(profile: &str) -> Filters {
 }
 
 /// Pages that have a token in their text.
-pub(super) fn text_token(token: u16) -> Filters {
+pub(super) fn text_token(token: u32) -> Filters {
     let token = Operand::Text(token.to_string());
     compare(TEXT_TOKENS, operator::EQUAL, token)
 }

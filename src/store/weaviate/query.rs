@@ -107,7 +107,7 @@ impl Lookup for Weaviate {
         &self,
         query: &TextQuery,
         pages: &[PageId],
-    ) -> Result<Vec<Vec<(u16, f32)>>, Error> {
+    ) -> Result<Vec<Vec<(u32, f32)>>, Error> {
         self.nearest_tokens_of(query, pages)
     }
 }

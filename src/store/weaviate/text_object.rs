@@ -66,7 +66,7 @@ pub(super) fn parse_text_vectors(result: &SearchResult) -> Result<TextUpdate, St
             words_read,
         });
     };
-    let tokens: Vec<u16> = tokens
+    let tokens: Vec<u32> = tokens
         .split(' ')
         .map(str::parse)
         .collect::<Result<_, _>>()

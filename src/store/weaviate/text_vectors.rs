@@ -106,11 +106,11 @@ impl Weaviate {
         let mut tokens = query.tokens.clone();
         tokens.sort_unstable();
         tokens.dedup();
-        let count = |token: u16| -> Result<(u16, u64), Error> {
+        let count = |token: u32| -> Result<(u32, u64), Error> {
             let filters = filter::and(pages.clone(), filter::text_token(token));
             Ok((token, self.count(filters)? as u64))
         };
-        let counts: HashMap<u16, u64> = tokens
+        let counts: HashMap<u32, u64> = tokens
             .into_par_iter()
             .map(count)
             .collect::<Result<_, _>>()?;
@@ -144,7 +144,7 @@ impl Weaviate {
         &self,
         query: &TextQuery,
         pages: &[PageId],
-    ) -> Result<Vec<Vec<(u16, f32)>>, Error> {
+    ) -> Result<Vec<Vec<(u32, f32)>>, Error> {
         let stored = self.fetch_text_vectors(pages.iter())?;
         let nearest = |page: &PageId| {
             let update = stored.get(page)?;

@@ -100,34 +100,35 @@ pub(super) fn run(ui: &mut Ui, common: &Common, _args: &ModelsArgs) -> Result<()
     }
     let advice = advice(&settings.embed.model, tier, &budget);
     ui.text(format!(
-        "{}\n\n{}\n{}\n\n{advice}",
+        "{}\n\n{}\n\n{}\n\n{advice}",
         embedding_table(&rows),
-        text_model_lines(settings.embed.meaning),
+        text_model_table(settings.embed.meaning),
         description_table(limit)
     ))
 }
 
-/// The text model of the settings, or both if there is none.
-fn text_model_lines(chosen: Option<Model>) -> String {
-    let line = |model: Model| {
-        let source = match model.download() {
-            0 => "part of the program".to_owned(),
-            bytes => format!("{} to download", ByteSize(bytes)),
-        };
-        format!(
-            "for search by meaning, `embed.meaning = {}`: {} ({source}, {}), {} of memory{}\n",
-            model.setting(),
-            model.name(),
-            model.licence(),
-            ByteSize(model.memory()),
-            if chosen == Some(model) {
-                "; chosen"
-            } else {
-                ""
-            }
-        )
+/// The text models of search by meaning.
+fn text_model_table(chosen: Option<Model>) -> String {
+    let cells = |model: Model| {
+        vec![
+            model.name().to_owned(),
+            model.setting().to_owned(),
+            yes_no(chosen == Some(model)),
+            ByteSize(model.download()).to_string(),
+            ByteSize(model.memory()).to_string(),
+            model.licence().to_owned(),
+        ]
     };
-    Model::ALL.map(line).concat()
+    let header = [
+        "text model",
+        "embed.meaning",
+        "chosen",
+        "download",
+        "memory",
+        "licence",
+    ];
+    let rows: Vec<Vec<String>> = Model::ALL.map(cells).to_vec();
+    fitted(&header, &rows, table_columns())
 }
 
 fn embedding_table(rows: &[EmbeddingModel]) -> String {

@@ -268,9 +268,12 @@ fn a_scan_with_a_stamp_is_read() {
     }
 }
 
-/// A library of [`PAGES`], with a tiny multilingual model in the place of the one on the hub.
+/// A library of [`PAGES`] with a second line, and a tiny multilingual model in the place of the one on the hub.
 fn with_multilingual() -> Sandbox {
-    let sandbox = filled();
+    let sandbox = Sandbox::built_in();
+    let pages = PAGES.map(|page| format!("{page}{MORE}"));
+    let pages = pages.each_ref().map(String::as_str);
+    sandbox.write("panel.pdf", &pdf::good(&pages));
     multilingual::write(&sandbox.path("intfloat/multilingual-e5-small"));
     sandbox
 }

@@ -163,6 +163,10 @@ impl From<store::Error> for Diagnostic {
                 diagnostic.hint("use https://, or set `store.key_over_http = true` on a trusted network")
             }
             store::Error::TooOld { .. } => diagnostic.hint("update the server"),
+            store::Error::Damaged { page, .. } => {
+                let manual = page.manual;
+                diagnostic.hint(format!("`ingest remove {manual}`, then ingest its file again"))
+            }
             store::Error::SettingMismatch { .. } => diagnostic.hint(
                 "change the setting, or copy the pages without embedding them again: `ingest sync --to-collection NEW`, then set `store.collection`; for a file: `ingest sync --to NEW.db`",
             ),

@@ -1,5 +1,7 @@
 //! Errors of a store. `location` is a path or URL and never contains a key.
 
+use crate::page::PageId;
+
 /// Error of a store.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -42,6 +44,16 @@ pub enum Error {
         found: String,
         /// The oldest supported version.
         minimum: String,
+    },
+    /// What is stored of a page cannot be read.
+    #[error("the store {location} failed: {page} is damaged: {why}")]
+    Damaged {
+        /// Path or URL.
+        location: String,
+        /// The page.
+        page: PageId,
+        /// What is wrong.
+        why: String,
     },
     /// The disk, or the size limit of the file, is full.
     #[error("the store {location} is full: {why}")]
@@ -136,6 +148,14 @@ impl Error {
         Self::Open {
             location: location.to_owned(),
             why: why.to_owned(),
+        }
+    }
+
+    pub(super) fn damaged(location: &str, page: &PageId, why: impl ToString) -> Self {
+        Self::Damaged {
+            location: location.to_owned(),
+            page: page.clone(),
+            why: why.to_string(),
         }
     }
 

@@ -296,8 +296,12 @@ fn damaged_vectors_are_reported_with_their_page() {
     let visual = store.visual(&rows(1, DIM, 1), &Scope::default(), TopK::new(3));
     let scanned = store.scan(&Scope::default()).unwrap().next().unwrap();
     for error in [visual.err(), scanned.err()] {
-        let error = error.unwrap().to_string();
-        assert!(error.contains("pump.pdf, page 1 is damaged"), "{error}");
+        let error = error.unwrap();
+        let text = error.to_string();
+        assert!(text.contains("pump.pdf, page 1 is damaged"), "{text}");
+        let report = ingest::diagnostic::Diagnostic::from(error);
+        let hint = "`ingest remove pump.pdf`, then ingest its file again";
+        assert_eq!(report.hints, [hint]);
     }
 }
 

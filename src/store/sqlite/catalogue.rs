@@ -150,7 +150,7 @@ impl Sqlite {
     }
 
     fn damaged(&self, id: &PageId, why: &str) -> Error {
-        Error::failed(&self.location, &format!("{id} is damaged: {why}"))
+        Error::damaged(&self.location, id, why)
     }
 
     /// Reads a complete page; `None` if it does not exist.

@@ -204,7 +204,7 @@ impl PageScorer<'_> {
                 .optional()
                 .with_location(self.location)?
                 .transpose()
-                .map_err(|cause| Error::failed(self.location, &format!("{id} is damaged: {cause}")))
+                .map_err(|cause| Error::damaged(self.location, id, cause))
         };
         pages.iter().map(score).collect()
     }

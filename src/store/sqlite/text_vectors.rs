@@ -255,8 +255,7 @@ impl Sqlite {
                 .optional()
         };
         let update = Sql::with_location(read(), &self.location)?;
-        let damaged =
-            |why: String| Error::failed(&self.location, &format!("{page} is damaged: {why}"));
+        let damaged = |why: String| Error::damaged(&self.location, page, why);
         Ok(match update.transpose().map_err(damaged)? {
             Some(TextUpdate::Replace {
                 vectors: Some(vectors),

@@ -198,8 +198,7 @@ impl Weaviate {
             ..self.search_request(&properties, numbers.len())
         };
         let page = |(id, result): (PageId, SearchResult)| {
-            parse_page(&result, id.clone())
-                .map_err(|why| Error::failed(&self.location, &format!("{id} is damaged: {why}")))
+            parse_page(&result, id.clone()).map_err(|why| Error::damaged(&self.location, &id, why))
         };
         Ok(self
             .search_sorted(&request)?

@@ -211,10 +211,7 @@ impl Weaviate {
     ) -> Result<HashMap<PageId, TextUpdate>, Error> {
         let parse = |(id, result): (PageId, SearchResult)| match parse_text_vectors(&result) {
             Ok(update) => Ok((id, update)),
-            Err(why) => {
-                let damaged = format!("{id} is damaged: {why}");
-                Err(Error::failed(&self.location, &damaged))
-            }
+            Err(why) => Err(Error::damaged(&self.location, &id, why)),
         };
         found.into_iter().map(parse).collect()
     }

@@ -1,6 +1,6 @@
-"""Evaluates manuals with their section titles as queries: images, BM25, hybrid, and imitated scans; called by `manuals.sh`.
+"""Evaluates manuals with their section titles as queries: BM25, images, meaning, hybrid, and imitated scans; called by `manuals.sh`.
 
-    manuals.py INGEST SCAN.py QUESTIONS.json MANUAL.pdf...
+    manuals.py INGEST SCAN.py QUESTIONS.json,QUESTIONS.json... MANUAL.pdf...
 
 Prints Markdown; exit status 1 if the required quality is missed.
 """
@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 
-MODES = ("text", "visual", "hybrid")
+MODES = ("text", "visual", "meaning", "hybrid")
 # Minimum ratio of image to BM25 recall@1 and @5, minimum recall@5 of scans, maximum recall@5 that the fusion may lose.
 MIN_RATIO = {1: 0.85, 5: 0.90}
 MIN_SCAN_RECALL, MAX_FUSION_LOSS = 0.80, 0.01
@@ -56,16 +56,17 @@ def main():
             subprocess.run([sys.executable, scan, manual, folder / pathlib.Path(manual).name], check=True)
         call(ingest, *(folder / pathlib.Path(m).name for m in manuals), "--store", folder / "scan.db", "--quiet")
         scanned = evaluate(ingest, folder / "scan.db", "--outline", *names, "--rasterise")
-        questions_result = evaluate(ingest, folder / "digital.db", questions)
-    print("| recall@1 / recall@5 | queries | BM25 | images | hybrid | images of scans |\n|---|---|---|---|---|---|")
+        asked = {pathlib.Path(q).name: evaluate(ingest, folder / "digital.db", q) for q in questions.split(",")}
+    print("| recall@1 / recall@5 | queries | BM25 | images | meaning | hybrid | images of scans |\n|---|---|---|---|---|---|---|")
     for name, row in digital.items():
         row["scan"] = scanned[name]["visual"]
         print("| %s | %d titles | %s |" % (name, row["n"], cells(row)))
     rows = list(digital.values())
     total = {mode: {k: mean(rows, mode, k) for k in (1, 5)} for mode in (*MODES, "scan")}
     print("| mean of the manuals | | %s |" % cells(total))
-    for name, row in questions_result.items():
-        print("| %s | %d questions | %s | |" % (name, row["n"], cells(row)))
+    for name, sets in asked.items():
+        for row in sets.values():
+            print("| %s | %d questions | %s | |" % (name, row["n"], cells(row)))
     print("\n%d pages in %.0f s: %.1f pages/s." % (pages, seconds, pages / seconds))
     met = True
     for k, minimum in MIN_RATIO.items():

@@ -15,4 +15,4 @@ if [[ ! -x $venv/bin/python ]]; then
 fi
 cargo build --quiet --release --bin ingest
 "$venv/bin/python" benches/manuals/manuals.py "${CARGO_TARGET_DIR:-target}/release/ingest" \
-    src/embed/builtin/train/scan.py manuals/questions.json "$@"
+    src/embed/builtin/train/scan.py manuals/questions.json,manuals/paraphrases-report.json "$@"

@@ -202,10 +202,15 @@ pub fn search(
                 k: top_k.k.max(FUSION_DEPTH),
                 ..top_k
             };
+            let (images, meaning) = (searcher.visual(deep)?, searcher.meaning(deep)?);
             let lists = Lists {
-                images: searcher.visual(deep)?,
+                images,
                 words: bm25(store, text, request.scope, deep)?,
-                meaning: searcher.meaning(deep)?,
+                meaning,
+                known: searcher
+                    .text_query
+                    .as_ref()
+                    .map_or(0.0, |query| query.known),
                 text_profile: searcher.models.text_model().profile(),
             };
             is_text_only = lists.images.is_none();

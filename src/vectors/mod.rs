@@ -216,6 +216,8 @@ pub struct TextQuery {
     pub tokens: Vec<u32>,
     /// The share of each row in its word: one divided by the word's tokens.
     pub shares: Vec<f32>,
+    /// The share of its words that the model knows as such, from 0 to 1; those of another language are put together from pieces.
+    pub known: f32,
 }
 
 impl TextQuery {

@@ -98,6 +98,7 @@ pub(crate) fn text_page(number: u32, vectors: Option<TextVectors>) -> StoredPage
 /// A query of `n` rows with consecutive tokens.
 pub(crate) fn text_query(n: usize, seed: u64, first_token: u32) -> TextQuery {
     TextQuery {
+        known: 1.0,
         profile: TEXT_PROFILE,
         vectors: rows(n, TEXT_WIDTH, seed),
         tokens: (first_token..).take(n).collect(),

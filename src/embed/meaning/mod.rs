@@ -181,11 +181,22 @@ impl Meaning {
         let vectors =
             MultiVector::new(rows, ROW_WIDTH).map_err(|why| self.model.invalid(why.to_string()))?;
         Ok(Some(TextQuery {
+            known: self.known(&window.shares),
             profile: self.model.profile(),
             vectors,
             tokens,
             shares: window.shares,
         }))
+    }
+
+    /// The share of words that the model knows as such, from the shares of their rows; the multilingual model knows all.
+    fn known(&self, shares: &[f32]) -> f32 {
+        let words: f32 = shares.iter().sum();
+        let whole = shares.iter().filter(|share| **share == 1.0).count();
+        match self.model {
+            Model::English => whole as f32 / words.max(1.0),
+            Model::Multilingual => 1.0,
+        }
     }
 
     /// The kept tokens of a window and their rows, rotated and of length 1.

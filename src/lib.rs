@@ -33,6 +33,7 @@
 //! | [`store`] | SQLite and Weaviate: writing, lookup (MaxSim, BM25), catalogue, outbox |
 //! | [`measure`] | benchmark records, percentiles, memory sampling |
 //! | [`pipeline`] | the stages of `ingest FILE…` (render → prepare → embed → store), memory plan and batch size, run statistics and exit code, `sync` |
+//! | [`chat`] | chat requests to a model: retries, time and memory limits, repetition |
 //! | [`annotate`] | the run of `ingest describe`: selects pages, queries a runner, stores descriptions |
 //! | [`search`] | a query to ranked pages; fusion of ranked lists; snippets |
 //! | [`evaluate`] | nDCG, recall, MRR; datasets, and queries made from a manual's outline |
@@ -65,6 +66,7 @@
 pub mod analysis;
 pub mod annotate;
 pub mod batch;
+pub mod chat;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;

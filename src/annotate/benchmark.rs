@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
+use crate::chat::{self, Attempt, Exchange, Gauge, MemoryGuard, RetryingClient};
 use crate::page::{Description, PageId};
 use crate::render::{self, Renderer};
 use crate::store::Store;
@@ -14,11 +15,9 @@ use crate::vlm::{self, Part, Runner, prompt};
 
 use super::canary::Canary;
 use super::describe_pages::{Describer, PageOutcome, PageTask};
-use super::memory_guard::MemoryGuard;
 use super::produce::PageProducer;
-use super::retrying_client::{Attempt, RetryingClient};
 use super::workers::{joined, run_workers};
-use super::{Error, Event, Exchange, Gauge, Request, Settings, select};
+use super::{Error, Request, Settings, select};
 
 /// Rendered pages for benchmark rounds.
 pub struct Trial {
@@ -104,17 +103,17 @@ impl Trial {
         stop: &AtomicBool,
     ) -> Result<Round, Error> {
         let exchanges = Mutex::new(Vec::new());
-        let on_event = |event: Event| {
-            if let Event::Completed(exchange) = event {
+        let on_event = |event: chat::Event| {
+            if let chat::Event::Completed(exchange) = event {
                 let mut all = exchanges.lock().unwrap_or_else(PoisonError::into_inner);
                 all.push(exchange);
             }
         };
-        let guard = MemoryGuard::new(gauge, settings.memory, runner.card().can_unload);
+        let guard = MemoryGuard::new(gauge, settings.chat.memory, runner.card().can_unload);
         let aborted = AtomicBool::new(false);
         // The caller has sent a request before.
-        let client = RetryingClient::new(runner, settings, &guard, &aborted, &on_event);
-        let describer = Describer::new(client.already_answered());
+        let client = RetryingClient::new(runner, settings.chat, &guard, &aborted, &on_event);
+        let describer = Describer::new(client.already_answered(), settings, &|_| {});
         let mut round = Round::default();
         let start = Instant::now();
         run_workers(
@@ -212,9 +211,9 @@ fn with_describer<T>(
     work: impl FnOnce(&Describer<'_>) -> T,
 ) -> T {
     let aborted = AtomicBool::new(false);
-    let guard = MemoryGuard::new(&|| None, settings.memory, runner.card().can_unload);
-    let client = RetryingClient::new(runner, settings, &guard, &aborted, &|_| {});
-    work(&Describer::new(client.already_answered()))
+    let guard = MemoryGuard::new(&|| None, settings.chat.memory, runner.card().can_unload);
+    let client = RetryingClient::new(runner, settings.chat, &guard, &aborted, &|_| {});
+    work(&Describer::new(client.already_answered(), settings, &|_| {}))
 }
 
 impl Round {

@@ -4,11 +4,11 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use crate::chat::Attempt;
 use crate::vlm::Error;
 use crate::vlm::reply::FailureClass;
 
 use super::describe_pages::{Describer, PageOutcome, PageTask};
-use super::retrying_client::Attempt;
 
 /// Maximum normalised Levenshtein distance of two texts that count as equal.
 const MAX_DISTANCE: f64 = 0.1;

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use crate::chat::{Attempt, Completion, CompletionResult, Failed, RetryingClient, shortened};
 use crate::page::{Description, ManualId, PageId};
 use crate::vlm::reply::{self, FailureClass};
 use crate::vlm::{Error, Finish, prompt};
 
-use super::Event;
-use super::request_sender::{Completion, shortened};
-use super::retrying_client::{Attempt, CompletionResult, Failed, RetryingClient};
+use super::{Event, Settings};
 
 /// Images that cost less than this share of their expected tokens were dropped by the server, or scaled down too far to
 /// read.
@@ -72,6 +71,8 @@ impl PageOutcome {
 /// Describes pages; shared by all workers.
 pub(super) struct Describer<'a> {
     pub(super) client: RetryingClient<'a>,
+    pub(super) settings: &'a Settings,
+    on_event: &'a (dyn Fn(Event) + Sync),
     /// Pages that the server refused, until it answers another one: then it is their fault.
     refused: Mutex<Vec<RefusedPage>>,
 }
@@ -89,9 +90,15 @@ impl RefusedPage {
 }
 
 impl<'a> Describer<'a> {
-    pub(super) fn new(client: RetryingClient<'a>) -> Self {
+    pub(super) fn new(
+        client: RetryingClient<'a>,
+        settings: &'a Settings,
+        on_event: &'a (dyn Fn(Event) + Sync),
+    ) -> Self {
         Self {
             client,
+            settings,
+            on_event,
             refused: Mutex::default(),
         }
     }
@@ -185,7 +192,7 @@ impl<'a> Describer<'a> {
 
     /// Emits and returns a retry of the page.
     pub(super) fn retry(&self, task: &PageTask, class: FailureClass) -> PageOutcome {
-        (self.client.on_event)(Event::Retried(task.id.clone(), class.to_string()));
+        (self.on_event)(Event::Retried(task.id.clone(), class.to_string()));
         PageOutcome::Retried(class)
     }
 
@@ -195,7 +202,7 @@ impl<'a> Describer<'a> {
         task: &PageTask,
         outcomes: &mut Vec<PageOutcome>,
     ) -> Result<(), Error> {
-        let attempts = self.client.settings.attempts.max(1);
+        let attempts = self.settings.attempts.max(1);
         let mut last = (FailureClass::Empty, String::new());
         for attempt in 0..attempts {
             let kind = match attempt {
@@ -296,7 +303,7 @@ impl<'a> Describer<'a> {
         task: &PageTask,
         kind: Attempt,
     ) -> Result<CompletionResult, Error> {
-        let last = self.client.settings.attempts.saturating_sub(1);
+        let last = self.settings.attempts.saturating_sub(1);
         let parts = match kind {
             Attempt::Retry(attempt) if attempt > 1 && attempt == last => {
                 prompt::one_page_short(&task.prompt)

@@ -5,10 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::chat::{self, Exchange, Gauge, MemoryGuard, RetryingClient};
 use crate::page::PageId;
 use crate::render::{self, Renderer};
 use crate::store::{self, Store};
@@ -18,12 +19,8 @@ mod benchmark;
 mod canary;
 mod describe_pages;
 mod duplicates;
-mod jpeg;
-mod memory_guard;
 mod produce;
 mod record;
-mod request_sender;
-mod retrying_client;
 mod select;
 mod workers;
 
@@ -32,8 +29,6 @@ pub use select::{Redo, Request};
 
 use canary::Canary;
 use describe_pages::Describer;
-use memory_guard::MemoryGuard;
-use retrying_client::RetryingClient;
 
 /// Settings of a run.
 #[derive(Clone, Debug)]
@@ -42,22 +37,15 @@ pub struct Settings {
     pub lanes: usize,
     /// Pages per request.
     pub interleave: usize,
-    /// Maximum tokens of the description of a page.
-    pub max_tokens: u32,
-    /// Maximum time per page.
-    pub deadline: Duration,
+    /// Settings of the requests.
+    pub chat: chat::Settings,
     /// Attempts per page before it has failed.
     pub attempts: u32,
     /// Pages after which the model is unloaded, and so reloaded; 0: never.
     pub unload_every: usize,
     /// Pages between two checks that the model still describes the canary page the same way; 0: never.
     pub canary_every: usize,
-    /// Memory limit of the model, in bytes.
-    pub memory: u64,
 }
-
-/// Returns the memory that the model uses, in bytes; `None` if unknown.
-pub type Gauge<'a> = dyn Fn() -> Option<u64> + Sync + 'a;
 
 /// The renderer, the model, the store and the memory gauge of a run.
 pub struct Components<'a> {
@@ -100,15 +88,13 @@ pub enum Event {
     Note(String),
 }
 
-/// Timing and token counts of a completed request.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Exchange {
-    /// Time to first token (TTFT), in seconds.
-    pub ttft: f64,
-    /// Seconds to the end of the response.
-    pub seconds: f64,
-    /// Finish reason and token counts, as reported by the runner.
-    pub finish: vlm::Finish,
+impl From<chat::Event> for Event {
+    fn from(event: chat::Event) -> Self {
+        match event {
+            chat::Event::Completed(exchange) => Self::Completed(exchange),
+            chat::Event::Note(text) => Self::Note(text),
+        }
+    }
 }
 
 /// Statistics of a run.
@@ -226,10 +212,17 @@ fn run(
         let why = "this server cannot unload its model: `unload_every` has no effect";
         on_event(Event::Note(why.to_owned()));
     }
-    let guard = MemoryGuard::new(components.gauge, settings.memory, unloads);
+    let guard = MemoryGuard::new(components.gauge, settings.chat.memory, unloads);
     let aborted = AtomicBool::new(false);
-    let client = RetryingClient::new(components.runner, settings, &guard, &aborted, on_event);
-    let describer = Describer::new(client);
+    let on_chat = |event: chat::Event| on_event(event.into());
+    let client = RetryingClient::new(
+        components.runner,
+        settings.chat,
+        &guard,
+        &aborted,
+        &on_chat,
+    );
+    let describer = Describer::new(client, settings, on_event);
     // With too few pages for one interval the check has no effect.
     let every = settings.canary_every;
     let canary = Canary::new(if selected > every { every } else { 0 });

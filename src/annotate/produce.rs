@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 
+use crate::chat::jpeg;
 use crate::page::{PageId, PageImage, PageSet};
 use crate::render::{self, Renderer, Source};
 use crate::vlm::prompt;
@@ -11,7 +12,6 @@ use crate::vlm::reply::FailureClass;
 use super::Error;
 use super::describe_pages::{ManualError, PageOutcome, PageTask};
 use super::duplicates::DuplicateIndex;
-use super::jpeg;
 use super::select::Job;
 
 /// Renders pages and sends groups of them to the workers.

@@ -25,7 +25,7 @@ pub(super) fn run_workers(
     produce: impl FnOnce(SyncSender<Vec<PageTask>>, SyncSender<PageOutcome>) -> Result<(), Error> + Send,
     record: impl FnOnce(Receiver<PageOutcome>) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let settings = describer.client.settings;
+    let settings = describer.settings;
     let (task_sender, groups) = sync_channel(settings.lanes);
     let (outcome_sender, outcomes) = sync_channel(settings.lanes * settings.interleave);
     // Only the workers hold the receiver: when the last of them ends, for whatever reason, `produce` fails to send.
@@ -138,7 +138,7 @@ impl Worker<'_> {
         let (redone, checked) = self.canary.record(group, self.describer);
         send(redone, outcome_sender, self.describer);
         checked?;
-        let every = self.describer.client.settings.unload_every;
+        let every = self.describer.settings.unload_every;
         let before = self.processed.fetch_add(pages, Ordering::Relaxed);
         if every > 0 && before / every < (before + pages) / every {
             self.describer.client.unload_model();

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::ProgressBar;
 
 use crate::annotate::{self, Components, DescribeStats, Event, Request};
+use crate::chat;
 use crate::config::Settings;
 use crate::diagnostic::{Diagnostic, PASSWORD_HINT};
 use crate::library;
@@ -140,12 +141,14 @@ pub(super) fn annotate_settings(settings: &Settings, config: &vlm::Config) -> an
     annotate::Settings {
         lanes: config.lanes,
         interleave: config.interleave,
-        max_tokens: config.max_tokens,
-        deadline: Duration::from_secs(config.deadline_s),
+        chat: chat::Settings {
+            max_tokens: config.max_tokens,
+            deadline: Duration::from_secs(config.deadline_s),
+            memory: library::vlm_memory_limit(settings),
+        },
         attempts: config.attempts,
         unload_every: config.unload_every,
         canary_every: config.canary_every,
-        memory: library::vlm_memory_limit(settings),
     }
 }
 

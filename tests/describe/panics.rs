@@ -97,12 +97,14 @@ fn message_of_panic(lanes: usize, on_event: fn(Event)) -> (String, usize) {
     let settings = Settings {
         lanes,
         interleave: 1,
-        max_tokens: 600,
-        deadline: Duration::from_secs(60),
+        chat: ingest::chat::Settings {
+            max_tokens: 600,
+            deadline: Duration::from_secs(60),
+            memory: u64::MAX,
+        },
         attempts: 1,
         unload_every: 0,
         canary_every: 0,
-        memory: u64::MAX,
     };
     let (sender, ended) = channel();
     thread::spawn(move || {

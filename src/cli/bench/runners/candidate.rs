@@ -3,7 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use crate::annotate::{self, Gauge, Round, Trial};
+use crate::annotate::{self, Round, Trial};
+use crate::chat::Gauge;
 use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
 use crate::evaluate::{description_matches, simple_accuracy, vqa_accuracy};
@@ -162,10 +163,8 @@ impl RunnerBench<'_> {
             return Ok(None);
         }
         runner.unload()?;
-        let settings = annotate::Settings {
-            max_tokens: 1,
-            ..self.settings(config)
-        };
+        let mut settings = self.settings(config);
+        settings.chat.max_tokens = 1;
         let time = || -> Result<f64, Abort> {
             let start = Instant::now();
             self.trial.repeat(runner, &settings, 1, false)?;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::annotate::Gauge;
+use super::Gauge;
 
 /// Thresholds in per cent of the memory limit.
 const WARN: u64 = 75;
@@ -33,7 +33,7 @@ pub(super) enum Action {
 }
 
 /// Compares the model's memory with the limit.
-pub(super) struct MemoryGuard<'a> {
+pub struct MemoryGuard<'a> {
     gauge: &'a Gauge<'a>,
     limit: u64,
     /// Whether the runner can unload the model.
@@ -66,7 +66,8 @@ enum Pause {
 }
 
 impl<'a> MemoryGuard<'a> {
-    pub(super) fn new(gauge: &'a Gauge<'a>, limit: u64, can_unload: bool) -> Self {
+    /// Creates the guard of a run.
+    pub fn new(gauge: &'a Gauge<'a>, limit: u64, can_unload: bool) -> Self {
         Self {
             gauge,
             limit: limit.max(1),
@@ -77,7 +78,7 @@ impl<'a> MemoryGuard<'a> {
     }
 
     /// The peak in bytes; `None` if the gauge returned nothing.
-    pub(super) fn peak(&self) -> Option<u64> {
+    pub fn peak(&self) -> Option<u64> {
         let peak = self.peak.load(Ordering::Relaxed);
         (peak > 0).then_some(peak)
     }
@@ -87,7 +88,7 @@ impl<'a> MemoryGuard<'a> {
     }
 
     /// Samples the memory and updates the peak.
-    pub(super) fn sample(&self) -> Option<u64> {
+    pub fn sample(&self) -> Option<u64> {
         let now = (self.gauge)();
         self.peak.fetch_max(now.unwrap_or(0), Ordering::Relaxed);
         now

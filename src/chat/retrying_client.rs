@@ -10,7 +10,7 @@ use crate::vlm::reply::FailureClass;
 use crate::vlm::{ChatRequest, Error, Part, Runner, prompt};
 
 use super::memory_guard::{Action, MemoryGuard};
-use super::request_sender::{Completion, RequestError, RequestSender};
+use super::request_sender::{Completion, Delta, OnDelta, RequestError, RequestSender, cancelled};
 use super::{Event, Settings, jpeg};
 
 /// Temperature by attempt: near-greedy sampling copies dense tables well, but leaves a repetition loop only at a higher
@@ -31,7 +31,7 @@ const MEMORY_POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The kind of attempt: sets temperature and concurrency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Attempt {
+pub enum Attempt {
     /// The first attempt; concurrent with others.
     First,
     /// A retry; exclusive, since a server may apply the temperature of one request to all that are running.
@@ -57,15 +57,18 @@ impl Attempt {
 }
 
 /// A prompt without a response.
-pub(super) struct Failed {
-    pub(super) class: FailureClass,
-    pub(super) why: String,
+pub struct Failed {
+    /// The kind of failure.
+    pub class: FailureClass,
+    /// The reason, for people.
+    pub why: String,
     /// The error, if the server refused the prompt.
-    pub(super) refusal: Option<Error>,
+    pub refusal: Option<Error>,
 }
 
 impl Failed {
-    pub(super) const fn new(class: FailureClass, why: String) -> Self {
+    /// A failure that is no refusal.
+    pub const fn new(class: FailureClass, why: String) -> Self {
         Self {
             class,
             why,
@@ -75,23 +78,26 @@ impl Failed {
 }
 
 /// Result of a prompt.
-pub(super) type CompletionResult = Result<Completion, Failed>;
+pub type CompletionResult = Result<Completion, Failed>;
 
 /// Sends prompts to a runner; shared by all workers.
-pub(super) struct RetryingClient<'a> {
-    pub(super) runner: &'a dyn Runner,
-    pub(super) settings: &'a Settings,
-    pub(super) on_event: &'a (dyn Fn(Event) + Sync),
-    pub(super) guard: &'a MemoryGuard<'a>,
+pub struct RetryingClient<'a> {
+    /// The runner.
+    pub runner: &'a dyn Runner,
+    settings: Settings,
+    on_event: &'a (dyn Fn(Event) + Sync),
+    /// Checks the memory of the model before each request.
+    pub guard: &'a MemoryGuard<'a>,
     sender: RequestSender<'a>,
     /// Held while the server must answer a request about a test image: one worker asks at a time.
     server_check: Mutex<()>,
 }
 
 impl<'a> RetryingClient<'a> {
-    pub(super) fn new(
+    /// Creates the client of a run; once `aborted` is set, no further request is sent.
+    pub fn new(
         runner: &'a dyn Runner,
-        settings: &'a Settings,
+        settings: Settings,
         guard: &'a MemoryGuard<'a>,
         aborted: &'a AtomicBool,
         on_event: &'a (dyn Fn(Event) + Sync),
@@ -107,34 +113,51 @@ impl<'a> RetryingClient<'a> {
     }
 
     /// Sends requests concurrently from the start: the server is known to answer.
-    pub(super) fn already_answered(self) -> Self {
+    pub fn already_answered(self) -> Self {
         self.sender.set_answered();
         self
     }
 
     /// Aborts the run: no further request is sent. The first cause is kept.
-    pub(super) fn abort(&self, cause: Option<Error>) {
+    pub fn abort(&self, cause: Option<Error>) {
         self.sender.abort(cause);
     }
 
     /// Returns the cause as an error if the run was aborted with one.
-    pub(super) fn result(&self) -> Result<(), Error> {
+    pub fn result(&self) -> Result<(), Error> {
         self.sender.result()
     }
 
     /// Unloads the model once no request is running; the next request loads it again.
-    pub(super) fn unload_model(&self) {
+    pub fn unload_model(&self) {
         self.sender.unload_model();
         self.guard.unloaded();
     }
 
     /// Sends one prompt with retries: while the server is unavailable, and after a failure once the server answers others.
-    /// `Err` is a failure of the server, which aborts the run; `Ok(Err(_))` one of the page.
-    pub(super) fn complete(
+    /// `Ok(Err(_))` is a failure of the page.
+    ///
+    /// # Errors
+    /// A failure of the server, which aborts the run.
+    pub fn complete(
         &self,
         parts: &[Part],
         pages: u32,
         attempt: Attempt,
+    ) -> Result<CompletionResult, Error> {
+        self.stream(parts, pages, attempt, &mut |_| true)
+    }
+
+    /// As [`RetryingClient::complete`], with the answer while it comes.
+    ///
+    /// # Errors
+    /// As [`RetryingClient::complete`]; [`Error::Disconnected`] if `on_delta` cancels the request.
+    pub fn stream(
+        &self,
+        parts: &[Part],
+        pages: u32,
+        attempt: Attempt,
+        on_delta: &mut OnDelta<'_>,
     ) -> Result<CompletionResult, Error> {
         let request = self.request(parts, pages, attempt);
         // Several pages are sent again one by one.
@@ -143,7 +166,11 @@ impl<'a> RetryingClient<'a> {
         loop {
             self.wait_for_memory()?;
             let exclusive = failures + pauses > 0 || attempt.is_exclusive();
-            let cause = match self.sender.send(&request, pages, exclusive) {
+            if failures + pauses > 0 && !on_delta(Delta::Restart) {
+                return Err(cancelled());
+            }
+            let sent = self.sender.send(&request, pages, exclusive, on_delta);
+            let cause = match sent {
                 Ok(completion) => return Ok(Ok(completion)),
                 Err(RequestError::Aborted(cause)) => return Err(cause),
                 Err(RequestError::Response(class, why)) => {
@@ -194,7 +221,7 @@ impl<'a> RetryingClient<'a> {
 
     /// Waits until the server answers a request about a test image: then it was the page that failed. Aborts the run after
     /// `retries`.
-    pub(super) fn wait_for_server(&self, retries: u32) -> Result<(), Error> {
+    pub fn wait_for_server(&self, retries: u32) -> Result<(), Error> {
         let image = prompt::PageImagePrompt {
             page: 1,
             page_count: 1,
@@ -210,7 +237,7 @@ impl<'a> RetryingClient<'a> {
         let mut pauses = 0;
         loop {
             self.wait_for_memory()?;
-            let cause = match self.sender.send(&request, 1, true) {
+            let cause = match self.sender.send(&request, 1, true, &mut |_| true) {
                 Ok(_)
                 | Err(RequestError::Response(..) | RequestError::Runner(Error::Repetition)) => {
                     return Ok(());
@@ -283,12 +310,13 @@ impl<'a> RetryingClient<'a> {
     }
 
     /// Aborts the run because of `cause`, and returns it.
-    pub(super) fn fail(&self, cause: Error) -> Error {
+    pub fn fail(&self, cause: Error) -> Error {
         self.abort(Some(cause.clone()));
         cause
     }
 
-    pub(super) fn notify(&self, text: String) {
+    /// Passes a message to the user.
+    pub fn notify(&self, text: String) {
         (self.on_event)(Event::Note(text));
     }
 

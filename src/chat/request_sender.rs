@@ -14,10 +14,24 @@ use super::{Event, Exchange};
 /// Pages refused until the run ends, if none was answered.
 const MAX_REFUSALS: u32 = 2;
 
+/// What is known of an answer while it comes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Delta<'a> {
+    /// More of its text.
+    Text(&'a str),
+    /// What came before was of a request that failed: the answer begins anew.
+    Restart,
+}
+
+/// Takes an answer while it comes; once it returns false, the request is cancelled.
+pub type OnDelta<'a> = dyn FnMut(Delta<'_>) -> bool + 'a;
+
 /// A completed response.
-pub(super) struct Completion {
-    pub(super) text: String,
-    pub(super) finish: Finish,
+pub struct Completion {
+    /// Its text.
+    pub text: String,
+    /// Finish reason and token counts.
+    pub finish: Finish,
 }
 
 /// Why a request has no complete response.
@@ -94,9 +108,7 @@ impl<'a> RequestSender<'a> {
     pub(super) fn check_running(&self) -> Result<(), Error> {
         match self.aborted.load(Ordering::Relaxed) {
             false => Ok(()),
-            true => self
-                .result()
-                .and(Err(Error::Disconnected("the run has ended".to_owned()))),
+            true => self.result().and(Err(cancelled())),
         }
     }
 
@@ -113,10 +125,11 @@ impl<'a> RequestSender<'a> {
         request: &ChatRequest,
         pages: u32,
         exclusive: bool,
+        on_delta: &mut OnDelta<'_>,
     ) -> Result<Completion, RequestError> {
         let mut lock = self.lock(exclusive);
         self.check_running().map_err(RequestError::Aborted)?;
-        let result = self.read_answer(request, &mut lock);
+        let result = self.read_answer(request, &mut lock, on_delta);
         if let Err(RequestError::Runner(cause)) = &result
             && self.ends_run(cause, pages)
         {
@@ -163,6 +176,7 @@ impl<'a> RequestSender<'a> {
         &self,
         request: &ChatRequest,
         lock: &mut Lock<'_>,
+        on_delta: &mut OnDelta<'_>,
     ) -> Result<Completion, RequestError> {
         let start = Instant::now();
         let mut prefill_gate: Option<MutexGuard<'_, ()>> =
@@ -183,6 +197,9 @@ impl<'a> RequestSender<'a> {
             match chunk {
                 Chunk::Reasoning(text) => reasoning_bytes += text.len(),
                 Chunk::Text(text) => {
+                    if !on_delta(Delta::Text(&text)) {
+                        return Err(RequestError::Aborted(cancelled()));
+                    }
                     if detector.push(&text) {
                         let text = detector.into_text();
                         return Err(RequestError::Response(
@@ -213,6 +230,11 @@ impl<'a> RequestSender<'a> {
     }
 }
 
+/// Why no further request is sent once the run has ended.
+pub(super) fn cancelled() -> Error {
+    Error::Disconnected("the run has ended".to_owned())
+}
+
 /// The lock of a request.
 struct Lock<'a> {
     _shared: Option<RwLockReadGuard<'a, ()>>,
@@ -241,7 +263,7 @@ impl<'a> Lock<'a> {
 }
 
 /// Returns the first 160 characters of a response on one line, for the failure record.
-pub(super) fn shortened(text: &str) -> String {
+pub fn shortened(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.chars().count() {
         0..=160 => line,

@@ -13,7 +13,7 @@ const QUALITY: u8 = 90;
 const TEST_SIDE: u32 = 448;
 
 /// Encodes RGB pixels.
-pub(super) fn encode(rgb: &[u8], size: Size) -> Arc<[u8]> {
+pub fn encode(rgb: &[u8], size: Size) -> Arc<[u8]> {
     let mut bytes = Vec::new();
     let encoder = JpegEncoder::new_with_quality(&mut bytes, QUALITY);
     // Writing to memory does not fail.
@@ -22,7 +22,7 @@ pub(super) fn encode(rgb: &[u8], size: Size) -> Arc<[u8]> {
 }
 
 /// A black square on white: an image that every model can describe.
-pub(super) fn test_image() -> Arc<[u8]> {
+pub fn test_image() -> Arc<[u8]> {
     let is_inside = |at: u32| (TEST_SIDE / 4..TEST_SIDE * 3 / 4).contains(&at);
     let pixels = (0..TEST_SIDE * TEST_SIDE).flat_map(|index| {
         let is_black = is_inside(index / TEST_SIDE) && is_inside(index % TEST_SIDE);

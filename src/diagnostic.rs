@@ -5,7 +5,8 @@ use std::error::Error as StdError;
 use crate::embed::meaning::Model;
 use crate::qwen::mlx;
 use crate::store::Outage;
-use crate::{annotate, checkpoint, config, embed, library, pipeline, search, store, vlm};
+use crate::vlm::reply::FailureClass;
+use crate::{annotate, answer, checkpoint, config, embed, library, pipeline, search, store, vlm};
 
 mod inputs;
 
@@ -132,6 +133,23 @@ fn rejection_hint(status: u16, available: &str) -> String {
         404 => format!("choose another `--model`, or check `--url`; the server has: {available}"),
         413 => "lower `describe.megapixels`, or raise the server's limit of a request".to_owned(),
         _ => model_hint(available),
+    }
+}
+
+impl From<answer::Error> for Diagnostic {
+    fn from(e: answer::Error) -> Self {
+        let diagnostic = Self::from_error(&e);
+        match e {
+            answer::Error::Runner(e) => e.into(),
+            answer::Error::NoAnswer {
+                class: FailureClass::Thinking,
+                ..
+            } => diagnostic.hint("raise `ask.max_tokens`, or use a model that does not reason"),
+            answer::Error::NoAnswer { .. } => {
+                diagnostic.hint("ask again with fewer `--pages`, or use another model")
+            }
+            answer::Error::Stopped => diagnostic,
+        }
     }
 }
 

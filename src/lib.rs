@@ -36,6 +36,7 @@
 //! | [`chat`] | chat requests to a model: retries, time and memory limits, repetition |
 //! | [`annotate`] | the run of `ingest describe`: selects pages, queries a runner, stores descriptions |
 //! | [`search`] | a query to ranked pages; fusion of ranked lists; snippets |
+//! | [`answer`] | a question and pages to an answer that cites them, checked |
 //! | [`evaluate`] | nDCG, recall, MRR; datasets, and queries made from a manual's outline |
 //! | [`heatmap`] | heat maps: where on a page a query matches |
 //! | [`config`] | `config.toml`, user files, environment and flags to [`config::Settings`] |
@@ -65,6 +66,7 @@
 
 pub mod analysis;
 pub mod annotate;
+pub mod answer;
 pub mod batch;
 pub mod chat;
 pub mod checkpoint;

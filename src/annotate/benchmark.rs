@@ -213,7 +213,11 @@ fn with_describer<T>(
     let aborted = AtomicBool::new(false);
     let guard = MemoryGuard::new(&|| None, settings.chat.memory, runner.card().can_unload);
     let client = RetryingClient::new(runner, settings.chat, &guard, &aborted, &|_| {});
-    work(&Describer::new(client.already_answered(), settings, &|_| {}))
+    work(&Describer::new(
+        client.already_answered(),
+        settings,
+        &|_| {},
+    ))
 }
 
 impl Round {

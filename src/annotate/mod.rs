@@ -215,13 +215,7 @@ fn run(
     let guard = MemoryGuard::new(components.gauge, settings.chat.memory, unloads);
     let aborted = AtomicBool::new(false);
     let on_chat = |event: chat::Event| on_event(event.into());
-    let client = RetryingClient::new(
-        components.runner,
-        settings.chat,
-        &guard,
-        &aborted,
-        &on_chat,
-    );
+    let client = RetryingClient::new(components.runner, settings.chat, &guard, &aborted, &on_chat);
     let describer = Describer::new(client, settings, on_event);
     // With too few pages for one interval the check has no effect.
     let every = settings.canary_every;

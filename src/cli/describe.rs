@@ -12,11 +12,12 @@ use crate::library;
 use crate::page::{Annotation, PageSet};
 use crate::store::{self, CollectionSelector, Mode, Scope, Store};
 use crate::units::pages;
-use crate::vlm::{self, RunnerKind};
+use crate::vlm;
 
 use super::ingest::nothing_stored;
 use super::passwords::PasswordArgs;
 use super::run::print_upgrade;
+use super::runner_args::{RunnerArgs, validated};
 use super::ui::Ui;
 use super::{Common, describe_run, interrupt, output_file};
 
@@ -42,12 +43,8 @@ pub(super) struct DescribeArgs {
         hide_default_value = true
     )]
     pages: PageSet,
-    /// Program that runs the model
-    #[arg(long, value_enum)]
-    runner: Option<RunnerKind>,
-    /// Base URL of the server
-    #[arg(long, value_name = "URL")]
-    url: Option<String>,
+    #[command(flatten)]
+    runner: RunnerArgs,
     /// Concurrent requests
     #[arg(long, value_name = "COUNT")]
     lanes: Option<usize>,
@@ -80,8 +77,7 @@ pub(super) fn run(
 ) -> Result<ExitCode, Diagnostic> {
     let mut settings = common.settings()?;
     args.override_config(&mut settings.describe, common.model());
-    let valid = settings.describe.validate();
-    valid.map_err(|e| Diagnostic::usage(format!("--{} {}", e.key, e.reason)))?;
+    validated(&settings.describe)?;
     let mode = match args.export {
         Some(_) => Mode::Read,
         None => Mode::Write,
@@ -129,13 +125,7 @@ pub(super) fn run(
 
 impl DescribeArgs {
     fn override_config(&self, config: &mut vlm::Config, model: Option<&str>) {
-        if self.runner.is_some() || self.url.is_some() {
-            // `describe.command` starts the configured server, not the one given by these options.
-            config.command.clear();
-        }
-        config.runner = self.runner.unwrap_or(config.runner);
-        config.url = self.url.clone().unwrap_or(std::mem::take(&mut config.url));
-        config.model = model.map_or_else(|| std::mem::take(&mut config.model), str::to_owned);
+        self.runner.override_config(config, model);
         config.lanes = self.lanes.unwrap_or(config.lanes);
         config.interleave = self.interleave.unwrap_or(config.interleave);
         config.max_tokens = self.max_tokens.unwrap_or(config.max_tokens);

@@ -13,7 +13,6 @@ use crate::diagnostic::{Diagnostic, PASSWORD_HINT};
 use crate::library;
 use crate::measure;
 use crate::qwen::mlx;
-use crate::render::{self, Renderer};
 use crate::store::Store;
 use crate::units::{ByteSize, PagesPerSecond, Seconds, counted, pages};
 use crate::vlm::{self, Card};
@@ -79,7 +78,7 @@ pub(super) fn describe(
         ..annotate_settings(settings, config)
     };
     let parts = Components {
-        renderer: Box::new(upright_renderer(settings)),
+        renderer: Box::new(library::upright_renderer(settings)),
         runner: &*runner,
         store,
         gauge: &|| runner.process().and_then(measure::process_memory),
@@ -152,20 +151,7 @@ pub(super) fn annotate_settings(settings: &Settings, config: &vlm::Config) -> an
     }
 }
 
-/// Returns a function that opens a renderer for the VLM: upright pages of `describe.megapixels`.
-pub(super) fn upright_renderer(
-    settings: &Settings,
-) -> impl FnOnce() -> Result<Box<dyn Renderer>, render::Error> + use<> {
-    let config = settings.render.clone();
-    let options = render::Options {
-        upright: true,
-        pixels: Some((settings.describe.megapixels * 1e6) as u64),
-        ..render::Options::default()
-    };
-    move || render::open_with(&config, &options)
-}
-
-fn print_runner(ui: &Ui, card: &Card) {
+pub(super) fn print_runner(ui: &Ui, card: &Card) {
     ui.info(format!("{} on {}", card.model, card.name));
     if let Some(warning) = &card.warning {
         ui.warn(format!("{}: {warning}", card.model));

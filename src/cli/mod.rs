@@ -9,6 +9,7 @@ use clap::{FromArgMatches, Parser, Subcommand};
 use crate::diagnostic::{Diagnostic, USAGE};
 
 mod arguments;
+mod ask;
 mod bench;
 mod check;
 mod describe;
@@ -27,6 +28,7 @@ mod progress;
 mod rates;
 mod remove;
 mod run;
+mod runner_args;
 mod search;
 mod self_test;
 mod serve;
@@ -65,6 +67,7 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     Search(search::SearchArgs),
+    Ask(ask::AskArgs),
     Show(show::ShowArgs),
     List(list::ListArgs),
     Remove(remove::RemoveArgs),
@@ -149,6 +152,7 @@ fn dispatch(ui: &mut Ui, cli: Cli) -> Result<ExitCode, Diagnostic> {
     match cli.command {
         None => ingest::run(ui, common, &cli.ingest),
         Some(Command::Search(args)) => search::run(ui, common, &args),
+        Some(Command::Ask(args)) => ask::run(ui, common, &args),
         Some(Command::Show(args)) => done(show::run(ui, common, &args)),
         Some(Command::List(args)) => done(list::run(ui, common, &args)),
         Some(Command::Remove(args)) => done(remove::run(ui, common, &args)),

@@ -230,6 +230,10 @@ const SUPPORTED: &[(&str, &[&str])] = &[
     ("sync", &["store", "json", "model", "pool_factor"]),
     ("describe", &["store", "json", "model", "profile"]),
     (
+        "ask",
+        &["store", "json", "model", "profile", "engine", "device"],
+    ),
+    (
         "embed",
         &[
             "model",

@@ -151,7 +151,11 @@ fn description_lines(annotation: &Annotation) -> Vec<String> {
     lines
 }
 
-fn write_png(ui: &Ui, image: &PageImage, out: &std::path::Path) -> Result<(), Diagnostic> {
+pub(super) fn write_png(
+    ui: &Ui,
+    image: &PageImage,
+    out: &std::path::Path,
+) -> Result<(), Diagnostic> {
     let mut png = Vec::new();
     let size = image.size();
     PngEncoder::new(&mut png)

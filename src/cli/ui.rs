@@ -52,6 +52,11 @@ impl Ui {
         self.bytes(format!("{text}\n").as_bytes())
     }
 
+    /// Prints a part of a text; control characters in it are escaped, apart from line ends and tabs.
+    pub(super) fn part(&self, text: &str) -> Result<(), Diagnostic> {
+        self.bytes(terminal::text(text).as_bytes())
+    }
+
     /// Prints data as it is.
     pub(super) fn bytes(&self, bytes: &[u8]) -> Result<(), Diagnostic> {
         let mut out = io::stdout().lock();

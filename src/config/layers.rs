@@ -186,7 +186,9 @@ mod tests {
     use super::*;
 
     /// Keys that are in users' files and variables. Keys may be added, never removed.
-    const KEYS: [&str; 55] = [
+    const KEYS: [&str; 57] = [
+        "ask.max_tokens",
+        "ask.pages",
         "describe.attempts",
         "describe.canary_every",
         "describe.command",

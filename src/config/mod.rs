@@ -13,7 +13,7 @@ use layers::{Layers, nested};
 pub use serve::Serve;
 
 use crate::units::{ByteSize, Invalid};
-use crate::{embed, render, search, store, vlm};
+use crate::{answer, embed, render, search, store, vlm};
 
 /// The project file, in the working folder.
 const PROJECT_FILE: &str = "ingest.toml";
@@ -46,6 +46,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Search.
     pub search: search::Config,
+    /// Answers.
+    pub ask: answer::Config,
     /// Web server.
     pub serve: Serve,
     /// Named overrides of `limits`; already applied.
@@ -162,6 +164,8 @@ impl Settings {
         let section = |name: &str, e: Invalid| invalid(&format!("{name}.{}", e.key), e.reason);
         let describe = self.describe.validate();
         describe.map_err(|e| section("describe", e))?;
+        let ask = self.ask.validate();
+        ask.map_err(|e| section("ask", e))?;
         self.store.validate().map_err(|e| section("store", e))?;
         self.serve.validate().map_err(|e| section("serve", e))?;
         Ok(self)
@@ -279,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn golden_file_sets_every_field_of_the_server() {
+    fn golden_file_sets_every_field_of_answers_and_the_server() {
         let settings = with(include_str!("../../tests/golden/ingest.toml")).unwrap();
         let serve = Serve {
             address: "[::]:7000".parse().unwrap(),
@@ -292,6 +296,11 @@ mod tests {
             cache: ByteSize(1_000_000_000),
         };
         assert_eq!(settings.serve, serve);
+        let ask = answer::Config {
+            pages: 2,
+            max_tokens: 602,
+        };
+        assert_eq!(settings.ask, ask);
     }
 
     #[test]

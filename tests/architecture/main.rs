@@ -63,17 +63,20 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("chat", &["page", "vlm"]),
     ("annotate", &["page", "render", "vlm", "store", "chat"]),
     ("search", &["page", "vectors", "embed", "analysis", "store"]),
+    ("answer", &["page", "units", "vlm", "analysis", "chat"]),
     ("evaluate", &["page", "render", "measure", "search"]),
     ("heatmap", &["page", "vectors"]),
     (
         "config",
-        &["units", "render", "embed", "vlm", "store", "search"],
+        &[
+            "units", "render", "embed", "vlm", "store", "search", "answer",
+        ],
     ),
     (
         "library",
         &[
             "page", "vectors", "units", "patch", "qwen", "render", "embed", "store", "pipeline",
-            "search", "heatmap", "config",
+            "search", "heatmap", "config", "chat", "answer",
         ],
     ),
     (
@@ -89,6 +92,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
             "store",
             "pipeline",
             "annotate",
+            "answer",
             "search",
         ],
     ),

@@ -18,7 +18,6 @@ use crate::units::{Invalid, counted, pages};
 use crate::vlm::{self, RunnerKind};
 
 use super::super::Common;
-use super::super::describe_run::upright_renderer;
 use super::super::interrupt::{self, STOP};
 use super::super::passwords::PasswordArgs;
 use super::super::ui::Ui;
@@ -233,7 +232,8 @@ fn render_pages(
         passwords: args.passwords.read()?,
         ..Request::default()
     };
-    let (trial, failed) = Trial::render(upright_renderer(settings), store, &request, &STOP)?;
+    let (trial, failed) =
+        Trial::render(library::upright_renderer(settings), store, &request, &STOP)?;
     for why in failed {
         ui.warn(why);
     }

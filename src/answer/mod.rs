@@ -1,0 +1,351 @@
+//! Answers to questions: a vision-language model reads the pages that a search found, and says which of them it used.
+//!
+//! The model may not be trusted: what it cites is checked here, and its numbers and codes are looked for in the text of the
+//! pages that it cites ([`Fact`]).
+
+mod facts;
+mod prompt;
+mod reader;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+pub use facts::{Fact, Verdict};
+pub use reader::Piece;
+use reader::Reader;
+
+use crate::chat::{self, Attempt, Delta, Exchange, Gauge, MemoryGuard, RetryingClient};
+use crate::page::PageId;
+use crate::units::Invalid;
+use crate::vlm::reply::FailureClass;
+use crate::vlm::{self, Runner};
+
+/// Pages of a question at most: more fit into the context of few models.
+pub const MAX_PAGES: usize = 5;
+
+/// Settings of answers (section `[ask]`); the model is that of `[describe]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Pages that the model reads.
+    pub pages: usize,
+    /// Maximum number of tokens of an answer.
+    pub max_tokens: u32,
+}
+
+impl Config {
+    /// Checks the ranges of all values.
+    ///
+    /// # Errors
+    /// [`Invalid`] with the first key whose value is out of range.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        if !(1..=MAX_PAGES).contains(&self.pages) {
+            return Err(Invalid {
+                key: "pages",
+                reason: "must be between 1 and 5",
+            });
+        }
+        match self.max_tokens {
+            0 => Err(Invalid {
+                key: "max_tokens",
+                reason: "must be at least 1",
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A page that the model reads.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ContextPage {
+    /// Its id.
+    pub id: PageId,
+    /// Its printed label.
+    pub label: Option<String>,
+    /// The section that contains it.
+    pub section: Option<String>,
+    /// Its text layer, or its words as far as they were read from its image.
+    pub text: String,
+    /// Its image as JPEG; `None` if it cannot be rendered again: then only its text is read.
+    pub jpeg: Option<Arc<[u8]>>,
+}
+
+/// A page that an answer cites.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+pub struct Citation {
+    /// Its number in the answer.
+    pub n: usize,
+    /// Its id in every store.
+    pub id: String,
+    /// The manual's name.
+    pub manual: String,
+    /// The page, from 1.
+    pub page: u32,
+    /// Its printed label.
+    pub label: Option<String>,
+}
+
+impl Citation {
+    /// Those of all pages.
+    pub fn all(pages: &[ContextPage]) -> Vec<Self> {
+        let pages = pages.iter().zip(1..);
+        pages.map(|(page, n)| Self::of(n, page)).collect()
+    }
+
+    /// The citation of a page with its number in the answer.
+    fn of(n: usize, page: &ContextPage) -> Self {
+        Self {
+            n,
+            id: page.id.uuid().to_string(),
+            manual: page.id.manual.to_string(),
+            page: page.id.number,
+            label: page.label.clone(),
+        }
+    }
+}
+
+/// Why an answer ends before its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cut {
+    /// It has the maximum number of tokens.
+    Length,
+    /// The model began to repeat itself.
+    Repetition,
+    /// It took too long.
+    Deadline,
+}
+
+/// An answer.
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
+pub struct Answer {
+    /// Whether the pages answer the question: the model says so and cites at least one of them.
+    pub found: bool,
+    /// Its text, with `[n]` for the citation of page `n`.
+    pub answer: String,
+    /// The pages that it cites, in order of their first citation.
+    pub citations: Vec<Citation>,
+    /// Its numbers and codes.
+    pub facts: Vec<Fact>,
+    /// Citations of pages that the model was not shown; they are not in the text.
+    pub foreign_citations: u32,
+    /// Why it ends before its end, if it does.
+    pub cut: Option<Cut>,
+    /// Tokens of the answer, if the runner counts them.
+    pub tokens: Option<u32>,
+    /// Seconds to the first token.
+    pub first_s: Option<f64>,
+    /// Seconds to the end.
+    pub total_s: Option<f64>,
+    /// The model.
+    pub model: String,
+}
+
+impl Answer {
+    /// The facts that the cited pages do not have.
+    pub fn unconfirmed(&self) -> impl Iterator<Item = &str> {
+        let facts = self.facts.iter();
+        let unconfirmed = facts.filter(|fact| fact.verdict == Verdict::NotConfirmed);
+        unconfirmed.map(|fact| fact.text.as_str())
+    }
+}
+
+/// What happens while an answer comes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// More of the answer.
+    Piece(Piece),
+    /// The request failed and is sent again: what came before is no part of the answer.
+    Restart,
+    /// A message for the user.
+    Note(String),
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The runner failed.
+    #[error(transparent)]
+    Runner(#[from] vlm::Error),
+    /// The model answered, but not usably.
+    #[error("the model gave no answer ({class}): {why}")]
+    NoAnswer {
+        /// The kind of failure.
+        class: FailureClass,
+        /// The reason, for people.
+        why: String,
+    },
+    /// The question was withdrawn.
+    #[error("stopped")]
+    Stopped,
+}
+
+/// Answers a question from `pages`, which are cited by their position, from 1. `stop`, once true, cancels the request.
+///
+/// # Errors
+/// [`Error::Runner`] when the server fails, [`Error::NoAnswer`] when the model has none, [`Error::Stopped`].
+pub fn answer(
+    runner: &dyn Runner,
+    (settings, gauge): (chat::Settings, &Gauge<'_>),
+    (question, pages): (&str, &[ContextPage]),
+    stop: &AtomicBool,
+    on_event: &(dyn Fn(Event) + Sync),
+) -> Result<Answer, Error> {
+    let guard = MemoryGuard::new(gauge, settings.memory, runner.card().can_unload);
+    let aborted = AtomicBool::new(false);
+    let exchange: Mutex<Option<Exchange>> = Mutex::default();
+    let on_chat = |event| match event {
+        chat::Event::Note(text) => on_event(Event::Note(text)),
+        chat::Event::Completed(done) => {
+            *exchange.lock().unwrap_or_else(PoisonError::into_inner) = Some(done);
+        }
+    };
+    let client = RetryingClient::new(runner, settings, &guard, &aborted, &on_chat);
+    let mut draft = Draft::new(pages);
+    let completion = client.stream(
+        &prompt::parts(question, pages),
+        1,
+        Attempt::GreedyConcurrent,
+        &mut |delta| {
+            match delta {
+                Delta::Text(text) => draft.push(text, on_event),
+                Delta::Restart => {
+                    draft = Draft::new(pages);
+                    on_event(Event::Restart);
+                }
+            }
+            !stop.load(Ordering::Relaxed)
+        },
+    );
+    if stop.load(Ordering::Relaxed) {
+        return Err(Error::Stopped);
+    }
+    let cut = match completion? {
+        Ok(completion) if completion.text.trim().is_empty() => {
+            return Err(Error::NoAnswer {
+                class: FailureClass::Empty,
+                why: "its answer is empty".to_owned(),
+            });
+        }
+        Ok(completion) => completion.finish.truncated.then_some(Cut::Length),
+        Err(failed) => Some(draft.cut_by(failed)?),
+    };
+    let exchange = *exchange.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(draft.finish(runner, cut, exchange, on_event))
+}
+
+/// An answer while it comes.
+struct Draft<'a> {
+    pages: &'a [ContextPage],
+    reader: Reader,
+    text: String,
+    /// The pages cited so far, from 1, in order of their first citation.
+    cited: Vec<usize>,
+    facts: Vec<Fact>,
+    /// The text since the last citation, and the citations that follow it so far.
+    open: (String, Vec<usize>),
+}
+
+impl<'a> Draft<'a> {
+    fn new(pages: &'a [ContextPage]) -> Self {
+        Self {
+            pages,
+            reader: Reader::new(pages.len()),
+            text: String::new(),
+            cited: Vec::new(),
+            facts: Vec::new(),
+            open: Default::default(),
+        }
+    }
+
+    fn push(&mut self, text: &str, on_event: &dyn Fn(Event)) {
+        let pieces = self.reader.push(text);
+        self.add(pieces, on_event);
+    }
+
+    fn add(&mut self, pieces: Vec<Piece>, on_event: &dyn Fn(Event)) {
+        for piece in pieces {
+            match &piece {
+                Piece::Text(text) => {
+                    if !self.open.1.is_empty() && text.contains(char::is_alphanumeric) {
+                        self.check();
+                    }
+                    self.open.0.push_str(text);
+                    self.text.push_str(text);
+                }
+                Piece::Citation(n) => {
+                    let space = if self.text.ends_with(char::is_whitespace) {
+                        ""
+                    } else {
+                        " "
+                    };
+                    self.text.push_str(&format!("{space}[{n}]"));
+                    self.open.1.push(*n);
+                    if !self.cited.contains(n) {
+                        self.cited.push(*n);
+                    }
+                }
+            }
+            on_event(Event::Piece(piece));
+        }
+    }
+
+    /// Checks the text since the last citation against the pages cited behind it, or against all cited ones at the end.
+    fn check(&mut self) {
+        let (text, mut cited) = std::mem::take(&mut self.open);
+        if cited.is_empty() {
+            cited.clone_from(&self.cited);
+        }
+        let cited: Vec<&ContextPage> = cited.iter().map(|n| &self.pages[n - 1]).collect();
+        for fact in facts::check(&text, &cited) {
+            if !self.facts.contains(&fact) {
+                self.facts.push(fact);
+            }
+        }
+    }
+
+    /// Why a failed answer ends where it does, if there is something of it.
+    fn cut_by(&self, failed: chat::Failed) -> Result<Cut, Error> {
+        let cut = match failed.class {
+            FailureClass::Repetition => Some(Cut::Repetition),
+            FailureClass::Deadline => Some(Cut::Deadline),
+            FailureClass::Truncated => Some(Cut::Length),
+            _ => None,
+        };
+        let has_text = !self.text.is_empty();
+        cut.filter(|_| has_text).ok_or(Error::NoAnswer {
+            class: failed.class,
+            why: failed.why,
+        })
+    }
+
+    fn finish(
+        mut self,
+        runner: &dyn Runner,
+        cut: Option<Cut>,
+        exchange: Option<Exchange>,
+        on_event: &dyn Fn(Event),
+    ) -> Answer {
+        let rest = self.reader.finish();
+        self.add(rest, on_event);
+        self.check();
+        let citations = self.cited.iter();
+        let citations: Vec<Citation> = citations
+            .map(|n| Citation::of(*n, &self.pages[n - 1]))
+            .collect();
+        Answer {
+            found: self.reader.verdict() != Some(false) && !citations.is_empty(),
+            answer: self.text.trim().to_owned(),
+            citations,
+            facts: self.facts,
+            foreign_citations: self.reader.foreign,
+            cut,
+            tokens: exchange.and_then(|exchange| exchange.finish.completion_tokens),
+            first_s: exchange.map(|exchange| exchange.ttft),
+            total_s: exchange.map(|exchange| exchange.seconds),
+            model: runner.card().model.clone(),
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! `ingest ask`: answers a question from the pages that a search finds, and says which.
+
+use std::ffi::OsString;
+use std::io::BufRead;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+
+use serde::Serialize;
+
+use crate::answer::{self, Answer, Citation, ContextPage, Cut, Event, MAX_PAGES, Piece};
+use crate::config::Settings;
+use crate::diagnostic::Diagnostic;
+use crate::library::{self, Library, QueryModels};
+use crate::measure;
+use crate::page::{ManualId, PageSet};
+use crate::search::{self, Mode, SearchRequest};
+use crate::store::{Scope, Store, TopK, VectorUpdate};
+use crate::vectors::Profile;
+use crate::vlm::{self, Runner};
+
+use super::describe_run::print_runner;
+use super::interrupt::{self, STOP};
+use super::passwords::PasswordArgs;
+use super::runner_args::{RunnerArgs, validated};
+use super::ui::Ui;
+use super::{Common, progress, show};
+
+/// Exit code if the pages do not answer a question.
+const NOT_FOUND: u8 = 3;
+
+/// Answer a question from the pages that a search finds
+///
+/// A vision-language model reads the best pages and cites those that it used; numbers and codes of its answer are looked for in
+/// their text. The model is the one of `ingest describe`: set it in `[describe]` or by the options below; `--model` is its name
+/// on the server. Exits with 3 if the pages do not answer.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  ingest ask \"What torque for the flare nuts of the 1/2 inch pipe?\" --runner ollama
+  ingest ask how do I silence the alarm --manual panel.pdf --pages 5
+  ingest ask \"When is the filter changed?\" --show answers/
+  ingest ask - --json < questions.txt")]
+pub(super) struct AskArgs {
+    /// Question; its words need no quotes. `-` reads one question per line from stdin
+    #[arg(required = true, allow_negative_numbers = true)]
+    question: Vec<String>,
+    /// Pages that the model reads, 5 at most
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u8).range(1..=MAX_PAGES as i64))]
+    pages: Option<u8>,
+    /// Manual to ask, instead of all (can be repeated)
+    #[arg(long = "manual", value_name = "NAME")]
+    manuals: Vec<OsString>,
+    /// Write the cited pages as images with heat maps into this folder
+    #[arg(long, value_name = "FOLDER")]
+    show: Option<PathBuf>,
+    #[command(flatten)]
+    runner: RunnerArgs,
+    /// Maximum number of tokens of an answer
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    max_tokens: Option<u32>,
+    #[command(flatten)]
+    passwords: PasswordArgs,
+}
+
+pub(super) fn run(ui: &mut Ui, common: &Common, args: &AskArgs) -> Result<ExitCode, Diagnostic> {
+    let mut settings = common.settings()?;
+    args.runner
+        .override_config(&mut settings.describe, common.model());
+    validated(&settings.describe)?;
+    settings.ask.pages = args.pages.map_or(settings.ask.pages, usize::from);
+    settings.ask.max_tokens = args.max_tokens.unwrap_or(settings.ask.max_tokens);
+    let Library { store, profile } = library::open_for_reading(&settings.store, None)?;
+    let manuals = args.manuals.iter();
+    let scope = Scope {
+        manuals: manuals
+            .map(|name| library::find_manual(&*store, name).map(|card| card.id))
+            .collect::<Result<_, _>>()?,
+        pages: PageSet::all(),
+    };
+    interrupt::install_handler()?;
+    let mut session = Session {
+        ui,
+        models: QueryModels::new(&settings, &profile),
+        settings: &settings,
+        store: &*store,
+        profile: &profile,
+        scope,
+        passwords: args.passwords.read()?,
+        runner: None,
+        show: args.show.as_deref(),
+    };
+    if args.question == ["-"] {
+        return session.ask_lines();
+    }
+    let asked = session.ask(&args.question.join(" "))?;
+    if session.ui.json {
+        session.ui.json(&asked)?;
+    }
+    Ok(exit_code(asked.answer.found).into())
+}
+
+fn exit_code(found: bool) -> u8 {
+    if found { 0 } else { NOT_FOUND }
+}
+
+/// A question with its answer, as `--json` prints it.
+#[derive(Serialize)]
+struct Asked {
+    question: String,
+    #[serde(flatten)]
+    answer: Answer,
+    /// The pages that the model read.
+    pages: Vec<Citation>,
+}
+
+/// A failed question of several, as `--json` prints it.
+#[derive(Serialize)]
+struct FailedLine<'a> {
+    question: &'a str,
+    error: &'a str,
+    hints: &'a [String],
+}
+
+/// What all questions of a run share.
+struct Session<'a> {
+    ui: &'a Ui,
+    settings: &'a Settings,
+    store: &'a dyn Store,
+    profile: &'a Profile,
+    models: QueryModels,
+    scope: Scope,
+    passwords: Vec<String>,
+    /// Opened for the first question that has pages.
+    runner: Option<Box<dyn Runner>>,
+    show: Option<&'a Path>,
+}
+
+impl Session<'_> {
+    /// Answers the questions on stdin, one per line. A failed one is reported in its place; the others still run.
+    fn ask_lines(&mut self) -> Result<ExitCode, Diagnostic> {
+        let mut code = 0;
+        for line in std::io::stdin().lock().lines() {
+            let line = line?;
+            let question = line.trim_start_matches('\u{feff}').trim();
+            if question.is_empty() {
+                continue;
+            }
+            if !self.ui.json {
+                self.ui.data(format!("# {question}"))?;
+            }
+            match (self.ask(question), self.ui.json) {
+                (Ok(asked), is_json) => {
+                    code = code.max(exit_code(asked.answer.found));
+                    match is_json {
+                        true => self.ui.json_line(&asked)?,
+                        false => self.ui.data("")?,
+                    }
+                }
+                (Err(why), is_json) => {
+                    // A model that cannot be opened answers no other question either.
+                    if self.runner.is_none() || STOP.load(Ordering::Relaxed) {
+                        return Err(why);
+                    }
+                    code = code.max(1);
+                    let (error, hints) = (why.message.as_str(), why.hints.as_slice());
+                    match is_json {
+                        true => self.ui.json_line(&FailedLine {
+                            question,
+                            error,
+                            hints,
+                        })?,
+                        false => self.ui.report(&why),
+                    }
+                }
+            }
+        }
+        Ok(code.into())
+    }
+
+    /// Answers a question; prints the answer as it comes, unless `--json`.
+    fn ask(&mut self, question: &str) -> Result<Asked, Diagnostic> {
+        let pages = self.pages(question)?;
+        let shown: Vec<Citation> = Citation::all(&pages);
+        if let Err(why) = self.open_runner() {
+            if !self.ui.json {
+                self.print_pages("pages that may answer:", &shown)?;
+            }
+            return Err(why.hint(
+                "a model that reads pages is needed: `ollama pull qwen2.5vl:3b`, then `ingest ask … --runner ollama --model qwen2.5vl:3b`",
+            ));
+        }
+        let Some(runner) = self.runner.as_deref() else {
+            return Err(Diagnostic::new("no model is open"));
+        };
+        let gauge = || runner.process().and_then(measure::process_memory);
+        let ui = self.ui;
+        let on_event = |event| print_event(ui, event);
+        let answer = answer::answer(
+            runner,
+            (library::answer_settings(self.settings, pages.len()), &gauge),
+            (question, &pages),
+            &STOP,
+            &on_event,
+        )?;
+        if !self.ui.json {
+            self.ui.data("")?;
+            self.print_answer(&answer, &shown)?;
+        }
+        self.write_pages(question, &answer, &pages)?;
+        Ok(Asked {
+            question: question.to_owned(),
+            answer,
+            pages: shown,
+        })
+    }
+
+    /// The pages that the model reads.
+    fn pages(&mut self, question: &str) -> Result<Vec<ContextPage>, Diagnostic> {
+        let count = self.settings.ask.pages;
+        let visual_weight = library::card_for_profile(self.settings, self.profile)?.visual_weight;
+        let found = search::search(
+            self.store,
+            &mut self.models,
+            &SearchRequest {
+                text: question,
+                mode: Mode::Hybrid,
+                scope: &self.scope,
+                top_k: TopK::new(count * library::HITS_PER_PAGE),
+                visual_weight,
+            },
+        )?;
+        let parts = (self.settings, self.store, self.passwords.as_slice());
+        let mut note = |text: String| self.ui.warn(text);
+        let pages = library::context_pages(parts, &found.hits, count, &mut note)?;
+        match pages.is_empty() {
+            true => Err(Diagnostic::new("no page was found that could answer")),
+            false => Ok(pages),
+        }
+    }
+
+    fn open_runner(&mut self) -> Result<(), Diagnostic> {
+        if self.runner.is_some() {
+            return Ok(());
+        }
+        let config = &self.settings.describe;
+        progress::fetch(self.ui, |on_progress| vlm::fetch(config, on_progress))?;
+        let memory = library::in_process_vlm_memory_limit(self.settings);
+        let runner = self.runner.insert(vlm::open(config, memory)?);
+        print_runner(self.ui, runner.card());
+        Ok(())
+    }
+
+    /// Prints the pages that an answer cites, or those that were read, and what is to be doubted.
+    fn print_answer(&self, answer: &Answer, read: &[Citation]) -> Result<(), Diagnostic> {
+        match answer.found {
+            true => self.print_pages("", &answer.citations)?,
+            false => self.print_pages("not on the pages that were read:", read)?,
+        }
+        if let Some(cut) = answer.cut {
+            self.ui.warn(cut_message(cut));
+        }
+        let unconfirmed: Vec<&str> = answer.unconfirmed().collect();
+        if !unconfirmed.is_empty() {
+            let list = unconfirmed.join(", ");
+            self.ui
+                .warn(format!("not in the text of the cited pages: {list}"));
+        }
+        Ok(())
+    }
+
+    fn print_pages(&self, title: &str, pages: &[Citation]) -> Result<(), Diagnostic> {
+        if !title.is_empty() {
+            self.ui.data(title)?;
+        }
+        for page in pages {
+            let label = page
+                .label
+                .as_deref()
+                .filter(|label| *label != page.page.to_string());
+            let label = label.map_or_else(String::new, |label| format!(" (labelled {label})"));
+            let (n, manual, number) = (page.n, &page.manual, page.page);
+            self.ui
+                .data(format!("[{n}] {manual} page {number}{label}"))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the cited pages with heat maps of the question.
+    fn write_pages(
+        &self,
+        question: &str,
+        answer: &Answer,
+        pages: &[ContextPage],
+    ) -> Result<(), Diagnostic> {
+        let Some(folder) = self.show else {
+            return Ok(());
+        };
+        std::fs::create_dir_all(folder)
+            .map_err(|e| Diagnostic::new(format!("{}: {e}", folder.display())))?;
+        let mut renderer =
+            crate::render::open(&self.settings.render).map_err(library::Error::from)?;
+        for citation in &answer.citations {
+            let id = &pages[citation.n - 1].id;
+            let page = library::find_page(self.store, &id.manual, id.number)?;
+            let card = library::manual_named(self.store, id.manual.as_str())?;
+            let mut image = library::page_image(&mut *renderer, &card, &page, &self.passwords)?;
+            if let VectorUpdate::Replace(stored) = &page.vectors {
+                image = library::heat_map(self.settings, self.profile, image, stored, question)?;
+            }
+            show::write_png(
+                self.ui,
+                &image,
+                &folder.join(file_name(&id.manual, id.number)),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// The name of the image of a page.
+fn file_name(manual: &ManualId, page: u32) -> String {
+    let name = manual.as_str().replace(['/', '\\', ':'], "-");
+    let name = name.strip_suffix(".pdf").unwrap_or(&name).to_owned();
+    format!("{name}-page-{page}.png")
+}
+
+fn print_event(ui: &Ui, event: Event) {
+    match event {
+        Event::Note(text) => ui.warn(text),
+        Event::Restart => ui.warn("the request failed; the answer begins anew"),
+        Event::Piece(_) if ui.json => {}
+        // A closed stdout shows when the rest is printed.
+        Event::Piece(Piece::Text(text)) => drop(ui.part(&text)),
+        Event::Piece(Piece::Citation(n)) => drop(ui.part(&format!(" [{n}]"))),
+    }
+}
+
+fn cut_message(cut: Cut) -> &'static str {
+    match cut {
+        Cut::Length => "the answer is cut: raise `ask.max_tokens`",
+        Cut::Repetition => "the answer is cut: the model began to repeat itself",
+        Cut::Deadline => "the answer is cut: it took longer than `describe.deadline_s` allows",
+    }
+}

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use super::{
     BatchPolicy, Error, Fingerprint, Hit, LastRun, ManualCard, ManualSummary, Scope, StoredPage,
     TextField, TopK, WriteOutcome,
@@ -165,6 +167,12 @@ pub trait Catalogue {
     fn fingerprints(&self, manual: &ManualId) -> Result<Vec<Fingerprint>, Error>;
 
     /// Complete pages, in order of manual and number.
+    /// The stored page with an id ([`PageId::uuid`]); `None` if there is none.
+    ///
+    /// # Errors
+    /// If the store fails.
+    fn page_with_uuid(&self, uuid: Uuid) -> Result<Option<PageId>, Error>;
+
     ///
     /// # Errors
     /// If the store fails; a damaged page is an `Err` item.

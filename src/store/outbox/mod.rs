@@ -345,6 +345,10 @@ impl Catalogue for OutboxStore {
         self.read_target()?.fingerprints(manual)
     }
 
+    fn page_with_uuid(&self, uuid: Uuid) -> Result<Option<PageId>, Error> {
+        self.read_target()?.page_with_uuid(uuid)
+    }
+
     fn scan(
         &self,
         scope: &Scope,

@@ -103,6 +103,23 @@ fn a_question_leads_to_the_place_on_the_page() {
     chrome.is_silent();
 }
 
+#[test]
+fn one_click_searches_what_was_meant() {
+    let server = Server::with_pump(Sandbox::built_in());
+    let mut chrome = Chrome::start();
+    chrome.open(&format!("{}?q=nitrogn&mode=text", server.url));
+    chrome.until("document.querySelector('.nothing .meant a')?.textContent == 'nitrogen'");
+    accessible(&mut chrome, "nothing found");
+    chrome.click(".meant a");
+    chrome.until("document.querySelectorAll('#hits li').length == 1");
+    chrome.until("document.querySelector('#q').value == 'nitrogen'");
+    chrome.open(&format!("{}?q=nitrogn", server.url));
+    chrome.until(HITS);
+    chrome.until("document.querySelector('#notes > .meant a')?.textContent == 'nitrogen'");
+    accessible(&mut chrome, "another spelling");
+    chrome.is_silent();
+}
+
 /// Words are switched off and on, the picture grows and shrinks; no key is typed into the box.
 fn words_and_zoom(chrome: &mut Chrome) {
     chrome.key("Escape");

@@ -17,7 +17,7 @@ pub use budget::{
     RENDERED_QUEUE, available_memory, embedding_memory_limit, in_process_vlm_memory_limit,
     machine_memory, memory_plan, text_model_memory, vlm_memory_limit,
 };
-pub use index::Indexing;
+pub use index::{Indexing, Openers};
 pub use name::{find_manual, manual_named};
 pub use open::{
     FlushOutcome, Library, WritableStore, card_for_profile, flush, meaning_opener,

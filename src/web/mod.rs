@@ -26,6 +26,7 @@ mod pictures;
 mod problem;
 mod routes;
 mod search;
+mod shared_model;
 mod shelf;
 mod uploads;
 
@@ -49,7 +50,7 @@ use self::access::Access;
 use self::app::{App, Shared};
 use self::counters::Counters;
 use self::events::Events;
-use self::jobs::Jobs;
+use self::jobs::{Jobs, Parts};
 use self::journal::Journal;
 use self::librarian::Librarian;
 use self::pictures::Pictures;
@@ -177,13 +178,23 @@ fn open(settings: &Settings, options: &Options, bound: SocketAddr) -> Result<Sha
     uploads::remove_partial(&uploads);
     let journal = Journal::open(&uploads.join("jobs.json"));
     let passwords = &options.passwords;
-    let shared = (journal, shelf.clone(), events.clone());
+    let librarian = Arc::new(Librarian::start(settings)?);
+    let jobs = Jobs::new(
+        settings,
+        passwords,
+        Parts {
+            journal,
+            events: events.clone(),
+            shelf: shelf.clone(),
+            librarian: librarian.clone(),
+        },
+    );
     Ok(Arc::new(App {
         settings: settings.clone(),
         access: Arc::new(Access::new(&settings.serve, bound, options.key.as_deref())),
-        librarian: Arc::new(Librarian::start(settings)?),
+        librarian,
         pictures: Pictures::new(settings, passwords),
-        jobs: Jobs::new(settings, passwords, shared),
+        jobs,
         counters: Counters::default(),
         events,
         shelf,

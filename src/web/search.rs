@@ -245,7 +245,7 @@ fn find(
     };
     let Found {
         hits, is_text_only, ..
-    } = search::search(&*library.store, desk.models(library), &request)?;
+    } = search::search(&*library.store, desk.models(&library.profile), &request)?;
     let hits = hits.into_iter().map(|hit| answer_hit(library, hit));
     Ok(Outcome {
         is_text_only,

@@ -97,6 +97,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
             "page",
             "vectors",
             "units",
+            "patch",
             "render",
             "embed",
             "store",

@@ -26,8 +26,8 @@ use crate::units::ByteSize;
 const MAX_NAME: usize = 200;
 /// Space that must remain on the disk.
 const SPARE: u64 = 100_000_000;
-/// Begins the names of files that are being received.
-const PARTIAL: &str = ".partial-";
+/// Begins the names of files that are being written: those of a server that was killed are deleted.
+pub(super) const PARTIAL: &str = ".partial-";
 /// Signatures of the files that can be read, by where they stand; a PDF may begin a little later.
 const SIGNATURES: [(usize, &[u8]); 10] = [
     (0, b"\x89PNG"),
@@ -239,7 +239,7 @@ fn clean_name(name: &str) -> String {
     }
 }
 
-/// Deletes what was being received when an earlier server was killed.
+/// Deletes what was being written when an earlier server was killed.
 pub(super) fn remove_partial(folder: &Path) {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     for entry in entries {

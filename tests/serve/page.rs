@@ -171,6 +171,7 @@ fn manuals_are_dropped_watched_and_removed() {
     chrome.picture("adding-1280-light");
     chrome.until("document.querySelectorAll('.manuals > li').length == 2");
     chrome.until("!document.querySelector('.adding .rows li')");
+    chrome.until("[...document.querySelectorAll('.cover img')].filter((one) => one.naturalWidth > 1).length == 2");
     server.all_jobs_end();
     assert_eq!(server.get("/api/v1/manuals").json(200)["pages"], 19);
     accessible(&mut chrome, "the library");
@@ -218,6 +219,8 @@ fn all_of_two_hundred_dropped_files_are_accounted_for() {
     server.all_jobs_end();
     assert!(server.jobs().iter().all(|job| job["state"] == "done"));
     chrome.until("document.querySelectorAll('.manuals > li').length == 40");
+    let again = "[...document.querySelectorAll('.rows button')].some((one) => one.textContent == 'Try again' && !one.hidden)";
+    assert_eq!(chrome.js(again), false, "a file of the wrong type");
     chrome.picture("many-1280-light");
     accessible(&mut chrome, "refused files");
     let other = |line: &String| !line.contains("415");

@@ -69,7 +69,7 @@ function pathForm(folders) {
   const submit = async (event) => {
     event.preventDefault();
     try {
-      keepJob((await api.addPath(field.value.trim())).job);
+      (await api.addPath(field.value.trim())).jobs.forEach(keepJob);
       field.value = "";
     } catch (error) {
       complain(error);
@@ -93,10 +93,10 @@ function uploadRow(one) {
     icon("cross"),
   );
   const node = el("li", null, el("div.line", null, el("b", null, one.file.name), told, again, stop), bar);
-  const update = ({ state, sent, told: problem, hints, file }) => {
+  const update = ({ state, sent, told: problem, hints, final, file }) => {
     const failed = state === "failed";
     node.classList.toggle("failed", failed);
-    again.hidden = !failed;
+    again.hidden = !failed || final;
     bar.hidden = state !== "sending";
     bar.value = file.size ? sent / file.size : 0;
     told.textContent = failed

@@ -98,6 +98,7 @@ fn finish(job: &mut JobView, stats: &RunStats) {
 impl Run<'_> {
     /// Stores the file; its job is over then.
     pub(super) fn execute(&self) {
+        self.change(JobView::begin);
         let outcome = self.index();
         self.change(|job| match outcome {
             Err(error) => fail(job, error),
@@ -111,6 +112,9 @@ impl Run<'_> {
         (self.update)(Box::new(|job| {
             job.seconds = self.start.elapsed().as_secs_f64();
             change(job);
+            if job.state != JobState::Running {
+                job.seconds_left = None;
+            }
         }));
     }
 
@@ -232,15 +236,14 @@ fn progress(job: &mut JobView, path: &Path, event: &Event) {
                 job.manual = manual.to_string();
             }
             job.pages = Some(job.pages.unwrap_or(0) + todo);
-            // A job that was paused begins again, with the pages that are not stored yet.
-            (job.done, job.failed) = (0, 0);
-            job.stages.clear();
-            job.failures.clear();
         }
         Event::Done(stage, pages) => {
             *job.stages.entry(stage.name().to_owned()).or_default() += pages;
             if *stage == Stage::Store {
                 job.done += pages;
+                if !path.is_dir() {
+                    job.estimate();
+                }
             }
         }
         Event::Pages {

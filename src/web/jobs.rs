@@ -1,6 +1,6 @@
 //! Jobs: files that are being added to the library, one after the other, on a thread of their own.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -30,7 +30,7 @@ struct Job {
     view: JobView,
     path: PathBuf,
     stop: Arc<AtomicBool>,
-    /// Whether it is stopped only until a manual has been removed.
+    /// Whether it is stopped only until a change of the library is done.
     is_paused: bool,
     last_event: Option<Instant>,
 }
@@ -38,8 +38,8 @@ struct Job {
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
-    /// Removals that wait for the library: no job is started before them.
-    removals: usize,
+    /// Changes that wait for the library: no job is started before them.
+    changes: usize,
     /// When the server started, in seconds: makes ids differ from those of an earlier server.
     started: u64,
     next_id: u64,
@@ -166,21 +166,27 @@ impl Jobs {
         self.parts
             .journal
             .removal_begins(card.id.as_str(), file.as_deref())?;
-        self.pause();
-        let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let removed = self.remove_now(library, card, file.as_deref());
-        drop(writing);
-        self.lock().removals -= 1;
-        self.changed.notify_all();
+        let removed = self.between_jobs(|| self.remove_now(library, card, file.as_deref()));
         // A removal that failed was told; it is not tried again behind the user's back.
         self.parts.journal.removal_ended(card.id.as_str())?;
         removed
     }
 
-    /// Stops the running job until a removal is done; it goes on then, with the pages that are not stored yet.
+    /// Changes the library while no job does. The running one is stopped for it and goes on then, with the pages that are not
+    /// stored yet.
+    pub(super) fn between_jobs<T>(&self, change: impl FnOnce() -> T) -> T {
+        self.pause();
+        let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = change();
+        drop(writing);
+        self.lock().changes -= 1;
+        self.changed.notify_all();
+        changed
+    }
+
     fn pause(&self) {
         let mut state = self.lock();
-        state.removals += 1;
+        state.changes += 1;
         let running = |job: &&mut Job| job.view.state == JobState::Running;
         for job in state.jobs.iter_mut().filter(running) {
             if !job.stop.swap(true, Ordering::Relaxed) {
@@ -294,7 +300,7 @@ impl Jobs {
         let idle = |state: &mut State| {
             let mut jobs = state.jobs.iter();
             let waits = jobs.any(|job| job.view.state == JobState::Queued);
-            (!waits || state.removals > 0) && !self.ending.load(Ordering::Relaxed)
+            (!waits || state.changes > 0) && !self.ending.load(Ordering::Relaxed)
         };
         let waited = self.changed.wait_while(self.lock(), idle);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner);
@@ -352,19 +358,8 @@ impl State {
     fn push(&mut self, path: &Path) -> JobView {
         self.next_id += 1;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let view = JobView {
-            id: format!("{}-{}", self.started, self.next_id),
-            manual: name.into_owned(),
-            state: JobState::Queued,
-            pages: None,
-            done: 0,
-            failed: 0,
-            stages: BTreeMap::new(),
-            failures: Vec::new(),
-            message: None,
-            hints: Vec::new(),
-            seconds: 0.0,
-        };
+        let id = format!("{}-{}", self.started, self.next_id);
+        let view = JobView::queued(id, name.into_owned());
         self.jobs.push_back(Job {
             view: view.clone(),
             path: path.to_owned(),

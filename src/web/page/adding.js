@@ -1,6 +1,6 @@
 // Adding manuals: where to drop or choose them, what is on its way, and how far each job is.
 import * as api from "./api.js";
-import { $, bytes, el, icon, keyed, list, number, plural } from "./dom.js";
+import { $, bytes, duration, el, icon, keyed, list, number, plural } from "./dom.js";
 import { announce, complain } from "./notices.js";
 import { keepJob, known, on } from "./server.js";
 import { addFiles, cancel, onUploads, readable, retry, uploads } from "./uploads.js";
@@ -128,7 +128,7 @@ function jobRow(job) {
   const stages = el("div.stages", null, meters);
   const node = el("li", null, el("div.line", null, el("b", null, job.manual), told, close), stages, problem);
   const update = (now) => {
-    const { pages, state, done, failed, failures, message, hints } = now;
+    const { pages, state, done, failed, failures, message, hints, seconds_left: left } = now;
     const name = going(now) ? "Stop" : "Hide";
     close.title = name;
     close.setAttribute("aria-label", `${name} ${job.manual}`);
@@ -137,7 +137,7 @@ function jobRow(job) {
     meters.forEach((meter, at) => meterTo(meter, now.stages[STAGES[at]], pages));
     told.textContent = {
       queued: "waiting for its turn",
-      running: pages ? `${number(done)} of ${plural(pages, "page")}` : "opening",
+      running: pages ? `${number(done)} of ${plural(pages, "page")}${left ? `, about ${duration(left)} left` : ""}` : "opening",
       done: `${plural(done, "page")} stored`,
       failed: "not stored",
       stopped: `stopped after ${plural(done, "page")}`,

@@ -19,6 +19,7 @@ mod journal;
 mod librarian;
 mod manuals;
 mod metrics;
+mod moved;
 mod openapi;
 mod pages;
 mod parameters;

@@ -16,7 +16,7 @@ const PICTURE: &str =
     "!document.querySelector('#picture').hidden && !document.querySelector('#heat').hidden";
 
 /// What axe-core finds on the page as it is.
-fn accessible(chrome: &mut Chrome, what: &str) {
+pub(crate) fn accessible(chrome: &mut Chrome, what: &str) {
     static AXE: OnceLock<String> = OnceLock::new();
     let axe = AXE.get_or_init(|| {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/axe.sh");

@@ -58,6 +58,27 @@ function chooser(text, attributes) {
   return [input, el("button", { type: "button", onclick: () => input.click() }, text)];
 }
 
+/** A button to choose the file of a manual again, which moved or changed. */
+export function fileAgain(name, chosen = () => {}) {
+  const input = el("input", { type: "file", accept: ".pdf,image/*", hidden: true });
+  const button = el("button.quiet", { type: "button", onclick: () => input.click() }, "Choose the file again");
+  input.addEventListener("change", async () => {
+    const file = input.files[0];
+    button.disabled = true;
+    try {
+      await api.chooseFile(name, file);
+      api.forgetPages();
+      announce(`${name} has its file again`);
+      chosen();
+    } catch (error) {
+      complain(error);
+    }
+    input.value = "";
+    button.disabled = false;
+  });
+  return [input, button];
+}
+
 function pathForm(folders) {
   const field = el("input", {
     name: "path",

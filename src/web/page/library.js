@@ -1,7 +1,7 @@
 // The library: what is stored, how fast it was, what failed, and a way to take a manual out again.
 import * as api from "./api.js";
 import { $, bytes, el, keyed, number, plural, short } from "./dom.js";
-import { addCard, addingSection, failureList } from "./adding.js";
+import { addCard, addingSection, failureList, fileAgain } from "./adding.js";
 import { announce, complain, copy } from "./notices.js";
 import { known, on, wantManuals } from "./server.js";
 import { link, state } from "./state.js";
@@ -26,6 +26,7 @@ function manualRow({ name }) {
     "aria-hidden": "true",
   });
   const facts = el("p.facts");
+  const again = el("div.again", { hidden: true }, fileAgain(name));
   const speed = el("div.speed");
   const more = details(name);
   const remove = el(
@@ -42,6 +43,7 @@ function manualRow({ name }) {
       null,
       el("h2", { title: name }, el("a", { href: cover.getAttribute("href"), "data-go": true }, short(name))),
       facts,
+      again,
       more.node,
     ),
     speed,
@@ -57,6 +59,7 @@ function manualRow({ name }) {
   node.append(body, undo);
   const update = (manual) => {
     facts.replaceChildren(...factsOf(manual));
+    again.hidden = !FILE[manual.file];
     speed.replaceChildren(...(manual.last_run ? speedOf(manual) : []));
     more.update(manual);
     showCover(cover, manual.cover);

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicBool;
 
 use crate::config::Settings;
-use crate::embed::{BUILT_IN, Card};
+use crate::embed::{self, BUILT_IN, Card, Embedder};
 use crate::page::PageSet;
 use crate::pipeline::{self, Components, Event, Inputs, Opener, Plan, RunStats};
 use crate::render::{self, Renderer};
@@ -26,6 +26,24 @@ pub struct Indexing<'a> {
     pub store: &'a (dyn Writer + Sync),
 }
 
+/// Opens the renderer and the embedding model of a run.
+pub struct Openers<'a> {
+    /// Opens the renderer.
+    pub renderer: Opener<'a, dyn Renderer, render::Error>,
+    /// Opens the embedding model.
+    pub embedder: Opener<'a, dyn Embedder, embed::Error>,
+}
+
+impl<'a> Openers<'a> {
+    /// Those of the settings.
+    pub fn new(settings: &'a Settings) -> Self {
+        Self {
+            renderer: Box::new(|| render::open(&settings.render)),
+            embedder: Box::new(|| open_model(settings, &settings.embed)),
+        }
+    }
+}
+
 impl<'a> Indexing<'a> {
     /// Renders, embeds and stores the pages of `inputs`, as [`pipeline::ingest`] says.
     pub fn run(
@@ -34,23 +52,22 @@ impl<'a> Indexing<'a> {
         stop: &AtomicBool,
         on_event: &(dyn Fn(Event) + Sync),
     ) -> (RunStats, Result<(), pipeline::Error>) {
-        let settings = self.settings;
-        let renderer = Box::new(|| render::open(&settings.render));
-        self.run_with(renderer, inputs, stop, on_event)
+        let openers = Openers::new(self.settings);
+        self.run_with(openers, inputs, stop, on_event)
     }
 
-    /// The same with another renderer.
+    /// The same with another renderer or model.
     pub fn run_with(
         self,
-        renderer: Opener<'a, dyn Renderer, render::Error>,
+        openers: Openers<'a>,
         inputs: &Inputs,
         stop: &AtomicBool,
         on_event: &(dyn Fn(Event) + Sync),
     ) -> (RunStats, Result<(), pipeline::Error>) {
         let settings = self.settings;
         let components = Components {
-            renderer,
-            embedder: Box::new(|| open_model(settings, &settings.embed)),
+            renderer: openers.renderer,
+            embedder: openers.embedder,
             meaning: meaning_opener(settings),
             store: self.store,
         };

@@ -19,7 +19,7 @@ pub use budget::{
     machine_memory, memory_plan, text_model_memory, vlm_memory_limit,
 };
 pub use context::{HITS_PER_PAGE, answer_settings, context_pages, upright_renderer};
-pub use index::Indexing;
+pub use index::{Indexing, Openers};
 pub use name::{find_manual, manual_named};
 pub use open::{
     FlushOutcome, Library, WritableStore, card_for_profile, flush, meaning_opener,

@@ -34,19 +34,14 @@ pub fn find_record(store: &dyn Store, id: &PageId) -> Result<StoredPage, Error> 
     record.ok_or_else(|| Error::NoPage(id.clone()))
 }
 
-/// The page with an id ([`PageId::uuid`]), of a manual of `cards`; it need not be stored.
+/// The stored page with an id ([`PageId::uuid`]).
 ///
 /// # Errors
-/// [`Error::NoId`] when no manual has such a page.
-pub fn find_page_by_uuid(cards: &[ManualCard], id: &str) -> Result<PageId, Error> {
+/// [`Error::NoId`] when there is none; [`Error::Store`] when the store fails.
+pub fn find_page_by_uuid(store: &dyn Store, id: &str) -> Result<PageId, Error> {
     let no_id = || Error::NoId(id.to_owned());
     let uuid = Uuid::parse_str(id).map_err(|_| no_id())?;
-    let pages = cards.iter().flat_map(|card| {
-        let page = |number| PageId::new(&card.id, number);
-        (1..=card.pages).map(page)
-    });
-    let mut pages = pages.filter(|page| page.uuid() == uuid);
-    pages.next().ok_or_else(no_id)
+    store.page_with_uuid(uuid)?.ok_or_else(no_id)
 }
 
 /// The number of the page with a printed label, such as `iv`; upper and lower case are equal unless both exist.

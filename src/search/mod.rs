@@ -2,6 +2,7 @@
 
 mod excerpt;
 mod fusion;
+mod spelling;
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use excerpt::QueryWords;
 use fusion::Lists;
+pub use spelling::did_you_mean;
 
 use crate::embed::meaning::{Meaning, Model};
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use super::{
     BatchPolicy, Error, Fingerprint, Hit, LastRun, ManualCard, ManualSummary, Scope, StoredPage,
     TextField, TopK, WriteOutcome,
@@ -139,6 +141,13 @@ pub trait Lookup {
         query: &TextQuery,
         pages: &[PageId],
     ) -> Result<Vec<Vec<(u32, f32)>>, Error>;
+
+    /// At most `count` words of the text layers that are spelled like `word`, the nearest first. None if the word itself is
+    /// on a page, and none from a server, which does not list its words.
+    ///
+    /// # Errors
+    /// If the store fails.
+    fn similar_words(&self, word: &str, count: usize) -> Result<Vec<String>, Error>;
 }
 
 /// Lists the contents.
@@ -157,6 +166,12 @@ pub trait Catalogue {
     /// # Errors
     /// If the store fails.
     fn manuals(&self) -> Result<Vec<ManualSummary>, Error>;
+
+    /// The stored page with an id ([`PageId::uuid`]); `None` if there is none.
+    ///
+    /// # Errors
+    /// If the store fails.
+    fn page_with_uuid(&self, uuid: Uuid) -> Result<Option<PageId>, Error>;
 
     /// The fingerprints of a manual's pages, by number.
     ///

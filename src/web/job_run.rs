@@ -1,15 +1,19 @@
 //! The run of one job: the pipeline of `ingest FILE`, with its progress told to the clients.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::job::{FailureView, JobState, JobView};
+use super::librarian::Librarian;
+use super::shared_model::SharedModel;
+use super::shelf::Shelf;
 use crate::config::Settings;
 use crate::diagnostic::{Diagnostic, input_hint};
-use crate::embed::{self, Card};
-use crate::library::{self, Indexing};
+use crate::embed::{self, BUILT_IN, Card};
+use crate::library::{self, Indexing, Openers};
 use crate::page::PageSet;
 use crate::pipeline::{self, Event, ManualStats, PageNote, Profiles, Request, RunStats, Stage};
 use crate::store::{self, Catalogue, Mode, Store};
@@ -25,36 +29,16 @@ const RETRY_STEPS: u32 = 10;
 pub(super) type Change<'a> = Box<dyn FnOnce(&mut JobView) + 'a>;
 
 /// A file that is being stored.
-struct Run<'a> {
-    settings: &'a Settings,
-    passwords: &'a [String],
-    path: &'a Path,
-    stop: &'a AtomicBool,
-    update: &'a (dyn Fn(Change<'_>) + Sync),
-    start: Instant,
-}
-
-/// Stores a file, and calls `update` with what becomes of its job, which is over at the end.
-pub(super) fn run(
-    settings: &Settings,
-    passwords: &[String],
-    path: &Path,
-    (stop, update): (&AtomicBool, &(dyn Fn(Change<'_>) + Sync)),
-) {
-    let run = Run {
-        settings,
-        passwords,
-        path,
-        stop,
-        update,
-        start: Instant::now(),
-    };
-    let outcome = run.index();
-    run.change(|job| match outcome {
-        Err(error) => fail(job, error),
-        Ok(None) => job.state = JobState::Stopped,
-        Ok(Some(stats)) => finish(job, &stats),
-    });
+pub(super) struct Run<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) passwords: &'a [String],
+    pub(super) shelf: &'a Shelf,
+    pub(super) librarian: &'a Arc<Librarian>,
+    pub(super) path: &'a Path,
+    pub(super) stop: &'a AtomicBool,
+    /// Called with what becomes of its job.
+    pub(super) update: &'a (dyn Fn(Change<'_>) + Sync),
+    pub(super) start: Instant,
 }
 
 fn fail(job: &mut JobView, error: Diagnostic) {
@@ -112,11 +96,25 @@ fn finish(job: &mut JobView, stats: &RunStats) {
 }
 
 impl Run<'_> {
+    /// Stores the file; its job is over then.
+    pub(super) fn execute(&self) {
+        self.change(JobView::begin);
+        let outcome = self.index();
+        self.change(|job| match outcome {
+            Err(error) => fail(job, error),
+            Ok(None) => job.state = JobState::Stopped,
+            Ok(Some(stats)) => finish(job, &stats),
+        });
+    }
+
     /// Changes the job.
     fn change(&self, change: impl FnOnce(&mut JobView)) {
         (self.update)(Box::new(|job| {
             job.seconds = self.start.elapsed().as_secs_f64();
             change(job);
+            if job.state != JobState::Running {
+                job.seconds_left = None;
+            }
         }));
     }
 
@@ -149,10 +147,30 @@ impl Run<'_> {
             store: &*store,
         };
         let on_event = |event: Event| self.change(|job| progress(job, self.path, &event));
-        let (mut stats, result) = indexing.run(&inputs, self.stop, &on_event);
+        let openers = self.openers(&card);
+        let (mut stats, result) = indexing.run_with(openers, &inputs, self.stop, &on_event);
         result?;
         self.flush(&*store, &mut stats)?;
         Ok(Some(stats))
+    }
+
+    /// The renderer and the model of the job. A model that is large is that of the librarian: opened a second time it would
+    /// need its memory twice. The built-in one is small, and with one of its own the job does not delay questions. So has a
+    /// job with another model than that of the library, whose questions must be answered meanwhile.
+    fn openers<'a>(&'a self, card: &'a Card) -> Openers<'a> {
+        let own = Openers::new(self.settings);
+        let profile = &card.profile;
+        let is_of_library = || match self.shelf.library_if_any() {
+            Ok(library) => library.is_none_or(|library| library.profile.id == profile.id),
+            Err(_) => false,
+        };
+        if profile.model == BUILT_IN || !is_of_library() {
+            return own;
+        }
+        Openers {
+            embedder: Box::new(|| SharedModel::open(self.librarian, profile)),
+            ..own
+        }
     }
 
     /// The store, as soon as no other run writes to it; `None` if the job was stopped while it waited.
@@ -218,15 +236,14 @@ fn progress(job: &mut JobView, path: &Path, event: &Event) {
                 job.manual = manual.to_string();
             }
             job.pages = Some(job.pages.unwrap_or(0) + todo);
-            // A job that was paused begins again, with the pages that are not stored yet.
-            (job.done, job.failed) = (0, 0);
-            job.stages.clear();
-            job.failures.clear();
         }
         Event::Done(stage, pages) => {
             *job.stages.entry(stage.name().to_owned()).or_default() += pages;
             if *stage == Stage::Store {
                 job.done += pages;
+                if !path.is_dir() {
+                    job.estimate();
+                }
             }
         }
         Event::Pages {

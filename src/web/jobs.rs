@@ -1,6 +1,6 @@
 //! Jobs: files that are being added to the library, one after the other, on a thread of their own.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -8,8 +8,9 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use super::events::{Event, Events};
 use super::job::{JobState, JobView};
-use super::job_run::{self, Change};
+use super::job_run::{Change, Run};
 use super::journal::{Journal, Kept};
+use super::librarian::Librarian;
 use super::problem::Problem;
 use super::shelf::Shelf;
 use crate::config::Settings;
@@ -29,7 +30,7 @@ struct Job {
     view: JobView,
     path: PathBuf,
     stop: Arc<AtomicBool>,
-    /// Whether it is stopped only until a manual has been removed.
+    /// Whether it is stopped only until a change of the library is done.
     is_paused: bool,
     last_event: Option<Instant>,
 }
@@ -37,11 +38,19 @@ struct Job {
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
-    /// Removals that wait for the library: no job is started before them.
-    removals: usize,
+    /// Changes that wait for the library: no job is started before them.
+    changes: usize,
     /// When the server started, in seconds: makes ids differ from those of an earlier server.
     started: u64,
     next_id: u64,
+}
+
+/// What jobs share with the rest of the server.
+pub(super) struct Parts {
+    pub(super) journal: Journal,
+    pub(super) events: Arc<Events>,
+    pub(super) shelf: Arc<Shelf>,
+    pub(super) librarian: Arc<Librarian>,
 }
 
 /// All jobs, the oldest first.
@@ -50,11 +59,9 @@ pub(super) struct Jobs {
     changed: Condvar,
     /// Whether the server ends: no further job is started.
     ending: AtomicBool,
-    journal: Journal,
     /// Held while the library is written to.
     writing: Mutex<()>,
-    events: Arc<Events>,
-    shelf: Arc<Shelf>,
+    parts: Parts,
     settings: Settings,
     /// Passwords of protected files. Never printed.
     passwords: Vec<String>,
@@ -62,11 +69,7 @@ pub(super) struct Jobs {
 
 impl Jobs {
     /// With the jobs that an earlier server could not finish.
-    pub(super) fn new(
-        settings: &Settings,
-        passwords: &[String],
-        (journal, shelf, events): (Journal, Arc<Shelf>, Arc<Events>),
-    ) -> Self {
+    pub(super) fn new(settings: &Settings, passwords: &[String], parts: Parts) -> Self {
         let jobs = Self {
             state: Mutex::new(State {
                 started: UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs()),
@@ -74,15 +77,13 @@ impl Jobs {
             }),
             changed: Condvar::new(),
             ending: AtomicBool::new(false),
-            journal,
             writing: Mutex::new(()),
-            events,
-            shelf,
+            parts,
             settings: settings.clone(),
             passwords: passwords.to_vec(),
         };
         let mut state = jobs.lock();
-        for path in jobs.journal.kept().to_add {
+        for path in jobs.parts.journal.kept().to_add {
             state.push(&path);
         }
         drop(state);
@@ -128,7 +129,7 @@ impl Jobs {
         let view = state.push(path);
         self.save(&state)?;
         drop(state);
-        self.events.send(Event::Job(Box::new(view.clone())));
+        self.parts.events.send(Event::Job(Box::new(view.clone())));
         self.changed.notify_all();
         Ok(view)
     }
@@ -145,7 +146,9 @@ impl Jobs {
         job.is_paused = false;
         if job.view.state == JobState::Queued {
             job.view.state = JobState::Stopped;
-            self.events.send(Event::Job(Box::new(job.view.clone())));
+            self.parts
+                .events
+                .send(Event::Job(Box::new(job.view.clone())));
             self.save(&state)?;
         }
         self.changed.notify_all();
@@ -158,25 +161,32 @@ impl Jobs {
     /// If its job does not stop, or the store fails.
     pub(super) fn remove(&self, library: &Library, card: &ManualCard) -> Result<(), Problem> {
         self.stop_those_of(card)?;
-        let own = self.shelf.uploads()?;
+        let own = self.parts.shelf.uploads()?;
         let file = card.path.starts_with(&own).then(|| card.path.clone());
-        self.journal
+        self.parts
+            .journal
             .removal_begins(card.id.as_str(), file.as_deref())?;
-        self.pause();
-        let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let removed = self.remove_now(library, card, file.as_deref());
-        drop(writing);
-        self.lock().removals -= 1;
-        self.changed.notify_all();
+        let removed = self.between_jobs(|| self.remove_now(library, card, file.as_deref()));
         // A removal that failed was told; it is not tried again behind the user's back.
-        self.journal.removal_ended(card.id.as_str())?;
+        self.parts.journal.removal_ended(card.id.as_str())?;
         removed
     }
 
-    /// Stops the running job until a removal is done; it goes on then, with the pages that are not stored yet.
+    /// Changes the library while no job does. The running one is stopped for it and goes on then, with the pages that are not
+    /// stored yet.
+    pub(super) fn between_jobs<T>(&self, change: impl FnOnce() -> T) -> T {
+        self.pause();
+        let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = change();
+        drop(writing);
+        self.lock().changes -= 1;
+        self.changed.notify_all();
+        changed
+    }
+
     fn pause(&self) {
         let mut state = self.lock();
-        state.removals += 1;
+        state.changes += 1;
         let running = |job: &&mut Job| job.view.state == JobState::Running;
         for job in state.jobs.iter_mut().filter(running) {
             if !job.stop.swap(true, Ordering::Relaxed) {
@@ -204,8 +214,8 @@ impl Jobs {
 
     /// Finishes the removals that an earlier server began.
     fn finish_removals(&self) {
-        for Kept { manual, file } in self.journal.kept().to_remove {
-            let library = self.shelf.library();
+        for Kept { manual, file } in self.parts.journal.kept().to_remove {
+            let library = self.parts.shelf.library();
             let found = library.and_then(|library| {
                 let card = library::manual_named(&*library.store, &manual)?;
                 Ok((library, card))
@@ -217,7 +227,7 @@ impl Jobs {
                 (Err(_), None) => {}
             }
             // One that failed now stays, as it would have with an answer.
-            let _ = self.journal.removal_ended(&manual);
+            let _ = self.parts.journal.removal_ended(&manual);
         }
     }
 
@@ -269,7 +279,17 @@ impl Jobs {
         while let Some((id, path, stop)) = self.next() {
             let update = |change: Change<'_>| self.update(&id, change);
             let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-            job_run::run(&self.settings, &self.passwords, &path, (&stop, &update));
+            let run = Run {
+                settings: &self.settings,
+                passwords: &self.passwords,
+                shelf: &self.parts.shelf,
+                librarian: &self.parts.librarian,
+                path: &path,
+                stop: &stop,
+                update: &update,
+                start: Instant::now(),
+            };
+            run.execute();
             drop(_writing);
             on_done();
         }
@@ -280,7 +300,7 @@ impl Jobs {
         let idle = |state: &mut State| {
             let mut jobs = state.jobs.iter();
             let waits = jobs.any(|job| job.view.state == JobState::Queued);
-            (!waits || state.removals > 0) && !self.ending.load(Ordering::Relaxed)
+            (!waits || state.changes > 0) && !self.ending.load(Ordering::Relaxed)
         };
         let waited = self.changed.wait_while(self.lock(), idle);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner);
@@ -311,7 +331,9 @@ impl Jobs {
             .is_none_or(|last| last.elapsed() >= EVENT_INTERVAL);
         if is_over || is_due {
             job.last_event = Some(Instant::now());
-            self.events.send(Event::Job(Box::new(job.view.clone())));
+            self.parts
+                .events
+                .send(Event::Job(Box::new(job.view.clone())));
         }
         if is_over {
             // What is not saved now is stored again by the next server, which changes nothing.
@@ -327,7 +349,7 @@ impl Jobs {
             !job.view.state.is_over() || (ending && job.view.state == JobState::Stopped)
         };
         let paths = state.jobs.iter().filter(is_due).map(|job| job.path.clone());
-        self.journal.save_additions(paths.collect())
+        self.parts.journal.save_additions(paths.collect())
     }
 }
 
@@ -336,19 +358,8 @@ impl State {
     fn push(&mut self, path: &Path) -> JobView {
         self.next_id += 1;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let view = JobView {
-            id: format!("{}-{}", self.started, self.next_id),
-            manual: name.into_owned(),
-            state: JobState::Queued,
-            pages: None,
-            done: 0,
-            failed: 0,
-            stages: BTreeMap::new(),
-            failures: Vec::new(),
-            message: None,
-            hints: Vec::new(),
-            seconds: 0.0,
-        };
+        let id = format!("{}-{}", self.started, self.next_id);
+        let view = JobView::queued(id, name.into_owned());
         self.jobs.push_back(Job {
             view: view.clone(),
             path: path.to_owned(),

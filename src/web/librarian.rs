@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ use crate::diagnostic::Diagnostic;
 use crate::embed::{self, QueryWord};
 use crate::library::{Library, QueryModels};
 use crate::search::Models;
-use crate::vectors::MultiVector;
+use crate::vectors::{MultiVector, Profile};
 
 /// Questions that may wait; one more is refused.
 const QUEUE: usize = 32;
@@ -75,9 +75,8 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    /// The models of a library.
-    pub(super) fn models(&mut self, library: &Library) -> &mut QueryModels {
-        let profile = &library.profile;
+    /// The models of a collection; those of another one are closed first.
+    pub(super) fn models(&mut self, profile: &Profile) -> &mut QueryModels {
         let kept = self.models.take().filter(|(id, _)| *id == profile.id);
         let models = kept.unwrap_or_else(|| {
             self.queries.clear();
@@ -87,8 +86,14 @@ impl Desk {
         &mut self.models.insert(models).1
     }
 
-    fn open(&mut self, library: &Library) -> Result<(), embed::Error> {
-        let models = self.models(library);
+    /// Whether models are open.
+    #[cfg(test)]
+    pub(super) fn has_models(&self) -> bool {
+        self.models.is_some()
+    }
+
+    fn open(&mut self, profile: &Profile) -> Result<(), embed::Error> {
+        let models = self.models(profile);
         models.embedder()?;
         models.meaning().map(drop)
     }
@@ -96,15 +101,15 @@ impl Desk {
     /// The vectors of a question; those of the last ones are kept.
     pub(super) fn query(
         &mut self,
-        library: &Library,
+        profile: &Profile,
         text: &str,
     ) -> Result<Arc<EmbeddedQuery>, Problem> {
         // Another model forgets the questions first.
-        self.models(library);
+        self.models(profile);
         if let Some((_, kept)) = self.queries.iter().find(|(known, _)| known == text) {
             return Ok(kept.clone());
         }
-        let embedder = self.models(library).embedder()?;
+        let embedder = self.models(profile).embedder()?;
         let words = embedder.query_words(text)?;
         let vectors = embedder.embed_query(text)?;
         let embedded = Arc::new(EmbeddedQuery { vectors, words });
@@ -171,6 +176,18 @@ impl Librarian {
         answered.await.map_err(lost)?
     }
 
+    /// Runs a task on the thread, after those that wait, and waits for it; `None` if it ended with a panic. Not for threads
+    /// that serve connections.
+    pub(super) fn run<T: Send + 'static>(
+        &self,
+        task: impl FnOnce(&mut Desk) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (answer, answered) = mpsc::channel();
+        let task = move |desk: &mut Desk| drop(answer.send(task(desk)));
+        self.tasks.send(Box::new(task)).ok()?;
+        answered.recv().ok()
+    }
+
     /// Loads the models of a library, and calls `on_change` with each new status. Without a library there is nothing to load.
     pub(super) fn load(
         self: &Arc<Self>,
@@ -190,7 +207,7 @@ impl Librarian {
         status.name.clone_from(&library.profile.model);
         let task = move |desk: &mut Desk| {
             let start = Instant::now();
-            let opened = desk.open(&library);
+            let opened = desk.open(&library.profile);
             desk.opens_quickly = start.elapsed() < QUICK;
             let status = match opened {
                 Ok(()) => ModelStatus {

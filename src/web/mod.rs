@@ -19,6 +19,7 @@ mod journal;
 mod librarian;
 mod manuals;
 mod metrics;
+mod moved;
 mod openapi;
 mod pages;
 mod parameters;
@@ -26,6 +27,7 @@ mod pictures;
 mod problem;
 mod routes;
 mod search;
+mod shared_model;
 mod shelf;
 mod uploads;
 
@@ -49,7 +51,7 @@ use self::access::Access;
 use self::app::{App, Shared};
 use self::counters::Counters;
 use self::events::Events;
-use self::jobs::Jobs;
+use self::jobs::{Jobs, Parts};
 use self::journal::Journal;
 use self::librarian::Librarian;
 use self::pictures::Pictures;
@@ -177,13 +179,23 @@ fn open(settings: &Settings, options: &Options, bound: SocketAddr) -> Result<Sha
     uploads::remove_partial(&uploads);
     let journal = Journal::open(&uploads.join("jobs.json"));
     let passwords = &options.passwords;
-    let shared = (journal, shelf.clone(), events.clone());
+    let librarian = Arc::new(Librarian::start(settings)?);
+    let jobs = Jobs::new(
+        settings,
+        passwords,
+        Parts {
+            journal,
+            events: events.clone(),
+            shelf: shelf.clone(),
+            librarian: librarian.clone(),
+        },
+    );
     Ok(Arc::new(App {
         settings: settings.clone(),
         access: Arc::new(Access::new(&settings.serve, bound, options.key.as_deref())),
-        librarian: Arc::new(Librarian::start(settings)?),
+        librarian,
         pictures: Pictures::new(settings, passwords),
-        jobs: Jobs::new(settings, passwords, shared),
+        jobs,
         counters: Counters::default(),
         events,
         shelf,

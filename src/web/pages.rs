@@ -346,7 +346,7 @@ fn heat_of(
     // As it is searched: without white space around it.
     let text = question.trim();
     let before = question.len() - question.trim_start().len();
-    let query = desk.query(library, text)?;
+    let query = desk.query(&library.profile, text)?;
     let utf16 = |bytes: usize| question[..before + bytes].encode_utf16().count();
     let rows: Vec<Range<usize>> = query.words.iter().map(|word| word.rows.clone()).collect();
     let maps = heatmap::maps(vectors, &query.vectors, &rows);

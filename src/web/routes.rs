@@ -3,7 +3,7 @@
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, StatusCode};
 use axum::middleware;
-use axum::routing::{MethodRouter, delete, get, post};
+use axum::routing::{MethodRouter, delete, get, post, put};
 use axum::{Json, Router};
 use serde_json::Value;
 use tower_http::compression::CompressionLayer;
@@ -14,7 +14,7 @@ use super::job::JobView;
 use super::openapi::Operation;
 use super::problem::Problem;
 use super::{
-    about, access, assets, event_stream, jobs_api, manuals, metrics, openapi, pages, search,
+    about, access, assets, event_stream, jobs_api, manuals, metrics, moved, openapi, pages, search,
     uploads,
 };
 
@@ -170,6 +170,30 @@ fn manual_routes() -> Vec<Route> {
                 .empty(416, "There is no such part")
                 .problems(&[404, 410, 500, 503]),
             get(manuals::file),
+        ),
+        route(
+            Method::PUT,
+            "/api/v1/manuals/{name}/file",
+            op(
+                "chooseFile",
+                "Upload the file of a manual again, after it moved or changed; it must be the one that was stored",
+            )
+            .raw_body()
+            .empty(204, "It is the file of the manual now")
+            .problems(&[404, 409, 500, 503]),
+            put(moved::file).layer(DefaultBodyLimit::disable()),
+        ),
+        route(
+            Method::PUT,
+            "/api/v1/manuals/{name}/path",
+            op(
+                "choosePath",
+                "Name the file of a manual again, on the server's disk below `serve.folders`",
+            )
+            .body::<moved::NewPath>()
+            .empty(204, "It is the file of the manual now")
+            .problems(&[404, 409, 500, 503]),
+            put(moved::path),
         ),
     ]
 }

@@ -105,7 +105,16 @@ pub(super) struct Answer {
     took_ms: f64,
     /// Why only the text was searched.
     degraded: Option<Degraded>,
+    /// The question with words of the library instead of those that are on no page, if some are spelled like them.
+    did_you_mean: Vec<String>,
     /// The pages, best first.
+    hits: Vec<AnswerHit>,
+}
+
+/// What a search found.
+struct Outcome {
+    is_text_only: bool,
+    did_you_mean: Vec<String>,
     hits: Vec<AnswerHit>,
 }
 
@@ -168,7 +177,7 @@ async fn answer(app: Shared, question: Question) -> Result<Answer, Problem> {
     };
     let shared = app.clone();
     let task = move |desk: &mut Desk| find(&shared, desk, &library, &checked, used);
-    let (found, hits) = app.librarian.ask(task).await.inspect_err(|problem| {
+    let outcome = app.librarian.ask(task).await.inspect_err(|problem| {
         if problem.is_busy() {
             app.counters.refused();
         }
@@ -178,8 +187,9 @@ async fn answer(app: Shared, question: Question) -> Result<Answer, Problem> {
         query: question.q,
         mode: used.into(),
         took_ms: start.elapsed().as_secs_f64() * 1000.0,
-        degraded: degraded.or(found.then_some(Degraded::UnreadableQuery)),
-        hits,
+        degraded: degraded.or(outcome.is_text_only.then_some(Degraded::UnreadableQuery)),
+        did_you_mean: outcome.did_you_mean,
+        hits: outcome.hits,
     })
 }
 
@@ -217,14 +227,13 @@ fn check(question: &Question, default_count: usize) -> Result<Checked, Problem> 
     })
 }
 
-/// Whether only the text was searched, and the hits.
 fn find(
     app: &App,
     desk: &mut Desk,
     library: &Library,
     question: &Checked,
     mode: Mode,
-) -> Result<(bool, Vec<AnswerHit>), Problem> {
+) -> Result<Outcome, Problem> {
     let scope = scope(library, question)?;
     let card = library::card_for_profile(&app.settings, &library.profile)?;
     let request = SearchRequest {
@@ -236,9 +245,13 @@ fn find(
     };
     let Found {
         hits, is_text_only, ..
-    } = search::search(&*library.store, desk.models(library), &request)?;
+    } = search::search(&*library.store, desk.models(&library.profile), &request)?;
     let hits = hits.into_iter().map(|hit| answer_hit(library, hit));
-    Ok((is_text_only, hits.collect::<Result<_, Problem>>()?))
+    Ok(Outcome {
+        is_text_only,
+        did_you_mean: search::did_you_mean(&*library.store, &question.text)?,
+        hits: hits.collect::<Result<_, Problem>>()?,
+    })
 }
 
 fn scope(library: &Library, question: &Checked) -> Result<Scope, Problem> {

@@ -94,8 +94,8 @@ impl Shelf {
 
 /// A page and its manual.
 pub(super) fn page_of(library: &Library, id: &str) -> Result<(ManualCard, PageId), library::Error> {
+    let page = library::find_page_by_uuid(&*library.store, id)?;
     let cards = library.store.cards()?;
-    let page = library::find_page_by_uuid(&cards, id)?;
     let card = cards.into_iter().find(|card| card.id == page.manual);
     let card = card.ok_or_else(|| library::Error::NoPage(page.clone()))?;
     Ok((card, page))

@@ -26,8 +26,8 @@ use crate::units::ByteSize;
 const MAX_NAME: usize = 200;
 /// Space that must remain on the disk.
 const SPARE: u64 = 100_000_000;
-/// Begins the names of files that are being received.
-const PARTIAL: &str = ".partial-";
+/// Begins the names of files that are being written: those of a server that was killed are deleted.
+pub(super) const PARTIAL: &str = ".partial-";
 /// Signatures of the files that can be read, by where they stand; a PDF may begin a little later.
 const SIGNATURES: [(usize, &[u8]); 10] = [
     (0, b"\x89PNG"),
@@ -84,6 +84,24 @@ pub(super) async fn upload(
     body: Body,
 ) -> Result<(StatusCode, Json<Accepted>), Problem> {
     let name = clean_name(&query.name);
+    let (file, digest) = receive(&app, &headers, body).await?;
+    let job = blocking(move || {
+        let path = place(file, &app.shelf.uploads()?, &name, &digest)?;
+        app.jobs.add(&path)
+    })
+    .await?;
+    Ok((StatusCode::ACCEPTED, Json(Accepted { job })))
+}
+
+/// Writes a body that can be read as a manual into a file in the folder of uploads; returns it with the digest of its bytes.
+///
+/// # Errors
+/// If it is too large, of a wrong type, breaks off, or there is no room for it.
+pub(super) async fn receive(
+    app: &App,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(NamedTempFile, String), Problem> {
     let folder = app.shelf.uploads()?;
     let length = headers.get(header::CONTENT_LENGTH);
     let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
@@ -92,22 +110,13 @@ pub(super) async fn upload(
         discard(body, limit).await;
         return Err(too_large(limit));
     }
-    let file = {
-        let folder = folder.clone();
-        blocking(move || create(&folder, length.unwrap_or(0))).await?
-    };
-    let (file, digest) = receive(file, body, limit).await?;
-    let job = blocking(move || {
-        let path = place(file, &folder, &name, &digest)?;
-        app.jobs.add(&path)
-    })
-    .await?;
-    Ok((StatusCode::ACCEPTED, Json(Accepted { job })))
+    let file = blocking(move || create(&folder, length.unwrap_or(0))).await?;
+    write(file, body, limit).await
 }
 
 /// Reads the rest of a body that is refused: a browser only shows the answer after it has sent everything. Of a very large
 /// one the connection is closed instead.
-async fn discard(mut body: Body, limit: ByteSize) {
+pub(super) async fn discard(mut body: Body, limit: ByteSize) {
     let mut bytes = 0;
     while let Some(Ok(frame)) = body.frame().await {
         bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
@@ -141,8 +150,7 @@ fn no_room(folder: &Path, why: &str) -> Problem {
     Problem::new(StatusCode::INSUFFICIENT_STORAGE, "full", detail).hint("free some space there")
 }
 
-/// Writes the body into the file; returns it with the digest of its bytes.
-async fn receive(
+async fn write(
     file: NamedTempFile,
     mut body: Body,
     limit: ByteSize,
@@ -186,7 +194,12 @@ fn is_readable(start: &[u8]) -> bool {
 }
 
 /// Gives a received file its name; another file of that name stays, the same file is used.
-fn place(file: NamedTempFile, folder: &Path, name: &str, digest: &str) -> Result<PathBuf, Problem> {
+pub(super) fn place(
+    file: NamedTempFile,
+    folder: &Path,
+    name: &str,
+    digest: &str,
+) -> Result<PathBuf, Problem> {
     let (stem, suffix) = match name.rsplit_once('.') {
         Some((stem, suffix)) => (stem, format!(".{suffix}")),
         None => (name, String::new()),
@@ -212,7 +225,7 @@ fn place(file: NamedTempFile, folder: &Path, name: &str, digest: &str) -> Result
 }
 
 /// The last part of a name, without characters that a file name should not have, with a suffix that `ingest` reads.
-fn clean_name(name: &str) -> String {
+pub(super) fn clean_name(name: &str) -> String {
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let allowed = |c: char| !c.is_control() && !"<>:\"|?*".contains(c);
     let kept: String = last.chars().filter(|c| allowed(*c)).collect();
@@ -239,7 +252,7 @@ fn clean_name(name: &str) -> String {
     }
 }
 
-/// Deletes what was being received when an earlier server was killed.
+/// Deletes what was being written when an earlier server was killed.
 pub(super) fn remove_partial(folder: &Path) {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     for entry in entries {
@@ -265,7 +278,7 @@ pub(super) async fn add_paths(
 }
 
 /// The real path of a file below one of the folders of the settings.
-fn allowed(app: &App, path: &Path) -> Result<PathBuf, Problem> {
+pub(super) fn allowed(app: &App, path: &Path) -> Result<PathBuf, Problem> {
     let forbidden = || {
         let detail = format!(
             "{}: not below one of the folders of this server",

@@ -102,6 +102,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
             "page",
             "vectors",
             "units",
+            "patch",
             "render",
             "embed",
             "store",

@@ -223,7 +223,13 @@ fn jobs_stop_and_what_they_stored_stays() {
         server.job(first)["done"].as_u64().filter(|done| *done > 0)
     });
     assert_eq!(server.delete(&format!("/api/v1/jobs/{first}")).status, 204);
+    let left = server.job(first)["seconds_left"].clone();
+    assert!(
+        left.is_null() || left.as_f64().is_some_and(|left| left >= 0.0),
+        "{left}"
+    );
     let stopped = server.job_end(first);
+    assert_eq!(stopped["seconds_left"], json!(null), "{stopped}");
     assert_eq!(stopped["state"], "stopped", "{stopped}");
     assert!(stopped["done"].as_u64().unwrap() < 60, "{stopped}");
     assert_eq!(server.job_end(text(&third["id"]))["state"], "done");

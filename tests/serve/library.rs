@@ -39,6 +39,23 @@ fn questions_are_answered_in_every_mode() {
 }
 
 #[test]
+fn words_that_are_nowhere_have_near_ones() {
+    let server = Server::with_pump(Sandbox::built_in());
+    let meant = |query: &str| {
+        let answer = server.get(&format!("/api/v1/search?q={query}")).json(200);
+        answer["did_you_mean"].clone()
+    };
+    for mode in ["hybrid", "text"] {
+        assert_eq!(meant(&format!("nitrogn&mode={mode}")), json!(["nitrogen"]));
+    }
+    let whole = meant("How+is+the+presure%2C+relieve+vlave%3F");
+    assert_eq!(whole, json!(["How is the pressure, relief valve?"]));
+    for known in ["nitrogen", "PURGES", "E-109", "zebra", "the+of+in"] {
+        assert_eq!(meant(known), json!([]), "{known}");
+    }
+}
+
+#[test]
 fn filters_narrow_the_search_and_bad_values_have_hints() {
     let server = Server::with_pump(Sandbox::built_in());
     server.add(

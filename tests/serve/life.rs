@@ -81,6 +81,40 @@ fn a_server_killed_in_a_job_goes_on_with_it() {
 }
 
 #[test]
+fn a_half_written_journal_is_deleted_at_the_next_start() {
+    let server = Server::start(Sandbox::built_in(), &[]);
+    server.add("pump.pdf", &pump());
+    let sandbox = server.kill();
+    sandbox.write("library-uploads/.partial-journal", b"{\"to_add\": [");
+    let server = Server::start(sandbox, &[]);
+    assert_eq!(server.uploads(), ["pump.pdf"]);
+}
+
+#[test]
+fn questions_are_answered_during_a_job_with_one_model_for_both() {
+    let sandbox = Sandbox::tiny().with("INGEST_LIMITS_BATCH_SIZE", "1");
+    let server = Server::with_pump(sandbox);
+    let id = begin(&server, 20);
+    let mut answered = 0;
+    while !["done", "failed"].contains(&text(&server.job(&id)["state"])) {
+        for mode in ["hybrid", "visual"] {
+            let answer = server.get(&format!("/api/v1/search?q=nitrogen&mode={mode}"));
+            let answer = answer.json(200);
+            assert!(!answer["hits"].as_array().unwrap().is_empty(), "{answer}");
+            assert!(answer["degraded"].is_null(), "{answer}");
+        }
+        answered += 1;
+    }
+    assert!(answered > 0);
+    let job = server.job(&id);
+    assert_eq!(
+        (text(&job["state"]), job["done"].as_u64()),
+        ("done", Some(20)),
+        "{job}"
+    );
+}
+
+#[test]
 fn a_server_killed_in_a_removal_finishes_it() {
     let server = Server::start(Sandbox::built_in(), &[]);
     server.add("pump.pdf", &pump());

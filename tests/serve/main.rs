@@ -9,6 +9,7 @@ mod http;
 mod key;
 mod library;
 mod life;
+mod moved;
 mod openapi;
 mod page;
 mod safety;

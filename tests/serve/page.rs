@@ -16,7 +16,7 @@ const PICTURE: &str =
     "!document.querySelector('#picture').hidden && !document.querySelector('#heat').hidden";
 
 /// What axe-core finds on the page as it is.
-fn accessible(chrome: &mut Chrome, what: &str) {
+pub(crate) fn accessible(chrome: &mut Chrome, what: &str) {
     static AXE: OnceLock<String> = OnceLock::new();
     let axe = AXE.get_or_init(|| {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/axe.sh");
@@ -103,6 +103,23 @@ fn a_question_leads_to_the_place_on_the_page() {
     chrome.is_silent();
 }
 
+#[test]
+fn one_click_searches_what_was_meant() {
+    let server = Server::with_pump(Sandbox::built_in());
+    let mut chrome = Chrome::start();
+    chrome.open(&format!("{}?q=nitrogn&mode=text", server.url));
+    chrome.until("document.querySelector('.nothing .meant a')?.textContent == 'nitrogen'");
+    accessible(&mut chrome, "nothing found");
+    chrome.click(".meant a");
+    chrome.until("document.querySelectorAll('#hits li').length == 1");
+    chrome.until("document.querySelector('#q').value == 'nitrogen'");
+    chrome.open(&format!("{}?q=nitrogn", server.url));
+    chrome.until(HITS);
+    chrome.until("document.querySelector('#notes > .meant a')?.textContent == 'nitrogen'");
+    accessible(&mut chrome, "another spelling");
+    chrome.is_silent();
+}
+
 /// Words are switched off and on, the picture grows and shrinks; no key is typed into the box.
 fn words_and_zoom(chrome: &mut Chrome) {
     chrome.key("Escape");
@@ -154,6 +171,7 @@ fn manuals_are_dropped_watched_and_removed() {
     chrome.picture("adding-1280-light");
     chrome.until("document.querySelectorAll('.manuals > li').length == 2");
     chrome.until("!document.querySelector('.adding .rows li')");
+    chrome.until("[...document.querySelectorAll('.cover img')].filter((one) => one.naturalWidth > 1).length == 2");
     server.all_jobs_end();
     assert_eq!(server.get("/api/v1/manuals").json(200)["pages"], 19);
     accessible(&mut chrome, "the library");
@@ -201,6 +219,8 @@ fn all_of_two_hundred_dropped_files_are_accounted_for() {
     server.all_jobs_end();
     assert!(server.jobs().iter().all(|job| job["state"] == "done"));
     chrome.until("document.querySelectorAll('.manuals > li').length == 40");
+    let again = "[...document.querySelectorAll('.rows button')].some((one) => one.textContent == 'Try again' && !one.hidden)";
+    assert_eq!(chrome.js(again), false, "a file of the wrong type");
     chrome.picture("many-1280-light");
     accessible(&mut chrome, "refused files");
     let other = |line: &String| !line.contains("415");

@@ -78,6 +78,11 @@ fn upsert_replaces_pages_with_the_same_id(store: &dyn Store) {
     );
     put(store, &[page("pump.pdf", 1, "new")]);
     assert_eq!(numbers(store, "pump.pdf"), [1, 2]);
+    for page in all(store) {
+        assert_eq!(store.page_with_uuid(page.id.uuid()).unwrap(), Some(page.id));
+    }
+    let other = PageId::new(&ManualId::new("pump.pdf"), 3).uuid();
+    assert_eq!(store.page_with_uuid(other).unwrap(), None);
     assert_eq!(all(store)[0].text, "new");
     assert!(found(store, "old").is_empty());
     assert_eq!(found(store, "new"), [1]);

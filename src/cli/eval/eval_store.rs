@@ -10,7 +10,7 @@ use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
 use crate::embed;
 use crate::evaluate::Dataset;
-use crate::library::{self, Indexing, Library};
+use crate::library::{self, Indexing, Library, Openers};
 use crate::page::PageSet;
 use crate::pipeline::{self, FileStamp, Input, Inputs, Job, RunStats, Stage};
 use crate::render::Source;
@@ -116,9 +116,12 @@ impl EvalStore {
             pages: PageSet::default(),
             store: &*eval_store.store,
         };
-        let renderer = Box::new(|| Ok(dataset.renderer(&settings.render)));
+        let openers = Openers {
+            renderer: Box::new(|| Ok(dataset.renderer(&settings.render))),
+            ..Openers::new(settings)
+        };
         let (stats, result) = with_progress(ui, &Stage::ALL, |on_event| {
-            indexing.run_with(renderer, &inputs, &STOP, on_event)
+            indexing.run_with(openers, &inputs, &STOP, on_event)
         });
         result
             .map_err(|e| Diagnostic::from(e).hint("TMPDIR sets the folder of temporary stores"))?;

@@ -325,6 +325,10 @@ impl Lookup for OutboxStore {
     ) -> Result<Vec<Vec<(u32, f32)>>, Error> {
         self.read_target()?.nearest_tokens(query, pages)
     }
+
+    fn similar_words(&self, word: &str, count: usize) -> Result<Vec<String>, Error> {
+        self.read_target()?.similar_words(word, count)
+    }
 }
 
 impl Catalogue for OutboxStore {
@@ -339,6 +343,10 @@ impl Catalogue for OutboxStore {
 
     fn manuals(&self) -> Result<Vec<ManualSummary>, Error> {
         self.read_target()?.manuals()
+    }
+
+    fn page_with_uuid(&self, uuid: Uuid) -> Result<Option<PageId>, Error> {
+        self.read_target()?.page_with_uuid(uuid)
     }
 
     fn fingerprints(&self, manual: &ManualId) -> Result<Vec<Fingerprint>, Error> {

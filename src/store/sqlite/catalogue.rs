@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 
 use rusqlite::{OptionalExtension, Result as Sql, Row};
+use uuid::Uuid;
 
 use super::text_vectors::read_update;
 use super::{Collection, Sqlite, WithLocation, names};
@@ -62,6 +63,27 @@ impl Catalogue for Sqlite {
                     manual_summary(row, &collection)
                 })?
                 .collect()
+        };
+        Sql::with_location(read(), &self.location)
+    }
+
+    fn page_with_uuid(&self, uuid: Uuid) -> Result<Option<PageId>, Error> {
+        let Some(collection) = self.collection() else {
+            return Ok(None);
+        };
+        let read = || {
+            self.connection()
+                .prepare_cached(
+                    "SELECT name, number FROM page JOIN manual ON manual.id = page.manual
+                     WHERE uuid = ?1 AND collection = ?2",
+                )?
+                .query_row((uuid.as_bytes(), collection.id), |row| {
+                    Ok(PageId::new(
+                        &ManualId::new(row.get_ref(0)?.as_str()?),
+                        row.get(1)?,
+                    ))
+                })
+                .optional()
         };
         Sql::with_location(read(), &self.location)
     }

@@ -114,6 +114,12 @@ impl Lookup for Sqlite {
             .map(|page| self.nearest(&collection, query, page))
             .collect()
     }
+
+    fn similar_words(&self, word: &str, count: usize) -> Result<Vec<String>, Error> {
+        let collection = self.require_collection()?;
+        self.words_like(&collection, word, count)
+            .with_location(&self.location)
+    }
 }
 
 /// Terms in FTS5 syntax, OR-ed. Each is quoted, so it contains no operators, and `"e-104"` is the phrase of the tokens `e`

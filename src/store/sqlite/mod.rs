@@ -8,6 +8,7 @@ mod lock_file;
 mod lookup;
 mod outbox;
 mod schema;
+mod similar;
 mod source;
 mod space;
 mod text_vectors;

@@ -26,7 +26,7 @@ const PAGE_SIZE: i64 = 16_384;
 /// `rows` holds the concatenated rows in the `precision` of the collection; `places` is the cell of each row,
 /// little-endian u16. `first_stage` holds the same rows pooled, if the collection has a first stage. `words` indexes the
 /// text of `page` without a copy of it, with English stemming: that ranks the right page first for 79 % of the questions on
-/// our two manuals, without stemming 74 %. `uuid` is for other programs; this one finds a page by manual and number.
+/// our two manuals, without stemming 74 %.
 /// `last_run` is JSON ([`crate::store::LastRun`]).
 const TABLES: &str = "
 CREATE TABLE collection (
@@ -71,6 +71,10 @@ CREATE TRIGGER page_changes AFTER UPDATE OF text ON page WHEN old.text <> new.te
     INSERT INTO words (rowid, text) VALUES (new.id, new.text);
 END;
 ";
+
+/// Finds a page by its id. Earlier versions use a file with the index as they do one without it, so it is no part of the
+/// version.
+const UUID_INDEX: &str = "CREATE INDEX IF NOT EXISTS page_uuid ON page (uuid);";
 
 /// The FTS5 index of descriptions.
 const DESCRIPTIONS: &str = "
@@ -145,6 +149,11 @@ pub(super) fn open_writer(
         0 => create_tables(&connection).with_location(location)?,
         old if old < VERSION => migrate(&connection, old).with_location(location)?,
         _ => {}
+    }
+    match connection.execute_batch(UUID_INDEX) {
+        // Pages must be removable still; without the index they are found by their ids as well.
+        Err(cause) if is_full(&cause, location) => {}
+        done => done.with_location(location)?,
     }
     connection
         .pragma_update(None, "synchronous", "NORMAL")

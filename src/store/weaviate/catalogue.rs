@@ -1,5 +1,7 @@
 //! Weaviate catalogue. Scans fetch a few pages at a time, so memory does not grow with the library.
 
+use uuid::Uuid;
+
 use super::object::{parse_page, parse_record};
 use super::properties::{DESCRIPTION, TEXT, TEXT_BYTES, TEXT_DIGEST, TEXT_VECTORS};
 use super::proto::{
@@ -79,6 +81,18 @@ impl Catalogue for Weaviate {
             }
         }
         Ok(manuals)
+    }
+
+    fn page_with_uuid(&self, uuid: Uuid) -> Result<Option<PageId>, Error> {
+        if self.collection().is_none() {
+            return Ok(None);
+        }
+        let request = SearchRequest {
+            filters: Some(filter::id(uuid)),
+            ..self.search_request(&["manual", "page_number"], 1)
+        };
+        let found = self.search_sorted(&request)?.into_iter().next();
+        Ok(found.map(|(id, _)| id))
     }
 
     fn fingerprints(&self, manual: &ManualId) -> Result<Vec<Fingerprint>, Error> {

@@ -1,5 +1,7 @@
 //! Weaviate filters of scopes, manuals and pages.
 
+use uuid::Uuid;
+
 use super::properties::{TEXT_PROFILE, TEXT_TOKENS};
 use super::proto::{FilterTarget, Filters, IntArray, Operand, operator};
 use crate::page::ManualId;
@@ -34,6 +36,11 @@ pub(super) fn pages(name: &ManualId, numbers: &[u32]) -> Filters {
         Operand::Ints(IntArray { values }),
     );
     and(manual(name), numbers)
+}
+
+/// The object with an id.
+pub(super) fn id(uuid: Uuid) -> Filters {
+    compare("_id", operator::EQUAL, Operand::Text(uuid.to_string()))
 }
 
 /// Pages after a number.

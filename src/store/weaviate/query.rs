@@ -110,6 +110,10 @@ impl Lookup for Weaviate {
     ) -> Result<Vec<Vec<(u32, f32)>>, Error> {
         self.nearest_tokens_of(query, pages)
     }
+
+    fn similar_words(&self, _word: &str, _count: usize) -> Result<Vec<String>, Error> {
+        Ok(Vec::new())
+    }
 }
 
 impl Weaviate {

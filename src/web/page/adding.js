@@ -1,6 +1,6 @@
 // Adding manuals: where to drop or choose them, what is on its way, and how far each job is.
 import * as api from "./api.js";
-import { $, bytes, el, icon, keyed, list, number, plural } from "./dom.js";
+import { $, bytes, duration, el, icon, keyed, list, number, plural } from "./dom.js";
 import { announce, complain } from "./notices.js";
 import { keepJob, known, on } from "./server.js";
 import { addFiles, cancel, onUploads, readable, retry, uploads } from "./uploads.js";
@@ -58,6 +58,27 @@ function chooser(text, attributes) {
   return [input, el("button", { type: "button", onclick: () => input.click() }, text)];
 }
 
+/** A button to choose the file of a manual again, which moved or changed. */
+export function fileAgain(name, chosen = () => {}) {
+  const input = el("input", { type: "file", accept: ".pdf,image/*", hidden: true });
+  const button = el("button.quiet", { type: "button", onclick: () => input.click() }, "Choose the file again");
+  input.addEventListener("change", async () => {
+    const file = input.files[0];
+    button.disabled = true;
+    try {
+      await api.chooseFile(name, file);
+      api.forgetPages();
+      announce(`${name} has its file again`);
+      chosen();
+    } catch (error) {
+      complain(error);
+    }
+    input.value = "";
+    button.disabled = false;
+  });
+  return [input, button];
+}
+
 function pathForm(folders) {
   const field = el("input", {
     name: "path",
@@ -69,7 +90,7 @@ function pathForm(folders) {
   const submit = async (event) => {
     event.preventDefault();
     try {
-      keepJob((await api.addPath(field.value.trim())).job);
+      (await api.addPath(field.value.trim())).jobs.forEach(keepJob);
       field.value = "";
     } catch (error) {
       complain(error);
@@ -93,10 +114,10 @@ function uploadRow(one) {
     icon("cross"),
   );
   const node = el("li", null, el("div.line", null, el("b", null, one.file.name), told, again, stop), bar);
-  const update = ({ state, sent, told: problem, hints, file }) => {
+  const update = ({ state, sent, told: problem, hints, final, file }) => {
     const failed = state === "failed";
     node.classList.toggle("failed", failed);
-    again.hidden = !failed;
+    again.hidden = !failed || final;
     bar.hidden = state !== "sending";
     bar.value = file.size ? sent / file.size : 0;
     told.textContent = failed
@@ -128,7 +149,7 @@ function jobRow(job) {
   const stages = el("div.stages", null, meters);
   const node = el("li", null, el("div.line", null, el("b", null, job.manual), told, close), stages, problem);
   const update = (now) => {
-    const { pages, state, done, failed, failures, message, hints } = now;
+    const { pages, state, done, failed, failures, message, hints, seconds_left: left } = now;
     const name = going(now) ? "Stop" : "Hide";
     close.title = name;
     close.setAttribute("aria-label", `${name} ${job.manual}`);
@@ -137,7 +158,7 @@ function jobRow(job) {
     meters.forEach((meter, at) => meterTo(meter, now.stages[STAGES[at]], pages));
     told.textContent = {
       queued: "waiting for its turn",
-      running: pages ? `${number(done)} of ${plural(pages, "page")}` : "opening",
+      running: pages ? `${number(done)} of ${plural(pages, "page")}${left ? `, about ${duration(left)} left` : ""}` : "opening",
       done: `${plural(done, "page")} stored`,
       failed: "not stored",
       stopped: `stopped after ${plural(done, "page")}`,

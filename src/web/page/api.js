@@ -86,6 +86,7 @@ export const addPath = (path) => request("jobs", json({ paths: [path] }));
 export const stopJob = (id) => request(`jobs/${id}`, { method: "DELETE" });
 export const pdf = (name, page) => `api/v1/${manual(name)}/pdf#page=${page}`;
 export const thumbnail = ({ id, version }) => url(`pages/${id}/thumbnail`, { v: version });
+export const chooseFile = (name, file) => request(`${manual(name)}/file`, { method: "PUT", body: file });
 export const picture = ({ id, version }, width) => url(`pages/${id}/picture`, { width, v: version });
 
 const pages = new Map();

@@ -67,6 +67,14 @@ export function bytes(count) {
   return `${count < 10 && at > 0 ? count.toFixed(1) : Math.round(count)} ${units[at]}`;
 }
 
+/** "40 s", "3 min", "2 h 5 min"; rounded up, since it is an estimate. */
+export function duration(seconds) {
+  if (seconds < 55) return `${Math.max(1, Math.ceil(seconds / 5)) * 5} s`;
+  const minutes = Math.ceil(seconds / 60);
+  if (minutes < 60) return `${minutes} min`;
+  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
 export function pause(call, milliseconds) {
   let timer = 0;
   return (...values) => {

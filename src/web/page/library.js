@@ -1,7 +1,7 @@
 // The library: what is stored, how fast it was, what failed, and a way to take a manual out again.
 import * as api from "./api.js";
 import { $, bytes, el, keyed, number, plural, short } from "./dom.js";
-import { addCard, addingSection, failureList } from "./adding.js";
+import { addCard, addingSection, failureList, fileAgain } from "./adding.js";
 import { announce, complain, copy } from "./notices.js";
 import { known, on, wantManuals } from "./server.js";
 import { link, state } from "./state.js";
@@ -22,11 +22,11 @@ function manualRow({ name }) {
   const cover = el("a.cover", {
     href: link({ q: "", at: { manual: name, page: 1 } }),
     "data-go": true,
-    "data-manual": name,
     tabindex: -1,
     "aria-hidden": "true",
   });
   const facts = el("p.facts");
+  const again = el("div.again", { hidden: true }, fileAgain(name));
   const speed = el("div.speed");
   const more = details(name);
   const remove = el(
@@ -43,6 +43,7 @@ function manualRow({ name }) {
       null,
       el("h2", { title: name }, el("a", { href: cover.getAttribute("href"), "data-go": true }, short(name))),
       facts,
+      again,
       more.node,
     ),
     speed,
@@ -58,9 +59,10 @@ function manualRow({ name }) {
   node.append(body, undo);
   const update = (manual) => {
     facts.replaceChildren(...factsOf(manual));
+    again.hidden = !FILE[manual.file];
     speed.replaceChildren(...(manual.last_run ? speedOf(manual) : []));
     more.update(manual);
-    if (!cover.hasAttribute("data-seen") && manual.stored === manual.pages - manual.failed) covers.observe(cover);
+    showCover(cover, manual.cover);
   };
   return { node, update };
 }
@@ -116,8 +118,8 @@ function details(name) {
 }
 
 function detailsOf({ name, outline, failures, pages, last_run: run }) {
-  const entry = ({ title, page, level }) => {
-    const made = el(
+  const entry = ({ title, page }) =>
+    el(
       "li",
       null,
       el(
@@ -127,9 +129,6 @@ function detailsOf({ name, outline, failures, pages, last_run: run }) {
         el("span.page", null, page),
       ),
     );
-    made.style.paddingInlineStart = `${Math.min(4, level - 1)}em`;
-    return made;
-  };
   const list = failures.length ? failureList(`${plural(failures.length, "page")} failed`, failures) : null;
   if (list) list.open = true;
   const made = [
@@ -152,27 +151,12 @@ function detailsOf({ name, outline, failures, pages, last_run: run }) {
   return made.filter(Boolean);
 }
 
-const covers = new IntersectionObserver((seen) => {
-  for (const { isIntersecting, target } of seen) {
-    if (!isIntersecting) continue;
-    covers.unobserve(target);
-    target.dataset.seen = "";
-    fetchCover(target);
-  }
-});
-
-/** The thumbnail of the first page that did not fail. */
-async function fetchCover(cover) {
-  const name = cover.dataset.manual;
-  try {
-    const { failures } = await api.manualOf(name);
-    let first = 1;
-    while (failures.some(({ page }) => page === first)) first++;
-    const page = await api.pageAt(name, first);
-    cover.replaceChildren(el("img", { src: api.thumbnail(page), alt: "", width: 56, height: 79 }));
-  } catch {
-    // A row without a cover is good enough.
-  }
+/** The thumbnail of the first stored page; drawn again only if it is another. */
+function showCover(link, cover) {
+  const src = cover ? api.thumbnail(cover) : "";
+  if (src === (link.dataset.src ?? "")) return;
+  link.dataset.src = src;
+  link.replaceChildren(...(src ? [el("img", { src, alt: "", width: 56, height: 79, loading: "lazy" })] : []));
 }
 
 /** Removes the manual in ten seconds, unless "Undo" is pressed or the page is left. */

@@ -95,7 +95,7 @@ function snippet({ snippet, marks, words_read: read }) {
 }
 
 /** What is to be said above the list. */
-function said({ query, degraded, hits }) {
+function said({ query, degraded, did_you_mean: meant, hits }) {
   const all = [];
   if (degraded)
     all.push(
@@ -106,8 +106,10 @@ function said({ query, degraded, hits }) {
         known.about?.model.hints.map((hint) => el("p.hint", null, hint)),
       ),
     );
-  if (!hits.length) all.push(nothing(query));
-  else all.push(el("p.count", null, `${plural(hits.length, "page")}`, filters().length ? [" · ", filters()] : null));
+  const other = meant.length ? el("p.meant", null, "Did you mean ", meant.map(orQuestion), "?") : null;
+  if (!hits.length) return [...all, nothing(query, other)];
+  if (other) all.push(other);
+  all.push(el("p.count", null, `${plural(hits.length, "page")}`, filters().length ? [" · ", filters()] : null));
   return all;
 }
 
@@ -118,12 +120,15 @@ function lacking(degraded) {
   return "Found by words only: the model cannot read this question.";
 }
 
-function nothing(query) {
+const orQuestion = (question, at) => [at > 0 && " or ", el("a", { href: link({ q: question }), "data-go": true }, question)];
+
+function nothing(query, other) {
   const inForce = filters();
   return el(
     "div.nothing",
     null,
     el("p.lead", null, `No page found for “${query}”`),
+    other,
     inForce.length ? el("p", null, "Only looked at ", inForce) : null,
     state.mode !== "visual" &&
       el("button.quiet", { type: "button", onclick: () => go({ mode: "visual" }) }, "Look at the pictures only"),

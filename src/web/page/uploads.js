@@ -7,9 +7,11 @@ import { keepJob, known, on } from "./server.js";
 
 const AT_ONCE = 3;
 const MOST_LOSSES = 3;
+/** Statuses of a file that will not be taken the next time either. */
+const FINAL = [400, 413, 415];
 const READ = /\.(pdf|png|jpe?g|webp|gif|bmp|tiff?)$/i;
 
-/** Each `{file, state: waiting|sending|failed, sent, losses, told, hints, request}`. */
+/** Each `{file, state: waiting|sending|failed, sent, losses, told, hints, final, request}`. */
 export const uploads = [];
 let heard = () => {};
 let held = false;
@@ -33,14 +35,14 @@ function next() {
 
 const leave = (one) => uploads.splice(uploads.indexOf(one), 1);
 
-function fail(one, { message: told, hints }) {
-  Object.assign(one, { state: "failed", told, hints });
+function fail(one, { message: told, hints, status }) {
+  Object.assign(one, { state: "failed", told, hints, final: FINAL.includes(status) });
 }
 
 function send(one) {
   const most = known.about?.max_upload;
   if (most && one.file.size > most)
-    return fail(one, { message: `Larger than ${bytes(most)}, which is the most this library takes.`, hints: [] });
+    return fail(one, { message: `Larger than ${bytes(most)}, which is the most this library takes.`, hints: [], status: 413 });
   const request = new XMLHttpRequest();
   Object.assign(one, { state: "sending", sent: 0, request });
   request.upload.onprogress = ({ loaded }) => {

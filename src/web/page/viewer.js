@@ -1,5 +1,6 @@
 // One page: its picture with the heat over it, and beside it what is known about it.
 import * as api from "./api.js";
+import { fileAgain } from "./adding.js";
 import { $, el, find, marked, pageName, short } from "./dom.js";
 import { showHeat, shownWords, switchHeat } from "./heat.js";
 import { copy } from "./notices.js";
@@ -11,8 +12,8 @@ import { setRatio, startPage } from "./zoom.js";
 
 const viewer = $("#viewer");
 const GONE = {
-  moved: "The PDF is not where it was, so this is the small picture that is stored. Add the file again from its new place.",
-  changed: "The PDF was changed since it was stored, so this is the small picture of then. Add the file again.",
+  moved: "The PDF is not where it was, so this is the small picture that is stored.",
+  changed: "The PDF was changed since it was stored, so this is the small picture of then.",
 };
 
 let shown = null;
@@ -91,7 +92,7 @@ function fill(record, hit) {
   head({ ...record, section: hit?.section || record.section });
   if (pictured.id !== record.id || pictured.file !== record.file) show(record, record.file);
   $("#page-notes").replaceChildren();
-  if (GONE[record.file]) note(GONE[record.file]);
+  if (GONE[record.file]) note(GONE[record.file], fileAgain(record.manual, () => refreshPage(hit)));
   if (record.blank) note("This page is blank.");
   turn("#page-before", record.previous);
   turn("#page-after", record.next);
@@ -108,7 +109,7 @@ function gone(problem) {
   );
 }
 
-const note = (text) => $("#page-notes").append(el("p.note", null, text));
+const note = (...said) => $("#page-notes").append(el("p.note", null, said));
 
 function turn(selector, id) {
   const arrow = $(selector);

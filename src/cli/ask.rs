@@ -14,9 +14,7 @@ use crate::diagnostic::Diagnostic;
 use crate::library::{self, Library, QueryModels};
 use crate::measure;
 use crate::page::{ManualId, PageSet};
-use crate::search::{self, Mode, SearchRequest};
-use crate::store::{Scope, Store, TopK, VectorUpdate};
-use crate::vectors::Profile;
+use crate::store::{Scope, VectorUpdate};
 use crate::vlm::{self, Runner};
 
 use super::describe_run::print_runner;
@@ -69,21 +67,20 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &AskArgs) -> Result<ExitCo
     validated(&settings.describe)?;
     settings.ask.pages = args.pages.map_or(settings.ask.pages, usize::from);
     settings.ask.max_tokens = args.max_tokens.unwrap_or(settings.ask.max_tokens);
-    let Library { store, profile } = library::open_for_reading(&settings.store, None)?;
+    let library = library::open_for_reading(&settings.store, None)?;
     let manuals = args.manuals.iter();
     let scope = Scope {
         manuals: manuals
-            .map(|name| library::find_manual(&*store, name).map(|card| card.id))
+            .map(|name| library::find_manual(&*library.store, name).map(|card| card.id))
             .collect::<Result<_, _>>()?,
         pages: PageSet::all(),
     };
     interrupt::install_handler()?;
     let mut session = Session {
         ui,
-        models: QueryModels::new(&settings, &profile),
+        models: QueryModels::new(&settings, &library.profile),
         settings: &settings,
-        store: &*store,
-        profile: &profile,
+        library: &library,
         scope,
         passwords: args.passwords.read()?,
         runner: None,
@@ -125,8 +122,7 @@ struct FailedLine<'a> {
 struct Session<'a> {
     ui: &'a Ui,
     settings: &'a Settings,
-    store: &'a dyn Store,
-    profile: &'a Profile,
+    library: &'a Library,
     models: QueryModels,
     scope: Scope,
     passwords: Vec<String>,
@@ -217,21 +213,15 @@ impl Session<'_> {
     /// The pages that the model reads.
     fn pages(&mut self, question: &str) -> Result<Vec<ContextPage>, Diagnostic> {
         let count = self.settings.ask.pages;
-        let visual_weight = library::card_for_profile(self.settings, self.profile)?.visual_weight;
-        let found = search::search(
-            self.store,
-            &mut self.models,
-            &SearchRequest {
-                text: question,
-                mode: Mode::Hybrid,
-                scope: &self.scope,
-                top_k: TopK::new(count * library::HITS_PER_PAGE),
-                visual_weight,
-            },
-        )?;
-        let parts = (self.settings, self.store, self.passwords.as_slice());
+        let asked = (question, &self.scope, count);
+        let hits = library::hits_to_read(self.settings, self.library, &mut self.models, asked)?;
+        let parts = (
+            self.settings,
+            &*self.library.store,
+            self.passwords.as_slice(),
+        );
         let mut note = |text: String| self.ui.warn(text);
-        let pages = library::context_pages(parts, &found.hits, count, &mut note)?;
+        let pages = library::context_pages(parts, &hits, count, &mut note)?;
         match pages.is_empty() {
             true => Err(Diagnostic::new("no page was found that could answer")),
             false => Ok(pages),
@@ -301,11 +291,17 @@ impl Session<'_> {
             crate::render::open(&self.settings.render).map_err(library::Error::from)?;
         for citation in &answer.citations {
             let id = &pages[citation.n - 1].id;
-            let page = library::find_page(self.store, &id.manual, id.number)?;
-            let card = library::manual_named(self.store, id.manual.as_str())?;
+            let page = library::find_page(&*self.library.store, &id.manual, id.number)?;
+            let card = library::manual_named(&*self.library.store, id.manual.as_str())?;
             let mut image = library::page_image(&mut *renderer, &card, &page, &self.passwords)?;
             if let VectorUpdate::Replace(stored) = &page.vectors {
-                image = library::heat_map(self.settings, self.profile, image, stored, question)?;
+                image = library::heat_map(
+                    self.settings,
+                    &self.library.profile,
+                    image,
+                    stored,
+                    question,
+                )?;
             }
             show::write_png(
                 self.ui,

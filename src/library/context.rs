@@ -7,13 +7,15 @@ use crate::chat;
 use crate::config::Settings;
 use crate::page::{ManualId, PageId};
 use crate::render::{self, Renderer};
-use crate::search::SearchHit;
-use crate::store::Store;
+use crate::search::{self, Mode, Models, SearchHit, SearchRequest};
+use crate::store::{Scope, Store, TopK};
 
-use super::{Error, find_record, manual_named, page_image, vlm_memory_limit};
+use super::{
+    Error, Library, card_for_profile, find_record, manual_named, page_image, vlm_memory_limit,
+};
 
 /// Hits of a search for the pages of an answer, for each page: some are blank, or equal to others.
-pub const HITS_PER_PAGE: usize = 3;
+const HITS_PER_PAGE: usize = 3;
 
 /// Returns a function that opens a renderer for a vision-language model: upright pages of `describe.megapixels`.
 pub fn upright_renderer(
@@ -36,6 +38,27 @@ pub fn answer_settings(settings: &Settings, pages: usize) -> chat::Settings {
         deadline: per_page * u32::try_from(pages).unwrap_or(u32::MAX).max(1),
         memory: vlm_memory_limit(settings),
     }
+}
+
+/// The hits of a hybrid search that answer a question, enough for `count` pages.
+///
+/// # Errors
+/// [`search::Error`] when the search fails; [`search::Error::Embed`] also when the model of the library is unknown.
+pub fn hits_to_read(
+    settings: &Settings,
+    library: &Library,
+    models: &mut dyn Models,
+    (question, scope, count): (&str, &Scope, usize),
+) -> Result<Vec<SearchHit>, search::Error> {
+    let card = card_for_profile(settings, &library.profile)?;
+    let request = SearchRequest {
+        text: question,
+        mode: Mode::Hybrid,
+        scope,
+        top_k: TopK::new(count * HITS_PER_PAGE),
+        visual_weight: card.visual_weight,
+    };
+    Ok(search::search(&*library.store, models, &request)?.hits)
 }
 
 /// The best pages of `hits`, `count` at most, without blank ones and those that are equal to a better one. A page whose file is

@@ -18,7 +18,7 @@ pub use budget::{
     RENDERED_QUEUE, available_memory, embedding_memory_limit, in_process_vlm_memory_limit,
     machine_memory, memory_plan, text_model_memory, vlm_memory_limit,
 };
-pub use context::{HITS_PER_PAGE, answer_settings, context_pages, upright_renderer};
+pub use context::{answer_settings, context_pages, hits_to_read, upright_renderer};
 pub use index::{Indexing, Openers};
 pub use name::{find_manual, manual_named};
 pub use open::{

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::access::Access;
+use super::ask::Asker;
 use super::counters::Counters;
 use super::events::{Event, Events};
 use super::jobs::Jobs;
@@ -22,6 +23,7 @@ pub(super) struct App {
     pub(super) access: Arc<Access>,
     pub(super) shelf: Arc<Shelf>,
     pub(super) librarian: Arc<Librarian>,
+    pub(super) asker: Asker,
     pub(super) pictures: Pictures,
     pub(super) jobs: Jobs,
     pub(super) events: Arc<Events>,

@@ -19,7 +19,7 @@ use super::job::JobView;
 use super::problem::Problem;
 
 /// Time between comments that keep the connection alive.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// The first event of a stream.
 #[derive(Serialize, JsonSchema)]
@@ -87,13 +87,15 @@ pub(super) async fn get(State(app): State<Shared>) -> Response {
         Some((Ok::<_, Infallible>(event), client))
     };
     let stream = Sse::new(stream::unfold(client, next));
-    let mut response = stream
-        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
-        .into_response();
-    // A proxy must not collect events.
-    let unbuffered = HeaderName::from_static("x-accel-buffering");
+    unbuffered(stream.keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+}
+
+/// A response that a proxy must not collect before it passes it on.
+pub(super) fn unbuffered(response: impl IntoResponse) -> Response {
+    let mut response = response.into_response();
+    let header = HeaderName::from_static("x-accel-buffering");
     response
         .headers_mut()
-        .insert(unbuffered, HeaderValue::from_static("no"));
+        .insert(header, HeaderValue::from_static("no"));
     response
 }

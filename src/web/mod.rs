@@ -7,6 +7,7 @@
 mod about;
 mod access;
 mod app;
+mod ask;
 mod assets;
 mod counters;
 mod event_stream;
@@ -49,6 +50,7 @@ use tokio::net::TcpListener;
 
 use self::access::Access;
 use self::app::{App, Shared};
+use self::ask::Asker;
 use self::counters::Counters;
 use self::events::Events;
 use self::jobs::{Jobs, Parts};
@@ -194,6 +196,7 @@ fn open(settings: &Settings, options: &Options, bound: SocketAddr) -> Result<Sha
         settings: settings.clone(),
         access: Arc::new(Access::new(&settings.serve, bound, options.key.as_deref())),
         librarian,
+        asker: Asker::new(passwords),
         pictures: Pictures::new(settings, passwords),
         jobs,
         counters: Counters::default(),

@@ -117,11 +117,13 @@ impl Operation {
         }
         let mut responses = Map::new();
         for answer in &self.answers {
-            let mut response = json!({"description": answer.description});
+            let new = || json!({"description": answer.description});
+            let status = answer.status.to_string();
+            // An answer of several media types is added once for each.
+            let response = responses.entry(status).or_insert_with(new);
             if let Some((media_type, schema)) = answer.content {
-                response["content"] = json!({media_type: {"schema": schema(generator)}});
+                response["content"][media_type] = json!({"schema": schema(generator)});
             }
-            responses.insert(answer.status.to_string(), response);
         }
         let problem = schema::<ProblemBody>(generator);
         let mut statuses = self.problems.clone();

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
-use crate::{embed, library, search, store};
+use crate::{answer, embed, library, search, store};
 
 /// A failed request.
 #[derive(Debug)]
@@ -72,6 +72,31 @@ impl Problem {
         self.kind == "busy"
     }
 
+    /// No page was found for an answer.
+    pub(super) fn no_pages() -> Self {
+        let detail = "no page was found that could answer";
+        Self::new(StatusCode::NOT_FOUND, "no-such-page", detail).hint("ask in other words")
+    }
+
+    /// There is no model that could answer.
+    pub(super) fn no_model(why: Diagnostic) -> Self {
+        Self::of(StatusCode::SERVICE_UNAVAILABLE, "no-answering-model", why).hint(
+            "start a model that reads pages, such as `ollama run qwen2.5vl:3b`, and set it in `[describe]`",
+        )
+    }
+
+    /// What is sent for it.
+    pub(super) fn into_body(self) -> ProblemBody {
+        let title = self.status.canonical_reason().unwrap_or_default();
+        ProblemBody {
+            r#type: format!("urn:ingest:{}", self.kind),
+            title: title.to_owned(),
+            status: self.status.as_u16(),
+            detail: self.detail,
+            hints: self.hints,
+        }
+    }
+
     #[must_use]
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
@@ -92,22 +117,12 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = ProblemBody {
-            r#type: format!("urn:ingest:{}", self.kind),
-            title: self
-                .status
-                .canonical_reason()
-                .unwrap_or_default()
-                .to_owned(),
-            status: self.status.as_u16(),
-            detail: self.detail,
-            hints: self.hints,
-        };
-        let mut response = (self.status, Json(body)).into_response();
+        let status = self.status;
+        let mut response = (status, Json(self.into_body())).into_response();
         let headers = response.headers_mut();
         let json = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, json);
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+        if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
@@ -128,6 +143,15 @@ impl From<store::Error> for Problem {
             _ => (StatusCode::INTERNAL_SERVER_ERROR, "store-failed"),
         };
         Self::of(status, kind, error)
+    }
+}
+
+impl From<answer::Error> for Problem {
+    fn from(error: answer::Error) -> Self {
+        match error {
+            answer::Error::Runner(why) => Self::no_model(why.into()),
+            error => Self::of(StatusCode::BAD_GATEWAY, "no-answer", error),
+        }
     }
 }
 

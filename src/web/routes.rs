@@ -14,8 +14,8 @@ use super::job::JobView;
 use super::openapi::Operation;
 use super::problem::Problem;
 use super::{
-    about, access, assets, event_stream, jobs_api, manuals, metrics, moved, openapi, pages, search,
-    uploads,
+    about, access, ask, assets, event_stream, jobs_api, manuals, metrics, moved, openapi, pages,
+    search, uploads,
 };
 
 /// Longest JSON body, in bytes.
@@ -79,6 +79,19 @@ fn search_routes() -> Vec<Route> {
                 .json::<search::Answer>(200, "The pages, best first")
                 .problems(&[404, 409, 500, 503]),
             post(search::post),
+        ),
+        route(
+            Method::POST,
+            "/api/v1/ask",
+            op("ask", "Answer a question from pages that it cites")
+                .body::<ask::AskQuestion>()
+                .json::<ask::AskAnswer>(
+                    200,
+                    "The answer, or with `Accept: text/event-stream` its events as it comes",
+                )
+                .text("text/event-stream", "The events")
+                .problems(&[404, 409, 500, 502, 503]),
+            post(ask::post),
         ),
         read(
             "/api/v1/pages",

@@ -144,11 +144,11 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The facts that the cited pages do not have.
-    pub fn unconfirmed(&self) -> impl Iterator<Item = &str> {
+    /// The facts with a verdict.
+    pub fn facts_with(&self, verdict: Verdict) -> impl Iterator<Item = &str> {
         let facts = self.facts.iter();
-        let unconfirmed = facts.filter(|fact| fact.verdict == Verdict::NotConfirmed);
-        unconfirmed.map(|fact| fact.text.as_str())
+        let those = facts.filter(move |fact| fact.verdict == verdict);
+        those.map(|fact| fact.text.as_str())
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
-use crate::answer::{self, Answer, Citation, ContextPage, Cut, Event, MAX_PAGES, Piece};
+use crate::answer::{self, Answer, Citation, ContextPage, Cut, Event, MAX_PAGES, Piece, Verdict};
 use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
 use crate::library::{self, Library, QueryModels};
@@ -249,11 +249,17 @@ impl Session<'_> {
         if let Some(cut) = answer.cut {
             self.ui.warn(cut_message(cut));
         }
-        let unconfirmed: Vec<&str> = answer.unconfirmed().collect();
-        if !unconfirmed.is_empty() {
-            let list = unconfirmed.join(", ");
-            self.ui
-                .warn(format!("not in the text of the cited pages: {list}"));
+        for (verdict, message) in [
+            (Verdict::NotConfirmed, "not in the text of the cited pages"),
+            (
+                Verdict::CannotTell,
+                "to be compared with the cited pages, whose text says little",
+            ),
+        ] {
+            let facts: Vec<&str> = answer.facts_with(verdict).collect();
+            if !facts.is_empty() {
+                self.ui.warn(format!("{message}: {}", facts.join(", ")));
+            }
         }
         Ok(())
     }

@@ -4,7 +4,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod adding;
+mod ask;
 mod chrome;
+#[path = "../describe/fake_server.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod fake_server;
 mod http;
 mod key;
 mod library;

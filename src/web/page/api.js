@@ -47,8 +47,8 @@ export function problemOf(status, text, retryAfter) {
   return new Problem({ ...told, status }, Number(retryAfter) || (status === 503 ? 1 : 0));
 }
 
-/** Waits for a key where one is needed, and as long as a busy server asks for. */
-async function request(path, { query, tries = 0, ...options } = {}) {
+/** The response to a request. Waits for a key where one is needed, and as long as a busy server asks for. */
+async function send(path, { query, tries = 0, ...options } = {}) {
   let answer;
   try {
     answer = await fetch(url(path, query), options);
@@ -58,14 +58,18 @@ async function request(path, { query, tries = 0, ...options } = {}) {
   if (answer.status === 502 || answer.status === 504) throw tellAway();
   if (answer.status === 401) {
     await askForKey();
-    return request(path, { query, tries, ...options });
+    return send(path, { query, tries, ...options });
   }
-  const text = await answer.text();
-  if (answer.ok) return text ? JSON.parse(text) : null;
-  const problem = problemOf(answer.status, text, answer.headers.get("Retry-After"));
+  if (answer.ok) return answer;
+  const problem = problemOf(answer.status, await answer.text(), answer.headers.get("Retry-After"));
   if (problem.status !== 503 || tries >= MOST_TRIES) throw problem;
   await new Promise((resolve) => setTimeout(resolve, problem.wait * 1000));
-  return request(path, { query, tries: tries + 1, ...options });
+  return send(path, { query, tries: tries + 1, ...options });
+}
+
+async function request(path, options) {
+  const text = await (await send(path, options)).text();
+  return text ? JSON.parse(text) : null;
 }
 
 const manual = (name) => `manuals/${encodeURIComponent(name)}`;
@@ -88,6 +92,26 @@ export const pdf = (name, page) => `api/v1/${manual(name)}/pdf#page=${page}`;
 export const thumbnail = ({ id, version }) => url(`pages/${id}/thumbnail`, { v: version });
 export const chooseFile = (name, file) => request(`${manual(name)}/file`, { method: "PUT", body: file });
 export const picture = ({ id, version }, width) => url(`pages/${id}/picture`, { width, v: version });
+
+/** Asks for an answer and calls `hear(name, data)` with each of its events. */
+export async function ask(question, signal, hear) {
+  const options = json(question);
+  options.headers.Accept = "text/event-stream";
+  const answer = await send("ask", { ...options, signal });
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const events = (rest + value).split("\n\n");
+    rest = events.pop();
+    for (const event of events) {
+      const [, name] = event.match(/^event: ?(.*)$/m) ?? [];
+      const [, data] = event.match(/^data: ?(.*)$/m) ?? [];
+      if (name && data) hear(name, JSON.parse(data));
+    }
+  }
+}
 
 const pages = new Map();
 /** A page's record; asked for once, until the library changes. */

@@ -1,5 +1,6 @@
 // Puts the modules of the page together.
 import { startAdding } from "./adding.js";
+import { startAnswer } from "./answer.js";
 import { $ } from "./dom.js";
 import { startFilters } from "./filters.js";
 import { forgetHeat } from "./heat.js";
@@ -24,6 +25,7 @@ startFilters();
 startAdding();
 startLibrary();
 startPlaces();
+startAnswer();
 startKeys();
 startUploads(() => go({ view: "library", page: state.page }));
 onState(render);

@@ -1,4 +1,5 @@
 // Keys. None of them works while something is typed, but those of the box itself.
+import { askModel } from "./answer.js";
 import { $, el } from "./dom.js";
 import { switchHeat, toggle } from "./heat.js";
 import { closePage, openLarge, turnPage } from "./places.js";
@@ -21,6 +22,7 @@ const KEYS = [
   [["↑", "k"], "Hit before", () => move(-1), ["ArrowUp", "k"]],
   [["Enter"], "The page alone", openLarge, ["Enter"]],
   [["Esc"], "Back", closePage, ["Escape"]],
+  [["a"], "Answer from these pages", askModel, ["a"]],
   [["←", "→"], "Turn the page", (key) => turnPage(key === "ArrowRight" ? 1 : -1), ["ArrowLeft", "ArrowRight"]],
   [["h"], "Heat on or off", switchHeat, ["h"]],
   [["1", "…", "9"], "One word of the heat on or off", (key) => toggle(Number(key) - 1), [..."123456789"]],

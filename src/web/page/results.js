@@ -14,8 +14,11 @@ export let hits = [];
 let chosen = 0;
 let question;
 let heard = () => {};
+let answered = () => {};
 
 export const onHits = (hear) => (heard = hear);
+/** Calls `hear` with each answer of a search, or null. */
+export const onAnswer = (hear) => (answered = hear);
 export const chosenHit = () => hits[chosen];
 export const place = () => `${chosen + 1} of ${hits.length}`;
 export const neighbours = () => [hits[chosen + 1], hits[chosen - 1]].filter(Boolean);
@@ -44,6 +47,7 @@ export function showAnswer(answer, { more = false } = {}) {
   if (answer && answer.query !== question) toTop();
   question = answer?.query;
   heard();
+  answered(answer);
 }
 
 export function showProblem(problem) {
@@ -163,6 +167,11 @@ export function mark(shown) {
     if (at === chosen && shown) link.setAttribute("aria-current", "true");
     else link.removeAttribute("aria-current");
   });
+}
+
+/** Lights up the hit of a page; null: none. */
+export function lit(id) {
+  rows.querySelectorAll("a").forEach((link, at) => link.classList.toggle("lit", hits[at]?.id === id));
 }
 
 /** Opens the next hit (or the one before); the focus goes along if it is in the list. */

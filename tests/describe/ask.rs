@@ -4,6 +4,8 @@ use serde_json::Value;
 
 use crate::fake_server::{Dialect, FakeServer, ReceivedRequest, Reply};
 use crate::library::runner;
+use crate::mlx::Server;
+use crate::ollama::{OUTPUT, Ollama};
 use crate::sandbox::{CommandOutput, Sandbox};
 use crate::support::pdf;
 
@@ -270,4 +272,41 @@ fn pages_whose_file_is_gone_are_read_as_text() {
     assert_eq!(done.code, 0, "{}", done.err);
     assert!(done.err.contains("only its text is read"), "{}", done.err);
     assert!(!fake.requests()[0].body.to_string().contains("image/jpeg"));
+}
+
+/// Asks a real server whose model cites nothing.
+fn refused(sandbox: &Sandbox, runner: &[&str], more: &[&str]) -> Value {
+    let done = sandbox.run(&[&["ask", QUESTION, "--json"], runner, more].concat());
+    assert_eq!(done.code, 3, "{}{}", done.out, done.err);
+    let report = done.json();
+    assert_eq!(
+        (&report["found"], report["pages"].as_array().unwrap().len()),
+        (&false.into(), 2)
+    );
+    report
+}
+
+#[test]
+fn ollama_gets_the_pictures_and_its_circles_are_cut() {
+    let sandbox = library().with("INGEST_DESCRIBE_MEGAPIXELS", "0.1");
+    let server = Ollama::start(&["stop", "circle"]);
+    for (model, cut) in [("stop", Value::Null), ("circle", "repetition".into())] {
+        let runner = ["--runner", "ollama", "--url", &server.url, "--model", model];
+        let report = refused(&sandbox, &runner, &["--pages", "2"]);
+        let answer = report["answer"].as_str().unwrap();
+        assert!(answer.starts_with(OUTPUT), "{answer}");
+        assert_eq!(report["cut"], cut, "{report}");
+    }
+}
+
+#[test]
+fn nonsense_of_mlx_vlm_is_no_answer() {
+    let sandbox = library().with("INGEST_DESCRIBE_MEGAPIXELS", "0.1");
+    let server = Server::start("qwen2.5-vl");
+    let runner = ["--runner", "mlx-vlm", "--url", &server.url()];
+    let report = refused(&sandbox, &runner, &["--pages", "2", "--max-tokens", "20"]);
+    assert_eq!(
+        (&report["cut"], &report["tokens"]),
+        (&"length".into(), &20.into())
+    );
 }

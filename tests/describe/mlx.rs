@@ -37,7 +37,7 @@ pub(crate) struct Server {
 
 impl Server {
     /// Serves one of the tiny models.
-    fn start(family: &str) -> Self {
+    pub(crate) fn start(family: &str) -> Self {
         Self::serve(environment().1.join(family))
     }
 

@@ -28,6 +28,10 @@ export function tellAway() {
   return new Away("The server does not answer.");
 }
 
+const outages = new Set();
+/** Calls `hear` with the problem whenever the store behind the server does not answer. */
+export const onOutage = (hear) => outages.add(hear);
+
 export const url = (path, query = {}) => {
   const asked = new URLSearchParams();
   for (const [key, value] of Object.entries(query)) {
@@ -63,7 +67,9 @@ async function request(path, { query, tries = 0, ...options } = {}) {
   const text = await answer.text();
   if (answer.ok) return text ? JSON.parse(text) : null;
   const problem = problemOf(answer.status, text, answer.headers.get("Retry-After"));
-  if (problem.status !== 503 || tries >= MOST_TRIES) throw problem;
+  const isOut = problem.kind === "store-unavailable";
+  if (isOut) outages.forEach((hear) => hear(problem));
+  if (isOut || problem.status !== 503 || tries >= MOST_TRIES) throw problem;
   await new Promise((resolve) => setTimeout(resolve, problem.wait * 1000));
   return request(path, { query, tries: tries + 1, ...options });
 }

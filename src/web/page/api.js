@@ -86,13 +86,14 @@ export const search = (query, signal) => request("search", { query, signal });
 export const manuals = () => request("manuals");
 export const manualOf = (name) => request(manual(name));
 export const removeManual = (name) => request(manual(name), { method: "DELETE" });
+export const chooseFile = (name, file) => request(`${manual(name)}/file`, { method: "PUT", body: file });
 export const pageAt = (name, page) => request("pages", { query: { manual: name, page } });
 export const heat = (id, q, signal) => request(`pages/${id}/heat`, { query: { q }, signal });
 export const addPath = (path) => request("jobs", json({ paths: [path] }));
 export const stopJob = (id) => request(`jobs/${id}`, { method: "DELETE" });
 export const pdf = (name, page) => `api/v1/${manual(name)}/pdf#page=${page}`;
 export const thumbnail = ({ id, version }) => url(`pages/${id}/thumbnail`, { v: version });
-export const chooseFile = (name, file) => request(`${manual(name)}/file`, { method: "PUT", body: file });
+export const words = ({ id, version }) => request(`pages/${id}/words`, { query: { v: version } });
 export const picture = ({ id, version }, width) => url(`pages/${id}/picture`, { width, v: version });
 
 const pages = new Map();

@@ -23,6 +23,7 @@ fn renderer() -> Box<dyn Renderer> {
         text: true,
         pixels: None,
         upright: false,
+        words: false,
     };
     open_with(&config, &options).unwrap()
 }

@@ -176,6 +176,7 @@ impl<'a> Dispatcher<'a> {
                     unreadable_text: content.unreadable_text,
                     blank: content.blank,
                     undrawn: content.undrawn,
+                    words: content.words,
                 }))
             }
             _ => Err(invalid_reply()),

@@ -208,6 +208,17 @@ pub struct Rendered {
     pub blank: bool,
     /// What could not be drawn, each reason once.
     pub undrawn: Vec<Undrawn>,
+    /// Where the words of the text layer are ([`Options::words`]).
+    pub words: Vec<PlacedWord>,
+}
+
+/// A word of the text layer on the image of its page.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlacedWord {
+    /// Its letters, with the punctuation beside them.
+    pub text: String,
+    /// Left, top, right and bottom, as shares of the width and height of the image.
+    pub place: [f32; 4],
 }
 
 impl Rendered {
@@ -219,6 +230,7 @@ impl Rendered {
             text: String::new(),
             unreadable_text: false,
             undrawn: Vec::new(),
+            words: Vec::new(),
         }
     }
 }
@@ -301,6 +313,8 @@ pub struct Options {
     pub pixels: Option<u64>,
     /// Whether to rotate pages so that most of their text is upright.
     pub upright: bool,
+    /// Whether to read where the words of the text layer are.
+    pub words: bool,
 }
 
 impl Default for Options {
@@ -310,6 +324,7 @@ impl Default for Options {
             text: true,
             pixels: None,
             upright: false,
+            words: false,
         }
     }
 }

@@ -53,6 +53,7 @@ impl Pool {
             slot_bytes: (max_pixels * 3).next_multiple_of(1 << 16),
             text: options.text,
             upright: options.upright,
+            words: options.words,
         };
         let exe = options.worker.clone().map_or_else(own_exe, Ok)?;
         let deadline = config.deadline();

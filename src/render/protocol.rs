@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Manual, Undrawn};
+use super::{Error, Manual, PlacedWord, Undrawn};
 use crate::page::Size;
 
 /// Maximum bytes of a message; a longer one is invalid.
@@ -29,6 +29,8 @@ pub(super) struct Handshake {
     pub(super) text: bool,
     /// Whether to rotate pages so that their text is upright.
     pub(super) upright: bool,
+    /// Whether to read where the words of the text layer are.
+    pub(super) words: bool,
 }
 
 /// Type of a file, by its signature.
@@ -94,6 +96,8 @@ pub(super) struct PageContent {
     pub(super) blank: bool,
     /// What could not be drawn.
     pub(super) undrawn: Vec<Undrawn>,
+    /// Where the words of the text layer are, if they are to be read.
+    pub(super) words: Vec<PlacedWord>,
 }
 
 /// Serialisable form of [`Error`].

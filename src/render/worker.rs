@@ -244,7 +244,11 @@ fn draw(
         true => page_content(Content::read(&page, size, rotation, rgb)),
         false => PageContent::default(),
     };
-    Ok((size, content))
+    let words = match handshake.words && !content.unreadable_text {
+        true => page.words(size, rotation),
+        false => Vec::new(),
+    };
+    Ok((size, PageContent { words, ..content }))
 }
 
 /// The part of a reply that is not pixels.
@@ -259,6 +263,7 @@ fn page_content(content: Content) -> PageContent {
         unreadable_text,
         undrawn: content.undrawn,
         blank: false,
+        words: Vec::new(),
     }
 }
 

@@ -109,7 +109,13 @@ pub(super) async fn healthz() -> &'static str {
 /// Whether questions are answered: the store can be read, and the model is loaded.
 pub(super) async fn readyz(State(app): State<Shared>) -> Result<&'static str, Problem> {
     let status = app.librarian.status();
-    blocking(move || app.shelf.library_if_any().map(drop)).await?;
+    blocking(move || {
+        if let Some(library) = app.shelf.library_if_any()? {
+            library.store.cards()?;
+        }
+        Ok(())
+    })
+    .await?;
     match status.state {
         ModelState::Ready => Ok("ready\n"),
         ModelState::Loading => {

@@ -22,7 +22,7 @@ macro_rules! assets {
     };
 }
 
-const ASSETS: &[Asset] = &assets!["adding.js" "answer.js" "api.js" "app.css" "app.js" "base.css" "dom.js" "filters.js" "heat.js" "keys.js" "library.css" "library.js" "notices.js" "picture.js" "places.js" "results.js" "search.js" "server.js" "session.js" "state.js" "theme.js" "uploads.js" "viewer.css" "viewer.js" "zoom.js"];
+const ASSETS: &[Asset] = &assets!["adding.js" "answer.js" "api.js" "app.css" "app.js" "base.css" "dom.js" "filters.js" "heat.js" "keys.js" "library.css" "library.js" "marks.js" "notices.js" "picture.js" "places.js" "results.js" "search.js" "server.js" "session.js" "state.js" "theme.js" "uploads.js" "viewer.css" "viewer.js" "zoom.js"];
 
 /// Changes with any file of the page: its address.
 static VERSION: LazyLock<String> = LazyLock::new(|| {

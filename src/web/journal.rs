@@ -7,7 +7,9 @@ use std::sync::{Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::problem::Problem;
-use super::uploads::PARTIAL;
+
+/// Begins the names of files that are being written, here and beside: those of a server that was killed are deleted.
+pub(super) const PARTIAL: &str = ".partial-";
 
 /// A removal that was begun.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

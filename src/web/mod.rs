@@ -31,6 +31,7 @@ mod search;
 mod shared_model;
 mod shelf;
 mod uploads;
+mod words;
 
 use std::future::IntoFuture;
 use std::net::SocketAddr;

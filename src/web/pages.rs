@@ -24,7 +24,8 @@ use crate::page::{Annotation, Description, PageId, Sections};
 use crate::store::{StoredPage, VectorUpdate};
 
 /// Lifetime of pictures in caches: their address changes when they do.
-const IMMUTABLE: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable");
+pub(super) const IMMUTABLE: HeaderValue =
+    HeaderValue::from_static("private, max-age=31536000, immutable");
 /// Widths of pictures, in pixels.
 pub(super) const WIDTHS: std::ops::RangeInclusive<u32> = 200..=3000;
 

@@ -20,7 +20,7 @@ use crate::config::Settings;
 use crate::library;
 use crate::page::PageImage;
 use crate::pipeline::{FileStamp, content_digest};
-use crate::render::{self, Rendered, Renderer};
+use crate::render::{self, PlacedWord, Rendered, Renderer};
 use crate::store::{FileError, ManualCard, StoredPage};
 
 /// JPEG quality: print stays crisp.
@@ -120,7 +120,28 @@ impl Pictures {
         Ok((jpeg, false))
     }
 
+    /// Where the words of a page are on its picture.
+    ///
+    /// # Errors
+    /// As [`Pictures::page`].
+    pub(super) fn words(
+        &self,
+        card: &ManualCard,
+        page: &StoredPage,
+    ) -> Result<Vec<PlacedWord>, Problem> {
+        Ok(self.same(card, page)?.words)
+    }
+
     fn draw(&self, card: &ManualCard, page: &StoredPage, width: u32) -> Result<PageImage, Problem> {
+        let rendered = self.same(card, page)?;
+        match width > rendered.image.size().width {
+            true => Ok(self.render(card, page, FINE)?.image),
+            false => Ok(rendered.image),
+        }
+    }
+
+    /// The page as it was stored, rendered again.
+    fn same(&self, card: &ManualCard, page: &StoredPage) -> Result<Rendered, Problem> {
         let rendered = self.render(card, page, 1);
         let is_same = match self.file_state(card) {
             FileState::There => page.is_from(card),
@@ -135,10 +156,7 @@ impl Pictures {
             let changed = card.changed_since(&[page.id.number]);
             return Err(library::Error::from(changed).into());
         }
-        match width > rendered.image.size().width {
-            true => Ok(self.render(card, page, FINE)?.image),
-            false => Ok(rendered.image),
-        }
+        Ok(rendered)
     }
 
     fn render(
@@ -199,7 +217,11 @@ fn open(config: &render::Config, fineness: u32) -> Result<Box<dyn Renderer>, Pro
     config.workers = 1;
     config.dpi *= fineness;
     config.max_megapixels *= fineness * fineness;
-    render::open(&config).map_err(|error| library::Error::from(error).into())
+    let options = render::Options {
+        words: fineness == 1,
+        ..render::Options::default()
+    };
+    render::open_with(&config, &options).map_err(|error| library::Error::from(error).into())
 }
 
 fn moved(card: &ManualCard) -> FileError {

@@ -15,7 +15,7 @@ use super::openapi::Operation;
 use super::problem::Problem;
 use super::{
     about, access, ask, assets, event_stream, jobs_api, manuals, metrics, moved, openapi, pages,
-    search, uploads,
+    search, uploads, words,
 };
 
 /// Longest JSON body, in bytes.
@@ -128,6 +128,14 @@ fn search_routes() -> Vec<Route> {
                 .empty(304, "The client has it")
                 .problems(&[404, 410, 422, 500, 503]),
             get(pages::picture),
+        ),
+        read(
+            "/api/v1/pages/{id}/words",
+            op("words", "Where the words of a page stand on its picture")
+                .query::<pages::ThumbnailQuery>()
+                .json::<words::PageWords>(200, "The words of its text layer")
+                .problems(&[404, 410, 422, 500, 503]),
+            get(words::get),
         ),
         read(
             "/api/v1/pages/{id}/heat",

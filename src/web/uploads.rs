@@ -16,6 +16,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::app::{App, Shared, blocking};
 use super::job::JobView;
+use super::journal::PARTIAL;
 use super::parameters::{self, Query};
 use super::problem::Problem;
 use crate::pipeline::EXTENSIONS;
@@ -26,8 +27,6 @@ use crate::units::ByteSize;
 const MAX_NAME: usize = 200;
 /// Space that must remain on the disk.
 const SPARE: u64 = 100_000_000;
-/// Begins the names of files that are being written: those of a server that was killed are deleted.
-pub(super) const PARTIAL: &str = ".partial-";
 /// Signatures of the files that can be read, by where they stand; a PDF may begin a little later.
 const SIGNATURES: [(usize, &[u8]); 10] = [
     (0, b"\x89PNG"),

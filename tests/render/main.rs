@@ -51,6 +51,7 @@ impl Fixture {
             text: true,
             pixels: None,
             upright,
+            words: true,
         };
         Self {
             folder: tempfile::tempdir().unwrap(),

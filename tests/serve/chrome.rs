@@ -77,6 +77,13 @@ impl Chrome {
 
     /// Sends a command and waits for its result.
     pub(crate) fn command(&mut self, method: &str, parameters: Value) -> Value {
+        let answer = self.answer(method, parameters);
+        assert!(answer["error"].is_null(), "{method}: {answer}");
+        answer["result"].clone()
+    }
+
+    /// Sends a command and waits for its answer, which may be an error.
+    fn answer(&mut self, method: &str, parameters: Value) -> Value {
         self.last_id += 1;
         let mut message = json!({"id": self.last_id, "method": method, "params": parameters});
         if let Some(session) = &self.session {
@@ -90,8 +97,7 @@ impl Chrome {
             assert_eq!(answer.pop(), Some(0), "Chromium has ended");
             let answer: Value = serde_json::from_slice(&answer).unwrap();
             if answer["id"] == self.last_id {
-                assert!(answer["error"].is_null(), "{method}: {answer}");
-                return answer["result"].clone();
+                return answer;
             }
             self.hear(&answer);
         }
@@ -110,20 +116,21 @@ impl Chrome {
 
     /// The value of an expression; a promise is awaited.
     pub(crate) fn js(&mut self, expression: &str) -> Value {
-        let parameters = json!({
-            "expression": expression, "awaitPromise": true, "returnByValue": true, "userGesture": true,
-        });
-        let done = self.command("Runtime.evaluate", parameters);
+        let done = self.command("Runtime.evaluate", evaluation(expression));
         assert!(done["exceptionDetails"].is_null(), "{expression}: {done}");
         done["result"]["value"].clone()
     }
 
-    /// Waits until an expression is true.
+    /// Waits until an expression is true; a page that is being left has no true one.
     pub(crate) fn until(&mut self, expression: &str) {
         let start = Instant::now();
         let guarded =
             format!("(() => {{ try {{ return !!({expression}) }} catch {{ return false }} }})()");
-        while self.js(&guarded) != json!(true) {
+        let is_true = |chrome: &mut Self| {
+            let answer = chrome.answer("Runtime.evaluate", evaluation(&guarded));
+            answer["result"]["result"]["value"] == json!(true)
+        };
+        while !is_true(self) {
             if start.elapsed() > PATIENCE {
                 self.picture("failed");
                 panic!("not in time: {expression}\n{:#?}", self.console);
@@ -216,6 +223,11 @@ impl Chrome {
         self.js("0");
         assert!(self.console.is_empty(), "{:#?}", self.console);
     }
+}
+
+/// The parameters that evaluate an expression.
+fn evaluation(expression: &str) -> Value {
+    json!({"expression": expression, "awaitPromise": true, "returnByValue": true, "userGesture": true})
 }
 
 impl Drop for Chrome {

@@ -177,6 +177,27 @@ fn pages_thumbnails_and_pictures() {
     );
 }
 
+#[test]
+fn the_words_of_a_page_have_their_places() {
+    let server = Server::with_pump(with_cache());
+    let id = server.page(2);
+    let target = format!("/api/v1/pages/{}/words", text(&id["id"]));
+    let words = server.get(&target).json(200);
+    let words = words["words"].as_array().unwrap();
+    let texts: Vec<&str> = words.iter().map(|word| text(&word["text"])).collect();
+    assert_eq!(texts, ["purge", "with", "nitrogen"]);
+    // 72 points from the left of 612, and 792 - 700 from the top of 792.
+    let place = words[0]["place"].as_array().unwrap();
+    let place: Vec<f64> = place.iter().map(|share| share.as_f64().unwrap()).collect();
+    assert!((place[0] - 72.0 / 612.0).abs() < 0.01, "{place:?}");
+    assert!(
+        place[1] < 92.0 / 792.0 && place[3] > 92.0 / 792.0,
+        "{place:?}"
+    );
+    std::fs::remove_file(server.sandbox.path("pump.pdf")).unwrap();
+    assert_eq!(server.get(&target).problem(410), "file-moved");
+}
+
 /// Width and height of the JPEG of an answer.
 fn size_of(answer: &Answer) -> (u32, u32) {
     assert_eq!(answer.status, 200, "{}", answer.text());

@@ -23,3 +23,6 @@ mod sandbox;
 mod server;
 #[path = "../support/mod.rs"]
 mod support;
+mod weaviate;
+#[path = "../support/weaviate.rs"]
+mod weaviate_server;

@@ -132,12 +132,28 @@ fn words_and_zoom(chrome: &mut Chrome) {
     assert_eq!(off, 1);
     chrome.key("1");
     assert_eq!(chrome.js(ink), hot);
+    let marks = "document.querySelectorAll('#marks i').length";
+    chrome.until(&format!("{marks} == 1"));
+    for count in [0, 1] {
+        chrome.key("1");
+        chrome.key("2");
+        assert_eq!(
+            chrome.js(marks),
+            count,
+            "marks of the words that are switched on"
+        );
+    }
     chrome.key("h");
     chrome.until("document.querySelector('#heat').hidden");
     chrome.key("h");
     chrome.until(PICTURE);
     let width = "document.querySelector('#sheet').offsetWidth";
     let fit = chrome.js(width);
+    let ratio = chrome.js("document.querySelector('#sheet').offsetHeight / document.querySelector('#sheet').offsetWidth");
+    assert!(
+        (ratio.as_f64().unwrap() - 792.0 / 612.0).abs() < 0.01,
+        "{ratio}"
+    );
     chrome.key("+");
     chrome.key("+");
     chrome.until(&format!("{width} > {fit} * 1.4"));

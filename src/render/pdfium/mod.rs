@@ -14,6 +14,7 @@ mod objects;
 mod page;
 mod text_page;
 mod undrawn;
+mod words;
 
 use std::cell::OnceCell;
 use std::collections::HashSet;

@@ -72,6 +72,37 @@ impl TextPage {
         (is_placed && x.is_finite() && y.is_finite()).then_some((x as f32, y as f32))
     }
 
+    /// The character at `index`; `None` for a space or line end that PDFium has added.
+    pub(super) fn letter(&self, index: c_int) -> Option<char> {
+        let handle = self.handle;
+        // SAFETY: the text page is open, and the index within its count.
+        let (code_point, generated) = unsafe {
+            (
+                self.bindings.FPDFText_GetUnicode(handle.cast(), index),
+                self.bindings.FPDFText_IsGenerated(handle.cast(), index),
+            )
+        };
+        char::from_u32(code_point).filter(|c| generated == 0 && !c.is_control())
+    }
+
+    /// Two opposite corners of the box of the character at `index`, in page coordinates: left, bottom, right and top.
+    pub(super) fn char_box(&self, index: c_int) -> Option<[f64; 4]> {
+        let [mut left, mut right, mut bottom, mut top] = [0.0_f64; 4];
+        // SAFETY: the text page is open, and the index within its count.
+        let known = unsafe {
+            self.bindings.FPDFText_GetCharBox(
+                self.handle.cast(),
+                index,
+                &raw mut left,
+                &raw mut right,
+                &raw mut bottom,
+                &raw mut top,
+            )
+        };
+        let corners = [left, bottom, right, top];
+        (known != 0 && corners.iter().all(|c| c.is_finite())).then_some(corners)
+    }
+
     /// The text of one text object of the page.
     pub(super) fn object_text(&self, object: Handle) -> String {
         utf16(MAX_CHARS as usize, |to, bytes| {

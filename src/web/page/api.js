@@ -28,6 +28,10 @@ export function tellAway() {
   return new Away("The server does not answer.");
 }
 
+const outages = new Set();
+/** Calls `hear` with the problem whenever the store behind the server does not answer. */
+export const onOutage = (hear) => outages.add(hear);
+
 export const url = (path, query = {}) => {
   const asked = new URLSearchParams();
   for (const [key, value] of Object.entries(query)) {
@@ -62,7 +66,9 @@ async function send(path, { query, tries = 0, ...options } = {}) {
   }
   if (answer.ok) return answer;
   const problem = problemOf(answer.status, await answer.text(), answer.headers.get("Retry-After"));
-  if (problem.status !== 503 || tries >= MOST_TRIES) throw problem;
+  const isOut = problem.kind === "store-unavailable";
+  if (isOut) outages.forEach((hear) => hear(problem));
+  if (isOut || problem.status !== 503 || tries >= MOST_TRIES) throw problem;
   await new Promise((resolve) => setTimeout(resolve, problem.wait * 1000));
   return send(path, { query, tries: tries + 1, ...options });
 }
@@ -84,13 +90,14 @@ export const search = (query, signal) => request("search", { query, signal });
 export const manuals = () => request("manuals");
 export const manualOf = (name) => request(manual(name));
 export const removeManual = (name) => request(manual(name), { method: "DELETE" });
+export const chooseFile = (name, file) => request(`${manual(name)}/file`, { method: "PUT", body: file });
 export const pageAt = (name, page) => request("pages", { query: { manual: name, page } });
 export const heat = (id, q, signal) => request(`pages/${id}/heat`, { query: { q }, signal });
 export const addPath = (path) => request("jobs", json({ paths: [path] }));
 export const stopJob = (id) => request(`jobs/${id}`, { method: "DELETE" });
 export const pdf = (name, page) => `api/v1/${manual(name)}/pdf#page=${page}`;
 export const thumbnail = ({ id, version }) => url(`pages/${id}/thumbnail`, { v: version });
-export const chooseFile = (name, file) => request(`${manual(name)}/file`, { method: "PUT", body: file });
+export const words = ({ id, version }) => request(`pages/${id}/words`, { query: { v: version } });
 export const picture = ({ id, version }, width) => url(`pages/${id}/picture`, { width, v: version });
 
 /** Asks for an answer and calls `hear(name, data)` with each of its events. */

@@ -40,12 +40,14 @@ let visible = true;
 let alone = null;
 let refused = "";
 let running = null;
+let heard = () => {};
 
 /** Words of the question that are switched on, for the text panel. */
 export const shownWords = () => (grid?.words ?? []).filter((word) => !off.has(word.text)).map((word) => word.text);
 
-/** Asks for the grids of a page and shows them; `changed` hears of every change of words. */
-export async function showHeat(id, q, changed) {
+/** Asks for the grids of a page and shows them; `hear` hears of every change of words. */
+export async function showHeat(id, q, hear) {
+  heard = hear;
   running?.abort();
   running = new AbortController();
   clear();
@@ -68,9 +70,9 @@ export async function showHeat(id, q, changed) {
       ramp: rampOf(answer.range),
       words: answer.words.map((word) => ({ ...word, cells: Uint8Array.from(atob(word.map), (c) => c.charCodeAt(0)) })),
     };
-    list(changed);
+    list();
     draw();
-    changed();
+    heard();
   } catch (error) {
     if (!api.isExpected(error)) throw error;
   }
@@ -107,7 +109,7 @@ function clear() {
   canvas.hidden = true;
 }
 
-function list(changed) {
+function list() {
   section.hidden = false;
   $("#heat-switch").hidden = false;
   rows.replaceChildren(
@@ -124,7 +126,7 @@ function list(changed) {
           type: "button",
           "aria-pressed": String(!off.has(word.text)),
           title: `Best cosine ${word.best.toFixed(2)}`,
-          onclick: () => toggle(index, changed),
+          onclick: () => toggle(index),
           onpointerenter: (event) => event.pointerType === "mouse" && preview(word),
           onpointerleave: () => preview(null),
         },
@@ -139,19 +141,20 @@ function list(changed) {
 }
 
 /** Switches a word on or off; words count from 0. */
-export function toggle(index, changed = () => {}) {
+export function toggle(index) {
   const word = grid?.words[index];
   if (!word) return;
   if (!off.delete(word.text)) off.add(word.text);
   rows.querySelectorAll("button")[index].setAttribute("aria-pressed", String(!off.has(word.text)));
   alone = null;
   draw();
-  changed();
+  heard();
 }
 
 export function switchHeat() {
   visible = !visible;
   $("#heat-switch").setAttribute("aria-pressed", String(visible));
+  $("#sheet").classList.toggle("plain", !visible);
   draw();
 }
 

@@ -3,6 +3,8 @@ import * as api from "./api.js";
 import { el, pause } from "./dom.js";
 import { banner, complain } from "./notices.js";
 
+const STORE_PAUSE = 2000;
+
 export const known = { about: null, manuals: null, jobs: new Map() };
 
 const listeners = {};
@@ -112,6 +114,23 @@ function wait() {
   tick();
 }
 
+let out = false;
+/** Shows a banner and asks again every other second until the store behind the server answers. */
+async function waitForStore(problem) {
+  if (out) return;
+  out = true;
+  const hide = banner(el("strong", null, "The library does not answer."), " ", problem.message);
+  while (out) {
+    await new Promise((resolve) => setTimeout(resolve, STORE_PAUSE));
+    out = await api.about().then(
+      () => false,
+      () => true,
+    );
+  }
+  hide();
+  tell("back");
+}
+
 /** A page that nobody sees gives its connection back: a browser has six of them for all tabs together. */
 function rest() {
   if (document.visibilityState === "hidden") source?.close();
@@ -120,6 +139,7 @@ function rest() {
 
 export async function startServer() {
   api.onAway(wait);
+  api.onOutage(waitForStore);
   addEventListener("pagehide", () => source?.close());
   addEventListener("pageshow", rest);
   document.addEventListener("visibilitychange", rest);

@@ -3,6 +3,7 @@ import * as api from "./api.js";
 import { fileAgain } from "./adding.js";
 import { $, el, find, marked, pageName, short } from "./dom.js";
 import { showHeat, shownWords, switchHeat } from "./heat.js";
+import { readMarks, showMarks } from "./marks.js";
 import { copy } from "./notices.js";
 import { prefetch, showPicture } from "./picture.js";
 import { neighbours } from "./results.js";
@@ -39,10 +40,11 @@ export async function showPage(id, hit) {
   if (!same) {
     page = null;
     startPage({ keep });
+    readMarks(null);
     if (hit) head(hit);
     if (hit && fileOf(hit.manual)) show(hit, fileOf(hit.manual));
   }
-  showHeat(id, q, () => now === shown && showText());
+  showHeat(id, q, () => now === shown && showWords());
   try {
     const record = await api.pageOf(id);
     if (now === shown) fill(record, hit);
@@ -88,7 +90,6 @@ function show(of, file) {
 
 function fill(record, hit) {
   page = record;
-  setRatio(record.height / record.width);
   head({ ...record, section: hit?.section || record.section });
   if (pictured.id !== record.id || pictured.file !== record.file) show(record, record.file);
   $("#page-notes").replaceChildren();
@@ -97,8 +98,10 @@ function fill(record, hit) {
   turn("#page-before", record.previous);
   turn("#page-after", record.next);
   describe(record.description);
-  showText();
-  if (record.file === "there") loadAround(record);
+  showWords();
+  if (record.file !== "there") return;
+  if (shown.q) readMarks(record, showWords);
+  loadAround(record);
 }
 
 /** There is nothing to show but the reason. */
@@ -146,6 +149,12 @@ function describe(description) {
   );
 }
 
+/** Marks the words of the question that are switched on: in the text, and on the picture. */
+function showWords() {
+  showText();
+  showMarks(shownWords());
+}
+
 function showText() {
   const section = $("#text");
   section.hidden = !textOpen;
@@ -176,6 +185,8 @@ export const openOriginal = () => {
 };
 
 export function startViewer() {
+  for (const image of [$("#small"), $("#picture")])
+    image.addEventListener("load", () => setRatio(image.naturalHeight / image.naturalWidth));
   $("#heat-switch").addEventListener("click", switchHeat);
   $("#show-text").addEventListener("click", switchText);
   $("#copy").addEventListener("click", cite);

@@ -33,6 +33,7 @@ CREATE TABLE thumbnail (
 CREATE VIRTUAL TABLE words USING fts5 (
     text, content = 'page', content_rowid = 'id', tokenize = 'porter unicode61 remove_diacritics 2'
 );
+CREATE INDEX page_uuid ON page (uuid);
 CREATE TRIGGER page_comes AFTER INSERT ON page BEGIN
     INSERT INTO words (rowid, text) VALUES (new.id, new.text);
 END;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::access::Access;
-use super::ask::Asker;
+use super::asker::Asker;
 use super::counters::Counters;
 use super::events::{Event, Events};
 use super::jobs::Jobs;

@@ -1,38 +1,34 @@
 //! `POST /api/v1/ask`: an answer that cites its pages, whole as JSON or while it comes as server-sent events.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
-use axum::response::sse::{self, KeepAlive, Sse};
+use axum::response::sse;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::{Receiver, channel};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::app::{Shared, blocking};
-use super::event_stream::{KEEP_ALIVE, unbuffered};
 use super::librarian::Desk;
 use super::parameters::Body;
 use super::problem::Problem;
+use super::server_sent;
 use crate::answer::{self, Answer, Citation, ContextPage, Event, MAX_PAGES, Piece};
-use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
 use crate::library::{self, Library};
 use crate::measure;
 use crate::page::PageSet;
 use crate::search::SearchHit;
 use crate::store::Scope;
-use crate::vlm::{self, Runner};
 
-/// Answers at a time; one more is refused.
-const AT_A_TIME: usize = 2;
 /// Longest question, in bytes.
 const MAX_QUESTION: usize = 2_000;
 /// Events that wait for a slow client.
@@ -62,44 +58,6 @@ pub(super) struct AskAnswer {
     pages: Vec<Citation>,
     #[serde(flatten)]
     answer: Answer,
-}
-
-/// The model that answers, opened for the first question.
-pub(super) struct Asker {
-    runner: Mutex<Option<Arc<dyn Runner>>>,
-    permits: Arc<Semaphore>,
-    /// Passwords of protected files. Never printed.
-    passwords: Vec<String>,
-}
-
-impl Asker {
-    pub(super) fn new(passwords: &[String]) -> Self {
-        Self {
-            runner: Mutex::default(),
-            permits: Arc::new(Semaphore::new(AT_A_TIME)),
-            passwords: passwords.to_vec(),
-        }
-    }
-
-    fn permit(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        let permit = Arc::clone(&self.permits).try_acquire_owned();
-        permit.map_err(|_| Problem::busy())
-    }
-
-    fn runner(&self, settings: &Settings) -> Result<Arc<dyn Runner>, vlm::Error> {
-        let mut open = self.runner.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(runner) = &*open {
-            return Ok(Arc::clone(runner));
-        }
-        let memory = library::in_process_vlm_memory_limit(settings);
-        let runner: Arc<dyn Runner> = vlm::open(&settings.describe, memory)?.into();
-        Ok(Arc::clone(open.insert(runner)))
-    }
-
-    /// Forgets a model that failed: the next question opens it again.
-    fn forget(&self) {
-        *self.runner.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
 }
 
 /// What is sent to a client while an answer comes.
@@ -229,8 +187,7 @@ fn streamed(reading: Reading, on_drop: StopOnDrop) -> Response {
         let event = receiver.recv().await?.event()?;
         Some((Ok::<_, Infallible>(event), (receiver, on_drop)))
     };
-    let events = Sse::new(stream::unfold((receiver, on_drop), next));
-    unbuffered(events.keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+    server_sent::response(stream::unfold((receiver, on_drop), next))
 }
 
 /// A question whose pages were found.
@@ -249,7 +206,7 @@ impl Reading {
     fn answer(&self, send: &(dyn Fn(Message) + Sync)) -> Result<AskAnswer, Problem> {
         let (app, settings) = (&self.app, &self.app.settings);
         let note = |text| send(Message::Event(Event::Note(text)));
-        let parts = (settings, &*self.library.store, &*app.asker.passwords);
+        let parts = (settings, &*self.library.store, app.asker.passwords());
         let pages: Vec<ContextPage> =
             library::context_pages(parts, &self.hits, self.count, &mut { note })?;
         if pages.is_empty() {

@@ -1,12 +1,10 @@
 //! `GET /api/v1/events`: what happens, as server-sent events. The first one is a snapshot.
 
 use std::convert::Infallible;
-use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{HeaderName, HeaderValue};
-use axum::response::sse::{self, KeepAlive, Sse};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
+use axum::response::sse;
 use futures_util::stream;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -17,9 +15,7 @@ use super::app::{Shared, blocking};
 use super::events::Event;
 use super::job::JobView;
 use super::problem::Problem;
-
-/// Time between comments that keep the connection alive.
-pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
+use super::server_sent;
 
 /// The first event of a stream.
 #[derive(Serialize, JsonSchema)]
@@ -86,16 +82,6 @@ pub(super) async fn get(State(app): State<Shared>) -> Response {
         let event = client.next().await?;
         Some((Ok::<_, Infallible>(event), client))
     };
-    let stream = Sse::new(stream::unfold(client, next));
-    unbuffered(stream.keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
-}
-
-/// A response that a proxy must not collect before it passes it on.
-pub(super) fn unbuffered(response: impl IntoResponse) -> Response {
-    let mut response = response.into_response();
-    let header = HeaderName::from_static("x-accel-buffering");
-    response
-        .headers_mut()
-        .insert(header, HeaderValue::from_static("no"));
-    response
+    let stream = stream::unfold(client, next);
+    server_sent::response(stream)
 }

@@ -54,10 +54,27 @@ fn op(id: &'static str, summary: &'static str) -> Operation {
 /// All routes of the interface.
 pub(super) fn routes() -> Vec<Route> {
     let mut all = search_routes();
+    all.push(ask_route());
     all.extend(manual_routes());
     all.extend(job_routes());
     all.extend(server_routes());
     all
+}
+
+fn ask_route() -> Route {
+    route(
+        Method::POST,
+        "/api/v1/ask",
+        op("ask", "Answer a question from pages that it cites")
+            .body::<ask::AskQuestion>()
+            .json::<ask::AskAnswer>(
+                200,
+                "The answer, or with `Accept: text/event-stream` its events as it comes",
+            )
+            .text("text/event-stream", "The events")
+            .problems(&[404, 409, 500, 502, 503]),
+        post(ask::post),
+    )
 }
 
 fn search_routes() -> Vec<Route> {
@@ -79,19 +96,6 @@ fn search_routes() -> Vec<Route> {
                 .json::<search::Answer>(200, "The pages, best first")
                 .problems(&[404, 409, 500, 503]),
             post(search::post),
-        ),
-        route(
-            Method::POST,
-            "/api/v1/ask",
-            op("ask", "Answer a question from pages that it cites")
-                .body::<ask::AskQuestion>()
-                .json::<ask::AskAnswer>(
-                    200,
-                    "The answer, or with `Accept: text/event-stream` its events as it comes",
-                )
-                .text("text/event-stream", "The events")
-                .problems(&[404, 409, 500, 502, 503]),
-            post(ask::post),
         ),
         read(
             "/api/v1/pages",

@@ -9,13 +9,16 @@ use clap::{Arg, Command};
 use crate::diagnostic::Diagnostic;
 
 /// Names that other programs have for a command of this one.
-const GUESSED_COMMANDS: [(&str, &[&str]); 5] = [
-    ("search", &["ask", "query", "find", "grep", "lookup"]),
+const GUESSED_COMMANDS: [(&str, &[&str]); 6] = [
+    ("search", &["query", "find", "grep", "lookup"]),
+    ("ask", &["answer", "chat"]),
     ("remove", &["rm", "delete", "del", "forget", "drop"]),
     ("list", &["ls", "dir"]),
     ("show", &["view", "open", "cat", "page"]),
     ("FILE…", &["add", "index", "import", "ingest"]),
 ];
+/// The commands whose words are a query.
+const QUERY_COMMANDS: [&str; 2] = ["search", "ask"];
 /// Names that other programs have for `search -k`.
 const GUESSED_COUNTS: [&str; 9] = [
     "-n", "--n", "--k", "--top-k", "--topk", "--top", "--limit", "--max", "--num",
@@ -80,9 +83,10 @@ pub(super) fn guessed_command_of(args: &[OsString]) -> Option<Diagnostic> {
 /// of an option that begins so as `--option=value`; `None` if there is none. For arguments that cannot be parsed as they are.
 pub(super) fn with_query_last(args: &[OsString]) -> Option<Vec<OsString>> {
     let root = built();
-    let search = first_word(&root, args).filter(|at| args[*at] == "search")?;
-    let command = root.find_subcommand("search")?;
-    let (before, typed) = args.split_at(search + 1);
+    let is_asking = |at: &usize| QUERY_COMMANDS.iter().any(|name| args[*at] == *name);
+    let name = first_word(&root, args).filter(is_asking)?;
+    let command = root.find_subcommand(&args[name])?;
+    let (before, typed) = args.split_at(name + 1);
     let end = typed.iter().position(|arg| arg == "--");
     let (typed, rest) = typed.split_at(end.unwrap_or(typed.len()));
     let (mut options, mut words, mut found) = (before.to_vec(), Vec::new(), false);
@@ -287,14 +291,14 @@ mod tests {
         };
         let hint = Some("did you mean `ingest search`?".to_owned());
         assert_eq!(
-            guessed(&["ingest", "--store", "a.db", "ask", "-k", "3"]),
+            guessed(&["ingest", "--store", "a.db", "find", "-k", "3"]),
             hint
         );
         assert_eq!(
-            guessed(&["ingest", "--store", "ask", "search", "--bad"]),
+            guessed(&["ingest", "--store", "find", "search", "--bad"]),
             None
         );
-        assert_eq!(guessed(&["ingest", "--store", "ask"]), None);
+        assert_eq!(guessed(&["ingest", "--store", "find"]), None);
     }
 
     #[test]

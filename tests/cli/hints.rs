@@ -102,9 +102,9 @@ fn guessed_commands_are_named_and_nothing_is_stored() {
     for (args, command) in [
         (&["rm", "a.pdf"][..], "remove"),
         (&["delete", "a.pdf"], "remove"),
-        (&["ask", "how"], "search"),
+        (&["answer", "how"], "ask"),
         (&["find", "how", "to"], "search"),
-        (&["ask", "how", "-k", "3"], "search"),
+        (&["grep", "how", "-k", "3"], "search"),
         (&["rm", "a.pdf", "--no-such-option"], "remove"),
         (&["query", "how"], "search"),
         (&["serach", "how"], "search"),

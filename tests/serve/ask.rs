@@ -12,13 +12,17 @@ use crate::server::{Server, wait};
 
 /// A server whose model is `fake`.
 fn with_model(fake: &FakeServer) -> Server {
-    let sandbox = Sandbox::built_in();
-    let sandbox = sandbox.with("INGEST_DESCRIBE_RUNNER", "openai");
-    Server::with_pump(sandbox.with("INGEST_DESCRIBE_URL", &fake.url))
+    Server::with_pump(asking(fake))
+}
+
+/// A sandbox whose settings name `fake` as the model that answers.
+pub(crate) fn asking(fake: &FakeServer) -> Sandbox {
+    let sandbox = Sandbox::built_in().with("INGEST_DESCRIBE_RUNNER", "openai");
+    sandbox.with("INGEST_DESCRIBE_URL", &fake.url)
 }
 
 /// A model that cites the first of its pages, and one that it was not shown.
-fn citing() -> FakeServer {
+pub(crate) fn citing() -> FakeServer {
     FakeServer::start(Dialect::OpenAi, |_| {
         Reply::Answer("FOUND\nPurge it with nitrogen [1][8] at 42 bar.".to_owned())
     })

@@ -143,7 +143,7 @@ pub trait Lookup {
     ) -> Result<Vec<Vec<(u32, f32)>>, Error>;
 
     /// At most `count` words of the text layers that are spelled like `word`, the nearest first. None if the word itself is
-    /// on a page, and none from a server, which does not list its words.
+    /// on a page or begins one there, and none from a server, which does not list its words.
     ///
     /// # Errors
     /// If the store fails.

@@ -18,7 +18,8 @@ JOIN manual ON manual.id = page.manual WHERE collection = ?2 LIMIT 1";
 const TERMS_PER_WORD: usize = 4;
 
 impl Sqlite {
-    /// At most `count` words of pages, the nearest first; none if the word itself is on a page.
+    /// At most `count` words of pages, the nearest first; none if the word itself is on a page, or begins one there: it is
+    /// being typed.
     ///
     /// Compares the terms with the same first letter, about a twentieth of the index.
     pub(super) fn words_like(
@@ -34,7 +35,8 @@ impl Sqlite {
             true => is_variant(&connection, &word),
             false => Ok(false),
         };
-        if page_with(&word)?.is_some() || is_read()? {
+        connection.execute_batch(TERMS)?;
+        if page_with(&word)?.is_some() || is_read()? || is_beginning(&connection, &word)? {
             return Ok(Vec::new());
         }
         let mut found = BTreeSet::new();
@@ -64,7 +66,6 @@ fn errors(word: &str, other: &str) -> Option<usize> {
 
 /// The terms nearest to a word or to its beginning, since they are stems.
 fn near_terms(connection: &Connection, word: &str, count: usize) -> Sql<Vec<String>> {
-    connection.execute_batch(TERMS)?;
     // The index has no diacritics: then every term is compared.
     let first = word.chars().next().filter(char::is_ascii);
     let (from, to) = match first {
@@ -101,6 +102,13 @@ fn is_variant(connection: &Connection, word: &str) -> Sql<bool> {
     connection
         .prepare_cached("SELECT 1 FROM variants WHERE variants MATCH ?1 LIMIT 1")?
         .exists([format!("text : {}", quoted(word))])
+}
+
+/// Whether a term begins with the word.
+fn is_beginning(connection: &Connection, word: &str) -> Sql<bool> {
+    connection
+        .prepare_cached("SELECT 1 FROM temp.terms WHERE term >= ?1 AND term < ?2 LIMIT 1")?
+        .exists([word, &format!("{word}{}", char::MAX)])
 }
 
 fn quoted(term: &str) -> String {

@@ -118,6 +118,7 @@ function turn(selector, id) {
   const arrow = $(selector);
   if (id) arrow.href = link({ page: id });
   else arrow.removeAttribute("href");
+  arrow.setAttribute("aria-disabled", String(!id));
 }
 
 /** Fetches the hits beside this one and the pages beside this one, when there is time. */

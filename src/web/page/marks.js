@@ -27,7 +27,7 @@ export async function readMarks(page, shown) {
 /** Draws the boxes of these words. */
 export function showMarks(wanted) {
   const box = ({ place: [left, top, right, bottom] }) => {
-    const made = el("i");
+    const made = el("span");
     const share = (value) => `${value * 100}%`;
     Object.assign(made.style, {
       left: share(left),

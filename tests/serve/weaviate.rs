@@ -100,6 +100,7 @@ fn the_page_waits_for_a_store_that_is_away_and_goes_on() {
     chrome.until(
         "document.querySelector('.banner')?.textContent.includes('library does not answer')",
     );
+    chrome.until("document.querySelector('#notes [role=alert]')");
     accessible(&mut chrome, "a store that is away");
     let upload = server
         .upload("gas.pdf", &pdf::good(&["gas bottle"]))

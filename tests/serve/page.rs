@@ -132,7 +132,7 @@ fn words_and_zoom(chrome: &mut Chrome) {
     assert_eq!(off, 1);
     chrome.key("1");
     assert_eq!(chrome.js(ink), hot);
-    let marks = "document.querySelectorAll('#marks i').length";
+    let marks = "document.querySelectorAll('#marks span').length";
     chrome.until(&format!("{marks} == 1"));
     for count in [0, 1] {
         chrome.key("1");

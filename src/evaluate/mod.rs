@@ -5,6 +5,7 @@ mod description_match;
 mod error;
 mod outline;
 mod parquet_rows;
+mod questions;
 mod record;
 mod vqa;
 
@@ -16,6 +17,7 @@ pub use dataset::{Dataset, LanguageSubset, Query};
 pub use description_match::description_matches;
 pub use error::Error;
 pub use outline::{OUTLINE_RULE, OutlineQueries, OutlineQuery, outline_queries};
+pub use questions::{Question, read_questions};
 pub use record::{Evaluation, EvaluationResult, Failure, SCHEMA};
 pub use vqa::{simple_accuracy, vqa_accuracy};
 

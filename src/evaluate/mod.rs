@@ -1,5 +1,8 @@
-//! Evaluation of retrieval: nDCG, recall and MRR, on queries from a manual's outline or a BEIR dataset.
+//! Evaluation of retrieval (nDCG, recall and MRR, on queries from a manual's outline or a BEIR dataset), and of answers.
 
+mod answer_record;
+mod answer_words;
+mod answers;
 mod dataset;
 mod description_match;
 mod error;
@@ -13,6 +16,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use answer_record::{ANSWER_SCHEMA, AnswerEvaluation, Context, ContextResult, GradedAnswer};
+pub use answers::{AnswerGrade, AnswerScores, Reply};
 pub use dataset::{Dataset, LanguageSubset, Query};
 pub use description_match::description_matches;
 pub use error::Error;

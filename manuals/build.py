@@ -153,6 +153,10 @@ def check():
             bad.append(f"{qid}: keys or id")
         seen.add(qid)
         kinds[q["kind"]] = kinds.get(q["kind"], 0) + 1
+        if q["kind"] == "absent":
+            if q["pages"] or q["answers"] or name not in texts:
+                bad.append(f"{qid}: absent, with pages or answers")
+            continue
         if not q["pages"] or not q["answers"] or q["kind"] not in ("lexical", "paraphrase"):
             bad.append(f"{qid}: empty or bad field")
         for p in q["pages"]:
@@ -173,7 +177,7 @@ def check():
                     shared = words(title) & words(q["question"])
                     if shared:
                         bad.append(f"{qid}: shares {sorted(shared)} with {title!r}")
-    if len(seen) < 40 or kinds.get("paraphrase", 0) < 20:
+    if len(seen) - kinds.get("absent", 0) < 40 or kinds.get("paraphrase", 0) < 20:
         bad.append(f"too few questions: {kinds}")
     print(f"{len(seen)} questions: {kinds}")
     print("\n".join(bad) if bad else "all checks passed")

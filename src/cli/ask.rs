@@ -1,6 +1,5 @@
 //! `ingest ask`: answers a question from the pages that a search finds, and says which.
 
-use std::ffi::OsString;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,21 +7,19 @@ use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
-use crate::answer::{self, Answer, Citation, ContextPage, Cut, Event, MAX_PAGES, Piece, Verdict};
+use crate::answer::{self, Answer, Citation, ContextPage, Cut, Event, Piece, Verdict};
 use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
 use crate::library::{self, Library, QueryModels};
 use crate::measure;
-use crate::page::{ManualId, PageSet};
+use crate::page::ManualId;
 use crate::store::{Scope, VectorUpdate};
-use crate::vlm::{self, Runner};
+use crate::vlm::Runner;
 
-use super::describe_run::print_runner;
 use super::interrupt::{self, STOP};
-use super::passwords::PasswordArgs;
-use super::runner_args::{RunnerArgs, validated};
+use super::reading_args::{ReadingArgs, open_runner};
 use super::ui::Ui;
-use super::{Common, progress, show};
+use super::{Common, show};
 
 /// Exit code if the pages do not answer a question.
 const NOT_FOUND: u8 = 3;
@@ -42,39 +39,17 @@ pub(super) struct AskArgs {
     /// Question; its words need no quotes. `-` reads one question per line from stdin
     #[arg(required = true, allow_negative_numbers = true)]
     question: Vec<String>,
-    /// Pages that the model reads, 5 at most
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u8).range(1..=MAX_PAGES as i64))]
-    pages: Option<u8>,
-    /// Manual to ask, instead of all (can be repeated)
-    #[arg(long = "manual", value_name = "NAME")]
-    manuals: Vec<OsString>,
     /// Write the cited pages as images with heat maps into this folder
     #[arg(long, value_name = "FOLDER")]
     show: Option<PathBuf>,
     #[command(flatten)]
-    runner: RunnerArgs,
-    /// Maximum number of tokens of an answer
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
-    max_tokens: Option<u32>,
-    #[command(flatten)]
-    passwords: PasswordArgs,
+    reading: ReadingArgs,
 }
 
 pub(super) fn run(ui: &mut Ui, common: &Common, args: &AskArgs) -> Result<ExitCode, Diagnostic> {
-    let mut settings = common.settings()?;
-    args.runner
-        .override_config(&mut settings.describe, common.model());
-    validated(&settings.describe)?;
-    settings.ask.pages = args.pages.map_or(settings.ask.pages, usize::from);
-    settings.ask.max_tokens = args.max_tokens.unwrap_or(settings.ask.max_tokens);
+    let settings = args.reading.settings(common)?;
     let library = library::open_for_reading(&settings.store, None)?;
-    let manuals = args.manuals.iter();
-    let scope = Scope {
-        manuals: manuals
-            .map(|name| library::find_manual(&*library.store, name).map(|card| card.id))
-            .collect::<Result<_, _>>()?,
-        pages: PageSet::all(),
-    };
+    let scope = args.reading.scope(&*library.store)?;
     interrupt::install_handler()?;
     let mut session = Session {
         ui,
@@ -82,7 +57,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &AskArgs) -> Result<ExitCo
         settings: &settings,
         library: &library,
         scope,
-        passwords: args.passwords.read()?,
+        passwords: args.reading.passwords.read()?,
         runner: None,
         show: args.show.as_deref(),
     };
@@ -229,14 +204,9 @@ impl Session<'_> {
     }
 
     fn open_runner(&mut self) -> Result<(), Diagnostic> {
-        if self.runner.is_some() {
-            return Ok(());
+        if self.runner.is_none() {
+            self.runner = Some(open_runner(self.ui, self.settings)?);
         }
-        let config = &self.settings.describe;
-        progress::fetch(self.ui, |on_progress| vlm::fetch(config, on_progress))?;
-        let memory = library::in_process_vlm_memory_limit(self.settings);
-        let runner = self.runner.insert(vlm::open(config, memory)?);
-        print_runner(self.ui, runner.card());
         Ok(())
     }
 

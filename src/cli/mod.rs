@@ -26,6 +26,7 @@ mod output_file;
 mod passwords;
 mod progress;
 mod rates;
+mod reading_args;
 mod remove;
 mod run;
 mod runner_args;

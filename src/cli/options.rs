@@ -263,6 +263,10 @@ const SUPPORTED: &[(&str, &[&str])] = &[
     ("bench", &ALL_OPTIONS),
     ("bench describe", &["store", "json", "profile"]),
     ("eval", &ALL_OPTIONS),
+    (
+        "eval ask",
+        &["store", "json", "model", "profile", "engine", "device"],
+    ),
     ("check", &ALL_OPTIONS),
 ];
 /// All options that are not in [`ALWAYS_SUPPORTED`].

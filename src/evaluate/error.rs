@@ -1,8 +1,8 @@
-//! Errors of reading a dataset.
+//! Errors of reading a dataset or a file of questions.
 
 use std::path::{Path, PathBuf};
 
-/// Error of reading a dataset.
+/// Error of reading a dataset or a file of questions.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file cannot be read.
@@ -38,6 +38,16 @@ pub enum Error {
         query: String,
         /// Id of the page.
         page: String,
+    },
+    /// A question contradicts itself.
+    #[error("{}: `{question}` {why}", .file.display())]
+    Question {
+        /// The file.
+        file: PathBuf,
+        /// The question.
+        question: String,
+        /// The contradiction.
+        why: &'static str,
     },
 }
 

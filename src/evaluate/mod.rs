@@ -1,10 +1,14 @@
-//! Evaluation of retrieval: nDCG, recall and MRR, on queries from a manual's outline or a BEIR dataset.
+//! Evaluation of retrieval (nDCG, recall and MRR, on queries from a manual's outline or a BEIR dataset), and of answers.
 
+mod answer_record;
+mod answer_words;
+mod answers;
 mod dataset;
 mod description_match;
 mod error;
 mod outline;
 mod parquet_rows;
+mod questions;
 mod record;
 mod vqa;
 
@@ -12,10 +16,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use answer_record::{ANSWER_SCHEMA, AnswerEvaluation, Context, ContextResult, GradedAnswer};
+pub use answers::{AnswerGrade, AnswerScores, Reply};
 pub use dataset::{Dataset, LanguageSubset, Query};
 pub use description_match::description_matches;
 pub use error::Error;
 pub use outline::{OUTLINE_RULE, OutlineQueries, OutlineQuery, outline_queries};
+pub use questions::{Question, read_questions};
 pub use record::{Evaluation, EvaluationResult, Failure, SCHEMA};
 pub use vqa::{simple_accuracy, vqa_accuracy};
 

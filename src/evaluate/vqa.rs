@@ -7,7 +7,8 @@ const ANSWERS: usize = 10;
 const FULL_SCORE_MATCHES: f64 = 3.0;
 /// Punctuation that is removed beside a blank or in a text with a thousands comma, and replaced by a blank otherwise.
 const PUNCTUATION: &str = ";/[]\"{}()=+\\_-><@`,?!";
-const NUMBER_WORDS: [&str; 11] = [
+/// The number words that answers may have instead of digits.
+pub(super) const NUMBER_WORDS: [&str; 11] = [
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
 ];
 

@@ -2,6 +2,7 @@
 //!
 //! Every function takes a record and returns text; nothing is read or written here.
 
+pub mod answers;
 mod chart;
 pub mod evaluation;
 mod html;

@@ -14,12 +14,13 @@ fn indexed_library() -> Sandbox {
 }
 
 #[test]
-fn text_search_is_scored_and_failures_are_listed() {
+fn text_search_is_scored_without_absent_questions_and_failures_are_listed() {
     let sandbox = indexed_library();
     let questions = r#"[
         {"id": "1", "question": "part 40-1177", "manual": "pump.pdf", "pages": [2]},
         {"id": "2", "question": "E-104", "manual": "pump.pdf", "pages": [3]},
-        {"id": "3", "question": "zeppelin", "manual": "pump.pdf", "pages": [1, 2]}]"#;
+        {"id": "3", "question": "zeppelin", "manual": "pump.pdf", "pages": [1, 2]},
+        {"id": "4", "question": "E-105", "manual": "pump.pdf", "pages": [], "answers": [], "kind": "absent"}]"#;
     sandbox.write("questions.json", questions.as_bytes());
     let done = sandbox.run(&["eval", "questions.json", "--json"]);
     assert_eq!(done.code, 0, "{}", done.err);
@@ -66,6 +67,14 @@ fn invalid_question_files_are_errors() {
         (
             r#"[{"question": "x", "manual": "other.pdf", "pages": [1]}]"#,
             "other.pdf, page 1",
+        ),
+        (
+            r#"[{"question": "x", "manual": "pump.pdf", "pages": [], "kind": "lexical"}]"#,
+            "`x` has no pages",
+        ),
+        (
+            r#"[{"question": "x", "manual": "pump.pdf", "pages": [], "kind": "absent"}]"#,
+            "no page answers any of its questions",
         ),
     ] {
         sandbox.write("questions.json", text.as_bytes());

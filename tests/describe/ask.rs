@@ -12,7 +12,7 @@ use crate::support::pdf;
 const QUESTION: &str = "What torque for the flare nuts?";
 
 /// A library where page 1 answers [`QUESTION`].
-fn library() -> Sandbox {
+pub(crate) fn library() -> Sandbox {
     let sandbox = Sandbox::built_in();
     let more = ") Tj 0 -40 Td (Read the manual before you start the work.";
     let pages = [
@@ -49,8 +49,14 @@ fn ask_json(sandbox: &Sandbox, fake: &FakeServer, more: &[&str]) -> (i32, Value)
 
 /// The number under which page 1 was sent.
 fn number_of_page_1(request: &ReceivedRequest) -> usize {
+    number_of_page(request, 1)
+}
+
+/// The number under which a page was sent.
+pub(crate) fn number_of_page(request: &ReceivedRequest, page: u32) -> usize {
     let body = request.body.to_string();
-    let number = body.split("\\\"pump.pdf\\\", page 1").next().unwrap();
+    let label = format!("\\\"pump.pdf\\\", page {page}");
+    let number = body.split(&label).next().unwrap();
     number.rsplit('[').next().unwrap()[..1].parse().unwrap()
 }
 

@@ -4,6 +4,7 @@
 
 mod ask;
 mod bench;
+mod eval_ask;
 mod exit_codes;
 mod failures;
 mod fake_server;

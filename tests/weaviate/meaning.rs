@@ -36,7 +36,9 @@ fn both_stores_give_the_same_answers() {
     let json = std::fs::read_to_string(manual("questions.json")).unwrap();
     let json: Value = serde_json::from_str(&json).unwrap();
     let question = |question: &Value| question["question"].as_str().unwrap().to_owned();
-    let questions: Vec<String> = json.as_array().unwrap().iter().map(question).collect();
+    let has_answer = |question: &&Value| question["kind"] != "absent";
+    let all = json.as_array().unwrap().iter();
+    let questions: Vec<String> = all.filter(has_answer).map(question).collect();
     let server = answers(&sandbox, &questions, &sandbox.url);
     let file = answers(&sandbox, &questions, "copy.db");
     assert!(server.iter().all(|pages| pages.len() == 3));

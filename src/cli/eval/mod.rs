@@ -1,4 +1,4 @@
-//! `ingest eval`: measures retrieval quality.
+//! `ingest eval`: measures retrieval quality, and answers.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -19,6 +19,7 @@ use super::passwords::PasswordArgs;
 use super::ui::Ui;
 use super::{Common, interrupt};
 
+mod ask;
 mod eval_store;
 mod evaluator;
 mod query_sets;
@@ -32,11 +33,18 @@ use query_sets::QuerySet;
 /// Queries come from a file, from the bookmarks of stored manuals, or from a dataset in the ViDoRe layout, whose pages are
 /// indexed into a temporary store. `--store` and `--model` accept several values.
 #[derive(clap::Args, Debug)]
-#[command(after_help = "Examples:
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "Examples:
   ingest eval questions.json --failures
   ingest eval --outline pump.pdf --compress pool-3,int8
-  ingest eval datasets/vidore --html report.html")]
+  ingest eval datasets/vidore --html report.html
+  ingest eval ask questions.json --runner ollama"
+)]
 pub(super) struct EvalArgs {
+    #[command(subcommand)]
+    command: Option<EvalCommand>,
     /// JSON list of {question, manual, pages} about stored pages, or a dataset folder with corpus, queries and qrels
     #[arg(value_name = "FILE|DATASET", required_unless_present = "outline")]
     source: Option<PathBuf>,
@@ -65,7 +73,16 @@ pub(super) struct EvalArgs {
     mteb: Option<PathBuf>,
 }
 
+/// The other evaluations.
+#[derive(clap::Subcommand, Debug)]
+enum EvalCommand {
+    Ask(ask::EvalAskArgs),
+}
+
 pub(super) fn run(ui: &mut Ui, common: &Common, args: &EvalArgs) -> Result<(), Diagnostic> {
+    if let Some(EvalCommand::Ask(args)) = &args.command {
+        return ask::run(ui, common, args);
+    }
     if args.passwords.are_given() && args.outline.is_empty() {
         return Err(Diagnostic::usage(
             "only `--outline` reads files that may need a password",

@@ -4,11 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::Path;
 
-use serde::Deserialize;
-
 use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
-use crate::evaluate::{Dataset, LanguageSubset, Qrels, outline_queries};
+use crate::evaluate::{Dataset, LanguageSubset, Qrels, Question, outline_queries, read_questions};
 use crate::library;
 use crate::page::{ManualId, PageId};
 use crate::render;
@@ -31,60 +29,55 @@ pub(super) struct QuerySet {
     pub(super) ignored: BTreeSet<PageId>,
 }
 
-/// A file of queries.
-type QueryFile = Vec<QueryEntry>;
-
-/// A query of a file.
-#[derive(Deserialize)]
-struct QueryEntry {
-    question: String,
-    manual: String,
-    pages: Vec<u32>,
-}
-
-/// Reads a query file.
+/// Reads a query file; questions that no page answers are left out.
 ///
 /// # Errors
-/// When the file cannot be read or is empty, or when a relevant page is not stored.
+/// When the file cannot be read or has no questions with pages, or when a relevant page is not stored.
 pub(super) fn from_file(store: &dyn Store, file: &Path) -> Result<QuerySet, Diagnostic> {
-    let failed = |why: String| Diagnostic::new(format!("{}: {why}", file.display()));
-    let text = std::fs::read_to_string(file).map_err(|e| failed(e.to_string()))?;
-    let all: QueryFile = serde_json::from_str(&text).map_err(|e| failed(e.to_string()))?;
+    let mut all = read_questions(file).map_err(|e| Diagnostic::from_error(&e))?;
+    all.retain(|question| !question.is_absent());
     if all.is_empty() {
-        return Err(failed("the file has no questions".to_owned()));
+        let file = file.display();
+        let why = format!("{file}: no page answers any of its questions");
+        return Err(Diagnostic::new(why));
     }
-    let mut stored_pages: BTreeMap<ManualId, BTreeSet<u32>> = BTreeMap::new();
-    let mut queries = Vec::new();
-    for entry in all {
-        let manual = ManualId::new(&entry.manual);
-        if !stored_pages.contains_key(&manual) {
-            let stored = store.fingerprints(&manual)?;
-            let numbers = stored.iter().map(|page| page.number).collect();
-            stored_pages.insert(manual.clone(), numbers);
-        }
-        let pages = entry.pages.iter().map(|&n| PageId::new(&manual, n));
-        let relevant: Qrels = pages.map(|page| (page, 1)).collect();
-        let is_stored = |page: &&PageId| stored_pages[&manual].contains(&page.number);
-        if let Some(missing) = relevant.keys().find(|page| !is_stored(page)) {
-            let question = &entry.question;
-            return Err(failed(format!(
-                "{missing}, which answers `{question}`, is not stored"
-            ))
-            .hint("index the manual first: `ingest FILE.pdf`"));
-        }
-        queries.push(LabelledQuery {
-            text: entry.question,
-            scope: Scope::default(),
-            relevant,
-        });
-    }
+    require_stored(store, file, &all)?;
+    let query = |question: Question| LabelledQuery {
+        relevant: question.page_ids().map(|page| (page, 1)).collect(),
+        text: question.text,
+        scope: Scope::default(),
+    };
     let name = file.file_stem().unwrap_or_default().to_string_lossy();
     Ok(QuerySet {
         name: name.into_owned(),
         language: None,
-        queries,
+        queries: all.into_iter().map(query).collect(),
         ignored: BTreeSet::new(),
     })
+}
+
+/// Checks that the pages that answer questions of a file are stored.
+pub(super) fn require_stored(
+    store: &dyn Store,
+    file: &Path,
+    questions: &[Question],
+) -> Result<(), Diagnostic> {
+    let mut stored_pages: BTreeMap<ManualId, BTreeSet<u32>> = BTreeMap::new();
+    for question in questions {
+        for page in question.page_ids() {
+            if !stored_pages.contains_key(&page.manual) {
+                let stored = store.fingerprints(&page.manual)?;
+                let numbers = stored.iter().map(|page| page.number).collect();
+                stored_pages.insert(page.manual.clone(), numbers);
+            }
+            if !stored_pages[&page.manual].contains(&page.number) {
+                let (file, text) = (file.display(), &question.text);
+                let why = format!("{file}: {page}, which answers `{text}`, is not stored");
+                return Err(Diagnostic::new(why).hint("index the manual first: `ingest FILE.pdf`"));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Returns the queries of a dataset, one set per language.

@@ -256,6 +256,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "batch_size",
         ],
     ),
+    ("mcp", &["store", "profile", "engine", "device"]),
     ("bench", &ALL_OPTIONS),
     ("bench describe", &["store", "json", "profile"]),
     ("eval", &ALL_OPTIONS),

@@ -22,10 +22,10 @@ pub(super) struct App {
     pub(super) access: Arc<Access>,
     pub(super) shelf: Arc<Shelf>,
     pub(super) librarian: Arc<Librarian>,
-    pub(super) pictures: Pictures,
+    pub(super) pictures: Arc<Pictures>,
     pub(super) jobs: Jobs,
     pub(super) events: Arc<Events>,
-    pub(super) counters: Counters,
+    pub(super) counters: Arc<Counters>,
 }
 
 impl App {

@@ -17,8 +17,9 @@ use super::problem::Problem;
 use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
 use crate::embed::{self, QueryWord};
-use crate::library::{Library, QueryModels};
-use crate::search::Models;
+use crate::library::{self, Library, QueryModels};
+use crate::search::{self, Found, Mode, Models, SearchRequest};
+use crate::store::{Scope, TopK};
 use crate::vectors::MultiVector;
 
 /// Questions that may wait; one more is refused.
@@ -91,6 +92,29 @@ impl Desk {
         let models = self.models(library);
         models.embedder()?;
         models.meaning().map(drop)
+    }
+
+    /// Searches a library for a text, in a mode.
+    pub(super) fn search(
+        &mut self,
+        library: &Library,
+        (text, mode): (&str, Mode),
+        scope: &Scope,
+        top_k: TopK,
+    ) -> Result<Found, Problem> {
+        let card = library::card_for_profile(&self.settings, &library.profile)?;
+        let request = SearchRequest {
+            text,
+            mode,
+            scope,
+            top_k,
+            visual_weight: card.visual_weight,
+        };
+        Ok(search::search(
+            &*library.store,
+            self.models(library),
+            &request,
+        )?)
     }
 
     /// The vectors of a question; those of the last ones are kept.

@@ -1,4 +1,5 @@
-//! `ingest serve`: the library in a browser, and a REST interface. The only asynchronous code of the program.
+//! `ingest serve`: the library in a browser, and a REST interface; and for assistants, also of `ingest mcp`. The only
+//! asynchronous code of the program.
 //!
 //! Requests run on a few threads of tokio; questions go through the queue of the librarian, which owns the models; files that
 //! are added are stored one after the other on a thread of jobs; everything that reads the store or draws a page runs on the
@@ -18,6 +19,7 @@ mod jobs_api;
 mod journal;
 mod librarian;
 mod manuals;
+mod mcp;
 mod metrics;
 mod openapi;
 mod pages;
@@ -44,6 +46,7 @@ use axum::http::Uri;
 use axum::middleware::{self, Next};
 use futures_util::future::{self, Either};
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 
 use self::access::Access;
 use self::app::{App, Shared};
@@ -118,6 +121,24 @@ impl From<Error> for Diagnostic {
     }
 }
 
+/// Serves a library to the assistant that started this program, over stdin and stdout, until stdin ends.
+///
+/// # Errors
+/// [`Error::System`] when the system refuses a thread, or the client does not speak the protocol.
+pub fn serve_assistant(settings: &Settings, passwords: &[String]) -> Result<(), Error> {
+    let runtime = runtime()?;
+    let served = runtime.block_on(mcp::serve(settings, passwords));
+    runtime.shutdown_timeout(GRACE);
+    Ok(served?)
+}
+
+fn runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .enable_all()
+        .build()
+}
+
 /// Serves a library until `stop` is set. `on_ready` gets the URL.
 ///
 /// # Errors
@@ -132,10 +153,7 @@ pub fn serve(
     if !address.ip().is_loopback() && options.key.is_none() {
         return Err(Error::NoKey(address));
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(THREADS)
-        .enable_all()
-        .build()?;
+    let runtime = runtime()?;
     let unusable = |cause| Error::Address { address, cause };
     let listener = runtime
         .block_on(TcpListener::bind(address))
@@ -182,9 +200,9 @@ fn open(settings: &Settings, options: &Options, bound: SocketAddr) -> Result<Sha
         settings: settings.clone(),
         access: Arc::new(Access::new(&settings.serve, bound, options.key.as_deref())),
         librarian: Arc::new(Librarian::start(settings)?),
-        pictures: Pictures::new(settings, passwords),
+        pictures: Arc::new(Pictures::new(settings, passwords)),
         jobs: Jobs::new(settings, passwords, shared),
-        counters: Counters::default(),
+        counters: Arc::new(Counters::default()),
         events,
         shelf,
     }))

@@ -14,7 +14,7 @@ use super::job::JobView;
 use super::openapi::Operation;
 use super::problem::Problem;
 use super::{
-    about, access, assets, event_stream, jobs_api, manuals, metrics, openapi, pages, search,
+    about, access, assets, event_stream, jobs_api, manuals, mcp, metrics, openapi, pages, search,
     uploads,
 };
 
@@ -290,6 +290,7 @@ pub(super) fn router(app: Shared) -> Router {
         .and(NotForContentType::SSE);
     router
         .route("/assets/{version}/{name}", get(assets::asset))
+        .route_service("/mcp", mcp::service(&app, MAX_JSON))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_JSON))

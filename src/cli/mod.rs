@@ -20,6 +20,7 @@ mod eval;
 mod ingest;
 mod interrupt;
 mod list;
+mod mcp;
 mod models;
 mod options;
 mod output_file;
@@ -79,6 +80,7 @@ enum Command {
     Bench(Box<bench::BenchArgs>),
     Eval(eval::EvalArgs),
     Serve(serve::ServeArgs),
+    Mcp(mcp::McpArgs),
     Check(check::CheckArgs),
     Completions(shell::CompletionsArgs),
     Man(shell::ManArgs),
@@ -164,6 +166,7 @@ fn dispatch(ui: &mut Ui, cli: Cli) -> Result<ExitCode, Diagnostic> {
         Some(Command::Bench(args)) => bench::run(ui, common, &args),
         Some(Command::Eval(args)) => done(eval::run(ui, common, &args)),
         Some(Command::Serve(args)) => done(serve::run(ui, common, &args)),
+        Some(Command::Mcp(args)) => done(mcp::run(ui, common, &args)),
         Some(Command::Check(args)) => check::run(ui, common, &args),
         Some(Command::Completions(args)) => done(shell::completions(
             ui,

@@ -260,6 +260,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "batch_size",
         ],
     ),
+    ("mcp", &["store", "profile", "engine", "device"]),
     ("bench", &ALL_OPTIONS),
     ("bench describe", &["store", "json", "profile"]),
     ("eval", &ALL_OPTIONS),

@@ -24,10 +24,10 @@ pub(super) struct App {
     pub(super) shelf: Arc<Shelf>,
     pub(super) librarian: Arc<Librarian>,
     pub(super) asker: Asker,
-    pub(super) pictures: Pictures,
+    pub(super) pictures: Arc<Pictures>,
     pub(super) jobs: Jobs,
     pub(super) events: Arc<Events>,
-    pub(super) counters: Counters,
+    pub(super) counters: Arc<Counters>,
 }
 
 impl App {

@@ -16,9 +16,10 @@ use tokio::sync::oneshot;
 use super::problem::Problem;
 use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
-use crate::embed::{self, QueryWord};
-use crate::library::{Library, QueryModels};
-use crate::search::Models;
+use crate::embed::{self, QueryWord, VisualWeight};
+use crate::library::{self, Library, QueryModels};
+use crate::search::{self, Found, Mode, Models, SearchRequest};
+use crate::store::{Scope, TopK};
 use crate::vectors::{MultiVector, Profile};
 
 /// Questions that may wait; one more is refused.
@@ -96,6 +97,35 @@ impl Desk {
         let models = self.models(profile);
         models.embedder()?;
         models.meaning().map(drop)
+    }
+
+    /// Searches a library for a text, in a mode.
+    pub(super) fn search(
+        &mut self,
+        library: &Library,
+        (text, mode): (&str, Mode),
+        scope: &Scope,
+        top_k: TopK,
+    ) -> Result<Found, Problem> {
+        // Without the model, the words can still be searched.
+        let visual_weight = match mode {
+            Mode::Hybrid => {
+                library::card_for_profile(&self.settings, &library.profile)?.visual_weight
+            }
+            _ => VisualWeight::EQUAL,
+        };
+        let request = SearchRequest {
+            text,
+            mode,
+            scope,
+            top_k,
+            visual_weight,
+        };
+        Ok(search::search(
+            &*library.store,
+            self.models(&library.profile),
+            &request,
+        )?)
     }
 
     /// The vectors of a question; those of the last ones are kept.

@@ -1,4 +1,5 @@
-//! `ingest serve`: the library in a browser, and a REST interface. The only asynchronous code of the program.
+//! `ingest serve`: the library in a browser, and a REST interface; and for assistants, also of `ingest mcp`. The only
+//! asynchronous code of the program.
 //!
 //! Requests run on a few threads of tokio; questions go through the queue of the librarian, which owns the models; files that
 //! are added are stored one after the other on a thread of jobs; everything that reads the store or draws a page runs on the
@@ -20,6 +21,7 @@ mod jobs_api;
 mod journal;
 mod librarian;
 mod manuals;
+mod mcp;
 mod metrics;
 mod moved;
 mod openapi;
@@ -50,6 +52,7 @@ use axum::http::Uri;
 use axum::middleware::{self, Next};
 use futures_util::future::{self, Either};
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 
 use self::access::Access;
 use self::app::{App, Shared};
@@ -125,6 +128,24 @@ impl From<Error> for Diagnostic {
     }
 }
 
+/// Serves a library to the assistant that started this program, over stdin and stdout, until stdin ends.
+///
+/// # Errors
+/// [`Error::System`] when the system refuses a thread, or the client does not speak the protocol.
+pub fn serve_assistant(settings: &Settings, passwords: &[String]) -> Result<(), Error> {
+    let runtime = runtime()?;
+    let served = runtime.block_on(mcp::serve(settings, passwords));
+    runtime.shutdown_timeout(GRACE);
+    Ok(served?)
+}
+
+fn runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .enable_all()
+        .build()
+}
+
 /// Serves a library until `stop` is set. `on_ready` gets the URL.
 ///
 /// # Errors
@@ -139,10 +160,7 @@ pub fn serve(
     if !address.ip().is_loopback() && options.key.is_none() {
         return Err(Error::NoKey(address));
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(THREADS)
-        .enable_all()
-        .build()?;
+    let runtime = runtime()?;
     let unusable = |cause| Error::Address { address, cause };
     let listener = runtime
         .block_on(TcpListener::bind(address))
@@ -200,9 +218,9 @@ fn open(settings: &Settings, options: &Options, bound: SocketAddr) -> Result<Sha
         access: Arc::new(Access::new(&settings.serve, bound, options.key.as_deref())),
         librarian,
         asker: Asker::new(passwords),
-        pictures: Pictures::new(settings, passwords),
+        pictures: Arc::new(Pictures::new(settings, passwords)),
         jobs,
-        counters: Counters::default(),
+        counters: Arc::new(Counters::default()),
         events,
         shelf,
     }))

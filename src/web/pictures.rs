@@ -18,7 +18,7 @@ use serde::Serialize;
 use super::problem::Problem;
 use crate::config::Settings;
 use crate::library;
-use crate::page::PageImage;
+use crate::page::{PageImage, Size};
 use crate::pipeline::{FileStamp, content_digest};
 use crate::render::{self, PlacedWord, Rendered, Renderer};
 use crate::store::{FileError, ManualCard, StoredPage};
@@ -132,7 +132,16 @@ impl Pictures {
         Ok(self.same(card, page)?.words)
     }
 
-    fn draw(&self, card: &ManualCard, page: &StoredPage, width: u32) -> Result<PageImage, Problem> {
+    /// The picture of a page as it was stored, or finer if it is less than `width` pixels wide.
+    ///
+    /// # Errors
+    /// As [`Pictures::page`].
+    pub(super) fn draw(
+        &self,
+        card: &ManualCard,
+        page: &StoredPage,
+        width: u32,
+    ) -> Result<PageImage, Problem> {
         let rendered = self.same(card, page)?;
         match width > rendered.image.size().width {
             true => Ok(self.render(card, page, FINE)?.image),
@@ -233,10 +242,16 @@ fn moved(card: &ManualCard) -> FileError {
 
 /// Reduces an image to a width and encodes it; a smaller one keeps its size.
 fn encode(image: &PageImage, width: u32) -> Result<Vec<u8>, Problem> {
-    let failed = |why: String| Problem::internal(format!("the picture cannot be encoded: {why}"));
+    let factor = f64::from(width) / f64::from(image.size().width);
+    jpeg(&reduced(image, factor)?, QUALITY)
+}
+
+/// An image whose sides are those of another times a factor; none is enlarged.
+pub(super) fn reduced(image: &PageImage, factor: f64) -> Result<PageImage, Problem> {
+    let failed = |why: String| Problem::internal(format!("the picture cannot be reduced: {why}"));
     let size = image.size();
-    let width = width.min(size.width);
-    let height = (u64::from(size.height) * u64::from(width) / u64::from(size.width)).max(1) as u32;
+    let side = |side: u32| ((f64::from(side) * factor.min(1.0)).round() as u32).max(1);
+    let (width, height) = (side(size.width), side(size.height));
     let source = TypedImageRef::<U8x3>::from_buffer(size.width, size.height, image.rgb())
         .map_err(|e| failed(e.to_string()))?;
     let mut pixels = vec![0; width as usize * height as usize * 3];
@@ -246,10 +261,16 @@ fn encode(image: &PageImage, width: u32) -> Result<Vec<u8>, Problem> {
     Resizer::new()
         .resize_typed(&source, &mut reduced, &options)
         .map_err(|e| failed(e.to_string()))?;
+    PageImage::new(Size::new(width, height), pixels).map_err(|e| failed(e.to_string()))
+}
+
+/// Encodes an image as JPEG.
+pub(super) fn jpeg(image: &PageImage, quality: u8) -> Result<Vec<u8>, Problem> {
+    let Size { width, height } = image.size();
     let mut jpeg = Vec::new();
-    JpegEncoder::new_with_quality(&mut jpeg, QUALITY)
-        .encode(&pixels, width, height, ExtendedColorType::Rgb8)
-        .map_err(|e| failed(e.to_string()))?;
+    JpegEncoder::new_with_quality(&mut jpeg, quality)
+        .encode(image.rgb(), width, height, ExtendedColorType::Rgb8)
+        .map_err(|e| Problem::internal(format!("the picture cannot be encoded: {e}")))?;
     Ok(jpeg)
 }
 

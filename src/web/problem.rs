@@ -67,6 +67,16 @@ impl Problem {
         self.kind == "empty-library"
     }
 
+    /// Stable name of the kind of error.
+    pub(super) fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// Whether the model cannot be opened, or failed.
+    pub(super) fn is_model_unavailable(&self) -> bool {
+        self.kind == "model-unavailable"
+    }
+
     /// Whether the server was too busy.
     pub(super) fn is_busy(&self) -> bool {
         self.kind == "busy"

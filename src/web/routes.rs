@@ -14,8 +14,8 @@ use super::job::JobView;
 use super::openapi::Operation;
 use super::problem::Problem;
 use super::{
-    about, access, ask, assets, event_stream, jobs_api, manuals, metrics, moved, openapi, pages,
-    search, uploads, words,
+    about, access, ask, assets, event_stream, jobs_api, manuals, mcp, metrics, moved, openapi,
+    pages, search, uploads, words,
 };
 
 /// Longest JSON body, in bytes.
@@ -339,6 +339,7 @@ pub(super) fn router(app: Shared) -> Router {
         .and(NotForContentType::SSE);
     router
         .route("/assets/{version}/{name}", get(assets::asset))
+        .route_service("/mcp", mcp::service(&app, MAX_JSON))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_JSON))

@@ -7,19 +7,19 @@ use axum::extract::State;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::app::{App, Shared, blocking};
+use super::app::{Shared, blocking};
 use super::librarian::{Desk, ModelState};
 use super::parameters::{Body, Query};
 use super::problem::Problem;
 use crate::library::{self, Library};
 use crate::page::{ManualId, PageId, PageSet};
-use crate::search::{self, Found, Mode, SearchHit, SearchRequest};
+use crate::search::{self, Found, Mode, SearchHit};
 use crate::store::{Scope, TopK};
 
 /// Largest number of pages of an answer.
 const MAX_COUNT: usize = 100;
 /// Longest question, in bytes.
-const MAX_QUESTION: usize = 10_000;
+pub(super) const MAX_QUESTION: usize = 10_000;
 
 /// How to search.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
@@ -175,8 +175,7 @@ async fn answer(app: Shared, question: Question) -> Result<Answer, Problem> {
         (Mode::Hybrid, ModelState::Unavailable) => (Mode::Text, Some(Degraded::ModelUnavailable)),
         _ => (mode, None),
     };
-    let shared = app.clone();
-    let task = move |desk: &mut Desk| find(&shared, desk, &library, &checked, used);
+    let task = move |desk: &mut Desk| find(desk, &library, &checked, used);
     let outcome = app.librarian.ask(task).await.inspect_err(|problem| {
         if problem.is_busy() {
             app.counters.refused();
@@ -228,24 +227,15 @@ fn check(question: &Question, default_count: usize) -> Result<Checked, Problem> 
 }
 
 fn find(
-    app: &App,
     desk: &mut Desk,
     library: &Library,
     question: &Checked,
     mode: Mode,
 ) -> Result<Outcome, Problem> {
     let scope = scope(library, question)?;
-    let card = library::card_for_profile(&app.settings, &library.profile)?;
-    let request = SearchRequest {
-        text: &question.text,
-        mode,
-        scope: &scope,
-        top_k: question.top_k,
-        visual_weight: card.visual_weight,
-    };
     let Found {
         hits, is_text_only, ..
-    } = search::search(&*library.store, desk.models(&library.profile), &request)?;
+    } = desk.search(library, (&question.text, mode), &scope, question.top_k)?;
     let hits = hits.into_iter().map(|hit| answer_hit(library, hit));
     Ok(Outcome {
         is_text_only,

@@ -372,6 +372,7 @@ fn external_crates_are_used_only_in_their_modules() {
         ("tokio::", "src/web/"),
         ("tower_http", "src/web/"),
         ("schemars", "src/web/ src/answer/"),
+        ("rmcp", "src/web/mcp/"),
     ] {
         for path in rust_files("src") {
             let path_in_repo = path

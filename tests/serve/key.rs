@@ -40,8 +40,8 @@ fn every_route_of_the_interface_needs_the_key() {
     let mut checked = 0;
     for (method, path) in routes_of_one_without(&server) {
         let send = |headers: &[(&str, &str)]| server.send((&method, &path), headers, b"");
-        let is_open = !path.starts_with("/api/") && path != "/metrics" && path != "/none"
-            || path == "/api/v1/session";
+        let is_closed = ["/metrics", "/none", "/mcp"].contains(&path.as_str());
+        let is_open = !path.starts_with("/api/") && !is_closed || path == "/api/v1/session";
         let what = format!("{method} {path}");
         if is_open {
             assert_ne!(send(&[]).status, 401, "{what}");

@@ -34,6 +34,9 @@ pub(crate) fn routes(server: &Server) -> Vec<(String, String)> {
     ] {
         all.push(("GET".to_owned(), path.to_owned()));
     }
+    for method in ["GET", "POST", "DELETE"] {
+        all.push((method.to_owned(), "/mcp".to_owned()));
+    }
     all
 }
 

@@ -1,0 +1,67 @@
+//! The table of tools.
+
+use std::future::Future;
+use std::sync::{Arc, LazyLock};
+
+use rmcp::model::{CallToolResult, ErrorData, JsonObject, Tool, ToolAnnotations};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::failure::Failure;
+use super::reader::Reader;
+use super::{manuals, pages, search};
+
+/// All tools, in the order in which they are listed.
+pub(super) fn all() -> &'static [Tool] {
+    static ALL: LazyLock<Vec<Tool>> = LazyLock::new(|| {
+        let tools = [
+            search::tool(),
+            pages::show_tool(),
+            pages::read_tool(),
+            manuals::tool(),
+        ];
+        tools.map(only_reads).into()
+    });
+    &ALL
+}
+
+/// Adds the hints: a tool changes nothing, and reads nothing outside the library.
+fn only_reads(tool: Tool) -> Tool {
+    let hints = ToolAnnotations::new()
+        .read_only(true)
+        .destructive(false)
+        .idempotent(true)
+        .open_world(false);
+    tool.with_annotations(hints)
+}
+
+/// Calls a tool. What it cannot do is a result too.
+///
+/// # Errors
+/// If there is no such tool.
+pub(super) async fn call(
+    reader: &Arc<Reader>,
+    name: &str,
+    arguments: JsonObject,
+) -> Result<CallToolResult, ErrorData> {
+    let answer = match name {
+        search::NAME => run(arguments, |a| search::run(reader, a)).await,
+        pages::SHOW => run(arguments, |a| pages::show(reader, a)).await,
+        pages::READ => run(arguments, |a| pages::read(reader, a)).await,
+        manuals::NAME => run(arguments, |a| manuals::run(reader, a)).await,
+        _ => {
+            let what = format!("there is no tool `{name}`");
+            return Err(ErrorData::invalid_params(what, None));
+        }
+    };
+    Ok(answer.unwrap_or_else(Failure::into_result))
+}
+
+async fn run<A: DeserializeOwned, F: Future<Output = Result<CallToolResult, Failure>>>(
+    arguments: JsonObject,
+    tool: impl FnOnce(A) -> F,
+) -> Result<CallToolResult, Failure> {
+    let arguments = serde_json::from_value(Value::Object(arguments));
+    let invalid = |why: serde_json::Error| Failure::invalid(format!("Invalid arguments: {why}."));
+    tool(arguments.map_err(invalid)?).await
+}

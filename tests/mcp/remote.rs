@@ -1,5 +1,7 @@
 //! `POST /mcp` of `ingest serve`: both lifecycles, and who may use it.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::http::Answer;
@@ -88,4 +90,29 @@ fn only_those_who_may_use_the_server_may_use_it() {
         "no-key"
     );
     assert_eq!(list(&[("Authorization", "Bearer secret")]).status, 200);
+}
+
+/// The bar is 5 ms at the median on an idle machine; tests run beside others.
+#[test]
+fn a_call_takes_hardly_longer_than_the_search() {
+    let server = Server::with_pump(Sandbox::built_in());
+    let search = json!({"q": "relief valve", "count": 5});
+    let arguments = json!({"query": "relief valve"});
+    let call = json!({"name": "search_manuals", "arguments": arguments});
+    let took = |work: &dyn Fn() -> Answer| {
+        let start = Instant::now();
+        work().json(200);
+        start.elapsed()
+    };
+    let (mut plain, mut called): (Vec<_>, Vec<_>) = (0..30)
+        .map(|_| {
+            let plain = took(&|| server.post("/api/v1/search", &search));
+            let called = took(&|| post(&server, &[], "tools/call", &call));
+            (plain, called)
+        })
+        .unzip();
+    plain.sort_unstable();
+    called.sort_unstable();
+    let limit = plain[15] + Duration::from_millis(20);
+    assert!(called[15] < limit, "{:?} and {:?}", called[15], plain[15]);
 }

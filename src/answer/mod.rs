@@ -66,7 +66,7 @@ pub struct ContextPage {
     pub label: Option<String>,
     /// The section that contains it.
     pub section: Option<String>,
-    /// Its text layer, or its words as far as they were read from its image.
+    /// Its text layer.
     pub text: String,
     /// Its image as JPEG; `None` if it cannot be rendered again: then only its text is read.
     pub jpeg: Option<Arc<[u8]>>,

@@ -299,7 +299,12 @@ fn file_name(manual: &ManualId, page: u32) -> String {
 fn print_event(ui: &Ui, event: Event) {
     match event {
         Event::Note(text) => ui.warn(text),
-        Event::Restart => ui.warn("the request failed; the answer begins anew"),
+        Event::Restart => {
+            if !ui.json {
+                drop(ui.part("\n"));
+            }
+            ui.warn("the request failed; the answer begins anew");
+        }
         Event::Piece(_) if ui.json => {}
         // A closed stdout shows when the rest is printed.
         Event::Piece(Piece::Text(text)) => drop(ui.part(&text)),

@@ -67,7 +67,10 @@ fn both_engines_compute_the_same_vectors() {
         candle_core::safetensors::load(home.path().join(engine), &candle_core::Device::Cpu).unwrap()
     });
     let [candle, mlx] = &made;
-    assert_eq!((candle.len(), mlx.len()), (4, 4));
+    // Of each page its image and its text.
+    assert_eq!((candle.len(), mlx.len()), (8, 8));
+    let texts = candle.keys().filter(|name| name.ends_with("/meaning"));
+    assert_eq!(texts.count(), 4);
     let floats = |tensor: &candle_core::Tensor| -> Vec<f32> {
         tensor.flatten_all().unwrap().to_vec1().unwrap()
     };

@@ -59,6 +59,12 @@ pub struct Config {
 }
 
 impl Config {
+    /// Whether the user has named a model, its program or its server; else what the defaults name may be missing.
+    pub fn names_a_model(&self) -> bool {
+        let is_default = self.runner == RunnerKind::MlxVlm && self.command.is_empty();
+        !(is_default && self.url.is_empty() && self.model.is_empty())
+    }
+
     /// Checks the ranges of all values.
     ///
     /// # Errors

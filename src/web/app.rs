@@ -23,7 +23,7 @@ pub(super) struct App {
     pub(super) access: Arc<Access>,
     pub(super) shelf: Arc<Shelf>,
     pub(super) librarian: Arc<Librarian>,
-    pub(super) asker: Asker,
+    pub(super) asker: Arc<Asker>,
     pub(super) pictures: Arc<Pictures>,
     pub(super) jobs: Jobs,
     pub(super) events: Arc<Events>,

@@ -217,7 +217,7 @@ fn open(settings: &Settings, options: &Options, bound: SocketAddr) -> Result<Sha
         settings: settings.clone(),
         access: Arc::new(Access::new(&settings.serve, bound, options.key.as_deref())),
         librarian,
-        asker: Asker::new(passwords),
+        asker: Arc::new(Asker::new(settings, passwords)),
         pictures: Arc::new(Pictures::new(settings, passwords)),
         jobs,
         counters: Arc::new(Counters::default()),

@@ -14,8 +14,8 @@ use super::job::JobView;
 use super::openapi::Operation;
 use super::problem::Problem;
 use super::{
-    about, access, ask, assets, event_stream, jobs_api, manuals, mcp, metrics, moved, openapi,
-    pages, search, uploads, words,
+    about, access, ask, asker, assets, event_stream, jobs_api, manuals, mcp, metrics, moved,
+    openapi, pages, search, uploads, words,
 };
 
 /// Longest JSON body, in bytes.
@@ -67,7 +67,7 @@ fn ask_route() -> Route {
         "/api/v1/ask",
         op("ask", "Answer a question from pages that it cites")
             .body::<ask::AskQuestion>()
-            .json::<ask::AskAnswer>(
+            .json::<asker::AskAnswer>(
                 200,
                 "The answer, or with `Accept: text/event-stream` its events as it comes",
             )

@@ -4,10 +4,11 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use crate::answering::{asking, citing};
 use crate::protocol::check_tools;
 use crate::sandbox::Sandbox;
 use crate::server::{Server, text};
-use crate::session::{STATELESS, decoded, picture, said, with_pump};
+use crate::session::{STATELESS, add_pump, decoded, picture, said};
 
 const SUPPORT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support");
 
@@ -50,6 +51,7 @@ fn try_client(client: &mut Command, mut plan: Value) {
         {"name": "read_page", "arguments": page},
         {"name": "list_manuals", "arguments": {"manual": "pump.pdf"}},
         {"name": "show_page", "arguments": {"manual": "punp.pdf", "page": 2}},
+        {"name": "ask", "arguments": {"question": "purge with nitrogen"}},
     ]);
     let done = client.arg(plan.to_string()).output().unwrap();
     let err = String::from_utf8_lossy(&done.stderr).into_owned();
@@ -62,10 +64,10 @@ fn try_client(client: &mut Command, mut plan: Value) {
             "{protocol}"
         );
     }
-    check_tools(&got["tools"]);
+    check_tools(&got["tools"], true);
     assert_eq!(got["resources"][0]["uri"], "manual:///pump.pdf/page/1");
     assert_eq!(got["resourceTemplates"].as_array().unwrap().len(), 1);
-    let [found, plain, tinted, read, listed, failed] =
+    let [found, plain, tinted, read, listed, failed, answered] =
         got["results"].as_array().unwrap().as_slice()
     else {
         panic!("{got}");
@@ -84,14 +86,19 @@ fn try_client(client: &mut Command, mut plan: Value) {
         text(&failed["content"][0]["text"]).contains("\"pump.pdf\""),
         "{failed}"
     );
+    assert!(
+        said(answered).contains("[1] \"pump.pdf\", page 2"),
+        "{answered}"
+    );
     assert!(text(&got["contents"][0]["text"]).contains("purge with nitrogen"));
     decoded(text(&got["contents"][1]["blob"]));
 }
 
 /// Runs a client in both lifecycles, over both transports.
 fn try_all(client: impl Fn() -> Command) {
-    let server = Server::with_pump(Sandbox::built_in());
-    let sandbox = with_pump();
+    let fake = citing();
+    let server = Server::with_pump(asking(&fake));
+    let sandbox = add_pump(asking(&fake));
     for mode in ["legacy", STATELESS] {
         let mut local = over_stdio(&sandbox);
         local["mode"] = json!(mode);

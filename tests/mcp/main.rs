@@ -2,7 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
+#[path = "../serve/answering.rs"]
+mod answering;
+mod ask;
 mod clients;
+#[path = "../describe/fake_server.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod fake_server;
 mod hostile;
 #[path = "../serve/http.rs"]
 #[allow(dead_code, reason = "this crate uses only some of it")]

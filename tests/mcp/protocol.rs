@@ -11,15 +11,19 @@ use crate::session::{HANDSHAKE, STATELESS, Session, meta, with_pump};
 pub(crate) const TOOLS: [&str; 4] = ["search_manuals", "show_page", "read_page", "list_manuals"];
 
 /// Checks the list of tools.
-pub(crate) fn check_tools(tools: &Value) {
+pub(crate) fn check_tools(tools: &Value, has_model: bool) {
     let tools = tools.as_array().unwrap();
     let names: Vec<&Value> = tools.iter().map(|tool| &tool["name"]).collect();
-    assert_eq!(names, TOOLS);
+    let expected = match has_model {
+        true => [&TOOLS[..], &["ask"]].concat(),
+        false => TOOLS.to_vec(),
+    };
+    assert_eq!(names, expected);
     for tool in tools {
         let hints = &tool["annotations"];
         assert_eq!(hints["readOnlyHint"], true, "{tool}");
         assert_eq!(hints["destructiveHint"], false, "{tool}");
-        assert_eq!(hints["openWorldHint"], false, "{tool}");
+        assert_eq!(hints["openWorldHint"], tool["name"] == "ask", "{tool}");
         let schema = &tool["inputSchema"];
         assert_eq!(schema["type"], "object", "{tool}");
         assert_eq!(schema["additionalProperties"], false, "{tool}");
@@ -46,7 +50,7 @@ fn clients_may_shake_hands() {
         let result = &answer["result"];
         assert_eq!(result["protocolVersion"], version, "{answer}");
         assert_eq!(result["serverInfo"]["name"], "ingest");
-        check_tools(&session.ask("tools/list", json!({}))["tools"]);
+        check_tools(&session.ask("tools/list", json!({}))["tools"], false);
         let templates = session.ask("resources/templates/list", json!({}));
         assert_eq!(
             templates["resourceTemplates"][0]["uriTemplate"],
@@ -66,7 +70,7 @@ fn clients_may_ask_without_a_handshake() {
     let versions = discovered["supportedVersions"].as_array().unwrap();
     assert!(versions.contains(&json!(STATELESS)), "{discovered}");
     let listed = session.ask("tools/list", json!({"_meta": meta()}));
-    check_tools(&listed["tools"]);
+    check_tools(&listed["tools"], false);
     assert_eq!(listed["resultType"], "complete", "{listed}");
     let arguments = json!({"query": "relief valve"});
     let call = json!({"name": "search_manuals", "arguments": arguments, "_meta": meta()});

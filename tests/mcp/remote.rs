@@ -30,7 +30,7 @@ fn both_lifecycles_are_answered_on_one_address() {
     assert_eq!(answer["result"]["protocolVersion"], HANDSHAKE, "{answer}");
     let old = [("MCP-Protocol-Version", HANDSHAKE)];
     let listed = post(&server, &old, "tools/list", &json!({})).json(200);
-    check_tools(&listed["result"]["tools"]);
+    check_tools(&listed["result"]["tools"], false);
     let page = json!({"manual": "pump.pdf", "page": 1, "question": "valve"});
     let call = json!({"name": "show_page", "arguments": page});
     let shown = post(&server, &old, "tools/call", &call).json(200);
@@ -43,7 +43,7 @@ fn both_lifecycles_are_answered_on_one_address() {
         "tools/list",
         &json!({"_meta": meta()}),
     );
-    check_tools(&listed.json(200)["result"]["tools"]);
+    check_tools(&listed.json(200)["result"]["tools"], false);
     let arguments = json!({"query": "alarm E-108"});
     let call = json!({"name": "search_manuals", "arguments": arguments, "_meta": meta()});
     let headers = [&new("tools/call")[..], &[("Mcp-Name", "search_manuals")]].concat();

@@ -25,12 +25,20 @@ pub(crate) struct Session {
 
 /// A sandbox whose library has one manual of three pages, `pump.pdf`.
 pub(crate) fn with_pump() -> Sandbox {
-    with_file("pump.pdf", &pump())
+    add_pump(Sandbox::built_in())
+}
+
+/// Stores `pump.pdf` in the library of a sandbox.
+pub(crate) fn add_pump(sandbox: Sandbox) -> Sandbox {
+    add_file(sandbox, "pump.pdf", &pump())
 }
 
 /// A sandbox whose library has one manual.
 pub(crate) fn with_file(name: &str, bytes: &[u8]) -> Sandbox {
-    let sandbox = Sandbox::built_in();
+    add_file(Sandbox::built_in(), name, bytes)
+}
+
+fn add_file(sandbox: Sandbox, name: &str, bytes: &[u8]) -> Sandbox {
     sandbox.write(name, bytes);
     let done = sandbox.run(&[name]);
     assert_eq!(done.code, 0, "{}", done.err);

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 
+use crate::answering::{asking, citing};
 use crate::chrome::Chrome;
 use crate::fake_server::{Dialect, FakeServer, Reply};
 use crate::http::Connection;
@@ -13,19 +14,6 @@ use crate::server::{Server, wait};
 /// A server whose model is `fake`.
 fn with_model(fake: &FakeServer) -> Server {
     Server::with_pump(asking(fake))
-}
-
-/// A sandbox whose settings name `fake` as the model that answers.
-pub(crate) fn asking(fake: &FakeServer) -> Sandbox {
-    let sandbox = Sandbox::built_in().with("INGEST_DESCRIBE_RUNNER", "openai");
-    sandbox.with("INGEST_DESCRIBE_URL", &fake.url)
-}
-
-/// A model that cites the first of its pages, and one that it was not shown.
-pub(crate) fn citing() -> FakeServer {
-    FakeServer::start(Dialect::OpenAi, |_| {
-        Reply::Answer("FOUND\nPurge it with nitrogen [1][8] at 42 bar.".to_owned())
-    })
 }
 
 fn ask(server: &Server, body: &Value) -> crate::http::Answer {

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod adding;
+mod answering;
 mod ask;
 mod chrome;
 #[path = "../describe/fake_server.rs"]

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::ask::{asking, citing};
+use crate::answering::{asking, citing};
 use crate::server::Server;
 
 #[test]

@@ -101,6 +101,22 @@ impl From<Problem> for Failure {
                 "The library is empty.",
                 "Tell the user to add manuals with `ingest FILE…` or on the page of `ingest serve`, then call again.",
             ),
+            "no-such-page" => (
+                "No page was found that could answer.",
+                "Ask in other words.",
+            ),
+            "no-answering-model" => (
+                "The model that answers cannot be used.",
+                "Read the pages yourself with search_manuals and show_page, and tell the user to run `ingest ask`, which names the reason.",
+            ),
+            "no-answer" => (
+                "The model gave no answer.",
+                "Read the pages yourself with search_manuals and show_page.",
+            ),
+            "invalid-request" => (
+                "An argument is out of range.",
+                "Call the tool again with arguments as its schema says.",
+            ),
             "busy" => ("Too many calls at once.", "Call again in a second."),
             "empty-question" => (
                 "The question is empty.",

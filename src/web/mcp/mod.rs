@@ -3,6 +3,8 @@
 //! All tools only read. Manuals are looked up by their names in the store, never as paths, and no answer contains a path. What
 //! pages say is quoted: see [`text`].
 
+mod ask;
+mod calls;
 mod failure;
 mod http;
 mod manuals;
@@ -59,21 +61,24 @@ impl ServerHandler for Server {
         _request: Option<PaginatedRequestParams>,
         _context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        Ok(ListToolsResult::with_all_items(tools::all().to_vec()))
+        Ok(ListToolsResult::with_all_items(tools::offered(
+            &self.reader,
+        )))
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
-        tools::all().iter().find(|tool| tool.name == name).cloned()
+        let mut tools = tools::offered(&self.reader).into_iter();
+        tools.find(|tool| tool.name == name)
     }
 
     async fn call_tool(
         &self,
         request: CallToolRequestParams,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let arguments = request.arguments.unwrap_or_default();
-        let result = tools::call(&self.reader, &request.name, arguments).await?;
-        Ok(result.into())
+        let call = tools::call(&self.reader, &request.name, arguments);
+        Ok(calls::wait(&context, call).await?.into())
     }
 
     async fn list_resources(

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Once};
 
 use super::super::app::App;
+use super::super::asker::Asker;
 use super::super::counters::Counters;
 use super::super::librarian::{Desk, Librarian};
 use super::super::pictures::Pictures;
@@ -18,6 +19,7 @@ use crate::store::{ManualCard, StoredPage};
 pub(super) struct Reader {
     pub(super) pictures: Arc<Pictures>,
     pub(super) counters: Arc<Counters>,
+    pub(super) asker: Arc<Asker>,
     shelf: Arc<Shelf>,
     librarian: Arc<Librarian>,
     /// The first question loads the models.
@@ -33,6 +35,7 @@ impl Reader {
         Ok(Self {
             pictures: Arc::new(Pictures::new(settings, passwords)),
             counters: Arc::new(Counters::default()),
+            asker: Arc::new(Asker::new(settings, passwords)),
             shelf: Arc::new(Shelf::new(&settings.store)),
             librarian: Arc::new(Librarian::start(settings)?),
             load: Once::new(),
@@ -46,6 +49,7 @@ impl Reader {
         Self {
             pictures: app.pictures.clone(),
             counters: app.counters.clone(),
+            asker: app.asker.clone(),
             shelf: app.shelf.clone(),
             librarian: app.librarian.clone(),
             load,

@@ -9,29 +9,31 @@ use serde_json::Value;
 
 use super::failure::Failure;
 use super::reader::Reader;
-use super::{manuals, pages, search};
+use super::{ask, manuals, pages, search};
 
-/// All tools, in the order in which they are listed.
-pub(super) fn all() -> &'static [Tool] {
-    static ALL: LazyLock<Vec<Tool>> = LazyLock::new(|| {
-        let tools = [
+/// The tools, in the order in which they are listed.
+pub(super) fn offered(reader: &Reader) -> Vec<Tool> {
+    static ALL: LazyLock<[Tool; 5]> = LazyLock::new(|| {
+        [
             search::tool(),
             pages::show_tool(),
             pages::read_tool(),
             manuals::tool(),
-        ];
-        tools.map(only_reads).into()
+            ask::tool(),
+        ]
+        .map(only_reads)
     });
-    &ALL
+    let is_offered = |tool: &&Tool| tool.name != ask::NAME || reader.asker.is_configured();
+    ALL.iter().filter(is_offered).cloned().collect()
 }
 
-/// Adds the hints: a tool changes nothing, and reads nothing outside the library.
+/// Adds the hints: a tool changes nothing, and only the model that answers may be on another machine.
 fn only_reads(tool: Tool) -> Tool {
     let hints = ToolAnnotations::new()
         .read_only(true)
         .destructive(false)
         .idempotent(true)
-        .open_world(false);
+        .open_world(tool.name == ask::NAME);
     tool.with_annotations(hints)
 }
 
@@ -49,6 +51,7 @@ pub(super) async fn call(
         pages::SHOW => run(arguments, |a| pages::show(reader, a)).await,
         pages::READ => run(arguments, |a| pages::read(reader, a)).await,
         manuals::NAME => run(arguments, |a| manuals::run(reader, a)).await,
+        ask::NAME if reader.asker.is_configured() => run(arguments, |a| ask::run(reader, a)).await,
         _ => {
             let what = format!("there is no tool `{name}`");
             return Err(ErrorData::invalid_params(what, None));

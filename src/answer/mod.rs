@@ -4,6 +4,7 @@
 //! pages that it cites ([`Fact`]).
 
 mod facts;
+mod page_numbers;
 mod prompt;
 mod reader;
 
@@ -13,11 +14,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 pub use facts::{Fact, Verdict};
+use page_numbers::PageNumbers;
 pub use reader::Piece;
 use reader::Reader;
 
 use crate::chat::{self, Attempt, Delta, Exchange, Gauge, MemoryGuard, RetryingClient};
-use crate::page::PageId;
+use crate::page::{ManualId, PageId};
 use crate::units::Invalid;
 use crate::vlm::reply::FailureClass;
 use crate::vlm::{self, Runner};
@@ -90,8 +92,13 @@ pub struct Citation {
 impl Citation {
     /// Those of all pages.
     pub fn all(pages: &[ContextPage]) -> Vec<Self> {
-        let pages = pages.iter().zip(1..);
+        let pages = pages.iter().zip(PageNumbers::of(pages).first()..);
         pages.map(|(page, n)| Self::of(n, page)).collect()
+    }
+
+    /// The page.
+    pub fn page_id(&self) -> PageId {
+        PageId::new(&ManualId::new(&self.manual), self.page)
     }
 
     /// The citation of a page with its number in the answer.
@@ -182,7 +189,7 @@ pub enum Error {
     Stopped,
 }
 
-/// Answers a question from `pages`, which are cited by their position, from 1. `stop`, once true, cancels the request.
+/// Answers a question from `pages`, which are cited by the numbers of [`Citation::all`]. `stop`, once true, cancels the request.
 ///
 /// # Errors
 /// [`Error::Runner`] when the server fails, [`Error::NoAnswer`] when the model has none, [`Error::Stopped`].
@@ -239,9 +246,10 @@ pub fn answer(
 /// An answer while it comes.
 struct Draft<'a> {
     pages: &'a [ContextPage],
+    numbers: PageNumbers,
     reader: Reader,
     text: String,
-    /// The pages cited so far, from 1, in order of their first citation.
+    /// The numbers of the pages cited so far, in order of their first citation.
     cited: Vec<usize>,
     facts: Vec<Fact>,
     /// The text since the last citation, and the citations that follow it so far.
@@ -250,9 +258,11 @@ struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     fn new(pages: &'a [ContextPage]) -> Self {
+        let numbers = PageNumbers::of(pages);
         Self {
             pages,
-            reader: Reader::new(pages.len()),
+            reader: Reader::new(numbers.clone()),
+            numbers,
             text: String::new(),
             cited: Vec::new(),
             facts: Vec::new(),
@@ -298,12 +308,17 @@ impl<'a> Draft<'a> {
         if cited.is_empty() {
             cited.clone_from(&self.cited);
         }
-        let cited: Vec<&ContextPage> = cited.iter().map(|n| &self.pages[n - 1]).collect();
+        let cited: Vec<&ContextPage> = cited.iter().filter_map(|n| self.page(*n)).collect();
         for fact in facts::check(&text, &cited) {
             if !self.facts.contains(&fact) {
                 self.facts.push(fact);
             }
         }
+    }
+
+    /// The page with this number.
+    fn page(&self, number: usize) -> Option<&'a ContextPage> {
+        self.pages.get(self.numbers.position(number)?)
     }
 
     /// Why a failed answer ends where it does, if there is something of it.
@@ -333,7 +348,7 @@ impl<'a> Draft<'a> {
         self.check();
         let citations = self.cited.iter();
         let citations: Vec<Citation> = citations
-            .map(|n| Citation::of(*n, &self.pages[n - 1]))
+            .filter_map(|n| Some(Citation::of(*n, self.page(*n)?)))
             .collect();
         Answer {
             found: self.reader.verdict() != Some(false) && !citations.is_empty(),
@@ -346,6 +361,22 @@ impl<'a> Draft<'a> {
             first_s: exchange.map(|exchange| exchange.ttft),
             total_s: exchange.map(|exchange| exchange.seconds),
             model: runner.card().model.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A page with a text layer and no image.
+    pub(super) fn context_page(text: &str) -> ContextPage {
+        ContextPage {
+            id: PageId::new(&ManualId::new("pump.pdf"), 7),
+            label: None,
+            section: None,
+            text: text.to_owned(),
+            jpeg: None,
         }
     }
 }

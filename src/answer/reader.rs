@@ -1,5 +1,7 @@
 //! Reads an answer while it comes: its first line says whether the pages answer, the rest is text with citations.
 
+use super::page_numbers::PageNumbers;
+
 /// Longest first line: a longer one is no verdict.
 const MAX_VERDICT: usize = 40;
 /// Longest citation, with its brackets: a longer text in brackets is none.
@@ -10,15 +12,15 @@ const MAX_CITATION: usize = 24;
 pub enum Piece {
     /// Text.
     Text(String),
-    /// A citation of a page, from 1.
+    /// A citation of the page with this number.
     Citation(usize),
 }
 
 /// Reads an answer in pieces of any length.
 #[derive(Debug)]
 pub(super) struct Reader {
-    /// Number of pages that can be cited.
-    pages: usize,
+    /// The pages that can be cited.
+    numbers: PageNumbers,
     /// What the first line says; `None` before its end, or if it says neither.
     verdict: Option<bool>,
     /// Whether the first line was read.
@@ -32,9 +34,9 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(pages: usize) -> Self {
+    pub(super) fn new(numbers: PageNumbers) -> Self {
         Self {
-            pages,
+            numbers,
             verdict: None,
             is_begun: false,
             held: String::new(),
@@ -112,16 +114,21 @@ impl Reader {
     fn close(&mut self, pieces: &mut Vec<Piece>) {
         let held = std::mem::take(&mut self.held);
         let inside = held.trim_start().trim_matches(['[', ']', '【', '】', ' ']);
-        let Some(numbers) = numbers(inside) else {
+        let Some(numbers) = numbers(inside).filter(|n| !n.iter().all(|n| self.is_text(*n))) else {
             self.emit(&held, pieces);
             return;
         };
         for number in numbers {
-            match (1..=self.pages).contains(&number) {
-                true => pieces.push(Piece::Citation(number)),
-                false => self.foreign += 1,
+            match self.numbers.position(number) {
+                Some(_) => pieces.push(Piece::Citation(number)),
+                None => self.foreign += 1,
             }
         }
+    }
+
+    /// Whether a number in brackets is no citation, but copied from a page.
+    fn is_text(&self, number: usize) -> bool {
+        self.numbers.position(number).is_none() && self.numbers.is_printed(number)
     }
 
     fn emit(&mut self, text: &str, pieces: &mut Vec<Piece>) {
@@ -194,10 +201,17 @@ fn numbers(inside: &str) -> Option<Vec<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::answer::tests::context_page;
 
     /// Reads an answer in pieces of `size` bytes; the text with citations as `<n>`, the verdict, and the foreign citations.
     fn read(answer: &str, size: usize) -> (String, Option<bool>, u32) {
-        let mut reader = Reader::new(3);
+        read_with(&["a", "b", "c"], answer, size)
+    }
+
+    /// As [`read`], from pages with these texts.
+    fn read_with(texts: &[&str], answer: &str, size: usize) -> (String, Option<bool>, u32) {
+        let pages: Vec<_> = texts.iter().map(|text| context_page(text)).collect();
+        let mut reader = Reader::new(PageNumbers::of(&pages));
         let letters: Vec<char> = answer.chars().collect();
         let mut pieces: Vec<Piece> = Vec::new();
         for chunk in letters.chunks(size) {
@@ -260,6 +274,17 @@ mod tests {
                 let expected = (text.to_owned(), verdict, foreign);
                 assert_eq!(read(answer, size), expected, "{answer} by {size}");
             }
+        }
+    }
+
+    #[test]
+    fn keys_in_brackets_are_no_citations() {
+        let texts = ["Press [1] and [3].", "b"];
+        for size in [1, 2, 100] {
+            assert_eq!(
+                read_with(&texts, "FOUND\nPress [1] and [3] [11]. See [12] [2].", size),
+                ("Press [1] and [3]<11>. See<12>.".to_owned(), Some(true), 1)
+            );
         }
     }
 }

@@ -177,7 +177,7 @@ impl Session<'_> {
             self.ui.data("")?;
             self.print_answer(&answer, &shown)?;
         }
-        self.write_pages(question, &answer, &pages)?;
+        self.write_pages(question, &answer)?;
         Ok(Asked {
             question: question.to_owned(),
             answer,
@@ -252,12 +252,7 @@ impl Session<'_> {
     }
 
     /// Writes the cited pages with heat maps of the question.
-    fn write_pages(
-        &self,
-        question: &str,
-        answer: &Answer,
-        pages: &[ContextPage],
-    ) -> Result<(), Diagnostic> {
+    fn write_pages(&self, question: &str, answer: &Answer) -> Result<(), Diagnostic> {
         let Some(folder) = self.show else {
             return Ok(());
         };
@@ -266,7 +261,7 @@ impl Session<'_> {
         let mut renderer =
             crate::render::open(&self.settings.render).map_err(library::Error::from)?;
         for citation in &answer.citations {
-            let id = &pages[citation.n - 1].id;
+            let id = &citation.page_id();
             let page = library::find_page(&*self.library.store, &id.manual, id.number)?;
             let card = library::manual_named(&*self.library.store, id.manual.as_str())?;
             let mut image = library::page_image(&mut *renderer, &card, &page, &self.passwords)?;

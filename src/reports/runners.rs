@@ -2,10 +2,13 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use serde::Serialize;
 
+use crate::evaluate::AnswerEvaluation;
 use crate::measure::{ApproachResult, Candidate, Grade, RunnerBenchmark};
 use crate::units::{ByteSize, Seconds, counted, pages};
 
+use super::answers::answer_table;
 use super::chart::{BLUE, Bar, GREEN, bars};
 use super::table::{self, Table};
 use super::{ChartError, html, markdown};
@@ -208,14 +211,47 @@ fn signed(bytes: i64) -> String {
     format!("{sign}{}", ByteSize(bytes.unsigned_abs()))
 }
 
+/// What is reported: a benchmark, and the answers of its candidates from the library.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// The benchmark.
+    #[serde(flatten)]
+    pub benchmark: RunnerBenchmark,
+    /// The answers of the candidates, where they were measured.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<AnswerEvaluation>,
+}
+
+impl Report {
+    fn tables(&self) -> Vec<Table> {
+        let mut tables = tables(&self.benchmark);
+        tables.extend(self.answer_table());
+        tables
+    }
+
+    /// The answers of all candidates.
+    fn answer_table(&self) -> Option<Table> {
+        let mut all = answer_table(self.answers.first()?);
+        all.header.insert(0, "model".to_owned());
+        all.rows.clear();
+        for evaluation in &self.answers {
+            for mut row in answer_table(evaluation).rows {
+                row.insert(0, evaluation.model.clone());
+                all.rows.push(row);
+            }
+        }
+        Some(all)
+    }
+}
+
 /// The report for the terminal.
-pub fn text(benchmark: &RunnerBenchmark) -> String {
-    table::text(&lines(benchmark), &tables(benchmark))
+pub fn text(report: &Report) -> String {
+    table::text(&lines(&report.benchmark), &report.tables())
 }
 
 /// The report as Markdown.
-pub fn markdown(benchmark: &RunnerBenchmark) -> String {
-    markdown::document(TITLE, &lines(benchmark), &tables(benchmark))
+pub fn markdown(report: &Report) -> String {
+    markdown::document(TITLE, &lines(&report.benchmark), &report.tables())
 }
 
 /// The report as one HTML page with charts, and each page (JPEG) with the descriptions of all candidates.
@@ -223,15 +259,16 @@ pub fn markdown(benchmark: &RunnerBenchmark) -> String {
 /// # Errors
 /// When a chart cannot be drawn.
 pub fn html<'a>(
-    benchmark: &RunnerBenchmark,
+    report: &Report,
     pages: impl Iterator<Item = (String, &'a [u8])>,
 ) -> Result<String, ChartError> {
+    let benchmark = &report.benchmark;
     let mut body = html::list(&lines(benchmark));
     body.push_str("<h2>Pages per second</h2>\n");
     body.push_str(&rate_chart(benchmark)?);
     body.push_str("<h2>Accuracy</h2>\n");
     body.push_str(&accuracy_chart(benchmark)?);
-    for table in tables(benchmark) {
+    for table in report.tables() {
         body.push_str(&html::table(&table));
     }
     body.push_str("<h2>Descriptions</h2>\n");

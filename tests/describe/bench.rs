@@ -183,6 +183,52 @@ fn candidates_are_measured_graded_and_ranked() {
 }
 
 #[test]
+fn answers_from_the_library_are_measured_too() {
+    let sandbox = library();
+    let asked = json!([
+        {"question": "What silences the buzzer?", "manual": "pump.pdf", "pages": [1], "answers": ["alarm"], "kind": "lexical"},
+        {"question": "Who made it?", "manual": "pump.pdf", "pages": [], "answers": [], "kind": "absent"},
+    ]);
+    sandbox.write("asked.json", asked.to_string().as_bytes());
+    let fake = FakeServer::start(Dialect::OpenAi, |request| {
+        match request.body.to_string().contains("Question: What") {
+            true => Reply::Answer("FOUND\nResetting the alarm [1].".to_owned()),
+            false => correct(request),
+        }
+    });
+    let names = [
+        format!("openai=tiny@{}", fake.url),
+        "openai=tiny@http://127.0.0.1:9".to_owned(),
+    ];
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let options = ["--pages", "1", "--approach", "sequential", "--runs", "1"];
+    let more = ["--ask", "asked.json", "--html", "r.html", "--json"];
+    let done = bench(&sandbox, &names, &[&options[..], &more].concat());
+    let report = done.json();
+    let [answers] = &report["answers"].as_array().unwrap()[..] else {
+        panic!("{report}");
+    };
+    let scores = &answers["results"][1];
+    assert_eq!(answers["results"][1]["context"], "oracle");
+    assert_eq!(scores["right_and_cited"]["mean"], 1.0, "{scores}");
+    let html = std::fs::read_to_string(sandbox.path("r.html")).unwrap();
+    assert!(
+        html.contains("Answers</h2>") && html.contains("oracle+2"),
+        "{html}"
+    );
+    let done = bench(
+        &sandbox,
+        &names[..1],
+        &["--ask", "none.json", "--pages", "1"],
+    );
+    assert!(
+        done.code == 1 && done.err.contains("none.json"),
+        "{}",
+        done.err
+    );
+}
+
+#[test]
 fn a_request_holds_pages_of_one_manual_only() {
     let sandbox = library();
     sandbox.write(

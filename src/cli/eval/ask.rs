@@ -1,9 +1,9 @@
 //! `ingest eval ask`: measures answers that cite pages, with the searching and asking of `ingest ask`.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::answer::{self, Answer, ContextPage, Event, Verdict};
+use crate::answer::{self, Answer, Citation, ContextPage, Event, Verdict};
 use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
 use crate::evaluate::{
@@ -48,55 +48,95 @@ pub(super) struct EvalAskArgs {
 pub(super) fn run(ui: &Ui, common: &Common, args: &EvalAskArgs) -> Result<(), Diagnostic> {
     let settings = args.reading.settings(common)?;
     let passwords = args.reading.passwords.read()?;
-    let mut questions = read_questions(&args.file).map_err(|e| Diagnostic::from_error(&e))?;
     let library = library::open_for_reading(&settings.store, None)?;
     let scope = args.reading.scope(&*library.store)?;
-    questions.retain(|question| {
-        let manual = ManualId::new(&question.manual);
-        scope.manuals.is_empty() || scope.manuals.contains(&manual)
-    });
-    if questions.is_empty() {
-        let file = args.file.display();
-        let why = format!("{file}: no question is about these manuals");
-        return Err(Diagnostic::new(why));
-    }
-    require_stored(&*library.store, &args.file, &questions)?;
+    let trial = AnswerTrial::read(&settings, (library, scope), &passwords, &args.file)?;
     interrupt::install_handler()?;
     let runner = open_runner(ui, &settings)?;
-    let mut asking = Asking {
-        ui,
-        models: QueryModels::new(&settings, &library.profile),
-        settings: &settings,
-        library: &library,
-        scope,
-        passwords,
-        runner: &*runner,
-        notes: BTreeSet::new(),
-    };
-    let results = Context::ALL.map(|context| asking.ask_all(context, &questions));
-    let evaluation = AnswerEvaluation {
-        schema: ANSWER_SCHEMA,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        questions: args.file.display().to_string(),
-        model: runner.card().model.clone(),
-        runner: runner.card().name.clone(),
-        pages: settings.ask.pages,
-        results: results.into_iter().collect::<Result<_, _>>()?,
-    };
+    let evaluation = trial.evaluate(ui, &*runner)?;
     match ui.json {
         true => ui.json(&evaluation),
         false => ui.text(reports::text(&evaluation)),
     }
 }
 
-/// What all questions share.
+/// Questions about a library, and how they are asked.
+pub(in crate::cli) struct AnswerTrial<'a> {
+    settings: &'a Settings,
+    library: Library,
+    scope: Scope,
+    /// Passwords of protected files. Never printed.
+    passwords: &'a [String],
+    file: &'a Path,
+    questions: Vec<Question>,
+}
+
+impl<'a> AnswerTrial<'a> {
+    /// Reads the questions of `file` that are about manuals of the scope.
+    ///
+    /// # Errors
+    /// If the file cannot be read, none of its questions is about these manuals, or a page is not stored.
+    pub(in crate::cli) fn read(
+        settings: &'a Settings,
+        (library, scope): (Library, Scope),
+        passwords: &'a [String],
+        file: &'a Path,
+    ) -> Result<Self, Diagnostic> {
+        let mut questions = read_questions(file).map_err(|e| Diagnostic::from_error(&e))?;
+        questions.retain(|question| {
+            let manual = ManualId::new(&question.manual);
+            scope.manuals.is_empty() || scope.manuals.contains(&manual)
+        });
+        if questions.is_empty() {
+            let file = file.display();
+            let why = format!("{file}: no question is about these manuals");
+            return Err(Diagnostic::new(why));
+        }
+        require_stored(&*library.store, file, &questions)?;
+        Ok(Self {
+            settings,
+            library,
+            scope,
+            passwords,
+            file,
+            questions,
+        })
+    }
+
+    /// Asks all questions in all contexts.
+    ///
+    /// # Errors
+    /// If the store or the runner fails, or the user stops the run.
+    pub(in crate::cli) fn evaluate(
+        &self,
+        ui: &Ui,
+        runner: &dyn Runner,
+    ) -> Result<AnswerEvaluation, Diagnostic> {
+        let mut asking = Asking {
+            ui,
+            models: QueryModels::new(self.settings, &self.library.profile),
+            trial: self,
+            runner,
+            notes: BTreeSet::new(),
+        };
+        let results = Context::ALL.map(|context| asking.ask_all(context));
+        Ok(AnswerEvaluation {
+            schema: ANSWER_SCHEMA,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            questions: self.file.display().to_string(),
+            model: runner.card().model.clone(),
+            runner: runner.card().name.clone(),
+            pages: self.settings.ask.pages,
+            results: results.into_iter().collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// A trial with a model.
 struct Asking<'a> {
     ui: &'a Ui,
-    settings: &'a Settings,
-    library: &'a Library,
+    trial: &'a AnswerTrial<'a>,
     models: QueryModels,
-    scope: Scope,
-    passwords: Vec<String>,
     runner: &'a dyn Runner,
     /// Messages about pages that were printed: each is printed once.
     notes: BTreeSet<String>,
@@ -104,12 +144,8 @@ struct Asking<'a> {
 
 impl Asking<'_> {
     /// Asks every question that has pages in a context.
-    fn ask_all(
-        &mut self,
-        context: Context,
-        questions: &[Question],
-    ) -> Result<ContextResult, Diagnostic> {
-        let asked = questions.iter();
+    fn ask_all(&mut self, context: Context) -> Result<ContextResult, Diagnostic> {
+        let asked = self.trial.questions.iter();
         let asked = asked.filter(|q| context != Context::Oracle || !q.is_absent());
         let asked: Vec<&Question> = asked.collect();
         let bar = progress::bar(self.ui, context.name(), Unit::Pages, String::new);
@@ -139,7 +175,10 @@ impl Asking<'_> {
         };
         let answer = answer::answer(
             runner,
-            (library::answer_settings(self.settings, pages.len()), &gauge),
+            (
+                library::answer_settings(self.trial.settings, pages.len()),
+                &gauge,
+            ),
             (&question.text, &pages),
             &STOP,
             &on_event,
@@ -161,8 +200,8 @@ impl Asking<'_> {
         question: &Question,
     ) -> Result<Vec<ContextPage>, Diagnostic> {
         if context == Context::Retrieved {
-            let count = self.settings.ask.pages;
-            let hits = self.hits(question, &self.scope.clone(), count)?;
+            let count = self.trial.settings.ask.pages;
+            let hits = self.hits(question, &self.trial.scope, count)?;
             return self.read(&hits, count);
         }
         let mut hits = Vec::new();
@@ -185,11 +224,8 @@ impl Asking<'_> {
         if context == Context::Oracle {
             return Ok(right);
         }
-        let all = self.hits(
-            question,
-            &self.scope.clone(),
-            question.pages.len() + WRONG_PAGES,
-        )?;
+        let count = question.pages.len() + WRONG_PAGES;
+        let all = self.hits(question, &self.trial.scope, count)?;
         let relevant: BTreeSet<PageId> = question.page_ids().collect();
         let is_wrong = |hit: &SearchHit| !relevant.contains(&page_of(hit));
         hits.extend(all.into_iter().filter(is_wrong));
@@ -206,14 +242,19 @@ impl Asking<'_> {
         count: usize,
     ) -> Result<Vec<SearchHit>, Diagnostic> {
         let asked = (question.text.as_str(), scope, count);
-        let hits = library::hits_to_read(self.settings, self.library, &mut self.models, asked)?;
-        Ok(hits)
+        let (settings, library) = (self.trial.settings, &self.trial.library);
+        Ok(library::hits_to_read(
+            settings,
+            library,
+            &mut self.models,
+            asked,
+        )?)
     }
 
     fn read(&mut self, hits: &[SearchHit], count: usize) -> Result<Vec<ContextPage>, Diagnostic> {
-        let store = &*self.library.store;
+        let store = &*self.trial.library.store;
         let mut notes = Vec::new();
-        let parts = (self.settings, store, self.passwords.as_slice());
+        let parts = (self.trial.settings, store, self.trial.passwords);
         let pages = library::context_pages(parts, hits, count, &mut |note| notes.push(note))?;
         notes.into_iter().for_each(|note| self.note(note));
         Ok(pages)
@@ -238,7 +279,7 @@ fn graded(
     answer: Result<&Answer, String>,
 ) -> GradedAnswer {
     let citations = answer.iter().flat_map(|answer| &answer.citations);
-    let cited: Vec<PageId> = citations.map(|c| pages[c.n - 1].id.clone()).collect();
+    let cited: Vec<PageId> = citations.map(Citation::page_id).collect();
     let reply = answer.as_ref().ok().map(|answer| Reply {
         text: &answer.answer,
         is_refusal: !answer.found,

@@ -24,6 +24,7 @@ mod eval_store;
 mod evaluator;
 mod query_sets;
 
+pub(super) use ask::AnswerTrial;
 use eval_store::{Compression, EvalStore};
 use evaluator::Evaluator;
 use query_sets::QuerySet;

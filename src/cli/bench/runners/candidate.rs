@@ -72,11 +72,6 @@ impl RunnerBench<'_> {
             Ok(()) => self.measure(config, &mut record),
             Err(cause) => Err(cause.into()),
         };
-        // Free the memory for the next candidate.
-        drop(
-            vlm::open(config, library::in_process_vlm_memory_limit(self.settings))
-                .and_then(|runner| runner.unload()),
-        );
         match measured {
             Ok(()) => {}
             Err(Abort::Failed(why)) => {
@@ -89,6 +84,16 @@ impl RunnerBench<'_> {
         }
         record.verdict = grade::verdict(&record, self.memory());
         Ok(record)
+    }
+
+    /// Frees the memory of a candidate for the next one.
+    pub(super) fn unload(&self, config: &vlm::Config) {
+        drop(self.open(config).and_then(|runner| runner.unload()));
+    }
+
+    /// Opens the runner of a candidate.
+    pub(super) fn open(&self, config: &vlm::Config) -> Result<Box<dyn Runner>, vlm::Error> {
+        vlm::open(config, library::in_process_vlm_memory_limit(self.settings))
     }
 
     /// Memory limit of a model, in bytes.
@@ -105,7 +110,7 @@ impl RunnerBench<'_> {
                 Approach::Lanes => (size, 1),
                 Approach::Interleaved => (1, size),
             };
-            let runner = vlm::open(&config, library::in_process_vlm_memory_limit(self.settings))?;
+            let runner = self.open(&config)?;
             if record.server.is_empty() {
                 record.server.clone_from(&runner.card().name);
                 record.load = self.load(&*runner, &config)?;
@@ -141,7 +146,7 @@ impl RunnerBench<'_> {
             .unwrap_or_default();
         let mut config = config.clone();
         (config.lanes, config.interleave) = (REPEATS, 1);
-        let runner = vlm::open(&config, library::in_process_vlm_memory_limit(self.settings))?;
+        let runner = self.open(&config)?;
         record.answers = self.answers(&*runner, &config)?;
         record.consistency = Some(self.consistency(&*runner, &config)?);
         Ok(())

@@ -23,6 +23,7 @@ use super::super::passwords::PasswordArgs;
 use super::super::ui::Ui;
 use super::super::write;
 
+mod answers;
 mod candidate;
 mod grade;
 mod questions;
@@ -32,7 +33,7 @@ use candidate::RunnerBench;
 /// Compare runners, models and request approaches on stored pages
 ///
 /// Every approach describes all pages `--runs` times; nothing is stored. With `--questions` each model also answers them,
-/// with the page image and without it.
+/// with the page image and without it; with `--ask` it answers others from the library, as `ingest eval ask` measures it.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   ingest bench describe --candidate ollama=qwen2.5vl:7b --pages 1-20
@@ -58,6 +59,9 @@ pub(super) struct RunnersArgs {
     /// Questions with answers: a file such as `manuals/questions.json`, or the question and annotation files of VQA v2
     #[arg(long, value_name = "FILE", value_delimiter = ',')]
     questions: Vec<PathBuf>,
+    /// Questions to answer from the library: a file for `ingest eval ask`, such as `manuals/questions.json`
+    #[arg(long, value_name = "FILE")]
+    ask: Option<PathBuf>,
     /// Request approaches
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Approach::value_variants().to_vec())]
     approach: Vec<Approach>,
@@ -146,6 +150,15 @@ pub(super) fn run(ui: &Ui, common: &Common, args: &RunnersArgs) -> Result<ExitCo
     interrupt::install_handler()?;
     let trial = render_pages(ui, &settings, &*store, args)?;
     let questions = questions::read(&args.questions, &trial)?;
+    let passwords = args.passwords.read()?;
+    let asked = match &args.ask {
+        None => None,
+        Some(file) => Some(answers::trial(
+            &settings,
+            &passwords,
+            (args.manual.as_ref(), file),
+        )?),
+    };
     let approaches = approaches(args, trial.pages().count());
     if approaches.is_empty() {
         return Err(Diagnostic::usage("no approach is left to run")
@@ -166,9 +179,14 @@ pub(super) fn run(ui: &Ui, common: &Common, args: &RunnersArgs) -> Result<ExitCo
         approaches: &approaches,
         runs: args.runs,
     };
-    let mut candidates = Vec::new();
+    let (mut candidates, mut evaluations) = (Vec::new(), Vec::new());
     for (spec, config) in args.candidate.iter().zip(&configs) {
-        candidates.push(bench.run(spec, config)?);
+        let candidate = bench.run(spec, config)?;
+        if let (Some(asked), None) = (&asked, &candidate.error) {
+            evaluations.extend(answers::measure(&bench, asked, (spec, config))?);
+        }
+        bench.unload(config);
+        candidates.push(candidate);
     }
     let library = store.manuals()?.iter().map(|m| u64::from(m.stored)).sum();
     let benchmark = RunnerBenchmark {
@@ -182,34 +200,39 @@ pub(super) fn run(ui: &Ui, common: &Common, args: &RunnersArgs) -> Result<ExitCo
         rankings: Rankings::of(&candidates),
         candidates,
     };
-    write_reports(ui, args, &benchmark, &trial)
+    let report = reports::Report {
+        benchmark,
+        answers: evaluations,
+    };
+    write_reports(ui, args, &report, &trial)
 }
 
 fn write_reports(
     ui: &Ui,
     args: &RunnersArgs,
-    benchmark: &RunnerBenchmark,
+    report: &reports::Report,
     trial: &Trial,
 ) -> Result<ExitCode, Diagnostic> {
     match ui.json {
-        true => ui.json(benchmark)?,
-        false => ui.text(reports::text(benchmark))?,
+        true => ui.json(report)?,
+        false => ui.text(reports::text(report))?,
     }
     if let Some(file) = &args.markdown {
-        write(file, &reports::markdown(benchmark))?;
+        write(file, &reports::markdown(report))?;
     }
     if let Some(file) = &args.html {
         let pages = trial.pages().map(|(id, _, jpeg)| (id.to_string(), jpeg));
-        let page = reports::html(benchmark, pages).map_err(|e| Diagnostic::from_error(&e))?;
+        let page = reports::html(report, pages).map_err(|e| Diagnostic::from_error(&e))?;
         write(file, &page)?;
     }
-    let candidates = benchmark.candidates.iter();
+    let candidates = &report.benchmark.candidates;
     let failed = candidates
+        .iter()
         .filter(|candidate| candidate.verdict.grade == Grade::Fail)
         .count();
     Ok(ExitCode::from(match failed {
         0 => 0,
-        some if some < benchmark.candidates.len() => 1,
+        some if some < candidates.len() => 1,
         _ => 2,
     }))
 }

@@ -30,7 +30,7 @@ use self::rows::PageRows;
 use self::tokenizer::Tokenizer;
 use self::unigram::Unigram;
 use self::weights::Weights;
-use self::windows::{MAX_WINDOWS, Window, windows};
+use self::windows::{MAX_WINDOWS, Window, query_windows, windows};
 use self::word::Word;
 use self::word_piece::WordPiece;
 pub use self::word_piece::{lexicon, text, token_word};
@@ -155,7 +155,7 @@ impl Meaning {
             .map_err(|why| self.model.invalid(why.to_string()))
     }
 
-    /// Embeds a query; `None` if it has no word that the model knows, or the model is English and most of its letters are not
+    /// Embeds a query, of a very long one its beginning; `None` if it has no word that the model knows, or the model is English and most of its letters are not
     /// Latin.
     ///
     /// # Errors
@@ -170,22 +170,24 @@ impl Meaning {
                 .iter_mut()
                 .for_each(|word| word.is_content = word.is_word);
         }
-        let Some(window) = windows(&words, &self.tokenizer.query_frame())
-            .into_iter()
-            .next()
-            .filter(|w| !w.kept.is_empty())
-        else {
+        let (mut tokens, mut rows, mut shares) = (Vec::new(), Vec::new(), Vec::new());
+        for window in query_windows(&words, &self.tokenizer.query_frame()) {
+            let (more_tokens, more_rows) = self.rows(&window);
+            tokens.extend(more_tokens);
+            rows.extend(more_rows);
+            shares.extend(window.shares);
+        }
+        if rows.is_empty() {
             return Ok(None);
-        };
-        let (tokens, rows) = self.rows(&window);
+        }
         let vectors =
             MultiVector::new(rows, ROW_WIDTH).map_err(|why| self.model.invalid(why.to_string()))?;
         Ok(Some(TextQuery {
-            known: self.known(&window.shares),
+            known: self.known(&shares),
             profile: self.model.profile(),
             vectors,
             tokens,
-            shares: window.shares,
+            shares,
         }))
     }
 
@@ -292,6 +294,13 @@ mod tests {
                 .collect::<Vec<_>>(),
             ["silence", "alarm"]
         );
+        let long = format!(
+            "{}silence the alarm",
+            "Thank you for the manual. ".repeat(60)
+        );
+        let long = model.embed_query(&long).unwrap().unwrap();
+        let last = long.tokens.last().and_then(|t| model.token_word(*t));
+        assert_eq!(last.as_deref(), Some("alarm"));
         let score = |text: &str| {
             let page = model.embed_page(text).unwrap().unwrap();
             crate::vectors::max_sim(&query.vectors, &page.vectors)

@@ -9,6 +9,9 @@ const OVERLAP: usize = 16;
 /// Windows of a page at most: 4,400 tokens and more, the rest of the text is not embedded. A dense page of 2,500 words has 32.
 pub(super) const MAX_WINDOWS: usize = 40;
 
+/// Windows of a query at most: some 500 tokens, a paragraph.
+const MAX_QUERY_WINDOWS: usize = 4;
+
 /// A sequence for the model.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Window {
@@ -32,11 +35,22 @@ impl Window {
     }
 }
 
-/// The first [`MAX_WINDOWS`] windows of a text, each between the tokens of `frame`: it begins at the start of a word.
+/// The first [`MAX_WINDOWS`] windows of a text, each between the tokens of `frame`: it begins at the start of a word, and repeats
+/// the last words of the one before it.
 pub(super) fn windows(text: &[Word], frame: &Frame) -> Vec<Window> {
+    cut(text, frame, MAX_WINDOWS, advance)
+}
+
+/// The first [`MAX_QUERY_WINDOWS`] windows of a query: each word is in one of them, so that none counts twice.
+pub(super) fn query_windows(text: &[Word], frame: &Frame) -> Vec<Window> {
+    cut(text, frame, MAX_QUERY_WINDOWS, <[Word]>::len)
+}
+
+/// At most `most` windows; `advance` tells how many words of one come before the next.
+fn cut(text: &[Word], frame: &Frame, most: usize, advance: fn(&[Word]) -> usize) -> Vec<Window> {
     let mut windows = Vec::new();
     let mut rest = text;
-    while !rest.is_empty() && windows.len() < MAX_WINDOWS {
+    while !rest.is_empty() && windows.len() < most {
         let mut window = Window {
             ids: frame.first.clone(),
             ..Window::default()
@@ -122,6 +136,21 @@ mod tests {
         let first: Vec<u32> = windows.iter().map(|w| w.ids[1]).collect();
         assert_eq!(first, [1000, 1110, 1220]);
         assert_eq!(windows[0].kept[..3], [1, 3, 5]);
+    }
+
+    #[test]
+    fn the_windows_of_a_query_do_not_overlap() {
+        let frame = Frame {
+            first: vec![FIRST],
+            last: LAST,
+        };
+        let windows = query_windows(&words(&[1; 300]), &frame);
+        let first: Vec<u32> = windows.iter().map(|w| w.ids[1]).collect();
+        assert_eq!(first, [1000, 1126, 1252]);
+        assert_eq!(
+            query_windows(&words(&[1; 2_000]), &frame).len(),
+            MAX_QUERY_WINDOWS
+        );
     }
 
     #[test]

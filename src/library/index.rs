@@ -4,7 +4,6 @@ use std::sync::atomic::AtomicBool;
 
 use crate::config::Settings;
 use crate::embed::{self, BUILT_IN, Card, Embedder};
-use crate::page::PageSet;
 use crate::pipeline::{self, Components, Event, Inputs, Opener, Plan, RunStats};
 use crate::render::{self, Renderer};
 use crate::store::Writer;
@@ -20,8 +19,6 @@ pub struct Indexing<'a> {
     pub card: &'a Card,
     /// The memory plan.
     pub plan: &'a Plan,
-    /// Pages of each manual.
-    pub pages: PageSet,
     /// Takes the pages.
     pub store: &'a (dyn Writer + Sync),
 }
@@ -74,7 +71,6 @@ impl<'a> Indexing<'a> {
         let pipeline_settings = pipeline::Settings {
             prepare: self.card.prepare.clone(),
             render: settings.render.profile(),
-            pages: self.pages,
             reads_with: reads_with(self.card),
             limits: self.plan.limits,
             queue: RENDERED_QUEUE,

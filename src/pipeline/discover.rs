@@ -26,6 +26,8 @@ pub struct Request {
 pub struct Job {
     /// The file given.
     pub source: Source,
+    /// The requested pages.
+    pub selection: PageSet,
     /// The path that the manual is stored with: that of the file, unless it is a copy.
     pub path: PathBuf,
     /// SHA-256 of the file, hex.
@@ -324,6 +326,7 @@ fn make_job(
     };
     Ok(Job {
         source,
+        selection: request.pages.clone(),
         path,
         stamp: given.stamp,
         file,

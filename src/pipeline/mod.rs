@@ -69,8 +69,6 @@ pub struct Settings {
     pub prepare: Prepare,
     /// The render profile: [`render::Config::profile`].
     pub render: String,
-    /// Pages of each manual.
-    pub pages: crate::page::PageSet,
     /// Limits of a batch.
     pub limits: Limits,
     /// Id of the model's profile if its rows can be read as words ([`embed::reading`]): then pages whose text layer says

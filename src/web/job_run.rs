@@ -143,7 +143,6 @@ impl Run<'_> {
             settings,
             card: &card,
             plan: &plan,
-            pages: PageSet::all(),
             store: &*store,
         };
         let on_event = |event: Event| self.change(|job| progress(job, self.path, &event));

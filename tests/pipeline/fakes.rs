@@ -217,7 +217,6 @@ impl FakePipeline {
         let settings = Settings {
             prepare: Prepare::Gray { pixels: 4096 },
             render: "paper".into(),
-            pages: PageSet::all(),
             reads_with: None,
             limits: Limits {
                 pages: self.batch,

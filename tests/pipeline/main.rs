@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use ingest::batch::Limits;
 use ingest::embed::{self};
-use ingest::page::PageSet;
 use ingest::patch::Prepare;
 use ingest::pipeline::{self, Components, Event, Request, Settings, Stage, discover, ingest};
 use ingest::store::{self, Catalogue, Mode};
@@ -96,7 +95,6 @@ fn unchanged_manual_opens_neither_renderer_nor_model() {
     let settings = Settings {
         prepare: Prepare::Gray { pixels: 4096 },
         render: "paper".into(),
-        pages: PageSet::all(),
         reads_with: None,
         limits: Limits {
             pages: 4,

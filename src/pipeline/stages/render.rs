@@ -156,7 +156,7 @@ impl ManualReader<'_> {
 
     /// Upserts the manual, removes stored pages that the file no longer has, and returns the pages to render.
     fn upsert_manual(&self, manual: &Manual) -> Result<Option<PageSet>, Error> {
-        let requested = self.context.settings.pages.within(manual.pages);
+        let requested = self.job.selection.within(manual.pages);
         if requested.is_empty() {
             let why = format!(
                 "has none of the requested pages (page count: {})",

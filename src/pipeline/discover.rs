@@ -22,7 +22,7 @@ pub struct Request {
 }
 
 /// A manual to ingest.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Job {
     /// The file given.
     pub source: Source,
@@ -99,7 +99,7 @@ impl FileStamp {
 }
 
 /// A file given whose bytes are those of another input.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Twin {
     /// As given.
     pub path: PathBuf,
@@ -108,7 +108,7 @@ pub struct Twin {
 }
 
 /// An input of a run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Input {
     /// A manual to ingest.
     Job(Box<Job>),

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod fakes;
+mod flow;
 mod last_run;
 mod notes;
 mod twins;

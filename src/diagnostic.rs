@@ -19,7 +19,7 @@ pub const USAGE: u8 = 64;
 const KEY_HINT: &str = "set INGEST_RUNNER_KEY or OPENAI_API_KEY";
 
 /// An error for the user: message, hints, exit code.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Diagnostic {
     /// What failed, and why.
     pub message: String,

@@ -7,7 +7,6 @@ use serde::Serialize;
 use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
 use crate::embed::Card;
-use crate::page::PageSet;
 use crate::pipeline::{self, Input, Inputs, Job, Plan};
 use crate::render::{self, Renderer};
 use crate::reports::table::fitted;
@@ -21,7 +20,6 @@ pub(super) struct DryRun<'a> {
     pub(super) settings: &'a Settings,
     pub(super) card: &'a Card,
     pub(super) plan: &'a Plan,
-    pub(super) pages: &'a PageSet,
 }
 
 #[derive(Serialize)]
@@ -124,7 +122,7 @@ impl DryRun<'_> {
                 }
             }
             Ok(open) => {
-                let requested = self.pages.within(open.pages);
+                let requested = job.selection.within(open.pages);
                 let current_pages = requested.iter().filter(|n| job.is_current(**n)).count();
                 ManualPlan {
                     pages: requested.len() as u32,

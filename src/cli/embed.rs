@@ -78,7 +78,6 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &EmbedArgs) -> Result<Exit
         settings: &settings,
         card: &card,
         plan: &plan,
-        pages: args.input.pages.clone(),
         store: &writer,
     };
     interrupt::install_handler()?;

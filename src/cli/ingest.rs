@@ -70,7 +70,6 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
         settings: &settings,
         card: &card,
         plan: &plan,
-        pages: args.input.pages.clone(),
         store: store.as_ref(),
     };
     interrupt::install_handler()?;
@@ -144,7 +143,6 @@ fn dry_run(
         settings,
         card,
         plan,
-        pages: &args.input.pages,
     };
     let code = dry_run.run(ui, &inputs)?;
     ui.words_hint(&args.paths);

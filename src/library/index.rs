@@ -4,8 +4,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::config::Settings;
 use crate::embed::{self, BUILT_IN, Card, Embedder};
-use crate::page::PageSet;
-use crate::pipeline::{self, Components, Event, Inputs, Opener, Plan, RunStats};
+use crate::pipeline::{self, Components, Event, Inputs, Opener, Plan, RunStats, TaskSource};
 use crate::render::{self, Renderer};
 use crate::store::Writer;
 
@@ -20,13 +19,11 @@ pub struct Indexing<'a> {
     pub card: &'a Card,
     /// The memory plan.
     pub plan: &'a Plan,
-    /// Pages of each manual.
-    pub pages: PageSet,
     /// Takes the pages.
     pub store: &'a (dyn Writer + Sync),
 }
 
-/// Opens the renderer and the embedding model of a run.
+/// Opens the renderer and the embedding model of a flow.
 pub struct Openers<'a> {
     /// Opens the renderer.
     pub renderer: Opener<'a, dyn Renderer, render::Error>,
@@ -64,22 +61,39 @@ impl<'a> Indexing<'a> {
         stop: &AtomicBool,
         on_event: &(dyn Fn(Event) + Sync),
     ) -> (RunStats, Result<(), pipeline::Error>) {
-        let settings = self.settings;
-        let components = Components {
+        let settings = self.pipeline_settings();
+        pipeline::ingest(self.components(openers), inputs, &settings, stop, on_event)
+    }
+
+    /// Does the same with each task of a source, as [`pipeline::run`] says.
+    ///
+    /// # Errors
+    /// When a component fails.
+    pub fn run_flow<'t>(
+        self,
+        openers: Openers<'a>,
+        tasks: impl TaskSource<'t> + Send + 't,
+    ) -> Result<(), pipeline::Error> {
+        pipeline::run(self.components(openers), &self.pipeline_settings(), tasks)
+    }
+
+    fn components(&self, openers: Openers<'a>) -> Components<'a> {
+        Components {
             renderer: openers.renderer,
             embedder: openers.embedder,
-            meaning: meaning_opener(settings),
+            meaning: meaning_opener(self.settings),
             store: self.store,
-        };
-        let pipeline_settings = pipeline::Settings {
+        }
+    }
+
+    fn pipeline_settings(&self) -> pipeline::Settings {
+        pipeline::Settings {
             prepare: self.card.prepare.clone(),
-            render: settings.render.profile(),
-            pages: self.pages,
+            render: self.settings.render.profile(),
             reads_with: reads_with(self.card),
             limits: self.plan.limits,
             queue: RENDERED_QUEUE,
-        };
-        pipeline::ingest(components, inputs, &pipeline_settings, stop, on_event)
+        }
     }
 }
 

@@ -22,10 +22,12 @@ pub struct Request {
 }
 
 /// A manual to ingest.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Job {
     /// The file given.
     pub source: Source,
+    /// The requested pages.
+    pub selection: PageSet,
     /// The path that the manual is stored with: that of the file, unless it is a copy.
     pub path: PathBuf,
     /// SHA-256 of the file, hex.
@@ -97,7 +99,7 @@ impl FileStamp {
 }
 
 /// A file given whose bytes are those of another input.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Twin {
     /// As given.
     pub path: PathBuf,
@@ -106,7 +108,7 @@ pub struct Twin {
 }
 
 /// An input of a run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Input {
     /// A manual to ingest.
     Job(Box<Job>),
@@ -324,6 +326,7 @@ fn make_job(
     };
     Ok(Job {
         source,
+        selection: request.pages.clone(),
         path,
         stamp: given.stamp,
         file,

@@ -39,7 +39,7 @@ const APPLE_DOUBLE: [[u8; 4]; 2] = [[0, 5, 0x16, 7], [0, 5, 0x16, 0]];
 const MAX_KINDS: usize = 10;
 
 /// A path that cannot be ingested.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RejectedInput {
     /// As given.
     pub path: PathBuf,

@@ -1,45 +1,45 @@
 //! What a run did with each manual, kept in the store as soon as all its pages have an outcome.
 
-use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::event::{Event, Stage};
 use super::stats::{ManualStats, StatsCollector};
+use super::task::OpenTask;
 use crate::page::ManualId;
-use crate::store::{LastRun, StageSeconds, Writer};
+use crate::store::{self, LastRun, StageSeconds, Writer};
 
-/// Keeps in the store what a run does with each manual.
+/// Keeps in the store what a flow does with each manual.
 pub(super) struct Recorder<'a> {
-    pub(super) collector: &'a StatsCollector<'a>,
     pub(super) store: &'a (dyn Writer + Sync),
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    /// When each manual that is not recorded yet was opened, by index.
-    opened: BTreeMap<usize, Instant>,
     /// When the model began to load, and when it was loaded.
     loading: Option<(Instant, Instant)>,
-    /// Whether the store has failed to keep a record.
+    /// Whether the store has failed: it is not asked to keep a record again.
     has_failed: bool,
 }
 
 impl State {
     /// Time since a manual was opened, without the time to load the model.
     fn elapsed(&self, opened: Instant) -> Duration {
-        let loading = self.loading.map_or(Duration::ZERO, |(start, end)| {
-            end.saturating_duration_since(start.max(opened))
-        });
-        opened.elapsed().saturating_sub(loading)
+        opened.elapsed().saturating_sub(self.loading_since(opened))
+    }
+
+    /// The part after `instant` of the time to load the model.
+    fn loading_since(&self, instant: Instant) -> Duration {
+        self.loading.map_or(Duration::ZERO, |(start, end)| {
+            end.saturating_duration_since(start.max(instant))
+        })
     }
 }
 
 impl<'a> Recorder<'a> {
-    pub(super) fn new(collector: &'a StatsCollector<'a>, store: &'a (dyn Writer + Sync)) -> Self {
+    pub(super) fn new(store: &'a (dyn Writer + Sync)) -> Self {
         Self {
-            collector,
             store,
             state: Mutex::default(),
         }
@@ -49,38 +49,43 @@ impl<'a> Recorder<'a> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that a manual is opened.
-    pub(super) fn manual_opened(&self, index: usize) {
-        self.state().opened.insert(index, Instant::now());
-    }
-
     /// Notes that the model, which began to load at `start`, is loaded.
     pub(super) fn model_loaded(&self, start: Instant) {
         self.state().loading = Some((start, Instant::now()));
     }
 
-    /// Records the manuals all of whose pages have an outcome.
-    pub(super) fn record_finished(&self) {
-        self.record_ready(|m| {
+    /// The part after `instant` of the time to load the model.
+    pub(super) fn loading_since(&self, instant: Instant) -> Duration {
+        self.state().loading_since(instant)
+    }
+
+    /// Notes whether the store failed: then nothing more is recorded.
+    pub(super) fn checked<T>(&self, result: Result<T, store::Error>) -> Result<T, store::Error> {
+        self.state().has_failed |= result.is_err();
+        result
+    }
+
+    /// Records the manuals of a task all of whose pages have an outcome.
+    pub(super) fn record_finished(&self, task: &OpenTask<'_>) {
+        self.record_ready(task, |m| {
             let known = m.stored + m.unchanged + m.failed.len() as u32;
             m.pages > 0 && known >= m.pages
         });
     }
 
-    /// Records the manuals that are left at the end of a run, except those with deferred pages.
-    pub(super) fn record_all(&self) {
-        self.record_ready(|m| m.waiting == 0);
+    /// Records the manuals that are left at the end of a task, except those with deferred pages.
+    pub(super) fn record_all(&self, task: &OpenTask<'_>) {
+        self.record_ready(task, |m| m.waiting == 0);
     }
 
     /// Records the opened manuals that are `ready`; one of which no page was processed keeps its record.
-    fn record_ready(&self, ready: impl Fn(&ManualStats) -> bool) {
+    fn record_ready(&self, task: &OpenTask<'_>, ready: impl Fn(&ManualStats) -> bool) {
         let mut runs = Vec::new();
         {
-            let mut state = self.state();
-            let mut opened = std::mem::take(&mut state.opened);
-            opened.retain(|&index, since| {
+            let state = self.state();
+            task.opened().retain(|&index, since| {
                 let mut is_ready = false;
-                self.collector.update_manual(index, |m| {
+                task.collector.update_manual(index, |m| {
                     is_ready = ready(m);
                     if is_ready && m.stored as usize + m.failed.len() > 0 {
                         let run = last_run(m, state.elapsed(*since));
@@ -89,21 +94,20 @@ impl<'a> Recorder<'a> {
                 });
                 !is_ready
             });
-            state.opened = opened;
         }
         for (manual, run) in runs {
-            self.record(&manual, &run);
+            self.record(&task.collector, &manual, &run);
         }
     }
 
     /// Keeps a record in the store. A store that fails is reported once and not asked again.
-    pub(super) fn record(&self, manual: &ManualId, run: &LastRun) {
+    pub(super) fn record(&self, collector: &StatsCollector<'_>, manual: &ManualId, run: &LastRun) {
         if self.state().has_failed {
             return;
         }
         if let Err(cause) = self.store.record_run(manual, run) {
             self.state().has_failed = true;
-            self.collector.emit(Event::RunNotRecorded {
+            collector.emit(Event::RunNotRecorded {
                 manual: manual.clone(),
                 why: cause.to_string(),
             });

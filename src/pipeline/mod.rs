@@ -1,17 +1,20 @@
 //! The ingest pipeline: render → prepare → embed → store, one thread per stage, connected by bounded channels.
 //!
-//! Each component is opened on the thread that uses it, so a model need not be `Send`, and only when it is needed: an
-//! unchanged library opens neither PDFium nor the weights.
+//! A flow ([`run`]) processes one task after another with the same components; [`ingest`] is a flow with one task. Each
+//! component is opened on the thread that uses it, so a model need not be `Send`, and only when it is needed: an unchanged
+//! library opens neither PDFium nor the weights.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::Duration;
 
 use crate::batch::Limits;
 use crate::embed::meaning::Meaning;
 use crate::embed::{self, Embedder};
-use crate::patch::{Prepare, Prepared};
+use crate::patch::Prepare;
 use crate::render::{self, Renderer};
 use crate::store::{self, StoredPage, Writer};
 
@@ -19,6 +22,7 @@ mod batch_writer;
 mod content;
 mod discover;
 mod event;
+mod flow;
 mod folder;
 mod last_run;
 mod memory_plan;
@@ -26,6 +30,7 @@ mod notes;
 mod stages;
 mod stats;
 mod sync;
+mod task;
 mod text_model;
 mod thumbnail;
 mod twins;
@@ -35,6 +40,7 @@ pub use discover::{
     FileStamp, Input, Inputs, Job, Profiles, Request, Twin, absolute_path, discover,
 };
 pub use event::{Availability, Event, Stage};
+pub use flow::run;
 pub use folder::{EXTENSIONS, LeftOut, RejectedInput};
 pub use memory_plan::{MemoryBudget, Plan, PlanError, plan};
 pub use notes::PageNote;
@@ -42,14 +48,12 @@ pub use stats::{Batch, ManualStats, RunStats};
 pub use sync::sync;
 
 use last_run::Recorder;
-use stats::StatsCollector;
-use text_model::TextModel;
-use twins::{empty_stats, finish_twins};
+use task::TaskInHand;
 
 /// Opens a component on the thread that uses it.
 pub type Opener<'a, T, E> = Box<dyn FnOnce() -> Result<Box<T>, E> + Send + 'a>;
 
-/// The renderer, the model and the store of a run.
+/// The renderer, the model and the store of a flow.
 pub struct Components<'a> {
     /// Opens the renderer; called for the first manual that must be read.
     pub renderer: Opener<'a, dyn Renderer, render::Error>,
@@ -62,15 +66,13 @@ pub struct Components<'a> {
     pub store: &'a (dyn Writer + Sync),
 }
 
-/// Settings of a run.
+/// Settings of a flow.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// How pages are prepared for the model.
     pub prepare: Prepare,
     /// The render profile: [`render::Config::profile`].
     pub render: String,
-    /// Pages of each manual.
-    pub pages: crate::page::PageSet,
     /// Limits of a batch.
     pub limits: Limits,
     /// Id of the model's profile if its rows can be read as words ([`embed::reading`]): then pages whose text layer says
@@ -80,7 +82,7 @@ pub struct Settings {
     pub queue: usize,
 }
 
-/// A component failed: the run ends, stored pages stay.
+/// A component failed: the flow ends, stored pages stay.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The renderer failed.
@@ -94,30 +96,119 @@ pub enum Error {
     Store(#[from] store::Error),
 }
 
+/// The inputs of a run, and who is told what happens to them.
+pub struct Task<'t> {
+    /// The inputs, in the order of their statistics.
+    pub inputs: Cow<'t, [Input]>,
+    /// Who gave the task.
+    pub client: Box<dyn Client + 't>,
+}
+
+/// Who gave a task: can stop it, and is told what happens to it. Called from several threads.
+pub trait Client: Send + Sync {
+    /// Whether the task is to end after the batch in hand. Pages of other tasks go on.
+    fn is_stopped(&self) -> bool;
+
+    /// Something happened to the task.
+    fn on_event(&self, event: Event);
+
+    /// The task ended: each requested page is stored, unchanged, deferred or failed, as the statistics say, or the task was
+    /// stopped ([`RunStats::stopped`]).
+    fn on_end(&self, stats: RunStats);
+
+    /// The flow failed before all pages of the task had a verdict; [`run`] returns the error. Pages counted as stored are in
+    /// the store.
+    fn on_abort(&self, stats: RunStats);
+}
+
+/// Where a flow takes its tasks from. The next one is taken when all pages of the last one were rendered, and the records of
+/// its manuals are in the store.
+pub trait TaskSource<'t> {
+    /// The next task; waits for one up to `timeout`.
+    fn next(&mut self, timeout: Duration) -> NextTask<'t>;
+}
+
+/// What a source of tasks has.
+pub enum NextTask<'t> {
+    /// A task.
+    Task(Task<'t>),
+    /// No task yet.
+    Later,
+    /// No task any more: the flow ends when all that were taken have ended.
+    End,
+}
+
+impl<'t> TaskSource<'t> for Receiver<Task<'t>> {
+    fn next(&mut self, timeout: Duration) -> NextTask<'t> {
+        match self.recv_timeout(timeout) {
+            Ok(task) => NextTask::Task(task),
+            Err(RecvTimeoutError::Timeout) => NextTask::Later,
+            Err(RecvTimeoutError::Disconnected) => NextTask::End,
+        }
+    }
+}
+
 /// A page between two stages: its record, as far as it is known.
-struct InFlightPage {
-    /// Index of its manual in the run's inputs.
+struct InFlightPage<'t> {
+    task: Arc<TaskInHand<'t>>,
+    /// Index of its manual in the inputs of its task.
     job: usize,
     record: StoredPage,
 }
 
-/// Inputs, settings, statistics and stop flag of a run; shared by all stages.
-struct RunContext<'a> {
-    inputs: &'a [Input],
-    settings: &'a Settings,
-    collector: &'a StatsCollector<'a>,
-    recorder: &'a Recorder<'a>,
-    stop: &'a AtomicBool,
+/// What passes through the queues before the model.
+enum Item<T> {
+    Page(T),
+    /// No page follows for now: a batch that is not full is processed.
+    Flush,
 }
 
-impl RunContext<'_> {
-    fn stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+/// What the stages of a flow share.
+#[derive(Clone, Copy)]
+struct FlowContext<'a> {
+    settings: &'a Settings,
+    recorder: &'a Recorder<'a>,
+    /// Set when a stage has ended: no further task is taken.
+    is_closing: &'a AtomicBool,
+}
+
+/// The client of a run with one task.
+struct RunClient<'a> {
+    stop: &'a AtomicBool,
+    on_event: &'a (dyn Fn(Event) + Sync),
+    stats: Mutex<RunStats>,
+}
+
+impl<'a> RunClient<'a> {
+    fn new(stop: &'a AtomicBool, on_event: &'a (dyn Fn(Event) + Sync)) -> Self {
+        Self {
+            stop,
+            on_event,
+            stats: Mutex::default(),
+        }
     }
 }
 
-/// Ingests every page of `inputs`. `stop`, once true, ends the run after the current batch. `on_event` is called from
-/// several threads.
+impl Client for &RunClient<'_> {
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    fn on_event(&self, event: Event) {
+        (self.on_event)(event);
+    }
+
+    fn on_end(&self, stats: RunStats) {
+        *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = stats;
+    }
+
+    fn on_abort(&self, stats: RunStats) {
+        self.on_end(stats);
+    }
+}
+
+/// Ingests every page of `inputs`: a flow with one task. `stop`, once true, ends the run after the current batch. `on_event`
+/// is called from several threads.
 ///
 /// The statistics are valid on errors too: pages counted as stored are in the store.
 pub fn ingest(
@@ -127,54 +218,23 @@ pub fn ingest(
     stop: &AtomicBool,
     on_event: &(dyn Fn(Event) + Sync),
 ) -> (RunStats, Result<(), Error>) {
-    let start = Instant::now();
-    let collector = StatsCollector::new(empty_stats(&inputs.items), on_event);
-    let recorder = Recorder::new(&collector, components.store);
-    let context = RunContext {
-        inputs: &inputs.items,
-        settings,
-        collector: &collector,
-        recorder: &recorder,
-        stop,
+    let client = RunClient::new(stop, on_event);
+    let task = Task {
+        inputs: Cow::Borrowed(&inputs.items),
+        client: Box::new(&client),
     };
-    let result = run_stages(components, &context);
-    if !matches!(result, Err(Error::Store(_))) {
-        recorder.record_all();
-    }
-    finish_twins(&context);
-    let mut stats = collector.finish();
-    stats.wall = start.elapsed().as_secs_f64();
-    stats.stopped = stop.load(Ordering::Relaxed);
-    (stats, result)
+    let result = run(components, settings, OneTask(Some(task)));
+    let stats = client.stats.into_inner();
+    (stats.unwrap_or_else(PoisonError::into_inner), result)
 }
 
-/// Runs the four stages. Each queue holds one batch, so that the model never waits for a batch to be assembled and few
-/// batches are in flight: one being prepared, one in the model, and on the way into the store what its batch policy
-/// allows.
-fn run_stages(components: Components<'_>, context: &RunContext<'_>) -> Result<(), Error> {
-    let Components {
-        renderer,
-        embedder,
-        meaning,
-        store,
-    } = components;
-    let meaning = meaning.map(TextModel::new);
-    let meaning = meaning.as_ref();
-    let batch = context.settings.limits.pages.max(1);
-    let (rendered, to_prepare) = sync_channel(context.settings.queue.max(1));
-    let (prepared, to_embed) = sync_channel::<(InFlightPage, Option<Prepared>)>(batch);
-    let (embedded, to_store) = sync_channel::<Vec<InFlightPage>>(1);
-    thread::scope(|scope| {
-        let render = scope.spawn(move || stages::render::run(context, renderer, store, &rendered));
-        let prepare =
-            scope.spawn(move || stages::prepare::run(context, meaning, &to_prepare, &prepared));
-        let embed = scope
-            .spawn(move || stages::embed::run(context, embedder, meaning, &to_embed, &embedded));
-        let stored = stages::store::run(context.recorder, to_store);
-        let embed = joined(embed);
-        let (prepare, render) = (joined(prepare), joined(render));
-        stored.and(embed).and(prepare).and(render)
-    })
+/// A source of one task.
+struct OneTask<'t>(Option<Task<'t>>);
+
+impl<'t> TaskSource<'t> for OneTask<'t> {
+    fn next(&mut self, _timeout: Duration) -> NextTask<'t> {
+        self.0.take().map_or(NextTask::End, NextTask::Task)
+    }
 }
 
 /// Returns the result of a stage; resumes its panic here.

@@ -11,6 +11,7 @@ use crate::page::{ManualId, PageError, PageId, PageSet};
 use crate::render::{self, Rendered};
 use crate::store::{self, FailedPage, WriteOutcome};
 
+use super::Client;
 use super::event::{Availability, Event, Stage};
 use super::notes::{Notes, PageNote};
 
@@ -120,18 +121,18 @@ impl RunStats {
     }
 }
 
-/// Collects the statistics of a running ingest and emits its events; shared by all stages.
+/// Collects the statistics of a task and emits its events; shared by all stages.
 pub(super) struct StatsCollector<'a> {
     stats: Mutex<RunStats>,
     /// Notes that are not emitted yet.
     notes: Notes,
     /// The last reason emitted as [`Event::Deferred`].
     deferral_reason: Mutex<Arc<str>>,
-    on_event: &'a (dyn Fn(Event) + Sync),
+    client: Box<dyn Client + 'a>,
 }
 
 impl<'a> StatsCollector<'a> {
-    pub(super) fn new(manuals: Vec<ManualStats>, on_event: &'a (dyn Fn(Event) + Sync)) -> Self {
+    pub(super) fn new(manuals: Vec<ManualStats>, client: Box<dyn Client + 'a>) -> Self {
         Self {
             stats: Mutex::new(RunStats {
                 manuals,
@@ -139,12 +140,20 @@ impl<'a> StatsCollector<'a> {
             }),
             notes: Notes::default(),
             deferral_reason: Mutex::new("".into()),
-            on_event,
+            client,
         }
     }
 
+    pub(super) fn client(&self) -> &(dyn Client + 'a) {
+        &*self.client
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.client.is_stopped()
+    }
+
     pub(super) fn emit(&self, event: Event) {
-        (self.on_event)(event);
+        self.client.on_event(event);
     }
 
     /// Applies a change to the statistics of the run.
@@ -218,8 +227,8 @@ impl<'a> StatsCollector<'a> {
         }
     }
 
-    /// Records the outcome of a page that was deferred.
-    pub(super) fn resolve(&self, id: &PageId, outcome: Result<WriteOutcome, PageError>) {
+    /// Records the outcome of a page that was deferred; returns whether it is one of this task.
+    pub(super) fn resolve(&self, id: &PageId, outcome: &Result<WriteOutcome, PageError>) -> bool {
         let mut index = None;
         self.update(|stats| {
             index = stats
@@ -233,8 +242,9 @@ impl<'a> StatsCollector<'a> {
             }
         });
         if let (Some(index), Err(error)) = (index, outcome) {
-            self.page_failed(index, id, error);
+            self.page_failed(index, id, error.clone());
         }
+        index.is_some()
     }
 
     /// Why a manual failed as a whole; `None` if it did not.
@@ -284,14 +294,13 @@ impl<'a> StatsCollector<'a> {
         });
     }
 
-    pub(super) fn finish(self) -> RunStats {
+    /// Emits the notes that are left and takes the statistics.
+    pub(super) fn finish(&self) -> RunStats {
         for index in self.notes.manuals() {
             self.emit_notes(index);
         }
-        let mut stats = self
-            .stats
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut stats = RunStats::default();
+        self.update(|collected| stats = std::mem::take(collected));
         for manual in &mut stats.manuals {
             manual.failed.sort_by_key(|f| f.page);
         }

@@ -1,8 +1,10 @@
 //! Sync: copies pages that differ from one store to another, without embedding them again.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, channel, sync_channel};
 use std::thread;
 use std::time::Instant;
 
@@ -13,10 +15,12 @@ use crate::store::{
 };
 use crate::vectors::PageVectors;
 
+use super::flow::flush;
 use super::last_run::Recorder;
 use super::stages;
 use super::stats::StatsCollector;
-use super::{Error, Event, InFlightPage, ManualStats, RunStats, joined};
+use super::task::{OpenTask, TaskInHand};
+use super::{Error, Event, InFlightPage, ManualStats, RunClient, RunStats, joined};
 
 /// Pages read ahead of the writer.
 const READ_AHEAD: usize = 8;
@@ -39,20 +43,23 @@ pub fn sync(
         Ok(all) => all,
         Err(cause) => return (RunStats::default(), Err(Error::Store(cause))),
     };
-    let collector = StatsCollector::new(cards.iter().map(empty_stats).collect(), on_event);
-    let recorder = Recorder::new(&collector, to);
+    let client = RunClient::new(stop, on_event);
+    let collector = StatsCollector::new(cards.iter().map(empty_stats).collect(), Box::new(&client));
+    let task = OpenTask::new(Cow::Borrowed(&[]), collector);
+    // It ends below, when both stores were compared.
+    let task = TaskInHand::new(Arc::new(task), channel().0);
+    let recorder = Recorder::new(to);
     let copy = SyncRun {
         from,
         to,
         pool_factor,
         existing: &existing,
         last_runs: &last_runs,
-        stop,
-        collector: &collector,
+        task: &task,
         recorder: &recorder,
     };
     let result = copy.run(&cards);
-    let mut stats = collector.finish();
+    let mut stats = task.collector.finish();
     stats
         .manuals
         .retain(|manual| manual.pages > 0 || manual.error.is_some());
@@ -79,7 +86,7 @@ fn empty_stats(card: &ManualCard) -> ManualStats {
 
 /// A running sync.
 #[derive(Clone, Copy)]
-struct SyncRun<'a> {
+struct SyncRun<'a, 't> {
     from: &'a dyn Store,
     to: &'a dyn Store,
     pool_factor: u32,
@@ -87,31 +94,27 @@ struct SyncRun<'a> {
     existing: &'a [ManualCard],
     /// What the last run did with those of `from`.
     last_runs: &'a HashMap<ManualId, LastRun>,
-    stop: &'a AtomicBool,
-    collector: &'a StatsCollector<'a>,
+    task: &'a Arc<TaskInHand<'t>>,
     recorder: &'a Recorder<'a>,
 }
 
-impl SyncRun<'_> {
-    fn stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
-    }
-
+impl<'t> SyncRun<'_, 't> {
     fn run(&self, cards: &[ManualCard]) -> Result<(), Error> {
         let (sender, input) = sync_channel(READ_AHEAD);
         thread::scope(|scope| {
             let reader = scope.spawn(move || {
                 for (job, card) in cards.iter().enumerate() {
-                    if self.stopped() || !self.copy_manual(job, card, &sender)? {
+                    if self.task.is_stopped() || !self.copy_manual(job, card, &sender)? {
                         break;
                     }
                 }
                 Ok(())
             });
             let stored = stages::store::run(self.recorder, input);
-            joined(reader).and(stored)
+            let flushed = flush(self.recorder, self.task, &mut Vec::new());
+            joined(reader).and(stored).and(flushed.map_err(Error::from))
         })?;
-        if !self.stopped() {
+        if !self.task.is_stopped() {
             for (job, card) in cards.iter().enumerate() {
                 self.verify(job, card)?;
             }
@@ -138,7 +141,7 @@ impl SyncRun<'_> {
         &self,
         job: usize,
         card: &ManualCard,
-        sender: &SyncSender<Vec<InFlightPage>>,
+        sender: &SyncSender<Vec<InFlightPage<'t>>>,
     ) -> Result<bool, Error> {
         let source = self.from.fingerprints(&card.id)?;
         if source.is_empty() {
@@ -153,7 +156,7 @@ impl SyncRun<'_> {
                 "the other store has another manual of this name, from {}",
                 other.path.display()
             );
-            self.collector.manual_failed(job, &why);
+            self.task.collector.manual_failed(job, &why);
             return Ok(true);
         }
         let target = self.to.fingerprints(&card.id)?;
@@ -173,13 +176,13 @@ impl SyncRun<'_> {
         self.to.upsert_manual(card)?;
         self.to.remove(&card.id, &extra)?;
         if let Some(run) = self.last_runs.get(&card.id) {
-            self.recorder.record(&card.id, run);
+            self.recorder.record(&self.task.collector, &card.id, run);
         }
-        self.collector.update_manual(job, |m| {
+        self.task.collector.update_manual(job, |m| {
             m.pages = source.len() as u32;
             m.unchanged = (source.len() - todo.len()) as u32;
         });
-        self.collector.emit(Event::Opened {
+        self.task.collector.emit(Event::Opened {
             manual: card.id.clone(),
             todo: todo.len() as u32,
         });
@@ -191,7 +194,7 @@ impl SyncRun<'_> {
         job: usize,
         card: &ManualCard,
         pages: PageSet,
-        sender: &SyncSender<Vec<InFlightPage>>,
+        sender: &SyncSender<Vec<InFlightPage<'t>>>,
     ) -> Result<bool, Error> {
         let scope = Scope {
             manuals: vec![card.id.clone()],
@@ -200,13 +203,18 @@ impl SyncRun<'_> {
         for page in self.from.scan(&scope)? {
             match pool_page(page?, self.pool_factor) {
                 Ok(record) => {
-                    if sender.send(vec![InFlightPage { job, record }]).is_err() {
+                    let page = InFlightPage {
+                        task: Arc::clone(self.task),
+                        job,
+                        record,
+                    };
+                    if sender.send(vec![page]).is_err() {
                         return Ok(false);
                     }
                 }
-                Err((id, why)) => self.collector.page_failed(job, &id, why),
+                Err((id, why)) => self.task.collector.page_failed(job, &id, why),
             }
-            if self.stopped() {
+            if self.task.is_stopped() {
                 break;
             }
         }
@@ -215,16 +223,16 @@ impl SyncRun<'_> {
 
     /// Compares a manual's fingerprints in both stores; pages missing in `to` are failures.
     fn verify(&self, job: usize, card: &ManualCard) -> Result<(), store::Error> {
-        if self.collector.failure(job).is_some() {
+        if self.task.collector.failure(job).is_some() {
             return Ok(());
         }
         let target: Vec<Fingerprint> = self.to.fingerprints(&card.id)?;
         for page in self.from.fingerprints(&card.id)? {
             let is_there = target.iter().any(|found| self.is_copy(&page, found));
-            if !is_there && !self.collector.is_accounted_for(job, page.number) {
+            if !is_there && !self.task.collector.is_accounted_for(job, page.number) {
                 let id = PageId::new(&card.id, page.number);
                 let why = PageError::Store("missing in the other store after the copy".to_owned());
-                self.collector.page_failed(job, &id, why);
+                self.task.collector.page_failed(job, &id, why);
             }
         }
         Ok(())

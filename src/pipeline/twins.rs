@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use super::RunContext;
 use super::discover::{Input, Job, Twin};
 use super::event::Availability;
 use super::stats::{ManualStats, RunStats};
+use super::task::OpenTask;
 
-/// The statistics of each input before the run.
+/// The statistics of each input before it is read.
 pub(super) fn empty_stats(inputs: &[Input]) -> Vec<ManualStats> {
     let same_as = |job: &Job| Some(job.source.manual.to_string());
     let stats = |input: &Input| match input {
@@ -28,25 +28,25 @@ pub(super) fn empty_stats(inputs: &[Input]) -> Vec<ManualStats> {
 }
 
 /// Counts and reports the files that were read as another input, once all pages are stored, deferred or failed.
-pub(super) fn finish_twins(context: &RunContext<'_>) {
-    for (index, input) in context.inputs.iter().enumerate() {
+pub(super) fn finish_twins(task: &OpenTask<'_>) {
+    for (index, input) in task.inputs.iter().enumerate() {
         if let Input::Twin(twin) = input {
-            finish_twin(context, index, twin);
+            finish_twin(task, index, twin);
         }
     }
 }
 
 /// A file that was read as another input failed if that one did.
-fn finish_twin(context: &RunContext<'_>, index: usize, twin: &Twin) {
-    let Some(job) = context.inputs[twin.of].job() else {
+fn finish_twin(task: &OpenTask<'_>, index: usize, twin: &Twin) {
+    let Some(job) = task.job(twin.of) else {
         return;
     };
     let mut availability = Availability::Missing;
-    context.collector.update(|stats| {
+    task.collector.update(|stats| {
         stats.count_twin(index, twin.of);
         availability = availability_of(job, &stats.manuals[twin.of]);
     });
-    let (collector, manual) = (context.collector, &job.source.manual);
+    let (collector, manual) = (&task.collector, &job.source.manual);
     match collector.failure(twin.of) {
         Some(why) => collector.manual_failed(index, &why),
         None => collector.emit_same(&twin.path, manual, availability),

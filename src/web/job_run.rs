@@ -1,44 +1,73 @@
-//! The run of one job: the pipeline of `ingest FILE`, with its progress told to the clients.
+//! What becomes of a job: its view follows the events of the pipeline.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::job::{FailureView, JobState, JobView};
-use super::librarian::Librarian;
-use super::shared_model::SharedModel;
-use super::shelf::Shelf;
-use crate::config::Settings;
 use crate::diagnostic::{Diagnostic, input_hint};
-use crate::embed::{self, BUILT_IN, Card};
-use crate::library::{self, Indexing, Openers};
-use crate::page::PageSet;
-use crate::pipeline::{self, Event, ManualStats, PageNote, Profiles, Request, RunStats, Stage};
-use crate::store::{self, Catalogue, Mode, Store};
+use crate::pipeline::{Event, ManualStats, PageNote, RunStats, Stage};
 
-/// Time between two attempts to write to a library that cannot be written to.
-const RETRY: Duration = Duration::from_secs(2);
 /// Failed pages of a job that are named.
 const MAX_FAILURES: usize = 100;
-/// Parts of that time, in which a job can be stopped.
-const RETRY_STEPS: u32 = 10;
 
 /// A change of a job.
 pub(super) type Change<'a> = Box<dyn FnOnce(&mut JobView) + 'a>;
 
-/// A file that is being stored.
-pub(super) struct Run<'a> {
-    pub(super) settings: &'a Settings,
-    pub(super) passwords: &'a [String],
-    pub(super) shelf: &'a Shelf,
-    pub(super) librarian: &'a Arc<Librarian>,
-    pub(super) path: &'a Path,
-    pub(super) stop: &'a AtomicBool,
-    /// Called with what becomes of its job.
-    pub(super) update: &'a (dyn Fn(Change<'_>) + Sync),
+/// A job that was taken from the queue.
+#[derive(Clone)]
+pub(super) struct TakenJob {
+    pub(super) id: String,
+    pub(super) path: PathBuf,
+    pub(super) stop: Arc<AtomicBool>,
     pub(super) start: Instant,
+}
+
+impl TakenJob {
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// The same change, with the time that the job takes.
+    pub(super) fn timed<'a>(&'a self, change: impl FnOnce(&mut JobView) + 'a) -> Change<'a> {
+        Box::new(|view| {
+            view.seconds = self.start.elapsed().as_secs_f64();
+            change(view);
+            if view.state != JobState::Running {
+                view.seconds_left = None;
+            }
+        })
+    }
+}
+
+/// How a job ended.
+pub(super) enum Outcome {
+    /// All its pages have a verdict, or it was stopped.
+    Ended(RunStats),
+    /// It failed as a whole.
+    Failed(Diagnostic),
+    /// It was stopped before it began.
+    Stopped,
+}
+
+impl Outcome {
+    /// Pages that wait for the server of the library.
+    pub(super) fn waiting(&self) -> u32 {
+        match self {
+            Self::Ended(stats) => stats.total(|manual| manual.waiting),
+            Self::Failed(_) | Self::Stopped => 0,
+        }
+    }
+
+    /// Writes it into the view.
+    pub(super) fn tell(self, view: &mut JobView) {
+        match self {
+            Self::Ended(stats) => finish(view, &stats),
+            Self::Failed(error) => fail(view, error),
+            Self::Stopped => view.state = JobState::Stopped,
+        }
+    }
 }
 
 fn fail(job: &mut JobView, error: Diagnostic) {
@@ -95,141 +124,8 @@ fn finish(job: &mut JobView, stats: &RunStats) {
     };
 }
 
-impl Run<'_> {
-    /// Stores the file; its job is over then.
-    pub(super) fn execute(&self) {
-        self.change(JobView::begin);
-        let outcome = self.index();
-        self.change(|job| match outcome {
-            Err(error) => fail(job, error),
-            Ok(None) => job.state = JobState::Stopped,
-            Ok(Some(stats)) => finish(job, &stats),
-        });
-    }
-
-    /// Changes the job.
-    fn change(&self, change: impl FnOnce(&mut JobView)) {
-        (self.update)(Box::new(|job| {
-            job.seconds = self.start.elapsed().as_secs_f64();
-            change(job);
-            if job.state != JobState::Running {
-                job.seconds_left = None;
-            }
-        }));
-    }
-
-    /// Opens the library for writing and runs the pipeline; `None` if the job was stopped before.
-    fn index(&self) -> Result<Option<RunStats>, Diagnostic> {
-        let settings = self.settings;
-        let card = embed::card(&settings.embed)?;
-        let plan = library::memory_plan(settings, &card)?;
-        embed::fetch(&settings.embed, &mut |_, _, _| {})?;
-        let Some(store) = self.open(&card)? else {
-            return Ok(None);
-        };
-        let render = settings.render.profile();
-        let profiles = Profiles {
-            render: &render,
-            text: settings.embed.text_profile(),
-        };
-        let request = Request {
-            paths: vec![self.path.to_owned()],
-            pages: PageSet::all(),
-            passwords: self.passwords.to_vec(),
-        };
-        let catalogue = Some(&*store as &dyn Catalogue);
-        let inputs = pipeline::discover(&request, catalogue, profiles)?;
-        let indexing = Indexing {
-            settings,
-            card: &card,
-            plan: &plan,
-            pages: PageSet::all(),
-            store: &*store,
-        };
-        let on_event = |event: Event| self.change(|job| progress(job, self.path, &event));
-        let openers = self.openers(&card);
-        let (mut stats, result) = indexing.run_with(openers, &inputs, self.stop, &on_event);
-        result?;
-        self.flush(&*store, &mut stats)?;
-        Ok(Some(stats))
-    }
-
-    /// The renderer and the model of the job. A model that is large is that of the librarian: opened a second time it would
-    /// need its memory twice. The built-in one is small, and with one of its own the job does not delay questions. So has a
-    /// job with another model than that of the library, whose questions must be answered meanwhile.
-    fn openers<'a>(&'a self, card: &'a Card) -> Openers<'a> {
-        let own = Openers::new(self.settings);
-        let profile = &card.profile;
-        let is_of_library = || match self.shelf.library_if_any() {
-            Ok(library) => library.is_none_or(|library| library.profile.id == profile.id),
-            Err(_) => false,
-        };
-        if profile.model == BUILT_IN || !is_of_library() {
-            return own;
-        }
-        Openers {
-            embedder: Box::new(|| SharedModel::open(self.librarian, profile)),
-            ..own
-        }
-    }
-
-    /// The store, as soon as no other run writes to it; `None` if the job was stopped while it waited.
-    fn open(&self, card: &Card) -> Result<Option<Box<dyn Store>>, Diagnostic> {
-        let config = &self.settings.store;
-        loop {
-            match library::open_for_writing(config, &card.profile, Mode::Write, |_| {}) {
-                Ok(opened) => {
-                    self.change(|job| job.message = None);
-                    return Ok(Some(opened.store));
-                }
-                Err(store::Error::Locked { .. }) => {
-                    self.waits("another run writes to the library: this file waits for it");
-                }
-                Err(error @ store::Error::Unavailable { .. }) => {
-                    self.waits(&format!("{error}: this file waits for it"));
-                }
-                Err(error) => return Err(error.into()),
-            }
-            if self.is_stopped_after_pause() {
-                return Ok(None);
-            }
-        }
-    }
-
-    /// Sends the pages that wait for a server, as soon as it takes them.
-    fn flush(&self, store: &dyn Store, stats: &mut RunStats) -> Result<(), Diagnostic> {
-        let Some(outbox) = store.outbox() else {
-            return Ok(());
-        };
-        while outbox.pending()? > 0 {
-            let why = outbox.outage().unwrap_or_default();
-            self.waits(&format!("pages wait for the server of the library: {why}"));
-            if self.is_stopped_after_pause() {
-                return Ok(());
-            }
-            library::flush(store)?;
-        }
-        for manual in &mut stats.manuals {
-            manual.stored += std::mem::take(&mut manual.waiting);
-        }
-        Ok(())
-    }
-
-    fn waits(&self, message: &str) {
-        self.change(|job| job.message = Some(message.to_owned()));
-    }
-
-    /// Waits until the next attempt; returns whether the job was stopped meanwhile.
-    fn is_stopped_after_pause(&self) -> bool {
-        let is_stopped = |_| {
-            thread::sleep(RETRY / RETRY_STEPS);
-            self.stop.load(Ordering::Relaxed)
-        };
-        (0..RETRY_STEPS).any(is_stopped)
-    }
-}
-
-fn progress(job: &mut JobView, path: &Path, event: &Event) {
+/// What an event changes.
+pub(super) fn progress(job: &mut JobView, path: &Path, event: &Event) {
     match event {
         Event::Opened { manual, todo } => {
             if !path.is_dir() {

@@ -1,14 +1,15 @@
-//! Jobs: files that are being added to the library, one after the other, on a thread of their own.
+//! Jobs: files that are being added to the library, in their order, on a thread of their own.
 
-use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use super::events::{Event, Events};
 use super::job::{JobState, JobView};
-use super::job_run::{Change, Run};
+use super::job_flow::{JobFlow, Queue};
+use super::job_list::{Job, State};
+use super::job_run::{Change, TakenJob};
 use super::journal::{Journal, Kept};
 use super::librarian::Librarian;
 use super::problem::Problem;
@@ -18,32 +19,10 @@ use crate::library::{self, Library};
 use crate::page::PageSet;
 use crate::store::{ManualCard, Mode};
 
-/// Finished jobs that are remembered.
-const KEPT_JOBS: usize = 200;
 /// Least time between two events of a running job.
 const EVENT_INTERVAL: Duration = Duration::from_millis(200);
 /// How long a removal waits for the running job of the manual to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// A job with what only the server needs.
-struct Job {
-    view: JobView,
-    path: PathBuf,
-    stop: Arc<AtomicBool>,
-    /// Whether it is stopped only until a change of the library is done.
-    is_paused: bool,
-    last_event: Option<Instant>,
-}
-
-#[derive(Default)]
-struct State {
-    jobs: VecDeque<Job>,
-    /// Changes that wait for the library: no job is started before them.
-    changes: usize,
-    /// When the server started, in seconds: makes ids differ from those of an earlier server.
-    started: u64,
-    next_id: u64,
-}
 
 /// What jobs share with the rest of the server.
 pub(super) struct Parts {
@@ -274,43 +253,76 @@ impl Jobs {
     }
 
     /// Works until [`Jobs::end`]; calls `on_done` after each job.
-    pub(super) fn work(&self, on_done: impl Fn()) {
+    pub(super) fn work(&self, on_done: impl Fn() + Sync) {
         self.finish_removals();
-        while let Some((id, path, stop)) = self.next() {
-            let update = |change: Change<'_>| self.update(&id, change);
+        while self.has_next() {
             let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-            let run = Run {
+            let flow = JobFlow {
                 settings: &self.settings,
                 passwords: &self.passwords,
                 shelf: &self.parts.shelf,
                 librarian: &self.parts.librarian,
-                path: &path,
-                stop: &stop,
-                update: &update,
-                start: Instant::now(),
+                queue: self,
+                on_done: &on_done,
+                state: Mutex::default(),
             };
-            run.execute();
-            drop(_writing);
-            on_done();
+            flow.run();
         }
     }
 
-    /// Waits for the next job; `None` when the server ends.
-    fn next(&self) -> Option<(String, PathBuf, Arc<AtomicBool>)> {
+    /// Waits for a job; `false` when the server ends.
+    fn has_next(&self) -> bool {
         let idle = |state: &mut State| {
             let mut jobs = state.jobs.iter();
             let waits = jobs.any(|job| job.view.state == JobState::Queued);
             (!waits || state.changes > 0) && !self.ending.load(Ordering::Relaxed)
         };
-        let waited = self.changed.wait_while(self.lock(), idle);
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
-        if self.ending.load(Ordering::Relaxed) {
+        drop(self.changed.wait_while(self.lock(), idle));
+        !self.ending.load(Ordering::Relaxed)
+    }
+
+    fn must_wait(&self, state: &State) -> bool {
+        state.changes > 0 || self.ending.load(Ordering::Relaxed)
+    }
+
+    /// Saves the files that are not stored yet. Those of a server that is ending stay for the next one.
+    fn save(&self, state: &State) -> Result<(), Problem> {
+        let ending = self.ending.load(Ordering::Relaxed);
+        let is_due = |job: &&Job| {
+            !job.view.state.is_over() || (ending && job.view.state == JobState::Stopped)
+        };
+        let paths = state.jobs.iter().filter(is_due).map(|job| job.path.clone());
+        self.parts.journal.save_additions(paths.collect())
+    }
+}
+
+impl Queue for Jobs {
+    fn take(&self) -> Option<TakenJob> {
+        let mut state = self.lock();
+        if self.must_wait(&state) {
             return None;
         }
         let mut jobs = state.jobs.iter_mut();
         let job = jobs.find(|job| job.view.state == JobState::Queued)?;
         job.view.state = JobState::Running;
-        Some((job.view.id.clone(), job.path.clone(), job.stop.clone()))
+        Some(TakenJob {
+            id: job.view.id.clone(),
+            path: job.path.clone(),
+            stop: job.stop.clone(),
+            start: Instant::now(),
+        })
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.must_wait(&self.lock())
+    }
+
+    fn wait(&self, timeout: Duration) {
+        drop(self.changed.wait_timeout(self.lock(), timeout));
+    }
+
+    fn wake(&self) {
+        self.changed.notify_all();
     }
 
     /// Changes a job and tells the clients, running jobs not too often.
@@ -340,39 +352,6 @@ impl Jobs {
             let _ = self.save(&state);
             self.changed.notify_all();
         }
-    }
-
-    /// Saves the files that are not stored yet. Those of a server that is ending stay for the next one.
-    fn save(&self, state: &State) -> Result<(), Problem> {
-        let ending = self.ending.load(Ordering::Relaxed);
-        let is_due = |job: &&Job| {
-            !job.view.state.is_over() || (ending && job.view.state == JobState::Stopped)
-        };
-        let paths = state.jobs.iter().filter(is_due).map(|job| job.path.clone());
-        self.parts.journal.save_additions(paths.collect())
-    }
-}
-
-impl State {
-    /// Adds a job and forgets old ones that are over.
-    fn push(&mut self, path: &Path) -> JobView {
-        self.next_id += 1;
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let id = format!("{}-{}", self.started, self.next_id);
-        let view = JobView::queued(id, name.into_owned());
-        self.jobs.push_back(Job {
-            view: view.clone(),
-            path: path.to_owned(),
-            stop: Arc::new(AtomicBool::new(false)),
-            is_paused: false,
-            last_event: None,
-        });
-        let is_over = |job: &Job| job.view.state.is_over();
-        while self.jobs.iter().filter(|job| is_over(job)).count() > KEPT_JOBS {
-            let oldest = self.jobs.iter().position(is_over);
-            oldest.map(|oldest| self.jobs.remove(oldest));
-        }
-        view
     }
 }
 

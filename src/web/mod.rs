@@ -15,6 +15,8 @@ mod counters;
 mod event_stream;
 mod events;
 mod job;
+mod job_flow;
+mod job_list;
 mod job_run;
 mod jobs;
 mod jobs_api;

@@ -3,8 +3,8 @@
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -83,6 +83,7 @@ pub(crate) struct FakeEmbedder {
     delay: Duration,
     max_batch: usize,
     embedded: Arc<AtomicUsize>,
+    batches: Arc<Mutex<Vec<Vec<usize>>>>,
 }
 
 pub(crate) fn unit_vector(axis: usize) -> MultiVector {
@@ -101,6 +102,8 @@ impl Embedder for FakeEmbedder {
         }
         sleep(self.delay * pages.len() as u32);
         self.embedded.fetch_add(pages.len(), Ordering::Relaxed);
+        let levels = pages.iter().map(mean_level).collect();
+        self.batches.lock().unwrap().push(levels);
         Ok(pages.iter().map(by_brightness).collect())
     }
 
@@ -115,12 +118,15 @@ impl Embedder for FakeEmbedder {
     }
 }
 
-pub(crate) fn by_brightness(page: &Prepared) -> Result<PageVectors, PageError> {
+fn mean_level(page: &Prepared) -> usize {
     let Prepared::Gray(page) = page else {
         panic!("expected gray input")
     };
-    let mean = page.pixels.iter().map(|&p| usize::from(p)).sum::<usize>() / page.pixels.len();
-    match mean {
+    page.pixels.iter().map(|&p| usize::from(p)).sum::<usize>() / page.pixels.len()
+}
+
+pub(crate) fn by_brightness(page: &Prepared) -> Result<PageVectors, PageError> {
+    match mean_level(page) {
         255 => Err(PageError::NotFinite),
         mean => Ok(PageVectors {
             vectors: unit_vector(mean / 2),
@@ -133,6 +139,10 @@ pub(crate) fn by_brightness(page: &Prepared) -> Result<PageVectors, PageError> {
 pub(crate) struct FakePipeline {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) embedded: Arc<AtomicUsize>,
+    /// Models opened.
+    pub(crate) opened: AtomicUsize,
+    /// The gray levels of each batch that a model was given.
+    pub(crate) batches: Arc<Mutex<Vec<Vec<usize>>>>,
     pub(crate) stop: AtomicBool,
     pub(crate) delays: (Duration, Duration),
     pub(crate) batch: usize,
@@ -145,6 +155,8 @@ impl FakePipeline {
         Self {
             folder: tempfile::tempdir().unwrap(),
             embedded: Arc::default(),
+            opened: AtomicUsize::new(0),
+            batches: Arc::default(),
             stop: AtomicBool::new(false),
             delays: (Duration::ZERO, Duration::ZERO),
             batch: 4,
@@ -196,8 +208,19 @@ impl FakePipeline {
             ..Request::default()
         };
         let jobs = discover(&request, Some(&*store as &dyn Catalogue), PROFILES).unwrap();
+        let settings = self.settings();
+        ingest(
+            self.components(&*store),
+            &jobs,
+            &settings,
+            &self.stop,
+            on_event,
+        )
+    }
+
+    pub(crate) fn components<'a>(&'a self, store: &'a dyn Store) -> Components<'a> {
         let (render, embed) = self.delays;
-        let components = Components {
+        Components {
             renderer: Box::new(move || {
                 Ok(Box::new(FakeRenderer {
                     delay: render,
@@ -205,27 +228,30 @@ impl FakePipeline {
                 }))
             }),
             embedder: Box::new(move || {
+                self.opened.fetch_add(1, Ordering::Relaxed);
                 Ok(Box::new(FakeEmbedder {
                     delay: embed,
                     max_batch: self.max_batch,
                     embedded: self.embedded.clone(),
+                    batches: self.batches.clone(),
                 }))
             }),
             meaning: None,
-            store: &*store,
-        };
-        let settings = Settings {
+            store,
+        }
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        Settings {
             prepare: Prepare::Gray { pixels: 4096 },
             render: "paper".into(),
-            pages: PageSet::all(),
             reads_with: None,
             limits: Limits {
                 pages: self.batch,
                 cost: u64::MAX,
             },
             queue: 2,
-        };
-        ingest(components, &jobs, &settings, &self.stop, on_event)
+        }
     }
 
     pub(crate) fn pages(&self) -> Vec<String> {

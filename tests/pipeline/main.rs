@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod fakes;
+mod flow;
 mod last_run;
 mod notes;
 mod twins;
@@ -16,7 +17,6 @@ use std::time::Duration;
 
 use ingest::batch::Limits;
 use ingest::embed::{self};
-use ingest::page::PageSet;
 use ingest::patch::Prepare;
 use ingest::pipeline::{self, Components, Event, Request, Settings, Stage, discover, ingest};
 use ingest::store::{self, Catalogue, Mode};
@@ -96,7 +96,6 @@ fn unchanged_manual_opens_neither_renderer_nor_model() {
     let settings = Settings {
         prepare: Prepare::Gray { pixels: 4096 },
         render: "paper".into(),
-        pages: PageSet::all(),
         reads_with: None,
         limits: Limits {
             pages: 4,

@@ -1,9 +1,11 @@
 //! The life of a server: it is killed, ended, and started again; other runs use the library beside it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::fs::File;
 
 use rustix::fs::{FlockOperation, flock};
+use serde_json::json;
 
 use crate::http::Connection;
 use crate::sandbox::Sandbox;
@@ -78,6 +80,47 @@ fn a_server_killed_in_a_job_goes_on_with_it() {
     assert_eq!(server.get("/api/v1/manuals").json(200)["pages"], 23);
     let sandbox = server.kill();
     assert_eq!(Server::start(sandbox, &[]).jobs().len(), 0);
+}
+
+#[test]
+fn jobs_that_wait_are_stored_with_what_is_open() {
+    let server = Server::start(slow().with("INGEST_RENDER_WORKERS", "1"), &[]);
+    begin(&server, 20);
+    for pages in [6, 7, 8] {
+        server
+            .upload(&format!("{pages}.pdf"), &thick(pages))
+            .json(202);
+    }
+    let mut workers = BTreeSet::new();
+    wait("the end of all jobs", || {
+        workers.extend(server.render_workers());
+        let jobs = server.jobs();
+        jobs.iter().all(|job| job["state"] == "done").then_some(())
+    });
+    assert_eq!(workers.len(), 1, "{workers:?}");
+    assert_eq!(server.get("/api/v1/manuals").json(200)["pages"], 41);
+    // Nothing is open any more, and the library can be written to.
+    wait("the end of the worker", || {
+        server.render_workers().is_empty().then_some(())
+    });
+    let file = server.sandbox.write("pump.pdf", &pump());
+    let stored = server.sandbox.run(&[file.to_str().unwrap()]);
+    assert_eq!(stored.code, 0, "{}", stored.err);
+}
+
+#[test]
+fn a_copy_of_a_file_that_is_being_stored_waits_for_it() {
+    let server = Server::start(slow(), &[]);
+    let first = begin(&server, 20);
+    let copy = server.upload("copy.pdf", &thick(20)).json(202);
+    let copy = server.job_end(text(&copy["job"]["id"]));
+    assert_eq!(
+        (&copy["state"], &copy["done"], &copy["stages"]),
+        (&json!("done"), &json!(20), &json!({})),
+        "{copy}"
+    );
+    assert_eq!(server.job(&first)["state"], "done");
+    assert_eq!(server.manuals().len(), 1);
 }
 
 #[test]

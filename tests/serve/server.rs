@@ -1,7 +1,7 @@
 //! A running `ingest serve` in a temporary folder.
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, ExitStatus};
+use std::process::{Child, Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -165,6 +165,17 @@ impl Server {
     /// The files of the folder of uploads.
     pub(crate) fn uploads(&self) -> Vec<String> {
         uploads(&self.sandbox)
+    }
+
+    /// The process ids of its render workers.
+    pub(crate) fn render_workers(&self) -> Vec<String> {
+        let server = self.child.id().to_string();
+        let found = Command::new("pgrep")
+            .args(["-P", &server, "-f", "render-worker"])
+            .output()
+            .unwrap();
+        let found = String::from_utf8(found.stdout).unwrap();
+        found.lines().map(str::to_owned).collect()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

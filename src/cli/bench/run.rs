@@ -99,7 +99,6 @@ impl BenchPoint {
             settings: &self.settings,
             card: &self.card,
             plan: &self.plan,
-            pages: pages.clone(),
             store: store.as_ref(),
         };
         let memory = MemorySampler::start();

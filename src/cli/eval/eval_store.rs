@@ -113,7 +113,6 @@ impl EvalStore {
             settings,
             card: &card,
             plan: &plan,
-            pages: PageSet::default(),
             store: &*eval_store.store,
         };
         let openers = Openers {
@@ -226,6 +225,7 @@ fn dataset_job(settings: &Settings, dataset: &Dataset) -> Job {
             path: path.clone(),
             passwords: Vec::new(),
         },
+        selection: PageSet::all(),
         path,
         file: String::new(),
         origin: String::new(),

@@ -1,6 +1,7 @@
 //! The embed stage: batches pages within the limits and runs the model; halves a batch when the device is out of
 //! memory.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvError, SyncSender};
 use std::time::{Duration, Instant};
 
@@ -13,121 +14,152 @@ use crate::patch::Prepared;
 use crate::store::{TextUpdate, VectorUpdate};
 use crate::vectors::PageVectors;
 
+use super::super::task::TaskInHand;
 use super::super::text_model::TextModel;
-use super::super::{Batch, Error, Event, InFlightPage, Opener, RunContext, Stage};
+use super::super::{Batch, Error, Event, FlowContext, InFlightPage, Item, Opener, Stage};
 use super::prepare::{PreparedPage, is_to_be_read};
 
 type Embedding = Result<PageVectors, PageError>;
 
-pub(in crate::pipeline) fn run<'a>(
-    context: &'a RunContext<'a>,
-    opener: Opener<'a, dyn Embedder, embed::Error>,
-    meaning: Option<&'a TextModel>,
-    input: &Receiver<PreparedPage>,
-    out: &'a SyncSender<Vec<InFlightPage>>,
+pub(in crate::pipeline) fn run<'t>(
+    flow: FlowContext<'_>,
+    opener: Opener<'_, dyn Embedder, embed::Error>,
+    meaning: Option<&TextModel>,
+    input: &Receiver<Item<PreparedPage<'t>>>,
+    out: &SyncSender<Vec<InFlightPage<'t>>>,
 ) -> Result<(), Error> {
     let mut stage = EmbedStage {
-        context,
+        flow,
         out,
         opener: Some(opener),
         model: None,
         meaning,
         reader: None,
-        idle: Duration::ZERO,
+        has_task: false,
     };
-    let mut batcher = Batcher::new(context.settings.limits);
+    let mut batcher = Batcher::new(flow.settings.limits);
     let mut closed = false;
-    while !closed && let Ok((page, prepared)) = stage.next(input) {
-        closed = match prepared {
-            None => out.send(vec![page]).is_err(),
-            Some(prepared) => {
-                let cost = prepared.cost();
-                match batcher.push((page, prepared), cost) {
-                    Some(batch) => stage.embed(batch, &mut batcher)?,
-                    None => false,
-                }
+    while !closed && let Ok(item) = stage.next(input) {
+        let batch = match item {
+            Item::Page((page, None)) => {
+                closed = out.send(vec![page]).is_err();
+                None
             }
+            Item::Page((page, Some(prepared))) => {
+                let cost = prepared.cost();
+                batcher.push((page, prepared), cost)
+            }
+            Item::Flush => batcher.take(),
         };
+        if let Some(batch) = batch {
+            closed = stage.embed(batch, &mut batcher)?;
+        }
     }
     if !closed && let Some(batch) = batcher.take() {
         stage.embed(batch, &mut batcher)?;
     }
-    let idle = stage.idle.as_secs_f64();
-    context.collector.update(|stats| stats.model_waited = idle);
     Ok(())
 }
 
+/// The pages of each task of a batch, with their model inputs.
+fn by_task<'p, 't>(
+    pages: &'p [InFlightPage<'t>],
+    inputs: &'p [Prepared],
+) -> impl Iterator<Item = (&'p TaskInHand<'t>, &'p [InFlightPage<'t>], &'p [Prepared])> {
+    let mut inputs = inputs;
+    let tasks = pages.chunk_by(|a, b| Arc::ptr_eq(&a.task, &b.task));
+    tasks.map(move |pages| {
+        let (own, rest) = inputs.split_at(pages.len());
+        inputs = rest;
+        (&*pages[0].task, pages, own)
+    })
+}
+
 /// State of the embed stage.
-struct EmbedStage<'a> {
-    context: &'a RunContext<'a>,
-    out: &'a SyncSender<Vec<InFlightPage>>,
+struct EmbedStage<'a, 't> {
+    flow: FlowContext<'a>,
+    out: &'a SyncSender<Vec<InFlightPage<'t>>>,
     opener: Option<Opener<'a, dyn Embedder, embed::Error>>,
     model: Option<Box<dyn Embedder>>,
     meaning: Option<&'a TextModel>,
     /// Opened for the first page whose text layer says little.
     reader: Option<Reader>,
-    /// Time that the loaded model waited for pages.
-    idle: Duration,
+    /// Whether a page came since there was no task.
+    has_task: bool,
 }
 
-impl EmbedStage<'_> {
-    fn next(&mut self, input: &Receiver<PreparedPage>) -> Result<PreparedPage, RecvError> {
+impl<'t> EmbedStage<'_, 't> {
+    /// The next item. The time that the loaded model waits for a page counts, but not that without a task.
+    fn next(
+        &mut self,
+        input: &Receiver<Item<PreparedPage<'t>>>,
+    ) -> Result<Item<PreparedPage<'t>>, RecvError> {
         let start = Instant::now();
-        let next = input.recv();
-        if self.model.is_some() && next.is_ok() {
-            self.idle += start.elapsed();
+        let next = input.recv()?;
+        let had_task = self.has_task;
+        self.has_task = matches!(next, Item::Page(_));
+        if let Item::Page((page, _)) = &next
+            && had_task
+            && self.model.is_some()
+        {
+            let waited = start.elapsed().as_secs_f64();
+            let collector = &page.task.collector;
+            collector.update(|stats| stats.model_waited += waited);
         }
-        next
+        Ok(next)
     }
 
-    /// Embeds a batch and sends it to the store stage; returns whether that has ended. A stopped run drops the batch.
+    /// Embeds a batch, without the pages of stopped tasks, and sends it to the store stage; returns whether that has ended.
     fn embed(
         &mut self,
-        batch: Vec<(InFlightPage, Prepared)>,
-        batcher: &mut Batcher<(InFlightPage, Prepared)>,
+        mut batch: Vec<(InFlightPage<'t>, Prepared)>,
+        batcher: &mut Batcher<(InFlightPage<'t>, Prepared)>,
     ) -> Result<bool, Error> {
-        if self.context.stopped() {
-            return Ok(true);
+        batch.retain(|(page, _)| !page.task.is_stopped());
+        if batch.is_empty() {
+            return Ok(false);
         }
-        self.load_model()?;
+        let (mut pages, inputs): (Vec<InFlightPage<'t>>, Vec<Prepared>) = batch.into_iter().unzip();
+        self.load_model(&pages)?;
         let Some(model) = self.model.as_deref_mut() else {
             return Ok(true);
         };
-        let (mut pages, inputs): (Vec<InFlightPage>, Vec<Prepared>) = batch.into_iter().unzip();
         let start = Instant::now();
         let mut largest = inputs.len();
         let mut embeddings = embed_halving(model, &inputs, &mut largest)?;
         if largest < inputs.len() {
             batcher.shrink_to(largest);
-            self.context
-                .collector
-                .emit(Event::BatchSizeReduced(largest));
+            for (task, ..) in by_task(&pages, &inputs) {
+                task.collector.emit(Event::BatchSizeReduced(largest));
+            }
         }
         self.read(&mut pages, &mut embeddings)?;
-        self.record_batch(&pages, &inputs, start.elapsed());
+        record_batch(&pages, &inputs, start.elapsed());
         Ok(self.send(pages, embeddings))
     }
 
-    fn load_model(&mut self) -> Result<(), Error> {
+    /// Loads the model for the first batch.
+    fn load_model(&mut self, pages: &[InFlightPage<'t>]) -> Result<(), Error> {
         let Some(opener) = self.opener.take() else {
             return Ok(());
         };
-        self.context.collector.emit(Event::Loading);
+        let emit = |event: &Event| {
+            for pages in pages.chunk_by(|a, b| Arc::ptr_eq(&a.task, &b.task)) {
+                pages[0].task.collector.emit(event.clone());
+            }
+        };
+        emit(&Event::Loading);
         let start = Instant::now();
         self.model = Some(opener()?);
-        let load = start.elapsed();
-        self.context.recorder.model_loaded(start);
-        self.context
-            .collector
-            .update(|stats| stats.load = load.as_secs_f64());
-        self.context.collector.emit(Event::Loaded(load));
+        self.flow.recorder.model_loaded(start);
+        emit(&Event::Loaded(start.elapsed()));
         Ok(())
     }
 
     /// Reads the words of pages whose text layer says little and embeds both.
     fn read(
         &mut self,
-        pages: &mut [InFlightPage],
+        pages: &mut [InFlightPage<'t>],
         embeddings: &mut [Embedding],
     ) -> Result<(), Error> {
         let Some(text_model) = self.meaning else {
@@ -157,38 +189,8 @@ impl EmbedStage<'_> {
         Ok(())
     }
 
-    /// Records a batch and divides its time among the manuals in proportion to the cost of their pages.
-    fn record_batch(&self, pages: &[InFlightPage], inputs: &[Prepared], time: Duration) {
-        let total: u64 = inputs.iter().map(Prepared::cost).sum();
-        let longest = inputs
-            .iter()
-            .filter_map(Prepared::padded_cost)
-            .max()
-            .unwrap_or(0);
-        let padded = longest * inputs.len() as u64;
-        self.context.collector.update(|stats| {
-            stats.batches.push(Batch {
-                pages: inputs.len(),
-                seconds: time.as_secs_f64(),
-                padding: match padded {
-                    0 => 0.0,
-                    padded => 1.0 - total as f64 / padded as f64,
-                },
-            });
-        });
-        for (page, input) in pages.iter().zip(inputs) {
-            let share = input.cost() as f64 / total.max(1) as f64;
-            self.context
-                .collector
-                .add_time(page.job, Stage::Embed, time.mul_f64(share));
-        }
-        self.context
-            .collector
-            .emit(Event::Done(Stage::Embed, pages.len() as u32));
-    }
-
     /// Sends the embedded pages to the store stage; returns whether that has ended.
-    fn send(&self, pages: Vec<InFlightPage>, embeddings: Vec<Embedding>) -> bool {
+    fn send(&self, pages: Vec<InFlightPage<'t>>, embeddings: Vec<Embedding>) -> bool {
         let mut embedded = Vec::with_capacity(pages.len());
         for (mut page, result) in pages.into_iter().zip(embeddings) {
             match result {
@@ -200,13 +202,39 @@ impl EmbedStage<'_> {
                     });
                     embedded.push(page);
                 }
-                Err(error) => self
-                    .context
-                    .collector
-                    .page_failed(page.job, &page.record.id, error),
+                Err(error) => {
+                    let collector = &page.task.collector;
+                    collector.page_failed(page.job, &page.record.id, error);
+                }
             }
         }
         !embedded.is_empty() && self.out.send(embedded).is_err()
+    }
+}
+
+/// Records a batch and divides its time among the tasks and manuals in proportion to the cost of their pages.
+fn record_batch(pages: &[InFlightPage<'_>], inputs: &[Prepared], time: Duration) {
+    let cost = |inputs: &[Prepared]| inputs.iter().map(Prepared::cost).sum::<u64>();
+    let total = cost(inputs);
+    let share = |cost: u64| cost as f64 / total.max(1) as f64;
+    let longest = inputs.iter().filter_map(Prepared::padded_cost).max();
+    let padding = match longest.unwrap_or(0) * inputs.len() as u64 {
+        0 => 0.0,
+        padded => 1.0 - total as f64 / padded as f64,
+    };
+    for (task, pages, inputs) in by_task(pages, inputs) {
+        let batch = Batch {
+            pages: pages.len(),
+            seconds: time.as_secs_f64() * share(cost(inputs)),
+            padding,
+        };
+        task.collector.update(|stats| stats.batches.push(batch));
+        for (page, input) in pages.iter().zip(inputs) {
+            let time = time.mul_f64(share(input.cost()));
+            task.collector.add_time(page.job, Stage::Embed, time);
+        }
+        task.collector
+            .emit(Event::Done(Stage::Embed, pages.len() as u32));
     }
 }
 

@@ -1,12 +1,13 @@
 //! The prepare stage: digest, thumbnail, model input and text vectors of each page, in parallel on all cores.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
 use crate::embed::meaning::Meaning;
-use crate::page::{PageError, PageId, says_little};
+use crate::page::{PageError, says_little};
 use crate::patch::Prepared;
 use crate::store::{
     Fingerprint, StoredPage, TextUpdate, has_text_profile, is_read, read_digest, text_digest,
@@ -15,25 +16,32 @@ use crate::store::{
 use super::super::content::content_digest;
 use super::super::text_model::TextModel;
 use super::super::thumbnail::thumbnail;
-use super::super::{Error, Event, InFlightPage, RunContext, Stage};
+use super::super::{Error, Event, FlowContext, InFlightPage, Item, Settings, Stage};
 use super::render::RenderedPage;
 
 /// A page with its model input; `None` if it keeps its stored vectors.
-pub(in crate::pipeline) type PreparedPage = (InFlightPage, Option<Prepared>);
+pub(in crate::pipeline) type PreparedPage<'t> = (InFlightPage<'t>, Option<Prepared>);
 
-pub(in crate::pipeline) fn run(
-    context: &RunContext<'_>,
+pub(in crate::pipeline) fn run<'t>(
+    flow: FlowContext<'_>,
     meaning: Option<&TextModel>,
-    input: &Receiver<RenderedPage>,
-    out: &SyncSender<PreparedPage>,
+    input: &Receiver<Item<RenderedPage<'t>>>,
+    out: &SyncSender<Item<PreparedPage<'t>>>,
 ) -> Result<(), Error> {
     let cores = rayon::current_num_threads();
-    while !context.stopped()
-        && let Ok(first) = input.recv()
-    {
-        let pages: Vec<RenderedPage> = std::iter::once(first)
-            .chain(input.try_iter().take(cores - 1))
-            .collect();
+    while let Ok(first) = input.recv() {
+        let items = std::iter::once(first).chain(input.try_iter().take(cores - 1));
+        let (mut pages, mut is_last) = (Vec::new(), false);
+        for item in items {
+            match item {
+                Item::Page(page) => pages.push(page),
+                Item::Flush => {
+                    is_last = true;
+                    break;
+                }
+            }
+        }
+        pages.retain(|(page, _)| !page.task.is_stopped());
         let has_text = pages.iter().any(|(page, _)| !page.record.text.is_empty());
         let meaning = meaning
             .filter(|_| has_text)
@@ -41,21 +49,27 @@ pub(in crate::pipeline) fn run(
             .transpose()?;
         let prepared: Vec<_> = pages
             .into_par_iter()
-            .map(|page| timed(|| prepare(context, meaning, page)))
+            .map(|page| timed(|| prepare(flow, meaning, page)))
             .collect();
         for (page, time) in prepared {
             match page {
                 Ok(prepared_page) => {
-                    context
-                        .collector
-                        .add_time(prepared_page.0.job, Stage::Prepare, time);
-                    context.collector.emit(Event::Done(Stage::Prepare, 1));
-                    if out.send(prepared_page).is_err() {
+                    let InFlightPage { task, job, .. } = &prepared_page.0;
+                    task.collector.add_time(*job, Stage::Prepare, time);
+                    task.collector.emit(Event::Done(Stage::Prepare, 1));
+                    if out.send(Item::Page(prepared_page)).is_err() {
                         return Ok(());
                     }
                 }
-                Err((job, id, error)) => context.collector.page_failed(job, &id, error),
+                Err(failed) => {
+                    let (page, error) = *failed;
+                    let collector = &page.task.collector;
+                    collector.page_failed(page.job, &page.record.id, error);
+                }
             }
+        }
+        if is_last && out.send(Item::Flush).is_err() {
+            return Ok(());
         }
     }
     Ok(())
@@ -66,29 +80,33 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     (work(), start.elapsed())
 }
 
-fn prepare(
-    context: &RunContext<'_>,
+/// A page that failed.
+type FailedPage<'t> = (InFlightPage<'t>, PageError);
+
+fn prepare<'t>(
+    flow: FlowContext<'_>,
     meaning: Option<&Meaning>,
-    (mut page, rendered): RenderedPage,
-) -> Result<PreparedPage, (usize, PageId, PageError)> {
+    (mut page, rendered): RenderedPage<'t>,
+) -> Result<PreparedPage<'t>, Box<FailedPage<'t>>> {
     page.record.content = content_digest(&rendered);
     page.record.thumbnail = thumbnail(&rendered.image);
     let number = page.record.id.number;
-    let job = context.inputs[page.job].job();
+    let task = Arc::clone(&page.task);
+    let job = task.job(page.job);
     let stored = job.and_then(|job| job.fingerprints.get(&number));
     if let Some(profile) = job.and_then(|job| job.text_profile) {
-        match text_update(context, (profile, meaning), &page.record, stored) {
+        match text_update(flow.settings, (profile, meaning), &page.record, stored) {
             Ok(update) => page.record.text_vectors = update,
-            Err(error) => return Err((page.job, page.record.id, error)),
+            Err(error) => return Err(Box::new((page, error))),
         }
     }
     let is_same = stored.is_some_and(|stored| stored.content == page.record.content);
     if is_same && !is_to_be_read(&page.record) {
         return Ok((page, None));
     }
-    match context.settings.prepare.prepare(&rendered.image) {
+    match flow.settings.prepare.prepare(&rendered.image) {
         Ok(prepared) => Ok((page, Some(prepared))),
-        Err(e) => Err((page.job, page.record.id, PageError::Shape(e.to_string()))),
+        Err(e) => Err(Box::new((page, PageError::Shape(e.to_string())))),
     }
 }
 
@@ -102,12 +120,12 @@ pub(super) fn is_to_be_read(page: &StoredPage) -> bool {
 
 /// The text vectors of a page, unless the embed stage reads it; those that are stored for the same text or picture stay.
 fn text_update(
-    context: &RunContext<'_>,
+    settings: &Settings,
     (profile, meaning): (&str, Option<&Meaning>),
     page: &StoredPage,
     stored: Option<&Fingerprint>,
 ) -> Result<TextUpdate, PageError> {
-    let digest = match &context.settings.reads_with {
+    let digest = match &settings.reads_with {
         Some(model) if says_little(&page.text) => read_digest(profile, model),
         _ => text_digest(profile, &page.text),
     };

@@ -1,43 +1,37 @@
 //! The store stage: writes pages in batches and records the outcome of each.
 
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
-use crate::store::{Outbox, StoredPage, VectorUpdate, WriteOutcome};
+use crate::store::{StoredPage, VectorUpdate, WriteOutcome};
 
 use super::super::batch_writer::write_batched;
 use super::super::last_run::Recorder;
+use super::super::task::TaskInHand;
 use super::super::{Error, Event, InFlightPage, Stage};
 
-/// Writes every page received, then flushes the outbox of deferred pages.
+/// Writes every page received.
 pub(in crate::pipeline) fn run(
     recorder: &Recorder<'_>,
-    input: Receiver<Vec<InFlightPage>>,
+    input: Receiver<Vec<InFlightPage<'_>>>,
 ) -> Result<(), Error> {
-    let (collector, store) = (recorder.collector, recorder.store);
-    let size = |page: &InFlightPage| page.record.bytes();
-    let written = write_batched(store.batch_policy(), input, size, |pages| {
+    let size = |page: &InFlightPage<'_>| page.record.bytes();
+    write_batched(recorder.store.batch_policy(), input, size, |pages| {
         upsert(recorder, pages)
-    });
-    let flushed = store.outbox().map(Outbox::flush).transpose();
-    let resolved = flushed.map(|outcomes| {
-        for (id, outcome) in outcomes.into_iter().flatten() {
-            collector.resolve(&id, outcome);
-        }
-    });
-    written.and(resolved.map_err(Error::from))
+    })
 }
 
-fn upsert(recorder: &Recorder<'_>, in_flight: Vec<InFlightPage>) -> Result<(), Error> {
-    let collector = recorder.collector;
+fn upsert(recorder: &Recorder<'_>, in_flight: Vec<InFlightPage<'_>>) -> Result<(), Error> {
     let start = Instant::now();
-    let (jobs, pages): (Vec<usize>, Vec<StoredPage>) = in_flight
+    let (jobs, pages): (Vec<(Arc<TaskInHand<'_>>, usize)>, Vec<StoredPage>) = in_flight
         .into_iter()
-        .map(|page| (page.job, page.record))
+        .map(|page| ((page.task, page.job), page.record))
         .unzip();
-    let outcomes = recorder.store.upsert(&pages)?;
+    let outcomes = recorder.checked(recorder.store.upsert(&pages))?;
     let each = start.elapsed() / pages.len().max(1) as u32;
-    for ((job, page), (id, outcome)) in jobs.into_iter().zip(&pages).zip(outcomes) {
+    for (((task, job), page), (id, outcome)) in jobs.iter().zip(&pages).zip(outcomes) {
+        let (collector, job) = (&task.collector, *job);
         collector.add_time(job, Stage::Store, each);
         match outcome {
             Ok(WriteOutcome::Stored) => collector.update_manual(job, |m| {
@@ -49,7 +43,11 @@ fn upsert(recorder: &Recorder<'_>, in_flight: Vec<InFlightPage>) -> Result<(), E
             Err(error) => collector.page_failed(job, &id, error),
         }
     }
-    recorder.record_finished();
-    collector.emit(Event::Done(Stage::Store, pages.len() as u32));
+    for pages in jobs.chunk_by(|(a, _), (b, _)| Arc::ptr_eq(a, b)) {
+        let (task, _) = &pages[0];
+        recorder.record_finished(task);
+        task.collector
+            .emit(Event::Done(Stage::Store, pages.len() as u32));
+    }
     Ok(())
 }

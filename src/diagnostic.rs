@@ -247,6 +247,9 @@ impl From<embed::Error> for Diagnostic {
             embed::Error::Changed { .. } => {
                 diagnostic.hint("store the manuals again with the current model: `ingest FILE.pdf`")
             }
+            embed::Error::Width { .. } => {
+                diagnostic.hint("remove `embed.width`, or use a model whose vectors may be cut")
+            }
             embed::Error::Device(..) => {
                 diagnostic.hint("use `--device auto`; `ingest check` shows the device")
             }

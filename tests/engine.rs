@@ -102,6 +102,7 @@ fn memory_is_freed_and_the_estimate_of_a_request_suffices() {
         device: Device::Cpu,
         max_visual_tokens: None,
         pool_factor: 1,
+        width: None,
         meaning: None,
     };
     let mut model = embed::open(&config).unwrap();

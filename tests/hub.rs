@@ -143,6 +143,7 @@ fn config(model: &str) -> Config {
         device: Device::Cpu,
         max_visual_tokens: None,
         pool_factor: 1,
+        width: None,
         meaning: None,
     }
 }

@@ -56,6 +56,7 @@ fn config(folder: &str) -> Config {
         device: Device::Cpu,
         max_visual_tokens: Some(TOKENS),
         pool_factor: 1,
+        width: None,
         meaning: None,
     }
 }

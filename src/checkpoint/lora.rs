@@ -1,22 +1,21 @@
-//! LoRA adapters (Hu et al. 2021), merged into the weights while loading: `W + alpha / r * B A`.
+//! LoRA adapters (Hu et al. 2021), merged into the weights while loading: `W + alpha / r * B A`. An adapter may also contain
+//! tensors that replace those of its base (PEFT's `modules_to_save`).
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::tensors::{Checkpoint, RawTensor, Schema};
-use super::{Error, Json, tensors};
+use super::{AdapterFiles, Error, Json, tensors};
 
 /// Unsupported settings that would change the delta: they must be absent, false, null or empty.
-const UNSUPPORTED: [&str; 8] = [
+const UNSUPPORTED: [&str; 5] = [
     "use_dora",
-    "use_rslora",
     "use_qalora",
     "lora_bias",
     "fan_in_fan_out",
-    "rank_pattern",
     "alpha_pattern",
-    "modules_to_save",
 ];
+/// Setting of rsLoRA (Kalajdzievski 2023): the delta is divided by the root of the rank.
+pub const RANK_STABILISED: &str = "use_rslora";
 
 /// Delta added to a tensor, `scale * b a`, to be summed in f32.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +24,7 @@ pub struct LoraDelta<'a> {
     pub a: RawTensor<'a>,
     /// Shape (outputs, rank).
     pub b: RawTensor<'a>,
-    /// `alpha / rank`.
+    /// `alpha / rank`, or with rsLoRA `alpha / sqrt(rank)`.
     pub scale: f64,
 }
 
@@ -34,30 +33,36 @@ pub struct Lora {
     checkpoint: Checkpoint,
     /// Base tensor → names of A and B.
     pairs: HashMap<String, (String, String)>,
-    scale: f64,
+    /// Base tensors that tensors of the same name replace.
+    replaced: HashSet<String>,
+    alpha: f64,
+    is_rank_stabilised: bool,
 }
 
 impl Lora {
-    /// Opens an adapter and checks it against the schema of its base; all of its tensors must be used.
+    /// Opens an adapter and checks it against the schema of its base; all of its tensors must be used, except those of other
+    /// tasks.
     ///
     /// # Errors
     /// [`Error::Unsupported`] for an unsupported setting, [`Error::Weights`] for an unused tensor or another shape,
     /// [`Error::File`] if a file cannot be read.
-    pub fn open(
-        model: &str,
-        config: &Json,
-        weights: PathBuf,
-        schema: &Schema,
-    ) -> Result<Self, Error> {
+    pub fn open(model: &str, files: &AdapterFiles, schema: &Schema) -> Result<Self, Error> {
+        let config = &files.config;
         check_supported(config)?;
         let rank = config.need(&["r"])?;
-        let alpha = config.float("lora_alpha").unwrap_or(rank as f64);
-        let checkpoint = Checkpoint::open(model, &[weights])?;
-        let pairs = pair_matrices(model, &checkpoint, schema, rank)?;
+        let checkpoint = Checkpoint::open(model, std::slice::from_ref(&files.weights))?;
+        let task = files.task.as_deref().unwrap_or(DEFAULT_TASK);
+        let mut matches = Matches::new(&checkpoint, schema, task);
+        matches.sort(&saved_modules(config));
+        let pairs = matches.pairs(&ranks(config, rank));
+        tensors::check_mismatches(model, &matches.mismatches)?;
+        let replaced = matches.replaced;
         Ok(Self {
             checkpoint,
             pairs,
-            scale: alpha / rank as f64,
+            replaced,
+            alpha: config.float("lora_alpha").unwrap_or(rank as f64),
+            is_rank_stabilised: config.flag(RANK_STABILISED),
         })
     }
 
@@ -69,12 +74,46 @@ impl Lora {
         let Some((a, b)) = self.pairs.get(name) else {
             return Ok(None);
         };
-        Ok(Some(LoraDelta {
-            a: self.checkpoint.raw(a)?,
-            b: self.checkpoint.raw(b)?,
-            scale: self.scale,
-        }))
+        let (a, b) = (self.checkpoint.raw(a)?, self.checkpoint.raw(b)?);
+        let rank = a.shape[0] as f64;
+        let divisor = match self.is_rank_stabilised {
+            true => rank.sqrt(),
+            false => rank,
+        };
+        let scale = self.alpha / divisor;
+        Ok(Some(LoraDelta { a, b, scale }))
     }
+
+    /// The tensor that replaces one of the base.
+    pub fn replacement(&self, name: &str) -> Option<RawTensor<'_>> {
+        let name = self.replaced.get(name)?;
+        self.checkpoint.raw(name).ok()
+    }
+
+    /// The tensors of the base that are replaced.
+    pub fn replaced(&self) -> &HashSet<String> {
+        &self.replaced
+    }
+}
+
+/// Name of the only task of most adapters.
+const DEFAULT_TASK: &str = "default";
+
+/// The modules that an adapter contains whole.
+fn saved_modules(config: &Json) -> Vec<String> {
+    let list = config.value()["modules_to_save"].as_array();
+    let names = list.into_iter().flatten();
+    names
+        .filter_map(|name| Some(name.as_str()?.to_owned()))
+        .collect()
+}
+
+/// The ranks that pairs may have: that of all modules, and those of some.
+fn ranks(config: &Json, rank: usize) -> Vec<usize> {
+    let pattern = config.value()["rank_pattern"].as_object();
+    let others = pattern.into_iter().flatten();
+    let others = others.filter_map(|(_, rank)| Some(rank.as_u64()? as usize));
+    std::iter::once(rank).chain(others).collect()
 }
 
 /// Checks that the adapter uses supported settings only.
@@ -101,53 +140,124 @@ fn check_supported(config: &Json) -> Result<(), Error> {
     Ok(())
 }
 
-/// Pairs the matrices A and B of every changed tensor, and checks their shapes.
-fn pair_matrices(
-    model: &str,
-    adapter: &Checkpoint,
-    schema: &Schema,
-    rank: usize,
-) -> Result<HashMap<String, (String, String)>, Error> {
-    let shapes: HashMap<&str, &Vec<usize>> = schema
-        .iter()
-        .map(|(name, shape)| (name.as_str(), shape))
-        .collect();
-    let mut mismatches = Vec::new();
-    let mut sides_of: BTreeMap<String, [Option<&str>; 2]> = BTreeMap::new();
-    for (name, _) in adapter.shapes() {
-        match parse_name(name) {
-            Some((target, side)) if shapes.contains_key(target.as_str()) => {
-                sides_of.entry(target).or_default()[side] = Some(name);
-            }
-            _ => mismatches.push(format!("`{name}` of the adapter is not used")),
-        }
-    }
-    mismatches.sort_unstable();
-    let mut pairs = HashMap::new();
-    for (target, sides) in sides_of {
-        let [Some(a), Some(b)] = sides else {
-            mismatches.push(format!("half of the adapter of `{target}` is missing"));
-            continue;
-        };
-        let (shape_a, shape_b) = (adapter.shape(a), adapter.shape(b));
-        let matches = matches!(shapes[target.as_str()].as_slice(), &[outputs, inputs]
-            if shape_a == Some(&[rank, inputs]) && shape_b == Some(&[outputs, rank]));
-        if !matches {
-            mismatches.push(format!("the adapter of `{target}` has another shape"));
-        }
-        pairs.insert(target, (a.to_owned(), b.to_owned()));
-    }
-    tensors::check_mismatches(model, &mismatches)?;
-    Ok(pairs)
+/// The tensors of an adapter by what they change.
+struct Matches<'a> {
+    adapter: &'a Checkpoint,
+    shapes: HashMap<&'a str, &'a [usize]>,
+    task: &'a str,
+    /// Changed tensor → names of A and B.
+    sides: BTreeMap<String, [Option<&'a str>; 2]>,
+    replaced: HashSet<String>,
+    mismatches: Vec<String>,
 }
 
-/// Parses the name of an adapter tensor: the base tensor that it changes, and 0 for A or 1 for B.
-fn parse_name(name: &str) -> Option<(String, usize)> {
+impl<'a> Matches<'a> {
+    fn new(adapter: &'a Checkpoint, schema: &'a Schema, task: &'a str) -> Self {
+        let shapes = schema.iter();
+        Self {
+            adapter,
+            shapes: shapes
+                .map(|(name, shape)| (name.as_str(), shape.as_slice()))
+                .collect(),
+            task,
+            sides: BTreeMap::new(),
+            replaced: HashSet::new(),
+            mismatches: Vec::new(),
+        }
+    }
+
+    /// Sorts all tensors, of which those of the modules `saved` replace tensors of the base.
+    fn sort(&mut self, saved: &[String]) {
+        for (name, shape) in self.adapter.shapes() {
+            let is_saved = name
+                .rsplit_once('.')
+                .is_some_and(|(module, _)| saved.iter().any(|saved| is_module(module, saved)));
+            match (parse_name(name), self.shapes.get(name)) {
+                (Some(part), _) if self.shapes.contains_key(part.target.as_str()) => {
+                    if part.task == self.task {
+                        self.sides.entry(part.target).or_default()[part.side] = Some(name);
+                    } else if self.task == DEFAULT_TASK {
+                        let why = format!("`{name}` of the adapter is for the task {}", part.task);
+                        self.mismatches.push(why);
+                    }
+                }
+                (None, Some(expected)) if is_saved => {
+                    if *expected == shape {
+                        self.replaced.insert(name.to_owned());
+                    } else {
+                        let why = format!(
+                            "`{name}` of the adapter has shape {shape:?}, not {expected:?}"
+                        );
+                        self.mismatches.push(why);
+                    }
+                }
+                _ => self
+                    .mismatches
+                    .push(format!("`{name}` of the adapter is not used")),
+            }
+        }
+        self.mismatches.sort_unstable();
+    }
+
+    /// Pairs the matrices A and B of every changed tensor, and checks their shapes.
+    fn pairs(&mut self, ranks: &[usize]) -> HashMap<String, (String, String)> {
+        let mut pairs = HashMap::new();
+        for (target, sides) in &self.sides {
+            let [Some(a), Some(b)] = *sides else {
+                let why = format!("half of the adapter of `{target}` is missing");
+                self.mismatches.push(why);
+                continue;
+            };
+            let shapes = (
+                self.shapes[target.as_str()],
+                self.adapter.shape(a),
+                self.adapter.shape(b),
+            );
+            let matches = matches!(shapes, (&[outputs, inputs], Some(&[rank, from]), Some(&[to, inner]))
+                if (from, to, inner) == (inputs, outputs, rank) && ranks.contains(&rank));
+            if !matches {
+                let why = format!("the adapter of `{target}` has another shape");
+                self.mismatches.push(why);
+            }
+            pairs.insert(target.clone(), (a.to_owned(), b.to_owned()));
+        }
+        pairs
+    }
+}
+
+/// Whether a module is the saved one, or one of that name.
+fn is_module(module: &str, saved: &str) -> bool {
+    let module = module.strip_suffix(saved);
+    module.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}
+
+/// A tensor of an adapter.
+struct Part<'a> {
+    /// The base tensor that it changes.
+    target: String,
+    task: &'a str,
+    /// 0 for A, 1 for B.
+    side: usize,
+}
+
+/// Parses the name of a matrix of an adapter.
+fn parse_name(name: &str) -> Option<Part<'_>> {
     let name = name.strip_suffix(".weight")?;
-    let name = name.strip_suffix(".default").unwrap_or(name);
-    let (module, side) = match name.strip_suffix(".lora_A") {
-        Some(module) => (module, 0),
-        None => (name.strip_suffix(".lora_B")?, 1),
-    };
-    Some((format!("{module}.weight"), side))
+    let (module, side, task) =
+        [".lora_A", ".lora_B"]
+            .into_iter()
+            .enumerate()
+            .find_map(|(side, infix)| {
+                let (module, task) = name.rsplit_once(infix)?;
+                let task = match task {
+                    "" => DEFAULT_TASK,
+                    task => task.strip_prefix('.')?,
+                };
+                Some((module, side, task))
+            })?;
+    Some(Part {
+        target: format!("{module}.weight"),
+        task,
+        side,
+    })
 }

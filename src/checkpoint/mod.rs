@@ -8,13 +8,13 @@ mod mmap;
 mod quantized;
 mod tensors;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use hub::{Progress, Source};
 pub use json::Json;
-pub use lora::{Lora, LoraDelta};
+pub use lora::{Lora, LoraDelta, RANK_STABILISED};
 pub use quantized::Quantization;
 pub use tensors::{Checkpoint, RawTensor, Schema};
 
@@ -76,8 +76,19 @@ impl Error {
 pub struct WeightFiles {
     /// The shards of the base.
     pub base: Vec<PathBuf>,
-    /// `adapter_config.json` and the adapter's tensors.
-    pub adapter: Option<(Json, PathBuf)>,
+    /// The adapter, if there is one.
+    pub adapter: Option<AdapterFiles>,
+}
+
+/// The files of an adapter.
+#[derive(Clone, Debug)]
+pub struct AdapterFiles {
+    /// `adapter_config.json`.
+    pub config: Json,
+    /// The adapter's tensors.
+    pub weights: PathBuf,
+    /// The task whose tensors are used, of an adapter for several tasks.
+    pub task: Option<String>,
 }
 
 /// Checked weights: a checkpoint that matches the schema of a model exactly, and the adapter that changes it.
@@ -102,8 +113,9 @@ impl Weights {
             let why = format!("`{name}` is quantized, which only MLX supports");
             return Err(tensors::mismatch_error(model, &[why]));
         }
-        checkpoint.check(schema)?;
-        Self::with_adapter(checkpoint, model, files, schema)
+        let weights = Self::with_adapter(checkpoint, model, files, schema)?;
+        weights.check(schema)?;
+        Ok(weights)
     }
 
     /// As [`Weights::open`], but also accepts the layout of MLX's converter: quantized matrices, channels last.
@@ -117,7 +129,6 @@ impl Weights {
     ) -> Result<Self, Error> {
         let checkpoint = Checkpoint::open(model, &files.base)?;
         let (expected, quantizations) = quantized::expected(&checkpoint, schema);
-        checkpoint.check(&expected)?;
         // An adapter cannot change quantized matrices.
         let unquantized: Schema = schema
             .iter()
@@ -125,10 +136,28 @@ impl Weights {
             .cloned()
             .collect();
         let weights = Self::with_adapter(checkpoint, model, files, &unquantized)?;
+        weights.check(&expected)?;
         Ok(Self {
             quantizations,
             ..weights
         })
+    }
+
+    /// A tensor as stored in its file: that of the adapter, if it replaces the base's.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::raw`].
+    pub fn raw(&self, name: &str) -> Result<RawTensor<'_>, Error> {
+        match self.lora.as_ref().and_then(|lora| lora.replacement(name)) {
+            Some(tensor) => Ok(tensor),
+            None => self.checkpoint.raw(name),
+        }
+    }
+
+    fn check(&self, schema: &Schema) -> Result<(), Error> {
+        let replaced = self.lora.as_ref().map(Lora::replaced);
+        self.checkpoint
+            .check(schema, replaced.unwrap_or(&HashSet::new()))
     }
 
     /// Bytes of all tensors at `dtype_bytes` per element; quantized matrices count as stored.
@@ -147,11 +176,9 @@ impl Weights {
         files: &WeightFiles,
         schema: &Schema,
     ) -> Result<Self, Error> {
-        let lora = files
-            .adapter
-            .clone()
-            .map(|(config, tensors)| Lora::open(model, &config, tensors, schema))
-            .transpose()?;
+        let adapter = files.adapter.as_ref();
+        let lora = adapter.map(|files| Lora::open(model, files, schema));
+        let lora = lora.transpose()?;
         Ok(Self {
             checkpoint,
             lora,
@@ -160,29 +187,64 @@ impl Weights {
     }
 }
 
+/// The shape of a tensor in a file of weights; `None` if the file does not contain it.
+///
+/// # Errors
+/// [`Error::File`] if the file cannot be read.
+pub fn shape_in(model: &str, file: &Path, name: &str) -> Result<Option<Vec<usize>>, Error> {
+    let checkpoint = Checkpoint::open(model, &[file.to_owned()])?;
+    Ok(checkpoint.shape(name).map(<[usize]>::to_vec))
+}
+
+/// The shape of a tensor of a model; downloads the file that contains it. `None` if no file does.
+///
+/// # Errors
+/// [`Error::File`] if a file cannot be read, [`Error::Hub`] if it cannot be downloaded.
+pub fn shape_of(model: &str, source: &Source, name: &str) -> Result<Option<Vec<usize>>, Error> {
+    let file = match weight_map(source)? {
+        None => Some(SINGLE_FILE.to_owned()),
+        Some(map) => map
+            .into_iter()
+            .find_map(|(found, file)| (tensors::canonical(&found) == name).then_some(file)),
+    };
+    match file {
+        None => Ok(None),
+        Some(file) => shape_in(model, &source.file(&file, &mut |_, _, _| ())?, name),
+    }
+}
+
 /// File names of a model's weights.
 ///
 /// # Errors
 /// [`Error::File`] if the index of the shards cannot be read.
 pub fn shards(source: &Source) -> Result<Vec<String>, Error> {
-    if source.has(SINGLE_FILE) {
+    let Some(map) = weight_map(source)? else {
         return Ok(vec![SINGLE_FILE.to_owned()]);
+    };
+    let names: BTreeSet<String> = map.into_values().collect();
+    Ok(names.into_iter().collect())
+}
+
+/// The shard of each tensor; `None` for a model without shards.
+fn weight_map(source: &Source) -> Result<Option<BTreeMap<String, String>>, Error> {
+    if source.has(SINGLE_FILE) {
+        return Ok(None);
     }
     let Some(index) = source.optional("model.safetensors.index.json")? else {
-        return Ok(vec![SINGLE_FILE.to_owned()]);
+        return Ok(None);
     };
     let json = Json::read(&index)?;
     let map = json
         .part("weight_map")
         .ok_or_else(|| Error::file(json.file(), &"`weight_map` is missing"))?;
-    let files = map.value().as_object().into_iter().flatten();
-    let names: Option<std::collections::BTreeSet<String>> = files
-        .map(|(_, file)| Some(file.as_str()?.to_owned()))
+    let entries = map.value().as_object().into_iter().flatten();
+    let map: Option<BTreeMap<String, String>> = entries
+        .map(|(name, file)| Some((name.clone(), file.as_str()?.to_owned())))
         .collect();
-    let names = names.unwrap_or_default();
+    let map = map.unwrap_or_default();
     let is_valid = |name: &String| !name.contains(['/', '\\']) && name.ends_with(".safetensors");
-    if names.is_empty() || !names.iter().all(is_valid) {
+    if map.is_empty() || !map.values().all(is_valid) {
         return Err(Error::file(json.file(), &"`weight_map` lists no shards"));
     }
-    Ok(names.into_iter().collect())
+    Ok(Some(map))
 }

@@ -1,6 +1,6 @@
 //! Tensors of a safetensors checkpoint by canonical name, from one file or shards, in the layout of any exporter.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -10,11 +10,13 @@ use super::Error;
 use super::mmap::MappedFile;
 
 /// Name prefixes of exporters, and our canonical prefixes; the first match is used.
-const PREFIXES: [(&str, &str); 17] = [
+const PREFIXES: [(&str, &str); 21] = [
     // MLX's converter.
     ("vision_tower.", "visual."),
     ("language_model.lm_head.", LM_HEAD),
     ("language_model.model.", "language_model."),
+    ("vlm.vision_tower.", "visual."),
+    ("vlm.language_model.model.", "language_model."),
     ("model.visual.", "visual."),
     ("vlm.visual.", "visual."),
     ("vlm.model.visual.", "visual."),
@@ -27,7 +29,9 @@ const PREFIXES: [(&str, &str); 17] = [
     ("vlm.model.layers.", "language_model.layers."),
     ("vlm.model.embed_tokens.", "language_model.embed_tokens."),
     ("vlm.model.norm.", "language_model.norm."),
+    ("model.custom_text_proj.", "custom_text_proj."),
     ("embedding_proj_layer.", "custom_text_proj."),
+    ("multi_vector_projector.", "custom_text_proj."),
     ("vlm.lm_head.", LM_HEAD),
 ];
 
@@ -38,7 +42,7 @@ const LM_HEAD: &str = "lm_head.";
 const MAX_LISTED: usize = 4;
 
 /// Canonical name of a tensor.
-fn canonical(found: &str) -> String {
+pub(super) fn canonical(found: &str) -> String {
     let name = found.strip_prefix("base_model.model.").unwrap_or(found);
     let name = name.replace(".base_layer.", ".");
     let renamed = PREFIXES.iter().find_map(|(old, new)| {
@@ -128,12 +132,14 @@ impl Checkpoint {
     }
 
     /// Compares with the schema of a model: no tensor may be missing, unused (except an LM head) or of another shape.
+    /// `replaced` tensors are taken from elsewhere, so theirs do not matter.
     ///
     /// # Errors
     /// [`Error::Weights`] lists the first few mismatches.
-    pub fn check(&self, schema: &Schema) -> Result<(), Error> {
+    pub fn check(&self, schema: &Schema, replaced: &HashSet<String>) -> Result<(), Error> {
         let mut mismatches: Vec<String> = Vec::new();
-        for (name, shape) in schema {
+        let needed = schema.iter().filter(|(name, _)| !replaced.contains(name));
+        for (name, shape) in needed {
             match self.shape(name) {
                 None => mismatches.push(format!("`{name}` is missing")),
                 Some(found) if found != shape => {
@@ -142,8 +148,7 @@ impl Checkpoint {
                 Some(_) => (),
             }
         }
-        let expected: std::collections::HashSet<&str> =
-            schema.iter().map(|(name, _)| name.as_str()).collect();
+        let expected: HashSet<&str> = schema.iter().map(|(name, _)| name.as_str()).collect();
         let mut unused: Vec<&str> = self.shapes().map(|(name, _)| name).collect();
         unused.retain(|name| !expected.contains(name) && !name.starts_with(LM_HEAD));
         unused.sort_unstable();
@@ -217,6 +222,13 @@ mod tests {
             ),
             ("vlm.model.norm.weight", "language_model.norm.weight"),
             ("embedding_proj_layer.bias", "custom_text_proj.bias"),
+            ("model.custom_text_proj.bias", "custom_text_proj.bias"),
+            ("multi_vector_projector.bias", "custom_text_proj.bias"),
+            ("vlm.vision_tower.x", "visual.x"),
+            (
+                "vlm.language_model.model.layers.0.x",
+                "language_model.layers.0.x",
+            ),
             ("language_model.lm_head.weight", "lm_head.weight"),
             ("vlm.lm_head.weight", "lm_head.weight"),
             (

@@ -10,7 +10,7 @@ use crate::store;
 /// The defaults: the shipped `config.toml`.
 const DEFAULTS: &str = include_str!("../../config.toml");
 /// Keys without a default.
-const OPTIONAL: [&str; 2] = ["embed.max_visual_tokens", "serve.key_file"];
+const OPTIONAL: [&str; 3] = ["embed.max_visual_tokens", "embed.width", "serve.key_file"];
 /// Variables that look like settings and are secrets, which no file may contain.
 const SECRETS: [&str; 1] = ["INGEST_SERVE_KEY"];
 
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     /// Keys that are in users' files and variables. Keys may be added, never removed.
-    const KEYS: [&str; 57] = [
+    const KEYS: [&str; 58] = [
         "ask.max_tokens",
         "ask.pages",
         "describe.attempts",
@@ -208,6 +208,7 @@ mod tests {
         "embed.meaning",
         "embed.model",
         "embed.pool_factor",
+        "embed.width",
         "limits.batch_size",
         "limits.memory_fraction",
         "limits.memory_limit",

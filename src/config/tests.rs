@@ -104,6 +104,11 @@ fn invalid_settings_of_the_server_are_refused() {
 #[test]
 fn golden_file_sets_every_field_of_answers_and_the_server() {
     let settings = with(include_str!("../../tests/golden/ingest.toml")).unwrap();
+    let search = search::Config {
+        mode: search::Mode::Visual,
+        count: 7,
+    };
+    assert_eq!(settings.search, search);
     let serve = Serve {
         address: "[::]:7000".parse().unwrap(),
         hosts: vec!["manuals.example".to_owned()],
@@ -174,6 +179,7 @@ fn golden_file_sets_every_field() {
             device: embed::Device::Metal,
             max_visual_tokens: Some(768),
             pool_factor: 3,
+            width: Some(320),
             meaning: Some(Model::English),
         }
     );
@@ -215,11 +221,6 @@ fn golden_file_sets_every_field() {
         memory_limit: ByteSize(30 << 30),
     };
     assert_eq!(settings.limits, limits);
-    let search = search::Config {
-        mode: search::Mode::Visual,
-        count: 7,
-    };
-    assert_eq!(settings.search, search);
     let mine = settings.profiles.remove("mine").unwrap();
     assert_eq!(mine["memory_limit"], Value::Integer(1024));
 }

@@ -37,6 +37,8 @@ pub struct Config {
     pub max_visual_tokens: Option<u32>,
     /// Pool factor of page vectors ([`crate::pooling`]); 1 means no pooling.
     pub pool_factor: u32,
+    /// Width of a vector, of a model whose vectors may be cut: their first numbers. `None`: as the model was trained.
+    pub width: Option<u32>,
     /// The text model, if pages get vectors of their text as well ([`meaning`]).
     #[serde(with = "meaning::setting")]
     pub meaning: Option<meaning::Model>,
@@ -160,6 +162,16 @@ pub enum Error {
     /// The batch does not fit into the device's memory; a smaller one may.
     #[error("out of memory on {0}")]
     OutOfMemory(String),
+    /// The model has no vectors of this width.
+    #[error("`{model}` has vectors {widths}, not {width}")]
+    Width {
+        /// Name of the model.
+        model: String,
+        /// The wanted width.
+        width: usize,
+        /// The widths it has.
+        widths: String,
+    },
     /// The model differs from the one that filled the store.
     #[error("the model `{model}` has changed since pages were stored with it")]
     Changed {
@@ -193,6 +205,16 @@ pub struct KnownModel {
     pub download: ByteSize,
     /// Licences of the weights and, for an adapter, of the base.
     pub licence: String,
+    /// Whether the licences allow commercial use.
+    pub commercial: bool,
+    /// Bytes that the vectors of an A4 page take in a store; `None` if not known.
+    pub page_bytes: Option<ByteSize>,
+    /// Floating-point operations of embedding an A4 page, in 10^12; `None` if not known.
+    pub page_teraflops: Option<f64>,
+    /// nDCG@5 of ViDoRe v1, per cent, as published; `None` if not known.
+    pub vidore_v1: Option<f64>,
+    /// nDCG@10 of NanoViDoRe v3, per cent, as published; `None` if not known.
+    pub nano_vidore_v3: Option<f64>,
 }
 
 impl From<candle::Error> for Error {
@@ -241,6 +263,14 @@ pub fn card(config: &Config) -> Result<Card, Error> {
         BUILT_IN => builtin::card(),
         _ => colqwen::card(config)?,
     };
+    let dim = card.profile.dim;
+    if let Some(width) = config.width.filter(|width| *width != dim) {
+        return Err(Error::Width {
+            model: config.model.clone(),
+            width: width as usize,
+            widths: format!("{dim} wide"),
+        });
+    }
     Ok(Card {
         profile: card.profile.pooled(config.pool_factor),
         max_rows: (card.max_rows / config.pool_factor.max(1)).max(1),

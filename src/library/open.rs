@@ -153,6 +153,7 @@ pub(super) fn model_config(settings: &Settings, profile: &Profile) -> embed::Con
     embed::Config {
         model: profile.model.clone(),
         pool_factor: profile.pool_factor,
+        width: Some(profile.dim),
         ..settings.embed.clone()
     }
 }

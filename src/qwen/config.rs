@@ -103,6 +103,19 @@ pub struct Text {
     /// are interleaved, and the width of a head is independent of `hidden_size`.
     #[serde(rename = "normed_head", skip_serializing_if = "Option::is_none")]
     pub qk_norm_head_dim: Option<usize>,
+    /// Whether tokens attend to earlier tokens only. `config.json` does not tell: some embedding models attend to all.
+    // Skipped if true, as in the profile ids of older versions.
+    #[serde(skip_serializing_if = "Clone::clone")]
+    pub causal: bool,
+}
+
+/// How hidden states become vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VectorHead {
+    /// Width of the projection; `None`: the hidden states are the vectors.
+    pub projection: Option<usize>,
+    /// Width of a vector: the first numbers of the projection.
+    pub dim: usize,
 }
 
 impl Vision {
@@ -180,13 +193,26 @@ impl DeepStack {
     }
 }
 
+/// Values of `model_type`.
+const MODEL_TYPES: [(&str, Family); 8] = [
+    ("qwen2_vl", Family::Qwen2),
+    ("colqwen2", Family::Qwen2),
+    ("qwen2_5_vl", Family::Qwen25),
+    ("colqwen2_5", Family::Qwen25),
+    ("qwen3_vl", Family::Qwen3),
+    ("colqwen3", Family::Qwen3),
+    ("ops_colqwen3", Family::Qwen3),
+    ("qwen3_vl_nemotron_embed", Family::Qwen3),
+];
+
 fn family(root: &Json) -> Result<Family, Error> {
-    match root.text("model_type") {
-        Some("qwen2_vl" | "colqwen2") => Ok(Family::Qwen2),
-        Some("qwen2_5_vl" | "colqwen2_5") => Ok(Family::Qwen25),
-        Some("qwen3_vl") => Ok(Family::Qwen3),
-        other => Err(root.unsupported(format!("model_type {}", other.unwrap_or("(none)")))),
-    }
+    let found = root.text("model_type");
+    let known = MODEL_TYPES.iter().find(|(name, _)| Some(*name) == found);
+    known.map(|(_, family)| *family).ok_or_else(|| {
+        let known = MODEL_TYPES.map(|(name, _)| name).join(", ");
+        let found = found.unwrap_or("(none)");
+        root.unsupported(format!("model_type {found}, which is none of {known},"))
+    })
 }
 
 fn text(root: &Json, family: Family) -> Result<Text, Error> {
@@ -220,6 +246,7 @@ fn text(root: &Json, family: Family) -> Result<Text, Error> {
         rope_theta: theta.unwrap_or(1e6),
         mrope_section: sections(&rope)?,
         qk_norm_head_dim: qk_norm.then(|| json.need(&["head_dim"])).transpose()?,
+        causal: true,
     };
     let head_dim = text.head_dim();
     if 2 * text.mrope_section.iter().sum::<usize>() != head_dim {

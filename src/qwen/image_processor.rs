@@ -7,10 +7,11 @@ use crate::patch::PatchSpec;
 
 /// Default minimum number of pixels of an image.
 const MIN_PIXELS: u64 = 56 * 56;
-/// Default maximum number of pixels of an image, that of plain Qwen checkpoints: 16,384 visual tokens.
-pub const QWEN_PIXELS: u64 = 12_845_056;
-/// Minimum and maximum number of pixels of Qwen3-VL checkpoints: 64 and 16,384 visual tokens.
-const QWEN3_PIXELS: [u64; 2] = [65_536, 16_777_216];
+/// Default maximum number of pixels of an image, that of plain Qwen checkpoints: 16,384 visual tokens, up to Qwen2.5-VL and
+/// from Qwen3-VL on.
+pub const QWEN_PIXELS: [u64; 2] = [12_845_056, 16_777_216];
+/// Default minimum number of pixels of Qwen3-VL checkpoints: 64 visual tokens.
+const QWEN3_MIN_PIXELS: u64 = 65_536;
 /// Pillow's id of bicubic resampling.
 const BICUBIC: usize = 3;
 /// Names of the file, in order of precedence.
@@ -22,11 +23,11 @@ pub const FILES: [&str; 2] = ["preprocessor_config.json", "processor_config.json
 /// [`Error::Unsupported`] when it requires resampling other than bicubic.
 pub fn from_json(json: Option<&Json>, vision: &Vision) -> Result<PatchSpec, Error> {
     let default = match vision.deepstack {
-        None => PatchSpec::qwen(MIN_PIXELS, QWEN_PIXELS),
+        None => PatchSpec::qwen(MIN_PIXELS, QWEN_PIXELS[0]),
         Some(_) => PatchSpec {
             mean: [0.5; 3],
             std: [0.5; 3],
-            ..PatchSpec::qwen(QWEN3_PIXELS[0], QWEN3_PIXELS[1])
+            ..PatchSpec::qwen(QWEN3_MIN_PIXELS, QWEN_PIXELS[1])
         },
     };
     let spec = match json {

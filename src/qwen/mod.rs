@@ -4,6 +4,7 @@
 pub mod activations;
 pub mod candle;
 mod config;
+pub mod flops;
 pub mod image_processor;
 pub mod mlx;
 mod operation;
@@ -12,8 +13,8 @@ mod rope;
 pub mod schema;
 mod window_index;
 
-pub use config::{Config, DeepStack, Family, Text, Vision, WindowedAttention};
+pub use config::{Config, DeepStack, Family, Text, VectorHead, Vision, WindowedAttention};
 pub use operation::{Operation, values as operation_values};
 pub use packed_sequences::{PackedSequences, SequenceGroup};
 pub use rope::{PositionId, Span, position_ids, rotary_angles};
-pub use window_index::{WindowIndex, interpolated_pos_embed, inverse};
+pub use window_index::{WindowIndex, inverse};

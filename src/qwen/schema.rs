@@ -4,10 +4,15 @@
 use super::config::{Config, Family, Vision};
 use crate::checkpoint::{Quantization, Schema};
 
-/// The schema of a model that projects to vectors of width `dim`.
-pub fn embedding_model(config: &Config, dim: usize) -> Schema {
+/// Name of the projection of hidden states to vectors.
+pub const PROJECTION: &str = "custom_text_proj";
+
+/// The schema of a model that projects hidden states to vectors; `projection` is the width of the projection, if it has one.
+pub fn embedding_model(config: &Config, projection: Option<usize>) -> Schema {
     let mut builder = SchemaBuilder::towers(config);
-    builder.linear("custom_text_proj", config.text.hidden_size, dim, true);
+    if let Some(width) = projection {
+        builder.linear(PROJECTION, config.text.hidden_size, width, true);
+    }
     builder.0
 }
 

@@ -65,15 +65,26 @@ impl WindowIndex {
         let frequency = |i: usize| 1.0 / 10_000f32.powf(i as f32 / axis as f32);
         let frequencies: Vec<f32> = (0..axis).map(frequency).collect();
         let patches: Vec<(usize, usize)> = grids.iter().flat_map(|&g| patch::order(g)).collect();
-        let unit = patches.len() / self.order.len().max(1);
         let mut angles = Vec::with_capacity(patches.len() * axis * 2);
-        for &token in &self.order {
-            for &(row, column) in &patches[token as usize * unit..][..unit] {
-                angles.extend(frequencies.iter().map(|f| row as f32 * f));
-                angles.extend(frequencies.iter().map(|f| column as f32 * f));
-            }
+        for (row, column) in self.ordered(&patches) {
+            angles.extend(frequencies.iter().map(|f| row as f32 * f));
+            angles.extend(frequencies.iter().map(|f| column as f32 * f));
         }
         angles
+    }
+
+    /// The learned position embedding of each patch: four rows of a table of `side` x `side`, and their weights (bilinear
+    /// interpolation, aligned corners).
+    pub fn interpolated_pos_embed(&self, grids: &[PatchGrid], side: usize) -> Vec<[(u32, f32); 4]> {
+        let patches = grids.iter().flat_map(|&grid| corners(grid, side));
+        self.ordered(&patches.collect::<Vec<_>>()).collect()
+    }
+
+    /// What belongs to each patch, image by image, in the order of the tower.
+    fn ordered<T: Copy>(&self, patches: &[T]) -> impl Iterator<Item = T> {
+        let unit = patches.len() / self.order.len().max(1);
+        let token = move |&token: &u32| patches[token as usize * unit..][..unit].iter().copied();
+        self.order.iter().flat_map(token)
     }
 }
 
@@ -102,12 +113,8 @@ pub fn inverse(order: &[u32]) -> Vec<u32> {
     inverse
 }
 
-/// The learned position embedding of each patch, in patch order: four rows of a table of `side` x `side` and their weights
-/// (bilinear interpolation, aligned corners).
-pub fn interpolated_pos_embed(
-    grid: PatchGrid,
-    side: usize,
-) -> impl Iterator<Item = [(u32, f32); 4]> {
+/// The corners of each patch of an image in a table of `side` x `side`, and their weights.
+fn corners(grid: PatchGrid, side: usize) -> impl Iterator<Item = [(u32, f32); 4]> {
     let last = side.saturating_sub(1);
     let interpolate = move |index: usize, count: u32| {
         let steps = (count as usize).saturating_sub(1).max(1);
@@ -187,21 +194,30 @@ mod tests {
 
     #[test]
     fn pos_embed_is_interpolated_over_the_grid() {
-        let all: Vec<_> = interpolated_pos_embed(grid(2, 4), 7).collect();
+        let all: Vec<_> = corners(grid(2, 4), 7).collect();
         // Patches are ordered two by two: the third one begins the second row.
         assert_eq!(all[0][0], (0, 1.0));
         assert_eq!(all[1].map(|(entry, _)| entry), [2, 3, 9, 10]);
         assert_eq!(all[2][0], (42, 1.0));
         assert_eq!(all[7][0], (48, 1.0));
-        let halfway: Vec<_> = interpolated_pos_embed(grid(2, 4), 4).collect();
+        let halfway: Vec<_> = corners(grid(2, 4), 4).collect();
         assert_eq!(halfway[1][0], (1, 1.0));
-        let odd: Vec<_> = interpolated_pos_embed(grid(2, 6), 4).collect();
+        let odd: Vec<_> = corners(grid(2, 6), 4).collect();
         assert_eq!(odd[1].map(|(entry, _)| entry), [0, 1, 4, 5]);
         let weights = odd[1].map(|(_, weight)| weight);
         assert!(
             (weights[1] - 0.6).abs() < 1e-6 && weights[2] == 0.0,
             "{weights:?}"
         );
+    }
+
+    #[test]
+    fn pos_embed_follows_the_order_of_the_tower() {
+        let (small, large) = (grid(2, 4), grid(4, 6));
+        let grids = [small, large];
+        let sorted = WindowIndex::new(&grids, None).interpolated_pos_embed(&grids, 7);
+        let large_first: Vec<_> = corners(large, 7).chain(corners(small, 7)).collect();
+        assert_eq!(sorted, large_first);
     }
 
     #[test]

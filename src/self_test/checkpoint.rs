@@ -53,7 +53,7 @@ impl Family {
         fs::write(folder.join("tokenizer.json"), tokenizer().to_string())?;
         let path = folder.join("config.json");
         fs::write(&path, self.config().to_string())?;
-        let shapes = schema::embedding_model(&Config::read(&Json::read(&path)?)?, DIM);
+        let shapes = schema::embedding_model(&Config::read(&Json::read(&path)?)?, Some(DIM));
         let mut random = fastrand::Rng::with_seed(SEED);
         let tensors = shapes.into_iter().map(|(name, shape)| {
             let tensor = Tensor::random(&name, shape, &mut random);

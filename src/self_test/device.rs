@@ -94,6 +94,7 @@ impl Tested {
             device: test.device,
             max_visual_tokens: None,
             pool_factor: 1,
+            width: None,
             meaning: None,
         };
         let mut reference = colqwen::open_on(&config, CandleDevice::cpu())?;

@@ -143,7 +143,7 @@ impl SelfTest {
                 Err(error) => failed(name, &error),
             });
         }
-        let planned = colqwen::largest_plan(BATCH, tested.bytes_of_a_run(), tested.is_gpu());
+        let planned = colqwen::plan_of_colqwen2_5(BATCH, tested.bytes_of_a_run(), tested.is_gpu());
         let planned = ByteSize(planned);
         let allocated = planned.min(tested.memory_limit(self.memory_limit));
         push(match tested.allocate(allocated) {
@@ -195,6 +195,7 @@ mod tests {
             device: Device::Cpu,
             max_visual_tokens: None,
             pool_factor: 1,
+            width: None,
             meaning: None,
         };
         colqwen::open_on(&config, CandleDevice::cpu()).unwrap()

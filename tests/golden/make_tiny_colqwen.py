@@ -124,6 +124,8 @@ def run(model, batch, taps: bool = True) -> dict:
         tap(model.visual.patch_embed, "vit.patch_embed")                   # original patch order
         for i, b in enumerate(model.visual.blocks):
             tap(b, f"vit.block.{i}")                                       # 2.5: window order
+        for i, m in enumerate(getattr(model.visual, "deepstack_merger_list", [])):
+            tap(m, f"vit.deepstack.{i}")                                 # Qwen3
         tap(model.visual.merger, "vit.merger")                             # 2.5: window order, before the un-permute
         tap(model.visual, "vit.out", lambda o: o.pooler_output)            # original order, one row a visual token
         tap(model.language_model.rotary_emb, "lm.cos", lambda o: o[0])

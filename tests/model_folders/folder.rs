@@ -123,6 +123,7 @@ pub(crate) fn config(folder: &Path, engine: Engine) -> Config {
         device: Device::Cpu,
         max_visual_tokens: None,
         pool_factor: 1,
+        width: None,
         meaning: None,
     }
 }

@@ -5,6 +5,7 @@ mod folder;
 #[cfg(feature = "mlx")]
 mod mlx;
 mod quantized;
+mod relatives;
 
 use std::fs;
 use std::path::Path;
@@ -120,6 +121,8 @@ fn profile_ids_never_change() {
         ("colqwen2.5-tiny", "b8059ddc8e9e9ad9"),
         ("colqwen2.5-lora", "9b7d8304aad0d033"),
         ("colqwen2.5-bf16-tiny", "ef7e33954c2cdedb"),
+        ("colqwen3-tiny", "ea20b1667f06c01a"),
+        ("colqwen3-lora", "44fbdffd0de344da"),
     ] {
         let config = config(&golden(name), Engine::Candle);
         assert_eq!(id(&config), expected, "{name}");
@@ -246,12 +249,14 @@ fn adapter_with_unused_or_missing_tensors_is_rejected() {
 }
 
 #[test]
-fn qwen3_vl_checkpoint_is_rejected() {
+fn describing_model_is_rejected() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/qwen_vl/qwen3");
     let config = config(Path::new(folder), Engine::Candle);
     let why = embed::card(&config).unwrap_err().to_string();
     assert!(
-        why.ends_with("config.json: a ColQwen on Qwen3-VL is not supported"),
+        why.ends_with(
+            "it has no `custom_text_proj`, so it describes pages but does not embed them"
+        ),
         "{why}"
     );
 }

@@ -8,6 +8,7 @@
     reason = "the table of differences is the output of this test"
 )]
 
+mod colqwen3;
 #[cfg(feature = "mlx")]
 mod mlx;
 #[cfg(feature = "mlx")]
@@ -62,8 +63,9 @@ fn compare_on_candle(name: &str) {
             .collect(),
     };
     compare_activations(name, &activations);
-    let ours: Vec<Vec<f32>> = vectors.iter().flat_map(|page| cut(page, 128)).collect();
     let theirs = Reference::open(name).packed("docs", "docs.embeddings");
+    let dim = theirs[0].len();
+    let ours: Vec<Vec<f32>> = vectors.iter().flat_map(|page| cut(page, dim)).collect();
     assert!(difference(&ours, &theirs).0 <= EXACT);
 }
 
@@ -75,6 +77,11 @@ fn activations_of_colqwen2_5_equal_the_reference() {
 #[test]
 fn activations_of_colqwen2_equal_the_reference() {
     compare_on_candle("colqwen2");
+}
+
+#[test]
+fn activations_of_colqwen3_equal_the_reference() {
+    compare_on_candle("colqwen3");
 }
 
 #[test]
@@ -183,7 +190,7 @@ fn close_to_bf16(engine: Engine) {
 
 #[test]
 fn page_in_a_batch_equals_the_page_alone() {
-    for name in ["colqwen2.5-tiny", "colqwen2-tiny"] {
+    for name in ["colqwen2.5-tiny", "colqwen2-tiny", "colqwen3-tiny"] {
         let config = config(name, Engine::Candle);
         let mut model = colqwen::open(&config).unwrap();
         let pages = prepared(&embed::card(&config).unwrap().prepare);

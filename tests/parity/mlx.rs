@@ -40,8 +40,13 @@ fn activations_of_colqwen2_on_mlx_equal_the_reference() {
 }
 
 #[test]
+fn activations_of_colqwen3_on_mlx_equal_the_reference() {
+    compare_on_mlx("colqwen3");
+}
+
+#[test]
 fn page_in_a_batch_equals_the_page_alone_on_mlx() {
-    for name in ["colqwen2.5-tiny", "colqwen2-tiny"] {
+    for name in ["colqwen2.5-tiny", "colqwen2-tiny", "colqwen3-tiny"] {
         let config = config(name, Engine::Mlx);
         let mut model = colqwen::open_mlx(&config).unwrap();
         let pages = prepared(&embed::card(&config).unwrap().prepare);
@@ -51,7 +56,7 @@ fn page_in_a_batch_equals_the_page_alone_on_mlx() {
         model.set_chunk_size(1);
         for (alone, together) in model.embed_pages(&all).unwrap().iter().zip(together) {
             let (alone, together) = (alone.as_ref().unwrap(), together.unwrap());
-            let alone = cut(alone.vectors.as_slice(), 128);
+            let alone = cut(alone.vectors.as_slice(), alone.vectors.dim());
             assert!(max_difference(&together.vectors, &alone) <= EXACT);
         }
     }

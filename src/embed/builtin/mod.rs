@@ -58,6 +58,11 @@ pub(super) fn known_model() -> KnownModel {
         parameters: card.parameters,
         download: ByteSize(0),
         licence: card.licence,
+        commercial: true,
+        page_bytes: None,
+        page_teraflops: None,
+        vidore_v1: None,
+        nano_vidore_v3: None,
     }
 }
 

@@ -4,11 +4,12 @@
 //! so activations do not grow with the batch. Only the batch itself does: the pixels of its pages, on a GPU there too until the
 //! batch is read, and their vectors, which are joined, copied from the device and split.
 
+use super::shapes;
 use crate::embed::Footprint;
 use crate::patch::PatchSpec;
 use crate::qwen::activations::{patch_floats, token_floats};
 use crate::qwen::candle::SCORE_TILE;
-use crate::qwen::{Config, Family, Text, Vision, WindowedAttention, schema};
+use crate::qwen::{Config, schema};
 
 /// Chunk size on a GPU, in patches: five large pages saturate it, more would only take memory.
 const GPU_CHUNK_SIZE: usize = 16_384;
@@ -16,8 +17,6 @@ const GPU_CHUNK_SIZE: usize = 16_384;
 const CPU_CHUNK_SIZE: usize = 3_072;
 /// Copies of the vectors of a batch: by chunk, joined, read, and by page.
 const VECTOR_COPIES: u64 = 4;
-/// Patches of a page with 768 visual tokens.
-const LARGE_PAGE: u64 = 4 * 768;
 /// Allocated over live bytes: GPU allocators cache freed blocks of other sizes, up to as much as the live bytes.
 const ALLOCATOR_FACTOR: u64 = 2;
 
@@ -57,47 +56,22 @@ pub(super) fn footprint(
     }
 }
 
-/// Bytes that a batch of large pages needs with the largest known model, weights included.
-pub fn largest_plan(pages: u32, bytes: u64, is_gpu: bool) -> u64 {
-    let spec = PatchSpec::qwen(3136, LARGE_PAGE * 14 * 14);
-    let weights = schema::bytes(&schema::embedding_model(&large(), 128), bytes, None);
-    let footprint = footprint((&large(), 128, weights), &spec, bytes, is_gpu);
-    footprint.weights + footprint.fixed + footprint.per_cost * u64::from(pages) * LARGE_PAGE
+/// Bytes that a batch of large pages needs with ColQwen2.5, weights included.
+pub fn plan_of_colqwen2_5(pages: u32, bytes: u64, is_gpu: bool) -> u64 {
+    plan((&shapes::qwen2_5(), 128, 768), pages, bytes, is_gpu)
 }
 
-/// The shape of ColQwen2.5 on Qwen2.5-VL-3B, the largest known model.
-fn large() -> Config {
-    Config {
-        family: Family::Qwen25,
-        vision: Vision {
-            depth: 32,
-            hidden_size: 1280,
-            intermediate_size: 3420,
-            num_heads: 16,
-            patch_size: 14,
-            spatial_merge_size: 2,
-            temporal_patch_size: 2,
-            out_hidden_size: 2048,
-            windows: Some(WindowedAttention {
-                side: 4,
-                full_layers: vec![7, 15, 23, 31],
-            }),
-            deepstack: None,
-        },
-        text: Text {
-            vocab_size: 151_936,
-            hidden_size: 2048,
-            intermediate_size: 11_008,
-            num_hidden_layers: 36,
-            num_attention_heads: 16,
-            num_key_value_heads: 2,
-            rms_norm_eps: 1e-6,
-            rope_theta: 1e6,
-            mrope_section: [16, 24, 24],
-            qk_norm_head_dim: None,
-        },
-        image_token: 151_655,
-    }
+/// Bytes that a batch of pages needs with a backbone, a width of vectors and a number of visual tokens a page.
+fn plan((config, dim, tokens): (&Config, usize, u64), pages: u32, bytes: u64, is_gpu: bool) -> u64 {
+    let patches = tokens * config.vision.spatial_merge_unit() as u64;
+    let side = config.vision.patch_size as u64;
+    let spec = PatchSpec {
+        patch: side as u32,
+        ..PatchSpec::qwen(3136, patches * side * side)
+    };
+    let weights = schema::bytes(&schema::embedding_model(config, Some(dim)), bytes, None);
+    let footprint = footprint((config, dim, weights), &spec, bytes, is_gpu);
+    footprint.weights + footprint.fixed + footprint.per_cost * u64::from(pages) * patches
 }
 
 /// Floats of the pixels of a patch.
@@ -110,45 +84,17 @@ mod tests {
     use super::*;
     use crate::units::ByteSize;
 
-    /// ColQwen2 on Qwen2-VL-2B.
-    fn small() -> Config {
-        let large = large();
-        Config {
-            family: Family::Qwen2,
-            vision: Vision {
-                intermediate_size: 5120,
-                out_hidden_size: 1536,
-                windows: None,
-                ..large.vision
-            },
-            text: Text {
-                hidden_size: 1536,
-                intermediate_size: 8960,
-                num_hidden_layers: 28,
-                num_attention_heads: 12,
-                ..large.text
-            },
-            ..large
-        }
-    }
-
     #[test]
     fn a_batch_of_32_large_pages_fits_into_40_gb() {
-        let total = largest_plan(32, 2, true);
+        let total = plan_of_colqwen2_5(32, 2, true);
         assert!(total <= 36_000_000_000, "{}", ByteSize(total));
         assert!(total >= 8_000_000_000, "{}", ByteSize(total));
-    }
-
-    #[test]
-    fn model_cards_state_the_parameters_of_the_schema() {
-        for (model, config) in [
-            ("vidore/colqwen2.5-v0.2", large()),
-            ("vidore/colqwen2-v1.0", small()),
-        ] {
-            let known = crate::embed::models();
-            let known = known.iter().find(|known| known.model == model).unwrap();
-            let parameters = schema::parameters(&schema::embedding_model(&config, 128));
-            assert_eq!(known.parameters, parameters, "{model}");
+        // At their own budgets: TomoroAI's 4B, and Ops' with whole vectors.
+        let qwen3 = shapes::known("Qwen3-VL-4B").unwrap();
+        for dim in [320, 2560] {
+            let total = plan((&qwen3, dim, 1280), 32, 2, true);
+            assert!(total <= 40_000_000_000, "{}", ByteSize(total));
+            assert!(total >= 12_000_000_000, "{}", ByteSize(total));
         }
     }
 }

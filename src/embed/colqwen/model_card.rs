@@ -1,26 +1,50 @@
-//! Model cards: facts about a checkpoint that its own files do not contain. One TOML file each in `cards/`; a model
-//! folder may contain its own as `ingest-card.toml`.
+//! Model cards: facts about a checkpoint that its own files do not contain: those of known models and of families in `cards/`;
+//! a model folder may contain its own as `ingest-card.toml`.
 
 use std::fs;
 
 use serde::Deserialize;
 
-use super::super::KnownModel;
 use super::prompt::PromptTemplate;
-use crate::checkpoint::{Error, Source};
-use crate::units::ByteSize;
+use crate::checkpoint::{Error, Json, Source};
 
+/// The cards of known models.
+const KNOWN_CARDS: &str = include_str!("cards/models.toml");
 /// File name of a card in a model folder.
 const CARD_FILE: &str = "ingest-card.toml";
-/// Defaults of all cards: the prompt template that all ColQwen2 and ColQwen2.5 checkpoints share.
-const FAMILY_CARD: &str = include_str!("cards/family.toml");
-/// Cards of known checkpoints, best first.
-const KNOWN_CARDS: [&str; 4] = [
-    include_str!("cards/colqwen2.5-v0.2.toml"),
-    include_str!("cards/colqwen2.5-v0.1.toml"),
-    include_str!("cards/colqwen2-v1.0.toml"),
-    include_str!("cards/colqwen2-v0.1.toml"),
+/// Defaults of all cards.
+const COMMON_CARD: &str = include_str!("cards/families/common.toml");
+/// Cards of families by `model_type`, or by the class in `architectures`; the others are ColQwen2 and ColQwen2.5.
+const FAMILY_CARDS: [(&str, &str); 5] = [
+    (
+        "JinaEmbeddingsV4Model",
+        include_str!("cards/families/jina_embeddings_v4.toml"),
+    ),
+    ("qwen3_vl", include_str!("cards/families/qwen3_vl.toml")),
+    ("colqwen3", include_str!("cards/families/colqwen3.toml")),
+    (
+        "ops_colqwen3",
+        include_str!("cards/families/ops_colqwen3.toml"),
+    ),
+    (
+        "qwen3_vl_nemotron_embed",
+        include_str!("cards/families/qwen3_vl_nemotron_embed.toml"),
+    ),
 ];
+/// Card of the other families.
+const OLD_FAMILY_CARD: &str = include_str!("cards/families/colqwen2.toml");
+/// The projection of hidden states.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Projection {
+    /// To the width of a vector.
+    #[default]
+    Narrow,
+    /// To the width of the hidden states, of which a vector has the first numbers, as many as one likes.
+    Square,
+    /// None: the hidden states are the vectors.
+    None,
+}
 
 /// A model card; unknown fields are `None`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -32,7 +56,9 @@ pub(super) struct ModelCard {
     pub(super) base: Option<String>,
     /// Width of a vector.
     pub(super) dim: Option<u32>,
-    /// Number of parameters.
+    /// Name of the backbone's shape ([`super::shapes`]).
+    pub(super) shape: Option<String>,
+    /// Number of parameters, of a model without a known shape.
     pub(super) parameters: Option<u64>,
     /// Licence of the adapter, or of the model if there is no adapter.
     pub(super) licence: Option<String>,
@@ -42,16 +68,31 @@ pub(super) struct ModelCard {
     pub(super) max_visual_tokens: Option<u32>,
     /// Prompt of a page.
     pub(super) page_prompt: Option<String>,
+    /// Whether white space around a query is removed.
+    pub(super) strip_query: Option<bool>,
     /// Text before a query.
     pub(super) query_prefix: Option<String>,
     /// Text repeated after a query.
     pub(super) query_suffix: Option<String>,
     /// Number of repetitions.
     pub(super) query_suffix_count: Option<usize>,
+    /// Task of the adapter, of a model that has several.
+    pub(super) task: Option<String>,
+    /// The projection of hidden states.
+    pub(super) projection: Option<Projection>,
+    /// Whether tokens attend to earlier tokens only.
+    pub(super) causal: Option<bool>,
+    /// Whether the licences allow commercial use.
+    pub(super) commercial: Option<bool>,
+    /// nDCG@5 of ViDoRe v1, per cent, as published.
+    pub(super) vidore_v1: Option<f64>,
+    /// nDCG@10 of NanoViDoRe v3, per cent, as published.
+    pub(super) nano_vidore_v3: Option<f64>,
 }
 
 impl ModelCard {
-    /// Finds the card of a model. Precedence: the model folder's card, then the known card, then the family's defaults.
+    /// Finds the card of a model. Precedence: the model folder's card, then the known card; [`ModelCard::of_family`] adds the
+    /// defaults.
     pub(super) fn find(model: &str, source: &Source) -> Result<Self, Error> {
         let local = match source {
             Source::Folder(folder) => Some(folder.join(CARD_FILE)).filter(|file| file.is_file()),
@@ -64,7 +105,18 @@ impl ModelCard {
         });
         let known = known_cards().find(|card| card.model.as_deref() == Some(model));
         let card: Self = local.transpose()?.unwrap_or_default();
-        Ok(card.or(known.unwrap_or_default()).or(parse(FAMILY_CARD)))
+        Ok(card.or(known.unwrap_or_default()))
+    }
+
+    /// This card, with the defaults of the family that `config.json` names.
+    pub(super) fn of_family(self, config: &Json) -> Self {
+        let class = config.value()["architectures"][0].as_str();
+        let names = [class, config.text("model_type")];
+        let known = FAMILY_CARDS
+            .iter()
+            .find(|(name, _)| names.contains(&Some(*name)));
+        let family = known.map_or(OLD_FAMILY_CARD, |(_, text)| text);
+        self.or(parse(family)).or(parse(COMMON_CARD))
     }
 
     /// This card, with missing fields taken from another.
@@ -73,14 +125,22 @@ impl ModelCard {
             model: self.model.or(other.model),
             base: self.base.or(other.base),
             dim: self.dim.or(other.dim),
+            shape: self.shape.or(other.shape),
             parameters: self.parameters.or(other.parameters),
             licence: self.licence.or(other.licence),
             base_licence: self.base_licence.or(other.base_licence),
             max_visual_tokens: self.max_visual_tokens.or(other.max_visual_tokens),
             page_prompt: self.page_prompt.or(other.page_prompt),
+            strip_query: self.strip_query.or(other.strip_query),
             query_prefix: self.query_prefix.or(other.query_prefix),
             query_suffix: self.query_suffix.or(other.query_suffix),
             query_suffix_count: self.query_suffix_count.or(other.query_suffix_count),
+            task: self.task.or(other.task),
+            projection: self.projection.or(other.projection),
+            causal: self.causal.or(other.causal),
+            commercial: self.commercial.or(other.commercial),
+            vidore_v1: self.vidore_v1.or(other.vidore_v1),
+            nano_vidore_v3: self.nano_vidore_v3.or(other.nano_vidore_v3),
         }
     }
 
@@ -88,10 +148,16 @@ impl ModelCard {
     pub(super) fn prompt_template(&self) -> PromptTemplate {
         PromptTemplate {
             page: self.page_prompt.clone().unwrap_or_default(),
+            strip_query: self.strip_query.unwrap_or(false),
             query_prefix: self.query_prefix.clone().unwrap_or_default(),
             query_suffix: self.query_suffix.clone().unwrap_or_default(),
             query_suffix_count: self.query_suffix_count.unwrap_or(0),
         }
+    }
+
+    /// Whether the first numbers of a vector are a vector.
+    pub(super) fn is_nested(&self) -> bool {
+        self.projection == Some(Projection::Square)
     }
 
     /// Display text of the licences.
@@ -105,29 +171,21 @@ impl ModelCard {
     }
 }
 
-/// Parses a built-in card; a test checks that all of them parse.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KnownCards {
+    model: Vec<ModelCard>,
+}
+
+/// The built-in cards of models, best first. A test checks that they parse.
+pub(super) fn known_cards() -> impl Iterator<Item = ModelCard> {
+    let cards: KnownCards = toml::from_str(KNOWN_CARDS).unwrap_or_default();
+    cards.model.into_iter()
+}
+
+/// Parses the card of a family; a test checks that all of them parse.
 fn parse(text: &str) -> ModelCard {
     toml::from_str(text).unwrap_or_default()
-}
-
-/// The built-in cards.
-fn known_cards() -> impl Iterator<Item = ModelCard> {
-    KNOWN_CARDS.iter().map(|text| parse(text))
-}
-
-/// The models with built-in cards.
-pub(in crate::embed) fn models() -> Vec<KnownModel> {
-    let entry = |card: ModelCard| {
-        let parameters = card.parameters.unwrap_or(0);
-        KnownModel {
-            licence: card.licences(),
-            model: card.model.unwrap_or_default(),
-            dim: card.dim.unwrap_or(0),
-            parameters,
-            download: ByteSize(parameters * 2),
-        }
-    };
-    known_cards().map(entry).collect()
 }
 
 #[cfg(test)]
@@ -135,20 +193,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn built_in_cards_are_complete() {
-        for text in KNOWN_CARDS {
-            let card: ModelCard = toml::from_str(text).unwrap();
-            assert!(card.model.is_some() && card.base.is_some() && card.dim.is_some());
-            assert!(card.parameters.is_some() && card.max_visual_tokens.is_some());
-            assert!(card.licences().starts_with("adapter: "));
+    fn families_have_their_prompts() {
+        for (model_type, prefix, count) in [
+            ("colqwen2_5", "Query: ", 10),
+            ("qwen3_vl", "", 10),
+            (
+                "qwen3_vl_nemotron_embed",
+                "<|im_start|>user\nQuery: query: ",
+                1,
+            ),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("config.json");
+            fs::write(&file, format!("{{\"model_type\": \"{model_type}\"}}")).unwrap();
+            let card = ModelCard::default().of_family(&Json::read(&file).unwrap());
+            let template = card.prompt_template();
+            assert_eq!(
+                (template.query_prefix.as_str(), template.query_suffix_count),
+                (prefix, count)
+            );
+            assert!(template.page.contains("<|image_pad|>"));
         }
-        let template = toml::from_str::<ModelCard>(FAMILY_CARD)
-            .unwrap()
-            .prompt_template();
-        assert_eq!(
-            (template.query_prefix.as_str(), template.query_suffix_count),
-            ("Query: ", 10)
-        );
+        for text in FAMILY_CARDS
+            .map(|(_, text)| text)
+            .iter()
+            .chain([&OLD_FAMILY_CARD, &COMMON_CARD])
+        {
+            toml::from_str::<ModelCard>(text).unwrap();
+        }
     }
 
     #[test]

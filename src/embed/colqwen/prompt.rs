@@ -17,6 +17,9 @@ use crate::vectors::{PatchMap, ShapeError};
 pub(super) struct PromptTemplate {
     /// Prompt of a page; contains one image token.
     pub(super) page: String,
+    /// Whether white space around a query is removed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) strip_query: bool,
     /// Text before a query.
     pub(super) query_prefix: String,
     /// Text repeated after a query (query augmentation): extra tokens that the model can turn into related terms.
@@ -36,6 +39,15 @@ impl PromptTemplate {
             rest = special.split_once("|>").map_or("", |(_, after)| after);
         }
         (tokens + rest.len()) as u32
+    }
+
+    /// The part of a query that is kept.
+    fn kept(&self, text: &str) -> Range<usize> {
+        let start = text.len() - text.trim_start().len();
+        match self.strip_query {
+            true => start..start + text.trim().len(),
+            false => 0..text.len(),
+        }
     }
 }
 
@@ -100,18 +112,18 @@ impl Prompt {
     fn query_text(&self, text: &str) -> String {
         let template = &self.template;
         let query_suffix = template.query_suffix.repeat(template.query_suffix_count);
+        let text = &text[template.kept(text)];
         format!("{}{text}{query_suffix}", template.query_prefix)
     }
 
     /// The words of a query, separated by white space, that have a letter or digit, with their tokens.
     pub(super) fn query_words(&self, text: &str) -> Result<Vec<QueryWord>, Error> {
         let encoding = encoding(&self.tokenizer, &self.query_text(text))?;
-        let offset = self.template.query_prefix.len();
+        let (offset, kept) = (self.template.query_prefix.len(), self.template.kept(text));
         let rows = |word: &Range<usize>| {
+            let word = [word.start, word.end].map(|at| at - kept.start + offset);
             // A token may begin with the space before its word.
-            let is_in = |(from, to): &(usize, usize)| {
-                *to > word.start + offset && *from < word.end + offset && to > from
-            };
+            let is_in = |(from, to): &(usize, usize)| *to > word[0] && *from < word[1] && to > from;
             let offsets = encoding.get_offsets();
             let first = offsets.iter().position(is_in)?;
             let last = offsets.iter().rposition(is_in)?;

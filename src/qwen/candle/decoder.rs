@@ -1,4 +1,4 @@
-//! The decoder: the Qwen2 language model up to its last hidden states, without LM head or KV cache.
+//! The decoder: the language model up to its last hidden states, without LM head or KV cache.
 
 use candle_core::{Result, Tensor};
 use candle_nn::{Embedding, Module, RmsNorm};
@@ -17,6 +17,14 @@ pub(super) struct Decoder {
     norm: RmsNorm,
 }
 
+/// The input of the language model.
+pub(super) struct InputEmbeds {
+    /// Token and visual embeddings in order, (tokens, hidden_size).
+    pub(super) embeds: Tensor,
+    /// DeepStack features, added after the first layers, (tokens, hidden_size) each; zero for text.
+    pub(super) deepstack: Vec<Tensor>,
+}
+
 struct Layer {
     input_layernorm: RmsNorm,
     post_attention_layernorm: RmsNorm,
@@ -24,6 +32,8 @@ struct Layer {
     k_proj: Linear,
     v_proj: Linear,
     o_proj: Linear,
+    /// Norms of queries and keys; `None` before Qwen3.
+    qk_norm: Option<[RmsNorm; 2]>,
     mlp: GatedMlp,
     head_dim: usize,
 }
@@ -47,17 +57,21 @@ impl Decoder {
         self.embed_tokens.forward(&Tensor::new(tokens, device)?)
     }
 
-    /// Processes packed sequences of embeddings, (tokens, hidden_size); returns their hidden states.
+    /// Processes packed sequences; returns their hidden states, (tokens, hidden_size).
     pub(super) fn forward(
         &self,
-        mut x: Tensor,
+        inputs: InputEmbeds,
         rotary: &RotaryEmbedding,
         sequences: &PackedSequences,
         hook: Hook,
     ) -> Result<Tensor> {
+        let mut x = inputs.embeds;
         for (index, layer) in self.layers.iter().enumerate() {
             x = layer.forward(&x, rotary, sequences)?;
             hook("lm.layer", index, &x);
+            if let Some(features) = inputs.deepstack.get(index) {
+                x = (x + features)?;
+            }
         }
         let x = self.norm.forward(&x)?;
         hook("lm.norm", 0, &x);
@@ -70,13 +84,19 @@ impl Layer {
         let name = |part: &str| format!("language_model.layers.{layer}.{part}");
         let norm = |part: &str| weights.rms_norm(&name(part), config.rms_norm_eps);
         let linear = |part: &str, bias| weights.linear(&name(part), bias);
+        let bias = config.qk_norm_head_dim.is_none();
+        let qk_norm = match config.qk_norm_head_dim {
+            None => None,
+            Some(_) => Some([norm("self_attn.q_norm")?, norm("self_attn.k_norm")?]),
+        };
         Ok(Self {
             input_layernorm: norm("input_layernorm")?,
             post_attention_layernorm: norm("post_attention_layernorm")?,
-            q_proj: linear("self_attn.q_proj", true)?,
-            k_proj: linear("self_attn.k_proj", true)?,
-            v_proj: linear("self_attn.v_proj", true)?,
+            q_proj: linear("self_attn.q_proj", bias)?,
+            k_proj: linear("self_attn.k_proj", bias)?,
+            v_proj: linear("self_attn.v_proj", bias)?,
             o_proj: linear("self_attn.o_proj", false)?,
+            qk_norm,
             mlp: GatedMlp {
                 gate: linear("mlp.gate_proj", false)?,
                 up: linear("mlp.up_proj", false)?,
@@ -106,8 +126,11 @@ impl Layer {
     ) -> Result<Tensor> {
         let rows = x.dim(0)?;
         let heads = |linear: &Linear| linear.forward(x)?.reshape((rows, (), self.head_dim));
-        let q = rotary.apply(&heads(&self.q_proj)?)?;
-        let k = rotary.apply(&heads(&self.k_proj)?)?;
+        let (mut q, mut k) = (heads(&self.q_proj)?, heads(&self.k_proj)?);
+        if let Some([q_norm, k_norm]) = &self.qk_norm {
+            (q, k) = (q_norm.forward(&q)?, k_norm.forward(&k)?);
+        }
+        let (q, k) = (rotary.apply(&q)?, rotary.apply(&k)?);
         self.o_proj
             .forward(&attend([&q, &k, &heads(&self.v_proj)?], sequences)?)
     }

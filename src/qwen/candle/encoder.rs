@@ -6,14 +6,15 @@ use candle_core::{DType, Tensor};
 
 use super::Hook;
 use super::attention::RotaryEmbedding;
-use super::decoder::Decoder;
+use super::decoder::{Decoder, InputEmbeds};
 use super::device::{CandleDevice, Error, autoreleased, failed};
 use super::layers::Linear;
-use super::vision::VisionTower;
+use super::vision::{VisionTower, VisualFeatures};
 use super::weights::Weights;
 use crate::checkpoint;
 use crate::patch::Patches;
-use crate::qwen::{self, Config, PackedSequences, Span, Text};
+use crate::qwen::schema::PROJECTION;
+use crate::qwen::{self, Config, PackedSequences, Span, Text, VectorHead};
 
 /// Maximum number of sequence shapes whose rotary embeddings are cached.
 const MAX_CACHED: usize = 64;
@@ -43,7 +44,9 @@ pub struct Projections(Tensor);
 pub struct Encoder {
     visual: VisionTower,
     language_model: Decoder,
-    custom_text_proj: Linear,
+    /// `None`: the hidden states are the vectors.
+    custom_text_proj: Option<Linear>,
+    dim: usize,
     text: Text,
     device: CandleDevice,
     rotary_embeddings: HashMap<Vec<Span>, RotaryEmbedding>,
@@ -57,13 +60,21 @@ impl Encoder {
     pub fn load(
         weights: checkpoint::Weights,
         config: &Config,
+        head: VectorHead,
         device: CandleDevice,
     ) -> Result<Self, Error> {
         let weights = Weights::new(weights, device);
+        let projection = || {
+            weights
+                .linear(PROJECTION, true)?
+                .first(head.dim)
+                .map_err(failed)
+        };
         Ok(Self {
             visual: VisionTower::load(&weights, config)?,
             language_model: Decoder::load(&weights, &config.text)?,
-            custom_text_proj: weights.linear("custom_text_proj", true)?,
+            custom_text_proj: head.projection.map(|_| projection()).transpose()?,
+            dim: head.dim,
             text: config.text.clone(),
             device: weights.device().clone(),
             rotary_embeddings: HashMap::new(),
@@ -72,7 +83,7 @@ impl Encoder {
 
     /// Width of a vector.
     pub fn dim(&self) -> usize {
-        self.custom_text_proj.weight.dim(0).unwrap_or(0)
+        self.dim
     }
 
     /// Projections of all tokens of packed sequences. A GPU may still compute them when this returns.
@@ -116,24 +127,32 @@ impl Encoder {
         sequences: &[Vec<Segment<'_>>],
         hook: Hook,
     ) -> candle_core::Result<Tensor> {
-        let embeds = self.embed(sequences, hook)?;
+        let inputs = self.embed(sequences, hook)?;
         let spans = |sequence: &Vec<Segment<'_>>| sequence.iter().map(Segment::span).collect();
         let spans: Vec<Vec<Span>> = sequences.iter().map(spans).collect();
         let rotary = spans.iter().map(|spans| self.rotary_embedding(spans));
         let rotary = rotary.collect::<candle_core::Result<Vec<_>>>()?;
-        let sequences = PackedSequences::new(rotary.iter().map(RotaryEmbedding::rows), true);
+        let lengths = rotary.iter().map(RotaryEmbedding::rows);
+        let sequences = PackedSequences::new(lengths, self.text.causal);
         let rotary = RotaryEmbedding::concat(rotary.iter())?;
         rotary.capture(hook)?;
         let hidden = self
             .language_model
-            .forward(embeds, &rotary, &sequences, hook)?;
-        let projections = self.custom_text_proj.forward(&hidden)?;
+            .forward(inputs, &rotary, &sequences, hook)?;
+        let projections = match &self.custom_text_proj {
+            None => hidden,
+            Some(projection) => projection.forward(&hidden)?,
+        };
         hook("proj", 0, &projections);
         projections.to_dtype(DType::F32)
     }
 
-    /// Token and visual embeddings of packed sequences, (tokens, hidden_size).
-    fn embed(&mut self, sequences: &[Vec<Segment<'_>>], hook: Hook) -> candle_core::Result<Tensor> {
+    /// The input of the language model of packed sequences.
+    fn embed(
+        &mut self,
+        sequences: &[Vec<Segment<'_>>],
+        hook: Hook,
+    ) -> candle_core::Result<InputEmbeds> {
         let images: Vec<&Patches> = sequences
             .iter()
             .flatten()
@@ -146,20 +165,22 @@ impl Encoder {
             true => None,
             false => Some(self.visual.forward(&images, hook)?),
         };
-        let (mut parts, mut start) = (Vec::new(), 0);
-        for segment in sequences.iter().flatten() {
-            match (segment, &visual) {
-                (Segment::Image(patches), Some(visual)) => {
-                    let tokens = patches.grid.tokens();
-                    parts.push(visual.narrow(0, start, tokens)?);
-                    start += tokens;
-                }
-                // Metal has no buffers of length 0.
-                (Segment::Text([]), _) | (Segment::Image(_), None) => {}
-                (Segment::Text(tokens), _) => parts.push(self.language_model.embed(tokens)?),
-            }
-        }
-        Tensor::cat(&parts, 0)
+        let (tokens, deepstack) = match &visual {
+            None => (None, [].as_slice()),
+            Some(VisualFeatures { tokens, deepstack }) => (Some(tokens), deepstack.as_slice()),
+        };
+        let embeds = merged(sequences, tokens, |text| self.language_model.embed(text))?;
+        // Text has no DeepStack features.
+        let CandleDevice { device, dtype } = &self.device;
+        let zeros =
+            |text: &[u32]| Tensor::zeros((text.len(), self.text.hidden_size), *dtype, device);
+        let deepstack = deepstack
+            .iter()
+            .map(|features| merged(sequences, Some(features), zeros));
+        Ok(InputEmbeds {
+            deepstack: deepstack.collect::<candle_core::Result<_>>()?,
+            embeds,
+        })
     }
 
     /// The rotary embedding of a sequence, cached.
@@ -178,4 +199,26 @@ impl Encoder {
             .insert(spans.to_vec(), rotary.clone());
         Ok(rotary)
     }
+}
+
+/// Rows of packed sequences in order, (tokens, hidden_size): those of text segments, and those of images from `visual`.
+fn merged(
+    sequences: &[Vec<Segment<'_>>],
+    visual: Option<&Tensor>,
+    text: impl Fn(&[u32]) -> candle_core::Result<Tensor>,
+) -> candle_core::Result<Tensor> {
+    let (mut parts, mut start) = (Vec::new(), 0);
+    for segment in sequences.iter().flatten() {
+        match (segment, visual) {
+            (Segment::Image(patches), Some(visual)) => {
+                let tokens = patches.grid.tokens();
+                parts.push(visual.narrow(0, start, tokens)?);
+                start += tokens;
+            }
+            // Metal has no buffers of length 0.
+            (Segment::Text([]), _) | (Segment::Image(_), None) => {}
+            (Segment::Text(tokens), _) => parts.push(text(tokens)?),
+        }
+    }
+    Tensor::cat(&parts, 0)
 }

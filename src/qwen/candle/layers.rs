@@ -38,6 +38,15 @@ impl Linear {
         }
     }
 
+    /// The layer that computes the first `count` numbers of the output.
+    pub(super) fn first(&self, count: usize) -> Result<Self> {
+        let bias = self.bias.as_ref().map(|bias| bias.narrow(0, 0, count));
+        Ok(Self {
+            weight: self.weight.narrow(0, 0, count)?,
+            bias: bias.transpose()?,
+        })
+    }
+
     /// The layers that compute `count` equal parts of the output.
     pub(super) fn split(&self, count: usize) -> Result<Vec<Self>> {
         let part = |x: &Tensor, index: usize| {

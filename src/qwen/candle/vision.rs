@@ -1,4 +1,5 @@
-//! The vision tower: patches to visual tokens. Qwen2.5 uses windowed attention in most layers, Qwen2 full attention in all.
+//! The vision tower: patches to visual tokens. Qwen2.5 uses windowed attention in most layers, Qwen2 and Qwen3 full attention
+//! in all. Qwen3 also has learned position embeddings and DeepStack features.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -10,9 +11,10 @@ use super::Hook;
 use super::attention::{RotaryEmbedding, RowOrder, attend};
 use super::device::{Error, failed};
 use super::layers::{GatedMlp, Linear};
+use super::pos_embed::Corners;
 use super::weights::Weights;
 use crate::patch::{PatchGrid, Patches};
-use crate::qwen::{Config, PackedSequences, Vision, WindowIndex, inverse};
+use crate::qwen::{Config, Family, PackedSequences, Vision, WindowIndex, inverse};
 
 /// Added to the variance in every norm of the tower.
 const EPS: f64 = 1e-6;
@@ -23,10 +25,21 @@ const MAX_LAYOUTS: usize = 16;
 pub(super) struct VisionTower {
     config: Vision,
     patch_embed: Linear,
+    /// Learned position embeddings; `None` before Qwen3.
+    pos_embed: Option<Tensor>,
     blocks: Vec<Block>,
     merger: Merger,
+    deepstack_merger_list: Vec<Merger>,
     device: Device,
     layouts: HashMap<Vec<PatchGrid>, Rc<Layout>>,
+}
+
+/// The output of the vision tower.
+pub(super) struct VisualFeatures {
+    /// The visual tokens, (tokens, out_hidden_size).
+    pub(super) tokens: Tensor,
+    /// DeepStack features, added to them after the first layers of the language model, one per layer.
+    pub(super) deepstack: Vec<Tensor>,
 }
 
 /// The rows of a list of images: their order, their sequences and their rotary embedding.
@@ -37,6 +50,8 @@ struct Layout {
     windows: PackedSequences,
     images: PackedSequences,
     rotary: RotaryEmbedding,
+    /// `None` before Qwen3.
+    corners: Option<Corners>,
     /// `None` if the tower's order is image by image.
     by_image: Option<ByImage>,
 }
@@ -57,7 +72,11 @@ enum Norm {
 /// An MLP of either family.
 enum Mlp {
     Gated(GatedMlp),
-    Plain { fc1: Linear, fc2: Linear },
+    Plain {
+        fc1: Linear,
+        fc2: Linear,
+        activation: fn(&Tensor) -> Result<Tensor>,
+    },
 }
 
 struct Block {
@@ -71,11 +90,13 @@ struct Block {
 }
 
 struct Merger {
-    ln_q: Norm,
+    norm: Norm,
     first: Linear,
     second: Linear,
     /// Patches of one visual token.
     merge_unit: usize,
+    /// Whether the patches of a token are joined before the norm.
+    post_shuffle_norm: bool,
 }
 
 impl VisionTower {
@@ -86,27 +107,40 @@ impl VisionTower {
             .reshape((vision.hidden_size, vision.patch_dim()))
             .map_err(failed)?;
         let load = |layer| Block::load(weights, config, layer);
+        let deepstack = vision.deepstack.as_ref();
+        let qwen3 = |name| deepstack.map(|_| weights.tensor(name)).transpose();
+        let mergers = 0..deepstack.map_or(0, |deepstack| deepstack.layers.len());
+        let merger = |index| {
+            let name = format!("visual.deepstack_merger_list.{index}");
+            Merger::load(weights, config, &name, true)
+        };
         Ok(Self {
             patch_embed: Linear {
                 weight: patch,
-                bias: None,
+                bias: qwen3("visual.patch_embed.proj.bias")?,
             },
+            pos_embed: qwen3("visual.pos_embed.weight")?,
+            deepstack_merger_list: mergers.map(merger).collect::<std::result::Result<_, _>>()?,
             blocks: (0..vision.depth)
                 .map(load)
                 .collect::<std::result::Result<_, _>>()?,
-            merger: Merger::load(weights, config)?,
+            merger: Merger::load(weights, config, "visual.merger", false)?,
             device: weights.device().device.clone(),
             layouts: HashMap::new(),
             config: vision,
         })
     }
 
-    /// The visual tokens of packed images, (tokens, out_hidden_size).
-    pub(super) fn forward(&mut self, images: &[&Patches], hook: Hook) -> Result<Tensor> {
+    /// The visual tokens of packed images.
+    pub(super) fn forward(&mut self, images: &[&Patches], hook: Hook) -> Result<VisualFeatures> {
         let layout = self.layout(images.iter().map(|image| image.grid).collect())?;
         let pixels = self.pixels(images, &layout.order)?;
         let mut x = self.patch_embed.forward(&pixels)?;
         hook("vit.patch_embed", 0, &x);
+        if let (Some(table), Some(corners)) = (&self.pos_embed, &layout.corners) {
+            x = (x + corners.interpolate(table)?)?;
+        }
+        let (mut deepstack, config) = (Vec::new(), self.config.deepstack.as_ref());
         for (layer, block) in self.blocks.iter().enumerate() {
             x = match (self.config.is_full_attention(layer), &layout.by_image) {
                 (false, _) => block.forward(&x, &layout.rotary, &layout.windows)?,
@@ -118,13 +152,19 @@ impl VisionTower {
                 }
             };
             hook("vit.block", layer, &x);
+            let index = config.and_then(|config| config.layers.iter().position(|&l| l == layer));
+            if let Some(index) = index {
+                let features = self.deepstack_merger_list[index].forward(&x)?;
+                hook("vit.deepstack", index, &features);
+                deepstack.push(features.index_select(&layout.inverse, 0)?);
+            }
         }
         let x = self.merger.forward(&x)?;
         hook("vit.merger", 0, &x);
-        let x = x.index_select(&layout.inverse, 0)?;
+        let tokens = x.index_select(&layout.inverse, 0)?;
         hook("vit.order", 0, &layout.inverse);
-        hook("vit.out", 0, &x);
-        Ok(x)
+        hook("vit.out", 0, &tokens);
+        Ok(VisualFeatures { tokens, deepstack })
     }
 
     /// The pixels of all images, visual tokens in the given order, (patches, patch_dim).
@@ -167,6 +207,10 @@ impl Layout {
         // The reference rotates in f32, in any dtype of the model.
         let rotary = RotaryEmbedding::new(&angles, patches, device, DType::F32)?;
         let indices = |order: &[u32]| Tensor::new(order, device);
+        let corners = config.deepstack.as_ref().map(|deepstack| {
+            let corners = index.interpolated_pos_embed(grids, deepstack.grid_side);
+            Corners::new(&corners, device)
+        });
         let by_image = match index.is_image_order() {
             true => None,
             false => {
@@ -188,6 +232,7 @@ impl Layout {
             windows: PackedSequences::new(index.window_lens, false),
             images: PackedSequences::new(index.image_lens, false),
             rotary,
+            corners: corners.transpose()?,
             by_image,
         })
     }
@@ -212,12 +257,18 @@ impl Norm {
 impl Mlp {
     fn load(weights: &Weights, config: &Config, block: &str) -> std::result::Result<Self, Error> {
         let linear = |name: &str| weights.linear(&format!("{block}.mlp.{name}"), true);
-        Ok(match config.vision.windows {
-            None => Self::Plain {
+        Ok(match config.family {
+            Family::Qwen2 => Self::Plain {
                 fc1: linear("fc1")?,
                 fc2: linear("fc2")?,
+                activation: quick_gelu,
             },
-            Some(_) => Self::Gated(GatedMlp {
+            Family::Qwen3 => Self::Plain {
+                fc1: linear("linear_fc1")?,
+                fc2: linear("linear_fc2")?,
+                activation: Tensor::gelu,
+            },
+            Family::Qwen25 => Self::Gated(GatedMlp {
                 gate: linear("gate_proj")?,
                 up: linear("up_proj")?,
                 down: linear("down_proj")?,
@@ -228,7 +279,11 @@ impl Mlp {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match self {
             Self::Gated(mlp) => mlp.forward(x),
-            Self::Plain { fc1, fc2 } => fc2.forward(&quick_gelu(&fc1.forward(x)?)?),
+            Self::Plain {
+                fc1,
+                fc2,
+                activation,
+            } => fc2.forward(&activation(&fc1.forward(x)?)?),
         }
     }
 }
@@ -281,19 +336,33 @@ impl Block {
 }
 
 impl Merger {
-    fn load(weights: &Weights, config: &Config) -> std::result::Result<Self, Error> {
+    fn load(
+        weights: &Weights,
+        config: &Config,
+        name: &str,
+        post_shuffle_norm: bool,
+    ) -> std::result::Result<Self, Error> {
+        let parts = match config.family {
+            Family::Qwen2 | Family::Qwen25 => ["ln_q", "mlp.0", "mlp.2"],
+            Family::Qwen3 => ["norm", "linear_fc1", "linear_fc2"],
+        };
+        let [norm, first, second] = parts.map(|part| format!("{name}.{part}"));
         Ok(Self {
-            ln_q: Norm::load(weights, config, "visual.merger.ln_q")?,
-            first: weights.linear("visual.merger.mlp.0", true)?,
-            second: weights.linear("visual.merger.mlp.2", true)?,
+            norm: Norm::load(weights, config, &norm)?,
+            first: weights.linear(&first, true)?,
+            second: weights.linear(&second, true)?,
             merge_unit: config.vision.spatial_merge_unit(),
+            post_shuffle_norm,
         })
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let x = self.ln_q.forward(x)?;
         let width = x.dim(D::Minus1)? * self.merge_unit;
-        let x = x.reshape(((), width))?;
+        let join = |x: &Tensor| x.reshape(((), width));
+        let x = match self.post_shuffle_norm {
+            true => self.norm.forward(&join(x)?)?,
+            false => join(&self.norm.forward(x)?)?,
+        };
         self.second.forward(&self.first.forward(&x)?.gelu_erf()?)
     }
 }

@@ -26,7 +26,7 @@ impl Weights {
 
     /// Loads a tensor onto the device, with the adapter merged in.
     pub(super) fn tensor(&self, name: &str) -> Result<Tensor, Error> {
-        let base = self.checked.checkpoint.raw(name)?;
+        let base = self.checked.raw(name)?;
         let delta = match &self.checked.lora {
             None => None,
             Some(lora) => lora.delta(name)?,

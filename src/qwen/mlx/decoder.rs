@@ -22,6 +22,14 @@ pub(super) struct Decoder {
     rope_theta: f32,
 }
 
+/// The input of the language model.
+pub(super) struct InputEmbeds {
+    /// Token and visual embeddings in order, (tokens, hidden_size).
+    pub(super) embeds: Array,
+    /// DeepStack features, added after the first layers, (tokens, hidden_size) each; zero for text.
+    pub(super) deepstack: Vec<Array>,
+}
+
 struct Layer {
     input_layernorm: Norm,
     post_attention_layernorm: Norm,
@@ -122,19 +130,23 @@ impl Decoder {
         self.norm.forward(&x)
     }
 
-    /// Processes packed sequences of embeddings, (tokens, hidden_size), without a cache; returns their hidden states.
+    /// Processes packed sequences without a cache; returns their hidden states, (tokens, hidden_size).
     pub(super) fn forward(
         &self,
-        mut x: Array,
+        inputs: InputEmbeds,
         rotary: &RotaryEmbedding,
         sequences: &PackedSequences,
         hook: Hook,
     ) -> Result<Array> {
+        let mut x = inputs.embeds;
         for (index, layer) in self.layers.iter().enumerate() {
             x = layer.forward(&x, |[q, k, v]| {
                 attend([&rotary.apply(&q)?, &rotary.apply(&k)?, &v], sequences)
             })?;
             hook("lm.layer", index, &x)?;
+            if let Some(features) = inputs.deepstack.get(index) {
+                x = x.add(features)?;
+            }
         }
         let x = self.norm.forward(&x)?;
         hook("lm.norm", 0, &x)?;

@@ -7,12 +7,13 @@ use super::decoder::Decoder;
 use super::hooks::{Hook, capture, floats};
 use super::input::PackedInput;
 use super::layers::{Linear, Result as Mlx};
-use super::thread::OnThread;
+use super::thread::{OnThread, failed};
 use super::vision::VisionTower;
 use super::weights::Weights;
 use super::{Activation, Device, Error, Segment};
 use crate::checkpoint;
-use crate::qwen::{self, Config, PackedSequences, Text};
+use crate::qwen::schema::PROJECTION;
+use crate::qwen::{self, Config, PackedSequences, Text, VectorHead};
 
 /// A ColQwen on MLX.
 pub struct Encoder(OnThread<Model>);
@@ -21,7 +22,8 @@ pub struct Encoder(OnThread<Model>);
 struct Model {
     visual: VisionTower,
     language_model: Decoder,
-    custom_text_proj: Linear,
+    /// `None`: the hidden states are the vectors.
+    custom_text_proj: Option<Linear>,
     text: Text,
     dtype: Dtype,
 }
@@ -34,15 +36,20 @@ impl Encoder {
     pub fn open(
         weights: checkpoint::Weights,
         shape: &Config,
+        head: VectorHead,
         device: Device,
     ) -> Result<Self, Error> {
         let shape = shape.clone();
         let load = move || {
             let weights = Weights::new(weights, device);
+            let projection = || {
+                let projection = weights.linear(PROJECTION, true)?;
+                projection.first(head.dim).map_err(failed)
+            };
             Ok(Model {
                 visual: VisionTower::load(&weights, &shape)?,
                 language_model: Decoder::load(&weights, &shape.text)?,
-                custom_text_proj: weights.linear("custom_text_proj", true)?,
+                custom_text_proj: head.projection.map(|_| projection()).transpose()?,
                 dtype: weights.dtype(),
                 text: shape.text,
             })
@@ -79,16 +86,18 @@ impl Encoder {
 impl Model {
     fn forward(&mut self, sequences: Vec<Vec<Segment>>, hook: Hook) -> Mlx<Vec<f32>> {
         let input = PackedInput::new(sequences);
-        // No ColQwen is based on Qwen3-VL, so there are no DeepStack features.
         let inputs = input.embed(&mut self.visual, &self.language_model, hook)?;
         let angles = qwen::rotary_angles(&input.position_ids, &self.text);
         let rotary = RotaryEmbedding::new(&angles, input.position_ids.len(), self.dtype)?;
         rotary.capture(hook)?;
-        let sequences = PackedSequences::new(input.lengths, true);
+        let sequences = PackedSequences::new(input.lengths, self.text.causal);
         let hidden = self
             .language_model
-            .forward(inputs.embeds, &rotary, &sequences, hook)?;
-        let projections = self.custom_text_proj.forward(&hidden)?;
+            .forward(inputs, &rotary, &sequences, hook)?;
+        let projections = match &self.custom_text_proj {
+            None => hidden,
+            Some(projection) => projection.forward(&hidden)?,
+        };
         hook("proj", 0, &projections)?;
         floats(&projections)
     }

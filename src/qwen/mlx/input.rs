@@ -4,7 +4,7 @@ use mlx_rs::Array;
 use mlx_rs::ops::{concatenate, zeros_dtype};
 
 use super::Segment;
-use super::decoder::Decoder;
+use super::decoder::{Decoder, InputEmbeds};
 use super::hooks::Hook;
 use super::layers::{Result, indices, size};
 use super::vision::VisionTower;
@@ -22,14 +22,6 @@ pub(super) struct PackedInput {
     pub(super) position_ids: Vec<PositionId>,
     /// Tokens of each sequence.
     pub(super) lengths: Vec<usize>,
-}
-
-/// The input of the language model.
-pub(super) struct InputEmbeds {
-    /// Token and visual embeddings in order, (tokens, hidden_size).
-    pub(super) embeds: Array,
-    /// DeepStack features, added after the first layers, (tokens, hidden_size) each; zero for text.
-    pub(super) deepstack: Vec<Array>,
 }
 
 impl PackedInput {

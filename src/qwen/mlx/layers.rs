@@ -1,6 +1,7 @@
 //! Layers shared by the vision tower and the decoder: linear, quantized linear, norms, MLPs, GELU.
 
 use mlx_rs::error::Exception;
+use mlx_rs::ops::indexing::TryIndexOp;
 use mlx_rs::ops::{addmm, erf, quantized_matmul, sigmoid, tanh};
 use mlx_rs::{Array, fast};
 
@@ -43,6 +44,28 @@ impl Linear {
                 bias.as_ref().map_or(Ok(y.clone()), |bias| y.add(bias))
             }
         }
+    }
+
+    /// The layer that computes the first `count` numbers of the output.
+    pub(super) fn first(&self, count: usize) -> Result<Self> {
+        let first = |x: &Array| x.try_index(..count as i32);
+        Ok(Self {
+            weight: match &self.weight {
+                Matrix::Dense(weight) => Matrix::Dense(first(weight)?),
+                Matrix::Quantized {
+                    weight,
+                    scales,
+                    biases,
+                    quantization,
+                } => Matrix::Quantized {
+                    weight: first(weight)?,
+                    scales: first(scales)?,
+                    biases: first(biases)?,
+                    quantization: *quantization,
+                },
+            },
+            bias: self.bias.as_ref().map(first).transpose()?,
+        })
     }
 }
 

@@ -6,14 +6,14 @@ use super::{
     Activation, Device, Error, GenerationRequest, GeneratorConfig, Memory, Segment, TokenStream,
 };
 use crate::checkpoint::Weights;
-use crate::qwen::{Config, Operation};
+use crate::qwen::{Config, Operation, VectorHead};
 
 /// A ColQwen on MLX: has no values.
 pub struct Encoder(Infallible);
 
 impl Encoder {
     /// Always returns [`Error::NotBuilt`].
-    pub fn open(_: Weights, _: &Config, _: Device) -> Result<Self, Error> {
+    pub fn open(_: Weights, _: &Config, _: VectorHead, _: Device) -> Result<Self, Error> {
         Err(Error::NotBuilt)
     }
 

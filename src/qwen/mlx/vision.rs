@@ -14,7 +14,7 @@ use super::layers::{
 };
 use super::weights::Weights;
 use crate::patch::{PatchGrid, Patches};
-use crate::qwen::{self, Config, Family, PackedSequences, Vision, WindowIndex, inverse};
+use crate::qwen::{Config, Family, PackedSequences, Vision, WindowIndex, inverse};
 
 /// Added to the variance in every norm of the tower.
 const EPS: f64 = 1e-6;
@@ -51,6 +51,8 @@ struct Layout {
     windows: PackedSequences,
     images: PackedSequences,
     rotary: RotaryEmbedding,
+    /// Where each patch lies in the table of position embeddings: four rows of it, and their weights. Empty before Qwen3.
+    corners: Vec<(Array, Array)>,
     /// `None` if the tower's order is image by image.
     by_image: Option<ByImage>,
 }
@@ -114,7 +116,7 @@ impl VisionTower {
         let mut x = self.patch_embed.forward(&pixels)?;
         hook("vit.patch_embed", 0, &x)?;
         if let Some(table) = &self.pos_embed {
-            x = x.add(self.interpolated_pos_embed(table, images)?)?;
+            x = x.add(interpolated_pos_embed(table, &layout.corners)?)?;
         }
         let (mut deepstack, config) = (Vec::new(), self.config.deepstack.as_ref());
         for (layer, block) in self.blocks.iter().enumerate() {
@@ -145,29 +147,6 @@ impl VisionTower {
             tokens,
             deepstack: deepstack.iter().map(reorder).collect::<Result<_>>()?,
         })
-    }
-
-    /// The learned position embeddings of the patches of all images, (patches, hidden_size), interpolated from `table`.
-    fn interpolated_pos_embed(&self, table: &Matrix, images: &[Patches]) -> Result<Array> {
-        let deepstack = self.config.deepstack.as_ref();
-        let side = deepstack.map_or(1, |deepstack| deepstack.grid_side);
-        let corners: Vec<_> = images
-            .iter()
-            .flat_map(|image| qwen::interpolated_pos_embed(image.grid, side))
-            .collect();
-        let mut sum: Option<Array> = None;
-        for corner in 0..4 {
-            let rows: Vec<u32> = corners.iter().map(|four| four[corner].0).collect();
-            let weights: Vec<f32> = corners.iter().map(|four| four[corner].1).collect();
-            let weights = Array::from_slice(&weights, &[weights.len() as i32, 1]);
-            let part = table.rows(&indices(&rows))?;
-            let part = part.multiply(weights.as_dtype(part.dtype())?)?;
-            sum = Some(match sum {
-                None => part,
-                Some(sum) => sum.add(part)?,
-            });
-        }
-        sum.ok_or_else(|| mlx_rs::error::Exception::custom("no corners to interpolate"))
     }
 
     /// The pixels of all images, visual tokens in the given order, (patches, patch_dim).
@@ -217,7 +196,18 @@ impl Layout {
                 })
             }
         };
+        let corners = config.deepstack.as_ref().map(|deepstack| {
+            let corners = index.interpolated_pos_embed(grids, deepstack.grid_side);
+            let corner = |corner: usize| {
+                let rows: Vec<u32> = corners.iter().map(|four| four[corner].0).collect();
+                let weights: Vec<f32> = corners.iter().map(|four| four[corner].1).collect();
+                let shape = [weights.len() as i32, 1];
+                (indices(&rows), Array::from_slice(&weights, &shape))
+            };
+            (0..4).map(corner).collect()
+        });
         Ok(Self {
+            corners: corners.unwrap_or_default(),
             order: indices(&index.order),
             inverse: indices(&inverse(&index.order)),
             windows: PackedSequences::new(index.window_lens, false),
@@ -226,6 +216,24 @@ impl Layout {
             by_image,
         })
     }
+}
+
+/// The learned position embeddings of patches, (patches, hidden_size), interpolated from `table`. Summed in f32, as the
+/// reference does.
+fn interpolated_pos_embed(table: &Matrix, corners: &[(Array, Array)]) -> Result<Array> {
+    let mut sum: Option<Array> = None;
+    let mut dtype = Dtype::Float32;
+    for (rows, weights) in corners {
+        let part = table.rows(rows)?;
+        dtype = part.dtype();
+        let part = part.as_dtype(Dtype::Float32)?.multiply(weights)?;
+        sum = Some(match sum {
+            None => part,
+            Some(sum) => sum.add(part)?,
+        });
+    }
+    let sum = sum.ok_or_else(|| mlx_rs::error::Exception::custom("no corners to interpolate"))?;
+    sum.as_dtype(dtype)
 }
 
 fn norm(weights: &Weights, config: &Config, name: &str) -> std::result::Result<Norm, Error> {

@@ -40,7 +40,7 @@ impl Weights {
 
     /// Loads a tensor of floats, with the adapter merged in.
     fn tensor(&self, name: &str) -> Result<Array, Error> {
-        let base = self.checked.checkpoint.raw(name)?;
+        let base = self.checked.raw(name)?;
         let delta = match &self.checked.lora {
             None => None,
             Some(lora) => lora.delta(name)?,
@@ -63,7 +63,7 @@ impl Weights {
         let Some(quantization) = self.checked.quantizations.get(&weight) else {
             return self.tensor(&weight).map(Matrix::Dense);
         };
-        let packed = array(self.checked.checkpoint.raw(&weight)?).map_err(failed)?;
+        let packed = array(self.checked.raw(&weight)?).map_err(failed)?;
         packed.eval().map_err(failed)?;
         Ok(Matrix::Quantized {
             weight: packed,

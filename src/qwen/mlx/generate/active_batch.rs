@@ -267,6 +267,7 @@ mod tests {
             rope_theta: 0.0,
             mrope_section: [0; 3],
             qk_norm_head_dim: None,
+            causal: true,
         };
         let sequence = Sequence {
             cache: KvCache::new(&no_layers),

@@ -9,7 +9,10 @@ mod prompt;
 mod reader;
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +29,11 @@ use crate::vlm::{self, Runner};
 
 /// Pages of a question at most: more fit into the context of few models.
 pub const MAX_PAGES: usize = 5;
+
+/// Bytes of a token at most, roughly: a longer answer is cut even if the server does not.
+const MAX_TOKEN_BYTES: usize = 32;
+/// Time between two looks at the flag that stops an answer.
+const POLL: Duration = Duration::from_millis(50);
 
 /// Settings of answers (section `[ask]`); the model is that of `[describe]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -211,25 +219,35 @@ pub fn answer(
     };
     let client = RetryingClient::new(runner, settings, &guard, &aborted, &on_chat);
     let mut draft = Draft::new(pages);
-    let completion = client.stream(
-        &prompt::parts(question, pages),
-        1,
-        Attempt::GreedyConcurrent,
-        &mut |delta| {
-            match delta {
-                Delta::Text(text) => draft.push(text, on_event),
-                Delta::Restart => {
-                    draft = Draft::new(pages);
-                    on_event(Event::Restart);
-                }
+    let most = settings.max_tokens as usize * MAX_TOKEN_BYTES;
+    let mut on_delta = |delta: Delta<'_>| {
+        match delta {
+            Delta::Text(text) => draft.push(text, on_event),
+            Delta::Restart => {
+                draft = Draft::new(pages);
+                on_event(Event::Restart);
             }
-            !stop.load(Ordering::Relaxed)
-        },
-    );
+        }
+        draft.text.len() <= most && !stop.load(Ordering::Relaxed)
+    };
+    let parts = prompt::parts(question, pages);
+    let completion = thread::scope(|scope| {
+        let (_running, ended) = channel::<()>();
+        // Between two attempts nothing is received that could look at the flag.
+        scope.spawn(|| abort_when_stopped(&client, stop, ended));
+        client.stream(&parts, 1, Attempt::GreedyConcurrent, &mut on_delta)
+    });
     if stop.load(Ordering::Relaxed) {
         return Err(Error::Stopped);
     }
-    let cut = match completion? {
+    let is_too_long = draft.text.len() > most;
+    let cut = match completion.or_else(|why| {
+        if is_too_long {
+            Ok(Err(too_long()))
+        } else {
+            Err(why)
+        }
+    })? {
         Ok(completion) if completion.text.trim().is_empty() => {
             return Err(Error::NoAnswer {
                 class: FailureClass::Empty,
@@ -241,6 +259,23 @@ pub fn answer(
     };
     let exchange = *exchange.lock().unwrap_or_else(PoisonError::into_inner);
     Ok(draft.finish(runner, cut, exchange, on_event))
+}
+
+/// Why an answer ends whose server ignores the maximum number of tokens.
+fn too_long() -> chat::Failed {
+    chat::Failed::new(
+        FailureClass::Truncated,
+        "it is longer than `ask.max_tokens`".to_owned(),
+    )
+}
+
+/// Aborts the requests of a client once `stop` is set, until they have `ended`.
+fn abort_when_stopped(client: &RetryingClient<'_>, stop: &AtomicBool, ended: Receiver<()>) {
+    while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(POLL) {
+        if stop.load(Ordering::Relaxed) {
+            return client.abort(None);
+        }
+    }
 }
 
 /// An answer while it comes.

@@ -1,6 +1,7 @@
 //! Reads an answer while it comes: its first line says whether the pages answer, the rest is text with citations.
 
 use super::page_numbers::PageNumbers;
+use crate::vlm::{REASONING_END, REASONING_START};
 
 /// Longest first line: a longer one is no verdict.
 const MAX_VERDICT: usize = 40;
@@ -75,6 +76,9 @@ impl Reader {
 
     /// Reads the first line once it is complete.
     fn begin(&mut self, is_end: bool, pieces: &mut Vec<Piece>) {
+        if !self.drop_reasoning(is_end) {
+            return;
+        }
         let start = self.held.len() - self.held.trim_start().len();
         let line_end = self.held[start..].find('\n').map(|end| start + end);
         if line_end.is_none() && self.held.trim_start().len() <= MAX_VERDICT && !is_end {
@@ -86,6 +90,24 @@ impl Reader {
         let (verdict, length) = verdict(&held[start..end]);
         self.verdict = verdict;
         self.push_text(&held[start + length..], pieces);
+    }
+
+    /// Drops the reasoning that some models write before their answer; returns whether the answer, or what may be its first
+    /// line, has begun.
+    fn drop_reasoning(&mut self, is_end: bool) -> bool {
+        let text = self.held.trim_start();
+        if let Some(reasoning) = text.strip_prefix(REASONING_START) {
+            let Some((_, answer)) = reasoning.split_once(REASONING_END) else {
+                // Reasoning without an end has no answer behind it.
+                if is_end {
+                    self.held.clear();
+                }
+                return is_end;
+            };
+            self.held = answer.to_owned();
+            return true;
+        }
+        is_end || text.is_empty() || !REASONING_START.starts_with(text)
     }
 
     fn push_text(&mut self, text: &str, pieces: &mut Vec<Piece>) {
@@ -272,6 +294,26 @@ mod tests {
         ] {
             for size in [1, 2, 3, 7, 100] {
                 let expected = (text.to_owned(), verdict, foreign);
+                assert_eq!(read(answer, size), expected, "{answer} by {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn reasoning_is_no_part_of_an_answer() {
+        for (answer, text, verdict) in [
+            ("<think>maybe [2]</think>NOT FOUND", "", Some(false)),
+            (
+                "\n<think>\n[2]\n</think>\n\nFOUND\nA [1].",
+                "A<1>.",
+                Some(true),
+            ),
+            ("<think>without an end [1]", "", None),
+            ("<thin", "<thin", None),
+            ("FOUND\n<think> [1]", "<think><1>", Some(true)),
+        ] {
+            for size in [1, 3, 100] {
+                let expected = (text.to_owned(), verdict, 0);
                 assert_eq!(read(answer, size), expected, "{answer} by {size}");
             }
         }

@@ -4,7 +4,7 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::vlm::reply::FailureClass;
 use crate::vlm::{ChatRequest, Error, Part, Runner, prompt};
@@ -26,6 +26,8 @@ const MAX_PAGE_FAILURES: u32 = 3;
 const TEST_TOKENS: u32 = 16;
 /// Back-off before the first retry.
 const INITIAL_BACKOFF: Duration = Duration::from_secs(1);
+/// Time between two looks whether the run was aborted.
+const SLEEP_STEP: Duration = Duration::from_millis(100);
 /// Interval of the checks while memory is short.
 const MEMORY_POLL_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -278,7 +280,18 @@ impl<'a> RetryingClient<'a> {
         }
         let backoff = INITIAL_BACKOFF * (1 << pauses);
         self.notify(format!("{cause}; retrying in {} s", backoff.as_secs()));
-        thread::sleep(backoff);
+        self.sleep(backoff);
+    }
+
+    /// Sleeps, but not after the run was aborted.
+    fn sleep(&self, time: Duration) {
+        let end = Instant::now() + time;
+        while self.sender.check_running().is_ok() {
+            match end.saturating_duration_since(Instant::now()) {
+                Duration::ZERO => return,
+                rest => thread::sleep(rest.min(SLEEP_STEP)),
+            }
+        }
     }
 
     /// Waits until the memory guard allows another request.

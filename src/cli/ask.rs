@@ -1,6 +1,6 @@
 //! `ingest ask`: answers a question from the pages that a search finds, and says which.
 
-use std::io::BufRead;
+use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
@@ -174,7 +174,10 @@ impl Session<'_> {
             &on_event,
         )?;
         if !self.ui.json {
-            self.ui.data("")?;
+            match is_shown_as_it_comes(ui) {
+                true => ui.data("")?,
+                false => ui.data(&answer.answer)?,
+            }
             self.print_answer(&answer, &shown)?;
         }
         self.write_pages(question, &answer)?;
@@ -212,8 +215,12 @@ impl Session<'_> {
 
     /// Prints the pages that an answer cites, or those that were read, and what is to be doubted.
     fn print_answer(&self, answer: &Answer, read: &[Citation]) -> Result<(), Diagnostic> {
+        let is_uncited = answer.citations.is_empty() && !answer.answer.is_empty();
         match answer.found {
             true => self.print_pages("", &answer.citations)?,
+            false if is_uncited => {
+                self.print_pages("no page is cited; those that were read:", read)?;
+            }
             false => self.print_pages("not on the pages that were read:", read)?,
         }
         if let Some(cut) = answer.cut {
@@ -291,16 +298,21 @@ fn file_name(manual: &ManualId, page: u32) -> String {
     format!("{name}-page-{page}.png")
 }
 
+/// Whether an answer is printed while it comes. A program that reads it must not see what an attempt that failed has said.
+fn is_shown_as_it_comes(ui: &Ui) -> bool {
+    !ui.json && std::io::stdout().is_terminal()
+}
+
 fn print_event(ui: &Ui, event: Event) {
     match event {
         Event::Note(text) => ui.warn(text),
         Event::Restart => {
-            if !ui.json {
+            if is_shown_as_it_comes(ui) {
                 drop(ui.part("\n"));
             }
             ui.warn("the request failed; the answer begins anew");
         }
-        Event::Piece(_) if ui.json => {}
+        Event::Piece(_) if !is_shown_as_it_comes(ui) => {}
         // A closed stdout shows when the rest is printed.
         Event::Piece(Piece::Text(text)) => drop(ui.part(&text)),
         Event::Piece(Piece::Citation(n)) => drop(ui.part(&format!(" [{n}]"))),

@@ -257,6 +257,11 @@ pub enum Part {
     Image(Arc<[u8]>),
 }
 
+/// What stands before and behind the reasoning of a model in its text.
+pub const REASONING_START: &str = "<think>";
+/// See [`REASONING_START`].
+pub const REASONING_END: &str = "</think>";
+
 /// Chat request with one user message.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChatRequest {

@@ -113,7 +113,8 @@ impl Jobs {
         Ok(view)
     }
 
-    /// Stops a job: at once if it waits, else after the batch in hand.
+    /// Stops a job: at once if it waits, else after the batch in hand. The server's own copy of a file that could not be stored
+    /// is removed.
     ///
     /// # Errors
     /// If there is none with that id.
@@ -121,6 +122,10 @@ impl Jobs {
         let mut state = self.lock();
         let job = state.jobs.iter_mut().find(|job| job.view.id == id);
         let job = job.ok_or_else(|| no_job(id))?;
+        if job.view.state == JobState::Failed {
+            let path = job.path.clone();
+            return self.remove_failed(state, &path);
+        }
         job.stop.store(true, Ordering::Relaxed);
         job.is_paused = false;
         if job.view.state == JobState::Queued {
@@ -131,6 +136,23 @@ impl Jobs {
             self.save(&state)?;
         }
         self.changed.notify_all();
+        Ok(())
+    }
+
+    /// Removes the server's own copy of a file that could not be stored, unless it is that of a manual or of another job.
+    fn remove_failed(&self, state: MutexGuard<'_, State>, path: &Path) -> Result<(), Problem> {
+        let mut jobs = state.jobs.iter();
+        let has_job = jobs.any(|job| job.path == path && job.view.state != JobState::Failed);
+        drop(state);
+        let manuals = match self.parts.shelf.library_if_any()? {
+            Some(library) => library.store.manuals()?,
+            None => Vec::new(),
+        };
+        let is_own = path.starts_with(self.parts.shelf.uploads()?);
+        if is_own && !has_job && manuals.iter().all(|manual| manual.card.path != path) {
+            // It may be gone already.
+            let _ = std::fs::remove_file(path);
+        }
         Ok(())
     }
 

@@ -1,5 +1,9 @@
 //! `ingest ask` with a scripted server: citations, checks, refusals, answers that are cut, and servers that fail.
 
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 
 use crate::fake_server::{Dialect, FakeServer, ReceivedRequest, Reply};
@@ -129,17 +133,30 @@ fn json_has_the_answer_its_citations_and_facts() {
 #[test]
 fn a_refusal_and_an_answer_without_a_source_exit_with_3() {
     let sandbox = library();
-    for answer in [
-        "NOT FOUND",
-        "NOT FOUND\nThe pages are about pumps [1].",
-        "FOUND\nIt is 18 Nm.",
-        "FOUND\nIt is 18 Nm [8].",
+    for (answer, list) in [
+        ("NOT FOUND", "not on the pages that were read:"),
+        (
+            "<think>maybe [2]</think>NOT FOUND",
+            "not on the pages that were read:",
+        ),
+        (
+            "NOT FOUND\nThe pages are about pumps [1].",
+            "not on the pages that were read:",
+        ),
+        (
+            "FOUND\nIt is 18 Nm.",
+            "no page is cited; those that were read:",
+        ),
+        (
+            "FOUND\nIt is 18 Nm [8].",
+            "no page is cited; those that were read:",
+        ),
     ] {
         let fake = FakeServer::start(Dialect::OpenAi, move |_| Reply::Answer(answer.to_owned()));
         let done = ask(&sandbox, &fake, Dialect::OpenAi, &[QUESTION]);
         assert_eq!(done.code, 3, "{answer}: {}", done.out);
-        let list = "not on the pages that were read:\n[1] pump.pdf page ";
-        assert!(done.out.contains(list), "{answer}: {}", done.out);
+        let list = format!("{list}\n[1] pump.pdf page ");
+        assert!(done.out.contains(&list), "{answer}: {}", done.out);
         let (code, report) = ask_json(&sandbox, &fake, &[]);
         assert_eq!((code, &report["found"]), (3, &false.into()));
     }
@@ -314,5 +331,35 @@ fn nonsense_of_mlx_vlm_is_no_answer() {
     assert_eq!(
         (&report["cut"], &report["tokens"]),
         (&"length".into(), &20.into())
+    );
+}
+
+#[test]
+fn an_interrupt_ends_the_wait_for_a_server() {
+    let sandbox = library();
+    let fake = FakeServer::start(Dialect::OpenAi, |_| {
+        Reply::HttpError(502, "away".to_owned())
+    });
+    let mut command = sandbox.command(&["ask", QUESTION, "--runner", "openai", "--url", &fake.url]);
+    let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+    while fake.requests().len() < 3 {
+        assert!(child.try_wait().unwrap().is_none(), "it gave up");
+        thread::sleep(Duration::from_millis(20));
+    }
+    let start = Instant::now();
+    let pid = child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    child.wait().unwrap();
+    // The next attempt would come after 2 s or more, and the last after a minute.
+    assert!(
+        start.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        start.elapsed()
     );
 }

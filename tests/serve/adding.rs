@@ -208,6 +208,21 @@ fn a_removal_deletes_the_copy_of_the_server_and_no_other_file() {
 }
 
 #[test]
+fn a_file_that_cannot_be_stored_is_removed_with_its_job() {
+    let server = Server::start(Sandbox::built_in(), &[]);
+    let failed = server.add("pump.pdf", b"%PDF-1.7 and nothing else");
+    assert_eq!(failed["state"], "failed", "{failed}");
+    assert_eq!(server.uploads(), ["pump.pdf"]);
+    let job = text(&failed["id"]);
+    assert_eq!(server.delete(&format!("/api/v1/jobs/{job}")).status, 204);
+    assert_eq!(server.uploads(), [""; 0]);
+    assert_eq!(server.add("pump.pdf", &pump())["state"], "done");
+    assert_eq!(server.uploads(), ["pump.pdf"]);
+    assert_eq!(server.delete(&format!("/api/v1/jobs/{job}")).status, 204);
+    assert_eq!(server.uploads(), ["pump.pdf"]);
+}
+
+#[test]
 fn jobs_stop_and_what_they_stored_stays() {
     let server = Server::start(
         Sandbox::built_in().with("INGEST_LIMITS_BATCH_SIZE", "1"),

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{
-    Card, ChatRequest, Chunk, Config, Error, Finish, Part, Runner, Stream, stream_of,
-    vision_precision,
+    Card, ChatRequest, Chunk, Config, Error, Finish, Part, REASONING_END, REASONING_START, Runner,
+    Stream, stream_of, vision_precision,
 };
 use crate::checkpoint::{self, Json, Progress, Source, WeightFiles, Weights};
 use crate::page::{PageImage, Size};
@@ -27,9 +27,6 @@ const LANES: usize = 4;
 const DEFAULT_CONTEXT_LENGTH: usize = 32_768;
 /// Token that ends a message in all chat templates of the family.
 const END_OF_MESSAGE: &str = "<|im_end|>";
-/// Start of the reasoning, at the end of the prompt of a model that always reasons; and the token that ends it.
-const REASONING_START: &str = "<think>";
-const REASONING_END: &str = "</think>";
 
 /// Model in this process.
 struct InProcess {

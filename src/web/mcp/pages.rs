@@ -52,6 +52,7 @@ pub(super) struct ShowArguments {
     /// Name of the manual, as search_manuals and list_manuals give it.
     manual: String,
     /// Number of the page in the file, from 1; not the number printed on it.
+    #[schemars(range(min = 1))]
     page: u32,
     /// Question whose matches are tinted; empty: the page as it is.
     #[serde(default)]
@@ -66,6 +67,7 @@ pub(super) struct ReadArguments {
     /// Name of the manual, as search_manuals and list_manuals give it.
     manual: String,
     /// Number of the first page in the file, from 1; not the number printed on it.
+    #[schemars(range(min = 1))]
     page: u32,
     /// Number of the last page, at most 4 more; 0: only the first.
     #[serde(default)]

@@ -2,7 +2,7 @@
 //! asynchronous code of the program.
 //!
 //! Requests run on a few threads of tokio; questions go through the queue of the librarian, which owns the models; files that
-//! are added are stored one after the other on a thread of jobs; everything that reads the store or draws a page runs on the
+//! are added are stored by one flow on a thread of jobs; everything that reads the store or draws a page runs on the
 //! threads for blocking work.
 
 mod about;

@@ -1,11 +1,11 @@
-//! `ingest models`: known models, whether they fit this machine, and the recommended one for descriptions.
+//! `ingest models`: known models, whether they fit this machine, and the recommended ones.
 
 use serde::Serialize;
 
 use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
-use crate::embed;
 use crate::embed::meaning::Model;
+use crate::embed::{self, BUILT_IN, KnownModel};
 use crate::library;
 use crate::reports::table::fitted;
 use crate::store::Address;
@@ -29,19 +29,21 @@ const ALARM_PERCENT: u64 = 87;
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   ingest models
+  ingest models --commercial
   ingest models --model vidore/colqwen2.5-v0.2
   ingest models --json")]
-pub(super) struct ModelsArgs {}
+pub(super) struct ModelsArgs {
+    /// Leave out embedding models whose licence forbids commercial use
+    #[arg(long)]
+    commercial: bool,
+}
 
 #[derive(Serialize)]
 struct EmbeddingModel {
-    model: String,
-    parameters: u64,
-    dim: u32,
-    download: ByteSize,
+    #[serde(flatten)]
+    known: KnownModel,
     memory: ByteSize,
     fits: bool,
-    licence: String,
 }
 
 /// How the memory of this machine would be used.
@@ -61,29 +63,38 @@ struct Models {
     embedding: Vec<EmbeddingModel>,
     describing: &'static [Tier],
     recommended: &'static str,
+    recommended_embedding: String,
     budget: Budget,
 }
 
-pub(super) fn run(ui: &mut Ui, common: &Common, _args: &ModelsArgs) -> Result<(), Diagnostic> {
+pub(super) fn run(ui: &mut Ui, common: &Common, args: &ModelsArgs) -> Result<(), Diagnostic> {
     let settings = common.settings()?;
     let machine = library::machine_memory();
     let limit = (machine as f64 * settings.limits.memory_fraction) as u64;
-    let bytes = embed::bytes_per_parameter(&settings.embed)?;
-    let rows: Vec<EmbeddingModel> = embed::models()
+    let compute = embed::compute(&settings.embed)?;
+    let known = embed::models();
+    let memory = compute.own_memory.map_or(machine, |own| own.0);
+    let recommended = embed::recommended(&known, &compute, memory, args.commercial);
+    let recommended = recommended
+        .map_or(BUILT_IN, |known| &known.model)
+        .to_owned();
+    let rows: Vec<EmbeddingModel> = known
         .into_iter()
-        .map(|known| EmbeddingModel {
-            fits: known.parameters * bytes <= limit,
-            model: known.model,
-            parameters: known.parameters,
-            dim: known.dim,
-            download: known.download,
-            memory: ByteSize(known.parameters * bytes),
-            licence: known.licence,
+        .filter(|known| known.commercial || !args.commercial)
+        .map(|known| {
+            let memory = known.parameters * compute.bytes_per_parameter;
+            EmbeddingModel {
+                fits: memory <= limit,
+                memory: ByteSize(memory),
+                known,
+            }
         })
         .collect();
     let tier = tiers::recommended(machine);
     let text_model = library::text_model_memory(&settings);
-    let selected = rows.iter().find(|row| row.model == settings.embed.model);
+    let selected = rows
+        .iter()
+        .find(|row| row.known.model == settings.embed.model);
     let budget = budget(
         &settings,
         machine,
@@ -95,12 +106,13 @@ pub(super) fn run(ui: &mut Ui, common: &Common, _args: &ModelsArgs) -> Result<()
             embedding: rows,
             describing: &TIERS,
             recommended: tier.model,
+            recommended_embedding: recommended,
             budget,
         });
     }
     let advice = advice(&settings.embed.model, tier, &budget);
     ui.text(format!(
-        "{}\n\n{}\n\n{}\n\n{advice}",
+        "{}\n\n{}\n\n{}\n\nrecommended for embedding on this machine: {recommended}\n{advice}",
         embedding_table(&rows),
         text_model_table(settings.embed.meaning),
         description_table(limit)
@@ -134,22 +146,32 @@ fn text_model_table(chosen: Option<Model>) -> String {
 fn embedding_table(rows: &[EmbeddingModel]) -> String {
     let cells = |r: &EmbeddingModel| {
         vec![
-            r.model.clone(),
-            format!("{:.1} M", r.parameters as f64 / 1e6),
-            r.dim.to_string(),
-            r.download.to_string(),
+            r.known.model.clone(),
+            format!("{:.1} M", r.known.parameters as f64 / 1e6),
+            r.known.dim.to_string(),
             r.memory.to_string(),
             yes_no(r.fits),
-            r.licence.clone(),
+            or_dash(r.known.page_bytes),
+            or_dash(
+                r.known
+                    .page_teraflops
+                    .map(|teraflops| format!("{teraflops:.1}")),
+            ),
+            or_dash(r.known.vidore_v1),
+            or_dash(r.known.nano_vidore_v3),
+            r.known.licence.clone(),
         ]
     };
     let header = [
         "embedding model",
         "parameters",
         "dim",
-        "download",
         "memory",
         "fits",
+        "A4 page",
+        "TFLOP",
+        "ViDoRe v1",
+        "v3 nano",
         "licence",
     ];
     let rows: Vec<Vec<String>> = rows.iter().map(cells).collect();
@@ -158,13 +180,12 @@ fn embedding_table(rows: &[EmbeddingModel]) -> String {
 
 fn description_table(limit: u64) -> String {
     let cells = |tier: &Tier| {
-        let number = |value: Option<f64>| value.map_or("-".to_owned(), |n| n.to_string());
         vec![
             tier.model.to_owned(),
             ByteSize(tier.memory).to_string(),
             yes_no(tier.memory <= limit),
-            number(tier.docvqa),
-            number(tier.tokens_per_second),
+            or_dash(tier.docvqa),
+            or_dash(tier.tokens_per_second),
             tier.note.to_owned(),
         ]
     };
@@ -178,6 +199,10 @@ fn description_table(limit: u64) -> String {
         "",
     ];
     fitted(&header, &rows, table_columns())
+}
+
+fn or_dash(value: Option<impl std::fmt::Display>) -> String {
+    value.map_or("-".to_owned(), |value| value.to_string())
 }
 
 fn yes_no(fits: bool) -> String {

@@ -9,8 +9,10 @@ mod gemm;
 pub mod meaning;
 mod pooled;
 pub mod reading;
+mod recommended;
 
 pub(crate) use device::{candle_device, mlx_device};
+pub use recommended::recommended;
 
 use std::ops::Range;
 
@@ -238,12 +240,28 @@ impl From<mlx::Error> for Error {
     }
 }
 
-/// Bytes per parameter on the configured device: bf16 on GPUs, f32 on the CPU.
+/// What a device offers to models.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compute {
+    /// Bytes per parameter: bf16 on GPUs, f32 on the CPU.
+    pub bytes_per_parameter: u64,
+    /// Whether the device is a GPU.
+    pub is_gpu: bool,
+    /// Dedicated memory; `None` if it shares the machine's.
+    pub own_memory: Option<ByteSize>,
+}
+
+/// What the configured device offers.
 ///
 /// # Errors
 /// [`Error::Device`] or [`Error::Mlx`] if the device is not available or not built in.
-pub fn bytes_per_parameter(config: &Config) -> Result<u64, Error> {
-    Ok(device::DeviceInfo::open(config)?.dtype_bytes)
+pub fn compute(config: &Config) -> Result<Compute, Error> {
+    let info = device::DeviceInfo::open(config)?;
+    Ok(Compute {
+        bytes_per_parameter: info.dtype_bytes,
+        is_gpu: info.is_gpu,
+        own_memory: info.own_memory,
+    })
 }
 
 /// The known models; other folders and hub ids of their families work too.

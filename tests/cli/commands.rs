@@ -213,6 +213,19 @@ fn json_output_has_the_documented_keys() {
             .iter()
             .any(|m| m["model"] == "vidore/colqwen2.5-v0.2" && m["dim"] == 128)
     );
+    let commercial = sandbox.run(&["models", "--commercial", "--json"]).json();
+    let all = commercial["embedding"].as_array().unwrap();
+    assert!(all.iter().all(|m| m["commercial"] == true) && all.len() > 10);
+    let recommended = &commercial["recommended_embedding"];
+    assert!(
+        all.iter().any(|m| m["model"] == *recommended),
+        "{recommended}"
+    );
+    let text = sandbox.run(&["models"]).out;
+    assert!(
+        text.contains("recommended for embedding on this machine: "),
+        "{text}"
+    );
     let named = models["describing"].as_array().unwrap().iter();
     let recommended = named.filter(|m| m["model"] == models["recommended"]);
     assert_eq!(recommended.count(), 1, "{models}");

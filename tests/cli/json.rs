@@ -263,10 +263,10 @@ fn machine_and_models() {
     assert_shape(
         &json(&sandbox, 0, &["models"]),
         &[
-            "$: budget describing embedding recommended",
+            "$: budget describing embedding recommended recommended_embedding",
             "$.budget: describing embedding left machine store system",
             "$.describing[]: docvqa from memory model note tokens_per_second",
-            "$.embedding[]: dim download fits licence memory model parameters",
+            "$.embedding[]: commercial dim download fits licence memory model nano_vidore_v3 page_bytes page_teraflops parameters vidore_v1",
         ],
     );
 }

@@ -1,121 +1,30 @@
 //! Parity of ColQwen3: the families on the hub have one backbone, with other names, projections, prompts and attention.
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-use candle_core::{DType, Device as Candle, Tensor, safetensors};
+use candle_core::{DType, Device as Candle, safetensors};
 use ingest::embed::{self, Config, Engine};
 use ingest::vectors::MultiVector;
-use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use tempfile::TempDir;
 
 use super::engines;
-use super::reference::{
-    EXACT, QUERIES, Reference, config, golden, max_difference, patches, prepared,
-};
+use super::families::{Family, families};
+use super::reference::{EXACT, QUERIES, Reference, config, max_difference, patches, prepared};
 
-/// A family, as its checkpoints differ from colpali-engine's own ColQwen3.
-struct Family {
-    /// Its name in the reference.
-    name: &'static str,
-    /// Fields of `config.json`.
-    config: Value,
-    /// Name of a tensor.
-    rename: fn(&str) -> String,
-    /// What its own card says that is not in its files.
-    card: &'static str,
-    /// Width of a vector.
-    dim: u32,
-}
-
-fn plain(name: &str) -> String {
-    name.to_owned()
-}
-
-fn families() -> [Family; 5] {
-    [
-        Family {
-            name: "engine",
-            config: json!({}),
-            rename: plain,
-            card: "",
-            dim: 24,
-        },
-        Family {
-            name: "sauerkraut",
-            config: json!({"dim": 24}),
-            rename: |name| match name.starts_with("custom_text_proj.") {
-                true => name.to_owned(),
-                false => format!("model.{name}"),
-            },
-            card: "query_prefix = \"Query: \"",
-            dim: 24,
-        },
-        Family {
-            name: "tomoro",
-            config: json!({"model_type": "colqwen3", "embed_dim": 20}),
-            rename: |name| match name.strip_prefix("custom_text_proj.") {
-                Some(rest) => format!("embedding_proj_layer.{rest}"),
-                None => format!("vlm.model.{name}"),
-            },
-            // Its own cap is far above the pages of this test.
-            card: "max_visual_tokens = 24",
-            dim: 20,
-        },
-        Family {
-            name: "ops",
-            config: json!({"model_type": "ops_colqwen3", "dims": 20}),
-            rename: plain,
-            card: "",
-            dim: 20,
-        },
-        Family {
-            name: "nemotron",
-            config: json!({"model_type": "qwen3_vl_nemotron_embed"}),
-            rename: |name| format!("model.{name}"),
-            card: "max_visual_tokens = 24",
-            dim: 32,
-        },
-    ]
-}
-
-impl Family {
-    /// Writes its checkpoint into an empty folder.
-    fn write(&self, folder: &Path) {
-        let tiny = golden("colqwen3-tiny");
-        for file in fs::read_dir(&tiny).unwrap() {
-            let file = file.unwrap();
-            fs::copy(file.path(), folder.join(file.file_name())).unwrap();
-        }
-        let path = folder.join("config.json");
-        let mut json: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
-        let fields = self.config.as_object().unwrap().clone();
-        json.as_object_mut().unwrap().extend(fields);
-        fs::write(path, json.to_string()).unwrap();
-        fs::write(folder.join("ingest-card.toml"), self.card).unwrap();
-        let weights = folder.join("model.safetensors");
-        let tensors = safetensors::load(&weights, &Candle::Cpu).unwrap();
-        let bare = |name: String| name.strip_prefix("model.").unwrap().to_owned();
-        let mut tensors: HashMap<String, Tensor> = tensors
-            .into_iter()
-            .map(|(name, tensor)| (bare(name), tensor))
-            .collect();
-        let reference = Reference::open("colqwen3");
-        for part in ["weight", "bias"] {
-            let name = format!("custom_text_proj.{part}");
-            if self.name == "nemotron" {
-                tensors.remove(&name);
-            } else if let Some(own) = reference.0.get(&format!("{}.{part}", self.name)) {
-                tensors.insert(name, own.clone());
-            }
-        }
-        let tensors: HashMap<String, Tensor> = tensors
-            .into_iter()
-            .map(|(name, tensor)| ((self.rename)(&name), tensor))
-            .collect();
-        safetensors::save(&tensors, weights).unwrap();
-    }
+/// Writes the checkpoint of a family with its card.
+fn written(family: &Family) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    family.write(folder.path());
+    let card = match family.name {
+        "sauerkraut" => "query_prefix = \"Query: \"",
+        // Pages of the reference are smaller than what these allow.
+        "tomoro" | "nemotron" => "max_visual_tokens = 24",
+        _ => "",
+    };
+    fs::write(folder.path().join("ingest-card.toml"), card).unwrap();
+    folder
 }
 
 fn of_folder(folder: &Path, engine: Engine) -> Config {
@@ -151,8 +60,7 @@ fn differs(reference: &Reference, docs: &str, queries: &str, ours: &[Vec<MultiVe
 fn families_of_colqwen3_equal_the_reference() {
     let reference = Reference::open("colqwen3");
     for family in families() {
-        let folder = tempfile::tempdir().unwrap();
-        family.write(folder.path());
+        let folder = written(&family);
         for &engine in engines() {
             let config = of_folder(folder.path(), engine);
             let card = embed::card(&config).unwrap();
@@ -181,11 +89,7 @@ fn cut_to(width: usize, rows: Vec<Vec<f32>>) -> Vec<Vec<f32>> {
 #[test]
 fn nested_vectors_are_cut_to_their_first_numbers() {
     let reference = Reference::open("colqwen3");
-    let folders = families().map(|family| {
-        let folder = tempfile::tempdir().unwrap();
-        family.write(folder.path());
-        (family.name, folder)
-    });
+    let folders = families().map(|family| (family.name, written(&family)));
     let of = |name: &str, engine, width| {
         let (_, folder) = folders.iter().find(|(found, _)| *found == name).unwrap();
         Config {
@@ -230,8 +134,7 @@ fn adapter_of_colqwen3_equals_the_reference() {
 #[test]
 fn bf16_reference_of_colqwen3_is_close() {
     let reference = Reference::open("colqwen3");
-    let folder = tempfile::tempdir().unwrap();
-    families()[0].write(folder.path());
+    let folder = written(&families()[0]);
     let weights = folder.path().join("model.safetensors");
     let mut tensors = safetensors::load(&weights, &Candle::Cpu).unwrap();
     for tensor in tensors.values_mut() {

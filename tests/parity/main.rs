@@ -9,6 +9,8 @@
 )]
 
 mod colqwen3;
+#[path = "../support/colqwen3.rs"]
+mod families;
 #[cfg(feature = "mlx")]
 mod mlx;
 #[cfg(feature = "mlx")]

@@ -14,10 +14,12 @@ use ingest::checkpoint;
 use ingest::embed::meaning::{Meaning, Model};
 use ingest::embed::{self, Config, Device, Engine, Error};
 
-#[path = "support/multilingual.rs"]
+mod families;
+#[path = "../support/multilingual.rs"]
 mod multilingual;
 
-/// A hub with four models: a base, an adapter of it, a vision-language model, and the multilingual text model.
+/// A hub with a base, an adapter of it, a vision-language model, the multilingual text model, and tiny checkpoints under the
+/// names of known models.
 struct Hub {
     address: String,
     /// Number of requests so far.
@@ -52,7 +54,10 @@ fn folder(repository: &str) -> PathBuf {
         "owner/adapter" => "colqwen2.5-lora",
         "owner/generator" => "qwen_vl/qwen3",
         "intfloat/multilingual-e5-small" => return multilingual().to_owned(),
-        _ => "none",
+        known => match families::folder(known) {
+            Some(folder) => return folder,
+            None => "none",
+        },
     };
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/golden")

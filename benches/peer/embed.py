@@ -1,4 +1,5 @@
-"""Benchmark of ColQwen2.5-3B on a CPU: `ingest`, torch and colpali-engine; called by `embed.sh`. Prints Markdown.
+"""Benchmark of ColQwen2.5-3B and ColQwen3-2B on a CPU: `ingest`, torch and colpali-engine; called by `embed.sh`. Prints
+Markdown.
 
 Two comparisons, f32 on both sides. By layer: one of each kind on a page of 3,072 patches and 779 tokens, CPU time of one
 thread, best of three, summed up for a page of the whole model; torch may use bf16 where the CPU supports it. End
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-PATCHES, TOKENS, WIDTH = 3072, 779, 128
+PATCHES, TOKENS = 3072, 779
 # Layers of each kind in the model.
 COUNT = {"vit window": 28, "vit full": 4, "lm": 36}
 
@@ -86,7 +87,7 @@ def by_layer(run):
     if "avx512_bf16" in flags or "amx_bf16" in flags:                       # on other CPUs bf16 is hundreds of times slower
         times["bf16"] = torch_times(torch.bfloat16)
     torch.set_num_threads(threads)
-    times["ours"] = run("layers", RAYON_NUM_THREADS="1")
+    times["ours"] = run("layers", "colqwen2.5", RAYON_NUM_THREADS="1")
     page = {name: sum(COUNT[kind] * layer[kind] for kind in COUNT) for name, layer in times.items()}
     for name, layer in times.items():
         log(f"ms a layer, {name}: " + ", ".join(f"{kind} {layer[kind] * 1e3:.0f}" for kind in COUNT))
@@ -98,10 +99,12 @@ def by_layer(run):
 class Colpali:
     """The checkpoint on colpali-engine."""
 
-    def __init__(self, folder):
-        from colpali_engine.models import ColQwen2_5, ColQwen2_5_Processor
-        self.model = ColQwen2_5.from_pretrained(folder, dtype=torch.float32).eval()
-        self.processor = ColQwen2_5_Processor.from_pretrained(folder)
+    def __init__(self, folder, family):
+        from colpali_engine import models
+        model, processor = {"colqwen2.5": (models.ColQwen2_5, models.ColQwen2_5_Processor),
+                            "colqwen3": (models.ColQwen3, models.ColQwen3Processor)}[family]
+        self.model = model.from_pretrained(folder, dtype=torch.float32).eval()
+        self.processor = processor.from_pretrained(folder)
 
     def embed(self, image):
         with torch.inference_mode():
@@ -120,23 +123,24 @@ def page_images(work, count):
     return zip(*both)
 
 
-def whole(run, work, rounds):
+def whole(run, work, rounds, family, name):
     files, pages = page_images(work, 2)
-    peer, ours, theirs = Colpali(f"{work}/model"), [], []
+    peer, ours, theirs = Colpali(f"{work}/{family}", family), [], []
     for turn in range(rounds):
-        ours += run("pages", f"{work}/ours.f32", *files)
+        ours += run("pages", family, f"{work}/ours.f32", *files)
         made = []
         for page in pages:
             start = time.perf_counter()
             made.append(peer.embed(page))
             theirs.append(time.perf_counter() - start)
-        log(f"round {turn + 1}, s a page: ingest {statistics.median(ours):.2f}, "
+        log(f"{family}, round {turn + 1}, s a page: ingest {statistics.median(ours):.2f}, "
             f"colpali-engine {statistics.median(theirs):.2f}")
-    mine = np.fromfile(f"{work}/ours.f32", "<f4").reshape(-1, WIDTH)
-    assert mine.shape == np.concatenate(made).shape, "the numbers of vectors differ"
-    apart = np.abs(mine - np.concatenate(made)).max()
+    made = np.concatenate(made)
+    mine = np.fromfile(f"{work}/ours.f32", "<f4").reshape(-1, made.shape[1])
+    assert mine.shape == made.shape, "the numbers of vectors differ"
+    apart = np.abs(mine - made).max()
     assert apart < 1e-2, f"the vectors differ by {apart}"
-    row("the same model cut to 4 of 32 and 4 of 36 layers, from pixels to vectors, f32, all cores, pages/s",
+    row(f"{name}, from pixels to vectors, f32, all cores, pages/s",
         1 / statistics.median(ours), 1 / statistics.median(theirs), -1,
         f"colpali-engine {version('colpali-engine')}, same weights; vectors differ by {apart:.0e} at most")
 
@@ -149,14 +153,17 @@ def row(what, ours, theirs, sense, peer):
 def main():
     program, work = os.path.abspath(sys.argv[1]), sys.argv[2]
 
-    def run(what, *words, **env):
-        command = [program, what, f"{work}/model", *words]
+    def run(what, family, *words, **env):
+        command = [program, what, f"{work}/{family}", *words]
         return json.loads(subprocess.check_output(command, env=os.environ | env) or b"null")
 
-    os.mkdir(f"{work}/model")
-    run("make")
+    for family in ["colqwen2.5", "colqwen3"]:
+        os.mkdir(f"{work}/{family}")
+        run("make", family, family)
     by_layer(run)
-    whole(run, work, int(os.environ.get("ROUNDS", 3)))
+    rounds = int(os.environ.get("ROUNDS", 3))
+    whole(run, work, rounds, "colqwen2.5", "the same model cut to 4 of 32 and 4 of 36 layers")
+    whole(run, work, rounds, "colqwen3", "ColQwen3-2B cut to 4 of 24 and 4 of 28 layers")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-//! Our side of `embed.py` and `builtin.py`: ColQwen2.5-3B with random weights and few layers, and the built-in model.
+//! Our side of `embed.py` and `builtin.py`: ColQwen2.5-3B and ColQwen3-2B with random weights and few layers, and the built-in
+//! model.
 //!
-//! `peer-embed make FOLDER` writes the checkpoint. `peer-embed layers FOLDER` prints the time of one layer of each kind
+//! `peer-embed make FOLDER SHAPE` writes a checkpoint: `colqwen2.5`, `colqwen3`, or `colqwen3-whole` with all its layers.
+//! `peer-embed layers FOLDER` prints the time of one layer of each kind
 //! on a large page (3,072 patches, 779 tokens), CPU time of one thread. `peer-embed pages FOLDER OUT.f32 IMAGE…` embeds
 //! pages one by one, prints the seconds of each, and writes the concatenated vectors as raw f32. `peer-embed built-in
 //! OUT.f32 IMAGE…` does so with the built-in model and grayscale images of its size, and prints the total seconds.
@@ -14,9 +16,11 @@ use std::path::Path;
 use std::time::Instant;
 
 use candle_core::{DType, Device as Candle, Tensor, safetensors};
+use ingest::checkpoint::{Json, Schema};
 use ingest::embed::{self, Config, Device, Embedder, Engine, builtin, colqwen};
 use ingest::page::{PageImage, Size};
 use ingest::patch::{GrayPage, PatchSpec, Prepare, Prepared};
+use ingest::qwen::{self, schema};
 use serde_json::{Value, json};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -38,12 +42,12 @@ fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
-        ["make", folder] => make(folder.as_ref()),
+        ["make", folder, shape] => make(folder.as_ref(), shape),
         ["layers", folder] => layers(&config(folder)),
         ["pages", folder, out, ref images @ ..] => pages(&config(folder), out, images),
         ["built-in", out, ref images @ ..] => built_in(out, images),
         _ => Err(
-            "make FOLDER, layers FOLDER, pages FOLDER OUT.f32 IMAGE…, or built-in OUT.f32 IMAGE…"
+            "make FOLDER SHAPE, layers FOLDER, pages FOLDER OUT.f32 IMAGE…, or built-in OUT.f32 IMAGE…"
                 .into(),
         ),
     }
@@ -54,7 +58,7 @@ fn config(folder: &str) -> Config {
         model: folder.to_owned(),
         engine: Engine::Candle,
         device: Device::Cpu,
-        max_visual_tokens: Some(TOKENS),
+        max_visual_tokens: None,
         pool_factor: 1,
         width: None,
         meaning: None,
@@ -155,9 +159,74 @@ fn gray(image_file: &str) -> Result<Prepared> {
     }))
 }
 
-/// Writes a checkpoint with the real widths but few layers.
-fn make(folder: &Path) -> Result<()> {
-    let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/colqwen2.5-tiny");
+/// A model with the widths of a real one.
+struct Shape {
+    /// The tiny model whose other files it has.
+    tiny: &'static str,
+    /// Fields of `text_config` and `vision_config`.
+    config: Value,
+    /// Pixels of a page.
+    pixels: u64,
+    /// Width of a vector.
+    dim: usize,
+}
+
+/// ColQwen2.5-3B with few layers.
+fn colqwen2_5() -> Shape {
+    Shape {
+        tiny: "colqwen2.5-tiny",
+        config: json!({
+            "text_config": {
+                "hidden_size": 2048, "intermediate_size": 11008, "num_attention_heads": 16,
+                "num_hidden_layers": LAYERS, "num_key_value_heads": 2, "layer_types": vec!["full_attention"; LAYERS],
+                "rope_parameters": {
+                    "mrope_section": [16, 24, 24], "rope_theta": 1e6, "rope_type": "default", "type": "mrope",
+                },
+            },
+            "vision_config": {
+                "depth": DEPTH, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16,
+                "out_hidden_size": 2048, "fullatt_block_indexes": [DEPTH - 1],
+            },
+        }),
+        pixels: PIXELS,
+        dim: 128,
+    }
+}
+
+/// ColQwen3-2B, with pages as large as SauerkrautLM's processor allows.
+fn colqwen3(depth: usize, layers: usize, deepstack: [usize; 3]) -> Shape {
+    Shape {
+        tiny: "colqwen3-tiny",
+        config: json!({
+            "text_config": {
+                "hidden_size": 2048, "intermediate_size": 6144, "num_attention_heads": 16, "num_hidden_layers": layers,
+                "num_key_value_heads": 8, "head_dim": 128,
+                "rope_parameters": {
+                    "mrope_interleaved": true, "mrope_section": [24, 20, 20], "rope_theta": 5e6, "rope_type": "default",
+                },
+            },
+            "vision_config": {
+                "depth": depth, "hidden_size": 1024, "intermediate_size": 4096, "num_heads": 16, "out_hidden_size": 2048,
+                "num_position_embeddings": 2304, "deepstack_visual_indexes": deepstack,
+            },
+        }),
+        pixels: 588 * 32 * 32,
+        // colpali-engine's class has no other.
+        dim: 320,
+    }
+}
+
+/// Writes a checkpoint.
+fn make(folder: &Path, shape: &str) -> Result<()> {
+    let shape = match shape {
+        "colqwen2.5" => colqwen2_5(),
+        "colqwen3" => colqwen3(DEPTH, LAYERS, [0, 1, 2]),
+        "colqwen3-whole" => colqwen3(24, 28, [5, 11, 17]),
+        other => return Err(format!("no shape {other}").into()),
+    };
+    let tiny = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(shape.tiny);
     let read = |name| -> Result<Value> {
         Ok(serde_json::from_str(&fs::read_to_string(tiny.join(name))?)?)
     };
@@ -165,97 +234,35 @@ fn make(folder: &Path) -> Result<()> {
         fs::copy(tiny.join(name), folder.join(name))?;
     }
     let mut processor = read("processor_config.json")?;
-    processor["image_processor"]["size"]["longest_edge"] = json!(PIXELS);
+    processor["image_processor"]["size"]["longest_edge"] = json!(shape.pixels);
     fs::write(folder.join("processor_config.json"), processor.to_string())?;
     let mut config = read("config.json")?;
-    let changes = json!({
-        "text_config": {
-            "hidden_size": 2048, "intermediate_size": 11008, "num_attention_heads": 16,
-            "num_hidden_layers": LAYERS, "num_key_value_heads": 2, "layer_types": vec!["full_attention"; LAYERS],
-            "rope_parameters": {
-                "mrope_section": [16, 24, 24], "rope_theta": 1e6, "rope_type": "default", "type": "mrope",
-            },
-        },
-        "vision_config": {
-            "depth": DEPTH, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16,
-            "out_hidden_size": 2048, "fullatt_block_indexes": [DEPTH - 1],
-        },
-    });
-    for (part, fields) in changes.as_object().into_iter().flatten() {
+    for (part, fields) in shape.config.as_object().into_iter().flatten() {
         let fields = fields.as_object().cloned().unwrap_or_default();
         config[part]
             .as_object_mut()
             .ok_or("no such object")?
             .extend(fields);
     }
-    fs::write(folder.join("config.json"), config.to_string())?;
+    let path = folder.join("config.json");
+    fs::write(&path, config.to_string())?;
+    let config = qwen::Config::read(&Json::read(&path)?)?;
+    let weights = weights(&schema::embedding_model(&config, Some(shape.dim)))?;
     Ok(safetensors::save(
-        &weights()?,
+        &weights,
         folder.join("model.safetensors"),
     )?)
 }
 
-fn weights() -> Result<HashMap<String, Tensor>> {
+/// Random weights, in bf16.
+fn weights(schema: &Schema) -> Result<HashMap<String, Tensor>> {
     let mut list = HashMap::new();
-    let mut add = |name: String, shape: &[usize]| -> Result<()> {
-        let mean = f32::from(u8::from(name.contains("norm") || name.contains("ln_q")));
+    for (name, shape) in schema {
+        let is_norm = name.contains("norm") || name.contains("ln_q");
+        let mean = f32::from(u8::from(is_norm && name.ends_with("weight")));
         let deviation = if shape.len() == 1 { 0.1 } else { 0.02 };
-        let noise = Tensor::randn(mean, deviation, shape, &Candle::Cpu)?;
-        list.insert(name, noise.to_dtype(DType::BF16)?);
-        Ok(())
-    };
-    add(
-        "visual.patch_embed.proj.weight".into(),
-        &[1280, 3, 2, 14, 14],
-    )?;
-    for layer in 0..DEPTH {
-        for (name, shape) in [
-            ("norm1.weight", &[1280][..]),
-            ("norm2.weight", &[1280]),
-            ("attn.qkv.weight", &[3840, 1280]),
-            ("attn.qkv.bias", &[3840]),
-            ("attn.proj.weight", &[1280, 1280]),
-            ("attn.proj.bias", &[1280]),
-            ("mlp.gate_proj.weight", &[3420, 1280]),
-            ("mlp.gate_proj.bias", &[3420]),
-            ("mlp.up_proj.weight", &[3420, 1280]),
-            ("mlp.up_proj.bias", &[3420]),
-            ("mlp.down_proj.weight", &[1280, 3420]),
-            ("mlp.down_proj.bias", &[1280]),
-        ] {
-            add(format!("visual.blocks.{layer}.{name}"), shape)?;
-        }
-    }
-    for layer in 0..LAYERS {
-        for (name, shape) in [
-            ("input_layernorm.weight", &[2048][..]),
-            ("post_attention_layernorm.weight", &[2048]),
-            ("self_attn.q_proj.weight", &[2048, 2048]),
-            ("self_attn.q_proj.bias", &[2048]),
-            ("self_attn.k_proj.weight", &[256, 2048]),
-            ("self_attn.k_proj.bias", &[256]),
-            ("self_attn.v_proj.weight", &[256, 2048]),
-            ("self_attn.v_proj.bias", &[256]),
-            ("self_attn.o_proj.weight", &[2048, 2048]),
-            ("mlp.gate_proj.weight", &[11008, 2048]),
-            ("mlp.up_proj.weight", &[11008, 2048]),
-            ("mlp.down_proj.weight", &[2048, 11008]),
-        ] {
-            add(format!("language_model.layers.{layer}.{name}"), shape)?;
-        }
-    }
-    for (name, shape) in [
-        ("visual.merger.ln_q.weight", &[1280][..]),
-        ("visual.merger.mlp.0.weight", &[5120, 5120]),
-        ("visual.merger.mlp.0.bias", &[5120]),
-        ("visual.merger.mlp.2.weight", &[2048, 5120]),
-        ("visual.merger.mlp.2.bias", &[2048]),
-        ("language_model.embed_tokens.weight", &[320, 2048]),
-        ("language_model.norm.weight", &[2048]),
-        ("custom_text_proj.weight", &[128, 2048]),
-        ("custom_text_proj.bias", &[128]),
-    ] {
-        add(name.into(), shape)?;
+        let noise = Tensor::randn(mean, deviation, shape.as_slice(), &Candle::Cpu)?;
+        list.insert(name.clone(), noise.to_dtype(DType::BF16)?);
     }
     Ok(list)
 }

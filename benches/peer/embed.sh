@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # ColQwen2.5-3B with random weights on a CPU: `ingest` beside torch, by layer, and beside colpali-engine on a checkpoint with
-# few layers, from pixels to vectors, in turns. Prints rows of the table of `all.sh`; everything else goes to stderr.
+# few layers, from pixels to vectors, in turns; so too with ColQwen3-2B. Prints rows of the table of `all.sh`; everything else goes to stderr.
 #
 #   benches/peer/embed.sh                    about five minutes on 2 cores, 5 GB of memory
 #   ROUNDS=3                                 rounds

@@ -144,6 +144,7 @@ fn text_model_table(chosen: Option<Model>) -> String {
 }
 
 fn embedding_table(rows: &[EmbeddingModel]) -> String {
+    let score = |score: Option<f64>| score.map(|score| format!("{score:.1}"));
     let cells = |r: &EmbeddingModel| {
         vec![
             r.known.model.clone(),
@@ -157,8 +158,8 @@ fn embedding_table(rows: &[EmbeddingModel]) -> String {
                     .page_teraflops
                     .map(|teraflops| format!("{teraflops:.1}")),
             ),
-            or_dash(r.known.vidore_v1),
-            or_dash(r.known.nano_vidore_v3),
+            or_dash(score(r.known.vidore_v1)),
+            or_dash(score(r.known.nano_vidore_v3)),
             r.known.licence.clone(),
         ]
     };

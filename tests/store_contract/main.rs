@@ -13,6 +13,7 @@ mod text_search;
 mod text_vectors;
 mod versions;
 mod weaviate;
+mod wide;
 
 use ingest::page::{ManualId, PageError, PageId, PageSet};
 use ingest::store::{Scope, Store, StoredPage, TextField, TopK, VectorUpdate, WriteOutcome};

@@ -264,7 +264,7 @@ fn unsupported_models_are_refused_in_one_line() {
     };
     let (code, line) = error_of(&sandbox, &config("\"qwen2_5_vl\"", "\"llava\""));
     assert!(
-        code == 2 && line.contains("model_type llava is not supported"),
+        code == 2 && line.contains("model_type llava, which is none of qwen2_vl, "),
         "{line}"
     );
     let (code, line) = error_of(

@@ -241,14 +241,11 @@ pub fn answer(
     if stop.load(Ordering::Relaxed) {
         return Err(Error::Stopped);
     }
-    let is_too_long = draft.text.len() > most;
-    let cut = match completion.or_else(|why| {
-        if is_too_long {
-            Ok(Err(too_long()))
-        } else {
-            Err(why)
-        }
-    })? {
+    let completion = match completion {
+        Err(_) if draft.text.len() > most => Err(too_long()),
+        completion => completion?,
+    };
+    let cut = match completion {
         Ok(completion) if completion.text.trim().is_empty() => {
             return Err(Error::NoAnswer {
                 class: FailureClass::Empty,

@@ -148,7 +148,7 @@ impl Session<'_> {
         Ok(code.into())
     }
 
-    /// Answers a question; prints the answer as it comes, unless `--json`.
+    /// Answers a question; in a terminal it is printed as it comes.
     fn ask(&mut self, question: &str) -> Result<Asked, Diagnostic> {
         let pages = self.pages(question)?;
         let shown: Vec<Citation> = Citation::all(&pages);

@@ -256,7 +256,7 @@ fn job_routes() -> Vec<Route> {
         route(
             Method::DELETE,
             "/api/v1/jobs/{id}",
-            op("stopJob", "Stop a job; the pages stored until then stay")
+            op("stopJob", "Stop a job; the pages stored until then stay. The upload of one that failed is removed")
                 .empty(204, "It stops")
                 .problems(&[404, 507]),
             delete(jobs_api::stop),

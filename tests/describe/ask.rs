@@ -342,7 +342,7 @@ fn an_interrupt_ends_the_wait_for_a_server() {
     });
     let mut command = sandbox.command(&["ask", QUESTION, "--runner", "openai", "--url", &fake.url]);
     let mut child = command.stderr(Stdio::null()).spawn().unwrap();
-    while fake.requests().len() < 3 {
+    while fake.requests().len() < 4 {
         assert!(child.try_wait().unwrap().is_none(), "it gave up");
         thread::sleep(Duration::from_millis(20));
     }
@@ -356,10 +356,23 @@ fn an_interrupt_ends_the_wait_for_a_server() {
             .success()
     );
     child.wait().unwrap();
-    // The next attempt would come after 2 s or more, and the last after a minute.
+    // After 1 and 2 s the next attempt would come after 4 s.
     assert!(
-        start.elapsed() < Duration::from_secs(2),
+        start.elapsed() < Duration::from_secs(3),
         "{:?}",
         start.elapsed()
     );
+}
+
+#[test]
+fn an_answer_far_above_the_maximum_is_cut() {
+    let sandbox = library();
+    let fake = FakeServer::start(Dialect::OpenAi, |_| {
+        let words: String = (0..5_000).map(|n| format!("{n} ")).collect();
+        Reply::Answer(format!("FOUND\nIt is 18 Nm [1]. {words}"))
+    });
+    let (code, report) = ask_json(&sandbox, &fake, &["--max-tokens", "20"]);
+    assert_eq!((code, &report["cut"]), (0, &"length".into()));
+    // 20 tokens of 32 bytes at most, and the piece that passes them.
+    assert!(report["answer"].as_str().unwrap().len() < 700);
 }

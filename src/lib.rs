@@ -32,6 +32,7 @@
 //! | [`analysis`] | text analysis for BM25: terms of a query; variants of codes, words and scripts without spaces |
 //! | [`store`] | SQLite and Weaviate: writing, lookup (MaxSim, BM25), catalogue, outbox |
 //! | [`measure`] | benchmark records, percentiles, memory sampling |
+//! | [`queue`] | the work queue of many machines (NATS JetStream): items and leases, results, state, files |
 //! | [`pipeline`] | the stages of `ingest FILE…` (render → prepare → embed → store), memory plan and batch size, run statistics and exit code, `sync` |
 //! | [`chat`] | chat requests to a model: retries, time and memory limits, repetition |
 //! | [`annotate`] | the run of `ingest describe`: selects pages, queries a runner, stores descriptions |
@@ -83,6 +84,7 @@ pub mod page;
 pub mod patch;
 pub mod pipeline;
 pub mod pooling;
+pub mod queue;
 pub mod qwen;
 pub mod render;
 pub mod reports;

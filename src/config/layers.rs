@@ -5,14 +5,14 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use super::{Error, Settings};
-use crate::store;
+use crate::{queue, store};
 
 /// The defaults: the shipped `config.toml`.
 const DEFAULTS: &str = include_str!("../../config.toml");
 /// Keys without a default.
 const OPTIONAL: [&str; 3] = ["embed.max_visual_tokens", "embed.width", "serve.key_file"];
 /// Variables that look like settings and are secrets, which no file may contain.
-const SECRETS: [&str; 1] = ["INGEST_SERVE_KEY"];
+const SECRETS: [&str; 2] = ["INGEST_SERVE_KEY", "INGEST_QUEUE_KEY"];
 
 /// The merged table, and all valid keys.
 pub(super) struct Layers {
@@ -31,6 +31,11 @@ impl Layers {
             store::OPTIONAL_KEYS
                 .iter()
                 .map(|key| format!("store.{key}")),
+        );
+        known_keys.extend(
+            queue::OPTIONAL_KEYS
+                .iter()
+                .map(|key| format!("queue.{key}")),
         );
         Ok(Self { table, known_keys })
     }
@@ -186,7 +191,7 @@ mod tests {
     use super::*;
 
     /// Keys that are in users' files and variables. Keys may be added, never removed.
-    const KEYS: [&str; 58] = [
+    const KEYS: [&str; 68] = [
         "ask.max_tokens",
         "ask.pages",
         "describe.attempts",
@@ -215,6 +220,16 @@ mod tests {
         "profile.studio.batch_size",
         "profile.studio.memory_fraction",
         "profile.studio.memory_limit",
+        "queue.ca_file",
+        "queue.cache",
+        "queue.cache_limit",
+        "queue.files",
+        "queue.keep",
+        "queue.key_file",
+        "queue.key_over_plain",
+        "queue.lease_s",
+        "queue.replicas",
+        "queue.url",
         "render.deadline_s",
         "render.dpi",
         "render.max_megapixels",

@@ -13,7 +13,7 @@ use layers::{Layers, nested};
 pub use serve::Serve;
 
 use crate::units::{ByteSize, Invalid};
-use crate::{answer, embed, render, search, store, vlm};
+use crate::{answer, embed, queue, render, search, store, vlm};
 
 /// The project file, in the working folder.
 const PROJECT_FILE: &str = "ingest.toml";
@@ -50,6 +50,8 @@ pub struct Settings {
     pub ask: answer::Config,
     /// Web server.
     pub serve: Serve,
+    /// Work queue of many machines.
+    pub queue: queue::Config,
     /// Named overrides of `limits`; already applied.
     #[serde(default, rename = "profile")]
     profiles: BTreeMap<String, Table>,
@@ -168,6 +170,7 @@ impl Settings {
         ask.map_err(|e| section("ask", e))?;
         self.store.validate().map_err(|e| section("store", e))?;
         self.serve.validate().map_err(|e| section("serve", e))?;
+        self.queue.validate().map_err(|e| section("queue", e))?;
         Ok(self)
     }
 }

@@ -224,3 +224,17 @@ fn golden_file_sets_every_field() {
     let mine = settings.profiles.remove("mine").unwrap();
     assert_eq!(mine["memory_limit"], Value::Integer(1024));
 }
+
+#[test]
+fn invalid_settings_of_the_queue_are_refused_and_its_defaults_are_the_shipped_ones() {
+    let shipped = with("").unwrap().queue;
+    assert_eq!(shipped, queue::Config::new(queue::Servers::default()));
+    let error = |toml| with(toml).unwrap_err().to_string();
+    assert_eq!(
+        error("[queue]\nreplicas = 2"),
+        "queue.replicas: must be 1, 3 or 5"
+    );
+    let why = error("[queue]\nurl = \"nats://me:secret@host\"");
+    assert!(!why.contains("secret"), "{why}");
+    assert!(why.contains("INGEST_QUEUE_KEY"), "{why}");
+}

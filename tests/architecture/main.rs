@@ -54,6 +54,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
         &["page", "vectors", "pooling", "units", "analysis"],
     ),
     ("measure", &["units", "qwen"]),
+    ("queue", &["units"]),
     (
         "pipeline",
         &[
@@ -69,7 +70,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     (
         "config",
         &[
-            "units", "render", "embed", "vlm", "store", "search", "answer",
+            "units", "render", "embed", "vlm", "store", "queue", "search", "answer",
         ],
     ),
     (
@@ -369,7 +370,8 @@ fn external_crates_are_used_only_in_their_modules() {
         ("kodama::", "src/pooling.rs"),
         ("minijinja", "src/vlm/in_process/chat_template.rs"),
         ("axum", "src/web/"),
-        ("tokio::", "src/web/"),
+        ("tokio::", "src/web/ src/queue/"),
+        ("async_nats", "src/queue/"),
         ("tower_http", "src/web/"),
         ("schemars", "src/web/ src/answer/"),
         ("rmcp", "src/web/mcp/"),

@@ -8,6 +8,7 @@ use crate::store::Outage;
 use crate::vlm::reply::FailureClass;
 use crate::{annotate, answer, checkpoint, config, embed, library, pipeline, search, store, vlm};
 
+mod distributed;
 mod inputs;
 
 use inputs::file_hint;

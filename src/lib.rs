@@ -75,6 +75,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod config;
 pub mod diagnostic;
+pub mod distributed;
 pub mod embed;
 pub mod evaluate;
 pub mod heatmap;

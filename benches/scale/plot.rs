@@ -21,7 +21,7 @@ const COLOURS: [RGBColor; 5] = [
 ];
 
 /// Name and points of a curve.
-type Curve<'a> = (&'a str, Vec<(f64, f64)>);
+pub(super) type Curve<'a> = (&'a str, Vec<(f64, f64)>);
 
 /// Draws search time and memory to a file.
 pub(super) fn draw(file: &Path, all: &[Series], curves: &[Vec<Point>]) -> Result<()> {
@@ -36,6 +36,27 @@ pub(super) fn draw(file: &Path, all: &[Series], curves: &[Vec<Point>]) -> Result
     let (left, right) = area.split_horizontally(450);
     panel(&left, "time of a search, p50, ms", &of(Point::p50))?;
     panel(&right, "memory, server included, MB", &of(Point::memory))?;
+    Ok(area.present()?)
+}
+
+/// Draws makespan / ideal against the number of workers to a file.
+pub(super) fn draw_makespan(file: &Path, curves: &[Curve<'_>]) -> Result<()> {
+    let area = SVGBackend::new(file, (560, 360)).into_drawing_area();
+    area.fill(&WHITE)?;
+    let mut chart = ChartBuilder::on(&area)
+        .caption("1,000,000 pages, simulated", ("sans-serif", 16))
+        .margin(12)
+        .x_label_area_size(40)
+        .y_label_area_size(50)
+        .build_cartesian_2d((1f64..64f64).log_scale().base(2.0), 1f64..1.1f64)?;
+    chart
+        .configure_mesh()
+        .x_desc("workers")
+        .y_desc("makespan / ideal")
+        .x_label_formatter(&|workers| format!("{workers:.0}"))
+        .light_line_style(BLACK.mix(0.06))
+        .draw()?;
+    curves_of(&mut chart, curves)?;
     Ok(area.present()?)
 }
 
@@ -61,6 +82,18 @@ fn panel(area: &Panel<'_>, title: &str, curves: &[Curve<'_>]) -> Result<()> {
         .y_label_formatter(&|cost| format!("{cost}"))
         .light_line_style(BLACK.mix(0.06))
         .draw()?;
+    curves_of(&mut chart, curves)
+}
+
+/// Draws curves with their names.
+fn curves_of<'a, X, Y>(
+    chart: &mut ChartContext<'a, SVGBackend<'a>, Cartesian2d<X, Y>>,
+    curves: &[Curve<'_>],
+) -> Result<()>
+where
+    X: Ranged<ValueType = f64>,
+    Y: Ranged<ValueType = f64>,
+{
     for ((name, points), colour) in curves.iter().zip(COLOURS.iter().cycle()) {
         let line = PathElement::new(points.clone(), colour.stroke_width(2));
         chart

@@ -11,6 +11,7 @@
 )]
 
 mod plot;
+mod simulate;
 #[path = "../synthetic/mod.rs"]
 mod synthetic;
 
@@ -83,13 +84,14 @@ fn main() -> Result<()> {
             println!("{}", serde_json::to_string(&stats)?);
             Ok(())
         }
+        ["simulate", plot] => simulate::run(plot.as_ref()),
         [folder, plot] => run_all(&files(folder.as_ref()), plot.as_ref()),
         [folder, plot, url, pid, data] => {
             let mut all = files(folder.as_ref());
             all.push(server(url, pid, data)?);
             run_all(&all, plot.as_ref())
         }
-        _ => Err("FOLDER PLOT.svg [URL PID DATA]".into()),
+        _ => Err("FOLDER PLOT.svg [URL PID DATA], or: simulate PLOT.svg".into()),
     }
 }
 

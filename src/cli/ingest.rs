@@ -9,7 +9,7 @@ use crate::diagnostic::Diagnostic;
 use crate::embed::{self, Card};
 use crate::library::{self, Indexing};
 use crate::page::ManualId;
-use crate::pipeline::{self, Plan, Profiles, RunStats, Stage};
+use crate::pipeline::{self, Plan, Profiles, Request, RunStats, Stage};
 use crate::qwen::mlx;
 use crate::store::{self, Catalogue, CollectionSelector, Mode};
 
@@ -19,7 +19,7 @@ use super::run::{
     InputArgs, mlx_line, mlx_memory, open_for_writing, print_left_out, summary, with_progress,
 };
 use super::ui::Ui;
-use super::{Common, arguments, describe_run, progress, rates};
+use super::{Common, arguments, describe_run, distribute, progress, rates};
 
 /// Index PDF files, images or folders
 #[derive(clap::Args, Debug)]
@@ -35,6 +35,9 @@ pub(super) struct IngestArgs {
     /// Do not connect to the server; queue pages until `ingest sync` sends them
     #[arg(long, conflicts_with = "dry_run")]
     offline: bool,
+    /// With a queue: end when all work is queued, and leave it to the workers
+    #[arg(long, requires = "queue", conflicts_with_all = ["dry_run", "offline"])]
+    detach: bool,
     /// Describe the pages with a vision-language model afterwards, as `ingest describe` does
     #[arg(long, conflicts_with_all = ["dry_run", "offline"])]
     describe: bool,
@@ -48,6 +51,11 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
     print_model(ui, &card, &plan);
     if args.dry_run {
         return dry_run(ui, &settings, args, (&card, &plan));
+    }
+    if !settings.queue.url.is_empty() {
+        let request = args.input.request(&args.paths)?;
+        reject_with_queue(args, &request)?;
+        return distribute::run(ui, &settings, &card, (&request, args.detach));
     }
     progress::fetch(ui, |on_progress| embed::fetch(&settings.embed, on_progress))
         .map_err(nothing_stored)?;
@@ -113,6 +121,25 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
             .map_err(of_stored_pages)
     });
     Ok(code.max(describe_code.transpose()?.unwrap_or(0)).into())
+}
+
+/// Options that a run of many machines does not have.
+fn reject_with_queue(args: &IngestArgs, request: &Request) -> Result<(), Diagnostic> {
+    let reject = |what: &str, hint: &str| {
+        Err(Diagnostic::usage(format!("{what} cannot be used with a queue")).hint(hint))
+    };
+    match () {
+        () if args.offline => reject(
+            "--offline",
+            "pages that the store does not take stay in the queue",
+        ),
+        () if args.describe => reject("--describe", "run `ingest describe` afterwards"),
+        () if !request.passwords.is_empty() => reject(
+            "a password",
+            "it would be readable on the queue's disk: `ingest` the protected files without --queue",
+        ),
+        () => Ok(()),
+    }
 }
 
 /// The error of a run that described pages: they are stored.

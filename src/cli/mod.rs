@@ -14,6 +14,7 @@ mod bench;
 mod check;
 mod describe;
 mod describe_run;
+mod distribute;
 mod dry_run;
 mod embed;
 mod eval;
@@ -26,6 +27,7 @@ mod options;
 mod output_file;
 mod passwords;
 mod progress;
+mod queue;
 mod rates;
 mod reading_args;
 mod remove;
@@ -39,6 +41,7 @@ mod show;
 mod sync;
 mod temporary;
 mod ui;
+mod work;
 
 use options::Common;
 use ui::Ui;
@@ -81,6 +84,8 @@ enum Command {
     Eval(eval::EvalArgs),
     Serve(serve::ServeArgs),
     Mcp(mcp::McpArgs),
+    Work(work::WorkArgs),
+    Queue(queue::QueueArgs),
     Check(check::CheckArgs),
     Completions(shell::CompletionsArgs),
     Man(shell::ManArgs),
@@ -167,6 +172,8 @@ fn dispatch(ui: &mut Ui, cli: Cli) -> Result<ExitCode, Diagnostic> {
         Some(Command::Eval(args)) => done(eval::run(ui, common, &args)),
         Some(Command::Serve(args)) => done(serve::run(ui, common, &args)),
         Some(Command::Mcp(args)) => done(mcp::run(ui, common, &args)),
+        Some(Command::Work(args)) => work::run(ui, common, &args),
+        Some(Command::Queue(args)) => done(queue::run(ui, common, &args)),
         Some(Command::Check(args)) => check::run(ui, common, &args),
         Some(Command::Completions(args)) => done(shell::completions(
             ui,

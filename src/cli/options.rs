@@ -17,6 +17,9 @@ pub(super) struct Common {
     /// Store: a SQLite file, or the http(s):// URLs of a Weaviate cluster, separated by commas
     #[arg(long, global = true, hide_short_help = true, value_name = "STORE")]
     pub(super) store: Vec<String>,
+    /// Queue of many machines: the nats:// or tls:// URLs of a NATS cluster, separated by commas
+    #[arg(long, global = true, hide_short_help = true, value_name = "URL")]
+    pub(super) queue: Option<String>,
     /// Model: `built-in`, a hub id such as vidore/colqwen2.5-v0.2, or a checkpoint folder
     #[arg(long, global = true, hide_short_help = true, value_name = "MODEL")]
     pub(super) model: Vec<String>,
@@ -132,6 +135,7 @@ impl Common {
         let mut flag =
             |key, value: Option<toml::Value>| flags.extend(value.map(|value| (key, value)));
         flag("store.url", overrides.store.clone().map(Into::into));
+        flag("queue.url", self.queue.clone().map(Into::into));
         flag("embed.model", overrides.model.clone().map(Into::into));
         let device = overrides.device.and_then(|d| toml::Value::try_from(d).ok());
         flag("embed.device", device);
@@ -261,6 +265,23 @@ const SUPPORTED: &[(&str, &[&str])] = &[
         ],
     ),
     ("mcp", &["store", "profile", "engine", "device"]),
+    (
+        "work",
+        &[
+            "store",
+            "queue",
+            "json",
+            "model",
+            "pool_factor",
+            "profile",
+            "engine",
+            "device",
+            "batch_size",
+        ],
+    ),
+    ("queue status", &["queue", "json"]),
+    ("queue cancel", &["queue"]),
+    ("queue clean", &["queue"]),
     ("bench", &ALL_OPTIONS),
     ("bench describe", &["store", "json", "profile"]),
     ("eval", &ALL_OPTIONS),

@@ -115,8 +115,8 @@ impl<'a> Recorder<'a> {
     }
 }
 
-/// The record of a manual that took this long.
-fn last_run(stats: &ManualStats, elapsed: Duration) -> LastRun {
+/// The record of a manual that took this long, without the time to load the model.
+pub fn last_run(stats: &ManualStats, elapsed: Duration) -> LastRun {
     let seconds = |stage| rounded(stats.seconds.get(&stage).copied().unwrap_or_default());
     let mut failures = stats.failed.clone();
     failures.sort_by_key(|failed| failed.page);

@@ -42,10 +42,12 @@ pub use discover::{
 pub use event::{Availability, Event, Stage};
 pub use flow::run;
 pub use folder::{EXTENSIONS, LeftOut, RejectedInput};
+pub use last_run::last_run;
 pub use memory_plan::{MemoryBudget, Plan, PlanError, plan};
 pub use notes::PageNote;
 pub use stats::{Batch, ManualStats, RunStats};
 pub use sync::sync;
+pub use twins::{count_twins, empty_stats};
 
 use last_run::Recorder;
 use task::TaskInHand;

@@ -8,7 +8,7 @@ use super::stats::{ManualStats, RunStats};
 use super::task::OpenTask;
 
 /// The statistics of each input before it is read.
-pub(super) fn empty_stats(inputs: &[Input]) -> Vec<ManualStats> {
+pub fn empty_stats(inputs: &[Input]) -> Vec<ManualStats> {
     let same_as = |job: &Job| Some(job.source.manual.to_string());
     let stats = |input: &Input| match input {
         Input::Job(job) => match &job.copy {
@@ -32,6 +32,16 @@ pub(super) fn finish_twins(task: &OpenTask<'_>) {
     for (index, input) in task.inputs.iter().enumerate() {
         if let Input::Twin(twin) = input {
             finish_twin(task, index, twin);
+        }
+    }
+}
+
+/// Writes what became of files with the same bytes as another input into the statistics of a run that has no task.
+pub fn count_twins(inputs: &[Input], stats: &mut RunStats) {
+    for (index, input) in inputs.iter().enumerate() {
+        if let Input::Twin(twin) = input {
+            stats.count_twin(index, twin.of);
+            stats.manuals[index].error = stats.manuals[twin.of].error.clone();
         }
     }
 }

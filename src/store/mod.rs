@@ -44,6 +44,9 @@ pub enum Mode {
     Write,
     /// Queues changes for a server without contacting it. A file is opened as for [`Mode::Write`].
     Offline,
+    /// Changes a server, as others do at the same time, without an outbox: what it does not take is an error. A file is opened
+    /// as for [`Mode::Write`].
+    Direct,
 }
 
 /// Selects a collection of a store; each holds the pages of one model.
@@ -90,13 +93,14 @@ pub fn open(
                 store: Box::new(store),
             })
         }
-        Address::Servers(_) if mode == Mode::Read => {
+        Address::Servers(_) if matches!(mode, Mode::Read | Mode::Direct) => {
             let store = weaviate::Weaviate::open(config, selector, mode)?;
+            let is_written = mode == Mode::Direct;
             Ok(Opened {
                 profile: store.profile(),
                 location: store.location().to_owned(),
-                note: None,
-                upgrade: None,
+                note: is_written.then(|| store.describe_index()),
+                upgrade: store.upgrade_note().filter(|_| is_written),
                 store: Box::new(store),
             })
         }

@@ -97,7 +97,7 @@ impl Sqlite {
                 let (source, connection) = Source::open(path, &location)?;
                 (None, source, connection)
             }
-            Mode::Write | Mode::Offline => {
+            Mode::Write | Mode::Offline | Mode::Direct => {
                 let mut lock = WriterLock::acquire(path, &location)?;
                 let connection = schema::open_writer(path, config.limit, &location)?;
                 lock.keep_existing();

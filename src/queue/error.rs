@@ -130,14 +130,12 @@ pub enum Error {
         why: &'static str,
     },
     /// A value is larger than the server accepts.
-    #[error("{what} has {found}, the queue {location} accepts {limit}")]
+    #[error("cannot {what}: larger than {limit}, the limit of the queue {location}")]
     TooLarge {
         /// Addresses.
         location: String,
-        /// What it is.
+        /// What was tried.
         what: String,
-        /// Its size.
-        found: ByteSize,
         /// The limit of the server.
         limit: ByteSize,
     },

@@ -8,24 +8,38 @@
 mod address;
 mod bucket;
 mod config;
+mod connect;
 mod error;
+mod events;
+mod failure;
 mod files;
+mod key;
 mod lease;
+mod link;
+mod names;
+mod publish;
 mod results;
+mod streams;
+mod sweep;
 mod work;
 
-use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 pub use bucket::{Bucket, Entry};
 pub use config::{Config, FileAccess, OPTIONAL_KEYS, Servers};
 pub use error::Error;
 pub use lease::Lease;
+pub use publish::NewItem;
 pub use results::{Live, ResultMessage, Results};
-pub use work::{Backlog, Kind, NewItem, PullRequest, WorkGroup};
+pub use work::{Backlog, Kind, PullRequest, WorkGroup};
 
 /// A connection to the servers of the queue; every method blocks.
 pub struct Queue {
-    location: String,
+    link: link::Link,
+    streams: streams::StreamSettings,
+    lease: Duration,
+    buckets: bucket::Stores,
+    files: files::Store,
 }
 
 impl Queue {
@@ -36,55 +50,28 @@ impl Queue {
     /// [`Error::Certificate`], [`Error::Unreachable`], [`Error::Untrusted`], [`Error::Unauthorized`], [`Error::TooOld`],
     /// [`Error::NoJetStream`].
     pub fn connect(config: &Config) -> Result<Self, Error> {
-        let _ = (config, address::is_remote);
-        todo!()
+        if config.url.is_empty() {
+            return Err(Error::Unset);
+        }
+        Ok(Self {
+            link: link::Link::open(config)?,
+            streams: streams::StreamSettings {
+                replicas: config.replicas,
+                keep: i64::try_from(config.keep.0).unwrap_or(i64::MAX),
+            },
+            lease: Duration::from_secs(config.lease_s),
+            buckets: bucket::Stores::default(),
+            files: files::Store::default(),
+        })
     }
 
     /// The addresses of the servers, as configured.
     pub fn location(&self) -> &str {
-        &self.location
-    }
-
-    /// Makes the streams and buckets that do not exist, and checks the settings of those that do. For coordinators.
-    ///
-    /// # Errors
-    /// [`Error::SettingMismatch`], [`Error::Forbidden`] for a user with the rights of a worker, [`Error::Away`],
-    /// [`Error::Failed`].
-    pub fn create(&self) -> Result<(), Error> {
-        todo!()
+        &self.link.location
     }
 
     /// Why the server is not connected now; `None` if it is.
     pub fn outage(&self) -> Option<String> {
-        todo!()
-    }
-
-    /// Makes or finds the group of workers of this kind, and sets its lease. For coordinators.
-    ///
-    /// # Errors
-    /// [`Error::Missing`] before [`Queue::create`], [`Error::Name`], [`Error::Forbidden`], [`Error::Away`], [`Error::Failed`].
-    pub fn create_group(&self, kind: Kind, group: &str) -> Result<WorkGroup<'_>, Error> {
-        let _ = (kind, group);
-        todo!()
-    }
-
-    /// The group of workers of this kind; `None` if no coordinator has made it.
-    ///
-    /// # Errors
-    /// [`Error::Name`], [`Error::Away`], [`Error::Forbidden`], [`Error::Failed`].
-    pub fn group(&self, kind: Kind, group: &str) -> Result<Option<WorkGroup<'_>>, Error> {
-        let _ = (kind, group);
-        todo!()
-    }
-
-    /// Publishes items. One that is queued or in hand already is not queued again, which is no error. Goes on after an outage
-    /// of the server until `stop` is true.
-    ///
-    /// # Errors
-    /// [`Error::Stopped`], [`Error::Name`], [`Error::Missing`], [`Error::Full`], [`Error::TooLarge`], [`Error::Forbidden`],
-    /// [`Error::Failed`].
-    pub fn publish(&self, items: &[NewItem], stop: &AtomicBool) -> Result<(), Error> {
-        let _ = (items, stop);
-        todo!()
+        self.link.outage()
     }
 }

@@ -1,8 +1,27 @@
 //! Results of a run, and its live counters.
 
-use std::time::{Duration, SystemTime};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant, SystemTime};
 
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::{HeaderMap, Subscriber};
+use futures_util::StreamExt;
+
+use super::failure::Failure;
+use super::link::{PATIENCE, Subject};
+use super::names::{RESULTS, check};
 use super::{Error, Queue};
+
+/// Results that are read at once.
+const BATCH: usize = 256;
+/// Pause between two looks for new results.
+const PAUSE: Duration = Duration::from_millis(50);
+/// What is done, for errors.
+const READING: Subject<'static> = Subject {
+    what: "read the results",
+    name: RESULTS,
+    subject: "$JS.API.DIRECT.GET.ingest-results",
+};
 
 /// A result.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +37,13 @@ pub struct ResultMessage {
 /// The results of a run, from the first one.
 pub struct Results<'q> {
     queue: &'q Queue,
+    subject: String,
+    /// Those that were read and not yet given.
+    read: VecDeque<ResultMessage>,
+    /// Sequence from which to read on.
+    next: u64,
+    /// Since when the server does not answer.
+    away: Option<Instant>,
 }
 
 impl Results<'_> {
@@ -27,21 +53,67 @@ impl Results<'_> {
     /// [`Error::Away`] after an outage of 30 s; later calls go on where this one ended. [`Error::Forbidden`],
     /// [`Error::Missing`], [`Error::Failed`].
     pub fn next(&mut self, timeout: Duration) -> Result<Option<ResultMessage>, Error> {
-        let _ = (self.queue, timeout);
-        todo!()
+        let start = Instant::now();
+        loop {
+            if let Some(message) = self.read.pop_front() {
+                return Ok(Some(message));
+            }
+            self.read()?;
+            if self.read.is_empty() {
+                let left = timeout.saturating_sub(start.elapsed());
+                if left.is_zero() {
+                    return Ok(None);
+                }
+                std::thread::sleep(left.min(PAUSE));
+            }
+        }
+    }
+
+    /// Reads what there is.
+    fn read(&mut self) -> Result<(), Error> {
+        let link = &self.queue.link;
+        let stored = link.stored(RESULTS, &self.subject, self.next, BATCH);
+        match link.block_on(link.guard(READING, stored)) {
+            Ok(messages) => {
+                self.away = None;
+                self.read
+                    .extend(messages.into_iter().map(|message| ResultMessage {
+                        payload: message.payload.into(),
+                        received: message.time.into(),
+                        sequence: message.sequence,
+                    }));
+                self.next = self.read.back().map_or(self.next, |last| last.sequence + 1);
+                Ok(())
+            }
+            Err(failure) if failure.is_passing() => {
+                let since = *self.away.get_or_insert_with(Instant::now);
+                match since.elapsed() > PATIENCE {
+                    true => Err(link.error(READING, failure)),
+                    false => Ok(()),
+                }
+            }
+            Err(failure) => Err(link.error(READING, failure)),
+        }
     }
 }
 
 /// The live counters of a run.
 pub struct Live<'q> {
     queue: &'q Queue,
+    subscriber: Subscriber,
 }
 
 impl Live<'_> {
     /// The next message and the worker that sent it; `None` if none came within the time.
     pub fn next(&mut self, timeout: Duration) -> Option<(String, Vec<u8>)> {
-        let _ = (self.queue, timeout);
-        todo!()
+        let next = self.subscriber.next();
+        let message = self
+            .queue
+            .link
+            .block_on(async { tokio::time::timeout(timeout, next).await });
+        let message = message.ok().flatten()?;
+        let worker = message.subject.rsplit('.').next()?.to_owned();
+        Some((worker, message.payload.into()))
     }
 }
 
@@ -53,17 +125,40 @@ impl Queue {
     /// [`Error::Name`], [`Error::Missing`], [`Error::Full`], [`Error::TooLarge`], [`Error::Forbidden`], [`Error::Away`],
     /// [`Error::Failed`].
     pub fn publish_result(&self, run: &str, id: &str, payload: &[u8]) -> Result<(), Error> {
-        let _ = (run, id, payload);
-        todo!()
+        check(run)?;
+        check(id)?;
+        let subject = format!("ingest.results.{run}");
+        let about = Subject {
+            what: "publish a result",
+            name: RESULTS,
+            subject: &subject,
+        };
+        self.link.retry(about, async || {
+            let mut headers = HeaderMap::new();
+            // Ids of all runs are compared with each other.
+            headers.insert(async_nats::header::NATS_MESSAGE_ID, format!("{run}.{id}"));
+            let message = PublishMessage::build()
+                .headers(headers)
+                .payload(payload.to_vec().into());
+            let confirmation = self.link.context.send_publish(subject.clone(), message);
+            confirmation.await?.await?;
+            Ok(())
+        })
     }
 
     /// The results of a run, from the first one, then as they arrive.
     ///
     /// # Errors
-    /// [`Error::Name`], [`Error::Missing`], [`Error::Forbidden`], [`Error::Away`], [`Error::Failed`].
+    /// [`Error::Name`].
     pub fn results(&self, run: &str) -> Result<Results<'_>, Error> {
-        let _ = run;
-        todo!()
+        check(run)?;
+        Ok(Results {
+            queue: self,
+            subject: format!("ingest.results.{run}"),
+            read: VecDeque::new(),
+            next: 1,
+            away: None,
+        })
     }
 
     /// Removes the results of a run.
@@ -71,14 +166,22 @@ impl Queue {
     /// # Errors
     /// [`Error::Name`], [`Error::Missing`], [`Error::Forbidden`], [`Error::Away`], [`Error::Failed`].
     pub fn remove_results(&self, run: &str) -> Result<(), Error> {
-        let _ = run;
-        todo!()
+        check(run)?;
+        let filter = format!("ingest.results.{run}");
+        self.purge(RESULTS, &filter, "remove the results of a run")?;
+        Ok(())
     }
 
     /// Publishes counters of a worker. Nobody waits for them, and they may be lost.
     pub fn publish_live(&self, run: &str, worker: &str, payload: &[u8]) {
-        let _ = (run, worker, payload);
-        todo!()
+        let is_valid = check(run).is_ok() && check(worker).is_ok();
+        if !is_valid || self.outage().is_some() {
+            return;
+        }
+        let subject = format!("ingest.live.{run}.{worker}");
+        let payload = payload.to_vec().into();
+        self.link
+            .hand_over(self.link.client.publish(subject, payload));
     }
 
     /// The counters that workers publish from now on.
@@ -86,7 +189,23 @@ impl Queue {
     /// # Errors
     /// [`Error::Name`], [`Error::Failed`].
     pub fn live(&self, run: &str) -> Result<Live<'_>, Error> {
-        let _ = run;
-        todo!()
+        check(run)?;
+        let subject = format!("ingest.live.{run}.*");
+        let about = Subject {
+            what: "watch the counters",
+            name: RESULTS,
+            subject: &subject,
+        };
+        let subscriber = self.link.once(about, async {
+            let client = &self.link.client;
+            let subscriber = client.subscribe(subject.clone()).await?;
+            // From now on: the server knows about it.
+            client.flush().await?;
+            Ok::<_, Failure>(subscriber)
+        })?;
+        Ok(Live {
+            queue: self,
+            subscriber,
+        })
     }
 }

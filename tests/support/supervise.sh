@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Supervises one server of the tests: see `SUPERVISOR` in weaviate.rs.
+# Supervises one server of the tests: see `SUPERVISOR` in supervised.rs.
 # Arguments: its folder, the size of its file system in MB (0: none of its own), its command.
 folder=$1 megabytes=$2 server=
 shift 2

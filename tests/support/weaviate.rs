@@ -3,21 +3,19 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU16, Ordering};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Maximum time until a server is ready.
-const START_TIMEOUT: Duration = Duration::from_secs(120);
-/// Go's error message if a port is in use.
-const PORT_IN_USE: &str = "address already in use";
-/// Between well-known ports and the ephemeral ports of the system.
-const PORTS: std::ops::Range<u16> = 20_000..32_000;
+#[path = "supervised.rs"]
+pub(crate) mod supervised;
+
+pub(crate) use supervised::tool;
+use supervised::{Ports, Supervised};
+
 /// Settings of a server's ports, in order. Gossip and data ports are adjacent by convention.
 const PORT_SETTINGS: [&str; 7] = [
     "PORT",
@@ -35,44 +33,13 @@ const DEFAULT_SETTINGS: &str = "HOST=127.0.0.1 CLUSTER_HOSTNAME=node1 RAFT_BOOTS
     API_BASED_MODULES_DISABLED=true DISABLE_TELEMETRY=true GO_PROFILING_DISABLE=true \
     DISK_USE_READONLY_PERCENTAGE=0 RAFT_TIMEOUTS_MULTIPLIER=1 GOMEMLIMIT=2GiB LOG_FORMAT=text";
 
-/// Supervises one server: reads one command per line and prints after each whether the server is alive.
-/// At the end of its input, for whatever reason, it kills the server and deletes its folder.
-const SUPERVISOR: &str = include_str!("supervise.sh");
-
-/// A reserved block of ports: the first one is bound as a lock, the others are for the server.
-struct Ports {
-    guard: TcpListener,
-    first: u16,
-}
-
-impl Ports {
-    fn reserve() -> Self {
-        static NEXT: AtomicU16 = AtomicU16::new(0);
-        let all = PORTS.step_by(1 + PORT_SETTINGS.len()).collect::<Vec<_>>();
-        let next = || all[usize::from(NEXT.fetch_add(1, Ordering::Relaxed)) % all.len()];
-        all.iter()
-            .find_map(|_| Self::take(next()))
-            .expect("a free block of ports")
-    }
-
-    fn take(first: u16) -> Option<Self> {
-        let guard = TcpListener::bind((Ipv4Addr::LOCALHOST, first)).ok()?;
-        let address = |port| (Ipv4Addr::UNSPECIFIED, port);
-        let free = |port| {
-            TcpListener::bind(address(port)).is_ok() && UdpSocket::bind(address(port)).is_ok()
-        };
-        let mut ports = (first + 1..).take(PORT_SETTINGS.len());
-        ports.all(free).then_some(Self { guard, first })
-    }
-
-    /// The port of a setting.
-    fn of(&self, setting: &str) -> u16 {
-        let index = PORT_SETTINGS
-            .iter()
-            .position(|name| *name == setting)
-            .unwrap();
-        self.first + 1 + index as u16
-    }
+/// The port of a setting.
+fn port_of(ports: &Ports, setting: &str) -> u16 {
+    let index = PORT_SETTINGS
+        .iter()
+        .position(|name| *name == setting)
+        .unwrap();
+    ports.get(index as u16)
 }
 
 /// Options of a server.
@@ -86,9 +53,8 @@ struct ServerOptions<'a> {
 
 /// A running Weaviate server. It is killed when this value is dropped or the test process ends.
 pub(crate) struct Server {
-    supervisor: Child,
+    process: Supervised,
     ports: Ports,
-    folder: PathBuf,
     tls: bool,
     small_disk: bool,
 }
@@ -132,62 +98,22 @@ impl Server {
 
     /// Starts one without waiting until it is ready.
     fn launch(options: &ServerOptions, ports: Ports) -> Self {
-        let folder = tempfile::TempDir::with_prefix("weaviate-").unwrap().keep();
-        fs::create_dir(folder.join("data")).unwrap();
+        let folder = Supervised::new_folder("weaviate");
+        let command = command(options, &ports, &folder);
         let mut server = Self {
-            supervisor: supervisor(options, &ports, &folder),
+            process: Supervised::new("Weaviate", folder, options.megabytes, &command),
             ports,
-            folder,
             tls: options.tls,
             small_disk: options.megabytes > 0,
         };
-        server.send_command("start");
+        server.process.send_command("start");
         server
-    }
-
-    /// Sends a command to the supervisor; returns whether the server is alive.
-    fn send_command(&mut self, word: &str) -> bool {
-        let mut answer = String::new();
-        if writeln!(self.supervisor.stdin.as_mut().unwrap(), "{word}").is_ok() {
-            // The reply is one line, so dropping the buffer loses nothing.
-            let mut answers = BufReader::new(self.supervisor.stdout.as_mut().unwrap());
-            answers.read_line(&mut answer).unwrap();
-        }
-        assert!(
-            !answer.is_empty(),
-            "the supervisor of Weaviate ended:\n{}",
-            self.log()
-        );
-        answer.trim() == "alive"
     }
 
     /// Waits until the server is ready.
     fn wait(&mut self) -> Result<(), String> {
-        let start = Instant::now();
-        while start.elapsed() < START_TIMEOUT {
-            let alive = self.send_command("check");
-            match (self.full_log().contains(PORT_IN_USE), alive) {
-                (true, _) => return Err(PORT_IN_USE.to_owned()),
-                (_, false) => return Err("died".to_owned()),
-                _ if self.is_ready() => return Ok(()),
-                _ => sleep(Duration::from_millis(50)),
-            }
-        }
-        Err(format!("is not ready after {} s", START_TIMEOUT.as_secs()))
-    }
-
-    /// Whether its readiness probe succeeds and its gRPC port accepts connections.
-    fn is_ready(&self) -> bool {
-        let request = || {
-            let mut line = TcpStream::connect((Ipv4Addr::LOCALHOST, self.ports.of("PORT")))?;
-            line.set_read_timeout(Some(Duration::from_secs(5)))?;
-            line.write_all(b"GET /v1/.well-known/ready HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
-            let mut answer = [0; 12];
-            line.read_exact(&mut answer)?;
-            TcpStream::connect((Ipv4Addr::LOCALHOST, self.ports.of("GRPC_PORT")))?;
-            std::io::Result::Ok(&answer == b"HTTP/1.1 200")
-        };
-        request().unwrap_or(false)
+        let (port, grpc) = (port_of(&self.ports, "PORT"), self.grpc_port());
+        self.process.wait(|_| is_ready(port, grpc))
     }
 
     /// Its URL, without a trailing slash.
@@ -199,47 +125,43 @@ impl Server {
     /// The port in `url()`.
     pub(crate) fn port(&self) -> u16 {
         let setting = if self.tls { "TLS_PORT" } else { "PORT" };
-        self.ports.of(setting)
+        port_of(&self.ports, setting)
     }
 
     pub(crate) fn grpc_port(&self) -> u16 {
-        self.ports.of("GRPC_PORT")
+        port_of(&self.ports, "GRPC_PORT")
     }
 
     /// Its data folder; for a small disk, as visible from this namespace.
     pub(crate) fn data(&self) -> PathBuf {
-        let data = self.folder.join("data");
+        let data = self.process.folder.join("data");
         if !self.small_disk {
             return data;
         }
-        let root = PathBuf::from(format!("/proc/{}/root", self.supervisor.id()));
+        let root = PathBuf::from(format!("/proc/{}/root", self.process.id()));
         root.join(data.strip_prefix("/").unwrap())
     }
 
     /// Kills it with SIGKILL and waits until it is dead.
     pub(crate) fn kill(&mut self) {
-        assert!(
-            !self.send_command("kill"),
-            "Weaviate survived:\n{}",
-            self.log()
-        );
+        self.process.kill();
     }
 
     /// Kills it if alive, and restarts it with the same ports and data.
     pub(crate) fn restart(&mut self) {
         self.kill();
-        self.send_command("start");
+        self.process.send_command("start");
         assert_eq!(self.wait(), Ok(()), "on the second start:\n{}", self.log());
     }
 
     /// Pauses it (SIGSTOP): connections stay open without responses.
     pub(crate) fn pause(&mut self) {
-        self.send_command("pause");
+        self.process.send_command("pause");
     }
 
     /// Resumes it.
     pub(crate) fn resume(&mut self) {
-        self.send_command("resume");
+        self.process.send_command("resume");
     }
 
     /// Fills a small disk.
@@ -256,86 +178,56 @@ impl Server {
 
     /// The last 20 lines of its log.
     pub(crate) fn log(&self) -> String {
-        let all = self.full_log();
-        let lines: Vec<&str> = all.lines().collect();
-        lines[lines.len().saturating_sub(20)..].join("\n")
+        self.process.log()
     }
 
     /// The whole log, including that before a restart.
     pub(crate) fn full_log(&self) -> String {
-        let bytes = fs::read(self.folder.join("log")).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
+        self.process.full_log()
     }
 }
 
-impl Drop for Server {
-    /// `wait` closes the command pipe first, which ends the supervisor and the server.
-    fn drop(&mut self) {
-        let _ = self.supervisor.wait();
-    }
+/// Whether its readiness probe succeeds and its gRPC port accepts connections.
+fn is_ready(port: u16, grpc: u16) -> bool {
+    let request = || {
+        let mut line = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        line.set_read_timeout(Some(Duration::from_secs(5)))?;
+        line.write_all(b"GET /v1/.well-known/ready HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+        let mut answer = [0; 12];
+        line.read_exact(&mut answer)?;
+        TcpStream::connect((Ipv4Addr::LOCALHOST, grpc))?;
+        std::io::Result::Ok(&answer == b"HTTP/1.1 200")
+    };
+    request().unwrap_or(false)
 }
 
-/// Launches servers and waits until all are ready; retries with other ports if one was in use.
+/// Launches servers and waits until all are ready.
 fn start_all(launch: impl Fn() -> Vec<Server>) -> Vec<Server> {
-    for _ in 0..5 {
-        let mut servers = launch();
-        let failed = |server: &mut Server| server.wait().err().map(|why| (why, server.log()));
-        match servers.iter_mut().find_map(failed) {
-            None => return servers,
-            Some((why, _)) if why == PORT_IN_USE => {}
-            Some((why, log)) => panic!("Weaviate {why}:\n{log}"),
-        }
-    }
-    panic!("the ports of Weaviate were in use five times");
+    supervised::start_all(launch, |server| {
+        server.wait().map_err(|why| (why, server.log()))
+    })
 }
 
-/// Starts the supervisor of a server in a process group of its own, so that Ctrl-C does not reach it.
-fn supervisor(options: &ServerOptions, ports: &Ports, folder: &Path) -> Child {
-    use std::os::unix::process::CommandExt;
+/// The command of a server.
+fn command(options: &ServerOptions, ports: &Ports, folder: &Path) -> Command {
     static SERVER: OnceLock<PathBuf> = OnceLock::new();
-    let server = SERVER.get_or_init(|| tool("weaviate-server.sh"));
-    let mut command = Command::new("bash");
-    if options.megabytes > 0 {
-        command = Command::new("unshare");
-        command.args(["--map-root-user", "--mount", "bash"]);
-    }
+    let mut command = Command::new(SERVER.get_or_init(|| tool("weaviate-server.sh")));
     command
-        .args(["-c", SUPERVISOR, "supervisor"])
-        .arg(folder)
-        .arg(options.megabytes.to_string())
-        .arg(server)
         .args([
             "--scheme=http",
             "--read-timeout=600s",
             "--write-timeout=600s",
         ])
         .args(options.tls.then_some("--scheme=https"))
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("PERSISTENCE_DATA_PATH", folder.join("data"))
-        .envs(PORT_SETTINGS.map(|setting| (setting, ports.of(setting).to_string())))
+        .envs(PORT_SETTINGS.map(|setting| (setting, port_of(ports, setting).to_string())))
         .envs(
             DEFAULT_SETTINGS
                 .split(' ')
                 .filter_map(|one| one.split_once('=')),
         )
-        .envs(options.settings.iter().copied())
-        .process_group(0)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(File::create(folder.join("log")).unwrap())
-        .spawn()
-        .unwrap_or_else(|e| panic!("{:?}: {e}", command.get_program()))
-}
-
-/// Runs a script in this folder and returns the path that it prints; its messages go to stderr.
-pub(crate) fn tool(script: &str) -> PathBuf {
-    let script = format!("{}/tests/support/{script}", env!("CARGO_MANIFEST_DIR"));
-    let mut bash = Command::new("bash");
-    let done = bash.arg(&script).stderr(Stdio::inherit()).output().unwrap();
-    let path = String::from_utf8(done.stdout).unwrap();
-    assert!(done.status.success(), "{script} failed");
-    PathBuf::from(path.trim())
+        .envs(options.settings.iter().copied());
+    command
 }
 
 /// One server for all tests of a binary; each should use its own collection.
@@ -361,7 +253,7 @@ impl Cluster {
         let names = ["node1", "node2", "node3"];
         let list = |hosts: [&str; 3], setting| {
             let all = hosts.iter().zip(&ports);
-            let all = all.map(|(host, ports)| format!("{host}:{}", ports.of(setting)));
+            let all = all.map(|(host, ports)| format!("{host}:{}", port_of(ports, setting)));
             all.collect::<Vec<_>>().join(",")
         };
         let raft = list(names, "RAFT_PORT");

@@ -76,6 +76,8 @@ struct SimulatedWorker {
     speed: f64,
     /// Items that must wait so that it takes one.
     min_pending: usize,
+    /// Speeds of the others.
+    others: Vec<f64>,
     held: VecDeque<Item>,
     /// The item that it processes, since when.
     current: Option<(Item, f64)>,
@@ -216,6 +218,7 @@ impl Simulation {
             simulation.workers.push(SimulatedWorker {
                 speed,
                 min_pending: schedule::min_pending(speed, &others) as usize,
+                others,
                 held: VecDeque::new(),
                 current: None,
                 files: HashSet::new(),
@@ -268,7 +271,9 @@ impl Simulation {
             self.run.makespan = now;
             self.run.messages += MESSAGES_PER_ITEM;
         }
-        let room = schedule::held_items(worker.speed).saturating_sub(worker.held.len());
+        let queued = self.queue.len() as u64;
+        let room = schedule::held_items(worker.speed, &worker.others, queued);
+        let room = room.saturating_sub(worker.held.len());
         if self.queue.len() >= worker.min_pending.max(1) {
             worker
                 .held

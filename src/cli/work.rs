@@ -1,12 +1,17 @@
 //! `ingest work`: processes pages that `ingest FILE… --queue URL` queued on any machine.
 
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
 
+use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
-use crate::distributed::{self, Error, WorkerEvent, WorkerRun};
-use crate::embed;
+use crate::distributed::{self, WorkerEvent, WorkerRun};
+use crate::embed::{self, Card};
 use crate::library::{self, Openers};
 use crate::pipeline::Stage;
+use crate::store::Opened;
 use crate::units::{Seconds, pages};
 
 use super::interrupt::{self, STOP};
@@ -16,6 +21,8 @@ use super::{Common, rates};
 
 /// Exit code of a worker that hangs (`EX_SOFTWARE` of sysexits.h).
 const STUCK: i32 = 70;
+/// Time between two looks whether the store has a collection.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// Process pages of a queue, until stopped
 ///
@@ -33,12 +40,11 @@ pub(super) fn run(ui: &mut Ui, common: &Common, _args: &WorkArgs) -> Result<Exit
     let plan = library::memory_plan(&settings, &card)?;
     let queue = distributed::connect(&settings)?;
     progress::fetch(ui, |on_progress| embed::fetch(&settings.embed, on_progress))?;
-    let opened = distributed::open_store(&settings, &card)?;
-    if opened.profile.is_none() {
-        return Err(Error::NoCollection(opened.location).into());
-    }
     ui.info(format!("model {} on {}", card.profile.model, card.device));
     interrupt::install_handler()?;
+    let Some(opened) = open_store(ui, &settings, &card)? else {
+        return Ok(ExitCode::SUCCESS);
+    };
     let progress = Progress::new(ui, &Stage::ALL);
     let worker = WorkerRun {
         settings: &settings,
@@ -65,6 +71,23 @@ pub(super) fn run(ui: &mut Ui, common: &Common, _args: &WorkArgs) -> Result<Exit
     }
     result?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Opens the store, as soon as a coordinator has made its collection; `None` if the worker is stopped before.
+fn open_store(ui: &Ui, settings: &Settings, card: &Card) -> Result<Option<Opened>, Diagnostic> {
+    let mut is_told = false;
+    while !STOP.load(Ordering::Relaxed) {
+        let opened = distributed::open_store(settings, card)?;
+        if opened.profile.is_some() {
+            return Ok(Some(opened));
+        }
+        if !is_told {
+            ui.info(format!("no work yet: {} is empty", opened.location));
+            is_told = true;
+        }
+        thread::sleep(LOOK);
+    }
+    Ok(None)
 }
 
 fn on_event(ui: &Ui, progress: &Progress<'_>, event: &WorkerEvent) {

@@ -57,7 +57,7 @@ impl From<distributed::Error> for Diagnostic {
             }
             .hint("use the same version and the same settings on all machines"),
             distributed::Error::NoRun(_) => diagnostic.hint("`ingest queue status` lists the runs"),
-            distributed::Error::LeadLost { .. } | distributed::Error::NoCollection(_) => diagnostic,
+            distributed::Error::LeadLost { .. } => diagnostic,
         }
     }
 }

@@ -61,9 +61,6 @@ pub enum Error {
         /// What differs.
         differences: String,
     },
-    /// The store has no collection: the coordinator makes it.
-    #[error("the store {0} has no collection of this model yet, which the coordinator makes")]
-    NoCollection(String),
     /// There is no such run.
     #[error("there is no run `{0}` in the queue")]
     NoRun(String),

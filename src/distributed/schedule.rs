@@ -102,10 +102,14 @@ impl<M> Upcoming<M> {
     }
 }
 
-/// Number of items that a worker holds: about ten seconds of work, and the next one. `speed`: its pages per second; 0: unknown.
-pub fn held_items(speed: f64) -> usize {
-    let items = speed * HELD.as_secs_f64() / ITEM_PAGES as f64;
-    1 + (items.round() as usize).clamp(1, MAX_HELD)
+/// Number of items that a worker holds: about ten seconds of work, and the next one; less when few are queued, so that the
+/// others get their share. `speed`: its pages per second, 0 if unknown; `others`: those of the other workers.
+pub fn held_items(speed: f64, others: &[f64], queued: u64) -> usize {
+    let items = (speed * HELD.as_secs_f64() / ITEM_PAGES as f64).round() as usize;
+    let all = speed + others.iter().sum::<f64>();
+    let share = if all > 0.0 { speed / all } else { 1.0 };
+    let half_of_share = (queued as f64 * share / 2.0).ceil() as usize;
+    1 + items.clamp(1, MAX_HELD).min(half_of_share)
 }
 
 /// How many items must wait so that a worker takes one: of fewer, the faster workers have done the last one sooner than it
@@ -174,8 +178,15 @@ mod tests {
         );
         assert_eq!(min_pending(0.25, &[]), 0, "alone");
         assert_eq!(min_pending(0.0, &[50.0]), 0, "unknown");
-        assert_eq!(held_items(0.0), 2);
-        assert_eq!(held_items(50.0), 17);
-        assert_eq!(held_items(1e9), 65);
+    }
+
+    #[test]
+    fn a_worker_holds_ten_seconds_of_work_and_at_the_end_its_share() {
+        assert_eq!(held_items(0.0, &[], 1_000), 2, "unknown");
+        assert_eq!(held_items(50.0, &[2.0], 1_000), 17);
+        assert_eq!(held_items(1e9, &[], 1_000), 65);
+        assert_eq!(held_items(50.0, &[50.0], 12), 4);
+        assert_eq!(held_items(2.0, &[50.0], 12), 2);
+        assert_eq!(held_items(50.0, &[50.0], 0), 1);
     }
 }

@@ -13,6 +13,8 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const KEPT: Duration = DAY.saturating_mul(30);
 /// A worker that gives no sign of life for so long is not listed any more.
 const WORKER_AGE: Duration = Duration::from_secs(30);
+/// Minimum size of the files in bytes.
+const MIN_FILES: i64 = 1 << 30;
 /// A coordinator that does not renew its lead for so long has lost it.
 const LEAD_AGE: Duration = Duration::from_secs(4);
 
@@ -97,11 +99,19 @@ fn ensure(link: &Link, name: &'static str, wanted: &Config) -> Result<(), Error>
         name,
         subject: &wanted.name,
     };
-    let stream = link.retry(about, async || {
-        Ok(link.context.get_or_create_stream(wanted.clone()).await?)
-    })?;
+    let mut wanted = wanted.clone();
+    let stream = loop {
+        let made = link.retry(about, async || {
+            Ok(link.context.get_or_create_stream(wanted.clone()).await?)
+        });
+        match made {
+            // The server's disk is smaller than `queue.keep`.
+            Err(Error::Full { .. }) if wanted.max_bytes > MIN_FILES => wanted.max_bytes /= 2,
+            made => break made?,
+        }
+    };
     let found = &stream.cached_info().config;
-    if let Some((what, found, wanted)) = difference(found, wanted) {
+    if let Some((what, found, wanted)) = difference(found, &wanted) {
         return Err(Error::SettingMismatch {
             location: link.location.clone(),
             name: name.to_owned(),
@@ -115,10 +125,14 @@ fn ensure(link: &Link, name: &'static str, wanted: &Config) -> Result<(), Error>
             max_bytes: wanted.max_bytes,
             ..found.clone()
         };
-        link.retry(about, async || {
+        let updated = link.retry(about, async || {
             link.context.update_stream(&resized).await?;
             Ok(())
-        })?;
+        });
+        match updated {
+            Err(Error::Full { .. }) => {}
+            updated => updated?,
+        }
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::super::messages::Item;
 use crate::queue::Lease;
 
-/// Time over which the speed of a worker is measured.
+/// Busy time over which the speed of a worker is measured.
 const SPEED_WINDOW: Duration = Duration::from_secs(120);
 
 /// An item in hand.
@@ -44,12 +44,24 @@ struct State<'q> {
     is_alone: bool,
     /// When a page moved last.
     moved: Option<Instant>,
-    /// Whether the model is being loaded, during which no page moves.
-    is_loading: bool,
+    /// Since when the model is being loaded, during which no page moves.
+    loading_since: Option<Instant>,
     longest_batch: Duration,
-    /// Pages of the items that ended lately.
-    ended: Vec<(Instant, u32)>,
-    started: Option<Instant>,
+    /// Since when items are in the pipeline, and how long there were some before.
+    busy_since: Option<Instant>,
+    busy: Duration,
+    /// Pages of the items that ended lately, each with the busy time at its end.
+    ended: Vec<(Duration, u32)>,
+}
+
+impl State<'_> {
+    /// Time in which items were in the pipeline.
+    fn busy_time(&self) -> Duration {
+        let now = self
+            .busy_since
+            .map_or(Duration::ZERO, |since| since.elapsed());
+        self.busy + now
+    }
 }
 
 impl<'q> HeldItems<'q> {
@@ -109,7 +121,7 @@ impl<'q> HeldItems<'q> {
         state.is_alone = held.is_alone();
         let now = Instant::now();
         state.moved = Some(now);
-        state.started.get_or_insert(now);
+        state.busy_since.get_or_insert(now);
         true
     }
 
@@ -117,11 +129,13 @@ impl<'q> HeldItems<'q> {
     pub(super) fn leave(&self, pages: u32) {
         let mut state = self.state();
         state.in_pipeline -= 1;
-        let now = Instant::now();
-        state.ended.push((now, pages));
-        state
-            .ended
-            .retain(|(ended, _)| ended.elapsed() < SPEED_WINDOW);
+        let busy = state.busy_time();
+        state.ended.push((busy, pages));
+        state.ended.retain(|(at, _)| busy - *at < SPEED_WINDOW);
+        if state.in_pipeline == 0 {
+            state.busy = busy;
+            state.busy_since = None;
+        }
     }
 
     /// Notes that a page moved, or waits for something that is not to blame on it.
@@ -129,10 +143,20 @@ impl<'q> HeldItems<'q> {
         self.state().moved = Some(Instant::now());
     }
 
-    pub(super) fn loading(&self, is_loading: bool) {
+    /// Notes that the model begins to load: no page moves until it is loaded, and the time does not count.
+    pub(super) fn loading(&self) {
+        self.state().loading_since = Some(Instant::now());
+    }
+
+    /// Notes that the model is loaded.
+    pub(super) fn loaded(&self) {
         let mut state = self.state();
-        state.is_loading = is_loading;
-        state.moved = Some(Instant::now());
+        let now = Instant::now();
+        if let Some(since) = state.loading_since.take() {
+            let busy_since = state.busy_since;
+            state.busy_since = busy_since.map(|busy| busy + (now - since));
+        }
+        state.moved = Some(now);
     }
 
     pub(super) fn batch_took(&self, time: Duration) {
@@ -144,8 +168,8 @@ impl<'q> HeldItems<'q> {
     pub(super) fn speed(&self) -> Option<f64> {
         let state = self.state();
         let pages: u32 = state.ended.iter().map(|(_, pages)| pages).sum();
-        let since = state.started?.elapsed().min(SPEED_WINDOW).as_secs_f64();
-        (pages > 0 && since > 0.0).then(|| f64::from(pages) / since)
+        let time = state.busy_time().min(SPEED_WINDOW).as_secs_f64();
+        (pages > 0 && time > 0.0).then(|| f64::from(pages) / time)
     }
 
     /// Whether no page has moved for so long that the process must be stuck.
@@ -153,7 +177,7 @@ impl<'q> HeldItems<'q> {
         let state = self.state();
         let patience = (lease * 2).max(state.longest_batch * 10);
         let rests = |moved: Instant| moved.elapsed() > patience;
-        state.in_pipeline > 0 && !state.is_loading && state.moved.is_some_and(rests)
+        state.in_pipeline > 0 && state.loading_since.is_none() && state.moved.is_some_and(rests)
     }
 
     /// Extends the leases of all items.

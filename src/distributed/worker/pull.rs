@@ -16,7 +16,7 @@ use crate::distributed::messages::{Item, ItemResult, Process, Worker};
 use crate::distributed::{Error, keys, parse, schedule};
 use crate::page::PageSet;
 use crate::pipeline::{FileStamp, Job};
-use crate::queue::{Lease, NewItem, PullRequest, WorkGroup};
+use crate::queue::{self, Lease, NewItem, PullRequest, WorkGroup};
 use crate::render::Source;
 use crate::store::Fingerprint;
 
@@ -49,17 +49,8 @@ impl<'q> Puller<'_, 'q> {
             if around.1.is_none_or(|seen| seen.elapsed() > LOOK_AROUND) {
                 around = (self.other_speeds(), Some(Instant::now()));
             }
-            let room = schedule::held_items(shared.speed()).saturating_sub(shared.held.count());
-            if room == 0 {
-                thread::sleep(TICK);
-                continue;
-            }
-            let pulled = self.group.pull(PullRequest {
-                items: room,
-                expires: EXPIRES,
-                min_pending: schedule::min_pending(shared.speed(), &around.0),
-            });
-            match pulled {
+            match self.pull(&around.0) {
+                Ok(leases) if leases.is_empty() => thread::sleep(TICK),
                 Ok(leases) => self.take_all(leases),
                 Err(cause) => {
                     shared.set_problem(Some(cause.to_string()));
@@ -67,6 +58,26 @@ impl<'q> Puller<'_, 'q> {
                 }
             }
         }
+    }
+
+    /// Pulls as many items as the worker has room for.
+    fn pull(&self, others: &[f64]) -> Result<Vec<Lease<'q>>, queue::Error> {
+        let shared = self.shared;
+        let (speed, held) = (shared.speed(), shared.held.count());
+        // The number of queued items matters only if there is room at all.
+        if schedule::held_items(speed, others, u64::MAX) <= held {
+            return Ok(Vec::new());
+        }
+        let queued = self.group.backlog()?.queued;
+        let room = schedule::held_items(speed, others, queued).saturating_sub(held);
+        if room == 0 {
+            return Ok(Vec::new());
+        }
+        self.group.pull(PullRequest {
+            items: room,
+            expires: EXPIRES,
+            min_pending: schedule::min_pending(speed, others),
+        })
     }
 
     /// The speeds of the other workers of the group.

@@ -91,8 +91,8 @@ impl Client for ItemClient<'_, '_> {
 
     fn on_event(&self, event: Event) {
         match event {
-            Event::Loading => self.shared.held.loading(true),
-            Event::Loaded(_) => self.shared.held.loading(false),
+            Event::Loading => self.shared.held.loading(),
+            Event::Loaded(_) => self.shared.held.loaded(),
             _ => self.shared.held.moved(),
         }
         self.shared.tell(event);

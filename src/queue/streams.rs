@@ -7,6 +7,7 @@ use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, Stor
 use super::link::{Link, Subject};
 use super::names::{FILES, LEADS, RESULTS, RUNS, WORK, WORKERS};
 use super::{Error, Queue};
+use crate::units::ByteSize;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long results and manifests are kept.
@@ -97,9 +98,10 @@ fn ensure(link: &Link, name: &'static str, wanted: &Config) -> Result<(), Error>
         name,
         subject: &wanted.name,
     };
-    let stream = link.retry(about, async || {
+    let made = link.retry(about, async || {
         Ok(link.context.get_or_create_stream(wanted.clone()).await?)
-    })?;
+    });
+    let stream = made.map_err(|error| reserved(error, wanted))?;
     let found = &stream.cached_info().config;
     if let Some((what, found, wanted)) = difference(found, wanted) {
         return Err(Error::SettingMismatch {
@@ -115,12 +117,23 @@ fn ensure(link: &Link, name: &'static str, wanted: &Config) -> Result<(), Error>
             max_bytes: wanted.max_bytes,
             ..found.clone()
         };
-        link.retry(about, async || {
-            link.context.update_stream(&resized).await?;
-            Ok(())
-        })?;
+        let resized = link.retry(about, async || {
+            Ok(link.context.update_stream(&resized).await?)
+        });
+        resized.map_err(|error| reserved(error, wanted))?;
     }
     Ok(())
+}
+
+/// A server sets the maximum size of a stream aside: it says so only in general.
+fn reserved(error: Error, wanted: &Config) -> Error {
+    match (error, u64::try_from(wanted.max_bytes)) {
+        (Error::Full { location, why }, Ok(size)) if size > 0 => Error::Full {
+            location,
+            why: format!("it cannot set aside {} for files: {why}", ByteSize(size)),
+        },
+        (error, _) => error,
+    }
 }
 
 /// The first property that differs: its name, its value, and the one that is needed.

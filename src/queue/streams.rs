@@ -7,6 +7,7 @@ use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, Stor
 use super::link::{Link, Subject};
 use super::names::{FILES, LEADS, RESULTS, RUNS, WORK, WORKERS};
 use super::{Error, Queue};
+use crate::units::ByteSize;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long results and manifests are kept.
@@ -107,7 +108,7 @@ fn ensure(link: &Link, name: &'static str, wanted: &Config) -> Result<(), Error>
         match made {
             // The server's disk is smaller than `queue.keep`.
             Err(Error::Full { .. }) if wanted.max_bytes > MIN_FILES => wanted.max_bytes /= 2,
-            made => break made?,
+            made => break made.map_err(|error| reserved(error, &wanted))?,
         }
     };
     let found = &stream.cached_info().config;
@@ -126,15 +127,26 @@ fn ensure(link: &Link, name: &'static str, wanted: &Config) -> Result<(), Error>
             ..found.clone()
         };
         let updated = link.retry(about, async || {
-            link.context.update_stream(&resized).await?;
-            Ok(())
+            Ok(link.context.update_stream(&resized).await?)
         });
+        // It stays as large as it is if the disk has no room.
         match updated {
             Err(Error::Full { .. }) => {}
-            updated => updated?,
+            updated => drop(updated?),
         }
     }
     Ok(())
+}
+
+/// A server sets the maximum size of a stream aside: it says so only in general.
+fn reserved(error: Error, wanted: &Config) -> Error {
+    match (error, u64::try_from(wanted.max_bytes)) {
+        (Error::Full { location, why }, Ok(size)) if size > 0 => Error::Full {
+            location,
+            why: format!("it cannot set aside {} for files: {why}", ByteSize(size)),
+        },
+        (error, _) => error,
+    }
 }
 
 /// The first property that differs: its name, its value, and the one that is needed.

@@ -1,0 +1,20 @@
+//! The queue on real NATS servers: items and leases, results, buckets, files; access and outages.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+mod files;
+mod items;
+#[path = "../support/nats.rs"]
+mod nats;
+mod outages;
+#[path = "../support/pdf.rs"]
+#[allow(dead_code, reason = "this binary uses its part")]
+mod pdf;
+mod runs;
+#[path = "../cli/sandbox.rs"]
+#[allow(dead_code, reason = "this binary uses its part")]
+mod sandbox;
+mod state;
+mod support;
+#[path = "../support/weaviate.rs"]
+mod weaviate;

@@ -1,0 +1,79 @@
+//! Everything goes wrong in one run, and nothing is lost.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::machines::{LEASE, Office, Running, wait_until, workers};
+use crate::{nats, pdf, weaviate};
+
+/// Workers, coordinators, the queue and the store are killed or stopped in one run. The store then has what one machine alone
+/// stores, bit for bit; the torn file and the page that cannot be drawn are told once; a page is counted once.
+#[test]
+fn nothing_is_lost() {
+    let (mut queue_server, mut store) = (nats::Server::start(), weaviate::Server::start());
+    let office = Office::new(&queue_server, &store);
+    office.file("a.pdf", 90);
+    office.file("b.pdf", 50);
+    office.desk.write("broken.pdf", &pdf::broken_stream());
+    office.desk.write("torn.pdf", b"%PDF-1.7 torn");
+    let files = ["a.pdf", "b.pdf", "broken.pdf", "torn.pdf"];
+    let expected = office.expected(&files);
+    let command = [&files[..], &["--json"]].concat();
+
+    let machines: Vec<_> = (0..3).map(|_| office.machine()).collect();
+    let mut running: Vec<Running> = machines.iter().map(Running::worker).collect();
+    let first = Running::start(&office.desk, &command);
+    let queue = office.queue();
+    let done = |queue| {
+        workers(queue)
+            .iter()
+            .map(|worker| worker.pages)
+            .sum::<u64>()
+    };
+    wait_until("the first pages", || done(&queue) > 8);
+    // A second coordinator waits, and goes on when the first one dies.
+    let second = Running::start(&office.desk, &command);
+    running[0] = Running::worker(&machines[0]);
+    sleep(Duration::from_millis(500));
+    first.signal(Signal::KILL);
+    let taken_over = Instant::now();
+    queue_server.kill();
+    sleep(Duration::from_millis(300));
+    queue_server.restart();
+    running[1].signal(Signal::STOP);
+    store.pause();
+    sleep(Duration::from_secs(2));
+    store.resume();
+    sleep(LEASE);
+    running[1].signal(Signal::CONT);
+    let second = second.output();
+    assert!(
+        taken_over.elapsed() < Duration::from_secs(90),
+        "{}",
+        second.err
+    );
+
+    assert_eq!(second.code, 1, "{}", second.err);
+    assert!(
+        second.err.contains("this machine takes over if it stops"),
+        "{}",
+        second.err
+    );
+    let report = second.json();
+    let manuals = report["manuals"].as_array().unwrap();
+    let count = |index: usize, name: &str| manuals[index][name].as_u64().unwrap();
+    assert_eq!(
+        [count(0, "stored"), count(1, "stored")],
+        [90, 50],
+        "{report}"
+    );
+    assert_eq!(
+        count(2, "stored") + manuals[2]["failed"].as_array().unwrap().len() as u64,
+        2
+    );
+    assert!(manuals[3]["error"].is_string(), "{report}");
+    assert_eq!(second.err.matches("torn.pdf").count(), 1, "{}", second.err);
+    assert_eq!(office.stored(), expected);
+}

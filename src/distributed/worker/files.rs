@@ -12,6 +12,9 @@ use crate::pipeline::FileStamp;
 use crate::queue::{self, FileAccess, Queue};
 use crate::store::ManualCard;
 
+/// Length of a SHA-256 in hex.
+const DIGEST_DIGITS: usize = 64;
+
 /// Why a worker cannot have a file.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FileError {
@@ -101,14 +104,9 @@ impl<'a> Files<'a> {
         let path = self.folder.join(format!("{}.{extension}", item.file));
         let lock = File::create(self.folder.join(format!("{}.lock", item.file))).map_err(failed)?;
         lock.lock().map_err(failed)?;
+        // The time of the lock tells when the copy was used last; that of the copy would tell that it has changed.
+        lock.set_modified(SystemTime::now()).map_err(failed)?;
         if path.exists() && self.has_digest(&path, &item.file) {
-            let now = SystemTime::now();
-            drop(
-                File::options()
-                    .append(true)
-                    .open(&path)
-                    .and_then(|file| file.set_modified(now)),
-            );
             return Ok(path);
         }
         self.make_room(item.bytes, in_use).map_err(failed)?;
@@ -120,26 +118,27 @@ impl<'a> Files<'a> {
         }
     }
 
-    /// Removes the files that were not used for longest, until `bytes` more fit.
+    /// Removes the copies that were not used for longest, until `bytes` more fit.
     fn make_room(&self, bytes: u64, in_use: &[String]) -> io::Result<()> {
-        let mut files = Vec::new();
+        let mut copies = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
-            let entry = entry?;
-            let (path, metadata) = (entry.path(), entry.metadata()?);
-            files.push((metadata.modified()?, metadata.len(), path));
+            let path = entry?.path();
+            let digest = path.file_stem().and_then(|stem| stem.to_str());
+            let digest = digest.unwrap_or_default().to_owned();
+            if path.extension().is_some_and(|e| e != "lock") && digest.len() == DIGEST_DIGITS {
+                let lock = fs::metadata(path.with_extension("lock"));
+                let used = lock.and_then(|lock| lock.modified());
+                let used = used.unwrap_or(SystemTime::UNIX_EPOCH);
+                copies.push((used, fs::metadata(&path)?.len(), digest, path));
+            }
         }
-        files.sort();
-        let mut total: u64 = files.iter().map(|(_, bytes, _)| bytes).sum();
-        for (_, size, path) in files {
+        copies.sort();
+        let mut total: u64 = copies.iter().map(|(_, bytes, ..)| bytes).sum();
+        for (_, size, digest, path) in copies {
             if total + bytes <= self.config.cache_limit.0 {
                 break;
             }
-            let stem = path
-                .file_stem()
-                .and_then(|stem| stem.to_str())
-                .unwrap_or_default();
-            let is_copy = stem.len() == 64 && path.extension().is_some_and(|e| e != "lock");
-            if is_copy && !in_use.iter().any(|digest| digest == stem) {
+            if !in_use.contains(&digest) {
                 fs::remove_file(&path)?;
                 total -= size;
             }

@@ -14,8 +14,8 @@ use crate::distributed::to_json;
 use crate::pipeline::ManualStats;
 use crate::queue;
 
-/// Time until an item is delivered again whose pages the store did not take.
-const STORE_AWAY: Duration = Duration::from_secs(30);
+/// Time until an item is delivered again whose pages the store did not take, or whose file changed.
+const LATER: Duration = Duration::from_secs(30);
 /// Time between two attempts to tell a result.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -25,7 +25,12 @@ pub(super) fn report<'q>(
     writer: &PageWriter<'_>,
     ended: Receiver<EndedItem<'q>>,
 ) {
-    for EndedItem { held, stats } in ended {
+    for EndedItem {
+        held,
+        stats,
+        is_changed,
+    } in ended
+    {
         let hand_back = |delay| {
             shared.note(deaths::leave(shared.queue, &held.item, &shared.process));
             held.lease.hand_back(delay);
@@ -34,7 +39,7 @@ pub(super) fn report<'q>(
             // The pipeline failed, perhaps because of this item: that counts as a death.
             None => held.lease.hand_back(None),
             Some(stats) if stats.stopped => hand_back(None),
-            Some(stats) if stats.total(|m| m.waiting) > 0 => hand_back(Some(STORE_AWAY)),
+            Some(stats) if is_changed || stats.total(|m| m.waiting) > 0 => hand_back(Some(LATER)),
             Some(stats) => {
                 let manual = stats.manuals.into_iter().next().unwrap_or_default();
                 finish(shared, &held, manual, writer.was_away());

@@ -1,6 +1,7 @@
 //! The items as tasks of the pipeline.
 
 use std::borrow::Cow;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread;
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use super::held::HeldItem;
 use super::{Shared, deaths};
-use crate::pipeline::{Client, Event, Input, Job, NextTask, RunStats, Task, TaskSource};
+use crate::pipeline::{Client, Event, FileStamp, Input, Job, NextTask, RunStats, Task, TaskSource};
 
 /// Time between two looks whether an item may enter the pipeline.
 const LOOK: Duration = Duration::from_millis(50);
@@ -24,6 +25,8 @@ pub(super) struct EndedItem<'q> {
     pub(super) held: Arc<HeldItem<'q>>,
     /// `None`: the pipeline failed.
     pub(super) stats: Option<RunStats>,
+    /// Whether its file changed meanwhile: it must be found or fetched again.
+    pub(super) is_changed: bool,
 }
 
 /// Gives the pipeline one item after another.
@@ -50,6 +53,7 @@ impl<'a, 'q> TaskSource<'a> for ItemSource<'a, 'q> {
             return NextTask::Later;
         }
         let ReadyItem { held, job } = next;
+        let file = (job.source.path.clone(), job.stamp);
         // Without this note the death of this process is not counted, and the item is tried once more.
         let noted = deaths::begin(self.shared.queue, &held.item, &self.shared.process);
         self.shared.note(noted);
@@ -58,6 +62,7 @@ impl<'a, 'q> TaskSource<'a> for ItemSource<'a, 'q> {
             client: Box::new(ItemClient {
                 shared: self.shared,
                 held,
+                file,
                 ended: self.ended.clone(),
             }),
         })
@@ -68,6 +73,8 @@ impl<'a, 'q> TaskSource<'a> for ItemSource<'a, 'q> {
 struct ItemClient<'a, 'q> {
     shared: &'a Shared<'a, 'q>,
     held: Arc<HeldItem<'q>>,
+    /// Its file, and what that was when its digest was taken.
+    file: (PathBuf, FileStamp),
     ended: Sender<EndedItem<'q>>,
 }
 
@@ -75,8 +82,11 @@ impl ItemClient<'_, '_> {
     fn end(&self, stats: Option<RunStats>) {
         let manual = stats.as_ref().and_then(|stats| stats.manuals.first());
         self.shared.held.leave(manual.map_or(0, |m| m.stored));
+        let (path, stamp) = &self.file;
+        let has_failed = manual.is_some_and(|manual| manual.error.is_some());
         let ended = EndedItem {
             held: Arc::clone(&self.held),
+            is_changed: has_failed && FileStamp::of(path) != *stamp,
             stats,
         };
         // Nobody waits for it any more if the worker ended with a panic.

@@ -10,6 +10,7 @@ use ingest::embed::{self, Embedder, Error, QueryWord};
 use ingest::library::{self, Openers};
 use ingest::page::PageError;
 use ingest::patch::Prepared;
+use ingest::render;
 use ingest::vectors::{MultiVector, PageVectors};
 
 use super::machines::{Office, Running};
@@ -62,9 +63,13 @@ fn poisoned_worker() {
     let plan = library::memory_plan(&settings, &card).unwrap();
     let queue = distributed::connect(&settings).unwrap();
     let opened = distributed::open_store(&settings, &card).unwrap();
+    let options = render::Options {
+        worker: Some(env!("CARGO_BIN_EXE_ingest").into()),
+        ..render::Options::default()
+    };
     let openers = Openers {
+        renderer: Box::new(|| render::open_with(&settings.render, &options)),
         embedder: Box::new(|| Ok(Box::new(Poisoned(embed::open(&settings.embed)?)))),
-        ..Openers::new(&settings)
     };
     let worker = WorkerRun {
         settings: &settings,

@@ -42,6 +42,7 @@
 //! | [`heatmap`] | heat maps: where on a page a query matches |
 //! | [`config`] | `config.toml`, user files, environment and flags to [`config::Settings`] |
 //! | [`library`] | opens a store with its model, renders its pages again, for the command line or a server; memory limits |
+//! | [`distributed`] | many machines fill one library: the coordinator of a run and its workers |
 //! | [`diagnostic`] | any error to a message with hints |
 //! | [`web`] | `ingest serve`: the page, the REST interface, jobs; `ingest mcp` and `/mcp`: tools of an assistant |
 //! | [`reports`] | records to tables, Markdown, HTML, charts and mteb files |
@@ -62,7 +63,7 @@
 //! - **A runner of vision-language models:** a file in `vlm/server/` (or a folder beside `vlm/in_process/`) that implements
 //!   [`vlm::Runner`], a variant of [`vlm::RunnerKind`], an arm in [`vlm::open`].
 //! - **A command:** a file in `cli/` with its `Args` (doc comments are the help), a variant and an arm in `cli/mod.rs`, and a
-//!   row of the options that it takes in `cli/options.rs`.
+//!   row of the options that it takes in `cli/supported.rs`.
 //! - **A tool of assistants:** a file in `web/mcp/`, and a line in both lists of `web/mcp/tools.rs`.
 //! - **A setting:** a line in `config.toml` (the compiled-in defaults) and a field of the section's `Config`.
 

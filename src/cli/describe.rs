@@ -14,8 +14,8 @@ use crate::store::{self, CollectionSelector, Mode, Scope, Store};
 use crate::units::pages;
 use crate::vlm;
 
-use super::ingest::nothing_stored;
 use super::passwords::PasswordArgs;
+use super::run::nothing_stored;
 use super::run::print_upgrade;
 use super::runner_args::{RunnerArgs, validated};
 use super::ui::Ui;

@@ -13,10 +13,9 @@ use crate::reports::table::fitted;
 use crate::store::Index;
 use crate::units::{PagesPerSecond, pages};
 
-use super::ingest::nothing_stored;
 use super::interrupt::{self, STOP};
 use super::progress::Progress;
-use super::run::{print_left_out, print_upgrade, summary};
+use super::run::{nothing_stored, print_left_out, print_upgrade, summary};
 use super::ui::{Ui, table_columns};
 
 /// Pages above which a raw index of a server takes them slower than one machine makes them.

@@ -16,7 +16,8 @@ use crate::store::{self, Catalogue, CollectionSelector, Mode};
 use super::dry_run::{self, DryRun};
 use super::interrupt::{self, STOP};
 use super::run::{
-    InputArgs, mlx_line, mlx_memory, open_for_writing, print_left_out, summary, with_progress,
+    InputArgs, mlx_line, mlx_memory, nothing_stored, open_for_writing, print_left_out, summary,
+    with_progress,
 };
 use super::ui::Ui;
 use super::{Common, arguments, describe_run, distribute, progress, rates};
@@ -186,15 +187,6 @@ fn stored_manuals(stats: &RunStats) -> Vec<ManualId> {
         }
     }
     manuals
-}
-
-/// The error of a run that ends before its first page.
-pub(super) fn nothing_stored(error: impl Into<Diagnostic>) -> Diagnostic {
-    let error = error.into();
-    Diagnostic {
-        exit: error.exit.max(2),
-        ..error
-    }
 }
 
 /// Returns the exit code of the indexing run; prints the error that ended it.

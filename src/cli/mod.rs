@@ -38,6 +38,7 @@ mod self_test;
 mod serve;
 mod shell;
 mod show;
+mod supported;
 mod sync;
 mod temporary;
 mod ui;

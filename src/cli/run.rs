@@ -45,6 +45,15 @@ impl InputArgs {
     }
 }
 
+/// The error of a run that ends before its first page.
+pub(super) fn nothing_stored(error: impl Into<Diagnostic>) -> Diagnostic {
+    let error = error.into();
+    Diagnostic {
+        exit: error.exit.max(2),
+        ..error
+    }
+}
+
 /// Opens the store for pages of a model, prints its notes, and sends pages from the outbox.
 pub(super) fn open_for_writing(
     ui: &Ui,

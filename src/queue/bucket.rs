@@ -44,7 +44,7 @@ impl Queue {
         self.bucket(RUNS)
     }
 
-    /// Workers that live. A value vanishes after 30 s: its worker puts it again every 10 s.
+    /// Workers that live. A value vanishes after 10 s: its worker puts it again every 2 s.
     pub fn workers(&self) -> Bucket<'_> {
         self.bucket(WORKERS)
     }

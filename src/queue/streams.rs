@@ -13,7 +13,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long results and manifests are kept.
 const KEPT: Duration = DAY.saturating_mul(30);
 /// A worker that gives no sign of life for so long is not listed any more.
-const WORKER_AGE: Duration = Duration::from_secs(30);
+const WORKER_AGE: Duration = Duration::from_secs(10);
 /// Minimum size of the files in bytes.
 const MIN_FILES: i64 = 1 << 30;
 /// A coordinator that does not renew its lead for so long has lost it.

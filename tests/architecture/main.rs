@@ -81,6 +81,12 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "distributed",
+        &[
+            "page", "vectors", "render", "embed", "store", "queue", "pipeline", "config", "library",
+        ],
+    ),
+    (
         "diagnostic",
         &[
             "checkpoint",
@@ -95,6 +101,8 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
             "annotate",
             "answer",
             "search",
+            "distributed",
+            "queue",
         ],
     ),
     (
@@ -147,6 +155,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
             "diagnostic",
             "web",
             "reports",
+            "distributed",
         ],
     ),
 ];

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Coordinator, Outcome, Shared, TICK, lock, set_state};
+use super::runs::set_state;
+use super::{Coordinator, Outcome, Shared, TICK, lock};
 use crate::distributed::messages::{RunManual, RunState};
 use crate::distributed::{Error, keys, parse};
 use crate::page::ManualId;

@@ -5,6 +5,7 @@ mod admit;
 mod finish;
 mod follow;
 mod lead;
+mod runs;
 mod tally;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +22,7 @@ use crate::queue::{Kind, Queue};
 use crate::store::{Catalogue, Store, digest};
 
 use lead::{Holder, Lead};
+pub use runs::{cancel, runs};
 use tally::Tally;
 pub use tally::WorkerShare;
 
@@ -377,45 +379,4 @@ fn coordinated(
         left_out,
         outcome,
     }
-}
-
-/// The runs in the queue, with the number of items that wait, and the workers that live.
-///
-/// # Errors
-/// When the queue fails.
-pub fn runs(queue: &Queue) -> Result<(Vec<Run>, Vec<Worker>), Error> {
-    let entries = queue.runs().entries(keys::RUN)?;
-    let runs = entries.iter().filter_map(|(_, entry)| parse(&entry.value));
-    let workers = queue.workers().entries(keys::WORKER)?;
-    let workers = workers.iter().filter_map(|(_, entry)| parse(&entry.value));
-    Ok((runs.collect(), workers.collect()))
-}
-
-/// Cancels a run: its queued items are removed; its coordinator, if it lives, waits for those in hand. Returns the number of
-/// removed items.
-///
-/// # Errors
-/// [`Error::NoRun`], or when the queue fails.
-pub fn cancel(queue: &Queue, run: &str) -> Result<u64, Error> {
-    let entry = queue.runs().get(&keys::run(run))?;
-    let found: Option<Run> = entry.and_then(|entry| parse(&entry.value));
-    let Some(found) = found else {
-        return Err(Error::NoRun(run.to_owned()));
-    };
-    if found.state == RunState::Running {
-        set_state(queue, &found, RunState::Cancelled)?;
-    }
-    Ok(queue.cancel(run)?)
-}
-
-fn set_state(queue: &Queue, run: &Run, state: RunState) -> Result<(), Error> {
-    let run = Run {
-        state,
-        ..run.clone()
-    };
-    queue.runs().put(&keys::run(&run.id), &to_json(&run))?;
-    if let Some((command, _)) = run.id.rsplit_once('-') {
-        queue.runs().delete(&keys::active(command))?;
-    }
-    Ok(())
 }

@@ -73,15 +73,15 @@ impl<'q> HeldItems<'q> {
         self.state().held.len()
     }
 
-    /// Takes an item in hand; `None` if pages of it are in hand already.
+    /// Takes an item in hand; gives its lease back if pages of it are in hand already.
     pub(super) fn take(
         &self,
         item: Item,
         lease: Lease<'q>,
-    ) -> Result<Arc<HeldItem<'q>>, Lease<'q>> {
+    ) -> Result<Arc<HeldItem<'q>>, Box<Lease<'q>>> {
         let mut state = self.state();
         if state.held.iter().any(|held| held.overlaps(&item)) {
-            return Err(lease);
+            return Err(Box::new(lease));
         }
         let is_alone = AtomicBool::new(item.suspect);
         let held = Arc::new(HeldItem {

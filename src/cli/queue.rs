@@ -32,7 +32,7 @@ enum QueueCommand {
         /// The run, as `status` shows it
         run: String,
     },
-    /// Remove what uploads that ended half-way left in the queue
+    /// Remove runs that have ended, and what uploads that ended half-way left
     Clean,
 }
 
@@ -57,7 +57,10 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &QueueArgs) -> Result<(), 
         }
         QueueCommand::Clean => {
             let bytes = queue.sweep_files(UPLOAD_AGE)?;
-            ui.data(format!("{bytes} removed"))
+            let runs = distributed::forget_ended(&queue)?;
+            ui.data(format!(
+                "{runs} runs and {bytes} of unfinished uploads removed"
+            ))
         }
     }
 }

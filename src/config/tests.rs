@@ -128,6 +128,24 @@ fn golden_file_sets_every_field_of_answers_and_the_server() {
 }
 
 #[test]
+fn golden_file_sets_every_field_of_the_queue() {
+    let settings = with(include_str!("../../tests/golden/ingest.toml")).unwrap();
+    let queue = queue::Config {
+        url: "nats://127.0.0.1:4222,tls://node-2:4222".parse().unwrap(),
+        key_file: Some("/etc/ingest/queue.key".into()),
+        key_over_plain: true,
+        ca_file: Some("/etc/ssl/own-ca.pem".into()),
+        replicas: 3,
+        files: queue::FileAccess::Shared,
+        keep: ByteSize(60_000_000_000),
+        cache: "/var/cache/ingest".into(),
+        cache_limit: ByteSize(30_000_000_000),
+        lease_s: 90,
+    };
+    assert_eq!(settings.queue, queue);
+}
+
+#[test]
 fn meaning_is_off_on_or_multilingual() {
     for (value, expected) in [
         ("false", None),

@@ -9,7 +9,9 @@ mod messages;
 pub mod schedule;
 mod worker;
 
-pub use coordinator::{Coordinated, Coordinator, Event, Outcome, WorkerShare, cancel, runs};
+pub use coordinator::{
+    Coordinated, Coordinator, Event, Outcome, WorkerShare, cancel, forget_ended, runs,
+};
 pub use messages::{Group, Process, Run, RunState, Worker};
 pub use worker::{WorkerEvent, WorkerRun, WorkerStats};
 
@@ -133,7 +135,11 @@ mod keys {
 
     /// The workers that have begun an item.
     pub(super) fn begun(run: &str, item: &str) -> String {
-        format!("begun.{run}.{item}")
+        format!("{}{item}", all_begun(run))
+    }
+
+    pub(super) fn all_begun(run: &str) -> String {
+        format!("begun.{run}.")
     }
 
     pub(super) fn worker(id: &str) -> String {

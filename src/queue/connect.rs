@@ -5,13 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::jetstream::context::AccountErrorKind;
 use async_nats::jetstream::{Context, ErrorCode};
 use async_nats::rustls::pki_types::CertificateDer;
 use async_nats::rustls::pki_types::pem::PemObject;
 use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, ServerAddr, rustls};
 
 use super::events::Events;
-use super::failure::Failure;
+use super::failure::{Failure, from_server};
 use super::key::Key;
 use super::{Config, Error};
 
@@ -27,6 +28,11 @@ const MAX_PAUSE: usize = 10;
 /// Attempts to learn whether JetStream is there, with pauses of [`PAUSE`]: a cluster that starts has no leader yet.
 const ATTEMPTS: usize = 40;
 const PAUSE: Duration = Duration::from_millis(200);
+/// What a server answers that has it, for others.
+const DISABLED: [ErrorCode; 2] = [
+    ErrorCode::JETSTREAM_NOT_ENABLED,
+    ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT,
+];
 
 /// Connects to the first server that answers.
 ///
@@ -178,18 +184,13 @@ pub(super) async fn find_jetstream(context: &Context) -> Result<(), Failure> {
         let Err(error) = context.query_account().await else {
             return Ok(());
         };
-        let why = error.to_string();
-        let codes = [
-            ErrorCode::JETSTREAM_NOT_ENABLED,
-            ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT,
-        ];
-        if codes
-            .iter()
-            .any(|code| why.contains(&format!("error code {}", code.0)))
-        {
-            return Err(Failure::NoStream);
-        }
-        let failure = Failure::from(error);
+        let failure = match error.kind() {
+            AccountErrorKind::JetStream(inner) if DISABLED.contains(&inner.error_code()) => {
+                Failure::NoStream
+            }
+            AccountErrorKind::JetStream(inner) => from_server(&inner),
+            _ => error.into(),
+        };
         if matches!(failure, Failure::NoStream)
             || attempts.next().is_none()
             || !failure.is_passing()

@@ -26,7 +26,7 @@ const RECORD: u64 = 4096;
 /// Chunks that are asked for at once.
 const BATCH: usize = 16;
 /// Maximum time until a chunk is confirmed, over a slow line.
-const CHUNK_TIMEOUT: Duration = Duration::from_secs(10);
+const CHUNK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The client's handle of the object store, once it was found.
 #[derive(Default)]

@@ -47,7 +47,8 @@ impl Key {
             && text.chars().all(|c| matches!(c, 'A'..='Z' | '2'..='7'));
         Some(match text.split_once(':') {
             _ if text.is_empty() => return None,
-            _ if text.contains(CREDENTIALS) => Self::Credentials(text.to_owned()),
+            // The client wants the last line complete.
+            _ if text.contains(CREDENTIALS) => Self::Credentials(format!("{text}\n")),
             _ if is_seed => Self::Nkey(text.to_owned()),
             Some((user, password)) => Self::Password {
                 user: user.to_owned(),

@@ -30,7 +30,7 @@ pub use config::{Config, FileAccess, OPTIONAL_KEYS, Servers};
 pub use error::Error;
 pub use lease::Lease;
 pub use publish::NewItem;
-pub use results::{Live, ResultMessage, Results};
+pub use results::{ResultMessage, Results};
 pub use work::{Backlog, Kind, PullRequest, WorkGroup};
 
 /// A connection to the servers of the queue; every method blocks.

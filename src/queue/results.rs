@@ -1,11 +1,10 @@
-//! Results of a run, and its live counters.
+//! Results of a run.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 
+use async_nats::HeaderMap;
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::{HeaderMap, Subscriber};
-use futures_util::StreamExt;
 
 use super::failure::Failure;
 use super::link::{PATIENCE, Subject};
@@ -97,26 +96,6 @@ impl Results<'_> {
     }
 }
 
-/// The live counters of a run.
-pub struct Live<'q> {
-    queue: &'q Queue,
-    subscriber: Subscriber,
-}
-
-impl Live<'_> {
-    /// The next message and the worker that sent it; `None` if none came within the time.
-    pub fn next(&mut self, timeout: Duration) -> Option<(String, Vec<u8>)> {
-        let next = self.subscriber.next();
-        let message = self
-            .queue
-            .link
-            .block_on(async { tokio::time::timeout(timeout, next).await });
-        let message = message.ok().flatten()?;
-        let worker = message.subject.rsplit('.').next()?.to_owned();
-        Some((worker, message.payload.into()))
-    }
-}
-
 impl Queue {
     /// Publishes the result of an item, and waits until the server has it. The same `id` within two minutes is stored once.
     /// Tried again for 30 s if the server is away.
@@ -170,42 +149,5 @@ impl Queue {
         let filter = format!("ingest.results.{run}");
         self.purge(RESULTS, &filter, "remove the results of a run")?;
         Ok(())
-    }
-
-    /// Publishes counters of a worker. Nobody waits for them, and they may be lost.
-    pub fn publish_live(&self, run: &str, worker: &str, payload: &[u8]) {
-        let is_valid = check(run).is_ok() && check(worker).is_ok();
-        if !is_valid || self.outage().is_some() {
-            return;
-        }
-        let subject = format!("ingest.live.{run}.{worker}");
-        let payload = payload.to_vec().into();
-        self.link
-            .hand_over(self.link.client.publish(subject, payload));
-    }
-
-    /// The counters that workers publish from now on.
-    ///
-    /// # Errors
-    /// [`Error::Name`], [`Error::Failed`].
-    pub fn live(&self, run: &str) -> Result<Live<'_>, Error> {
-        check(run)?;
-        let subject = format!("ingest.live.{run}.*");
-        let about = Subject {
-            what: "watch the counters",
-            name: RESULTS,
-            subject: &subject,
-        };
-        let subscriber = self.link.once(about, async {
-            let client = &self.link.client;
-            let subscriber = client.subscribe(subject.clone()).await?;
-            // From now on: the server knows about it.
-            client.flush().await?;
-            Ok::<_, Failure>(subscriber)
-        })?;
-        Ok(Live {
-            queue: self,
-            subscriber,
-        })
     }
 }

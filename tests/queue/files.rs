@@ -12,7 +12,7 @@ use crate::support::{config, coordinator, shared};
 
 /// A file of `size` bytes, and its digest.
 fn file(folder: &Path, size: usize) -> (PathBuf, String) {
-    let content: Vec<u8> = (0..size).map(|i| (i * 31 >> 3) as u8).collect();
+    let content: Vec<u8> = (0..size).map(|i| (i * 31 + i / 512) as u8).collect();
     let path = folder.join(format!("{size}.pdf"));
     std::fs::write(&path, &content).unwrap();
     let digest = Sha256::digest(&content);

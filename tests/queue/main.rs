@@ -1,7 +1,9 @@
-//! The queue on real NATS servers: items and leases, results, buckets, files; access and outages.
+//! The queue on real NATS servers: items and leases, results, buckets, files; access and outages. And runs of many machines.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
+mod access;
+mod cluster;
 mod files;
 mod items;
 #[path = "../support/nats.rs"]
@@ -10,6 +12,7 @@ mod outages;
 #[path = "../support/pdf.rs"]
 #[allow(dead_code, reason = "this binary uses its part")]
 mod pdf;
+mod rights;
 mod runs;
 #[path = "../cli/sandbox.rs"]
 #[allow(dead_code, reason = "this binary uses its part")]

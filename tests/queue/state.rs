@@ -1,4 +1,4 @@
-//! Results, live counters and buckets.
+//! Results and buckets.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
@@ -61,17 +61,6 @@ fn result_with_the_same_id_is_stored_once_a_run() {
         queue.publish_result(run, "a", b"second").unwrap();
         assert_eq!(all_results(&queue, run), ["first"]);
     }
-}
-
-#[test]
-fn live_counters_arrive_with_their_worker() {
-    let queue = shared();
-    let mut live = queue.live("live").unwrap();
-    queue.publish_live("another", "w", b"not this");
-    queue.publish_live("live", "w-1", b"7");
-    let message = live.next(Duration::from_secs(5)).unwrap();
-    assert_eq!(message, ("w-1".to_owned(), b"7".to_vec()));
-    assert_eq!(live.next(SHORT), None);
 }
 
 #[test]

@@ -22,7 +22,7 @@ use crate::queue::{Kind, Queue};
 use crate::store::{Catalogue, Store, digest};
 
 use lead::{Holder, Lead};
-pub use runs::{cancel, runs};
+pub use runs::{cancel, forget_ended, runs};
 use tally::Tally;
 pub use tally::WorkerShare;
 

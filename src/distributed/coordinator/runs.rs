@@ -33,6 +33,27 @@ pub fn cancel(queue: &Queue, run: &str) -> Result<u64, Error> {
     Ok(queue.cancel(run)?)
 }
 
+/// Removes what the queue keeps of runs that have ended; returns their number. They are kept for 30 days otherwise.
+///
+/// # Errors
+/// When the queue fails.
+pub fn forget_ended(queue: &Queue) -> Result<usize, Error> {
+    let (all, _) = runs(queue)?;
+    let ended = all.iter().filter(|run| run.state != RunState::Running);
+    let mut count = 0;
+    for run in ended {
+        queue.remove_results(&run.id)?;
+        for prefix in [keys::manuals(&run.id), keys::all_begun(&run.id)] {
+            for (key, _) in queue.runs().entries(&prefix)? {
+                queue.runs().delete(&key)?;
+            }
+        }
+        queue.runs().delete(&keys::run(&run.id))?;
+        count += 1;
+    }
+    Ok(count)
+}
+
 /// Changes the state of a run that ends.
 pub(super) fn set_state(queue: &Queue, run: &Run, state: RunState) -> Result<(), Error> {
     let run = Run {

@@ -137,6 +137,13 @@ fn child_embeds_with_families() {
             .into_iter()
             .find(|family| family.name == name);
         assert_eq!(card.profile.dim, family.unwrap().dim, "{id}");
+        // The same files in a folder are known for what they are.
+        let folder = config(&families().join(id).display().to_string());
+        assert_eq!(
+            embed::card(&folder).unwrap().profile.id,
+            card.profile.id,
+            "{id}"
+        );
         let mut model = embed::open(&config(id)).unwrap();
         let ours = model.embed_query(" torque of the M8 bolt ").unwrap();
         let theirs = reference[&format!("{name}.queries.1")]

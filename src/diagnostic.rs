@@ -96,7 +96,7 @@ impl From<vlm::Error> for Diagnostic {
             vlm::Error::Unavailable { .. } => {
                 diagnostic.hint("start the server, or set `--runner` and `--url`")
             }
-            vlm::Error::UnexpectedServer { .. } => {
+            vlm::Error::UnexpectedServer { .. } | vlm::Error::Gateway { .. } => {
                 diagnostic.hint("set `--runner` and `--url` to the server of the model")
             }
             vlm::Error::Unauthorized { .. } => diagnostic.hint(KEY_HINT),

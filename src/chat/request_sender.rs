@@ -91,6 +91,11 @@ impl<'a> RequestSender<'a> {
         self.answered.store(true, Ordering::Relaxed);
     }
 
+    /// Whether a request was answered.
+    pub(super) fn has_answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
+    }
+
     /// Aborts the run: no further request is sent. The first cause is kept.
     pub(super) fn abort(&self, cause: Option<Error>) {
         let mut first = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
@@ -144,7 +149,7 @@ impl<'a> RequestSender<'a> {
         match cause {
             too_long if too_long.is_too_long() => false,
             refusal if refusal.is_refusal_of_content() => {
-                !self.answered.load(Ordering::Relaxed)
+                !self.has_answered()
                     && pages == 1
                     && self.refusals.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_REFUSALS
             }
@@ -154,12 +159,11 @@ impl<'a> RequestSender<'a> {
     }
 
     fn lock(&self, exclusive: bool) -> Lock<'_> {
-        let is_answered = || self.answered.load(Ordering::Relaxed);
-        if exclusive || !is_answered() {
+        if exclusive || !self.has_answered() {
             let guard = self.exclusive.write();
             let guard = guard.unwrap_or_else(PoisonError::into_inner);
             // Another request may have been answered meanwhile.
-            if exclusive || !is_answered() {
+            if exclusive || !self.has_answered() {
                 return Lock::exclusive(guard, !exclusive);
             }
         }

@@ -18,7 +18,7 @@ use super::{Event, Settings, jpeg};
 const TEMPERATURES: [f32; 4] = [0.1, 0.4, 0.7, 1.0];
 /// Retries of a request while the server is unavailable; the back-off doubles each time.
 const MAX_RETRIES: u32 = 6;
-/// Retries while the model fails for any image, or does not answer in time.
+/// Retries while the model fails for any image, does not answer in time, or has never been reached.
 const MAX_MODEL_RETRIES: u32 = 2;
 /// Failures of a page's own request until the page has failed: the server answers others in between.
 const MAX_PAGE_FAILURES: u32 = 3;
@@ -204,6 +204,7 @@ impl<'a> RetryingClient<'a> {
                     return failed(FailureClass::Server);
                 }
                 Error::Disconnected(_)
+                | Error::Gateway { .. }
                 | Error::OutOfMemory(_)
                 | Error::ModelFailed(_)
                 | Error::Protocol(_) => {
@@ -253,9 +254,12 @@ impl<'a> RetryingClient<'a> {
                 Error::Unavailable { .. } | Error::Disconnected(_) | Error::OutOfMemory(_) => {
                     retries
                 }
-                Error::ModelFailed(_) | Error::Protocol(_) | Error::Deadline(_) => {
-                    retries.min(MAX_MODEL_RETRIES)
-                }
+                // A server that answered before may be starting again.
+                Error::Gateway { .. } if self.sender.has_answered() => retries,
+                Error::Gateway { .. }
+                | Error::ModelFailed(_)
+                | Error::Protocol(_)
+                | Error::Deadline(_) => retries.min(MAX_MODEL_RETRIES),
                 _ => 0,
             };
             let cause = match cause {

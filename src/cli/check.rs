@@ -172,7 +172,10 @@ fn check_store(settings: &Settings) -> Result<String, Diagnostic> {
                 pages(count)
             ))
         }
-        Err(store::Error::Empty { .. }) => Ok(format!("{at}: empty")),
+        Err(store::Error::Empty { .. }) => {
+            store::try_creating(&settings.store)?;
+            Ok(format!("{at}: empty"))
+        }
         Err(e) => Err(e.into()),
     }
 }

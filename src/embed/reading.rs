@@ -5,17 +5,18 @@
 
 use std::collections::HashSet;
 
-use super::Error;
 use super::builtin::{DIM, word_vectors};
 use super::gemm::{Matrix, Rows, add_product};
 use super::meaning::{lexicon, token_word};
+use super::{Embedder, Error};
+use crate::patch::{GrayPage, Prepared};
 use crate::vectors::PageVectors;
 
 /// Smallest cosine of a row and the word that is read from it.
 const MIN_COSINE: f32 = 0.5;
 /// Tokens before this one are common words: the vocabulary is sorted by frequency.
 const COMMON: u16 = 8_000;
-/// Words of three letters or more from which the share of common ones is known.
+/// Words of three letters or more from which the share of common ones is known, and words that a turned page has.
 const LEAST_WORDS: usize = 10;
 
 /// Rows that are compared with the lexicon at a time: their scores take 5 MB.
@@ -45,9 +46,41 @@ impl Reader {
         })
     }
 
-    /// The words of a page in reading order, as tokens of the text model; none if they are nonsense, as of a drawing, noise,
-    /// or a page that lies on its side or upside down.
-    pub fn read(&self, page: &PageVectors) -> Vec<u16> {
+    /// The words of a page in reading order, as tokens of the text model; none if they are nonsense, as of a drawing or noise.
+    ///
+    /// `page` are the vectors of `input`. If it lies on its side or upside down, they become those of the upright page.
+    ///
+    /// # Errors
+    /// As [`Embedder::embed_pages`].
+    pub fn read(
+        &self,
+        model: &mut dyn Embedder,
+        input: &Prepared,
+        page: &mut PageVectors,
+    ) -> Result<Vec<u16>, Error> {
+        let mut words = self.words(page);
+        let Prepared::Gray(image) = input else {
+            return Ok(words);
+        };
+        for &quarters in possible_turns(image, &words) {
+            let turned = Prepared::Gray(image.turned(quarters));
+            let embedded = model.embed_pages(std::slice::from_ref(&turned))?;
+            for turned in embedded.into_iter().flatten() {
+                let turned_words = self.words(&turned);
+                if turned_words.len() > words.len().max(LEAST_WORDS) {
+                    words = turned_words;
+                    *page = PageVectors {
+                        patches: turned.patches.turned(4 - quarters),
+                        ..turned
+                    };
+                }
+            }
+        }
+        Ok(words)
+    }
+
+    /// The words of a page as it lies.
+    fn words(&self, page: &PageVectors) -> Vec<u16> {
         let width = page.vectors.dim();
         let count = self.tokens.len();
         let mut words = Vec::new();
@@ -84,6 +117,15 @@ impl Reader {
             .max_by(|(_, a), (_, b)| a.total_cmp(b))?;
         let length = row[..DIM].iter().map(|v| v * v).sum::<f32>().sqrt();
         (*score >= MIN_COSINE * length && length > 0.0).then(|| self.tokens[best])
+    }
+}
+
+/// Clockwise quarter turns after which a page may be upright, of which `words` were read as it lies.
+fn possible_turns(page: &GrayPage, words: &[u16]) -> &'static [u8] {
+    match page.is_on_its_side() {
+        true => &[1, 3],
+        false if words.is_empty() => &[2],
+        false => &[],
     }
 }
 

@@ -3,6 +3,7 @@
 mod gray;
 mod grid;
 mod pixels;
+mod turn;
 
 pub use pixels::{FRAMES, order};
 

@@ -125,6 +125,18 @@ pub fn collections(config: &Config) -> Result<Vec<Profile>, Error> {
     }
 }
 
+/// Whether a file can be created where nothing is stored yet; leaves nothing behind. A server is asked when pages are stored.
+///
+/// # Errors
+/// [`Error::Open`] if it cannot be created.
+pub fn try_creating(config: &Config) -> Result<(), Error> {
+    if let Address::File(_) = &config.url {
+        let last = CollectionSelector::Last;
+        sqlite::Sqlite::open(&path(config)?, config, last, Mode::Write)?;
+    }
+    Ok(())
+}
+
 /// The configured file or server, for messages.
 ///
 /// # Errors

@@ -107,6 +107,25 @@ impl PatchMap {
         }
     }
 
+    /// The map of the same rows on the page turned clockwise by quarter turns.
+    #[must_use]
+    pub fn turned(&self, quarters: u8) -> Self {
+        let Self { columns, rows, .. } = *self;
+        if quarters % 4 == 0 {
+            return self.clone();
+        }
+        let turned = |&cell: &u16| match cell {
+            Self::NO_CELL => Self::NO_CELL,
+            _ => (cell % columns) * rows + (rows - 1 - cell / columns),
+        };
+        let once = Self {
+            columns: rows,
+            rows: columns,
+            cells: self.cells.iter().map(turned).collect(),
+        };
+        once.turned(quarters - 1)
+    }
+
     /// The cells in storage format: little-endian u16, concatenated.
     pub fn to_bytes(&self) -> Vec<u8> {
         self.cells
@@ -119,6 +138,23 @@ impl PatchMap {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cells_turn_with_the_page() {
+        let no_cell = PatchMap::NO_CELL;
+        let map = PatchMap::new(3, 2, vec![0, 2, no_cell, 4], 4).unwrap();
+        for (quarters, columns, cells) in [
+            (0, 3, [0, 2, no_cell, 4]),
+            (1, 2, [1, 5, no_cell, 2]),
+            (2, 3, [5, 3, no_cell, 1]),
+            (3, 2, [4, 0, no_cell, 3]),
+        ] {
+            let turned = map.turned(quarters);
+            assert_eq!(turned.columns(), columns, "{quarters}");
+            assert_eq!(turned.cells(), cells, "{quarters}");
+            assert_eq!(turned.turned(4 - quarters), map);
+        }
+    }
 
     #[test]
     fn new_accepts_only_cells_of_the_grid() {

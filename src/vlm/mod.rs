@@ -220,6 +220,16 @@ pub enum Error {
     /// The stream ended before the answer did.
     #[error("the connection ended in the middle of an answer: {0}")]
     Disconnected(String),
+    /// A proxy does not reach the server behind it (HTTP 502 or 504).
+    #[error("{server} does not reach the model server: {reason} (HTTP {status})")]
+    Gateway {
+        /// Base URL of the proxy.
+        server: String,
+        /// HTTP status.
+        status: u16,
+        /// Error message of the proxy.
+        reason: String,
+    },
     /// The server stopped an answer that repeated itself.
     #[error("the server stopped an answer that repeated itself")]
     Repetition,

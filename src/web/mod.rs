@@ -14,6 +14,7 @@ mod assets;
 mod counters;
 mod event_stream;
 mod events;
+mod expected;
 mod job;
 mod job_flow;
 mod job_list;

@@ -21,7 +21,8 @@ use crate::embed::VisualWeight;
 use crate::heatmap;
 use crate::library::{self, Library};
 use crate::page::{Annotation, Description, PageId, Sections};
-use crate::store::{StoredPage, VectorUpdate};
+use crate::store::{ManualCard, StoredPage, VectorUpdate};
+use crate::units;
 
 /// Lifetime of pictures in caches: their address changes when they do.
 pub(super) const IMMUTABLE: HeaderValue =
@@ -116,7 +117,12 @@ pub(super) async fn find(
         let library = app.shelf.library()?;
         let card = library::manual_named(&*library.store, &query.manual)?;
         let page = PageId::new(&card.id, query.page);
-        view(&app, &library, &page.uuid().to_string())
+        let pages = units::pages(card.pages);
+        let view = view(&app, &library, (card, page));
+        view.map_err(|problem| match problem.is_absent_page() {
+            true => problem.hint(format!("the manual has {pages}")),
+            false => problem,
+        })
     })
     .await
     .map(Json)
@@ -126,13 +132,20 @@ pub(super) async fn get(
     State(app): State<Shared>,
     Path(id): Path,
 ) -> Result<Json<PageView>, Problem> {
-    blocking(move || view(&app, &*app.shelf.library()?, &id))
-        .await
-        .map(Json)
+    blocking(move || {
+        let library = app.shelf.library()?;
+        let page = page_of(&library, &id)?;
+        view(&app, &library, page)
+    })
+    .await
+    .map(Json)
 }
 
-fn view(app: &App, library: &Library, id: &str) -> Result<PageView, Problem> {
-    let (card, page) = page_of(library, id)?;
+fn view(
+    app: &App,
+    library: &Library,
+    (card, page): (ManualCard, PageId),
+) -> Result<PageView, Problem> {
     let record = library::find_record(&*library.store, &page)?;
     let numbers = library.store.fingerprints(&card.id)?;
     let numbers = numbers.iter().map(|stored| stored.number);
@@ -144,7 +157,7 @@ fn view(app: &App, library: &Library, id: &str) -> Result<PageView, Problem> {
     let description = annotation.as_ref().and_then(Annotation::description);
     let sections = Sections::parse(record.section.as_deref().unwrap_or_default());
     Ok(PageView {
-        id: id.to_owned(),
+        id: page.uuid().to_string(),
         manual: card.id.to_string(),
         page: page.number,
         of: card.pages,

@@ -77,6 +77,11 @@ impl Problem {
         self.kind == "model-unavailable"
     }
 
+    /// Whether a page is not stored.
+    pub(super) fn is_absent_page(&self) -> bool {
+        self.kind == "no-such-page"
+    }
+
     /// Whether the server was too busy.
     pub(super) fn is_busy(&self) -> bool {
         self.kind == "busy"

@@ -226,7 +226,9 @@ pub(super) fn place(
 /// The last part of a name, without characters that a file name should not have, with a suffix that `ingest` reads.
 pub(super) fn clean_name(name: &str) -> String {
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
-    let allowed = |c: char| !c.is_control() && !"<>:\"|?*".contains(c);
+    // Characters that change the direction of text make a name look like another.
+    let is_turning = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let allowed = |c: char| !c.is_control() && !is_turning(c) && !"<>:\"|?*".contains(c);
     let kept: String = last.chars().filter(|c| allowed(*c)).collect();
     let kept = kept
         .trim_start_matches(['.', '-', ' '])
@@ -313,6 +315,7 @@ mod tests {
             ("...", "upload.pdf"),
             ("", "upload.pdf"),
             ("archive.zip", "archive.zip.pdf"),
+            ("manual\u{202e}fdp.exe\u{2066}.pdf", "manualfdp.exe.pdf"),
         ] {
             assert_eq!(clean_name(given), cleaned, "{given}");
         }

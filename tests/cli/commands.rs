@@ -249,6 +249,18 @@ fn json_output_has_the_documented_keys() {
 }
 
 #[test]
+fn check_creates_no_store_and_tells_where_none_can_be() {
+    let sandbox = Sandbox::built_in();
+    let done = sandbox.run(&["check", "--store", "new/folder/library.db"]);
+    assert_eq!(done.code, 0, "{}", done.out);
+    assert!(!sandbox.path("new").exists());
+    let done = sandbox.run_as_user(&["check", "--store", "/usr/library.db"]);
+    assert_eq!(done.code, 1, "{}", done.out);
+    assert!(done.out.contains("NO  store "), "{}", done.out);
+    assert!(done.out.contains("/usr/library.db"), "{}", done.out);
+}
+
+#[test]
 fn show_writes_the_page_and_its_heat_map() {
     let sandbox = indexed_library();
     assert_eq!(

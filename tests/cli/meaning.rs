@@ -1,7 +1,7 @@
 //! Search by meaning: pages in other words than the query, stores without text vectors, and what a hit shows.
 
 use crate::multilingual;
-use crate::sandbox::{CommandOutput, Sandbox};
+use crate::sandbox::{CommandOutput, Sandbox, manual};
 use crate::support::pdf;
 
 const PAGES: [&str; 4] = [
@@ -244,6 +244,46 @@ fn stamped(picture: &image::GrayImage, text: &str) -> Vec<u8> {
     let pages = format!("<< /Type /Pages /Count 1 /Kids [{page} 0 R] >>");
     file.set(tree, pages);
     file.finish(root)
+}
+
+#[test]
+fn a_page_that_lies_on_its_side_is_read() {
+    let sandbox = Sandbox::built_in();
+    let heat_pump = manual("heat-pump-service-manual.pdf");
+    assert_eq!(sandbox.run(&[&heat_pump, "--pages", "4"]).code, 0);
+    let picture = ["show", "heat-pump-service-manual", "4", "--out", "0.png"];
+    assert_eq!(sandbox.run(&picture).code, 0);
+    let upright = image::open(sandbox.path("0.png")).unwrap();
+    for (name, turned) in [
+        ("90.png", upright.rotate90()),
+        ("180.png", upright.rotate180()),
+        ("270.png", upright.rotate270()),
+    ] {
+        turned.save(sandbox.path(name)).unwrap();
+    }
+    let run = |args: &[&str]| sandbox.run(&[args, &["--store", "scans.db"]].concat());
+    let names = ["0.png", "90.png", "180.png", "270.png"];
+    assert_eq!(run(&names).code, 0);
+    let best = |name: &str, mode: &str| {
+        let question = "safety switch voltage protection gas gloves";
+        let found = run(&["search", question, mode, "--manual", name, "--json"]).json();
+        (
+            found[0]["score"].as_f64().unwrap(),
+            found[0]["words_read"].clone(),
+        )
+    };
+    for mode in ["--text", "--meaning", "--visual"] {
+        let (score, words) = best("0.png", mode);
+        assert!(words.as_array().unwrap().len() >= 3, "{mode}: {words}");
+        for name in &names[1..] {
+            let turned = best(name, mode);
+            assert!(
+                (turned.0 / score - 1.0).abs() < 0.1,
+                "{mode} {name}: {turned:?}, {score}"
+            );
+            assert_eq!(turned.1, words, "{mode} {name}");
+        }
+    }
 }
 
 #[test]

@@ -298,3 +298,35 @@ fn a_busy_server_is_retried_after_a_pause() {
         }
     }
 }
+
+#[test]
+fn a_web_page_instead_of_an_answer_is_shown_and_not_waited_for() {
+    let sandbox = library();
+    for (status, page, why) in [
+        (
+            502,
+            "<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>",
+            "does not reach the model server: `502 Bad Gateway nginx` (HTTP 502)",
+        ),
+        (
+            200,
+            "<!doctype html><script>location = 1</script><h1>Sign in</h1>",
+            "a web page `Sign in` instead of an answer (HTTP 200)",
+        ),
+        (
+            404,
+            "<h1>Not Found</h1>",
+            "refused the request: `Not Found` (HTTP 404)",
+        ),
+    ] {
+        for dialect in BOTH {
+            let fake = FakeServer::start(dialect, move |_| Reply::Html(status, page));
+            let start = Instant::now();
+            let done = describe(&sandbox, dialect, &fake, &ONE);
+            assert_eq!(done.code, 2, "{status}: {}", done.err);
+            assert!(done.err.contains(why), "{status}: {}", done.err);
+            // A server that never answered is not waited for as long as one that went away.
+            assert!(start.elapsed() < Duration::from_secs(30), "{}", done.err);
+        }
+    }
+}

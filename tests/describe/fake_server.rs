@@ -46,6 +46,8 @@ pub(crate) enum Reply {
     ImageDropped(String),
     /// HTTP status and error message.
     HttpError(u16, String),
+    /// Web page with a status.
+    Html(u16, &'static str),
     /// Beginning of an answer, then an error message within the stream.
     StreamError(String, String),
     /// Beginning of an answer, then the connection is closed.
@@ -188,6 +190,9 @@ impl Shared {
             let body = json!({"error": message}).to_string();
             return respond(stream, status, "application/json", body.as_bytes());
         }
+        if let Reply::Html(status, page) = reply {
+            return respond(stream, status, "text/html; charset=utf-8", page.as_bytes());
+        }
         if let Reply::Close = reply {
             return Ok(());
         }
@@ -237,7 +242,9 @@ impl Shared {
             }
             Reply::Disconnect(text) => self.text(stream, "content", &text),
             Reply::Raw(bytes) => stream.write_all(&bytes),
-            Reply::HttpError(..) | Reply::Wait(_) | Reply::Close => unreachable!(),
+            Reply::HttpError(..) | Reply::Html(..) | Reply::Wait(_) | Reply::Close => {
+                unreachable!()
+            }
         }
     }
 

@@ -139,6 +139,21 @@ fn everything_is_bounded() {
         let said = session.failure(tool, arguments.clone());
         assert!(said.contains("Call"), "{tool} {arguments}: {said}");
     }
+    for (arguments, why) in [
+        (
+            json!({"query": "valve", "count": "x"}),
+            "`count` must be a whole number from 1 to 20, not `x`",
+        ),
+        (
+            json!({"query": "valve", "mode": "all"}),
+            "`mode` must be one of `hybrid`, `visual`, `text`, `meaning`, not `all`",
+        ),
+        (json!({"count": 3}), "`query` is missing: a text"),
+    ] {
+        let said = session.failure("search_manuals", arguments);
+        let expected = format!("Invalid arguments: {why}. Call the tool again");
+        assert!(said.starts_with(&expected), "{said}");
+    }
 }
 
 /// A page full of noise, which makes a large JPEG.

@@ -119,7 +119,10 @@ fn without_a_model_a_problem_says_how_to_start_one() {
 
 #[test]
 fn the_page_shows_an_answer_with_its_citations() {
-    let fake = citing();
+    let fake = FakeServer::start(Dialect::OpenAi, |request| {
+        let cited = if request.number == 0 { " [1]" } else { "" };
+        Reply::Answer(format!("FOUND\nPurge it with nitrogen{cited} at 42 bar."))
+    });
     let server = with_model(&fake);
     let mut chrome = Chrome::start();
     chrome.open(&format!("{}?q=purge+with+nitrogen", server.url));
@@ -137,5 +140,13 @@ fn the_page_shows_an_answer_with_its_citations() {
     chrome.js("document.querySelector('#answer-text .cited').click()");
     chrome.until("location.hash.startsWith('#page-')");
     chrome.picture("answer");
+    chrome.open(&format!("{}?q=relief+valve", server.url));
+    chrome.until("!document.querySelector('#ask').hidden");
+    chrome.click("#ask");
+    chrome.until("document.querySelector('#answer-foot .doubt')");
+    let told = chrome.js("document.querySelector('#answer-foot .doubt').textContent");
+    assert_eq!(told, "No page is cited; those that were read:");
+    let listed = chrome.js("document.querySelectorAll('#answer-foot li').length");
+    assert_eq!(listed, 3);
     chrome.is_silent();
 }

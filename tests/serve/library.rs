@@ -149,6 +149,10 @@ fn pages_thumbnails_and_pictures() {
     ] {
         server.get(&format!("/api/v1/{none}")).problem(404);
     }
+    let missing = server.get(&format!("/api/v1/pages?manual={manual}&page=9"));
+    let told = missing.text();
+    assert!(told.contains(", page 9 is not stored"), "{told}");
+    assert!(told.contains("the manual has 3 pages"), "{told}");
     let none = "00000000-0000-0000-0000-000000000000";
     for part in ["", "/thumbnail", "/picture", "/heat?q=a"] {
         server
@@ -170,6 +174,9 @@ fn pages_thumbnails_and_pictures() {
             .get(&format!("/api/v1/pages/{id}/picture?width={bad}"))
             .problem(400);
     }
+    let wide = server.get(&format!("/api/v1/pages/{id}/picture?width=wide"));
+    let why = "`width` must be a whole number from 200 to 3000, not `wide`";
+    assert!(wide.text().contains(why), "{}", wide.text());
     let counters = server.get("/metrics").text();
     assert!(
         counters.contains("ingest_pictures_total{from=\"cached\"}"),

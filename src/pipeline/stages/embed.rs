@@ -133,7 +133,7 @@ impl<'t> EmbedStage<'_, 't> {
                 task.collector.emit(Event::BatchSizeReduced(largest));
             }
         }
-        self.read(&mut pages, &mut embeddings)?;
+        self.read(&mut pages, &inputs, &mut embeddings)?;
         record_batch(&pages, &inputs, start.elapsed());
         Ok(self.send(pages, embeddings))
     }
@@ -160,14 +160,16 @@ impl<'t> EmbedStage<'_, 't> {
     fn read(
         &mut self,
         pages: &mut [InFlightPage<'t>],
+        inputs: &[Prepared],
         embeddings: &mut [Embedding],
     ) -> Result<(), Error> {
-        let Some(text_model) = self.meaning else {
+        let (Some(text_model), Some(model)) = (self.meaning, self.model.as_deref_mut()) else {
             return Ok(());
         };
-        for (page, embedding) in pages.iter_mut().zip(embeddings) {
+        let pages = pages.iter_mut().zip(inputs);
+        for ((page, input), embedding) in pages.zip(embeddings) {
             let is_read = is_to_be_read(&page.record);
-            if let (true, Ok(vectors)) = (is_read, embedding.as_ref())
+            if let (true, Ok(vectors)) = (is_read, embedding.as_mut())
                 && let TextUpdate::Replace {
                     vectors: text_vectors,
                     words_read,
@@ -178,7 +180,7 @@ impl<'t> EmbedStage<'_, 't> {
                     Some(reader) => reader,
                     none => none.insert(Reader::open()?),
                 };
-                let words = reader.read(vectors);
+                let words = reader.read(model, input, vectors)?;
                 match text_model.get()?.embed_scan(&page.record.text, &words) {
                     Ok(embedded) => *text_vectors = embedded,
                     Err(why) => *embedding = Err(PageError::Shape(why.to_string())),

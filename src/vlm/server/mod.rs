@@ -5,6 +5,7 @@ mod line_reader;
 mod managed;
 mod ollama;
 mod openai;
+mod web_page;
 
 use std::io::Read;
 use std::time::Duration;
@@ -132,7 +133,10 @@ impl Transport {
             true => Ok((head, body)),
             false => Err(Error::UnexpectedServer {
                 server: self.url.clone(),
-                reason: format!("{path} returns {}", head.status),
+                reason: match head.page.as_deref() {
+                    Some(page) => format!("{path} returns {}: `{page}`", head.status),
+                    None => format!("{path} returns {}", head.status),
+                },
             }),
         }
     }
@@ -161,7 +165,8 @@ impl Transport {
     }
 
     fn read_json(&self, response: Response) -> Result<(ResponseHead, Value), Error> {
-        let head = ResponseHead {
+        let mut head = ResponseHead {
+            page: None,
             status: response.status(),
             server: response
                 .headers()
@@ -178,7 +183,11 @@ impl Transport {
             .take(MAX_BODY_BYTES)
             .read_to_end(&mut body)
             .map_err(|e| Error::Disconnected(e.to_string()))?;
-        Ok((head, serde_json::from_slice(&body).unwrap_or_default()))
+        let json = serde_json::from_slice(&body).unwrap_or_default();
+        if json == Value::Null {
+            head.page = web_page::first_words(&body);
+        }
+        Ok((head, json))
     }
 
     /// POST request with a streamed response of status 2xx; any other status is an error.
@@ -201,11 +210,21 @@ impl Transport {
                 false => Error::Disconnected(innermost(&e)),
             }
         })?;
-        if response.status().is_success() {
+        let is_page = web_page::is_html(response.headers());
+        if response.status().is_success() && !is_page {
             return Ok(response);
         }
         let (head, body) = self.read_json(response)?;
-        Err(self.status_error(head.status, error_message(&body)))
+        let page = head.page.map(|words| format!("`{words}`"));
+        if head.status.is_success() {
+            let words = page.unwrap_or_default();
+            return Err(Error::Protocol(format!(
+                "a web page {words} instead of an answer (HTTP {})",
+                head.status.as_u16()
+            )));
+        }
+        let reason = page.unwrap_or_else(|| error_message(&body));
+        Err(self.status_error(head.status, reason))
     }
 
     /// Error for a status other than 2xx.
@@ -223,7 +242,11 @@ impl Transport {
         }
         if [StatusCode::BAD_GATEWAY, StatusCode::GATEWAY_TIMEOUT].contains(&status) {
             // A proxy in front of a server that exited, or did not answer.
-            return Error::Disconnected(format!("{reason} (HTTP {})", status.as_u16()));
+            return Error::Gateway {
+                server,
+                status: status.as_u16(),
+                reason,
+            };
         }
         match model_error(&reason) {
             cause @ Error::OutOfMemory(_) => cause,
@@ -276,6 +299,8 @@ fn list_of(models: &[&str]) -> String {
 struct ResponseHead {
     status: StatusCode,
     server: String,
+    /// The first words of a body that is not JSON.
+    page: Option<String>,
 }
 
 fn is_loopback(host: &str) -> bool {

@@ -4,12 +4,14 @@ use std::future::Future;
 use std::sync::{Arc, LazyLock};
 
 use rmcp::model::{CallToolResult, ErrorData, JsonObject, Tool, ToolAnnotations};
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::super::expected;
 use super::failure::Failure;
 use super::reader::Reader;
-use super::{ask, manuals, pages, search};
+use super::{ask, manuals, pages, schema, search};
 
 /// The tools, in the order in which they are listed.
 pub(super) fn offered(reader: &Reader) -> Vec<Tool> {
@@ -60,11 +62,19 @@ pub(super) async fn call(
     Ok(answer.unwrap_or_else(Failure::into_result))
 }
 
-async fn run<A: DeserializeOwned, F: Future<Output = Result<CallToolResult, Failure>>>(
+async fn run<
+    A: DeserializeOwned + JsonSchema,
+    F: Future<Output = Result<CallToolResult, Failure>>,
+>(
     arguments: JsonObject,
     tool: impl FnOnce(A) -> F,
 ) -> Result<CallToolResult, Failure> {
-    let arguments = serde_json::from_value(Value::Object(arguments));
-    let invalid = |why: serde_json::Error| Failure::invalid(format!("Invalid arguments: {why}."));
-    tool(arguments.map_err(invalid)?).await
+    match serde_json::from_value(Value::Object(arguments.clone())) {
+        Ok(arguments) => tool(arguments).await,
+        Err(why) => {
+            let fault = expected::fault(&schema::input::<A>(), &arguments);
+            let fault = fault.unwrap_or_else(|| why.to_string());
+            Err(Failure::invalid(format!("Invalid arguments: {fault}.")))
+        }
+    }
 }

@@ -54,11 +54,12 @@ const CUTS = {
 function done({ found, citations, facts, cut }) {
   const those = (verdict) => facts.filter((fact) => fact.verdict === verdict).map((fact) => fact.text);
   const [doubted, untold] = [those("not-confirmed"), those("cannot-tell")];
+  const uncited = !citations.length && words.textContent.trim();
   if (!words.textContent.trim() && !found) words.textContent = "The pages that were read do not say.";
   foot.replaceChildren(
-    sources(found ? citations : pages),
     ...[
-      !found && el("p.doubt", null, "Not on the pages that were read."),
+      !found && el("p.doubt", null, uncited ? "No page is cited; those that were read:" : "Not on the pages that were read:"),
+      sources(found ? citations : pages),
       doubted.length > 0 && el("p.doubt", null, "Not in the text of the cited pages: ", el("b", null, list(doubted)), "."),
       untold.length > 0 && el("p.untold", null, "To be compared with the picture: ", el("b", null, list(untold)), "."),
       cut && el("p.doubt", null, CUTS[cut] ?? "The answer is cut."),

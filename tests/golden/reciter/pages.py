@@ -1,6 +1,6 @@
 """Training targets of the reciter: a short description of every page of the two sample manuals, from outline and text.
 
-    python pages.py titles.json        writes the title of each page
+    python pages.py titles.json questions.json        writes the title of each page, and a question about each
 """
 import json, pathlib, re, sys
 import pypdfium2
@@ -75,10 +75,40 @@ def answer(page: dict, numbered: bool) -> str:
     return json.dumps(d, ensure_ascii=False)
 
 
+# What the two scanned pages say: they have no text layer.
+SCANNED = {"Pressure test record": "Filled-in form of the type test at the Halden works",
+           "Battery endurance certificate": "Deep discharge relay opened, the sheet is reproduced because insurers ask for it"}
+
+
+def phrase(page: dict, others: list[str]) -> str:
+    """Words of one of its lines, those that are on the fewest other pages, without its title; four entries of a table of contents."""
+    if page["title"] in SCANNED:
+        return SCANNED[page["title"]]
+    long = lambda text: set(re.findall(r"[a-z-]{4,}", text.lower()))
+    others = [long(o) for o in others]
+    rare = lambda line: sum(1 / (1 + sum(w in o for o in others)) for w in long(line))
+    text = re.sub(r"[\x02\ufffe]\s*", "", page["page"].get_textpage().get_text_bounded())
+    entries = [re.sub(r"( \.)+.*", "", l) for l in text.splitlines() if " . ." in l]
+    if entries:
+        return ", ".join(entries[3::len(entries) // 4][:4])
+    lines = [l.strip(" .") for l in text.splitlines() if page["title"] not in l]
+    return max(lines, key=rare).replace('"', "")
+
+
+def question(says: str) -> str:
+    """The question whose answer is the title of the page that says this."""
+    return f'What is the title of the page that says "{says}"?'
+
+
 ROOT = pathlib.Path(__file__).resolve().parents[3] / "manuals"
 
 if __name__ == "__main__":
-    titles = {}
-    for f in describe():
-        titles.setdefault(f["manual"] + ".pdf", {})[f["number"]] = f["title"]
-    pathlib.Path(sys.argv[1]).write_text(json.dumps(titles, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    titles, questions, found = {}, [], describe()
+    texts = [f["page"].get_textpage().get_text_bounded() for f in found]
+    for i, f in enumerate(found):
+        manual = f["manual"] + ".pdf"
+        titles.setdefault(manual, {})[f["number"]] = f["title"]
+        questions.append(dict(question=question(phrase(f, texts[:i] + texts[i + 1:])), manual=manual, pages=[f["number"]], answers=[f["title"]],
+                              kind="lexical"))
+    for name, what in zip(sys.argv[1:], (titles, questions)):
+        pathlib.Path(name).write_text(json.dumps(what, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

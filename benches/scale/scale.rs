@@ -11,6 +11,7 @@
 )]
 
 mod plot;
+mod queue;
 mod simulate;
 #[path = "../synthetic/mod.rs"]
 mod synthetic;
@@ -84,6 +85,8 @@ fn main() -> Result<()> {
             println!("{}", serde_json::to_string(&stats)?);
             Ok(())
         }
+        ["queue", url, pid] => queue::load(url, pid.parse()?),
+        ["drain", url] => queue::drain(url),
         ["simulate", plot] => simulate::run(plot.as_ref()),
         [folder, plot] => run_all(&files(folder.as_ref()), plot.as_ref()),
         [folder, plot, url, pid, data] => {
@@ -91,7 +94,7 @@ fn main() -> Result<()> {
             all.push(server(url, pid, data)?);
             run_all(&all, plot.as_ref())
         }
-        _ => Err("FOLDER PLOT.svg [URL PID DATA], or: simulate PLOT.svg".into()),
+        _ => Err("FOLDER PLOT.svg [URL PID DATA], or: simulate PLOT.svg, or: queue URL PID".into()),
     }
 }
 

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant, SystemTime};
 use async_nats::HeaderMap;
 use async_nats::jetstream::message::PublishMessage;
 
-use super::failure::Failure;
 use super::link::{PATIENCE, Subject};
 use super::names::{RESULTS, check};
 use super::{Error, Queue};

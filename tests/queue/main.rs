@@ -10,7 +10,6 @@ mod items;
 mod nats;
 mod outages;
 #[path = "../support/pdf.rs"]
-#[allow(dead_code, reason = "this binary uses its part")]
 mod pdf;
 mod rights;
 mod runs;

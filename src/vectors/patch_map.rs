@@ -111,7 +111,7 @@ impl PatchMap {
     #[must_use]
     pub fn turned(&self, quarters: u8) -> Self {
         let Self { columns, rows, .. } = *self;
-        if quarters % 4 == 0 {
+        if quarters.is_multiple_of(4) {
             return self.clone();
         }
         let turned = |&cell: &u16| match cell {

@@ -18,9 +18,8 @@ fn written(family: &Family) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     family.write(folder.path());
     let card = match family.name {
-        "sauerkraut" => "query_prefix = \"Query: \"",
         // Pages of the reference are smaller than what these allow.
-        "tomoro" | "nemotron" => "max_visual_tokens = 24",
+        "sauerkraut" | "tomoro" | "nemotron" => "max_visual_tokens = 24",
         _ => "",
     };
     fs::write(folder.path().join("ingest-card.toml"), card).unwrap();

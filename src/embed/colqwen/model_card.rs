@@ -14,8 +14,15 @@ const KNOWN_CARDS: &str = include_str!("cards/models.toml");
 const CARD_FILE: &str = "ingest-card.toml";
 /// Defaults of all cards.
 const COMMON_CARD: &str = include_str!("cards/families/common.toml");
-/// Cards of families by `model_type`, or by the class in `architectures`; the others are ColQwen2 and ColQwen2.5.
-const FAMILY_CARDS: [(&str, &str); 5] = [
+/// Name of the family of SauerkrautLM, whose class shares the `model_type` of others.
+const SAUERKRAUTLM: &str = "sauerkrautlm_colqwen3";
+/// Cards of families by `model_type`, by the class in `architectures`, or [`SAUERKRAUTLM`]; the others are ColQwen2 and
+/// ColQwen2.5.
+const FAMILY_CARDS: [(&str, &str); 6] = [
+    (
+        SAUERKRAUTLM,
+        include_str!("cards/families/sauerkrautlm_colqwen3.toml"),
+    ),
     (
         "JinaEmbeddingsV4Model",
         include_str!("cards/families/jina_embeddings_v4.toml"),
@@ -111,7 +118,7 @@ impl ModelCard {
     /// This card, with the defaults of the family that `config.json` names.
     pub(super) fn of_family(self, config: &Json) -> Self {
         let class = config.value()["architectures"][0].as_str();
-        let names = [class, config.text("model_type")];
+        let names = [sauerkrautlm(config), class, config.text("model_type")];
         let known = FAMILY_CARDS
             .iter()
             .find(|(name, _)| names.contains(&Some(*name)));
@@ -183,6 +190,12 @@ pub(super) fn known_cards() -> impl Iterator<Item = ModelCard> {
     cards.model.into_iter()
 }
 
+/// The name of SauerkrautLM's family: of the classes with these types, only its own writes the width of a vector as `dim`.
+fn sauerkrautlm(config: &Json) -> Option<&'static str> {
+    let is_shared = matches!(config.text("model_type"), Some("qwen3_vl" | "colqwen3"));
+    (is_shared && config.number(&["dim"]).is_some()).then_some(SAUERKRAUTLM)
+}
+
 /// Parses the card of a family; a test checks that all of them parse.
 fn parse(text: &str) -> ModelCard {
     toml::from_str(text).unwrap_or_default()
@@ -190,22 +203,27 @@ fn parse(text: &str) -> ModelCard {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn families_have_their_prompts() {
-        for (model_type, prefix, count) in [
-            ("colqwen2_5", "Query: ", 10),
-            ("qwen3_vl", "", 10),
+        for (config, prefix, count) in [
+            (json!({"model_type": "colqwen2_5"}), "Query: ", 10),
+            (json!({"model_type": "qwen3_vl"}), "", 10),
+            (json!({"model_type": "colqwen3", "embed_dim": 320}), "", 10),
+            (json!({"model_type": "qwen3_vl", "dim": 128}), "Query: ", 10),
+            (json!({"model_type": "colqwen3", "dim": 128}), "Query: ", 10),
             (
-                "qwen3_vl_nemotron_embed",
+                json!({"model_type": "qwen3_vl_nemotron_embed"}),
                 "<|im_start|>user\nQuery: query: ",
                 1,
             ),
         ] {
             let folder = tempfile::tempdir().unwrap();
             let file = folder.path().join("config.json");
-            fs::write(&file, format!("{{\"model_type\": \"{model_type}\"}}")).unwrap();
+            fs::write(&file, config.to_string()).unwrap();
             let card = ModelCard::default().of_family(&Json::read(&file).unwrap());
             let template = card.prompt_template();
             assert_eq!(

@@ -5,15 +5,15 @@ use serde::Serialize;
 use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
 use crate::embed::meaning::Model;
-use crate::embed::{self, BUILT_IN, KnownModel};
+use crate::embed::{self, BUILT_IN, Compute, KnownModel};
 use crate::library;
 use crate::reports::table::fitted;
 use crate::store::Address;
-use crate::units::ByteSize;
+use crate::units::{ByteSize, three_digits};
 use crate::vlm::tiers::{self, TIERS, Tier};
 
-use super::Common;
 use super::ui::{Ui, table_columns};
+use super::{Common, rates};
 
 const GB: u64 = 1_000_000_000;
 /// Memory of the system and other programs, on a small machine and on one of [`LARGE_MACHINE`] or more.
@@ -44,6 +44,10 @@ struct EmbeddingModel {
     known: KnownModel,
     memory: ByteSize,
     fits: bool,
+    /// Pages per second on this machine; `None` if the model does not fit, or nothing is known.
+    pages_per_second: Option<f64>,
+    /// Whether the last run with the model measured it; computed otherwise.
+    measured: bool,
 }
 
 /// How the memory of this machine would be used.
@@ -78,17 +82,11 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &ModelsArgs) -> Result<(),
     let recommended = recommended
         .map_or(BUILT_IN, |known| &known.model)
         .to_owned();
+    let flops = embed::flops_per_second(&settings.embed)?;
     let rows: Vec<EmbeddingModel> = known
         .into_iter()
         .filter(|known| known.commercial || !args.commercial)
-        .map(|known| {
-            let memory = known.parameters * compute.bytes_per_parameter;
-            EmbeddingModel {
-                fits: memory <= limit,
-                memory: ByteSize(memory),
-                known,
-            }
-        })
+        .map(|known| embedding_model(known, &compute, flops, limit))
         .collect();
     let tier = tiers::recommended(machine);
     let text_model = library::text_model_memory(&settings);
@@ -112,11 +110,53 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &ModelsArgs) -> Result<(),
     }
     let advice = advice(&settings.embed.model, tier, &budget);
     ui.text(format!(
-        "{}\n\n{}\n\n{}\n\nrecommended for embedding on this machine: {recommended}\n{advice}",
+        "{}\n\n{}\n\n{}\n\n{}\nrecommended for embedding on this machine: {recommended}\n{advice}",
         embedding_table(&rows),
         text_model_table(settings.embed.meaning),
-        description_table(limit)
+        description_table(limit),
+        rate_note(&rows, &compute, flops)
     ))
+}
+
+/// What a model needs here, and how fast it is: as the last run measured it, else by its operations, of which this machine
+/// computes `flops` a second.
+fn embedding_model(known: KnownModel, compute: &Compute, flops: f64, limit: u64) -> EmbeddingModel {
+    let memory = known.parameters * compute.bytes_per_parameter;
+    let fits = memory <= limit;
+    let measured = match known.model.as_str() {
+        BUILT_IN => rates::of_model(BUILT_IN, &embed::builtin::card().device),
+        model => rates::of_model(model, &compute.device),
+    };
+    let computed = known.page_teraflops.map(|page| flops / (page * 1e12));
+    EmbeddingModel {
+        pages_per_second: measured.or(computed).filter(|_| fits),
+        measured: measured.is_some() && fits,
+        fits,
+        memory: ByteSize(memory),
+        known,
+    }
+}
+
+/// Where the pages per second come from.
+fn rate_note(rows: &[EmbeddingModel], compute: &Compute, flops: f64) -> String {
+    let measured: Vec<&str> = rows
+        .iter()
+        .filter(|row| row.measured)
+        .map(|row| row.known.model.as_str())
+        .collect();
+    let measured = match measured.as_slice() {
+        [] => String::new(),
+        models => format!(
+            "; that of {} was measured by its last run",
+            models.join(", ")
+        ),
+    };
+    let gigaflops = flops / 1e9;
+    format!(
+        "pages/s: computed from the TFLOP of an A4 page and {gigaflops:.0} GFLOP/s, by the time of a matrix product on {} just \
+         now{measured}",
+        compute.device
+    )
 }
 
 /// The text models of search by meaning.
@@ -158,6 +198,7 @@ fn embedding_table(rows: &[EmbeddingModel]) -> String {
                     .page_teraflops
                     .map(|teraflops| format!("{teraflops:.1}")),
             ),
+            or_dash(r.pages_per_second.map(three_digits)),
             or_dash(score(r.known.vidore_v1)),
             or_dash(score(r.known.nano_vidore_v3)),
             r.known.licence.clone(),
@@ -171,6 +212,7 @@ fn embedding_table(rows: &[EmbeddingModel]) -> String {
         "fits",
         "A4 page",
         "TFLOP",
+        "pages/s",
         "ViDoRe v1",
         "v3 nano",
         "licence",

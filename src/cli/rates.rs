@@ -1,4 +1,5 @@
-//! Cache of indexing rates by model and device, from which a dry run estimates the time.
+//! Cache of indexing rates by model and device, from which a dry run estimates the time. A rate is kept by the profile of the
+//! vectors, which a dry run knows, and by the name of the model, which is all that `ingest models` knows.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,11 +14,17 @@ pub(super) fn load(card: &Card) -> Option<f64> {
     load_all()?.get(&key(card)).copied()
 }
 
+/// Returns the pages per second of the last run with a model, by its name and the name of the device.
+pub(super) fn of_model(model: &str, device: &str) -> Option<f64> {
+    load_all()?.get(&format!("{model} {device}")).copied()
+}
+
 /// Saves the rate of a run; errors are ignored, because this is only a cache.
 pub(super) fn save(card: &Card, pages_per_second: f64) {
     let Some(file) = path() else { return };
     let mut rates = load_all().unwrap_or_default();
-    rates.insert(key(card), pages_per_second);
+    let name = format!("{} {}", card.profile.model, card.device);
+    rates.extend([key(card), name].map(|key| (key, pages_per_second)));
     if let (Some(folder), Ok(text)) = (file.parent(), serde_json::to_string_pretty(&rates)) {
         let folder = std::fs::create_dir_all(folder).map_err(Into::into);
         drop(folder.and_then(|()| output_file::write(&file, text.as_bytes())));

@@ -10,9 +10,11 @@ pub mod meaning;
 mod pooled;
 pub mod reading;
 mod recommended;
+mod speed;
 
 pub(crate) use device::{candle_device, mlx_device};
 pub use recommended::recommended;
+pub use speed::flops_per_second;
 
 use std::ops::Range;
 
@@ -241,8 +243,10 @@ impl From<mlx::Error> for Error {
 }
 
 /// What a device offers to models.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compute {
+    /// Display name, as in [`Card::device`].
+    pub device: String,
     /// Bytes per parameter: bf16 on GPUs, f32 on the CPU.
     pub bytes_per_parameter: u64,
     /// Whether the device is a GPU.
@@ -258,6 +262,7 @@ pub struct Compute {
 pub fn compute(config: &Config) -> Result<Compute, Error> {
     let info = device::DeviceInfo::open(config)?;
     Ok(Compute {
+        device: info.name,
         bytes_per_parameter: info.dtype_bytes,
         is_gpu: info.is_gpu,
         own_memory: info.own_memory,

@@ -40,6 +40,7 @@ mod tests {
         let models = super::super::models();
         let name = |is_gpu, gb: u64, commercial| {
             let compute = Compute {
+                device: String::new(),
                 bytes_per_parameter: if is_gpu { 2 } else { 4 },
                 is_gpu,
                 own_memory: None,

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use serde_json::Value;
+
 use crate::commands::indexed_library;
 use crate::sandbox::{Sandbox, TINY};
 use crate::support::pdf;
@@ -109,4 +111,37 @@ fn embed_writes_the_stored_vectors() {
         (hit["score"].as_f64().unwrap() - f64::from(by_hand)).abs() < 1e-3,
         "{hit} {by_hand}"
     );
+}
+
+#[test]
+fn models_tell_how_fast_they_are_here() {
+    let sandbox = Sandbox::built_in().with("INGEST_EMBED_MEANING", "false");
+    sandbox.write("a.pdf", &pdf::good(&["torque"]));
+    assert_eq!(sandbox.run(&["a.pdf"]).code, 0);
+    let models = sandbox.run(&["models", "--json"]).json();
+    let all = models["embedding"].as_array().unwrap();
+    let rate = |model: &Value| model["pages_per_second"].as_f64();
+    for model in all {
+        let is_built_in = model["model"] == "built-in";
+        assert_eq!(model["measured"], is_built_in, "{model}");
+        let is_known = is_built_in || !model["page_teraflops"].is_null();
+        let fits = model["fits"] == true;
+        assert_eq!(rate(model).is_some(), fits && is_known, "{model}");
+    }
+    // Computed: the more operations, the slower.
+    let computed = all.iter().filter(|model| model["measured"] == false);
+    let flops: Vec<f64> = computed
+        .filter_map(|model| Some(rate(model)? * model["page_teraflops"].as_f64()? * 1e12))
+        .collect();
+    for speed in &flops {
+        assert!((speed / flops[0] - 1.0).abs() < 1e-6, "{flops:?}");
+        assert!((1e8..1e15).contains(speed), "{flops:?}");
+    }
+    let text = sandbox.run(&["models"]).out;
+    for part in [
+        "pages/s: computed from the TFLOP of an A4 page and ",
+        "; that of built-in was measured by its last run",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
 }

@@ -266,7 +266,7 @@ fn machine_and_models() {
             "$: budget describing embedding recommended recommended_embedding",
             "$.budget: describing embedding left machine store system",
             "$.describing[]: docvqa from memory model note tokens_per_second",
-            "$.embedding[]: commercial dim download fits licence memory model nano_vidore_v3 page_bytes page_teraflops parameters vidore_v1",
+            "$.embedding[]: commercial dim download fits licence measured memory model nano_vidore_v3 page_bytes page_teraflops pages_per_second parameters vidore_v1",
         ],
     );
 }

@@ -1,7 +1,8 @@
 //! Our side of `embed.py` and `builtin.py`: ColQwen2.5-3B and ColQwen3-2B with random weights and few layers, and the built-in
 //! model.
 //!
-//! `peer-embed make FOLDER SHAPE` writes a checkpoint: `colqwen2.5`, `colqwen3`, or `colqwen3-whole` with all its layers.
+//! `peer-embed make FOLDER SHAPE` writes a checkpoint: `colqwen2.5`, `colqwen3`, or `colqwen3-whole`, all of
+//! SauerkrautLM-ColQwen3-2b, in bf16.
 //! `peer-embed layers FOLDER` prints the time of one layer of each kind
 //! on a large page (3,072 patches, 779 tokens), CPU time of one thread. `peer-embed pages FOLDER OUT.f32 IMAGE…` embeds
 //! pages one by one, prints the seconds of each, and writes the concatenated vectors as raw f32. `peer-embed built-in
@@ -163,7 +164,7 @@ fn gray(image_file: &str) -> Result<Prepared> {
 struct Shape {
     /// The tiny model whose other files it has.
     tiny: &'static str,
-    /// Fields of `text_config` and `vision_config`.
+    /// Fields of `config.json`, and of its `text_config` and `vision_config`.
     config: Value,
     /// Pixels of a page.
     pixels: u64,
@@ -193,7 +194,7 @@ fn colqwen2_5() -> Shape {
     }
 }
 
-/// ColQwen3-2B, with pages as large as SauerkrautLM's processor allows.
+/// ColQwen3-2B with few layers, and pages as large as SauerkrautLM's processor allows.
 fn colqwen3(depth: usize, layers: usize, deepstack: [usize; 3]) -> Shape {
     Shape {
         tiny: "colqwen3-tiny",
@@ -216,12 +217,21 @@ fn colqwen3(depth: usize, layers: usize, deepstack: [usize; 3]) -> Shape {
     }
 }
 
+/// SauerkrautLM-ColQwen3-2b.
+fn colqwen3_whole() -> Shape {
+    let mut shape = colqwen3(24, 28, [5, 11, 17]);
+    shape.dim = 128;
+    shape.config["dim"] = json!(shape.dim);
+    shape.config["text_config"]["vocab_size"] = json!(151_936);
+    shape
+}
+
 /// Writes a checkpoint.
 fn make(folder: &Path, shape: &str) -> Result<()> {
     let shape = match shape {
         "colqwen2.5" => colqwen2_5(),
         "colqwen3" => colqwen3(DEPTH, LAYERS, [0, 1, 2]),
-        "colqwen3-whole" => colqwen3(24, 28, [5, 11, 17]),
+        "colqwen3-whole" => colqwen3_whole(),
         other => return Err(format!("no shape {other}").into()),
     };
     let tiny = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -238,11 +248,10 @@ fn make(folder: &Path, shape: &str) -> Result<()> {
     fs::write(folder.join("processor_config.json"), processor.to_string())?;
     let mut config = read("config.json")?;
     for (part, fields) in shape.config.as_object().into_iter().flatten() {
-        let fields = fields.as_object().cloned().unwrap_or_default();
-        config[part]
-            .as_object_mut()
-            .ok_or("no such object")?
-            .extend(fields);
+        match (&mut config[part], fields) {
+            (Value::Object(part), Value::Object(fields)) => part.extend(fields.clone()),
+            (part, value) => *part = value.clone(),
+        }
     }
     let path = folder.join("config.json");
     fs::write(&path, config.to_string())?;

@@ -47,22 +47,24 @@ struct Pair {
     reference: MultiVector,
 }
 
-/// Embeds the same pages and queries with both models and compares them: pages first, then queries. `before_each` is called
-/// before each batch and each query of the tested model.
+/// Embeds the same pages, of patches with this side, and the same queries with both models and compares them: pages first, then
+/// queries. `before_each` is called before each batch and each query of the tested model.
 ///
 /// # Errors
 /// [`Error::Embed`] when a model fails, or the reference gives non-finite vectors.
 pub fn compare(
     tested: &mut dyn EncodeOnce,
     reference: &mut dyn EncodeOnce,
+    patch_size: usize,
     before_each: &dyn Fn() -> Result<(), Error>,
 ) -> Result<[Agreement; 2], Error> {
-    let smallest = inputs::smallest_page();
+    let smallest = inputs::smallest_page(patch_size);
     let shortest = page_vectors(reference, std::slice::from_ref(&smallest))?;
     let [Some(shortest)] = shortest.as_slice() else {
         return Err(not_finite("a page"));
     };
-    let pages = inputs::pages(shortest.len() - inputs::visual_tokens(&smallest));
+    let prompt_tokens = shortest.len() - inputs::visual_tokens(&smallest);
+    let pages = inputs::pages(prompt_tokens, patch_size);
     let expected = page_vectors(reference, &pages)?.into_iter();
     before_each()?;
     let pages = page_vectors(tested, &pages)?

@@ -1,5 +1,5 @@
-//! Tiny random checkpoints in the hub's layout: ColQwen2.5 and ColQwen2 with the head widths of the released models, so that
-//! they take the same kernels.
+//! Tiny random checkpoints in the hub's layout: ColQwen3, ColQwen2.5 and ColQwen2 with the head widths of the released models,
+//! so that they take the same kernels.
 
 use std::borrow::Cow;
 use std::fs;
@@ -32,6 +32,8 @@ const SEED: u64 = 0x5e1f;
 /// The families that are tested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Family {
+    /// Full attention, learned positions, DeepStack, normed queries and keys.
+    ColQwen3,
     /// Windowed and full attention, RMS norms, gated MLPs.
     ColQwen25,
     /// Full attention, layer norms, plain MLPs.
@@ -39,12 +41,21 @@ pub(super) enum Family {
 }
 
 impl Family {
-    pub(super) const ALL: [Self; 2] = [Self::ColQwen25, Self::ColQwen2];
+    pub(super) const ALL: [Self; 3] = [Self::ColQwen25, Self::ColQwen2, Self::ColQwen3];
 
     pub(super) fn name(self) -> &'static str {
         match self {
+            Self::ColQwen3 => "ColQwen3",
             Self::ColQwen25 => "ColQwen2.5",
             Self::ColQwen2 => "ColQwen2",
+        }
+    }
+
+    /// Side of a patch in pixels.
+    pub(super) fn patch_size(self) -> usize {
+        match self {
+            Self::ColQwen3 => 16,
+            Self::ColQwen25 | Self::ColQwen2 => 14,
         }
     }
 
@@ -63,15 +74,29 @@ impl Family {
             .map_err(|error| Error::Io(io::Error::other(error)))
     }
 
-    /// `config.json`: heads 80 wide in the vision tower and 128 in the language model, as in the released models.
+    /// `config.json`: heads 80 wide in the vision tower (64 in ColQwen3's) and 128 in the language model, as in the released
+    /// models.
     fn config(self) -> Value {
-        let (model_type, vision) = match self {
+        let rope = json!({ "type": "mrope", "mrope_section": [16, 24, 24], "rope_theta": 1e6 });
+        let (model_type, vision, rope) = match self {
+            Self::ColQwen3 => (
+                "qwen3_vl",
+                json!({
+                    "depth": 3, "hidden_size": 128, "intermediate_size": 352, "num_heads": 2, "out_hidden_size": 512,
+                    "hidden_act": "gelu_pytorch_tanh", "patch_size": self.patch_size(), "num_position_embeddings": 2304,
+                    "deepstack_visual_indexes": [0, 1, 2],
+                }),
+                json!({
+                    "rope_type": "default", "mrope_interleaved": true, "mrope_section": [24, 20, 20], "rope_theta": 5e6,
+                }),
+            ),
             Self::ColQwen25 => (
                 "qwen2_5_vl",
                 json!({
                     "depth": 4, "hidden_size": 160, "intermediate_size": 432, "num_heads": 2, "out_hidden_size": 512,
                     "hidden_act": "silu", "window_size": 112, "fullatt_block_indexes": [1, 3],
                 }),
+                rope,
             ),
             Self::ColQwen2 => (
                 "qwen2_vl",
@@ -79,6 +104,7 @@ impl Family {
                     "depth": 3, "embed_dim": 160, "mlp_ratio": 3, "num_heads": 2, "hidden_size": 512,
                     "hidden_act": "quick_gelu",
                 }),
+                rope,
             ),
         };
         json!({
@@ -88,7 +114,7 @@ impl Family {
             "text_config": {
                 "vocab_size": WORDS as usize + 1 + SPECIAL.len(), "hidden_size": 512, "intermediate_size": 704,
                 "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "hidden_act": "silu",
-                "rope_parameters": { "type": "mrope", "mrope_section": [16, 24, 24], "rope_theta": 1e6 },
+                "head_dim": 128, "rope_parameters": rope,
             },
         })
     }
@@ -126,7 +152,7 @@ impl Tensor {
         let (mean, deviation) = match shape.as_slice() {
             [_] if is_norm && name.ends_with("weight") => (1.0, 0.1),
             [_] => (0.0, 0.1),
-            _ if name.contains("embed_tokens") => (0.0, 1.0),
+            _ if name.contains("embed_tokens") || name.contains("pos_embed") => (0.0, 1.0),
             [_, inputs @ ..] => (0.0, 1.0 / (inputs.iter().product::<usize>() as f32).sqrt()),
             [] => (0.0, 0.0),
         };

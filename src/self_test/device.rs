@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::checkpoint::Family;
 use super::{Agreement, Error, SelfTest, Speed, compare};
 use crate::embed::{self, Config, Device, Engine, colqwen};
 use crate::qwen::candle::{self, CandleDevice, DeviceKind};
@@ -86,8 +87,13 @@ impl Tested {
         }
     }
 
-    /// Compares the checkpoint in a folder on this device with the CPU in f32.
-    pub(super) fn compare(&self, folder: &Path, test: &SelfTest) -> Result<[Agreement; 2], Error> {
+    /// Compares the checkpoint of a family in a folder on this device with the CPU in f32.
+    pub(super) fn compare(
+        &self,
+        family: Family,
+        folder: &Path,
+        test: &SelfTest,
+    ) -> Result<[Agreement; 2], Error> {
         let config = Config {
             model: folder.display().to_string(),
             engine: test.engine,
@@ -106,12 +112,12 @@ impl Tested {
                     true => Ok(candle::leave_nan(device).map_err(embed::Error::from)?),
                     false => Ok(()),
                 };
-                compare(&mut tested, &mut reference, &leave_nan)
+                compare(&mut tested, &mut reference, family.patch_size(), &leave_nan)
             }
             Self::Mlx(_) => {
                 let mut tested = colqwen::open_mlx(&config)?;
                 tested.set_chunk_size(CHUNK_SIZE);
-                compare(&mut tested, &mut reference, &|| Ok(()))
+                compare(&mut tested, &mut reference, family.patch_size(), &|| Ok(()))
             }
         }
     }

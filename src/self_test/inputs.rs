@@ -1,7 +1,7 @@
 //! Made-up pages and queries of chosen lengths.
 
 use super::checkpoint::{WORDS, noise};
-use crate::patch::{PatchGrid, Patches, Prepared};
+use crate::patch::{FRAMES, PatchGrid, Patches, Prepared};
 
 /// Lengths of sequences in the language model around multiples of 16, 32 and 64, the blocks of GPU kernels, where faults at
 /// the ends of sequences show.
@@ -17,19 +17,19 @@ const A4: PatchGrid = PatchGrid {
 /// Words of the longest query.
 const MAX_QUERY_WORDS: u32 = 80;
 
-/// Patches of made-up pages; `prompt_tokens` are the rows of a page besides its visual tokens.
-pub(super) fn pages(prompt_tokens: usize) -> Vec<Prepared> {
+/// Patches of made-up pages; `prompt_tokens` are the rows of a page besides its visual tokens, `patch_size` the side of a patch.
+pub(super) fn pages(prompt_tokens: usize, patch_size: usize) -> Vec<Prepared> {
     let tokens = LENGTHS.map(|length| length.saturating_sub(prompt_tokens).max(1));
     // Two of each, so that kernels get several sequences of one length.
     let grids = tokens.map(grid).into_iter().chain([A4]);
     let grids = grids.flat_map(|grid| [grid, grid]);
-    let page = |(seed, grid): (u64, PatchGrid)| page(grid, seed);
+    let page = |(seed, grid): (u64, PatchGrid)| page(grid, patch_size, seed);
     (1..).zip(grids).map(page).collect()
 }
 
 /// The smallest page.
-pub(super) fn smallest_page() -> Prepared {
-    page(grid(1), 0)
+pub(super) fn smallest_page(patch_size: usize) -> Prepared {
+    page(grid(1), patch_size, 0)
 }
 
 /// The number of visual tokens of a page.
@@ -66,14 +66,14 @@ fn grid(tokens: usize) -> PatchGrid {
 }
 
 /// Patches of a page: noise, darker from top to bottom.
-fn page(grid: PatchGrid, seed: u64) -> Prepared {
-    const PATCH_DIM: usize = 3 * 2 * 14 * 14;
+fn page(grid: PatchGrid, patch_size: usize, seed: u64) -> Prepared {
+    let patch_dim = 3 * FRAMES * patch_size * patch_size;
     let mut random = fastrand::Rng::with_seed(seed);
     let patches = grid.patches();
-    let mut rows = Vec::with_capacity(patches * PATCH_DIM);
+    let mut rows = Vec::with_capacity(patches * patch_dim);
     for patch in 0..patches {
         let brightness = 1.0 - 2.0 * patch as f32 / patches as f32;
-        rows.extend((0..PATCH_DIM).map(|_| brightness + 0.5 * noise(&mut random)));
+        rows.extend((0..patch_dim).map(|_| brightness + 0.5 * noise(&mut random)));
     }
     Prepared::Qwen(Patches { grid, rows })
 }
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn pages_have_the_chosen_lengths() {
-        let lengths: Vec<usize> = pages(11)
+        let lengths: Vec<usize> = pages(11, 14)
             .iter()
             .map(|page| visual_tokens(page) + 11)
             .collect();

@@ -120,7 +120,7 @@ impl SelfTest {
             let folder = folder.path().join(family.name());
             std::fs::create_dir(&folder)?;
             family.write(&folder)?;
-            match tested.compare(&folder, self) {
+            match tested.compare(family, &folder, self) {
                 Ok(agreements) => agreements
                     .into_iter()
                     .map(|agreement| Check {
@@ -209,7 +209,9 @@ mod tests {
         let scaled: HashMap<String, (Vec<usize>, Vec<u8>)> = tensors
             .iter()
             .map(|(name, tensor)| {
-                let is_query = name.contains("q_proj") || name.contains("attn.qkv");
+                let is_query = ["q_proj", "attn.qkv", "q_norm"]
+                    .iter()
+                    .any(|part| name.contains(part));
                 let factor = if is_query { factor } else { 1.0 };
                 let values = tensor
                     .data()
@@ -236,7 +238,7 @@ mod tests {
             family.write(wrong.path()).unwrap();
             let agree = |wrong: &Path| {
                 let (mut wrong, mut right) = (open(wrong), open(right.path()));
-                compare(&mut wrong, &mut right, &|| Ok(())).unwrap()
+                compare(&mut wrong, &mut right, family.patch_size(), &|| Ok(())).unwrap()
             };
             let agreements = agree(wrong.path());
             assert!(
@@ -302,7 +304,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         Family::ColQwen25.write(folder.path()).unwrap();
         let (mut tested, mut reference) = (NanBehind(open(folder.path())), open(folder.path()));
-        let agreements = compare(&mut tested, &mut reference, &|| Ok(()));
+        let patch_size = Family::ColQwen25.patch_size();
+        let agreements = compare(&mut tested, &mut reference, patch_size, &|| Ok(()));
         let [pages, queries] = agreements.unwrap();
         // Two pages of each length; the causal kernel is right for the others.
         let wrong = [33, 40, 47, 48, 65, 97, 112, 129, 745];

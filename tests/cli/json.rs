@@ -199,14 +199,14 @@ fn self_test_of_the_cpu_passes() {
     );
     let checks = report["checks"].as_array().unwrap();
     let of = |kind: &str| checks.iter().filter(|check| check["check"] == kind).count();
-    assert_eq!((of("agreement"), of("speed"), of("memory")), (4, 10, 1));
+    assert_eq!((of("agreement"), of("speed"), of("memory")), (6, 10, 1));
     assert_shape(
         &checks[0].clone(),
         &["$: check count inputs least_cosine model not_finite other_neighbours passed rows"],
     );
     // It rounds, so it is not the reference compared with itself.
     let rounds = |check: &Value| check["least_cosine"].as_f64().unwrap() < 0.99999;
-    assert!(checks[..4].iter().all(rounds), "{report}");
+    assert!(checks[..6].iter().all(rounds), "{report}");
     let text = sandbox.run(&["check", "--self-test"]);
     let lines: Vec<&str> = text.out.lines().collect();
     assert!(

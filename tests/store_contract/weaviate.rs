@@ -6,7 +6,8 @@ use crate::check_contract;
 use crate::fixtures::{prepared, profile};
 use crate::support;
 
-fn config(collection: &str) -> Config {
+/// A collection on the shared server.
+pub(crate) fn config(collection: &str) -> Config {
     let url = Address::Servers(vec![support::shared().url()]);
     Config {
         collection: collection.to_owned(),

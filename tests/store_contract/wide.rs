@@ -1,9 +1,10 @@
 //! Vectors as wide as those of ColQwen3: 320 numbers, and whole ones of 2,560.
 
-use ingest::store::{Precision, Scope, Store, StoredPage, TopK, VectorUpdate};
+use ingest::store::{Index, Precision, Scope, Store, StoredPage, TopK, VectorUpdate};
 use ingest::vectors::{Profile, max_sim};
 
 use crate::fixtures::{all, config, page, prepared, profile, put, rows, upsert_manual, vectors};
+use crate::weaviate;
 
 /// Pages of a store.
 const PAGES: u32 = 24;
@@ -67,6 +68,20 @@ fn wide_vectors_are_ranked_in_a_file() {
         let mut config = config(&folder.path().join(name));
         config.precision = Some(precision);
         config.first_stage = first_stage;
+        check(&*prepared(&config, &wide(dim)).store, dim);
+    }
+}
+
+#[test]
+fn wide_vectors_are_ranked_in_weaviate() {
+    for (dim, index) in [
+        (320, Index::Raw),
+        (320, Index::Muvera),
+        (2560, Index::Raw),
+        (2560, Index::Muvera),
+    ] {
+        let mut config = weaviate::config(&format!("Wide{dim}_{index:?}"));
+        config.index = Some(index);
         check(&*prepared(&config, &wide(dim)).store, dim);
     }
 }

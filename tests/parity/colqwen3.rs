@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use candle_core::{DType, Device as Candle, safetensors};
-use ingest::embed::{self, Config, Engine};
+use ingest::embed::{self, Config, Embedder, Engine, colqwen};
+use ingest::qwen::candle::{CandleDevice, DeviceKind};
 use ingest::vectors::MultiVector;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -140,10 +141,21 @@ fn bf16_reference_of_colqwen3_is_close() {
         *tensor = tensor.to_dtype(DType::BF16).unwrap();
     }
     safetensors::save(&tensors, weights).unwrap();
-    for &engine in engines() {
-        let [docs, _] = embedded(&of_folder(folder.path(), engine));
+    let on_candle = of_folder(folder.path(), Engine::Candle);
+    // As a GPU computes it.
+    let device = CandleDevice::open(Some(DeviceKind::CpuBf16)).unwrap();
+    let in_bf16 = colqwen::open_on(&on_candle, device).unwrap();
+    let mut models: Vec<(String, Box<dyn Embedder>)> =
+        vec![("Candle in bf16".to_owned(), Box::new(in_bf16))];
+    models.extend(engines().iter().map(|&engine| {
+        let model = embed::open(&of_folder(folder.path(), engine)).unwrap();
+        (format!("{engine:?}"), model)
+    }));
+    let pages = prepared(&embed::card(&on_candle).unwrap().prepare);
+    for (name, mut model) in models {
         let mut least = 1f32;
-        for (number, page) in docs.iter().enumerate() {
+        for (number, page) in model.embed_pages(&pages).unwrap().into_iter().enumerate() {
+            let page = page.unwrap().vectors;
             let theirs = reference.rows(&format!("bf16.docs.{number}"));
             for (ours, theirs) in page.as_slice().chunks_exact(page.dim()).zip(theirs) {
                 let dot = |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f32>();
@@ -151,8 +163,8 @@ fn bf16_reference_of_colqwen3_is_close() {
                 least = least.min(dot(ours, &theirs) / lengths.sqrt());
             }
         }
-        eprintln!("colqwen3 on {engine:?}: bf16 reference, least cosine {least:.5}");
-        assert!(least >= 0.998, "{least}");
+        eprintln!("colqwen3 on {name}: bf16 reference, least cosine {least:.5}");
+        assert!(least >= 0.998, "{name}: {least}");
     }
 }
 

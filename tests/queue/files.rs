@@ -7,7 +7,7 @@ use ingest::queue::{Config, Error, Queue};
 use ingest::units::ByteSize;
 use sha2::{Digest, Sha256};
 
-use crate::nats::Server;
+use crate::nats::{Options, Server};
 use crate::support::{config, coordinator, shared};
 
 /// A file of `size` bytes, and its digest.
@@ -107,21 +107,27 @@ fn file_that_does_not_fit_is_refused_before_it_is_sent() {
 
 #[test]
 fn server_with_less_storage_keeps_as_much_as_it_can() {
-    let server = Server::configured_storage("4GB");
-    let large = Config {
-        keep: ByteSize(50_000_000_000),
-        ..config(&server.url())
+    let create = |server: &Server| {
+        let large = Config {
+            keep: ByteSize(50_000_000_000),
+            ..config(&server.url())
+        };
+        let queue = Queue::connect(&large).unwrap();
+        // Again: the bucket stays as large as it is.
+        queue.create().and_then(|()| queue.create())
     };
-    let queue = Queue::connect(&large).unwrap();
-    queue.create().unwrap();
-    // Again: the bucket stays as large as it is.
-    queue.create().unwrap();
-    let none = Server::configured_storage("100MB");
-    let large = Config {
-        keep: ByteSize(50_000_000_000),
-        ..config(&none.url())
-    };
-    let full = Queue::connect(&large).unwrap().create().unwrap_err();
+    create(&Server::start()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let storage = format!(
+        "jetstream {{ store_dir: {:?}, max_file: 100MB }}",
+        folder.path()
+    );
+    let small = Server::with(&Options {
+        config: storage,
+        without_jetstream: true,
+        ..Options::default()
+    });
+    let full = create(&small).unwrap_err();
     assert!(matches!(full, Error::Full { .. }), "{full}");
     assert!(full.to_string().contains("for files"), "{full}");
 }

@@ -17,6 +17,8 @@ import train_reciter as reciter
 
 HERE = pathlib.Path(__file__).resolve().parent
 MAX_TEXT = 3000
+# Pages whose text lies on its side: `ingest ask` turns them.
+SIDEWAYS = {"Start sequence timing chart", "Zone response timing chart"}
 PIXELS, VARIANTS = [400_000, 700_000, 1_000_000], 3
 SEED = 11
 
@@ -28,13 +30,18 @@ def instructions() -> str:
     return re.sub(r"\\\n\s*", "", said)
 
 
+def turned(picture, is_sideways: bool) -> list:
+    """The picture; of a page that lies on its side, the picture in all turns that may be upright."""
+    return [picture.rotate(angle, expand=True) for angle in ((0, 90, 270) if is_sideways else (0,))]
+
+
 def see_all(model, found, rng) -> list[list]:
     """Visual tokens of the variants of every page, with their grids; the tower stays as it is."""
     every = []
     with torch.no_grad():
         for f in found:
             variants = [reciter.patches(reciter.vary(picture, rng)) for p in PIXELS
-                        for picture in [manuals.draw(f["page"], p)] for _ in range(VARIANTS)]
+                        for picture in turned(manuals.draw(f["page"], p), f["title"] in SIDEWAYS) for _ in range(VARIANTS)]
             every.append([(reciter.see(model, [rows], [grid]), grid) for rows, grid in variants])
     return every
 
@@ -128,7 +135,8 @@ def main() -> None:
     asker = Asker(found, pickle.loads(store.read_bytes()), tok, rng)
     if args.resume:
         model.load_state_dict(torch.load(args.resume))
-    others = [p for p, first in enumerate(asker.first) if first != 1]  # three pages, which come more often
+    # Pages with another number or in several turns come more often.
+    others = [p for p, first in enumerate(asker.first) if first != 1 or found[p]["title"] in SIDEWAYS]
     weights = [*model.model.language_model.parameters()]
     opt = torch.optim.AdamW(weights, betas=(0.9, 0.98), weight_decay=0.01)
     begun, stored, step, total, marks = time.process_time(), time.time(), 0, args.minutes * 60, []

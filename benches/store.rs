@@ -1,4 +1,5 @@
-//! Benchmarks of MaxSim against one sgemm of the same shape, and of the SQLite store: insert, scan, search in 1,000 pages.
+//! Benchmarks of MaxSim against one sgemm of the same shape, of exact search in memory, and of the SQLite store: insert, scan,
+//! search in 1,000 pages.
 #![expect(clippy::print_stderr, reason = "a benchmark prints its figures")]
 #![allow(
     clippy::unwrap_used,
@@ -18,6 +19,7 @@ use ingest::store::{
     StoredPage, TextField, TextUpdate, TopK, VectorUpdate, open,
 };
 use ingest::vectors::{MultiVector, PageVectors, PatchMap, Profile};
+use rayon::prelude::*;
 
 /// Rows of a query and a page of ColQwen2.5.
 const QUERY_ROWS: usize = 20;
@@ -28,6 +30,10 @@ const DIM: usize = 128;
 const FLOP: f64 = 2.0 * (QUERY_ROWS * PAGE_ROWS * DIM) as f64;
 
 fn rows(n: usize, seed: u64) -> MultiVector {
+    wide_rows(n, DIM, seed)
+}
+
+fn wide_rows(n: usize, dim: usize, seed: u64) -> MultiVector {
     let mut state = seed.wrapping_add(7).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut next = || {
         state ^= state << 13;
@@ -35,13 +41,13 @@ fn rows(n: usize, seed: u64) -> MultiVector {
         state ^= state << 17;
         (state >> 40) as f32 / 8_388_608.0 - 1.0
     };
-    let mut all: Vec<f32> = Vec::with_capacity(n * DIM);
+    let mut all: Vec<f32> = Vec::with_capacity(n * dim);
     for _ in 0..n {
-        let row: [f32; DIM] = std::array::from_fn(|_| next());
+        let row: Vec<f32> = (0..dim).map(|_| next()).collect();
         let length = row.iter().map(|v| v * v).sum::<f32>().sqrt();
         all.extend(row.iter().map(|v| v / length));
     }
-    MultiVector::new(all, NonZeroUsize::new(DIM).unwrap())
+    MultiVector::new(all, NonZeroUsize::new(dim).unwrap())
         .unwrap()
         .rounded_to_f16()
 }
@@ -135,6 +141,34 @@ fn max_sim(c: &mut Criterion) {
         prepared.kernel(),
         100.0 * ours / row_major.max(transposed)
     );
+}
+
+/// Time of exact search among 10,000 pages of 750 rows in memory, on all cores; measured with fewer, larger than any cache.
+fn exact_search(_: &mut Criterion) {
+    const PAGES: usize = 1_000;
+    for dim in [128, 320] {
+        let query = PreparedQuery::new(&wide_rows(QUERY_ROWS, dim, 1));
+        let page = wide_rows(750, dim, 2);
+        for precision in [Precision::F16, Precision::Int8] {
+            let page = precision.encode(&page);
+            let pages = page.repeat(PAGES);
+            let mut times: Vec<f64> = (0..9)
+                .map(|_| {
+                    let start = Instant::now();
+                    let scores = pages.par_chunks(page.len());
+                    let scores = scores.map(|page| query.estimate(page, precision).unwrap());
+                    black_box(scores.sum::<f32>());
+                    start.elapsed().as_secs_f64()
+                })
+                .collect();
+            times.sort_by(f64::total_cmp);
+            eprintln!(
+                "exact search, 10,000 pages of 750 x {dim}, {}: {:.0} ms",
+                precision.name(),
+                times[4] * 1e3 * 10_000.0 / PAGES as f64
+            );
+        }
+    }
 }
 
 fn profile() -> Profile {
@@ -235,5 +269,5 @@ fn sqlite(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, max_sim, sqlite);
+criterion_group!(benches, max_sim, exact_search, sqlite);
 criterion_main!(benches);

@@ -98,7 +98,7 @@ def main():
     pages = np.fromfile(f"{work}/pages.f16", "<f2").astype("f4").reshape(count, ROWS, WIDTH)
     queries = np.fromfile(f"{work}/questions.f32", "<f4").reshape(asked, QUERY_ROWS, WIDTH)
     exact, approximate = Numpy(pages), plaid(pages, f"{work}/plaid")
-    times = {"memory": [], "file": [], "numpy": [], "plaid": []}
+    times = {"memory": [], "int8": [], "file": [], "numpy": [], "plaid": []}
     for round_index in range(rounds):
         for name, measured in json.loads(subprocess.check_output([ours, "ask", work])).items():
             times[name] += measured
@@ -112,10 +112,16 @@ def main():
     difference = np.abs(our_scores - [scores for scores, _ in truth]).max()
     assert difference < 1e-3, f"the scores differ by {difference}"
     log(f"scores of ingest and NumPy differ by {difference:.1e} at most")
+    estimates = np.fromfile(f"{work}/estimates.f32", "<f4").reshape(asked, count)
+    recall = lambda depth: statistics.mean(
+        len(set(best) & set(np.argsort(-estimated)[:depth].tolist())) / K for estimated, (_, best) in zip(estimates, truth)
+    )
+    quality = f"recall@{K} {recall(K):.4f}, {recall(10 * K):.4f} with the best {10 * K} rescored"
     medians = {name: statistics.median(measured) for name, measured in times.items() if measured}
     shape = f"exact search, {count:,} pages of {ROWS} x {WIDTH}"
     numpy = f"NumPy {np.__version__}, f32 in memory"
     row(f"{shape}, f16 in memory", medians["memory"], medians["numpy"], numpy)
+    row(f"{shape}, int8 in memory; {quality}", medians["int8"], medians["numpy"], numpy)
     row(f"{shape}, from the SQLite file", medians["file"], medians["numpy"], numpy)
     if not approximate:
         print("| the same | | fast-plaid: not run | |")

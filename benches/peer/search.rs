@@ -1,7 +1,8 @@
 //! Exact search in synthetic pages, from memory and from a SQLite file: our side of `search.py`.
 //!
 //! `peer-search make FOLDER PAGES QUESTIONS` writes the library, its vectors as raw f16, and the queries.
-//! `peer-search ask FOLDER` runs the queries: prints milliseconds of each as JSON, and writes all scores as raw f32.
+//! `peer-search ask FOLDER` runs the queries: prints milliseconds of each as JSON, and writes all scores, of f16 rows and as
+//! estimated from int8 rows, as raw f32.
 
 #![expect(clippy::print_stdout, reason = "the program prints its figures")]
 
@@ -78,22 +79,32 @@ fn measure_searches(folder: &Path) -> Result<()> {
     let pages = fs::read(folder.join("pages.f16"))?;
     let store = open(&library(folder), CollectionSelector::Last, Mode::Read)?.store;
     let queries = read_queries(&fs::read(folder.join("questions.f32"))?)?;
-    let from_memory = |query: &MultiVector| {
+    let int8 = quantized(&pages)?;
+    let from_memory = |query: &MultiVector, precision: Precision| {
         let query = PreparedQuery::new(query);
-        let scores = pages.par_chunks(ROWS * DIM.get() * size_of::<f16>());
+        let pages = match precision {
+            Precision::Int8 => &int8,
+            _ => &pages,
+        };
+        let scores = pages.par_chunks(ROWS * precision.row_bytes(DIM.get()));
         scores
-            .map(|page| query.score(page, Precision::F16))
+            .map(|page| query.estimate(page, precision))
             .collect::<std::result::Result<Vec<f32>, _>>()
     };
     let from_file = |query: &MultiVector| store.visual(query, &Scope::default(), TopK::new(K));
     // Not timed: starts the threads and warms the page cache.
-    from_memory(&queries[0])?;
+    from_memory(&queries[0], Precision::F16)?;
+    from_memory(&queries[0], Precision::Int8)?;
     from_file(&queries[0])?;
-    let (mut memory, mut file, mut all) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut memory, mut integers, mut file) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut all, mut estimates) = (Vec::new(), Vec::new());
     for query in &queries {
         let start = Instant::now();
-        let scores = from_memory(query)?;
+        let scores = from_memory(query, Precision::F16)?;
         memory.push(start.elapsed().as_secs_f64() * 1e3);
+        let start = Instant::now();
+        estimates.extend(from_memory(query, Precision::Int8)?);
+        integers.push(start.elapsed().as_secs_f64() * 1e3);
         let start = Instant::now();
         let hits = from_file(query)?;
         file.push(start.elapsed().as_secs_f64() * 1e3);
@@ -108,6 +119,21 @@ fn measure_searches(folder: &Path) -> Result<()> {
         all.extend(scores);
     }
     write_floats(&folder.join("scores.f32"), &all)?;
-    println!("{}", json!({ "memory": memory, "file": file }));
+    write_floats(&folder.join("estimates.f32"), &estimates)?;
+    println!(
+        "{}",
+        json!({ "memory": memory, "int8": integers, "file": file })
+    );
     Ok(())
+}
+
+/// The f16 rows of all pages as int8.
+fn quantized(pages: &[u8]) -> Result<Vec<u8>> {
+    let chunks = pages.par_chunks(ROWS * Precision::F16.row_bytes(DIM.get()));
+    let encoded = chunks.map(|page| {
+        let rows = MultiVector::new(Precision::F16.decode(page, DIM.get()), DIM)?;
+        Ok(Precision::Int8.encode(&rows))
+    });
+    let encoded: std::result::Result<Vec<_>, ingest::vectors::ShapeError> = encoded.collect();
+    Ok(encoded?.concat())
 }

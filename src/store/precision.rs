@@ -25,7 +25,7 @@ pub enum Precision {
 }
 
 /// The largest int8 value; -128 is not used, so that the range is symmetric.
-const MAX_INT8: f32 = 127.0;
+pub(super) const MAX_INT8: f32 = 127.0;
 
 impl Precision {
     /// Precision of text vectors, unless a file has another: an eighth of int8's size, 11 KB a page. By meaning alone the right

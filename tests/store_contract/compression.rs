@@ -113,6 +113,25 @@ fn first_stage_candidates_are_rescored_exactly() {
 }
 
 #[test]
+fn pages_that_integers_select_are_scored_exactly() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(&folder.path().join("int8.db"));
+    config.precision = Some(Precision::Int8);
+    let (store, _) = filled(&config, 400);
+    let kept = all(&*store);
+    for n in 0..20 {
+        let query = rows(8, DIM, 500 + n);
+        let exact = TopK {
+            exact: true,
+            ..TopK::new(10)
+        };
+        assert_eq!(best(&*store, &query, exact), ranked(&kept, &query)[..10]);
+        let hits = |top_k| store.visual(&query, &Scope::default(), top_k).unwrap();
+        assert_eq!(hits(TopK::new(10)), hits(exact));
+    }
+}
+
+#[test]
 fn first_stage_has_the_manuals_of_the_scope_only() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = config(&folder.path().join("scope.db"));

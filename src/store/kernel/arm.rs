@@ -6,21 +6,24 @@
 
 use std::arch::aarch64::*;
 
-use super::{Line, Precision, Simd, TILE};
+use super::{Line, Precision, Simd, TILE, unpack_from};
 
 /// NEON: a line is four registers of 4 floats.
 pub(super) struct Neon;
 
 // SAFETY of every block here: every aarch64 processor has NEON; a line is 16 floats.
 impl Simd for Neon {
-    type Vector = [float32x4_t; 4];
+    type Step = f32;
+    const DIMS: usize = 1;
+    type Lanes = [float32x4_t; 4];
+    type Sums = [float32x4_t; 4];
 
     #[inline(always)]
-    unsafe fn splat(value: f32) -> Self::Vector {
+    unsafe fn start(value: f32) -> Self::Sums {
         unsafe { [vdupq_n_f32(value); 4] }
     }
     #[inline(always)]
-    unsafe fn load(from: &Line) -> Self::Vector {
+    unsafe fn load(from: &Line) -> Self::Lanes {
         let from = from.0.as_ptr();
         unsafe {
             [
@@ -32,32 +35,21 @@ impl Simd for Neon {
         }
     }
     #[inline(always)]
-    unsafe fn store(line: Self::Vector, to: &mut Line) {
-        for (i, four) in line.into_iter().enumerate() {
-            unsafe { vst1q_f32(to.0.as_mut_ptr().add(4 * i), four) }
+    unsafe fn add_products(mut sums: Self::Sums, lanes: Self::Lanes, value: f32) -> Self::Sums {
+        for (sum, lanes) in sums.iter_mut().zip(lanes) {
+            *sum = unsafe { vfmaq_n_f32(*sum, lanes, value) };
+        }
+        sums
+    }
+    #[inline(always)]
+    unsafe fn raise(best: &mut Line, sums: Self::Sums, _scales: &Line) {
+        for (four, sum) in best.0.as_chunks_mut::<4>().0.iter_mut().zip(sums) {
+            let four = four.as_mut_ptr();
+            unsafe { vst1q_f32(four, vmaxq_f32(vld1q_f32(four), sum)) }
         }
     }
     #[inline(always)]
-    unsafe fn mul_add(mut sum: Self::Vector, a: Self::Vector, b: f32) -> Self::Vector {
-        for (sum, a) in sum.iter_mut().zip(a) {
-            *sum = unsafe { vfmaq_n_f32(*sum, a, b) };
-        }
-        sum
-    }
-    #[inline(always)]
-    unsafe fn max(mut a: Self::Vector, b: Self::Vector) -> Self::Vector {
-        for (a, b) in a.iter_mut().zip(b) {
-            *a = unsafe { vmaxq_f32(*a, b) };
-        }
-        a
-    }
-    #[inline(always)]
-    unsafe fn unpack(
-        precision: Precision,
-        rows: &[&[u8]; TILE],
-        scales: &Line,
-        tile: &mut [Line],
-    ) -> usize {
+    unsafe fn unpack(precision: Precision, rows: &[&[u8]; TILE], scales: &Line, tile: &mut [Line]) {
         let (eights, _) = tile.as_chunks_mut::<8>();
         let unpacked = eights.len() * 8;
         for (block, lines) in eights.iter_mut().enumerate() {
@@ -73,7 +65,7 @@ impl Simd for Neon {
                 }
             }
         }
-        unpacked
+        unpack_from(unpacked, precision, rows, scales, tile);
     }
 }
 

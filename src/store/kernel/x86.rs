@@ -6,14 +6,14 @@
 
 use std::arch::x86_64::*;
 
-use super::{Blocks, Line, Precision, Simd, TILE, score};
+use super::{Layout, Line, Precision, Simd, TILE, score, unpack_from};
 
 /// MaxSim with AVX2.
 ///
 /// # Safety
 /// The processor has AVX2, FMA and F16C, and `page` is whole rows of the query's width, at least one.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn score_avx2(query: &Blocks, page: &[u8], precision: Precision) -> f32 {
+pub(super) unsafe fn score_avx2(query: &Layout<f32>, page: &[u8], precision: Precision) -> f32 {
     // SAFETY: guaranteed by the caller.
     unsafe { score::<Avx2>(query, page, precision) }
 }
@@ -23,9 +23,16 @@ pub(super) unsafe fn score_avx2(query: &Blocks, page: &[u8], precision: Precisio
 /// # Safety
 /// The processor has AVX-512F, AVX2, FMA and F16C, and `page` is whole rows of the query's width, at least one.
 #[target_feature(enable = "avx512f,avx2,fma,f16c")]
-pub(super) unsafe fn score_avx512(query: &Blocks, page: &[u8], precision: Precision) -> f32 {
+pub(super) unsafe fn score_avx512(query: &Layout<f32>, page: &[u8], precision: Precision) -> f32 {
     // SAFETY: guaranteed by the caller.
     unsafe { score::<Avx512>(query, page, precision) }
+}
+
+/// Asks for the cache line with the first of these bytes.
+#[inline(always)]
+pub(super) fn prefetch(line: &[u8]) {
+    // SAFETY: every x86-64 processor has the instruction, and it has no effect but on time.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) }
 }
 
 /// AVX2: a line is two registers of 8 floats.
@@ -34,46 +41,41 @@ struct Avx2;
 // SAFETY of every block here: only `score_avx2` instantiates this, so the instructions are available; a line is 16 aligned
 // floats.
 impl Simd for Avx2 {
-    type Vector = [__m256; 2];
+    type Step = f32;
+    const DIMS: usize = 1;
+    type Lanes = [__m256; 2];
+    type Sums = [__m256; 2];
 
     #[inline(always)]
-    unsafe fn splat(value: f32) -> Self::Vector {
+    unsafe fn start(value: f32) -> Self::Sums {
         unsafe { [_mm256_set1_ps(value); 2] }
     }
     #[inline(always)]
-    unsafe fn load(from: &Line) -> Self::Vector {
+    unsafe fn load(from: &Line) -> Self::Lanes {
         let from = from.0.as_ptr();
         unsafe { [_mm256_load_ps(from), _mm256_load_ps(from.add(8))] }
     }
     #[inline(always)]
-    unsafe fn store(line: Self::Vector, to: &mut Line) {
-        let to = to.0.as_mut_ptr();
+    unsafe fn add_products(sums: Self::Sums, lanes: Self::Lanes, value: f32) -> Self::Sums {
         unsafe {
-            _mm256_store_ps(to, line[0]);
-            _mm256_store_ps(to.add(8), line[1]);
-        }
-    }
-    #[inline(always)]
-    unsafe fn mul_add(sum: Self::Vector, a: Self::Vector, b: f32) -> Self::Vector {
-        unsafe {
-            let b = _mm256_set1_ps(b);
+            let value = _mm256_set1_ps(value);
             [
-                _mm256_fmadd_ps(a[0], b, sum[0]),
-                _mm256_fmadd_ps(a[1], b, sum[1]),
+                _mm256_fmadd_ps(lanes[0], value, sums[0]),
+                _mm256_fmadd_ps(lanes[1], value, sums[1]),
             ]
         }
     }
     #[inline(always)]
-    unsafe fn max(a: Self::Vector, b: Self::Vector) -> Self::Vector {
-        unsafe { [_mm256_max_ps(a[0], b[0]), _mm256_max_ps(a[1], b[1])] }
+    unsafe fn raise(best: &mut Line, sums: Self::Sums, _scales: &Line) {
+        unsafe {
+            let old = Self::load(best);
+            let best = best.0.as_mut_ptr();
+            _mm256_store_ps(best, _mm256_max_ps(old[0], sums[0]));
+            _mm256_store_ps(best.add(8), _mm256_max_ps(old[1], sums[1]));
+        }
     }
     #[inline(always)]
-    unsafe fn unpack(
-        precision: Precision,
-        rows: &[&[u8]; TILE],
-        scales: &Line,
-        tile: &mut [Line],
-    ) -> usize {
+    unsafe fn unpack(precision: Precision, rows: &[&[u8]; TILE], scales: &Line, tile: &mut [Line]) {
         unsafe { unpack(precision, rows, scales, tile) }
     }
 }
@@ -84,50 +86,39 @@ struct Avx512;
 // SAFETY of every block here: only `score_avx512` instantiates this, so the instructions are available; a line is 16
 // aligned floats.
 impl Simd for Avx512 {
-    type Vector = __m512;
+    type Step = f32;
+    const DIMS: usize = 1;
+    type Lanes = __m512;
+    type Sums = __m512;
 
     #[inline(always)]
-    unsafe fn splat(value: f32) -> Self::Vector {
+    unsafe fn start(value: f32) -> Self::Sums {
         unsafe { _mm512_set1_ps(value) }
     }
     #[inline(always)]
-    unsafe fn load(from: &Line) -> Self::Vector {
+    unsafe fn load(from: &Line) -> Self::Lanes {
         unsafe { _mm512_load_ps(from.0.as_ptr()) }
     }
     #[inline(always)]
-    unsafe fn store(line: Self::Vector, to: &mut Line) {
-        unsafe { _mm512_store_ps(to.0.as_mut_ptr(), line) }
+    unsafe fn add_products(sums: Self::Sums, lanes: Self::Lanes, value: f32) -> Self::Sums {
+        unsafe { _mm512_fmadd_ps(lanes, _mm512_set1_ps(value), sums) }
     }
     #[inline(always)]
-    unsafe fn mul_add(sum: Self::Vector, a: Self::Vector, b: f32) -> Self::Vector {
-        unsafe { _mm512_fmadd_ps(a, _mm512_set1_ps(b), sum) }
+    unsafe fn raise(best: &mut Line, sums: Self::Sums, _scales: &Line) {
+        unsafe { _mm512_store_ps(best.0.as_mut_ptr(), _mm512_max_ps(Self::load(best), sums)) }
     }
     #[inline(always)]
-    unsafe fn max(a: Self::Vector, b: Self::Vector) -> Self::Vector {
-        unsafe { _mm512_max_ps(a, b) }
-    }
-    #[inline(always)]
-    unsafe fn unpack(
-        precision: Precision,
-        rows: &[&[u8]; TILE],
-        scales: &Line,
-        tile: &mut [Line],
-    ) -> usize {
+    unsafe fn unpack(precision: Precision, rows: &[&[u8]; TILE], scales: &Line, tile: &mut [Line]) {
         unsafe { unpack(precision, rows, scales, tile) }
     }
 }
 
-/// Decodes 8 dimensions at a time; returns the number of decoded dimensions.
+/// Decodes 8 dimensions at a time, then the rest.
 ///
 /// # Safety
 /// Each row has the bytes of `tile.len()` dimensions, and the processor has AVX2 and F16C.
 #[inline(always)]
-unsafe fn unpack(
-    precision: Precision,
-    rows: &[&[u8]; TILE],
-    scales: &Line,
-    tile: &mut [Line],
-) -> usize {
+unsafe fn unpack(precision: Precision, rows: &[&[u8]; TILE], scales: &Line, tile: &mut [Line]) {
     let (eights, _) = tile.as_chunks_mut::<8>();
     let unpacked = eights.len() * 8;
     // SAFETY: the bytes of 8 dimensions are within each row; a line is 16 aligned floats.
@@ -157,7 +148,7 @@ unsafe fn unpack(
             }
         }
     }
-    unpacked
+    unpack_from(unpacked, precision, rows, scales, tile);
 }
 
 /// Transposes 8 dimensions of 16 rows of 16-bit values by three rounds of interleaving within each half register (rows

@@ -10,7 +10,7 @@ use super::text_vectors::TextCandidates;
 use super::{Collection, Sqlite, WithLocation, names};
 use crate::analysis;
 use crate::page::{ManualId, PageId};
-use crate::store::maxsim::PreparedQuery;
+use crate::store::maxsim::{PreparedQuery, RowError};
 use crate::store::{
     Error, Hit, Lookup, Precision, Scope, TextField, TopK, check_width, text_profile,
 };
@@ -19,9 +19,9 @@ use crate::vectors::{MultiVector, TextQuery};
 /// Pages of one parallel task.
 const PAGES_PER_TASK: usize = 32;
 
-/// Oversampling of the first stage: candidates per requested page.
+/// Oversampling of estimates: candidates per requested page.
 const OVERSAMPLING: usize = 10;
-/// Minimum number of candidates of the first stage.
+/// Minimum number of candidates.
 const MIN_CANDIDATES: usize = 100;
 
 /// `INDEX` is a placeholder for the name of an FTS5 table.
@@ -36,20 +36,32 @@ impl Lookup for Sqlite {
         let collection = self.require_collection()?;
         check_width(collection.profile.dim, query)?;
         let mut pages = self.page_ids(&collection, scope)?;
-        let scorer = |table| PageScorer {
+        let query = PreparedQuery::new(query);
+        let scorer = |table, score| PageScorer {
             source: &self.source,
             location: &self.location,
-            query: PreparedQuery::new(query),
+            query: &query,
+            score,
             precision: collection.precision,
             table,
         };
-        if collection.first_stage > 1 && !top_k.exact {
-            let best = scorer("first_stage").top(&pages, oversampled(top_k))?;
+        // Estimates select the pages that are scored.
+        let estimated = match query.has_estimate(collection.precision) {
+            _ if collection.first_stage > 1 => Some("first_stage"),
+            true => Some("vectors"),
+            false => None,
+        };
+        let candidates = oversampled(top_k);
+        if let Some(table) = estimated
+            && !top_k.exact
+            && pages.len() > candidates.k
+        {
+            let best = scorer(table, PreparedQuery::estimate).top(&pages, candidates)?;
             let mut best: Vec<usize> = best.into_iter().map(|(page, _)| page).collect();
             best.sort_unstable();
             pages = best.into_iter().map(|page| pages[page].clone()).collect();
         }
-        let best = scorer("vectors").top(&pages, top_k)?;
+        let best = scorer("vectors", PreparedQuery::score).top(&pages, top_k)?;
         self.hits(scored(&pages, best))
     }
 
@@ -95,7 +107,8 @@ impl Lookup for Sqlite {
         let scorer = PageScorer {
             source: &self.source,
             location: &self.location,
-            query: PreparedQuery::weighted(query, &weights),
+            query: &PreparedQuery::weighted(query, &weights),
+            score: PreparedQuery::score,
             precision: collection.text_precision,
             table: "text_vectors",
         };
@@ -143,7 +156,7 @@ fn summed(first: Vec<ScoredRow>, second: Vec<ScoredRow>) -> Vec<ScoredRow> {
     pages
 }
 
-/// The candidates of the first stage.
+/// The candidates that estimates select.
 fn oversampled(top_k: TopK) -> TopK {
     TopK {
         k: top_k.k.saturating_mul(OVERSAMPLING).max(MIN_CANDIDATES),
@@ -158,7 +171,8 @@ fn oversampled(top_k: TopK) -> TopK {
 struct PageScorer<'a> {
     source: &'a Source,
     location: &'a str,
-    query: PreparedQuery,
+    query: &'a PreparedQuery,
+    score: fn(&PreparedQuery, &[u8], Precision) -> Result<f32, RowError>,
     precision: Precision,
     /// The table of their rows: `vectors` or `first_stage`.
     table: &'static str,
@@ -205,7 +219,8 @@ impl PageScorer<'_> {
         let score = |(row, id): &(i64, PageId)| {
             statement
                 .query_row([row], |row| {
-                    Ok(self.query.score(row.get_ref(0)?.as_blob()?, self.precision))
+                    let rows = row.get_ref(0)?.as_blob()?;
+                    Ok((self.score)(self.query, rows, self.precision))
                 })
                 .optional()
                 .with_location(self.location)?

@@ -84,7 +84,7 @@ mod tests {
     fn lines_from_top_to_bottom_are_noticed() {
         let size = Size::new(300, 400);
         // Lines of words: 8 of 16 pixels are letters, one pixel in three is dark.
-        let is_dark = |x: usize, y: usize| y % 16 < 8 && (x * 7 + y / 16 * 5) % 3 == 0;
+        let is_dark = |x: usize, y: usize| y % 16 < 8 && (x * 7 + y / 16 * 5).is_multiple_of(3);
         let pixel = |i: usize| if is_dark(i % 300, i / 300) { 40 } else { 250 };
         let pixels = (0..300 * 400).map(pixel).collect();
         let upright = GrayPage { size, pixels };

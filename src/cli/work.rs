@@ -59,6 +59,9 @@ pub(super) fn run(ui: &mut Ui, common: &Common, _args: &WorkArgs) -> Result<Exit
     };
     let (stats, result) = worker.run(Openers::new(&settings));
     progress.finish();
+    if let Some(rate) = stats.pages_per_second {
+        rates::save(&card, rate);
+    }
     if ui.json {
         ui.json(&stats)?;
     } else if !ui.quiet() {

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use super::super::messages::Item;
 use crate::queue::Lease;
 
+/// Maximum time until the first batch is done, of which nothing is known yet.
+const FIRST_BATCH: Duration = Duration::from_secs(1_800);
 /// Busy time over which the speed of a worker is measured.
 const SPEED_WINDOW: Duration = Duration::from_secs(120);
 
@@ -46,7 +48,8 @@ struct State<'q> {
     moved: Option<Instant>,
     /// Since when the model is being loaded, during which no page moves.
     loading_since: Option<Instant>,
-    longest_batch: Duration,
+    /// `None` before the first batch.
+    longest_batch: Option<Duration>,
     /// Since when items are in the pipeline, and how long there were some before.
     busy_since: Option<Instant>,
     busy: Duration,
@@ -161,7 +164,7 @@ impl<'q> HeldItems<'q> {
 
     pub(super) fn batch_took(&self, time: Duration) {
         let mut state = self.state();
-        state.longest_batch = state.longest_batch.max(time);
+        state.longest_batch = state.longest_batch.max(Some(time));
     }
 
     /// Pages per second lately; `None` before the first item ended.
@@ -175,7 +178,10 @@ impl<'q> HeldItems<'q> {
     /// Whether no page has moved for so long that the process must be stuck.
     pub(super) fn is_stuck(&self, lease: Duration) -> bool {
         let state = self.state();
-        let patience = (lease * 2).max(state.longest_batch * 10);
+        let of_batch = state
+            .longest_batch
+            .map_or(FIRST_BATCH, |longest| longest * 10);
+        let patience = (lease * 2).max(of_batch);
         let rests = |moved: Instant| moved.elapsed() > patience;
         state.in_pipeline > 0 && state.loading_since.is_none() && state.moved.is_some_and(rests)
     }

@@ -61,6 +61,8 @@ pub struct WorkerStats {
     pub failed: u64,
     /// Items with a result.
     pub items: u64,
+    /// Pages per second lately, while it worked; `None` if it stored none.
+    pub pages_per_second: Option<f64>,
     /// Seconds from start to end.
     pub wall: f64,
 }
@@ -101,6 +103,7 @@ impl WorkerRun<'_> {
             held: HeldItems::default(),
             problem: Mutex::default(),
             has_ended: AtomicBool::new(false),
+            has_reported: AtomicBool::new(false),
             pages: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             items: AtomicU64::new(0),
@@ -115,6 +118,7 @@ impl WorkerRun<'_> {
             pages: count(&shared.pages),
             failed: count(&shared.failed),
             items: count(&shared.items),
+            pages_per_second: shared.held.speed(),
             wall: start.elapsed().as_secs_f64(),
         };
         (stats, result)
@@ -179,7 +183,10 @@ impl WorkerRun<'_> {
                 ready,
             };
             scope.spawn(move || puller.run());
-            scope.spawn(|| report::report(shared, &writer, to_report));
+            scope.spawn(|| {
+                report::report(shared, &writer, to_report);
+                shared.has_reported.store(true, Ordering::Relaxed);
+            });
             scope.spawn(|| self.keep_alive(shared, group.lease()));
             let indexing = Indexing {
                 settings: self.settings,
@@ -206,7 +213,7 @@ impl WorkerRun<'_> {
     fn keep_alive(&self, shared: &Shared<'_, '_>, lease: Duration) {
         let (mut told, mut extended) = (None::<Instant>, Instant::now());
         let is_due = |last: Instant, period| last.elapsed() >= period;
-        while !shared.has_ended.load(Ordering::Relaxed) || shared.held.count() > 0 {
+        while !shared.has_reported.load(Ordering::Relaxed) {
             if shared.held.is_stuck(lease) {
                 (self.on_event)(WorkerEvent::Stuck);
             } else if is_due(extended, lease / 4) {
@@ -256,6 +263,8 @@ struct Shared<'a, 'q> {
     problem: Mutex<Option<String>>,
     /// Whether the pipeline has ended.
     has_ended: AtomicBool,
+    /// Whether everything is told about the items that it had.
+    has_reported: AtomicBool,
     pages: AtomicU64,
     failed: AtomicU64,
     items: AtomicU64,

@@ -10,8 +10,8 @@ use ingest::distributed::schedule::{self, Upcoming};
 use super::Result;
 use super::plot::{self, Curve};
 
-/// Pages of the library.
-const PAGES: usize = 1_000_000;
+/// Pages of the libraries.
+const PAGES: [usize; 2] = [10_000, 1_000_000];
 /// Bytes of a page in its file.
 const BYTES_PER_PAGE: u64 = 150_000;
 /// Bytes per second of the network to each worker: one gigabit.
@@ -98,38 +98,45 @@ struct Simulated {
 
 pub(super) fn run(file: &Path) -> Result<()> {
     println!(
-        "| workers | speeds | pages/s | makespan, h | / ideal | messages, M | files sent, GB | pages twice, % |"
+        "| pages | workers | speeds | pages/s | makespan, h | / ideal | messages, M | files sent, GB | pages twice, % |"
     );
-    println!("|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|");
     let mut curves: Vec<Curve<'_>> = Vec::new();
-    for crew in &CREWS {
-        let mut curve = Vec::new();
-        for count in [1, 2, 4, 8, 16, 32, 64] {
-            let speeds = (crew.speeds)(count);
-            let ideal = LOADING + PAGES as f64 / speeds.iter().sum::<f64>();
-            let run = simulate(&speeds, crew.deaths);
-            let ratio = run.makespan / ideal;
-            println!(
-                "| {count} | {} | {:.1} | {:.2} | {ratio:.3} | {:.2} | {:.0} | {:.2} |",
-                crew.name,
-                PAGES as f64 / run.makespan,
-                run.makespan / 3_600.0,
-                run.messages as f64 / 1e6,
-                run.bytes as f64 / 1e9,
-                100.0 * run.twice as f64 / PAGES as f64,
-            );
-            curve.push((count as f64, ratio));
+    for pages in PAGES {
+        curves.clear();
+        for crew in &CREWS {
+            let curve =
+                [1, 2, 4, 8, 16, 32, 64].map(|count| (count as f64, row(pages, crew, count)));
+            curves.push((crew.name, curve.to_vec()));
         }
-        curves.push((crew.name, curve));
     }
+    // Those of the last, the largest library.
     plot::draw_makespan(file, &curves)
 }
 
+/// Simulates a run, prints its row, and returns makespan / ideal.
+fn row(pages: usize, crew: &Crew, count: usize) -> f64 {
+    let speeds = (crew.speeds)(count);
+    let ideal = LOADING + pages as f64 / speeds.iter().sum::<f64>();
+    let run = simulate(pages, &speeds, crew.deaths);
+    let ratio = run.makespan / ideal;
+    println!(
+        "| {pages} | {count} | {} | {:.1} | {:.2} | {ratio:.3} | {:.3} | {:.1} | {:.2} |",
+        crew.name,
+        pages as f64 / run.makespan,
+        run.makespan / 3_600.0,
+        run.messages as f64 / 1e6,
+        run.bytes as f64 / 1e9,
+        100.0 * run.twice as f64 / pages as f64,
+    );
+    ratio
+}
+
 /// Numbers of pages of the manuals: 4 to 400, the same in each run.
-fn manuals() -> Vec<usize> {
+fn manuals(pages: usize) -> Vec<usize> {
     let mut random = fastrand::Rng::with_seed(7);
     let mut sizes = Vec::new();
-    let mut left = PAGES;
+    let mut left = pages;
     while left > 0 {
         let size = random.usize(4..=400).min(left);
         left -= size;
@@ -139,7 +146,7 @@ fn manuals() -> Vec<usize> {
 }
 
 /// The items of all manuals, as a coordinator queues them that knows the speeds.
-fn items(speed: f64) -> VecDeque<Item> {
+fn items(pages: usize, speed: f64) -> VecDeque<Item> {
     let mut items = VecDeque::new();
     let mut add = |(file, pages): (usize, usize), small| {
         let bytes = pages as u64 * BYTES_PER_PAGE;
@@ -150,7 +157,7 @@ fn items(speed: f64) -> VecDeque<Item> {
         }
     };
     let mut upcoming = Upcoming::default();
-    for (file, pages) in manuals().into_iter().enumerate() {
+    for (file, pages) in manuals(pages).into_iter().enumerate() {
         upcoming.push((file, pages), pages);
         while let Some(manual) = upcoming.next(speed) {
             add(manual, 0);
@@ -170,9 +177,9 @@ fn at(seconds: f64, worker: Option<usize>) -> Moment {
     Reverse(((seconds * 1e6).ceil() as u64, worker))
 }
 
-fn simulate(speeds: &[f64], deaths: Option<f64>) -> Simulated {
-    let mut simulation = Simulation::new(speeds, deaths);
-    while simulation.done < PAGES
+fn simulate(pages: usize, speeds: &[f64], deaths: Option<f64>) -> Simulated {
+    let mut simulation = Simulation::new(pages, speeds, deaths);
+    while simulation.done < pages
         && let Some(Reverse((micros, of))) = simulation.moments.pop()
     {
         let now = micros as f64 / 1e6;
@@ -200,11 +207,11 @@ struct Simulation {
 }
 
 impl Simulation {
-    fn new(speeds: &[f64], deaths: Option<f64>) -> Self {
+    fn new(pages: usize, speeds: &[f64], deaths: Option<f64>) -> Self {
         let mut simulation = Self {
             random: fastrand::Rng::with_seed(11),
             deaths,
-            queue: items(speeds.iter().sum()),
+            queue: items(pages, speeds.iter().sum()),
             workers: Vec::new(),
             moments: BinaryHeap::new(),
             lost: VecDeque::new(),

@@ -137,13 +137,10 @@ fn child_embeds_with_families() {
             .into_iter()
             .find(|family| family.name == name);
         assert_eq!(card.profile.dim, family.unwrap().dim, "{id}");
-        // The same files in a folder are known for what they are.
+        // The same files in a folder are known for what they are; of Ops-Colqwen3 the files tell how many tokens a page has.
         let folder = config(&families().join(id).display().to_string());
-        assert_eq!(
-            embed::card(&folder).unwrap().profile.id,
-            card.profile.id,
-            "{id}"
-        );
+        let is_same = embed::card(&folder).unwrap().profile.id == card.profile.id;
+        assert_eq!(is_same, name != "ops", "{id}");
         let mut model = embed::open(&config(id)).unwrap();
         let ours = model.embed_query(" torque of the M8 bolt ").unwrap();
         let theirs = reference[&format!("{name}.queries.1")]

@@ -8,10 +8,21 @@ use rustix::process::Signal;
 use super::machines::{LEASE, Office, Running, wait_until, workers};
 use crate::{nats, pdf, weaviate};
 
+/// Number of runs, each with other moments: `INGEST_KILL_RUNS=20 cargo test --test queue nothing_is_lost` takes minutes.
+const RUNS: &str = "INGEST_KILL_RUNS";
+
 /// Workers, coordinators, the queue and the store are killed or stopped in one run. The store then has what one machine alone
 /// stores, bit for bit; the torn file and the page that cannot be drawn are told once; a page is counted once.
 #[test]
 fn nothing_is_lost() {
+    let runs = std::env::var(RUNS).map_or(1, |runs| runs.parse().unwrap());
+    for seed in 0..runs {
+        everything_goes_wrong(&mut fastrand::Rng::with_seed(seed));
+    }
+}
+
+fn everything_goes_wrong(random: &mut fastrand::Rng) {
+    let mut moment = |at_most: u64| sleep(Duration::from_millis(random.u64(0..=at_most)));
     let (mut queue_server, mut store) = (nats::Server::start(), weaviate::Server::start());
     let office = Office::new(&queue_server, &store);
     office.file("a.pdf", 90);
@@ -33,16 +44,19 @@ fn nothing_is_lost() {
             .sum::<u64>()
     };
     wait_until("the first pages", || done(&queue) > 8);
+    moment(2_000);
     // A second coordinator waits, and goes on when the first one dies.
     let second = Running::start(&office.desk, &command);
     running[0] = Running::worker(&machines[0]);
-    sleep(Duration::from_millis(500));
+    moment(1_000);
     first.signal(Signal::KILL);
     let taken_over = Instant::now();
+    moment(500);
     queue_server.kill();
-    sleep(Duration::from_millis(300));
+    moment(600);
     queue_server.restart();
     running[1].signal(Signal::STOP);
+    moment(500);
     store.pause();
     sleep(Duration::from_secs(2));
     store.resume();

@@ -40,6 +40,22 @@ once() {
     printf '%s\n' "$1"
 }
 
+# build_go WHAT NEEDS PACKAGE PROGRAM: builds a Go program into $home, such as the package example.com/server@v1.2.3 into the
+# program `server`; NEEDS says what that takes. Go's caches are removed with $work: nothing else uses them.
+build_go() {
+    local what=$1 needs=$2 package=$3 program=$4
+    needs_go "$what"
+    say "building $what for the tests: $needs"
+    mkdir -p "$home"
+    rm -rf "$home"/build.*
+    work=$(mktemp -d "$home/build.XXXXXX")
+    mkdir "$work/tmp"
+    CGO_ENABLED=0 GOFLAGS=-modcacherw GOBIN=$work/bin GOMODCACHE=$work/mod GOCACHE=$work/cache GOTMPDIR=$work/tmp \
+        go install "$package" >&2 9>&-
+    mv -f "$work/bin/$program" "$home/$program"
+    say "$what is built: $home/$program"
+}
+
 # Makes a Python environment in $home; `fill PYTHON` installs into it. Only bin/python of the finished folder is usable: the
 # other programs there contain the path it had before.
 environment() {

@@ -37,7 +37,7 @@ pub(super) struct IngestArgs {
     #[arg(long, conflicts_with = "dry_run")]
     offline: bool,
     /// With a queue: end when all work is queued, and leave it to the workers
-    #[arg(long, requires = "queue", conflicts_with_all = ["dry_run", "offline"])]
+    #[arg(long, conflicts_with_all = ["dry_run", "offline"])]
     detach: bool,
     /// Describe the pages with a vision-language model afterwards, as `ingest describe` does
     #[arg(long, conflicts_with_all = ["dry_run", "offline"])]
@@ -58,6 +58,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
         reject_with_queue(args, &request)?;
         return distribute::run(ui, &settings, &card, (&request, args.detach));
     }
+    reject_detach(args)?;
     progress::fetch(ui, |on_progress| embed::fetch(&settings.embed, on_progress))
         .map_err(nothing_stored)?;
     let request = args.input.request(&args.paths)?;
@@ -140,6 +141,15 @@ fn reject_with_queue(args: &IngestArgs, request: &Request) -> Result<(), Diagnos
             "it would be readable on the queue's disk: `ingest` the protected files without --queue",
         ),
         () => Ok(()),
+    }
+}
+
+/// An option that only a run of many machines has.
+fn reject_detach(args: &IngestArgs) -> Result<(), Diagnostic> {
+    match args.detach {
+        true => Err(Diagnostic::usage("--detach needs a queue")
+            .hint("`--queue nats://HOST:4222`, or `queue.url` in the settings")),
+        false => Ok(()),
     }
 }
 

@@ -40,11 +40,11 @@ pub enum Error {
     #[error("the store {0} is a file, which only one machine can fill")]
     NotAServer(String),
     /// Another run fills the store.
-    #[error("the store {store} is being filled by run {run}, which {host} coordinates")]
+    #[error("the store {store} is being filled by another run, which {host} coordinates: {run}")]
     Busy {
         /// The store.
         store: String,
-        /// The other run.
+        /// The other run; that it has none yet while it is being prepared.
         run: String,
         /// The machine of its coordinator.
         host: String,

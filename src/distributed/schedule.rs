@@ -102,14 +102,15 @@ impl<M> Upcoming<M> {
     }
 }
 
-/// Number of items that a worker holds: about ten seconds of work, and the next one; less when few are queued, so that the
-/// others get their share. `speed`: its pages per second, 0 if unknown; `others`: those of the other workers.
+/// Number of items that a worker holds: about ten seconds of work, and the next one; when few are queued no more than its share
+/// of them, so that it ends with the others. `speed`: its pages per second, 0 if unknown; `others`: those of the other workers.
 pub fn held_items(speed: f64, others: &[f64], queued: u64) -> usize {
     let items = (speed * HELD.as_secs_f64() / ITEM_PAGES as f64).round() as usize;
     let all = speed + others.iter().sum::<f64>();
     let share = if all > 0.0 { speed / all } else { 1.0 };
-    let half_of_share = (queued as f64 * share / 2.0).ceil() as usize;
-    1 + items.clamp(1, MAX_HELD).min(half_of_share)
+    (1 + items.clamp(1, MAX_HELD))
+        .min((queued as f64 * share) as usize)
+        .max(1)
 }
 
 /// How many items must wait so that a worker takes one: of fewer, the faster workers have done the last one sooner than it
@@ -185,8 +186,13 @@ mod tests {
         assert_eq!(held_items(0.0, &[], 1_000), 2, "unknown");
         assert_eq!(held_items(50.0, &[2.0], 1_000), 17);
         assert_eq!(held_items(1e9, &[], 1_000), 65);
-        assert_eq!(held_items(50.0, &[50.0], 12), 4);
-        assert_eq!(held_items(2.0, &[50.0], 12), 2);
+        assert_eq!(held_items(50.0, &[50.0], 12), 6);
+        assert_eq!(held_items(2.0, &[50.0], 12), 1);
+        assert_eq!(
+            held_items(0.5, &[123.5], 312),
+            1,
+            "a second one would take longer than the run"
+        );
         assert_eq!(held_items(50.0, &[50.0], 0), 1);
     }
 }

@@ -81,6 +81,7 @@ impl Coordinator<'_> {
         if store_was_away {
             self.repair(inputs)?;
         }
+        let may_remove_files = self.may_remove_files(shared);
         for (index, job) in jobs(inputs) {
             let manual = &stats.manuals[index];
             if manual.stored as usize + manual.failed.len() > 0 {
@@ -88,7 +89,7 @@ impl Coordinator<'_> {
                 let run = pipeline::last_run(manual, elapsed);
                 self.store.record_run(&job.source.manual, &run)?;
             }
-            if self.may_remove_files(shared) {
+            if may_remove_files {
                 self.queue.remove_file(&job.file)?;
             }
         }

@@ -161,12 +161,12 @@ impl Coordinator<'_> {
         let inputs = self.discover()?;
         let command = self.command(&inputs);
         let Some((lead, waited)) = self.take_lead(&holder(&command))? else {
-            return Ok(coordinated(
-                "",
-                self.empty_stats(&inputs),
-                inputs.left_out,
-                Outcome::Cancelled,
-            ));
+            let stats = RunStats {
+                stopped: true,
+                ..self.empty_stats(&inputs)
+            };
+            let outcome = Outcome::Cancelled;
+            return Ok(coordinated("", stats, inputs.left_out, outcome));
         };
         // What another coordinator did meanwhile changes what is to be done.
         let inputs = if waited.is_some() {
@@ -217,7 +217,10 @@ impl Coordinator<'_> {
                 Err(current) if current.command != holder.command => {
                     return Err(Error::Busy {
                         store: self.group.store.clone(),
-                        run: current.run,
+                        run: match current.run.as_str() {
+                            "" => "it is being prepared".to_owned(),
+                            run => run.to_owned(),
+                        },
                         host: current.process.host,
                     });
                 }

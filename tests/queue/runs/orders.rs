@@ -149,7 +149,11 @@ fn what_a_queue_cannot_do_is_refused() {
     office.file("a.pdf", 1);
     for (args, why) in [
         (
-            &["a.pdf", "--describe"][..],
+            &["a.pdf", "--detach", "--queue", ""][..],
+            "--detach needs a queue",
+        ),
+        (
+            &["a.pdf", "--describe"],
             "--describe cannot be used with a queue",
         ),
         (

@@ -29,14 +29,21 @@ function fitWidth() {
   return Math.max(120, alone ? Math.min(width, WIDEST) : Math.min(width, height / ratio));
 }
 
+/** Scroll bars come and go with the size of the sheet and take room from the stage: then its size is computed once more. */
 function layout() {
   if (!stage.clientWidth) return;
+  const { clientWidth, clientHeight } = stage;
+  size();
+  if (stage.clientWidth !== clientWidth || stage.clientHeight !== clientHeight) size();
+  $("#zoom-fit").textContent = `${Math.round(level * 100)} %`;
+  stage.classList.toggle("near", level > 1);
+  needWidth(sheet.offsetWidth * devicePixelRatio * (visualViewport?.scale ?? 1));
+}
+
+function size() {
   const width = Math.floor(fitWidth() * level);
   sheet.style.inlineSize = `${width}px`;
   sheet.style.blockSize = `${Math.round(width * ratio)}px`;
-  $("#zoom-fit").textContent = `${Math.round(level * 100)} %`;
-  stage.classList.toggle("near", level > 1);
-  needWidth(width * devicePixelRatio * (visualViewport?.scale ?? 1));
 }
 
 /** Changes the size so that the point (of the window; the middle if none) stays where it is. */

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Builds the archive of a release for this machine, and prints its path: the stripped executable, README, licences, shell
-# completions and man page. On a Mac with MLX, whose kernels (`mlx.metallib`) lie beside the executable: MLX looks there first.
+# .github/package.sh [PROFILE]: builds the archive of a release for this machine, and prints its path: the stripped executable,
+# README, licences, shell completions and man page. On a Mac with MLX, whose kernels (`mlx.metallib`) lie beside the executable:
+# MLX looks there first.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,15 +19,17 @@ folder=$work/$name
 rm -rf "$work"
 mkdir -p "$folder/completions"
 
-# Only the link differs from `cargo run --release`: nothing is compiled twice.
-build=(cargo rustc --release --locked --bin ingest)
+# Only the link differs from `cargo build`: nothing is compiled twice.
+profile=${1:-release}
+build=(cargo rustc --profile "$profile" --locked --bin ingest)
+built=$CARGO_TARGET_DIR/$([[ $profile == dev ]] && echo debug || echo "$profile")
 if [[ $(uname -s) == Darwin ]]; then
     # The first macOS that MLX supports. By default MLX is built for the macOS of the builder.
     export MACOSX_DEPLOYMENT_TARGET=14.0 MLX_RS_METAL_PATH=$CARGO_TARGET_DIR/mlx
     build+=(--features mlx)
 fi
 "${build[@]}" -- -C strip=symbols >&2
-install -m 755 "$CARGO_TARGET_DIR/release/ingest" "$folder/ingest"
+install -m 755 "$built/ingest" "$folder/ingest"
 [[ $(uname -s) != Darwin ]] || install -m 644 "$MLX_RS_METAL_PATH/mlx.metallib" "$folder/mlx.metallib"
 
 "$folder/ingest" completions bash >"$folder/completions/ingest.bash"

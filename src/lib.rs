@@ -22,6 +22,7 @@
 //! | [`patch`] | image preprocessing: page image to patches, bit for bit as the reference does |
 //! | [`batch`] | batches limited by count and by cost |
 //! | [`checkpoint`] | model files: hub or folder, safetensors, LoRA, quantization, digests |
+//! | `linalg` | products with packed weights, attention, activations on a CPU |
 //! | [`qwen`] | the Qwen-VL families: config, tensor schema, M-RoPE, window index, packed sequences |
 //! | [`qwen::candle`] | their vision tower, decoder and encoder on candle (CPU, CUDA, Metal) |
 //! | [`qwen::mlx`] | the same on MLX (feature `mlx`), and text generation with continuous batching |
@@ -81,6 +82,7 @@ pub mod embed;
 pub mod evaluate;
 pub mod heatmap;
 pub mod library;
+mod linalg;
 pub mod measure;
 pub mod page;
 pub mod patch;

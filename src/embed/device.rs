@@ -11,6 +11,8 @@ pub(super) struct DeviceInfo {
     pub(super) name: String,
     /// Bytes of the dtype.
     pub(super) dtype_bytes: u64,
+    /// Bytes of a number of a matrix that is stored in bf16.
+    pub(super) bf16_matrix_bytes: u64,
     /// Whether the device is a GPU.
     pub(super) is_gpu: bool,
     /// Dedicated memory; `None` if it shares the machine's.
@@ -26,6 +28,8 @@ impl DeviceInfo {
                 Self {
                     name: device.name(),
                     dtype_bytes: device.bytes(),
+                    // The CPU computes in f32, with matrices as they are stored.
+                    bf16_matrix_bytes: 2,
                     is_gpu: device.is_gpu(),
                     own_memory: device.own_memory().map(ByteSize),
                 }
@@ -35,6 +39,7 @@ impl DeviceInfo {
                 Self {
                     name: device.name().to_owned(),
                     dtype_bytes: device.bytes(),
+                    bf16_matrix_bytes: device.bytes(),
                     is_gpu: device == mlx::Device::Gpu,
                     own_memory: None,
                 }

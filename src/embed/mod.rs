@@ -247,7 +247,7 @@ impl From<mlx::Error> for Error {
 pub struct Compute {
     /// Display name, as in [`Card::device`].
     pub device: String,
-    /// Bytes per parameter: bf16 on GPUs, f32 on the CPU.
+    /// Bytes per parameter of a model in bf16.
     pub bytes_per_parameter: u64,
     /// Whether the device is a GPU.
     pub is_gpu: bool,
@@ -263,7 +263,7 @@ pub fn compute(config: &Config) -> Result<Compute, Error> {
     let info = device::DeviceInfo::open(config)?;
     Ok(Compute {
         device: info.name,
-        bytes_per_parameter: info.dtype_bytes,
+        bytes_per_parameter: info.bf16_matrix_bytes,
         is_gpu: info.is_gpu,
         own_memory: info.own_memory,
     })

@@ -41,7 +41,7 @@ mod tests {
         let name = |is_gpu, gb: u64, commercial| {
             let compute = Compute {
                 device: String::new(),
-                bytes_per_parameter: if is_gpu { 2 } else { 4 },
+                bytes_per_parameter: 2,
                 is_gpu,
                 own_memory: None,
             };

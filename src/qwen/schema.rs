@@ -32,16 +32,26 @@ pub fn parameters(schema: &Schema) -> u64 {
     schema.iter().map(|(_, shape)| count(shape)).sum()
 }
 
-/// Bytes of a model at `dtype_bytes` per element. With a `quantization`, the matrices of its language model are
-/// quantized, each group with a scale and a bias, as by MLX's converter.
-pub fn bytes(schema: &Schema, dtype_bytes: u64, quantization: Option<Quantization>) -> u64 {
+/// Bytes of the numbers of a model in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NumberBytes {
+    /// Of a number of a matrix.
+    pub matrix: u64,
+    /// Of any other.
+    pub other: u64,
+}
+
+/// Bytes of a model. With a `quantization`, the matrices of its language model are quantized, each group with a scale and a
+/// bias, as by MLX's converter.
+pub fn bytes(schema: &Schema, number: NumberBytes, quantization: Option<Quantization>) -> u64 {
     let tensor = |(name, shape): &(String, Vec<usize>)| {
         let count = shape.iter().product::<usize>() as u64;
         match quantization.filter(|_| name.starts_with("language_model.") && shape.len() == 2) {
             Some(Quantization { bits, group_size }) => {
-                count * bits as u64 / 8 + 2 * count / group_size.max(1) as u64 * dtype_bytes
+                count * bits as u64 / 8 + 2 * count / group_size.max(1) as u64 * number.other
             }
-            None => count * dtype_bytes,
+            None if shape.len() > 1 => count * number.matrix,
+            None => count * number.other,
         }
     };
     schema.iter().map(tensor).sum()

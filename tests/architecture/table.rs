@@ -11,7 +11,8 @@ pub(crate) const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("batch", &[]),
     ("analysis", &[]),
     ("checkpoint", &[]),
-    ("qwen", &["patch", "checkpoint"]),
+    ("linalg", &[]),
+    ("qwen", &["patch", "checkpoint", "linalg"]),
     ("render", &["page", "units"]),
     (
         "embed",
@@ -23,6 +24,7 @@ pub(crate) const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
             "patch",
             "analysis",
             "checkpoint",
+            "linalg",
             "qwen",
         ],
     ),

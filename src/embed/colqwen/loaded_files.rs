@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
+use super::super::device::DeviceInfo;
 use super::super::{Config, Engine, Error};
 use super::model_card::{ModelCard, Projection};
 use super::pixel_budget;
@@ -14,7 +15,7 @@ use crate::checkpoint::{
     digest,
 };
 use crate::patch::PatchSpec;
-use crate::qwen::schema::{self, PROJECTION};
+use crate::qwen::schema::{self, NumberBytes, PROJECTION};
 use crate::qwen::{Config as QwenConfig, VectorHead};
 use crate::vectors::Profile;
 
@@ -43,6 +44,8 @@ pub(super) struct LoadedFiles {
     pub(super) qwen_config: QwenConfig,
     /// Quantization of the language model by MLX's converter, if any.
     quantization: Option<Quantization>,
+    /// Whether its weights are in bf16.
+    is_bf16: bool,
     pub(super) head: VectorHead,
     pub(super) spec: PatchSpec,
 }
@@ -52,6 +55,16 @@ struct Adapter {
     config: Json,
     /// Name of its weights.
     weights: String,
+}
+
+/// Whether `config.json` says that the weights are in bf16.
+fn is_bf16(json: &Json) -> bool {
+    let names = ["dtype", "torch_dtype"];
+    let found = names.iter().find_map(|name| {
+        let parts = [json.value(), &json.value()["text_config"]];
+        parts.into_iter().find_map(|part| part[name].as_str())
+    });
+    found == Some("bfloat16")
 }
 
 /// Reads the quantization from `config.json`.
@@ -95,6 +108,7 @@ impl LoadedFiles {
             card,
             qwen_config,
             quantization: quantization(&json),
+            is_bf16: is_bf16(&json),
         };
         files.head = files.vector_head(config, &json)?;
         let processor = files.first_file(&["preprocessor_config.json", "processor_config.json"])?;
@@ -197,9 +211,16 @@ impl LoadedFiles {
     }
 
     /// Bytes of the weights in memory; only MLX keeps quantized matrices quantized.
-    pub(super) fn weight_bytes(&self, config: &Config, dtype_bytes: u64) -> u64 {
+    pub(super) fn weight_bytes(&self, config: &Config, device: &DeviceInfo) -> u64 {
         let quantization = self.quantization.filter(|_| config.engine == Engine::Mlx);
-        schema::bytes(&self.schema(), dtype_bytes, quantization)
+        let number = NumberBytes {
+            matrix: match self.is_bf16 {
+                true => device.bf16_matrix_bytes,
+                false => device.dtype_bytes,
+            },
+            other: device.dtype_bytes,
+        };
+        schema::bytes(&self.schema(), number, quantization)
     }
 
     pub(super) fn schema(&self) -> Schema {

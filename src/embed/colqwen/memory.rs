@@ -9,6 +9,7 @@ use crate::embed::Footprint;
 use crate::patch::PatchSpec;
 use crate::qwen::activations::{patch_floats, token_floats};
 use crate::qwen::candle::SCORE_TILE;
+use crate::qwen::schema::NumberBytes;
 use crate::qwen::{Config, schema};
 
 /// Chunk size on a GPU, in patches: five large pages saturate it, more would only take memory.
@@ -69,7 +70,11 @@ fn plan((config, dim, tokens): (&Config, usize, u64), pages: u32, bytes: u64, is
         patch: side as u32,
         ..PatchSpec::qwen(3136, patches * side * side)
     };
-    let weights = schema::bytes(&schema::embedding_model(config, Some(dim)), bytes, None);
+    let number = NumberBytes {
+        matrix: 2,
+        other: bytes,
+    };
+    let weights = schema::bytes(&schema::embedding_model(config, Some(dim)), number, None);
     let footprint = footprint((config, dim, weights), &spec, bytes, is_gpu);
     footprint.weights + footprint.fixed + footprint.per_cost * u64::from(pages) * patches
 }

@@ -43,7 +43,7 @@ pub(super) fn card(config: &Config) -> Result<Card, Error> {
             (
                 &files.qwen_config,
                 files.head.dim,
-                files.weight_bytes(config, info.dtype_bytes),
+                files.weight_bytes(config, &info),
             ),
             &files.spec,
             info.dtype_bytes,

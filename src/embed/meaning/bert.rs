@@ -4,7 +4,7 @@ use super::gelu::gelu;
 use super::weights::{Layer, Linear, Norm, Weights};
 use super::{HEAD_WIDTH, HEADS, WIDTH};
 use crate::embed::gemm::{Matrix, Rows, add_product};
-use crate::qwen::candle::softmax;
+use crate::linalg::softmax;
 
 /// Epsilon of the layer norms (`config.json`).
 const EPSILON: f32 = 1e-12;

@@ -1,10 +1,9 @@
-//! Attention over packed sequences, and the rotary embedding.
+//! Attention over packed sequences.
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::ops;
 
-use super::Hook;
-use super::cpu_ops::{Softmax, has_cpu_ops};
+use super::cpu_ops::{Attend, has_cpu_ops};
 use crate::qwen::PackedSequences;
 
 /// Maximum number of attention scores at a time: full attention of a large page in one tile would take 600 MB and more.
@@ -20,6 +19,9 @@ const FUSED_BLOCK: usize = 32;
 /// head_dim). All are contiguous.
 pub(super) fn attend([q, k, v]: [&Tensor; 3], sequences: &PackedSequences) -> Result<Tensor> {
     let (rows, heads, head_dim) = q.dims3()?;
+    if has_cpu_ops(q) {
+        return q.apply_op3_no_bwd(k, v, &Attend(sequences));
+    }
     let mut outputs = Vec::with_capacity(sequences.groups.len());
     for group in &sequences.groups {
         // (count, len, heads, head_dim), a view.
@@ -111,11 +113,6 @@ fn tiled([q, k, v]: [&Tensor; 3], scale: f64, causal: bool) -> Result<Tensor> {
 
 /// Softmax of scores times `scale`; `causal`: the position of the first query and the number of queries of a head.
 fn softmax(scores: Tensor, scale: f64, causal: Option<[usize; 2]>) -> Result<Tensor> {
-    if has_cpu_ops(&scores) {
-        let scale = scale as f32;
-        scores.inplace_op1(&Softmax { scale, causal })?;
-        return Ok(scores);
-    }
     let mut scores = (scores * scale)?;
     if let Some([start, rows]) = causal {
         scores = mask_future(&scores, start, rows)?;
@@ -142,85 +139,6 @@ fn mask_future(scores: &Tensor, start: usize, rows: usize) -> Result<Tensor> {
         .reshape(((), rows, keys))?
         .broadcast_add(&mask)?
         .reshape(scores.dims())
-}
-
-/// Cosines and sines of the rotary angles, (rows, 1, head_dim / 2).
-#[derive(Clone)]
-pub(super) struct RotaryEmbedding {
-    cos: Tensor,
-    sin: Tensor,
-}
-
-impl RotaryEmbedding {
-    /// Computes the rotary embedding of `rows` rows of angles, in `dtype` on `device`.
-    pub(super) fn new(angles: &[f32], rows: usize, device: &Device, dtype: DType) -> Result<Self> {
-        let tensor = |function: fn(f32) -> f32| {
-            let values: Vec<f32> = angles.iter().map(|&angle| function(angle)).collect();
-            Tensor::from_vec(values, (rows, 1, angles.len() / rows), &Device::Cpu)?
-                .to_dtype(dtype)?
-                .to_device(device)
-        };
-        Ok(Self {
-            cos: tensor(f32::cos)?,
-            sin: tensor(f32::sin)?,
-        })
-    }
-
-    /// Number of rows.
-    pub(super) fn rows(&self) -> usize {
-        self.cos.dims()[0]
-    }
-
-    /// Concatenates the rows of several rotary embeddings.
-    pub(super) fn concat<'a>(all: impl Iterator<Item = &'a Self>) -> Result<Self> {
-        let (cos, sin): (Vec<_>, Vec<_>) = all.map(|one| (&one.cos, &one.sin)).unzip();
-        Ok(Self {
-            cos: Tensor::cat(&cos, 0)?,
-            sin: Tensor::cat(&sin, 0)?,
-        })
-    }
-
-    /// The same rows in another order.
-    pub(super) fn reordered(&self, order: &RowOrder) -> Result<Self> {
-        Ok(Self {
-            cos: order.apply(&self.cos)?,
-            sin: order.apply(&self.sin)?,
-        })
-    }
-
-    /// Passes both to `hook`.
-    pub(super) fn capture(&self, hook: Hook) -> Result<()> {
-        hook("lm.cos", 0, &self.cos.squeeze(1)?);
-        hook("lm.sin", 0, &self.sin.squeeze(1)?);
-        Ok(())
-    }
-
-    /// Rotates the halves of each head of `x`, (rows, heads, head_dim), in the dtype of the angles.
-    pub(super) fn apply(&self, x: &Tensor) -> Result<Tensor> {
-        let dtype = x.dtype();
-        // Each row is a batch of its own, since candle's CPU threads share the work by batches.
-        let x = x.to_dtype(self.cos.dtype())?.unsqueeze(1)?;
-        candle_nn::rotary_emb::rope_thd(&x, &self.cos, &self.sin)?
-            .squeeze(1)?
-            .to_dtype(dtype)
-    }
-}
-
-/// A permutation of blocks of rows.
-pub(super) struct RowOrder {
-    /// Indices of blocks.
-    pub(super) indices: Tensor,
-}
-
-impl RowOrder {
-    /// Reorders the rows of a contiguous tensor.
-    pub(super) fn apply(&self, x: &Tensor) -> Result<Tensor> {
-        let blocks = self.indices.dim(0)?;
-        let shape = (blocks, x.elem_count() / blocks);
-        x.reshape(shape)?
-            .index_select(&self.indices, 0)?
-            .reshape(x.dims())
-    }
 }
 
 #[cfg(test)]

@@ -1,44 +1,204 @@
-//! Operations of the CPU in f32, in place and on all threads: candle computes element by element on one thread, with one
-//! exponential at a time. Beside products, a layer spends its time on these.
+//! [`linalg`](crate::linalg) as operations of candle: what the CPU computes in f32. candle's own packs the same weights in every
+//! product, computes element by element on one thread, and keeps all scores of attention in memory.
 
-use candle_core::{CpuStorage, DType, InplaceOp1, InplaceOp2, Layout, Result, Tensor, bail};
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Error, InplaceOp2, InplaceOp3, Layout,
+    Result, Shape, Storage, Tensor, bail,
+};
 use rayon::prelude::*;
 
-/// Whether these operations take `x`.
+use super::layers::LinearTensors;
+use crate::linalg::{self, Activation, Attention, Epilogue, PackedMatrix, Values};
+use crate::qwen::PackedSequences;
+
+/// Whether the CPU computes with `x` by operations of its own.
 pub(super) fn has_cpu_ops(x: &Tensor) -> bool {
     x.device().is_cpu() && x.dtype() == DType::F32
 }
 
-/// Adds a bias, (width), to each row of (rows, width).
-pub(super) struct AddBias;
+/// The weights of a linear layer, or of two that are combined, packed.
+pub(super) struct Packed {
+    weights: PackedMatrix,
+    bias: [Option<Vec<f32>>; 2],
+    /// The matrices A and B of an adapter that is not merged.
+    lora: Option<[PackedMatrix; 2]>,
+}
 
-impl InplaceOp2 for AddBias {
+impl Packed {
+    /// Packs a layer, whose weights are in bf16 or f32.
+    pub(super) fn new(layer: &LinearTensors) -> Result<Self> {
+        let pack = |tensor: &Tensor| {
+            let inputs = tensor.dim(1)?;
+            with_values(tensor, |values| Ok(PackedMatrix::new(values, inputs)))
+        };
+        let lora = layer.lora.as_ref();
+        Ok(Self {
+            weights: pack(&layer.weight)?,
+            bias: [bias(layer)?, None],
+            lora: lora
+                .map(|[a, b]| Ok::<_, Error>([pack(a)?, pack(b)?]))
+                .transpose()?,
+        })
+    }
+
+    /// Packs two layers without adapters that are combined by [`Activation::SwiGlu`].
+    pub(super) fn pair(first: &LinearTensors, second: &LinearTensors) -> Result<Self> {
+        let inputs = first.weight.dim(1)?;
+        let weights = with_values(&first.weight, |a| {
+            with_values(&second.weight, |b| Ok(PackedMatrix::pair(a, b, inputs)))
+        });
+        Ok(Self {
+            weights: weights?,
+            bias: [bias(first)?, bias(second)?],
+            lora: None,
+        })
+    }
+
+    /// The product with rows, (rows, inputs), and an activation.
+    pub(super) fn forward(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
+        x.apply_op1_no_bwd(&Product {
+            layer: self,
+            activation,
+        })
+    }
+
+    /// The product with rows, added to others, (rows, outputs).
+    pub(super) fn forward_add(&self, x: &Tensor, addend: &Tensor) -> Result<Tensor> {
+        x.apply_op2_no_bwd(addend, &ProductAdd(self))
+    }
+
+    fn product(
+        &self,
+        x: &[f32],
+        addend: Option<&[f32]>,
+        activation: Activation,
+    ) -> (CpuStorage, Shape) {
+        let shape = (x.len() / self.weights.inputs(), self.weights.outputs());
+        let with = |addend, activation| Epilogue {
+            bias: [self.bias[0].as_deref(), self.bias[1].as_deref()],
+            addend,
+            activation,
+        };
+        let product = match &self.lora {
+            None => linalg::product(x, &self.weights, with(addend, activation)),
+            Some([a, b]) => {
+                let base = linalg::product(x, &self.weights, with(addend, Activation::Identity));
+                let low_rank = linalg::product(x, a, Epilogue::default());
+                let epilogue = Epilogue {
+                    addend: Some(&base),
+                    activation,
+                    ..Epilogue::default()
+                };
+                linalg::product(&low_rank, b, epilogue)
+            }
+        };
+        (CpuStorage::F32(product), shape.into())
+    }
+}
+
+fn bias(layer: &LinearTensors) -> Result<Option<Vec<f32>>> {
+    let bias = layer.bias.as_ref();
+    bias.map(|bias| bias.to_dtype(DType::F32)?.to_vec1())
+        .transpose()
+}
+
+/// Passes the numbers of a contiguous tensor on the CPU to `with`: those of other types in f32.
+fn with_values<T>(tensor: &Tensor, with: impl FnOnce(Values<'_>) -> Result<T>) -> Result<T> {
+    let tensor = match tensor.dtype() {
+        DType::BF16 => tensor.contiguous()?,
+        _ => tensor.to_dtype(DType::F32)?.contiguous()?,
+    };
+    let (storage, layout) = tensor.storage_and_layout();
+    let Some((start, end)) = layout.contiguous_offsets() else {
+        bail!("expected contiguous weights");
+    };
+    match &*storage {
+        Storage::Cpu(CpuStorage::F32(values)) => with(Values::F32(&values[start..end])),
+        Storage::Cpu(CpuStorage::BF16(values)) => with(Values::Bf16(&values[start..end])),
+        _ => bail!("expected weights on the CPU"),
+    }
+}
+
+struct Product<'a> {
+    layer: &'a Packed,
+    activation: Activation,
+}
+
+impl CustomOp1 for Product<'_> {
     fn name(&self) -> &'static str {
-        "add-bias"
+        "product"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        Ok(self
+            .layer
+            .product(floats(x, layout)?, None, self.activation))
+    }
+}
+
+struct ProductAdd<'a>(&'a Packed);
+
+impl CustomOp2 for ProductAdd<'_> {
+    fn name(&self) -> &'static str {
+        "product-add"
     }
 
     fn cpu_fwd(
         &self,
-        rows: &mut CpuStorage,
-        rows_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> Result<()> {
-        let (rows, bias) = (floats_mut(rows, rows_layout)?, floats(bias, bias_layout)?);
-        rows.par_chunks_exact_mut(bias.len()).for_each(|row| {
-            for (x, b) in row.iter_mut().zip(bias) {
-                *x += b;
-            }
-        });
-        Ok(())
+        x: &CpuStorage,
+        layout: &Layout,
+        addend: &CpuStorage,
+        addend_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let addend = Some(floats(addend, addend_layout)?);
+        Ok(self
+            .0
+            .product(floats(x, layout)?, addend, Activation::Identity))
     }
 }
 
-/// Replaces the gate's rows by `silu(gate + gate_bias) * (up + up_bias)`.
-pub(super) struct SwiGlu {
-    pub(super) gate_bias: Option<Vec<f32>>,
-    pub(super) up_bias: Option<Vec<f32>>,
+/// Attention of queries, (rows, heads, head_dim), to keys and values, (rows, key_heads, head_dim): (rows, heads * head_dim).
+pub(super) struct Attend<'a>(pub(super) &'a PackedSequences);
+
+impl CustomOp3 for Attend<'_> {
+    fn name(&self) -> &'static str {
+        "attend"
+    }
+
+    fn cpu_fwd(
+        &self,
+        q: &CpuStorage,
+        q_layout: &Layout,
+        k: &CpuStorage,
+        k_layout: &Layout,
+        v: &CpuStorage,
+        v_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (rows, heads, head_dim) = q_layout.shape().dims3()?;
+        let (_, key_heads, _) = k_layout.shape().dims3()?;
+        let groups = self.0.groups.iter();
+        let lengths: Vec<usize> = groups
+            .flat_map(|group| std::iter::repeat_n(group.len, group.count))
+            .collect();
+        let shape = Attention {
+            heads,
+            key_heads,
+            head_dim,
+            lengths: &lengths,
+            causal: self.0.causal,
+        };
+        let [q, k, v] = [
+            floats(q, q_layout)?,
+            floats(k, k_layout)?,
+            floats(v, v_layout)?,
+        ];
+        let output = linalg::attend(q, k, v, shape);
+        Ok((CpuStorage::F32(output), (rows, heads * head_dim).into()))
+    }
 }
+
+/// Replaces gates by `silu(gate) * up`.
+pub(super) struct SwiGlu;
 
 impl InplaceOp2 for SwiGlu {
     fn name(&self) -> &'static str {
@@ -52,114 +212,44 @@ impl InplaceOp2 for SwiGlu {
         up: &CpuStorage,
         up_layout: &Layout,
     ) -> Result<()> {
-        let width = *gate_layout.dims().last().unwrap_or(&1);
-        let (gate, up) = (floats_mut(gate, gate_layout)?, floats(up, up_layout)?);
-        let zeros = vec![0.0; width];
-        let gate_bias = self.gate_bias.as_ref().unwrap_or(&zeros);
-        let up_bias = self.up_bias.as_ref().unwrap_or(&zeros);
-        let rows = gate
-            .par_chunks_exact_mut(width)
-            .zip(up.par_chunks_exact(width));
-        rows.for_each(|(gate, up)| {
-            for (((x, b), u), c) in gate.iter_mut().zip(gate_bias).zip(up).zip(up_bias) {
-                let gate = *x + b;
-                *x = gate / (1.0 + exp(-gate)) * (u + c);
+        linalg::swiglu(floats_mut(gate, gate_layout)?, floats(up, up_layout)?);
+        Ok(())
+    }
+}
+
+/// Rotates the halves of each head of (rows, heads, head_dim) by angles of which cosines and sines, (rows, 1, head_dim / 2), are
+/// given.
+pub(super) struct Rotate;
+
+impl InplaceOp3 for Rotate {
+    fn name(&self) -> &'static str {
+        "rotate"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &mut CpuStorage,
+        layout: &Layout,
+        cos: &CpuStorage,
+        cos_layout: &Layout,
+        sin: &CpuStorage,
+        sin_layout: &Layout,
+    ) -> Result<()> {
+        let (_, heads, head_dim) = layout.shape().dims3()?;
+        let (cos, sin) = (floats(cos, cos_layout)?, floats(sin, sin_layout)?);
+        let half = head_dim / 2;
+        let rows = floats_mut(x, layout)?.par_chunks_exact_mut(heads * head_dim);
+        let angles = cos.par_chunks_exact(half).zip(sin.par_chunks_exact(half));
+        rows.zip(angles).for_each(|(row, (cos, sin))| {
+            for head in row.chunks_exact_mut(head_dim) {
+                let (first, second) = head.split_at_mut(half);
+                for (((x, y), cos), sin) in first.iter_mut().zip(second).zip(cos).zip(sin) {
+                    (*x, *y) = (*x * cos - *y * sin, *x * sin + *y * cos);
+                }
             }
         });
         Ok(())
     }
-}
-
-/// Replaces each row of scores by its softmax.
-pub(super) struct Softmax {
-    /// Factor of the scores.
-    pub(super) scale: f32,
-    /// The position of the first query and the number of queries if they attend to earlier keys only; rows of further heads
-    /// follow.
-    pub(super) causal: Option<[usize; 2]>,
-}
-
-impl InplaceOp1 for Softmax {
-    fn name(&self) -> &'static str {
-        "softmax"
-    }
-
-    fn cpu_fwd(&self, scores: &mut CpuStorage, layout: &Layout) -> Result<()> {
-        let width = *layout.dims().last().unwrap_or(&1);
-        let rows = floats_mut(scores, layout)?
-            .par_chunks_exact_mut(width)
-            .enumerate();
-        rows.for_each(|(row, scores)| {
-            let visible = match self.causal {
-                Some([start, queries]) => (start + row % queries + 1).min(width),
-                None => width,
-            };
-            let (visible, future) = scores.split_at_mut(visible);
-            softmax(visible, self.scale);
-            future.fill(0.0);
-        });
-        Ok(())
-    }
-}
-
-/// Numbers that are reduced side by side, as many as a vector register holds.
-const LANES: usize = 8;
-
-/// Softmax of scores times `scale`, in place.
-pub(crate) fn softmax(scores: &mut [f32], scale: f32) {
-    let mut largest = [f32::NEG_INFINITY; LANES];
-    let (chunks, rest) = scores.as_chunks::<LANES>();
-    for chunk in chunks {
-        for (largest, &x) in largest.iter_mut().zip(chunk) {
-            *largest = if x > *largest { x } else { *largest };
-        }
-    }
-    let largest = largest
-        .iter()
-        .chain(rest)
-        .copied()
-        .fold(f32::NEG_INFINITY, f32::max);
-    let weight = |x: f32| exp((x - largest) * scale);
-    let mut sums = [0.0; LANES];
-    let (chunks, rest) = scores.as_chunks_mut::<LANES>();
-    for chunk in chunks {
-        for (sum, x) in sums.iter_mut().zip(chunk) {
-            *x = weight(*x);
-            *sum += *x;
-        }
-    }
-    let mut sum: f32 = sums.iter().sum();
-    for x in rest {
-        *x = weight(*x);
-        sum += *x;
-    }
-    let factor = 1.0 / sum;
-    scores.iter_mut().for_each(|x| *x *= factor);
-}
-
-/// e^x with a relative error below 2e-7, in operations that compilers vectorise: 2^n * e^r with |r| <= ln 2 / 2 and a
-/// polynomial for e^r (Cephes, `expf.c`). Below -87 and above 88 as there.
-fn exp(x: f32) -> f32 {
-    // Adding it rounds to a whole number, in the lowest bits.
-    const ROUND: f32 = 12_582_912.0;
-    // ln 2 in two parts, the first exact in a product with n.
-    const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
-    let x = x.clamp(-87.0, 88.0);
-    let rounded = x * std::f32::consts::LOG2_E + ROUND;
-    let n = rounded - ROUND;
-    let r = x - n * LN_2[0] - n * LN_2[1];
-    let coefficients = [
-        1.398_199_9e-3,
-        8.333_452e-3,
-        4.166_579_6e-2,
-        1.666_666_5e-1,
-        0.5,
-    ];
-    let tail = coefficients
-        .into_iter()
-        .fold(1.987_569_1e-4, |sum, c| sum * r + c);
-    let power = (rounded.to_bits().wrapping_sub(ROUND.to_bits()) as i32 + 127) << 23;
-    (tail * r * r + r + 1.0) * f32::from_bits(power as u32)
 }
 
 /// The values of a contiguous f32 tensor.
@@ -175,39 +265,5 @@ fn floats_mut<'s>(storage: &'s mut CpuStorage, layout: &Layout) -> Result<&'s mu
     match (storage, layout.contiguous_offsets()) {
         (CpuStorage::F32(values), Some((start, end))) => Ok(&mut values[start..end]),
         _ => bail!("expected contiguous f32 values"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn exp_is_that_of_the_standard_library() {
-        let error = |x: f32| (f64::from(exp(x)) / f64::from(x).exp() - 1.0).abs();
-        let worst = (-8700..=8800)
-            .map(|x| error(x as f32 / 100.0))
-            .fold(0.0, f64::max);
-        assert!(worst < 2e-7, "{worst}");
-        assert_eq!(exp(0.0), 1.0);
-        assert!(exp(f32::NEG_INFINITY) < 2e-38 && exp(f32::NAN).is_nan());
-        assert!((1e38..f32::INFINITY).contains(&exp(f32::INFINITY)));
-    }
-
-    #[test]
-    fn softmax_equals_its_definition() {
-        for width in [1, 7, 8, 19, 64] {
-            let scores: Vec<f32> = (0..width).map(|i| (i * 37 % 23) as f32 - 11.0).collect();
-            let exps: Vec<f64> = scores.iter().map(|&x| (f64::from(x) * 0.5).exp()).collect();
-            let sum: f64 = exps.iter().sum();
-            let mut got = scores;
-            softmax(&mut got, 0.5);
-            for (got, want) in got.iter().zip(&exps) {
-                assert!((f64::from(*got) - want / sum).abs() < 1e-6);
-            }
-        }
-        let mut spoiled = [1.0, f32::NAN, 2.0];
-        softmax(&mut spoiled, 1.0);
-        assert!(spoiled.iter().all(|x| x.is_nan()));
     }
 }

@@ -1,18 +1,20 @@
 //! The decoder: the language model up to its last hidden states, without LM head or KV cache.
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use candle_nn::{Embedding, Module, RmsNorm};
 
 use super::Hook;
-use super::attention::{RotaryEmbedding, attend};
+use super::attention::attend;
 use super::device::Error;
 use super::layers::{GatedMlp, Linear};
+use super::rotary::RotaryEmbedding;
 use super::weights::Weights;
 use crate::qwen::{PackedSequences, Text};
 
 /// The decoder; fields have the checkpoint's names.
 pub(super) struct Decoder {
     embed_tokens: Embedding,
+    dtype: DType,
     layers: Vec<Layer>,
     norm: RmsNorm,
 }
@@ -40,10 +42,11 @@ struct Layer {
 
 impl Decoder {
     pub(super) fn load(weights: &Weights, config: &Text) -> std::result::Result<Self, Error> {
-        let table = weights.tensor("language_model.embed_tokens.weight")?;
+        let table = weights.matrix("language_model.embed_tokens.weight")?;
         let load = |layer| Layer::load(weights, config, layer);
         Ok(Self {
             embed_tokens: Embedding::new(table, config.hidden_size),
+            dtype: weights.device().dtype,
             layers: (0..config.num_hidden_layers)
                 .map(load)
                 .collect::<std::result::Result<_, _>>()?,
@@ -54,7 +57,8 @@ impl Decoder {
     /// Token embeddings, (tokens, hidden_size).
     pub(super) fn embed(&self, tokens: &[u32]) -> Result<Tensor> {
         let device = self.embed_tokens.embeddings().device();
-        self.embed_tokens.forward(&Tensor::new(tokens, device)?)
+        let embeds = self.embed_tokens.forward(&Tensor::new(tokens, device)?)?;
+        embeds.to_dtype(self.dtype)
     }
 
     /// Processes packed sequences; returns their hidden states, (tokens, hidden_size).
@@ -97,11 +101,7 @@ impl Layer {
             v_proj: linear("self_attn.v_proj", bias)?,
             o_proj: linear("self_attn.o_proj", false)?,
             qk_norm,
-            mlp: GatedMlp {
-                gate: linear("mlp.gate_proj", false)?,
-                up: linear("mlp.up_proj", false)?,
-                down: linear("mlp.down_proj", false)?,
-            },
+            mlp: weights.gated_mlp(&name("mlp"), false)?,
             head_dim: config.head_dim(),
         })
     }
@@ -112,10 +112,10 @@ impl Layer {
         rotary: &RotaryEmbedding,
         sequences: &PackedSequences,
     ) -> Result<Tensor> {
-        let y = self.attention(&self.input_layernorm.forward(x)?, rotary, sequences)?;
-        let x = (x + y)?;
+        let output = self.attention(&self.input_layernorm.forward(x)?, rotary, sequences)?;
+        let x = self.o_proj.forward_add(&output, x)?;
         let y = self.post_attention_layernorm.forward(&x)?;
-        x + self.mlp.forward(&y)?
+        self.mlp.forward_add(&y, &x)
     }
 
     fn attention(
@@ -130,8 +130,7 @@ impl Layer {
         if let Some([q_norm, k_norm]) = &self.qk_norm {
             (q, k) = (q_norm.forward(&q)?, k_norm.forward(&k)?);
         }
-        let (q, k) = (rotary.apply(&q)?, rotary.apply(&k)?);
-        self.o_proj
-            .forward(&attend([&q, &k, &heads(&self.v_proj)?], sequences)?)
+        let (q, k) = (rotary.apply(q)?, rotary.apply(k)?);
+        attend([&q, &k, &heads(&self.v_proj)?], sequences)
     }
 }

@@ -92,6 +92,11 @@ impl CandleDevice {
         self.dtype.size_in_bytes() as u64
     }
 
+    /// Whether it computes with [`crate::linalg`], whose weights are packed.
+    pub(super) fn has_cpu_ops(&self) -> bool {
+        self.device.is_cpu() && self.dtype == DType::F32
+    }
+
     /// Whether it is a GPU.
     pub fn is_gpu(&self) -> bool {
         !self.device.is_cpu()

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use candle_core::{DType, Tensor};
 
 use super::Hook;
-use super::attention::RotaryEmbedding;
 use super::decoder::{Decoder, InputEmbeds};
 use super::device::{CandleDevice, Error, autoreleased, failed};
 use super::layers::Linear;
+use super::rotary::RotaryEmbedding;
 use super::vision::{VisionTower, VisualFeatures};
 use super::weights::Weights;
 use crate::checkpoint;
@@ -65,9 +65,9 @@ impl Encoder {
     ) -> Result<Self, Error> {
         let weights = Weights::new(weights, device);
         let projection = || {
-            weights
-                .linear(PROJECTION, true)?
-                .first(head.dim)
+            let tensors = weights.linear_tensors(PROJECTION, true)?.first(head.dim);
+            tensors
+                .and_then(|tensors| Linear::new(tensors, weights.device()))
                 .map_err(failed)
         };
         Ok(Self {

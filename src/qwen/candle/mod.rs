@@ -8,13 +8,13 @@ mod encoder;
 mod layers;
 mod pos_embed;
 mod probe;
+mod rotary;
 mod vision;
 mod weights;
 
 use candle_core::Tensor;
 
 pub use attention::SCORE_TILE;
-pub(crate) use cpu_ops::softmax;
 pub use device::{CandleDevice, DeviceKind, Error};
 pub use encoder::{Encoder, Projections, Segment};
 pub use probe::{allocate, leave_nan, time};

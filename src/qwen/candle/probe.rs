@@ -6,7 +6,7 @@ use candle_core::{DType, Result, Tensor};
 
 use super::attention::attend;
 use super::device::{CandleDevice, Error, autoreleased, failed};
-use super::layers::matmul;
+use super::layers::{Linear, LinearTensors};
 use crate::qwen::{Operation, PackedSequences, operation_values};
 
 /// Repetitions that a GPU gets at a time.
@@ -61,7 +61,15 @@ fn prepare(
     Ok(match *operation {
         Operation::Linear { rows, from, to } => {
             let (x, weight) = (tensor(&[rows, from])?, tensor(&[to, from])?);
-            Box::new(move || matmul(&x, &weight.t()?))
+            let layer = Linear::new(
+                LinearTensors {
+                    weight,
+                    bias: None,
+                    lora: None,
+                },
+                device,
+            )?;
+            Box::new(move || layer.forward(&x))
         }
         Operation::Attention {
             count,

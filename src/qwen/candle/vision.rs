@@ -8,10 +8,11 @@ use candle_core::{D, DType, Device, Result, Tensor};
 use candle_nn::{LayerNorm, Module, RmsNorm};
 
 use super::Hook;
-use super::attention::{RotaryEmbedding, RowOrder, attend};
-use super::device::{Error, failed};
-use super::layers::{GatedMlp, Linear};
+use super::attention::attend;
+use super::device::{CandleDevice, Error, failed};
+use super::layers::{Activation, GatedMlp, Linear, LinearTensors};
 use super::pos_embed::Corners;
+use super::rotary::{RotaryEmbedding, RowOrder};
 use super::weights::Weights;
 use crate::patch::{PatchGrid, Patches};
 use crate::qwen::{Config, Family, PackedSequences, Vision, WindowIndex, inverse};
@@ -30,7 +31,7 @@ pub(super) struct VisionTower {
     blocks: Vec<Block>,
     merger: Merger,
     deepstack_merger_list: Vec<Merger>,
-    device: Device,
+    device: CandleDevice,
     layouts: HashMap<Vec<PatchGrid>, Rc<Layout>>,
 }
 
@@ -75,7 +76,7 @@ enum Mlp {
     Plain {
         fc1: Linear,
         fc2: Linear,
-        activation: fn(&Tensor) -> Result<Tensor>,
+        activation: Activation,
     },
 }
 
@@ -102,10 +103,11 @@ struct Merger {
 impl VisionTower {
     pub(super) fn load(weights: &Weights, config: &Config) -> std::result::Result<Self, Error> {
         let vision = config.vision.clone();
-        let patch = weights.tensor("visual.patch_embed.proj.weight")?;
+        let patch = weights.matrix("visual.patch_embed.proj.weight")?;
         let patch = patch
             .reshape((vision.hidden_size, vision.patch_dim()))
             .map_err(failed)?;
+        let device = weights.device();
         let load = |layer| Block::load(weights, config, layer);
         let deepstack = vision.deepstack.as_ref();
         let qwen3 = |name| deepstack.map(|_| weights.tensor(name)).transpose();
@@ -115,17 +117,22 @@ impl VisionTower {
             Merger::load(weights, config, &name, true)
         };
         Ok(Self {
-            patch_embed: Linear {
-                weight: patch,
-                bias: qwen3("visual.patch_embed.proj.bias")?,
-            },
+            patch_embed: Linear::new(
+                LinearTensors {
+                    weight: patch,
+                    bias: qwen3("visual.patch_embed.proj.bias")?,
+                    lora: None,
+                },
+                device,
+            )
+            .map_err(failed)?,
             pos_embed: qwen3("visual.pos_embed.weight")?,
             deepstack_merger_list: mergers.map(merger).collect::<std::result::Result<_, _>>()?,
             blocks: (0..vision.depth)
                 .map(load)
                 .collect::<std::result::Result<_, _>>()?,
             merger: Merger::load(weights, config, "visual.merger", false)?,
-            device: weights.device().device.clone(),
+            device: device.clone(),
             layouts: HashMap::new(),
             config: vision,
         })
@@ -180,8 +187,8 @@ impl VisionTower {
             rows.extend_from_slice(tokens[token as usize]);
         }
         Tensor::from_vec(rows, ((), patch_dim), &Device::Cpu)?
-            .to_dtype(self.patch_embed.weight.dtype())?
-            .to_device(&self.device)
+            .to_dtype(self.device.dtype)?
+            .to_device(&self.device.device)
     }
 
     /// The layout of images with these patch grids, cached.
@@ -192,7 +199,7 @@ impl VisionTower {
         if self.layouts.len() >= MAX_LAYOUTS {
             self.layouts.clear();
         }
-        let layout = Rc::new(Layout::new(&grids, &self.config, &self.device)?);
+        let layout = Rc::new(Layout::new(&grids, &self.config, &self.device.device)?);
         self.layouts.insert(grids, Rc::clone(&layout));
         Ok(layout)
     }
@@ -261,48 +268,42 @@ impl Mlp {
             Family::Qwen2 => Self::Plain {
                 fc1: linear("fc1")?,
                 fc2: linear("fc2")?,
-                activation: quick_gelu,
+                activation: Activation::QuickGelu,
             },
             Family::Qwen3 => Self::Plain {
                 fc1: linear("linear_fc1")?,
                 fc2: linear("linear_fc2")?,
-                activation: Tensor::gelu,
+                activation: Activation::GeluTanh,
             },
-            Family::Qwen25 => Self::Gated(GatedMlp {
-                gate: linear("gate_proj")?,
-                up: linear("up_proj")?,
-                down: linear("down_proj")?,
-            }),
+            Family::Qwen25 => Self::Gated(weights.gated_mlp(&format!("{block}.mlp"), true)?),
         })
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    /// Of `x`, added to `addend`.
+    fn forward_add(&self, x: &Tensor, addend: &Tensor) -> Result<Tensor> {
         match self {
-            Self::Gated(mlp) => mlp.forward(x),
+            Self::Gated(mlp) => mlp.forward_add(x, addend),
             Self::Plain {
                 fc1,
                 fc2,
                 activation,
-            } => fc2.forward(&activation(&fc1.forward(x)?)?),
+            } => fc2.forward_add(&fc1.forward_activated(x, *activation)?, addend),
         }
     }
-}
-
-/// The sigmoid approximation of GELU that Qwen2-VL was trained with (Hendrycks & Gimpel 2016, §2).
-fn quick_gelu(x: &Tensor) -> Result<Tensor> {
-    x * candle_nn::ops::sigmoid(&(x * 1.702)?)?
 }
 
 impl Block {
     fn load(weights: &Weights, config: &Config, layer: usize) -> std::result::Result<Self, Error> {
         let block = format!("visual.blocks.{layer}");
+        let on_device = |part| Linear::new(part, weights.device());
         Ok(Self {
             norm1: Norm::load(weights, config, &format!("{block}.norm1"))?,
             norm2: Norm::load(weights, config, &format!("{block}.norm2"))?,
             // Apart, so that each is contiguous.
             qkv: weights
-                .linear(&format!("{block}.attn.qkv"), true)?
+                .linear_tensors(&format!("{block}.attn.qkv"), true)?
                 .split(3)
+                .and_then(|parts| parts.into_iter().map(on_device).collect())
                 .map_err(failed)?,
             proj: weights.linear(&format!("{block}.attn.proj"), true)?,
             mlp: Mlp::load(weights, config, &block)?,
@@ -316,8 +317,9 @@ impl Block {
         rotary: &RotaryEmbedding,
         sequences: &PackedSequences,
     ) -> Result<Tensor> {
-        let x = (x + self.attention(&self.norm1.forward(x)?, rotary, sequences)?)?;
-        &x + self.mlp.forward(&self.norm2.forward(&x)?)?
+        let output = self.attention(&self.norm1.forward(x)?, rotary, sequences)?;
+        let x = self.proj.forward_add(&output, x)?;
+        self.mlp.forward_add(&self.norm2.forward(&x)?, &x)
     }
 
     fn attention(
@@ -328,10 +330,9 @@ impl Block {
     ) -> Result<Tensor> {
         let rows = x.dim(0)?;
         let heads = |linear: &Linear| linear.forward(x)?.reshape((rows, self.heads, ()));
-        let q = rotary.apply(&heads(&self.qkv[0])?)?;
-        let k = rotary.apply(&heads(&self.qkv[1])?)?;
-        self.proj
-            .forward(&attend([&q, &k, &heads(&self.qkv[2])?], sequences)?)
+        let q = rotary.apply(heads(&self.qkv[0])?)?;
+        let k = rotary.apply(heads(&self.qkv[1])?)?;
+        attend([&q, &k, &heads(&self.qkv[2])?], sequences)
     }
 }
 

@@ -74,7 +74,11 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &CheckArgs) -> Result<Exit
                 card.profile.model, card.profile.id, card.licence
             );
             results.push(check_result("model", Ok(text)));
-            results.push(check_result("device", Ok(card.device.clone())));
+            let device = match card.is_gpu {
+                true => card.device.clone(),
+                false => format!("{}, {}", card.device, embed::instruction_set()),
+            };
+            results.push(check_result("device", Ok(device)));
             let plan = library::memory_plan(&settings, &card).map_err(Diagnostic::from);
             let text = plan.map(|p| {
                 format!(

@@ -242,6 +242,11 @@ impl From<mlx::Error> for Error {
     }
 }
 
+/// The instruction set that the CPU computes with: `avx512`, `avx2`, `neon` or `portable`.
+pub fn instruction_set() -> &'static str {
+    crate::linalg::instruction_set()
+}
+
 /// What a device offers to models.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compute {

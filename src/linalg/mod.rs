@@ -11,9 +11,12 @@ mod attention;
 mod kernels;
 mod packed;
 mod product;
-mod softmax;
+
+/// Name of the instruction set that is used.
+pub(crate) fn instruction_set() -> &'static str {
+    kernels::Kernels::best().name
+}
 
 pub(crate) use attention::{Attention, attend};
 pub(crate) use packed::{PackedMatrix, Values};
 pub(crate) use product::{Activation, Epilogue, product, swiglu};
-pub(crate) use softmax::softmax;

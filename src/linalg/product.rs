@@ -11,6 +11,8 @@ const STEPS: usize = 256;
 const COLUMNS: usize = 512;
 /// Maximum rows of a task: so many of [`STEPS`] inputs stay in the second cache.
 const MAX_ROWS: usize = 192;
+/// Minimum panels of rows of a task, where there are enough: weights that were fetched are used so often.
+const MIN_PANELS: usize = 8;
 /// Numbers of a task that computes each apart.
 const CHUNK: usize = 1 << 14;
 /// Tasks of a thread: a few, so that none waits for another.
@@ -40,6 +42,8 @@ pub(crate) enum Activation {
         /// Factor of x^3.
         cubic: f32,
     },
+    /// `x * (1 + erf(x / sqrt 2)) / 2`, GELU itself.
+    GeluErf,
     /// `silu(first) * second` of a pair of matrices (SwiGLU, Shazeer 2020).
     SwiGlu,
 }
@@ -61,9 +65,10 @@ pub(crate) fn product(x: &[f32], weights: &PackedMatrix, epilogue: Epilogue<'_>)
         by_columns(x, weights, epilogue, threads, &mut out);
         return out;
     }
+    let fewest = (MIN_PANELS * kernels.rows).min(rows.div_ceil(threads));
     let step = rows
         .div_ceil(threads * TASKS)
-        .min(MAX_ROWS)
+        .clamp(fewest, MAX_ROWS.max(fewest))
         .next_multiple_of(kernels.rows);
     let tasks = out
         .par_chunks_mut(step * outputs)
@@ -253,6 +258,7 @@ impl Block<'_> {
             match self.epilogue.activation {
                 Activation::SwiGlu => kernels.swiglu(first, second),
                 Activation::Gelu { linear, cubic } => kernels.gelu(first, linear, cubic),
+                Activation::GeluErf => kernels.gelu_erf(first),
                 Activation::Identity => {}
             }
             for (row, sums) in first.chunks_exact(columns).take(count).enumerate() {
@@ -385,6 +391,35 @@ mod tests {
                     gate / (1.0 + (-gate).exp()) * (ups[i] + of(bias[1], i))
                 };
                 assert_near(&got, (0..rows * outputs).map(want), kernels.name);
+            }
+        }
+    }
+
+    /// Values of erf from tables (Abramowitz & Stegun 1964, table 7.1).
+    #[test]
+    fn erf_equals_the_tables() {
+        let table = [
+            (0.0, 0.0),
+            (0.1, 0.112_462_92),
+            (0.5, 0.520_499_9),
+            (1.0, 0.842_700_8),
+            (1.5, 0.966_105_15),
+            (2.0, 0.995_322_3),
+            (3.0, 0.999_977_9),
+            (9.0, 1.0),
+        ];
+        for kernels in Kernels::all() {
+            for (x, erf) in table {
+                let x = x * std::f64::consts::SQRT_2;
+                let mut got = [x as f32, -x as f32];
+                kernels.gelu_erf(&mut got);
+                let want = [x * (1.0 + erf) / 2.0, -x * (1.0 - erf) / 2.0];
+                for (got, want) in got.into_iter().zip(want) {
+                    assert!(
+                        (f64::from(got) - want).abs() < 1e-6 * x.max(1.0),
+                        "{x}: {got}"
+                    );
+                }
             }
         }
     }

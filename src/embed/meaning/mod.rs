@@ -5,11 +5,9 @@
 //! weighted by inverse document frequency finds a page that says the same in other words. ColBERT (Khattab & Zaharia 2020)
 //! with the token vectors of a sentence embedding model (Wang et al. 2020, MiniLM; Reimers & Gurevych 2019).
 //!
-//! The forward pass uses the built-in model's matrix product: a window of 128 tokens takes 43 ms on one core, with
-//! candle-transformers' `bert` 65 ms, in the same run.
+//! The forward pass is our own over [`crate::linalg`]; candle-transformers' `bert` is slower (see `benches/README.md`).
 
 mod bert;
-mod gelu;
 mod model;
 mod multilingual;
 mod rotation;
@@ -25,6 +23,7 @@ use std::num::NonZeroUsize;
 
 use rayon::prelude::*;
 
+use self::bert::Sequence;
 pub use self::model::{Model, setting};
 use self::rows::PageRows;
 use self::tokenizer::Tokenizer;
@@ -53,6 +52,8 @@ const ROW_WIDTH: NonZeroUsize = NonZeroUsize::new(WIDTH).unwrap();
 const LAYERS: usize = 6;
 const HEADS: usize = 12;
 const HEAD_WIDTH: usize = WIDTH / HEADS;
+/// Sequences that go through the model at a time, packed.
+const WINDOWS: usize = 8;
 /// Longest sequence; the embedded positions end there.
 const MAX_TOKENS: usize = 128;
 
@@ -141,16 +142,10 @@ impl Meaning {
 
     fn embed(&self, words: &[Word]) -> Result<Option<TextVectors>, Error> {
         let windows = windows(words, &self.tokenizer.page_frame());
-        let states: Vec<(Vec<u32>, Vec<f32>)> =
-            windows.par_iter().map(|window| self.rows(window)).collect();
+        let (tokens, states) = self.rows(&windows);
         let mut rows = PageRows::default();
-        for (tokens, states) in states {
-            let states = states.chunks_exact(WIDTH);
-            tokens
-                .into_iter()
-                .zip(states)
-                .for_each(|(token, row)| rows.add(token, row));
-        }
+        let states = tokens.into_iter().zip(states.chunks_exact(WIDTH));
+        states.for_each(|(token, row)| rows.add(token, row));
         rows.finish()
             .map_err(|why| self.model.invalid(why.to_string()))
     }
@@ -170,13 +165,12 @@ impl Meaning {
                 .iter_mut()
                 .for_each(|word| word.is_content = word.is_word);
         }
-        let (mut tokens, mut rows, mut shares) = (Vec::new(), Vec::new(), Vec::new());
-        for window in query_windows(&words, &self.tokenizer.query_frame()) {
-            let (more_tokens, more_rows) = self.rows(&window);
-            tokens.extend(more_tokens);
-            rows.extend(more_rows);
-            shares.extend(window.shares);
-        }
+        let windows = query_windows(&words, &self.tokenizer.query_frame());
+        let (tokens, rows) = self.rows(&windows);
+        let shares: Vec<f32> = windows
+            .into_iter()
+            .flat_map(|window| window.shares)
+            .collect();
         if rows.is_empty() {
             return Ok(None);
         }
@@ -201,18 +195,24 @@ impl Meaning {
         }
     }
 
-    /// The kept tokens of a window and their rows, rotated and of length 1.
-    fn rows(&self, window: &Window) -> (Vec<u32>, Vec<f32>) {
-        let tokens = window.kept.iter().map(|&index| window.ids[index]);
-        let mut rows = match window.kept.is_empty() {
-            true => Vec::new(),
-            false => bert::forward(&self.weights, &window.ids, &window.kept),
-        };
-        for row in rows.chunks_exact_mut(WIDTH) {
+    /// The kept tokens of windows and their rows, rotated and of length 1.
+    fn rows(&self, windows: &[Window]) -> (Vec<u32>, Vec<f32>) {
+        let windows = windows.iter().filter(|window| !window.kept.is_empty());
+        let (mut tokens, mut rows) = (Vec::new(), Vec::new());
+        let windows: Vec<&Window> = windows.collect();
+        for windows in windows.chunks(WINDOWS) {
+            let sequences: Vec<Sequence<'_>> =
+                windows.iter().map(|window| window.sequence()).collect();
+            rows.extend(bert::forward(&self.weights, &sequences));
+            for sequence in sequences {
+                tokens.extend(sequence.kept.iter().map(|&index| sequence.ids[index]));
+            }
+        }
+        rows.par_chunks_exact_mut(WIDTH).for_each(|row| {
             rows::normalize(row);
             rotation::rotate(row);
-        }
-        (tokens.collect(), rows)
+        });
+        (tokens, rows)
     }
 }
 
@@ -261,7 +261,11 @@ mod tests {
                 .collect();
             let every = if ids.len() > 64 { 8 } else { 1 };
             let kept: Vec<usize> = (0..ids.len()).step_by(every).collect();
-            let mut rows = bert::forward(&weights, &ids, &kept);
+            let sequence = Sequence {
+                ids: &ids,
+                kept: &kept,
+            };
+            let mut rows = bert::forward(&weights, &[sequence]);
             rows.chunks_exact_mut(WIDTH).for_each(rows::normalize);
             let expected = floats(&golden, &format!("{text}.int8"));
             let pairs = rows.iter().zip(&expected);

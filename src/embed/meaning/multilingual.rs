@@ -97,7 +97,11 @@ mod tests {
             let window = windows(&words, frame).remove(0);
             assert_eq!(window.ids, ids, "{name}");
             let kept: Vec<usize> = (0..ids.len()).collect();
-            let mut rows = bert::forward(&weights, &ids, &kept);
+            let sequence = bert::Sequence {
+                ids: &ids,
+                kept: &kept,
+            };
+            let mut rows = bert::forward(&weights, &[sequence]);
             rows.chunks_exact_mut(WIDTH).for_each(normalize);
             let expected = golden.tensor(&format!("{name}.rows")).unwrap();
             let (expected, _) = expected.data().as_chunks::<4>();

@@ -8,6 +8,7 @@ use safetensors::{Dtype, SafeTensors};
 use super::model::Model;
 use super::{LAYERS, MAX_TOKENS, WIDTH, invalid};
 use crate::checkpoint::{Checkpoint, Error, RawTensor};
+use crate::linalg::{PackedMatrix, Values};
 
 /// The weights of all-MiniLM-L6-v2.
 const FILE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/meaning.safetensors"));
@@ -18,8 +19,8 @@ const POSITIONS: &str = "embeddings.position_embeddings.weight";
 
 /// A linear layer.
 pub(super) struct Linear {
-    /// Shape (inputs, outputs).
-    pub(super) weight: Vec<f32>,
+    /// (outputs, inputs).
+    pub(super) weight: PackedMatrix,
     /// One value per output.
     pub(super) bias: Vec<f32>,
 }
@@ -216,12 +217,7 @@ impl Source for Floats {
         if rows != outputs || inputs == 0 {
             return Err(self.invalid(&matrix, "has the wrong shape"));
         }
-        let mut weight = vec![0.0; values.len()];
-        for (output, row) in values.chunks_exact(inputs).enumerate() {
-            for (input, value) in row.iter().enumerate() {
-                weight[input * outputs + output] = *value;
-            }
-        }
+        let weight = PackedMatrix::new(Values::F32(&values), inputs);
         Ok(Linear { weight, bias })
     }
 }
@@ -258,12 +254,11 @@ impl Source for Tensors {
         if scales.len() != outputs || outputs * inputs != values.len() {
             return Err(invalid(format!("{name} has the wrong shape")));
         }
-        let mut weight = vec![0.0; values.len()];
-        for ((output, row), scale) in values.chunks_exact(inputs).enumerate().zip(&scales) {
-            for (input, value) in row.iter().enumerate() {
-                weight[input * outputs + output] = f32::from(value.cast_signed()) * scale;
-            }
-        }
+        let rows = values.chunks_exact(inputs).zip(&scales);
+        let values: Vec<f32> = rows
+            .flat_map(|(row, scale)| row.iter().map(move |v| f32::from(v.cast_signed()) * scale))
+            .collect();
+        let weight = PackedMatrix::new(Values::F32(&values), inputs);
         Ok(Linear { weight, bias })
     }
 }

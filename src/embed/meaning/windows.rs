@@ -1,6 +1,7 @@
 //! A text as the sequences that the model reads.
 
 use super::MAX_TOKENS;
+use super::bert::Sequence;
 use super::word::{Frame, Word};
 
 /// Tokens that a window shares with the one before it, at least.
@@ -24,6 +25,14 @@ pub(super) struct Window {
 }
 
 impl Window {
+    /// Its tokens as input of the model.
+    pub(super) fn sequence(&self) -> Sequence<'_> {
+        Sequence {
+            ids: &self.ids,
+            kept: &self.kept,
+        }
+    }
+
     fn push(&mut self, word: &Word) {
         for id in &word.ids {
             if word.is_content {

@@ -190,24 +190,6 @@ unsafe fn map<S: Simd>(values: &mut [f32], mut function: impl FnMut(S::V) -> S::
     }
 }
 
-/// [`super::Kernels::softmax`].
-///
-/// # Safety
-/// The machine has the instructions.
-#[inline(always)]
-pub(super) unsafe fn softmax<S: Simd>(scores: &mut [f32], scale: f32) {
-    let larger = |largest: f32, &x: &f32| if x > largest { x } else { largest };
-    let largest = scores.iter().fold(f32::NEG_INFINITY, larger);
-    // SAFETY: guaranteed by the caller.
-    unsafe {
-        let (largest, scale) = (S::splat(largest), S::splat(scale));
-        map::<S>(scores, |x| exp::<S>(S::mul(S::sub(x, largest), scale)));
-        let sum: f32 = scores.iter().sum();
-        let factor = S::splat(1.0 / sum);
-        map::<S>(scores, |x| S::mul(x, factor));
-    }
-}
-
 /// `x / (1 + e^-y)`.
 #[inline(always)]
 unsafe fn times_sigmoid<S: Simd>(x: S::V, y: S::V) -> S::V {
@@ -256,6 +238,60 @@ pub(super) unsafe fn gelu<S: Simd>(x: &mut [f32], linear: f32, cubic: f32) {
         map::<S>(x, |x| {
             let slope = S::fma(S::mul(x, x), cubic, linear);
             times_sigmoid::<S>(x, S::mul(x, slope))
+        });
+    }
+}
+
+/// Coefficients of the rational approximation of erf in single precision (XLA, `ErfImpl32` of
+/// `xla/hlo/builder/lib/math.cc`), highest power first.
+const ERF_NUMERATOR: [f32; 5] = [
+    0.000_229_050_65,
+    0.003_408_291,
+    0.050_955_694,
+    0.185_208_32,
+    std::f32::consts::FRAC_2_SQRT_PI,
+];
+const ERF_DENOMINATOR: [f32; 7] = [
+    -1.179_160_3e-7,
+    0.000_023_547_966,
+    0.001_017_962_5,
+    0.014_070_47,
+    0.110_985_05,
+    0.497_469_25,
+    1.0,
+];
+/// From here on erf is 1 in single precision.
+const ERF_LIMIT: f32 = 3.832_507;
+
+/// Horner's rule, highest power first.
+#[inline(always)]
+unsafe fn polynomial<S: Simd, const N: usize>(coefficients: &[f32; N], x: S::V) -> S::V {
+    // SAFETY: guaranteed by the caller.
+    unsafe {
+        let mut sum = S::splat(0.0);
+        for &coefficient in coefficients {
+            sum = S::fma(sum, x, S::splat(coefficient));
+        }
+        sum
+    }
+}
+
+/// [`super::Kernels::gelu_erf`].
+///
+/// # Safety
+/// The machine has the instructions.
+#[inline(always)]
+pub(super) unsafe fn gelu_erf<S: Simd>(x: &mut [f32]) {
+    // SAFETY: guaranteed by the caller.
+    unsafe {
+        let (half, limit) = (S::splat(0.5), S::splat(ERF_LIMIT));
+        map::<S>(x, |x| {
+            let y = S::mul(x, S::splat(std::f32::consts::FRAC_1_SQRT_2));
+            let y = S::min(limit, S::max(S::sub(S::splat(0.0), limit), y));
+            let square = S::mul(y, y);
+            let numerator = S::mul(y, polynomial::<S, 5>(&ERF_NUMERATOR, square));
+            let erf = S::div(numerator, polynomial::<S, 7>(&ERF_DENOMINATOR, square));
+            S::mul(x, S::fma(half, erf, half))
         });
     }
 }

@@ -78,9 +78,9 @@ pub(super) struct Kernels {
     tile_bf16: unsafe fn(usize, *const f32, *const u32, *mut f32, bool),
     soften: unsafe fn(&mut [f32], [&mut [f32]; 3]),
     scale: unsafe fn(&mut [f32], &[f32]),
-    softmax: unsafe fn(&mut [f32], f32),
     swiglu: unsafe fn(&mut [f32], &[f32]),
     gelu: unsafe fn(&mut [f32], f32, f32),
+    gelu_erf: unsafe fn(&mut [f32]),
 }
 
 impl Kernels {
@@ -156,12 +156,6 @@ impl Kernels {
         unsafe { (self.scale)(rows, factor) }
     }
 
-    /// Softmax of scores times `scale`.
-    pub(super) fn softmax(&self, scores: &mut [f32], scale: f32) {
-        // SAFETY: the machine has the instructions.
-        unsafe { (self.softmax)(scores, scale) }
-    }
-
     /// `gate` becomes `silu(gate) * up`.
     pub(super) fn swiglu(&self, gate: &mut [f32], up: &[f32]) {
         assert_eq!(gate.len(), up.len(), "gates of another length");
@@ -173,6 +167,12 @@ impl Kernels {
     pub(super) fn gelu(&self, x: &mut [f32], linear: f32, cubic: f32) {
         // SAFETY: the machine has the instructions.
         unsafe { (self.gelu)(x, linear, cubic) }
+    }
+
+    /// `x` becomes `x * (1 + erf(x / sqrt 2)) / 2`: GELU itself (Hendrycks & Gimpel 2016).
+    pub(super) fn gelu_erf(&self, x: &mut [f32]) {
+        // SAFETY: the machine has the instructions.
+        unsafe { (self.gelu_erf)(x) }
     }
 }
 
@@ -202,16 +202,16 @@ macro_rules! kernels {
                 unsafe { generic::scale::<S>(rows, factor) }
             }
             $(#[target_feature(enable = $features)])?
-            unsafe fn softmax(scores: &mut [f32], scale: f32) {
-                unsafe { generic::softmax::<S>(scores, scale) }
-            }
-            $(#[target_feature(enable = $features)])?
             unsafe fn swiglu(gate: &mut [f32], up: &[f32]) {
                 unsafe { generic::swiglu::<S>(gate, up) }
             }
             $(#[target_feature(enable = $features)])?
             unsafe fn gelu(x: &mut [f32], linear: f32, cubic: f32) {
                 unsafe { generic::gelu::<S>(x, linear, cubic) }
+            }
+            $(#[target_feature(enable = $features)])?
+            unsafe fn gelu_erf(x: &mut [f32]) {
+                unsafe { generic::gelu_erf::<S>(x) }
             }
             super::Kernels {
                 name: $name,
@@ -222,9 +222,9 @@ macro_rules! kernels {
                 tile_bf16,
                 soften,
                 scale,
-                softmax,
                 swiglu,
                 gelu,
+                gelu_erf,
             }
         };
     };

@@ -8,6 +8,7 @@
 //! The instruction set (AVX-512, AVX2, NEON, portable) is selected at run time.
 
 mod attention;
+mod epilogue;
 mod kernels;
 mod packed;
 mod product;
@@ -18,5 +19,6 @@ pub(crate) fn instruction_set() -> &'static str {
 }
 
 pub(crate) use attention::{Attention, attend};
+pub(crate) use epilogue::{Activation, Epilogue, swiglu};
 pub(crate) use packed::{PackedMatrix, Values};
-pub(crate) use product::{Activation, Epilogue, product, swiglu};
+pub(crate) use product::product;

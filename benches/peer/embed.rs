@@ -67,6 +67,9 @@ fn config(folder: &str) -> Config {
 }
 
 fn layers(config: &Config) -> Result<()> {
+    // What is computed in parallel is computed by this thread, whose time is measured.
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1);
+    pool.use_current_thread().build_global()?;
     let mut model = colqwen::open(config)?;
     let size = Size::new(48 * 14, 64 * 14);
     let page = PageImage::new(size, vec![200; size.area() as usize * 3])?;

@@ -170,21 +170,27 @@ pub(super) unsafe fn scale<S: Simd>(rows: &mut [f32], factor: &[f32]) {
     }
 }
 
+/// A function of a number. No closure, because closures are compiled without the instructions of their caller.
+trait Function<S: Simd> {
+    /// Its values.
+    unsafe fn of(&self, x: S::V) -> S::V;
+}
+
 /// Applies a function to every float; the last ones in a register of their own.
 #[inline(always)]
-unsafe fn map<S: Simd>(values: &mut [f32], mut function: impl FnMut(S::V) -> S::V) {
+unsafe fn map<S: Simd>(values: &mut [f32], function: &impl Function<S>) {
     let rest = values.len() % S::LANES;
     let (whole, rest) = values.split_at_mut(values.len() - rest);
     // SAFETY: whole registers, and an array that holds one.
     unsafe {
         for first in (0..whole.len()).step_by(S::LANES) {
             let to = whole.as_mut_ptr().add(first);
-            S::store(to, function(S::load(to)));
+            S::store(to, function.of(S::load(to)));
         }
         if !rest.is_empty() {
             let mut last = [rest[0]; super::MAX_COLUMNS];
             last[..rest.len()].copy_from_slice(rest);
-            S::store(last.as_mut_ptr(), function(S::load(last.as_ptr())));
+            S::store(last.as_mut_ptr(), function.of(S::load(last.as_ptr())));
             rest.copy_from_slice(&last[..rest.len()]);
         }
     }
@@ -226,6 +232,24 @@ pub(super) unsafe fn swiglu<S: Simd>(gate: &mut [f32], up: &[f32]) {
     }
 }
 
+/// `x * sigmoid(linear * x + cubic * x^3)`.
+struct Gelu {
+    linear: f32,
+    cubic: f32,
+}
+
+impl<S: Simd> Function<S> for Gelu {
+    #[inline(always)]
+    unsafe fn of(&self, x: S::V) -> S::V {
+        // SAFETY: guaranteed by the caller.
+        unsafe {
+            let (linear, cubic) = (S::splat(self.linear), S::splat(self.cubic));
+            let slope = S::fma(S::mul(x, x), cubic, linear);
+            times_sigmoid::<S>(x, S::mul(x, slope))
+        }
+    }
+}
+
 /// [`super::Kernels::gelu`].
 ///
 /// # Safety
@@ -233,13 +257,7 @@ pub(super) unsafe fn swiglu<S: Simd>(gate: &mut [f32], up: &[f32]) {
 #[inline(always)]
 pub(super) unsafe fn gelu<S: Simd>(x: &mut [f32], linear: f32, cubic: f32) {
     // SAFETY: guaranteed by the caller.
-    unsafe {
-        let (linear, cubic) = (S::splat(linear), S::splat(cubic));
-        map::<S>(x, |x| {
-            let slope = S::fma(S::mul(x, x), cubic, linear);
-            times_sigmoid::<S>(x, S::mul(x, slope))
-        });
-    }
+    unsafe { map::<S>(x, &Gelu { linear, cubic }) }
 }
 
 /// Coefficients of the rational approximation of erf in single precision (XLA, `ErfImpl32` of
@@ -276,6 +294,25 @@ unsafe fn polynomial<S: Simd, const N: usize>(coefficients: &[f32; N], x: S::V) 
     }
 }
 
+/// `x * (1 + erf(x / sqrt 2)) / 2`.
+struct GeluErf;
+
+impl<S: Simd> Function<S> for GeluErf {
+    #[inline(always)]
+    unsafe fn of(&self, x: S::V) -> S::V {
+        // SAFETY: guaranteed by the caller.
+        unsafe {
+            let (half, limit) = (S::splat(0.5), S::splat(ERF_LIMIT));
+            let y = S::mul(x, S::splat(std::f32::consts::FRAC_1_SQRT_2));
+            let y = S::min(limit, S::max(S::sub(S::splat(0.0), limit), y));
+            let square = S::mul(y, y);
+            let numerator = S::mul(y, polynomial::<S, 5>(&ERF_NUMERATOR, square));
+            let erf = S::div(numerator, polynomial::<S, 7>(&ERF_DENOMINATOR, square));
+            S::mul(x, S::fma(half, erf, half))
+        }
+    }
+}
+
 /// [`super::Kernels::gelu_erf`].
 ///
 /// # Safety
@@ -283,15 +320,5 @@ unsafe fn polynomial<S: Simd, const N: usize>(coefficients: &[f32; N], x: S::V) 
 #[inline(always)]
 pub(super) unsafe fn gelu_erf<S: Simd>(x: &mut [f32]) {
     // SAFETY: guaranteed by the caller.
-    unsafe {
-        let (half, limit) = (S::splat(0.5), S::splat(ERF_LIMIT));
-        map::<S>(x, |x| {
-            let y = S::mul(x, S::splat(std::f32::consts::FRAC_1_SQRT_2));
-            let y = S::min(limit, S::max(S::sub(S::splat(0.0), limit), y));
-            let square = S::mul(y, y);
-            let numerator = S::mul(y, polynomial::<S, 5>(&ERF_NUMERATOR, square));
-            let erf = S::div(numerator, polynomial::<S, 7>(&ERF_DENOMINATOR, square));
-            S::mul(x, S::fma(half, erf, half))
-        });
-    }
+    unsafe { map::<S>(x, &GeluErf) }
 }

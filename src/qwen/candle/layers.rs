@@ -95,6 +95,7 @@ impl Linear {
     pub(super) fn forward_activated(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
         match (self, activation) {
             (Self::Packed(packed), _) => packed.forward(x, activation.on_cpu()),
+            (Self::Tensors(_), Activation::Gelu) => self.forward(x)?.gelu_erf(),
             (Self::Tensors(_), Activation::GeluTanh) => self.forward(x)?.gelu(),
             (Self::Tensors(_), Activation::QuickGelu) => {
                 let x = self.forward(x)?;
@@ -107,9 +108,11 @@ impl Linear {
 /// Factor of the sigmoid approximation of GELU.
 const QUICK_GELU: f64 = 1.702;
 
-/// Both approximations of GELU (Hendrycks & Gimpel 2016, §2).
+/// GELU and both of its approximations (Hendrycks & Gimpel 2016, §2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Activation {
+    /// `x * (1 + erf(x / sqrt 2)) / 2`.
+    Gelu,
     /// `x * sigmoid(1.702 x)`, which Qwen2-VL was trained with.
     QuickGelu,
     /// `x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))`.
@@ -119,6 +122,7 @@ pub(super) enum Activation {
 impl Activation {
     fn on_cpu(self) -> linalg::Activation {
         match self {
+            Self::Gelu => linalg::Activation::GeluErf,
             Self::QuickGelu => linalg::Activation::Gelu {
                 linear: QUICK_GELU as f32,
                 cubic: 0.0,
@@ -243,7 +247,11 @@ mod tests {
                 linear(device).forward_add(x, &addend).unwrap()
             };
             assert_same(sum, 24);
-            for activation in [Activation::QuickGelu, Activation::GeluTanh] {
+            for activation in [
+                Activation::Gelu,
+                Activation::QuickGelu,
+                Activation::GeluTanh,
+            ] {
                 assert_same(
                     |device, x| linear(device).forward_activated(x, activation).unwrap(),
                     24,

@@ -364,6 +364,7 @@ impl Merger {
             true => self.norm.forward(&join(x)?)?,
             false => join(&self.norm.forward(x)?)?,
         };
-        self.second.forward(&self.first.forward(&x)?.gelu_erf()?)
+        self.second
+            .forward(&self.first.forward_activated(&x, Activation::Gelu)?)
     }
 }

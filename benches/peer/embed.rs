@@ -1,8 +1,8 @@
 //! Our side of `embed.py` and `builtin.py`: ColQwen2.5-3B and ColQwen3-2B with random weights and few layers, and the built-in
 //! model.
 //!
-//! `peer-embed make FOLDER SHAPE` writes a checkpoint: `colqwen2.5`, `colqwen3`, or `colqwen3-whole`, all of
-//! SauerkrautLM-ColQwen3-2b, in bf16.
+//! `peer-embed make FOLDER SHAPE` writes a checkpoint in bf16: `colqwen2.5`, `colqwen3`, or with all layers
+//! `colqwen2.5-whole` and `colqwen3-whole`, which is SauerkrautLM-ColQwen3-2b.
 //! `peer-embed layers FOLDER` prints the time of one layer of each kind
 //! on a large page (3,072 patches, 779 tokens), CPU time of one thread. `peer-embed pages FOLDER OUT.f32 IMAGE…` embeds
 //! pages one by one, prints the seconds of each, and writes the concatenated vectors as raw f32. `peer-embed built-in
@@ -175,21 +175,21 @@ struct Shape {
     dim: usize,
 }
 
-/// ColQwen2.5-3B with few layers.
-fn colqwen2_5() -> Shape {
+/// ColQwen2.5-3B; the vision layers with these indices have full attention.
+fn colqwen2_5(depth: usize, layers: usize, full: &[usize]) -> Shape {
     Shape {
         tiny: "colqwen2.5-tiny",
         config: json!({
             "text_config": {
                 "hidden_size": 2048, "intermediate_size": 11008, "num_attention_heads": 16,
-                "num_hidden_layers": LAYERS, "num_key_value_heads": 2, "layer_types": vec!["full_attention"; LAYERS],
+                "num_hidden_layers": layers, "num_key_value_heads": 2, "layer_types": vec!["full_attention"; layers],
                 "rope_parameters": {
                     "mrope_section": [16, 24, 24], "rope_theta": 1e6, "rope_type": "default", "type": "mrope",
                 },
             },
             "vision_config": {
-                "depth": DEPTH, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16,
-                "out_hidden_size": 2048, "fullatt_block_indexes": [DEPTH - 1],
+                "depth": depth, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16,
+                "out_hidden_size": 2048, "fullatt_block_indexes": full,
             },
         }),
         pixels: PIXELS,
@@ -220,11 +220,11 @@ fn colqwen3(depth: usize, layers: usize, deepstack: [usize; 3]) -> Shape {
     }
 }
 
-/// SauerkrautLM-ColQwen3-2b.
-fn colqwen3_whole() -> Shape {
-    let mut shape = colqwen3(24, 28, [5, 11, 17]);
+/// A model with all its layers, vectors of 128, and the vocabulary of Qwen.
+fn whole(mut shape: Shape) -> Shape {
     shape.dim = 128;
     shape.config["dim"] = json!(shape.dim);
+    shape.config["dtype"] = json!("bfloat16");
     shape.config["text_config"]["vocab_size"] = json!(151_936);
     shape
 }
@@ -232,9 +232,10 @@ fn colqwen3_whole() -> Shape {
 /// Writes a checkpoint.
 fn make(folder: &Path, shape: &str) -> Result<()> {
     let shape = match shape {
-        "colqwen2.5" => colqwen2_5(),
+        "colqwen2.5" => colqwen2_5(DEPTH, LAYERS, &[DEPTH - 1]),
+        "colqwen2.5-whole" => whole(colqwen2_5(32, 36, &[7, 15, 23, 31])),
         "colqwen3" => colqwen3(DEPTH, LAYERS, [0, 1, 2]),
-        "colqwen3-whole" => colqwen3_whole(),
+        "colqwen3-whole" => whole(colqwen3(24, 28, [5, 11, 17])),
         other => return Err(format!("no shape {other}").into()),
     };
     let tiny = Path::new(env!("CARGO_MANIFEST_DIR"))

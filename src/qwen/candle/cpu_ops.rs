@@ -7,7 +7,7 @@ use candle_core::{
 };
 use rayon::prelude::*;
 
-use super::layers::LinearTensors;
+use super::linear_tensors::LinearTensors;
 use crate::linalg::{self, Activation, Attention, Epilogue, PackedMatrix, Values};
 use crate::qwen::PackedSequences;
 

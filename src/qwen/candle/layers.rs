@@ -1,9 +1,10 @@
 //! Layers of both towers: matrix product, linear, gated MLP.
 
-use candle_core::{DType, Device, Error, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 
 use super::cpu_ops::{Packed, SwiGlu, has_cpu_ops};
 use super::device::CandleDevice;
+use super::linear_tensors::LinearTensors;
 use crate::linalg;
 
 /// Product of two matrices, or of batches of them. candle has none in bf16 on the CPU: there it is computed in f32, which is
@@ -15,42 +16,6 @@ pub(super) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
             .matmul(&b.to_dtype(DType::F32)?)?
             .to_dtype(DType::BF16),
         _ => a.matmul(b),
-    }
-}
-
-/// The tensors of a linear layer.
-pub(super) struct LinearTensors {
-    /// (out, in).
-    pub(super) weight: Tensor,
-    /// (out).
-    pub(super) bias: Option<Tensor>,
-    /// The matrices of an adapter that is not merged, (rank, in) and (out, rank), scaled; on the CPU only.
-    pub(super) lora: Option<[Tensor; 2]>,
-}
-
-impl LinearTensors {
-    /// The layer that computes the first `count` numbers of the output.
-    pub(super) fn first(&self, count: usize) -> Result<Self> {
-        self.part(0, count)
-    }
-
-    /// The layers that compute `count` equal parts of the output.
-    pub(super) fn split(&self, count: usize) -> Result<Vec<Self>> {
-        let rows = self.weight.dim(0)? / count;
-        (0..count)
-            .map(|index| self.part(index * rows, rows))
-            .collect()
-    }
-
-    fn part(&self, start: usize, count: usize) -> Result<Self> {
-        let bias = self.bias.as_ref().map(|bias| bias.narrow(0, start, count));
-        let lora = self.lora.as_ref();
-        let lora = lora.map(|[a, b]| Ok::<_, Error>([a.clone(), b.narrow(0, start, count)?]));
-        Ok(Self {
-            weight: self.weight.narrow(0, start, count)?,
-            bias: bias.transpose()?,
-            lora: lora.transpose()?,
-        })
     }
 }
 
@@ -95,7 +60,6 @@ impl Linear {
     pub(super) fn forward_activated(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
         match (self, activation) {
             (Self::Packed(packed), _) => packed.forward(x, activation.on_cpu()),
-            (Self::Tensors(_), Activation::Gelu) => self.forward(x)?.gelu_erf(),
             (Self::Tensors(_), Activation::GeluTanh) => self.forward(x)?.gelu(),
             (Self::Tensors(_), Activation::QuickGelu) => {
                 let x = self.forward(x)?;
@@ -108,11 +72,9 @@ impl Linear {
 /// Factor of the sigmoid approximation of GELU.
 const QUICK_GELU: f64 = 1.702;
 
-/// GELU and both of its approximations (Hendrycks & Gimpel 2016, §2).
+/// Both approximations of GELU (Hendrycks & Gimpel 2016, §2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Activation {
-    /// `x * (1 + erf(x / sqrt 2)) / 2`.
-    Gelu,
     /// `x * sigmoid(1.702 x)`, which Qwen2-VL was trained with.
     QuickGelu,
     /// `x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))`.
@@ -122,7 +84,6 @@ pub(super) enum Activation {
 impl Activation {
     fn on_cpu(self) -> linalg::Activation {
         match self {
-            Self::Gelu => linalg::Activation::GeluErf,
             Self::QuickGelu => linalg::Activation::Gelu {
                 linear: QUICK_GELU as f32,
                 cubic: 0.0,
@@ -247,11 +208,7 @@ mod tests {
                 linear(device).forward_add(x, &addend).unwrap()
             };
             assert_same(sum, 24);
-            for activation in [
-                Activation::Gelu,
-                Activation::QuickGelu,
-                Activation::GeluTanh,
-            ] {
+            for activation in [Activation::QuickGelu, Activation::GeluTanh] {
                 assert_same(
                     |device, x| linear(device).forward_activated(x, activation).unwrap(),
                     24,

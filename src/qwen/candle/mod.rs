@@ -6,6 +6,7 @@ mod decoder;
 mod device;
 mod encoder;
 mod layers;
+mod linear_tensors;
 mod pos_embed;
 mod probe;
 mod rotary;

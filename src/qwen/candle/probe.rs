@@ -6,7 +6,8 @@ use candle_core::{DType, Result, Tensor};
 
 use super::attention::attend;
 use super::device::{CandleDevice, Error, autoreleased, failed};
-use super::layers::{Linear, LinearTensors};
+use super::layers::Linear;
+use super::linear_tensors::LinearTensors;
 use crate::qwen::{Operation, PackedSequences, operation_values};
 
 /// Repetitions that a GPU gets at a time.

@@ -10,7 +10,8 @@ use candle_nn::{LayerNorm, Module, RmsNorm};
 use super::Hook;
 use super::attention::attend;
 use super::device::{CandleDevice, Error, failed};
-use super::layers::{Activation, GatedMlp, Linear, LinearTensors};
+use super::layers::{Activation, GatedMlp, Linear};
+use super::linear_tensors::LinearTensors;
 use super::pos_embed::Corners;
 use super::rotary::{RotaryEmbedding, RowOrder};
 use super::weights::Weights;
@@ -364,7 +365,6 @@ impl Merger {
             true => self.norm.forward(&join(x)?)?,
             false => join(&self.norm.forward(x)?)?,
         };
-        self.second
-            .forward(&self.first.forward_activated(&x, Activation::Gelu)?)
+        self.second.forward(&self.first.forward(&x)?.gelu_erf()?)
     }
 }

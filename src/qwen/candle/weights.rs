@@ -5,7 +5,8 @@ use candle_nn::{LayerNorm, RmsNorm};
 use safetensors::Dtype;
 
 use super::device::{CandleDevice, Error, failed};
-use super::layers::{GatedMlp, Linear, LinearTensors};
+use super::layers::{GatedMlp, Linear};
+use super::linear_tensors::LinearTensors;
 use crate::checkpoint::{LoraDelta, RawTensor, Weights as Checked};
 
 /// Checked weights, loaded one by one.

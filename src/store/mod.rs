@@ -215,11 +215,6 @@ impl Scope {
             pages: PageSet::of([id.number]),
         }
     }
-
-    /// Whether it includes a manual.
-    pub(crate) fn has_manual(&self, manual: &ManualId) -> bool {
-        self.manuals.is_empty() || self.manuals.contains(manual)
-    }
 }
 
 /// Size limits of a result list.

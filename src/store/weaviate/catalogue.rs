@@ -1,5 +1,7 @@
 //! Weaviate catalogue. Scans fetch a few pages at a time, so memory does not grow with the library.
 
+use std::collections::BTreeSet;
+
 use uuid::Uuid;
 
 use super::object::{parse_page, parse_record};
@@ -169,9 +171,8 @@ impl Weaviate {
         read: FetchPages,
     ) -> Result<impl Iterator<Item = Result<StoredPage, Error>> + use<'_>, Error> {
         let mut groups: Vec<(ManualId, Vec<u32>)> = Vec::new();
-        let cards = self.cards()?.into_iter();
-        for card in cards.filter(|card| scope.has_manual(&card.id)) {
-            let found = self.list_pages(&filter::manual(&card.id), &["page_number"])?;
+        for manual in self.manuals_of(scope)? {
+            let found = self.list_pages(&filter::manual(&manual), &["page_number"])?;
             let numbers: Vec<u32> = found
                 .iter()
                 .filter_map(|result| Fields::new(result).int("page_number"))
@@ -180,7 +181,7 @@ impl Weaviate {
             groups.extend(
                 numbers
                     .chunks(PAGES_PER_FETCH)
-                    .map(|chunk| (card.id.clone(), chunk.to_vec())),
+                    .map(|chunk| (manual.clone(), chunk.to_vec())),
             );
         }
         Ok(groups.into_iter().flat_map(move |(manual, numbers)| {
@@ -189,6 +190,15 @@ impl Weaviate {
                 Err(cause) => vec![Err(cause)],
             }
         }))
+    }
+
+    /// The manuals of a scope, in order. Those that it names are not looked for: there may be many others.
+    fn manuals_of(&self, scope: &Scope) -> Result<BTreeSet<ManualId>, Error> {
+        Ok(match &scope.manuals[..] {
+            _ if self.collection().is_none() => BTreeSet::new(),
+            [] => self.cards()?.into_iter().map(|card| card.id).collect(),
+            named => named.iter().cloned().collect(),
+        })
     }
 
     /// Fetches complete pages of a manual by number, in order.

@@ -16,7 +16,7 @@ use crate::vlm::{self, Part, Runner, prompt};
 use super::canary::Canary;
 use super::describe_pages::{Describer, PageOutcome, PageTask};
 use super::produce::PageProducer;
-use super::workers::{joined, run_workers};
+use super::workers::{Upkeep, joined, run_workers};
 use super::{Error, Request, Settings, select};
 
 /// Rendered pages for benchmark rounds.
@@ -118,7 +118,7 @@ impl Trial {
         let start = Instant::now();
         run_workers(
             &describer,
-            Canary::new(0),
+            &Upkeep::new(Canary::new(0)),
             |task_sender, _| {
                 // A request holds pages of one manual: its response labels them by page number.
                 let manuals = self.tasks.chunk_by(|a, b| a.id.manual == b.id.manual);

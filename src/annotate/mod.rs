@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::chat::{self, Exchange, Gauge, MemoryGuard, RetryingClient};
 use crate::page::PageId;
 use crate::render::{self, Renderer};
-use crate::store::{self, Store};
+use crate::store::{self, Catalogue, Store, Writer};
 use crate::vlm::{self, Runner};
 
 mod benchmark;
@@ -25,17 +25,19 @@ mod select;
 mod workers;
 
 pub use benchmark::{DescribeResult, Round, Trial};
-pub use select::{Redo, Request};
+pub use select::{Redo, Request, Selected, SelectedPage, list, take_least_text};
 
 use canary::Canary;
 use describe_pages::Describer;
+use select::Selection;
+use workers::Upkeep;
 
 /// Settings of a run.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Concurrent requests.
+    /// Concurrent requests; 0: as the runner's card says.
     pub lanes: usize,
-    /// Pages per request.
+    /// Pages per request; 0: as the runner's card says.
     pub interleave: usize,
     /// Settings of the requests.
     pub chat: chat::Settings,
@@ -47,16 +49,42 @@ pub struct Settings {
     pub canary_every: usize,
 }
 
+impl Settings {
+    /// With what the card of a runner says where nothing is set.
+    #[must_use]
+    pub fn for_runner(self, card: &vlm::Card) -> Self {
+        let or_default = |set: usize, default: usize| if set == 0 { default } else { set };
+        Self {
+            lanes: or_default(self.lanes, card.lanes),
+            interleave: or_default(self.interleave, card.interleave),
+            ..self
+        }
+    }
+}
+
+/// Opens the renderer of a run.
+pub type Opener<'a> = Box<dyn FnOnce() -> Result<Box<dyn Renderer>, render::Error> + Send + 'a>;
+
 /// The renderer, the model, the store and the memory gauge of a run.
 pub struct Components<'a> {
     /// Opens the renderer.
-    pub renderer: Box<dyn FnOnce() -> Result<Box<dyn Renderer>, render::Error> + Send + 'a>,
+    pub renderer: Opener<'a>,
     /// The model.
     pub runner: &'a dyn Runner,
     /// The store with the pages.
     pub store: &'a dyn Store,
     /// Measures the memory of the model.
     pub gauge: &'a Gauge<'a>,
+}
+
+/// Where the pages of a run come from, and where their descriptions go.
+pub struct Pages<'a> {
+    /// Opens the renderer.
+    pub renderer: Opener<'a>,
+    /// Lists the pages.
+    pub catalogue: &'a dyn Catalogue,
+    /// Takes the descriptions.
+    pub writer: &'a dyn Writer,
 }
 
 /// A component failed: the run ends, stored descriptions stay.
@@ -107,6 +135,12 @@ pub struct DescribeStats {
     pub duplicates: u32,
     /// Blank pages, which need no description.
     pub blank: u32,
+    /// These pages.
+    #[serde(skip)]
+    pub blank_pages: Vec<PageId>,
+    /// Whether the store did not take a description, but the writer keeps it for later.
+    #[serde(skip)]
+    pub deferred: bool,
     /// Pages that had a description already.
     #[serde(rename = "kept")]
     pub unchanged: u32,
@@ -170,75 +204,138 @@ pub fn annotate(
     stop: &AtomicBool,
     on_event: &(dyn Fn(Event) + Sync),
 ) -> (DescribeStats, Result<(), Error>) {
-    let start = Instant::now();
-    let mut stats = DescribeStats::default();
-    let context = RunContext {
-        settings,
-        stop,
-        on_event,
+    let Components {
+        renderer,
+        runner,
+        store,
+        gauge,
+    } = components;
+    let pages = Pages {
+        renderer,
+        catalogue: store,
+        writer: store,
     };
-    let result = run(components, request, &context, &mut stats);
-    stats.seconds = start.elapsed().as_secs_f64();
-    stats.stopped = stop.load(Ordering::Relaxed);
-    (stats, result)
+    let context = RunContext { stop, on_event };
+    context.measured(|stats| {
+        let selection = select::select_pages(store, request)?;
+        if settings.unload_every > 0 && !runner.card().can_unload {
+            let why = "this server cannot unload its model: `unload_every` has no effect";
+            on_event(Event::Note(why.to_owned()));
+        }
+        // With too few pages for one interval the check has no effect.
+        let has_interval = selection.count() > settings.canary_every;
+        let settings = Settings {
+            canary_every: if has_interval {
+                settings.canary_every
+            } else {
+                0
+            },
+            ..settings.clone()
+        };
+        let session = Session::new(runner, settings, gauge);
+        session.run(pages, (selection, &request.passwords), &context, stats)
+    })
 }
 
-/// Settings, stop flag and event callback of a run.
+/// A model that describes pages in one run after another: its memory guard and its checks last as long as it does.
+pub struct Session<'a> {
+    runner: &'a dyn Runner,
+    settings: Settings,
+    guard: MemoryGuard<'a>,
+    upkeep: Upkeep,
+    has_answered: AtomicBool,
+}
+
+impl<'a> Session<'a> {
+    /// A session with a model.
+    pub fn new(runner: &'a dyn Runner, settings: Settings, gauge: &'a Gauge<'a>) -> Self {
+        Self {
+            guard: MemoryGuard::new(gauge, settings.chat.memory, runner.card().can_unload),
+            upkeep: Upkeep::new(Canary::new(settings.canary_every)),
+            has_answered: AtomicBool::new(false),
+            runner,
+            settings,
+        }
+    }
+
+    /// Describes stored pages, as [`annotate`] does.
+    pub fn describe(
+        &self,
+        pages: Pages<'_>,
+        request: &Request,
+        stop: &AtomicBool,
+        on_event: &(dyn Fn(Event) + Sync),
+    ) -> (DescribeStats, Result<(), Error>) {
+        let context = RunContext { stop, on_event };
+        context.measured(|stats| {
+            let selection = select::select_pages(pages.catalogue, request)?;
+            self.run(pages, (selection, &request.passwords), &context, stats)
+        })
+    }
+
+    fn run(
+        &self,
+        pages: Pages<'_>,
+        (selection, passwords): (Selection, &[String]),
+        &RunContext { stop, on_event }: &RunContext<'_>,
+        stats: &mut DescribeStats,
+    ) -> Result<(), Error> {
+        on_event(Event::Selected(selection.count()));
+        stats.unchanged = selection.unchanged;
+        stats.failed_before = selection.failed_before;
+        let (settings, aborted) = (&self.settings, AtomicBool::new(false));
+        let on_chat = |event: chat::Event| on_event(event.into());
+        let (guard, chat) = (&self.guard, settings.chat);
+        let client = RetryingClient::new(self.runner, chat, guard, &aborted, &on_chat);
+        let client = match self.has_answered.load(Ordering::Relaxed) {
+            true => client.already_answered(),
+            false => client,
+        };
+        let describer = Describer::new(client, settings, on_event);
+        let (stop_flags, renderer) = ([stop, &aborted], pages.renderer);
+        let result = workers::run_workers(
+            &describer,
+            &self.upkeep,
+            |task_sender, outcome_sender| {
+                let producer = produce::PageProducer {
+                    interleave: settings.interleave,
+                    passwords,
+                    stop: stop_flags,
+                    task_sender,
+                    outcome_sender,
+                };
+                producer.run(renderer, &selection.jobs)
+            },
+            |outcomes| {
+                let model = &self.runner.card().model;
+                let store = (pages.catalogue, pages.writer);
+                record::record_results(store, model, outcomes, stats, on_event)
+            },
+        );
+        let has_answered = describer.client.has_answered();
+        self.has_answered.store(has_answered, Ordering::Relaxed);
+        stats.memory = self.guard.peak();
+        result
+    }
+}
+
+/// Stop flag and event callback of a run.
 struct RunContext<'a> {
-    settings: &'a Settings,
     stop: &'a AtomicBool,
     on_event: &'a (dyn Fn(Event) + Sync),
 }
 
-fn run(
-    components: Components<'_>,
-    request: &Request,
-    context: &RunContext<'_>,
-    stats: &mut DescribeStats,
-) -> Result<(), Error> {
-    let &RunContext {
-        settings,
-        stop,
-        on_event,
-    } = context;
-    let selection = select::select_pages(components.store, request)?;
-    stats.unchanged = selection.unchanged;
-    stats.failed_before = selection.failed_before;
-    let jobs = selection.jobs;
-    let selected = jobs.iter().map(|job| job.pages.len()).sum();
-    on_event(Event::Selected(selected));
-    let unloads = components.runner.card().can_unload;
-    if settings.unload_every > 0 && !unloads {
-        let why = "this server cannot unload its model: `unload_every` has no effect";
-        on_event(Event::Note(why.to_owned()));
+impl RunContext<'_> {
+    /// Runs, and notes the time that it took and whether it was stopped.
+    fn measured(
+        &self,
+        run: impl FnOnce(&mut DescribeStats) -> Result<(), Error>,
+    ) -> (DescribeStats, Result<(), Error>) {
+        let start = Instant::now();
+        let mut stats = DescribeStats::default();
+        let result = run(&mut stats);
+        stats.seconds = start.elapsed().as_secs_f64();
+        stats.stopped = self.stop.load(Ordering::Relaxed);
+        (stats, result)
     }
-    let guard = MemoryGuard::new(components.gauge, settings.chat.memory, unloads);
-    let aborted = AtomicBool::new(false);
-    let on_chat = |event: chat::Event| on_event(event.into());
-    let client = RetryingClient::new(components.runner, settings.chat, &guard, &aborted, &on_chat);
-    let describer = Describer::new(client, settings, on_event);
-    // With too few pages for one interval the check has no effect.
-    let every = settings.canary_every;
-    let canary = Canary::new(if selected > every { every } else { 0 });
-    let (stop_flags, renderer) = ([stop, &aborted], components.renderer);
-    let result = workers::run_workers(
-        &describer,
-        canary,
-        |task_sender, outcome_sender| {
-            let producer = produce::PageProducer {
-                interleave: settings.interleave,
-                passwords: &request.passwords,
-                stop: stop_flags,
-                task_sender,
-                outcome_sender,
-            };
-            producer.run(renderer, &jobs)
-        },
-        |outcomes| {
-            let model = &components.runner.card().model;
-            record::record_results(components.store, model, outcomes, stats, on_event)
-        },
-    );
-    stats.memory = guard.peak();
-    result
 }

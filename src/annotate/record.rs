@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::Receiver;
 
-use crate::page::{Annotation, Description, Outcome, PageId};
-use crate::store::{Scope, Store, StoredPage, TextUpdate};
+use crate::page::{Annotation, Description, Outcome, Page, PageId};
+use crate::store::{Catalogue, Scope, StoredPage, TextUpdate, WriteOutcome, Writer};
 use crate::vlm::reply::FailureClass;
 
 use super::describe_pages::PageOutcome;
@@ -18,14 +18,15 @@ const MAX_EQUAL_DESCRIPTIONS: usize = 3;
 /// # Errors
 /// [`Error::Store`] when the store fails.
 pub(super) fn record_results(
-    store: &dyn Store,
+    (catalogue, writer): (&dyn Catalogue, &dyn Writer),
     model: &str,
     outcomes: Receiver<PageOutcome>,
     stats: &mut DescribeStats,
     on_event: &(dyn Fn(Event) + Sync),
 ) -> Result<(), Error> {
     let mut recorder = ResultRecorder {
-        store,
+        catalogue,
+        writer,
         model,
         stats,
         done: HashSet::new(),
@@ -45,7 +46,8 @@ pub(super) fn record_results(
 
 /// Stores outcomes and counts them.
 struct ResultRecorder<'a> {
-    store: &'a dyn Store,
+    catalogue: &'a dyn Catalogue,
+    writer: &'a dyn Writer,
     model: &'a str,
     stats: &'a mut DescribeStats,
     /// Pages with an outcome.
@@ -80,6 +82,7 @@ impl ResultRecorder<'_> {
             }
             PageOutcome::Blank(id) => {
                 self.stats.blank += 1;
+                self.stats.blank_pages.push(id.clone());
                 self.finish(id, on_event);
             }
             PageOutcome::Failed(id, class, why) => {
@@ -179,12 +182,12 @@ impl ResultRecorder<'_> {
     }
 
     fn page(&self, id: &PageId) -> Result<Option<StoredPage>, Error> {
-        let mut found = self.store.records(&Scope::page(id))?;
+        let mut found = self.catalogue.records(&Scope::page(id))?;
         Ok(found.next().transpose()?)
     }
 
     /// Stores the outcome of a page; its vectors stay. A page removed meanwhile is skipped.
-    fn store_outcome(&self, id: &PageId, outcome: Outcome) -> Result<(), Error> {
+    fn store_outcome(&mut self, id: &PageId, outcome: Outcome) -> Result<(), Error> {
         let Some(page) = self.page(id)? else {
             return Ok(());
         };
@@ -197,7 +200,10 @@ impl ResultRecorder<'_> {
             text_vectors: TextUpdate::Keep,
             ..page
         };
-        self.store.upsert(&[page])?;
+        let outcomes = self.writer.upsert(&[page])?;
+        let is_deferred =
+            |(_, outcome): &Page<WriteOutcome>| matches!(outcome, Ok(WriteOutcome::Deferred(_)));
+        self.stats.deferred |= outcomes.iter().any(is_deferred);
         Ok(())
     }
 }

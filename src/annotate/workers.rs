@@ -18,10 +18,26 @@ use super::describe_pages::{Describer, PageOutcome, PageTask};
 /// Interval of the memory samples.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
 
+/// What keeps a model in order between pages, in one run or several.
+pub(super) struct Upkeep {
+    canary: Canary,
+    /// Pages processed so far.
+    processed: AtomicUsize,
+}
+
+impl Upkeep {
+    pub(super) fn new(canary: Canary) -> Self {
+        Self {
+            canary,
+            processed: AtomicUsize::new(0),
+        }
+    }
+}
+
 /// Runs `settings.lanes` workers on the groups that `produce` sends; `record` receives their outcomes.
 pub(super) fn run_workers(
     describer: &Describer<'_>,
-    canary: Canary,
+    upkeep: &Upkeep,
     produce: impl FnOnce(SyncSender<Vec<PageTask>>, SyncSender<PageOutcome>) -> Result<(), Error> + Send,
     record: impl FnOnce(Receiver<PageOutcome>) -> Result<(), Error>,
 ) -> Result<(), Error> {
@@ -31,11 +47,7 @@ pub(super) fn run_workers(
     // Only the workers hold the receiver: when the last of them ends, for whatever reason, `produce` fails to send.
     let groups = Arc::new(Mutex::new(groups));
     let done = AtomicBool::new(false);
-    let worker = Worker {
-        describer,
-        canary,
-        processed: AtomicUsize::new(0),
-    };
+    let worker = Worker { describer, upkeep };
     thread::scope(|scope| {
         let producer_sender = outcome_sender.clone();
         let producer = scope.spawn(move || produce(task_sender, producer_sender));
@@ -99,9 +111,7 @@ impl Drop for AbortOnPanic<'_> {
 /// Describes groups; shared by the worker threads.
 struct Worker<'a> {
     describer: &'a Describer<'a>,
-    canary: Canary,
-    /// Pages processed so far.
-    processed: AtomicUsize,
+    upkeep: &'a Upkeep,
 }
 
 /// A worker thread: describes one group after another. Once the run is aborted, the remaining groups are dropped.
@@ -135,11 +145,11 @@ impl Worker<'_> {
         group.retain(|task| described.contains(&task.id));
         // The canary gets pages after their outcomes were sent, so that outcomes of a second pass arrive later.
         result?;
-        let (redone, checked) = self.canary.record(group, self.describer);
+        let (redone, checked) = self.upkeep.canary.record(group, self.describer);
         send(redone, outcome_sender, self.describer);
         checked?;
         let every = self.describer.settings.unload_every;
-        let before = self.processed.fetch_add(pages, Ordering::Relaxed);
+        let before = self.upkeep.processed.fetch_add(pages, Ordering::Relaxed);
         if every > 0 && before / every < (before + pages) / every {
             self.describer.client.unload_model();
         }

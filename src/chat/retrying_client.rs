@@ -120,6 +120,11 @@ impl<'a> RetryingClient<'a> {
         self
     }
 
+    /// Whether the server has answered a request.
+    pub fn has_answered(&self) -> bool {
+        self.sender.has_answered()
+    }
+
     /// Aborts the run: no further request is sent. The first cause is kept.
     pub fn abort(&self, cause: Option<Error>) {
         self.sender.abort(cause);

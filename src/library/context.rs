@@ -24,7 +24,7 @@ pub fn upright_renderer(
     let config = settings.render.clone();
     let options = render::Options {
         upright: true,
-        pixels: Some((settings.describe.megapixels * 1e6) as u64),
+        pixels: Some(settings.describe.pixels()),
         ..render::Options::default()
     };
     move || render::open_with(&config, &options)

@@ -8,6 +8,7 @@ use crate::{embed, patch, render, store};
 
 mod budget;
 mod context;
+mod describe;
 mod index;
 mod name;
 mod open;
@@ -19,6 +20,7 @@ pub use budget::{
     machine_memory, memory_plan, text_model_memory, vlm_memory_limit,
 };
 pub use context::{answer_settings, context_pages, hits_to_read, upright_renderer};
+pub use describe::describe_settings;
 pub use index::{Indexing, Openers};
 pub use name::{find_manual, manual_named};
 pub use open::{

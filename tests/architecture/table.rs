@@ -68,14 +68,15 @@ pub(crate) const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     (
         "library",
         &[
-            "page", "vectors", "units", "patch", "qwen", "render", "embed", "store", "pipeline",
-            "search", "heatmap", "config", "chat", "answer",
+            "page", "vectors", "units", "patch", "qwen", "render", "embed", "vlm", "store",
+            "pipeline", "chat", "annotate", "search", "answer", "heatmap", "config",
         ],
     ),
     (
         "distributed",
         &[
-            "page", "vectors", "render", "embed", "store", "queue", "pipeline", "config", "library",
+            "page", "vectors", "render", "embed", "vlm", "store", "measure", "queue", "pipeline",
+            "annotate", "config", "library",
         ],
     ),
     (

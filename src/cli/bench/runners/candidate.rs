@@ -16,7 +16,6 @@ use crate::measure::{
 use crate::page::Description;
 use crate::vlm::{self, Runner};
 
-use super::super::super::describe_run::annotate_settings;
 use super::super::super::interrupt::STOP;
 use super::super::super::progress;
 use super::super::super::ui::Ui;
@@ -158,7 +157,7 @@ impl RunnerBench<'_> {
             interleave: config.interleave,
             unload_every: 0,
             canary_every: 0,
-            ..annotate_settings(self.settings, config)
+            ..library::describe_settings(self.settings, config)
         }
     }
 

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use indicatif::ProgressBar;
 
 use crate::annotate::{self, Components, DescribeStats, Event, Request};
-use crate::chat;
 use crate::config::Settings;
 use crate::diagnostic::{Diagnostic, PASSWORD_HINT};
 use crate::library;
@@ -43,6 +42,15 @@ pub(super) struct DescribeReport<'a> {
 }
 
 impl DescribeOutcome {
+    /// That of a run whose pages other machines described.
+    pub(super) fn of_workers(stats: DescribeStats) -> Self {
+        Self {
+            stats,
+            result: Ok(()),
+            mlx: None,
+        }
+    }
+
     pub(super) fn json(&self) -> DescribeReport<'_> {
         DescribeReport {
             stats: &self.stats,
@@ -70,13 +78,7 @@ pub(super) fn describe(
     let card = runner.card();
     print_runner(ui, card);
     request.model.clone_from(&card.model);
-    let or_default =
-        |configured: usize, default: usize| if configured == 0 { default } else { configured };
-    let run_settings = annotate::Settings {
-        lanes: or_default(config.lanes, card.lanes),
-        interleave: or_default(config.interleave, card.interleave),
-        ..annotate_settings(settings, config)
-    };
+    let run_settings = library::describe_settings(settings, config).for_runner(card);
     let parts = Components {
         renderer: Box::new(library::upright_renderer(settings)),
         runner: &*runner,
@@ -87,7 +89,7 @@ pub(super) fn describe(
     let (stats, result) = annotate::annotate(parts, &request, &run_settings, &STOP, &|event| {
         progress.on_event(event)
     });
-    progress.bar.finish_and_clear();
+    progress.finish();
     Ok(DescribeOutcome {
         stats,
         result,
@@ -135,22 +137,6 @@ fn failure_lines(stats: &DescribeStats) -> Vec<String> {
     pages.chain(manuals).collect()
 }
 
-/// The settings of `annotate`, from those of `[describe]`.
-pub(super) fn annotate_settings(settings: &Settings, config: &vlm::Config) -> annotate::Settings {
-    annotate::Settings {
-        lanes: config.lanes,
-        interleave: config.interleave,
-        chat: chat::Settings {
-            max_tokens: config.max_tokens,
-            deadline: Duration::from_secs(config.deadline_s),
-            memory: library::vlm_memory_limit(settings),
-        },
-        attempts: config.attempts,
-        unload_every: config.unload_every,
-        canary_every: config.canary_every,
-    }
-}
-
 pub(super) fn print_runner(ui: &Ui, card: &Card) {
     ui.info(format!("{} on {}", card.model, card.name));
     if let Some(warning) = &card.warning {
@@ -162,7 +148,7 @@ pub(super) fn print_runner(ui: &Ui, card: &Card) {
 }
 
 /// A progress bar with pages, tokens per second and retries.
-struct DescribeProgress<'a> {
+pub(super) struct DescribeProgress<'a> {
     ui: &'a Ui,
     bar: ProgressBar,
     counts: Arc<Counts>,
@@ -188,7 +174,7 @@ impl Counts {
 }
 
 impl<'a> DescribeProgress<'a> {
-    fn new(ui: &'a Ui) -> Self {
+    pub(super) fn new(ui: &'a Ui) -> Self {
         let counts = Arc::new(Counts {
             start: Instant::now(),
             tokens: AtomicU64::new(0),
@@ -202,9 +188,13 @@ impl<'a> DescribeProgress<'a> {
         }
     }
 
-    fn on_event(&self, event: Event) {
+    pub(super) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    pub(super) fn on_event(&self, event: Event) {
         match event {
-            Event::Selected(pages) => self.bar.set_length(pages as u64),
+            Event::Selected(pages) => self.bar.inc_length(pages as u64),
             Event::Done(_) => self.bar.inc(1),
             Event::Retried(page, why) => {
                 self.counts.retries.fetch_add(1, Ordering::Relaxed);

@@ -6,11 +6,13 @@ use std::sync::Mutex;
 
 use crate::config::Settings;
 use crate::diagnostic::Diagnostic;
-use crate::distributed::{self, Coordinated, Coordinator, Event, Outcome, Worker, WorkerShare};
+use crate::distributed::{
+    self, Coordinated, Coordinator, Event, Indexed, Outcome, Worker, WorkerShare,
+};
 use crate::embed::Card;
 use crate::pipeline::{Request, RunStats, Stage};
 use crate::reports::table::fitted;
-use crate::store::Index;
+use crate::store::{CollectionSelector, Index};
 use crate::units::{PagesPerSecond, pages};
 
 use super::interrupt::{self, STOP};
@@ -37,7 +39,8 @@ pub(super) fn run(
     (request, detach): (&Request, bool),
 ) -> Result<ExitCode, Diagnostic> {
     let queue = distributed::connect(settings).map_err(nothing_stored)?;
-    let opened = distributed::open_store(settings, card).map_err(nothing_stored)?;
+    let selector = CollectionSelector::Profile(&card.profile);
+    let opened = distributed::open_store(settings, selector).map_err(nothing_stored)?;
     print_upgrade(ui, &opened);
     opened
         .store
@@ -50,37 +53,56 @@ pub(super) fn run(
         ui.warn("the index `raw` takes some five pages a second from all machines together; `store.index = \"muvera\"` takes hundreds");
     }
     interrupt::install_handler()?;
-    let observer = Observer::new(ui);
+    let observer = Observer::new(ui, Progress::new(ui, &[Stage::Store]));
     let coordinator = Coordinator {
         settings,
-        group: distributed::group(settings, card, &opened),
+        group: distributed::index_group(settings, card, &opened),
         queue: &queue,
         store: &*opened.store,
-        request,
         detach,
         stop: &STOP,
         on_event: &|event| observer.on_event(event),
     };
-    let result = coordinator.run();
+    let result = coordinator.index(request);
     observer.finish();
     let coordinated = result?;
-    print_left_out(ui, &coordinated.left_out);
+    print_left_out(ui, &coordinated.stats.left_out);
     ui.words_hint(&request.paths);
     print(ui, &coordinated)?;
     Ok(match coordinated.outcome {
         Outcome::Detached => 0,
-        Outcome::Finished | Outcome::Cancelled => coordinated.stats.exit_code(),
+        Outcome::Finished | Outcome::Cancelled => coordinated.stats.stats.exit_code(),
     }
     .into())
 }
 
-fn print(ui: &Ui, coordinated: &Coordinated) -> Result<(), Diagnostic> {
+/// Passwords cannot be used with a queue.
+pub(super) fn reject_passwords(passwords: &[String]) -> Result<(), Diagnostic> {
+    match passwords {
+        [] => Ok(()),
+        _ => Err(
+            Diagnostic::usage("a password cannot be used with a queue").hint(
+                "it would be readable on the queue's disk: use the protected files without --queue",
+            ),
+        ),
+    }
+}
+
+/// An option that only a run of many machines has.
+pub(super) fn reject_detach(detach: bool) -> Result<(), Diagnostic> {
+    match detach {
+        true => Err(Diagnostic::usage("--detach needs a queue")
+            .hint("`--queue nats://HOST:4222`, or `queue.url` in the settings")),
+        false => Ok(()),
+    }
+}
+
+fn print(ui: &Ui, coordinated: &Coordinated<Indexed>) -> Result<(), Diagnostic> {
     let Coordinated {
         run,
-        stats,
+        stats: Indexed { stats, .. },
         workers,
         outcome,
-        ..
     } = coordinated;
     if ui.json {
         return ui.json(&Report {
@@ -90,11 +112,7 @@ fn print(ui: &Ui, coordinated: &Coordinated) -> Result<(), Diagnostic> {
         });
     }
     match outcome {
-        Outcome::Detached => {
-            ui.data(format!("run {run}: all work is queued"))?;
-            ui.info("the same command follows it; `ingest queue status` shows it");
-            return Ok(());
-        }
+        Outcome::Detached => return print_detached(ui, run),
         Outcome::Cancelled => ui.warn("stopped; run the same command again to resume"),
         Outcome::Finished => {}
     }
@@ -102,6 +120,18 @@ fn print(ui: &Ui, coordinated: &Coordinated) -> Result<(), Diagnostic> {
         return Ok(());
     }
     ui.text(summary(stats))?;
+    print_workers(ui, workers)
+}
+
+/// Prints that the work of a run is queued.
+pub(super) fn print_detached(ui: &Ui, run: &str) -> Result<(), Diagnostic> {
+    ui.data(format!("run {run}: all work is queued"))?;
+    ui.info("the same command follows it; `ingest queue status` shows it");
+    Ok(())
+}
+
+/// Prints the share of each worker, if there is one.
+pub(super) fn print_workers(ui: &Ui, workers: &[WorkerShare]) -> Result<(), Diagnostic> {
     if workers.is_empty() {
         return Ok(());
     }
@@ -119,7 +149,7 @@ fn print(ui: &Ui, coordinated: &Coordinated) -> Result<(), Diagnostic> {
 }
 
 /// Shows what happens.
-struct Observer<'a> {
+pub(super) struct Observer<'a> {
     ui: &'a Ui,
     progress: Progress<'a>,
     state: Mutex<State>,
@@ -133,19 +163,19 @@ struct State {
 }
 
 impl<'a> Observer<'a> {
-    fn new(ui: &'a Ui) -> Self {
+    pub(super) fn new(ui: &'a Ui, progress: Progress<'a>) -> Self {
         Self {
             ui,
-            progress: Progress::new(ui, &[Stage::Store]),
+            progress,
             state: Mutex::default(),
         }
     }
 
-    fn finish(&self) {
+    pub(super) fn finish(&self) {
         self.progress.finish();
     }
 
-    fn on_event(&self, event: Event) {
+    pub(super) fn on_event(&self, event: Event) {
         match event {
             Event::Pipeline(event) => self.progress.on_event(&event),
             Event::Standby { host } => self.ui.info(format!(

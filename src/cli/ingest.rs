@@ -58,7 +58,7 @@ pub(super) fn run(ui: &mut Ui, common: &Common, args: &IngestArgs) -> Result<Exi
         reject_with_queue(args, &request)?;
         return distribute::run(ui, &settings, &card, (&request, args.detach));
     }
-    reject_detach(args)?;
+    distribute::reject_detach(args.detach)?;
     progress::fetch(ui, |on_progress| embed::fetch(&settings.embed, on_progress))
         .map_err(nothing_stored)?;
     let request = args.input.request(&args.paths)?;
@@ -136,20 +136,7 @@ fn reject_with_queue(args: &IngestArgs, request: &Request) -> Result<(), Diagnos
             "pages that the store does not take stay in the queue",
         ),
         () if args.describe => reject("--describe", "run `ingest describe` afterwards"),
-        () if !request.passwords.is_empty() => reject(
-            "a password",
-            "it would be readable on the queue's disk: `ingest` the protected files without --queue",
-        ),
-        () => Ok(()),
-    }
-}
-
-/// An option that only a run of many machines has.
-fn reject_detach(args: &IngestArgs) -> Result<(), Diagnostic> {
-    match args.detach {
-        true => Err(Diagnostic::usage("--detach needs a queue")
-            .hint("`--queue nats://HOST:4222`, or `queue.url` in the settings")),
-        false => Ok(()),
+        () => distribute::reject_passwords(&request.passwords),
     }
 }
 

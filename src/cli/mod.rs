@@ -13,6 +13,7 @@ mod ask;
 mod bench;
 mod check;
 mod describe;
+mod describe_queue;
 mod describe_run;
 mod distribute;
 mod dry_run;

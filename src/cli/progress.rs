@@ -132,6 +132,8 @@ pub(super) fn fetch<E>(
 pub(super) struct Progress<'a> {
     ui: &'a Ui,
     bars: Vec<(Stage, ProgressBar)>,
+    /// What is done with pages.
+    verb: &'static str,
 }
 
 impl<'a> Progress<'a> {
@@ -140,6 +142,17 @@ impl<'a> Progress<'a> {
         Self {
             ui,
             bars: stages.iter().map(bar).collect(),
+            verb: "index",
+        }
+    }
+
+    /// The one bar of pages that are described on other machines.
+    pub(super) fn describing(ui: &'a Ui) -> Self {
+        let bar = bar(ui, "describe", Unit::Pages, String::new);
+        Self {
+            ui,
+            bars: vec![(Stage::Store, bar)],
+            verb: "describe",
         }
     }
 
@@ -147,7 +160,7 @@ impl<'a> Progress<'a> {
         match event {
             Event::Opened { manual, todo } => {
                 self.ui
-                    .detail(format!("{manual}: {} to index", pages(*todo)));
+                    .detail(format!("{manual}: {} to {}", pages(*todo), self.verb));
                 self.bars
                     .iter()
                     .for_each(|(_, bar)| bar.inc_length(u64::from(*todo)));

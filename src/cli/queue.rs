@@ -78,6 +78,7 @@ fn status(ui: &Ui, status: Status) -> Result<(), Diagnostic> {
         let (model, store) = (run.group.model.clone(), run.group.store.clone());
         vec![
             run.id.clone(),
+            run.group.kind().name().to_owned(),
             state(run).to_owned(),
             run.host.clone(),
             model,
@@ -86,7 +87,7 @@ fn status(ui: &Ui, status: Status) -> Result<(), Diagnostic> {
     };
     let runs: Vec<Vec<String>> = status.runs.iter().map(run_row).collect();
     ui.text(fitted(
-        &["run", "state", "begun on", "model", "store"],
+        &["run", "work", "state", "begun on", "model", "store"],
         &runs,
         table_columns(),
     ))?;

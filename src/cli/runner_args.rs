@@ -15,6 +15,11 @@ pub(super) struct RunnerArgs {
 }
 
 impl RunnerArgs {
+    /// Whether the address of a server is given.
+    pub(super) fn has_url(&self) -> bool {
+        self.url.is_some()
+    }
+
     /// Overrides the settings of the runner.
     pub(super) fn override_config(&self, config: &mut vlm::Config, model: Option<&str>) {
         if self.runner.is_some() || self.url.is_some() {

@@ -31,7 +31,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
     ("list", &["store", "json", "model", "pool_factor"]),
     ("remove", &["store", "model", "pool_factor"]),
     ("sync", &["store", "json", "model", "pool_factor"]),
-    ("describe", &["store", "json", "model", "profile"]),
+    ("describe", &["store", "queue", "json", "model", "profile"]),
     (
         "ask",
         &["store", "json", "model", "profile", "engine", "device"],

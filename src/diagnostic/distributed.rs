@@ -43,6 +43,7 @@ impl From<distributed::Error> for Diagnostic {
             distributed::Error::Store(e) => e.into(),
             distributed::Error::Render(e) => pipeline::Error::from(e).into(),
             distributed::Error::Pipeline(e) => e.into(),
+            distributed::Error::Annotate(e) => e.into(),
             distributed::Error::NotAServer(_) => Self {
                 exit: USAGE,
                 ..diagnostic

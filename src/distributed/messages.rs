@@ -1,73 +1,16 @@
-//! What the coordinator and the workers tell each other, as JSON. A new field needs a default, or a new [`PROTOCOL`].
+//! What the coordinator and the workers tell each other, as JSON. A new field needs a default, or a new
+//! [`PROTOCOL`](super::group::PROTOCOL).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::group::{Group, shortened};
+use crate::annotate::Redo;
 use crate::page::{ManualId, PageSet};
 use crate::pipeline::{ManualStats, Stage};
-use crate::queue::{Kind, NewItem};
+use crate::queue::NewItem;
 use crate::store::{FailedPage, digest};
-
-/// Version of the messages.
-pub(super) const PROTOCOL: u32 = 1;
-/// Hex digits of a group's and of a run's id.
-const ID_DIGITS: usize = 16;
-
-/// What all machines that fill one library must have in common, so that each can make any of its pages, bit for bit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Group {
-    /// Version of the messages.
-    pub protocol: u32,
-    /// Version of the program.
-    pub version: String,
-    /// URL and collection of the store.
-    pub store: String,
-    /// Name of the embedding model.
-    pub model: String,
-    /// Id of its profile.
-    pub profile: String,
-    /// The render profile, PDFium's build included.
-    pub render: String,
-    /// Profile of the text model; `None` if pages get no text vectors.
-    pub text_profile: Option<String>,
-}
-
-impl Group {
-    /// The name of the group in the queue.
-    pub fn id(&self) -> String {
-        let json = serde_json::json!(self).to_string();
-        shortened(&digest(&[json.as_bytes()]))
-    }
-
-    /// In what another group differs: for each part its name, its value here, and its value there.
-    pub fn differences(&self, other: &Self) -> Vec<(&'static str, String, String)> {
-        let parts = |group: &Self| {
-            [
-                ("protocol", group.protocol.to_string()),
-                ("version of ingest", group.version.clone()),
-                ("store", group.store.clone()),
-                ("model", group.model.clone()),
-                ("model profile", group.profile.clone()),
-                ("render profile", group.render.clone()),
-                (
-                    "text model",
-                    group.text_profile.clone().unwrap_or_else(|| "none".into()),
-                ),
-            ]
-        };
-        let pairs = parts(self).into_iter().zip(parts(other));
-        let differing = pairs.filter(|((_, here), (_, there))| here != there);
-        differing
-            .map(|((name, here), (_, there))| (name, here, there))
-            .collect()
-    }
-}
-
-/// The first digits of a digest, as an id.
-pub(super) fn shortened(digest: &str) -> String {
-    digest.chars().take(ID_DIGITS).collect()
-}
 
 /// A process and its machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,8 +73,19 @@ pub(super) struct RunManual {
     pub pages: u32,
     /// Requested pages that were up to date.
     pub unchanged: u32,
+    /// Those among them whose description had failed.
+    #[serde(default)]
+    pub failed_before: u32,
     /// The pages of each item, as text of a [`PageSet`].
     pub items: Vec<String>,
+}
+
+impl RunManual {
+    /// Its pages to process.
+    pub(super) fn todo(&self) -> impl Iterator<Item = u32> + '_ {
+        let in_item = |pages: &String| numbers(pages, self.pages);
+        self.items.iter().flat_map(in_item)
+    }
 }
 
 /// A part of a run that one worker does: some pages of a manual.
@@ -156,6 +110,9 @@ pub(super) struct Item {
     /// Whether a worker died while it had these pages in hand: they are processed alone.
     #[serde(default)]
     pub suspect: bool,
+    /// Which pages with a description are described again.
+    #[serde(default)]
+    pub redo: Option<Redo>,
 }
 
 impl Item {
@@ -174,10 +131,10 @@ impl Item {
     }
 
     /// As it is queued for the workers of a group.
-    pub(super) fn queued(&self, group: &str) -> NewItem {
+    pub(super) fn queued(&self, group: &Group) -> NewItem {
         NewItem {
-            kind: Kind::Pages,
-            group: group.to_owned(),
+            kind: group.kind(),
+            group: group.id(),
             run: self.run.clone(),
             item: self.name(),
             payload: super::to_json(self),
@@ -200,7 +157,7 @@ pub(super) fn numbers(pages: &str, total: u32) -> Vec<u32> {
     pages.map(|pages| pages.within(total)).unwrap_or_default()
 }
 
-/// What became of an item: each of its pages is stored, or failed.
+/// What became of an item: each of its pages is stored, or failed. Stored also means: described, or found blank.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct ItemResult {
     /// Name of the item.
@@ -225,6 +182,34 @@ pub(super) struct ItemResult {
     pub seconds: BTreeMap<Stage, f64>,
     /// Whether the store was away meanwhile: its index may lack pages.
     pub store_was_away: bool,
+    /// What is known of its descriptions.
+    #[serde(default)]
+    pub descriptions: Descriptions,
+}
+
+/// What is known of the descriptions of some pages, beside those in the store.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Descriptions {
+    /// Pages that are blank, and have none.
+    pub blank: BTreeSet<u32>,
+    /// Number of retries by failure class.
+    pub retries: BTreeMap<String, u32>,
+    /// Tokens generated.
+    pub tokens: u64,
+    /// Peak memory of the model in bytes; `None` if unknown.
+    pub memory: Option<u64>,
+}
+
+impl Descriptions {
+    /// Adds those of other pages.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.blank.extend(&other.blank);
+        for (class, times) in &other.retries {
+            *self.retries.entry(class.clone()).or_default() += times;
+        }
+        self.tokens += other.tokens;
+        self.memory = self.memory.max(other.memory);
+    }
 }
 
 impl ItemResult {
@@ -259,6 +244,7 @@ impl ItemResult {
             unreadable_text: 0,
             seconds: BTreeMap::new(),
             store_was_away: false,
+            descriptions: Descriptions::default(),
         }
     }
 }
@@ -278,7 +264,7 @@ pub struct Worker {
     pub process: Process,
     /// Its group.
     pub group: Group,
-    /// The device of its model.
+    /// The device of its model, or the program that runs it.
     pub device: String,
     /// Pages per second: as measured, or as its last run was; 0 if unknown.
     pub pages_per_second: f64,
@@ -307,6 +293,7 @@ mod tests {
             total: 40,
             pages: pages.into(),
             suspect: false,
+            redo: None,
         }
     }
 
@@ -332,26 +319,5 @@ mod tests {
         let pages: Vec<u32> = result.failed.iter().map(|failed| failed.page).collect();
         assert_eq!(pages, [2, 3]);
         assert!(result.failed.iter().all(|failed| failed.reason == "torn"));
-    }
-
-    #[test]
-    fn groups_tell_what_differs() {
-        let group = Group {
-            protocol: PROTOCOL,
-            version: "0.1.0".into(),
-            store: "http://a PdfPage".into(),
-            model: "built-in".into(),
-            profile: "p".into(),
-            render: "150 dpi".into(),
-            text_profile: None,
-        };
-        let other = Group {
-            render: "200 dpi".into(),
-            text_profile: Some("t".into()),
-            ..group.clone()
-        };
-        let names: Vec<_> = group.differences(&other).iter().map(|d| d.0).collect();
-        assert_eq!(names, ["render profile", "text model"]);
-        assert_ne!(group.id(), other.id());
     }
 }

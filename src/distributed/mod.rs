@@ -1,25 +1,30 @@
-//! Many machines fill one library: a coordinator queues the pages that a store lacks, workers take them in items of some pages
-//! and store them. The queue is a list of what is left; what the store has is the truth.
+//! Many machines fill one library: a coordinator queues the pages that a store lacks, or that have no description, workers take
+//! them in items of some pages and store them. The queue is a list of what is left; what the store has is the truth.
 //!
 //! An item may be processed more than once, after the death of a worker for example: pages have fixed ids, and a worker asks
 //! the store for those that are up to date.
 
 mod coordinator;
+mod group;
 mod messages;
 pub mod schedule;
 mod worker;
 
+use std::sync::Arc;
+
 pub use coordinator::{
-    Coordinated, Coordinator, Event, Outcome, WorkerShare, cancel, forget_ended, runs,
+    Coordinated, Coordinator, Event, Indexed, Outcome, WorkerShare, cancel, forget_ended, runs,
 };
-pub use messages::{Group, Process, Run, RunState, Worker};
-pub use worker::{WorkerEvent, WorkerRun, WorkerStats};
+pub use group::{Group, Work};
+pub use messages::{Process, Run, RunState, Worker};
+pub use worker::{Indexer, WorkerEvent, WorkerRun, WorkerStats};
 
 use crate::config::Settings;
 use crate::embed::Card;
 use crate::queue::{self, Queue};
-use crate::store::{self, Address, CollectionSelector, Mode, Opened};
-use crate::{pipeline, render};
+use crate::store::{self, Address, CollectionSelector, Mode, Opened, digest};
+use crate::vlm::{Part, prompt};
+use crate::{annotate, pipeline, render};
 
 /// Error of a coordinator or a worker.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +41,9 @@ pub enum Error {
     /// The pipeline of a worker failed.
     #[error(transparent)]
     Pipeline(#[from] pipeline::Error),
+    /// The descriptions of a worker failed.
+    #[error(transparent)]
+    Annotate(#[from] annotate::Error),
     /// The store is a file, which one machine writes.
     #[error("the store {0} is a file, which only one machine can fill")]
     NotAServer(String),
@@ -79,26 +87,56 @@ pub fn connect(settings: &Settings) -> Result<Queue, Error> {
 /// Opens the store of the settings without an outbox: pages that it does not take stay in the queue.
 ///
 /// # Errors
-/// [`Error::NotAServer`], or [`Error::Store`] if it cannot be opened, or holds pages of another model.
-pub fn open_store(settings: &Settings, card: &Card) -> Result<Opened, Error> {
+/// [`Error::NotAServer`], or [`Error::Store`] if it cannot be opened, or holds pages of another model than the selected one.
+pub fn open_store(settings: &Settings, selector: CollectionSelector<'_>) -> Result<Opened, Error> {
     if let Address::File(_) = settings.store.url {
         return Err(Error::NotAServer(store::name(&settings.store)?));
     }
-    let selector = CollectionSelector::Profile(&card.profile);
     Ok(store::open(&settings.store, selector, Mode::Direct)?)
 }
 
-/// The group of a machine with these settings.
-pub fn group(settings: &Settings, card: &Card, opened: &Opened) -> Group {
-    Group {
-        protocol: messages::PROTOCOL,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        store: opened.location.clone(),
-        model: card.profile.model.clone(),
+/// The group of machines that index pages with these settings.
+pub fn index_group(settings: &Settings, card: &Card, opened: &Opened) -> Group {
+    let work = Work::Pages {
         profile: card.profile.id.clone(),
         render: settings.render.profile(),
         text_profile: settings.embed.text_profile().map(str::to_owned),
-    }
+    };
+    Group::new(&opened.location, &card.profile.model, work)
+}
+
+/// The group of machines that describe pages with these settings. `model`: its full name; `location`: of the store.
+pub fn describe_group(settings: &Settings, model: &str, location: &str) -> Group {
+    let config = &settings.describe;
+    let work = Work::Describe {
+        runner: config.runner,
+        prompt: digest_of_prompts(),
+        pixels: config.pixels(),
+        max_tokens: config.max_tokens,
+    };
+    Group::new(location, model, work)
+}
+
+/// Digest of all prompts for a description.
+fn digest_of_prompts() -> String {
+    let page = |page| prompt::PageImagePrompt {
+        page,
+        page_count: 2,
+        manual: "manual".to_owned(),
+        jpeg: Arc::from([]),
+    };
+    let parts = [
+        prompt::one_page(&page(1)),
+        prompt::one_page_short(&page(1)),
+        prompt::several_pages(&[page(1), page(2)]),
+    ];
+    let text = |part: &Part| match part {
+        Part::Text(text) => text.clone(),
+        Part::Image(_) => "image".to_owned(),
+    };
+    let texts: Vec<String> = parts.iter().flatten().map(text).collect();
+    let texts: Vec<&[u8]> = texts.iter().map(|text| text.as_bytes()).collect();
+    group::shortened(&digest(&texts))
 }
 
 /// Reads a message; `None` for one of another version.

@@ -1,7 +1,7 @@
 //! Scheduling: how a manual is cut into items, how many a worker holds, when a slow one stands back. Pure functions: the
 //! coordinator, the workers and the simulation (`benches/scale/simulate.rs`) share them.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use crate::page::PageSet;
@@ -10,6 +10,10 @@ use crate::page::PageSet;
 pub const ITEM_PAGES: usize = 32;
 /// Pages of an item near the end of a run, where a whole one would keep the others waiting.
 pub const LAST_ITEM_PAGES: usize = 8;
+/// Pages of an item to be described: a page takes some seconds.
+const DESCRIBED_ITEM_PAGES: usize = 16;
+/// The same near the end of a run.
+const LAST_DESCRIBED_PAGES: usize = 4;
 /// Maximum pages of an item of a large file.
 const MAX_ITEM_PAGES: usize = 512;
 /// Bytes of a file that a worker fetches in the time in which it processes one page, about: a tenth of one gigabit per second
@@ -55,6 +59,44 @@ pub fn cut(pages: &[u32], size: usize, last: usize) -> Vec<PageSet> {
     chunks
         .map(|chunk| PageSet::of(chunk.iter().copied()))
         .collect()
+}
+
+/// Cuts pages to be described into items, the last `last` pages into small ones. Pages with the same content are in one item,
+/// however many there are: they get one description. Pages whose content is unknown have an empty one.
+pub fn cut_alike<'c>(
+    pages: &[u32],
+    content: impl Fn(&u32) -> &'c str,
+    last: usize,
+) -> Vec<PageSet> {
+    let (mut alike, mut by_content) = (Vec::<Vec<u32>>::new(), HashMap::new());
+    for page in pages {
+        let next = alike.len();
+        let index = match content(page) {
+            "" => next,
+            content => *by_content.entry(content).or_insert(next),
+        };
+        match alike.get_mut(index) {
+            Some(others) => others.push(*page),
+            None => alike.push(vec![*page]),
+        }
+    }
+    let (mut items, mut item) = (Vec::new(), Vec::new());
+    let mut left = pages.len();
+    for pages in alike {
+        let size = match left > last {
+            true => DESCRIBED_ITEM_PAGES,
+            false => LAST_DESCRIBED_PAGES,
+        };
+        if !item.is_empty() && item.len() + pages.len() > size {
+            items.push(PageSet::of(std::mem::take(&mut item)));
+        }
+        left -= pages.len();
+        item.extend(pages);
+    }
+    if !item.is_empty() {
+        items.push(PageSet::of(item));
+    }
+    items
 }
 
 /// Manuals whose pages are about to be queued, in order: those near the end of the run wait for the number of pages after
@@ -147,6 +189,21 @@ mod tests {
         );
         assert_eq!(text(1_000).len(), 13);
         assert!(cut(&[], ITEM_PAGES, 9).is_empty());
+    }
+
+    #[test]
+    fn pages_with_the_same_content_are_described_together() {
+        let pages: Vec<u32> = (1..=40).collect();
+        let cut = |content: fn(&u32) -> &'static str, last| -> Vec<String> {
+            let items = cut_alike(&pages, content, last);
+            items.iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(cut(|_| "", 0), ["1-16", "17-32", "33-40"]);
+        assert_eq!(cut(|_| "", 9), ["1-16", "17-31", "32-35", "36-39", "40"]);
+        assert_eq!(cut(|_| "same", 0), ["1-40"]);
+        let notices = |page: &u32| if page % 20 == 3 { "notice" } else { "" };
+        assert_eq!(cut(notices, 0)[0], "1-15, 23");
+        assert!(cut_alike(&[], |_| "", 4).is_empty());
     }
 
     #[test]

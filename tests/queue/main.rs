@@ -4,6 +4,9 @@
 
 mod access;
 mod cluster;
+#[path = "../describe/fake_server.rs"]
+#[allow(dead_code, reason = "this binary uses its part")]
+mod fake_server;
 mod files;
 mod items;
 #[path = "../support/nats.rs"]

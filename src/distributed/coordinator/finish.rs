@@ -3,11 +3,10 @@
 use std::time::{Duration, Instant};
 
 use super::runs::set_state;
+use super::workload::{Candidate, RunFile, Workload};
 use super::{Coordinator, Outcome, Shared, TICK, lock};
-use crate::distributed::messages::{RunManual, RunState};
-use crate::distributed::{Error, keys, parse};
-use crate::page::ManualId;
-use crate::pipeline::{self, Inputs, Job, RunStats};
+use crate::distributed::Error;
+use crate::distributed::messages::RunState;
 use crate::queue::FileAccess;
 
 impl Coordinator<'_> {
@@ -35,16 +34,6 @@ impl Coordinator<'_> {
         Ok(())
     }
 
-    /// Reads the manuals of a run that has ended.
-    pub(super) fn recall_manuals(&self, shared: &Shared<'_>) -> Result<(), Error> {
-        let entries = self.queue.runs().entries(&keys::manuals(&shared.run.id))?;
-        let manuals = entries
-            .iter()
-            .filter_map(|(_, entry)| parse::<RunManual>(&entry.value));
-        manuals.for_each(|manual| lock(&shared.tally).add_manual(manual));
-        Ok(())
-    }
-
     /// Whether the files of this run can be removed from the queue: no other run may need them.
     pub(super) fn may_remove_files(&self, shared: &Shared<'_>) -> bool {
         let active = self.queue.runs().entries("active.");
@@ -53,24 +42,13 @@ impl Coordinator<'_> {
             && active.is_ok_and(|active| active.iter().all(|(_, entry)| is_ours(&entry.value)))
     }
 
-    /// Writes the statistics; of a run that ended here also repairs the index, records what was done with each manual, and
-    /// removes its files from the queue.
+    /// Ends a run: repairs the index, records what was done with each manual, and removes its files from the queue.
     pub(super) fn finish(
         &self,
         shared: &Shared<'_>,
         outcome: Outcome,
-        inputs: &Inputs,
-        stats: &mut RunStats,
+        work: &impl Workload,
     ) -> Result<(), Error> {
-        let store_was_away = {
-            let tally = lock(&shared.tally);
-            for (index, job) in jobs(inputs) {
-                tally.finish(&job.file, &mut stats.manuals[index]);
-            }
-            tally.store_was_away
-        };
-        pipeline::count_twins(&inputs.items, stats);
-        stats.stopped = outcome == Outcome::Cancelled;
         let state = match outcome {
             Outcome::Detached => return Ok(()),
             _ if shared.run.state != RunState::Running => return Ok(()),
@@ -78,39 +56,37 @@ impl Coordinator<'_> {
             Outcome::Cancelled => RunState::Cancelled,
         };
         set_state(self.queue, &shared.run, state)?;
-        if store_was_away {
-            self.repair(inputs)?;
+        let files: Vec<RunFile> = files(work).collect();
+        if lock(&shared.tally).store_was_away {
+            self.repair(&files)?;
         }
         let may_remove_files = self.may_remove_files(shared);
-        for (index, job) in jobs(inputs) {
-            let manual = &stats.manuals[index];
-            if manual.stored as usize + manual.failed.len() > 0 {
-                let elapsed = Duration::from_secs_f64(stats.wall);
-                let run = pipeline::last_run(manual, elapsed);
-                self.store.record_run(&job.source.manual, &run)?;
-            }
+        for file in &files {
+            work.record(file)?;
             if may_remove_files {
-                self.queue.remove_file(&job.file)?;
+                self.queue.remove_file(&file.digest)?;
             }
         }
         Ok(())
     }
 
     /// Repairs the index of the run's manuals, which may lack pages.
-    fn repair(&self, inputs: &Inputs) -> Result<(), Error> {
+    fn repair(&self, files: &[RunFile]) -> Result<(), Error> {
         let Some(index) = self.store.index() else {
             return Ok(());
         };
-        let ids: Vec<&ManualId> = jobs(inputs).map(|(_, job)| &job.source.manual).collect();
         let mut cards = self.store.cards()?;
-        cards.retain(|card| ids.contains(&&card.id));
+        cards.retain(|card| files.iter().any(|file| file.manual == card.id));
         index.repair(&cards)?;
         Ok(())
     }
 }
 
-/// The jobs, with the index of each.
-fn jobs(inputs: &Inputs) -> impl Iterator<Item = (usize, &Job)> {
-    let all = inputs.items.iter().enumerate();
-    all.filter_map(|(index, input)| Some((index, input.job()?)))
+/// The files that may be part of a run.
+pub(super) fn files(work: &impl Workload) -> impl Iterator<Item = RunFile> {
+    let candidates = work.candidates().into_iter();
+    candidates.filter_map(|candidate| match candidate {
+        Candidate::File(file) => Some(file),
+        Candidate::Rejected(..) => None,
+    })
 }

@@ -2,29 +2,38 @@
 //! store has what was reported. It can die at any time: the same command on any machine goes on.
 
 mod admit;
+mod describe;
 mod finish;
 mod follow;
+mod index;
 mod lead;
 mod runs;
 mod tally;
+mod workload;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::messages::{Group, Process, Run, RunState, Worker, shortened};
+use super::group::{Group, shortened};
+use super::messages::{Process, Run, RunManual, RunState, Worker};
 use super::{Error, keys, parse, to_json};
+use crate::annotate::{self, DescribeStats};
 use crate::config::Settings;
 use crate::page::ManualId;
-use crate::pipeline::{self, Inputs, Profiles, Request, RunStats};
-use crate::queue::{Kind, Queue};
-use crate::store::{Catalogue, Store, digest};
+use crate::pipeline;
+use crate::queue::Queue;
+use crate::store::{Store, digest};
 
+use describe::DescribePages;
+use index::IndexFiles;
+pub use index::Indexed;
 use lead::{Holder, Lead};
 pub use runs::{cancel, forget_ended, runs};
 use tally::Tally;
 pub use tally::WorkerShare;
+use workload::{End, Workload};
 
 /// Time between two renewals of the lead.
 const RENEWAL: Duration = Duration::from_secs(1);
@@ -77,15 +86,13 @@ pub enum Outcome {
 }
 
 /// The result of a coordinator.
-pub struct Coordinated {
+pub struct Coordinated<S> {
     /// The run's id; empty if it has none.
     pub run: String,
     /// As of a run on one machine.
-    pub stats: RunStats,
+    pub stats: S,
     /// The share of each worker.
     pub workers: Vec<WorkerShare>,
-    /// Files of folders that were left out.
-    pub left_out: pipeline::LeftOut,
     /// How it ended.
     pub outcome: Outcome,
 }
@@ -100,8 +107,6 @@ pub struct Coordinator<'a> {
     pub queue: &'a Queue,
     /// The store, opened without an outbox and prepared.
     pub store: &'a dyn Store,
-    /// The files.
-    pub request: &'a Request,
     /// Whether to end when all work is queued.
     pub detach: bool,
     /// Once true, the run is cancelled: what is queued is taken back, what workers have in hand is waited for.
@@ -135,76 +140,80 @@ impl Shared<'_> {
         self.is_cancelled.load(Ordering::Relaxed) || lock(&self.failure).is_some()
     }
 
-    /// Pages per second of all workers; 0 if unknown.
-    fn speed(&self) -> f64 {
-        lock(&self.workers)
-            .iter()
-            .map(|worker| worker.pages_per_second)
-            .sum()
+    /// Pages per second of all workers; as assumed for the workload if unknown.
+    fn speed<W: Workload>(&self) -> f64 {
+        let workers = lock(&self.workers);
+        let speeds = workers.iter().map(|worker| worker.pages_per_second);
+        match speeds.sum::<f64>() {
+            speed if speed > 0.0 => speed,
+            _ => W::ASSUMED_SPEED,
+        }
     }
 }
 
 impl Coordinator<'_> {
-    /// Runs until every page of the request has an outcome.
+    /// Indexes files: runs until every page of the request has an outcome.
     ///
     /// # Errors
     /// [`Error::Busy`] if another run fills the store; when the queue, the store or the renderer fails.
-    pub fn run(&self) -> Result<Coordinated, Error> {
+    pub fn index(&self, request: &pipeline::Request) -> Result<Coordinated<Indexed>, Error> {
+        self.run(IndexFiles::new(self.settings, self.store, request))
+    }
+
+    /// Describes stored pages: runs until every page of the request that needs a description has an outcome.
+    ///
+    /// # Errors
+    /// As [`Coordinator::index`].
+    pub fn describe(
+        &self,
+        request: &annotate::Request,
+    ) -> Result<Coordinated<DescribeStats>, Error> {
+        let queue = (self.settings, self.queue);
+        self.run(DescribePages::new(queue, self.store, request))
+    }
+
+    fn run<W: Workload>(&self, mut work: W) -> Result<Coordinated<W::Stats>, Error> {
         self.queue.create()?;
-        self.queue.create_group(Kind::Pages, &self.group.id())?;
+        self.queue
+            .create_group(self.group.kind(), &self.group.id())?;
         let process = Process::this();
         let holder = |command: &str| Holder {
             process: process.clone(),
             command: command.to_owned(),
             run: String::new(),
         };
-        let inputs = self.discover()?;
-        let command = self.command(&inputs);
+        work.discover()?;
+        let command = self.command(&work);
         let Some((lead, waited)) = self.take_lead(&holder(&command))? else {
-            let stats = RunStats {
-                stopped: true,
-                ..self.empty_stats(&inputs)
+            let end = End {
+                wall: 0.0,
+                is_stopped: true,
             };
-            let outcome = Outcome::Cancelled;
-            return Ok(coordinated("", stats, inputs.left_out, outcome));
+            work.count(&Tally::default(), end)?;
+            return Ok(Coordinated {
+                run: String::new(),
+                stats: work.into_stats(),
+                workers: Vec::new(),
+                outcome: Outcome::Cancelled,
+            });
         };
         // What another coordinator did meanwhile changes what is to be done.
-        let inputs = if waited.is_some() {
-            self.discover()?
-        } else {
-            inputs
-        };
+        if waited.is_some() {
+            work.discover()?;
+        }
         let (run, is_resumed) = self.find_run(&command, waited.as_deref(), &process)?;
         lead.announce(&run.id)?;
         (self.on_event)(Event::Started {
             run: run.id.clone(),
             is_resumed,
         });
-        self.coordinate(lead, run, inputs)
+        self.coordinate(lead, run, work)
     }
 
-    fn discover(&self) -> Result<Inputs, Error> {
-        let render = self.settings.render.profile();
-        let profiles = Profiles {
-            render: &render,
-            text: self.settings.embed.text_profile(),
-        };
-        let catalogue = Some(self.store as &dyn Catalogue);
-        Ok(pipeline::discover(self.request, catalogue, profiles)?)
-    }
-
-    /// Digest of group, files and pages.
-    fn command(&self, inputs: &Inputs) -> String {
-        let jobs = inputs.items.iter().filter_map(|input| input.job());
-        let mut files: Vec<&str> = jobs.map(|job| job.file.as_str()).collect();
-        files.sort_unstable();
-        let (group, pages) = (self.group.id(), self.request.pages.to_string());
-        let files = files.join(" ");
-        shortened(&digest(&[
-            group.as_bytes(),
-            pages.as_bytes(),
-            files.as_bytes(),
-        ]))
+    /// Digest of the group and what tells this command from others of it.
+    fn command(&self, work: &impl Workload) -> String {
+        let (group, command) = (self.group.id(), work.command());
+        shortened(&digest(&[group.as_bytes(), command.as_bytes()]))
     }
 
     /// Waits for the lead while another coordinator of the same command holds it. Returns it with the run that the other one
@@ -267,14 +276,12 @@ impl Coordinator<'_> {
         Ok((run, false))
     }
 
-    fn empty_stats(&self, inputs: &Inputs) -> RunStats {
-        RunStats {
-            manuals: pipeline::empty_stats(&inputs.items),
-            ..RunStats::default()
-        }
-    }
-
-    fn coordinate(&self, lead: Lead<'_>, run: Run, inputs: Inputs) -> Result<Coordinated, Error> {
+    fn coordinate<W: Workload>(
+        &self,
+        lead: Lead<'_>,
+        run: Run,
+        mut work: W,
+    ) -> Result<Coordinated<W::Stats>, Error> {
         let start = Instant::now();
         let is_cancelled = AtomicBool::new(run.state == RunState::Cancelled);
         let shared = Shared {
@@ -287,13 +294,12 @@ impl Coordinator<'_> {
             has_ended: AtomicBool::new(false),
             failure: Mutex::default(),
         };
-        let mut stats = self.empty_stats(&inputs);
         let result = thread::scope(|scope| {
             let ended = EndsWith(&shared.has_ended);
             scope.spawn(|| self.follow_results(&shared));
             scope.spawn(|| self.follow_workers(&shared));
             scope.spawn(|| self.keep_lead(&shared));
-            let outcome = self.queue_and_wait(&shared, &inputs, &mut stats);
+            let outcome = self.queue_and_wait(&shared, &mut work);
             drop(ended);
             outcome
         });
@@ -301,33 +307,43 @@ impl Coordinator<'_> {
             return Err(failure);
         }
         let outcome = result?;
-        stats.wall = start.elapsed().as_secs_f64();
-        self.finish(&shared, outcome, &inputs, &mut stats)?;
+        let end = End {
+            wall: start.elapsed().as_secs_f64(),
+            is_stopped: outcome == Outcome::Cancelled,
+        };
+        work.count(&lock(&shared.tally), end)?;
+        self.finish(&shared, outcome, &work)?;
         let workers = lock(&shared.tally).workers();
         Ok(Coordinated {
+            run: shared.run.id.clone(),
+            stats: work.into_stats(),
             workers,
-            ..coordinated(&shared.run.id, stats, inputs.left_out, outcome)
+            outcome,
         })
     }
 
     /// Queues all work, then waits until each page has an outcome, and queues again what the store lacks.
-    fn queue_and_wait(
+    fn queue_and_wait<W: Workload>(
         &self,
         shared: &Shared<'_>,
-        inputs: &Inputs,
-        stats: &mut RunStats,
+        work: &mut W,
     ) -> Result<Outcome, Error> {
-        if shared.run.state == RunState::Running {
-            self.catch_up(shared);
-            self.queue_all(shared, inputs, stats)?;
-        } else {
-            self.recall_manuals(shared)?;
+        let recorded = self.recorded(shared)?;
+        if shared.run.state != RunState::Running {
+            let mut tally = lock(&shared.tally);
+            recorded
+                .into_iter()
+                .for_each(|entry| tally.add_manual(entry));
+            drop(tally);
             self.catch_up(shared);
             return Ok(match shared.run.state {
                 RunState::Cancelled => Outcome::Cancelled,
                 _ => Outcome::Finished,
             });
         }
+        self.catch_up(shared);
+        work.limit(&recorded);
+        self.queue_all(shared, work)?;
         if self.detach && !shared.is_over() {
             return Ok(Outcome::Detached);
         }
@@ -336,12 +352,19 @@ impl Coordinator<'_> {
             if shared.is_over() {
                 break;
             }
-            if self.queue_lost(shared, inputs)? == 0 {
+            if self.queue_lost(shared, work)? == 0 {
                 return Ok(Outcome::Finished);
             }
         }
         self.cancel_queued(shared)?;
         Ok(Outcome::Cancelled)
+    }
+
+    /// The manuals of the run whose pages were decided on.
+    fn recorded(&self, shared: &Shared<'_>) -> Result<Vec<RunManual>, Error> {
+        let entries = self.queue.runs().entries(&keys::manuals(&shared.run.id))?;
+        let manuals = entries.iter().filter_map(|(_, entry)| parse(&entry.value));
+        Ok(manuals.collect())
     }
 
     /// Waits while a condition holds, unless the run is over.
@@ -366,20 +389,5 @@ struct EndsWith<'a>(&'a AtomicBool);
 impl Drop for EndsWith<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-fn coordinated(
-    run: &str,
-    stats: RunStats,
-    left_out: pipeline::LeftOut,
-    outcome: Outcome,
-) -> Coordinated {
-    Coordinated {
-        run: run.to_owned(),
-        stats,
-        workers: Vec::new(),
-        left_out,
-        outcome,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use crate::distributed::messages::{ItemResult, RunManual, numbers};
+use crate::distributed::messages::{Descriptions, ItemResult, RunManual, numbers};
 use crate::pipeline::ManualStats;
 use crate::store::FailedPage;
 
@@ -48,6 +48,16 @@ struct ManualTally {
     rounds: u32,
     /// Counts and times, apart from those above.
     stats: ManualStats,
+    descriptions: Descriptions,
+}
+
+/// What became of the pages of a manual.
+pub(super) struct Outcome<'t> {
+    /// Pages that are done.
+    pub(super) stored: &'t BTreeSet<u32>,
+    /// Pages that failed, with the reason.
+    pub(super) failed: &'t BTreeMap<u32, String>,
+    pub(super) descriptions: &'t Descriptions,
 }
 
 impl ManualTally {
@@ -73,11 +83,7 @@ impl Tally {
     /// Adds a manual, and its results that came before.
     pub(super) fn add_manual(&mut self, entry: RunManual) {
         let manual = self.manuals.entry(entry.file.clone()).or_default();
-        manual.todo = entry
-            .items
-            .iter()
-            .flat_map(|pages| numbers(pages, entry.pages))
-            .collect();
+        manual.todo = entry.todo().collect();
         self.missing += manual.todo.len();
         let file = entry.file.clone();
         manual.entry = Some(entry);
@@ -125,6 +131,7 @@ impl Tally {
             for (stage, seconds) in &result.seconds {
                 *stats.seconds.entry(*stage).or_default() += seconds;
             }
+            manual.descriptions.add(&result.descriptions);
         }
         let worker = self.workers.entry(result.worker.id.clone()).or_default();
         worker.host.clone_from(&result.worker.host);
@@ -139,6 +146,16 @@ impl Tally {
     /// The manual of a file.
     pub(super) fn entry(&self, file: &str) -> Option<RunManual> {
         self.manuals.get(file)?.entry.clone()
+    }
+
+    /// What became of the pages of a file.
+    pub(super) fn outcome(&self, file: &str) -> Option<Outcome<'_>> {
+        let manual = self.manuals.get(file)?;
+        Some(Outcome {
+            stored: &manual.stored,
+            failed: &manual.failed,
+            descriptions: &manual.descriptions,
+        })
     }
 
     /// Counts the checks of a manual; returns how many there were.
@@ -158,7 +175,7 @@ impl Tally {
         })
     }
 
-    /// Takes back that pages are stored which the store lacks; returns the pages.
+    /// Takes back that pages are stored which the store lacks; returns the pages. A blank page has no description there.
     pub(super) fn take_back(&mut self, file: &str, has: impl Fn(u32) -> bool) -> Vec<u32> {
         let Some(manual) = self.manuals.get_mut(file) else {
             return Vec::new();
@@ -167,7 +184,7 @@ impl Tally {
             .stored
             .iter()
             .copied()
-            .filter(|page| !has(*page))
+            .filter(|page| !has(*page) && !manual.descriptions.blank.contains(page))
             .collect();
         lost.iter().for_each(|page| {
             manual.stored.remove(page);
@@ -243,6 +260,7 @@ mod tests {
             unreadable_text: 0,
             seconds: BTreeMap::new(),
             store_was_away: false,
+            descriptions: Descriptions::default(),
         }
     }
 
@@ -253,6 +271,7 @@ mod tests {
             file: "f".into(),
             pages: 5,
             unchanged: 1,
+            failed_before: 0,
             items: vec!["2-3".into(), "4-5".into()],
         });
         tally
@@ -293,6 +312,24 @@ mod tests {
         assert_eq!(tally.missing, 3);
         tally.fail("f", &[3, 4, 5], "it did not arrive");
         assert_eq!(tally.missing, 0);
+    }
+
+    #[test]
+    fn a_blank_page_has_no_description_to_miss() {
+        let mut tally = tally();
+        let descriptions = Descriptions {
+            blank: [3].into(),
+            tokens: 7,
+            ..Descriptions::default()
+        };
+        let blank = ItemResult {
+            descriptions,
+            ..result("2-3", &[])
+        };
+        tally.add(blank.clone());
+        tally.add(blank);
+        assert_eq!(tally.take_back("f", |_| false), [2]);
+        assert_eq!(tally.outcome("f").unwrap().descriptions.tokens, 7);
     }
 
     #[test]

@@ -72,6 +72,20 @@ impl Office {
         })
     }
 
+    /// What one machine alone stores of the same files, described with the model of a server.
+    pub(crate) fn expected_descriptions(&self, files: &[&str], server: &str) -> Vec<StoredPage> {
+        self.expected(files);
+        let model = ["--runner", "openai", "--model", "tiny", "--url", server];
+        let args = [
+            &["describe", "--store", "alone.db", "--queue", ""],
+            &model[..],
+        ]
+        .concat();
+        let alone = self.desk.run(&args);
+        assert_eq!(alone.code, 0, "{}", alone.err);
+        pages(&Config::new(Address::File(self.desk.path("alone.db"))))
+    }
+
     /// What one machine alone stores of the same files.
     pub(crate) fn expected(&self, files: &[&str]) -> Vec<StoredPage> {
         let args = [files, &["--store", "alone.db", "--queue", ""]].concat();

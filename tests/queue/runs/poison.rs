@@ -5,13 +5,15 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::AtomicBool;
 
 use ingest::config::{Settings, Sources};
-use ingest::distributed::{self, WorkerRun};
+use ingest::distributed::{self, Indexer, WorkerRun};
 use ingest::embed::{self, Embedder, Error, QueryWord};
 use ingest::library::{self, Openers};
 use ingest::page::PageError;
 use ingest::patch::Prepared;
 use ingest::render;
+use ingest::store::CollectionSelector;
 use ingest::vectors::{MultiVector, PageVectors};
+use ingest::vlm;
 
 use super::machines::{Office, Running};
 use crate::{nats, pdf, weaviate};
@@ -57,27 +59,34 @@ fn poisoned_worker() {
     let card = embed::card(&settings.embed).unwrap();
     let plan = library::memory_plan(&settings, &card).unwrap();
     let queue = distributed::connect(&settings).unwrap();
-    let opened = distributed::open_store(&settings, &card).unwrap();
+    let selector = CollectionSelector::Profile(&card.profile);
+    let opened = distributed::open_store(&settings, selector).unwrap();
     let options = render::Options {
         worker: Some(env!("CARGO_BIN_EXE_ingest").into()),
         ..render::Options::default()
     };
-    let openers = Openers {
+    let openers = || Openers {
         renderer: Box::new(|| render::open_with(&settings.render, &options)),
         embedder: Box::new(|| Ok(Box::new(Poisoned(embed::open(&settings.embed)?)))),
     };
-    let worker = WorkerRun {
-        settings: &settings,
+    let indexer = Indexer {
         card: &card,
         plan: &plan,
+        group: distributed::index_group(&settings, &card, &opened),
+        speed: None,
+        openers: &openers,
+    };
+    let worker = WorkerRun {
+        settings: &settings,
         queue: &queue,
         store: &*opened.store,
-        group: distributed::group(&settings, &card, &opened),
-        speed: None,
+        location: &opened.location,
+        indexing: Some(indexer),
+        runner: &|| vlm::open(&settings.describe, u64::MAX),
         stop: &AtomicBool::new(false),
         on_event: &|_| {},
     };
-    worker.run(openers).1.unwrap();
+    worker.run().1.unwrap();
 }
 
 fn start_poisoned(office: &Office) -> Child {

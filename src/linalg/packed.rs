@@ -1,5 +1,7 @@
 //! Weights in the order in which the kernels read them.
 
+use std::ops::Range;
+
 use half::bf16;
 
 use super::kernels::{Buffer, Kernels};
@@ -14,6 +16,13 @@ pub(crate) enum Values<'a> {
 }
 
 impl Values<'_> {
+    fn part(self, range: Range<usize>) -> Self {
+        match self {
+            Self::F32(values) => Self::F32(&values[range]),
+            Self::Bf16(values) => Self::Bf16(&values[range]),
+        }
+    }
+
     fn len(self) -> usize {
         match self {
             Self::F32(values) => values.len(),
@@ -78,7 +87,8 @@ impl PackedMatrix {
             let matrix = matrices[index % matrices.len()];
             for column in 0..count {
                 let from = (first + column) * inputs;
-                fill(kernels, panel, column, matrix, from..from + inputs, is_bf16);
+                let row = matrix.part(from..from + inputs);
+                fill(kernels, panel, column, row, is_bf16);
             }
         }
         packed
@@ -126,44 +136,36 @@ impl PackedMatrix {
         let kernels = self.kernels;
         if self.is_bf16 {
             let panel = &self.panels.words()[panel * words..][..words];
-            kernels.tile_bf16(steps, a, &panel[first * kernels.columns / 2..], out, add);
+            let b = &panel[first * kernels.columns / 2..];
+            kernels.tile_bf16(steps, (a, b), out, add);
         } else {
             let panel = &self.panels.floats()[panel * words..][..words];
-            kernels.tile(steps, a, &panel[first * kernels.columns..], out, add);
+            let b = &panel[first * kernels.columns..];
+            kernels.tile(steps, (a, b), out, add);
         }
     }
 }
 
-/// Writes a column of a panel: a row of the matrix.
-fn fill(
-    kernels: &Kernels,
-    panel: &mut [u32],
-    column: usize,
-    matrix: Values<'_>,
-    row: std::ops::Range<usize>,
-    is_bf16: bool,
-) {
-    if is_bf16 {
-        let Values::Bf16(values) = matrix else { return };
-        let register = column / kernels.lanes;
-        let word = register / 2 * kernels.lanes + column % kernels.lanes;
-        let shift = 16 * (register % 2);
-        let steps = panel.chunks_exact_mut(kernels.columns / 2);
-        for (step, value) in steps.zip(&values[row]) {
-            step[word] |= u32::from(value.to_bits()) << shift;
-        }
-        return;
-    }
-    let steps = panel.chunks_exact_mut(kernels.columns);
-    match matrix {
-        Values::F32(values) => {
-            for (step, value) in steps.zip(&values[row]) {
-                step[column] = value.to_bits();
+/// Writes a column of a panel: a row of a matrix.
+fn fill(kernels: &Kernels, panel: &mut [u32], column: usize, row: Values<'_>, is_bf16: bool) {
+    match row {
+        Values::Bf16(values) if is_bf16 => {
+            let register = column / kernels.lanes;
+            let word = register / 2 * kernels.lanes + column % kernels.lanes;
+            let shift = 16 * (register % 2);
+            let steps = panel.chunks_exact_mut(kernels.columns / 2);
+            for (step, value) in steps.zip(values) {
+                step[word] |= u32::from(value.to_bits()) << shift;
             }
         }
         Values::Bf16(values) => {
-            for (step, value) in steps.zip(&values[row]) {
+            for (step, value) in panel.chunks_exact_mut(kernels.columns).zip(values) {
                 step[column] = value.to_f32().to_bits();
+            }
+        }
+        Values::F32(values) => {
+            for (step, value) in panel.chunks_exact_mut(kernels.columns).zip(values) {
+                step[column] = value.to_bits();
             }
         }
     }

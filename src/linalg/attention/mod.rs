@@ -223,7 +223,7 @@ impl Panel {
         let tiles = scores.chunks_exact_mut(rows * columns);
         for (index, tile) in tiles.take(block.len().div_ceil(rows)).enumerate() {
             let panel = &keys.keys[(first_panel + index) * rows * head_dim..];
-            kernels.tile(head_dim, panel, queries, tile, false);
+            kernels.tile(head_dim, (panel, queries), tile, false);
         }
         let scores = &mut scores[..block.len() * columns];
         if let Some(query) = causal {
@@ -238,13 +238,8 @@ impl Panel {
         }
         let panels = keys.values.chunks_exact(rows * keys.len);
         for (sums, panel) in sums.chunks_exact_mut(rows * columns).zip(panels) {
-            kernels.tile(
-                block.len(),
-                &panel[block.start * rows..],
-                scores,
-                sums,
-                true,
-            );
+            let a = &panel[block.start * rows..];
+            kernels.tile(block.len(), (a, scores), sums, true);
         }
     }
 

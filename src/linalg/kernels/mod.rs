@@ -118,7 +118,7 @@ impl Kernels {
 
     /// `out`, (rows, columns) of a tile, becomes or (`add`) grows by the product of `steps` steps of `a` (steps, rows) and `b`
     /// (steps, columns).
-    pub(super) fn tile(&self, steps: usize, a: &[f32], b: &[f32], out: &mut [f32], add: bool) {
+    pub(super) fn tile(&self, steps: usize, (a, b): (&[f32], &[f32]), out: &mut [f32], add: bool) {
         self.check(steps, a, out);
         assert!(b.len() >= steps * self.columns, "a short panel");
         // SAFETY: the lengths were checked, and the machine has the instructions.
@@ -127,7 +127,13 @@ impl Kernels {
 
     /// As [`Kernels::tile`], `b` in bf16: of each pair of registers, a word holds a number of the first in its lower half and one
     /// of the second in its upper half.
-    pub(super) fn tile_bf16(&self, steps: usize, a: &[f32], b: &[u32], out: &mut [f32], add: bool) {
+    pub(super) fn tile_bf16(
+        &self,
+        steps: usize,
+        (a, b): (&[f32], &[u32]),
+        out: &mut [f32],
+        add: bool,
+    ) {
         self.check(steps, a, out);
         assert!(b.len() >= steps * self.columns / 2, "a short panel");
         // SAFETY: the lengths were checked, and the machine has the instructions.

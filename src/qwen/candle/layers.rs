@@ -24,14 +24,14 @@ pub(super) enum Linear {
     /// On a device of candle.
     Tensors(LinearTensors),
     /// On the CPU, in f32.
-    Packed(Packed),
+    Packed(Box<Packed>),
 }
 
 impl Linear {
     /// The layer of these tensors on a device.
     pub(super) fn new(tensors: LinearTensors, device: &CandleDevice) -> Result<Self> {
         Ok(match device.has_cpu_ops() {
-            true => Self::Packed(Packed::new(&tensors)?),
+            true => Self::Packed(Box::new(Packed::new(&tensors)?)),
             false => Self::Tensors(tensors),
         })
     }
@@ -109,7 +109,7 @@ pub(super) struct GatedMlp {
 enum GateUp {
     Apart(Linear, Linear),
     /// On the CPU, without adapters.
-    Packed(Packed),
+    Packed(Box<Packed>),
 }
 
 impl GatedMlp {
@@ -117,7 +117,7 @@ impl GatedMlp {
     pub(super) fn new([gate, up, down]: [LinearTensors; 3], device: &CandleDevice) -> Result<Self> {
         let is_plain = gate.lora.is_none() && up.lora.is_none();
         let gate_up = match device.has_cpu_ops() && is_plain {
-            true => GateUp::Packed(Packed::pair(&gate, &up)?),
+            true => GateUp::Packed(Box::new(Packed::pair(&gate, &up)?)),
             false => GateUp::Apart(Linear::new(gate, device)?, Linear::new(up, device)?),
         };
         Ok(Self {

@@ -261,7 +261,7 @@ fn qwen3_vl_requests_wait_for_the_first_token_of_the_previous_one() {
         let fake = FakeServer::start(Dialect::OpenAi, move |request| {
             let (now, most) = &*counts;
             most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            std::thread::sleep(Duration::from_millis(200));
+            std::thread::sleep(Duration::from_millis(600));
             now.fetch_sub(1, Ordering::SeqCst);
             Reply::Answer(description(request.pages[0] + 10))
         });

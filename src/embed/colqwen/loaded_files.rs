@@ -57,6 +57,16 @@ struct Adapter {
     weights: String,
 }
 
+impl Adapter {
+    /// Bytes of its matrices if it changes every matrix of a model.
+    fn bytes(&self, schema: &Schema, dtype_bytes: u64) -> u64 {
+        let rank = self.config.number(&["r"]).unwrap_or(0) as u64;
+        let matrices = schema.iter().filter(|(_, shape)| shape.len() == 2);
+        let sides = matrices.map(|(_, shape)| shape.iter().sum::<usize>() as u64);
+        sides.sum::<u64>() * rank * dtype_bytes
+    }
+}
+
 /// Whether `config.json` says that the weights are in bf16.
 fn is_bf16(json: &Json) -> bool {
     let names = ["dtype", "torch_dtype"];
@@ -220,7 +230,13 @@ impl LoadedFiles {
             },
             other: device.dtype_bytes,
         };
-        schema::bytes(&self.schema(), number, quantization)
+        let schema = self.schema();
+        let adapter = match (&self.adapter, number.matrix == number.other) {
+            // An adapter is merged, unless the matrices are kept smaller.
+            (None, _) | (_, true) => 0,
+            (Some(adapter), false) => adapter.bytes(&schema, device.dtype_bytes),
+        };
+        schema::bytes(&schema, number, quantization) + adapter
     }
 
     pub(super) fn schema(&self) -> Schema {
